@@ -1,0 +1,1 @@
+//! Observers, ranges, quantization parameters, tables.

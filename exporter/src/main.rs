@@ -1,0 +1,3 @@
+//! Distillation, calibration, quantization, bundles.
+
+fn main() {}

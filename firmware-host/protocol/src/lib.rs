@@ -1,0 +1,1 @@
+//! Messages, frames, slot states of the device link.

@@ -1,0 +1,3 @@
+//! Agent on the box, verbs on the workstation.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Bundle to plan on tract to findings; no sockets, no clock.

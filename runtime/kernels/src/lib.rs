@@ -1,0 +1,1 @@
+//! Int8 kernels; all unsafe code of what ships.

@@ -1,0 +1,1 @@
+//! Bytes of DICOM, PNG or JPEG to network input.

@@ -1,0 +1,3 @@
+//! The daemon on the box.
+
+fn main() {}

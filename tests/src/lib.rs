@@ -1,0 +1,1 @@
+//! Across crates, with real peers.

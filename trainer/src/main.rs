@@ -1,0 +1,3 @@
+//! Pre-training, fine-tuning, evaluation.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What tch lacks: autocast, memory format, fused AdamW, c10d.
