@@ -1,0 +1,81 @@
+//! What sits on the backbone: linear classifier, U-Net decoder, single-stage detector.
+
+use crate::resnet::{Features, conv, conv_bn};
+use crate::{Graph, Head, Op, Output, Task};
+
+pub(crate) fn append(graph: &mut Graph, head: &Head, features: &Features, pooled: &str) {
+    match head.task {
+        Task::Classification => {
+            let op =
+                Op::Linear { in_features: features.channels[4], out_features: head.labels.len() };
+            let node = graph.push("fc", op, &[pooled]);
+            graph.outputs.push(Output { name: head.task.to_string(), node });
+        }
+        Task::Segmentation => segmentation(graph, head, features),
+        Task::Detection => detection(graph, head, features),
+    }
+}
+
+/// U-Net (Ronneberger 2015) on C5…C1: upsample, join with the next finer map, one 3x3; logits at stride 2.
+///
+/// Narrow on purpose (`2·width` down to `width / 4` channels): the decoder costs less than the encoder in int8.
+fn segmentation(graph: &mut Graph, head: &Head, features: &Features) {
+    let width = features.channels[0];
+    let mut x = features.c5().to_owned();
+    let mut channels = features.channels[4];
+    for (level, out) in [(3, 2 * width), (2, width), (1, width / 2), (0, width / 4)] {
+        let name = format!("seg.{}", level + 1);
+        let reduced = conv_bn(
+            graph,
+            &format!("{name}.reduce"),
+            &format!("{name}.bn1"),
+            &x,
+            conv(channels, out, 1, 1),
+        );
+        let reduced = graph.push(format!("{name}.relu1"), Op::Relu, &[&reduced]);
+        let up = graph.push(format!("{name}.up"), Op::UpsampleNearest { factor: 2 }, &[&reduced]);
+        let joined = graph.push(format!("{name}.join"), Op::Concat, &[&up, &features.names[level]]);
+        let op = conv(out + features.channels[level], out, 3, 1);
+        let y = conv_bn(graph, &format!("{name}.conv"), &format!("{name}.bn2"), &joined, op);
+        x = graph.push(format!("{name}.relu2"), Op::Relu, &[&y]);
+        channels = out;
+    }
+    let node = graph.push("seg.out", biased(channels, head.labels.len()), &[&x]);
+    graph.outputs.push(Output { name: head.task.to_string(), node });
+}
+
+/// Anchor-free detector in the manner of FCOS: on C3–C5, each cell tells per class a score, and
+/// its distances to the left, top, right and bottom edges. Channels: `labels` scores, then 4 distances
+/// (in units of the stride, before the exponential), then centre-ness.
+fn detection(graph: &mut Graph, head: &Head, features: &Features) {
+    let width = 2 * features.channels[0];
+    for level in 3..=5 {
+        let name = format!("det.p{level}");
+        let x = &features.names[level - 1];
+        let op = conv(features.channels[level - 1], width, 1, 1);
+        let y = conv_bn(graph, &format!("{name}.reduce"), &format!("{name}.bn1"), x, op);
+        let y = graph.push(format!("{name}.relu1"), Op::Relu, &[&y]);
+        let y = conv_bn(
+            graph,
+            &format!("{name}.conv"),
+            &format!("{name}.bn2"),
+            &y,
+            conv(width, width, 3, 1),
+        );
+        let y = graph.push(format!("{name}.relu2"), Op::Relu, &[&y]);
+        let node = graph.push(format!("{name}.out"), biased(width, head.labels.len() + 5), &[&y]);
+        graph.outputs.push(Output { name: format!("detection.p{level}"), node });
+    }
+}
+
+fn biased(in_channels: usize, out_channels: usize) -> Op {
+    Op::Conv2d {
+        in_channels,
+        out_channels,
+        kernel: [1; 2],
+        stride: 1,
+        padding: 0,
+        groups: 1,
+        bias: true,
+    }
+}
