@@ -104,7 +104,7 @@ impl ModelConfig {
 
     /// The network for input images `[C, H, W]`.
     pub fn graph(&self, input_shape: [usize; 3]) -> Result<Graph, CheckpointError> {
-        if self.width == 0 || self.width % 4 != 0 || self.width > 1024 {
+        if self.width == 0 || !self.width.is_multiple_of(4) || self.width > 1024 {
             return Err(CheckpointError::Width(self.width));
         }
         let mut graph = Graph {

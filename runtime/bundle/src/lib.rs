@@ -1,1 +1,153 @@
-//! The file that travels: read, write, verify.
+//! The file that travels from the workstation to the box: read, verify, write.
+//!
+//! ```text
+//! "CXRB" · format u16 · manifest length u32 · manifest (postcard)
+//!        · signed u8 (0 | 1) · [public key 32 · ed25519 signature 64]
+//!        · sections, one after the other, in the manifest's order
+//! ```
+//!
+//! Little endian. The signature covers everything before it; the manifest holds the SHA-256 of each
+//! section, so it covers those too. Same inputs give the same bytes: nothing here knows the time.
+//!
+//! Start at [`Bundle::read`] (untrusted bytes in, checked bundle out) and [`Bundle::seal`].
+
+mod error;
+mod golden;
+mod manifest;
+mod wire;
+
+pub use ed25519_dalek::{SigningKey, VerifyingKey};
+pub use error::BundleError;
+pub use golden::{Golden, GoldenOutput, GoldenVector};
+pub use manifest::{
+    Calibration, Histogram, Manifest, Metric, OperatingPoint, Provenance, SectionEntry, TensorRange,
+};
+
+use ed25519_dalek::Signer;
+use sha2::{Digest, Sha256};
+use std::{fs, path::Path};
+
+/// Names of the sections every tool knows.
+pub mod section {
+    /// The network: ONNX in QDQ form.
+    pub const MODEL: &str = "model.onnx";
+    /// [`Golden`](crate::Golden), postcard.
+    pub const GOLDEN: &str = "golden.bin";
+    /// Model card, Markdown.
+    pub const MODEL_CARD: &str = "model-card.md";
+    /// Software bill of materials, CycloneDX JSON.
+    pub const SBOM: &str = "sbom.cdx.json";
+}
+
+/// A bundle whose structure and digests are right. Who signed it is for [`Bundle::check_signature`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bundle {
+    pub manifest: Manifest,
+    sections: Vec<Vec<u8>>,
+    signature: Option<Signature>,
+    digest: [u8; 32],
+}
+
+/// Who vouches for a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    pub key: VerifyingKey,
+    pub(crate) bytes: [u8; 64],
+}
+
+impl Bundle {
+    /// Reads untrusted bytes; checks structure, every digest, and the signature if there is one.
+    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+        wire::read(bytes)
+    }
+
+    /// [`Self::read`] of a file; errors name the file.
+    pub fn open(path: &Path) -> Result<Self, BundleError> {
+        let bytes =
+            fs::read(path).map_err(|source| BundleError::Read { path: path.to_owned(), source })?;
+        Self::read(&bytes)
+            .map_err(|source| BundleError::Bad { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    /// Makes a bundle of `sections` (name, bytes), signed if there is a key.
+    ///
+    /// `manifest.sections` is filled in here; whatever it holds is replaced.
+    pub fn seal(
+        mut manifest: Manifest,
+        sections: Vec<(String, Vec<u8>)>,
+        key: Option<&SigningKey>,
+    ) -> Result<Self, BundleError> {
+        manifest.sections = sections
+            .iter()
+            .map(|(name, bytes)| SectionEntry {
+                name: name.clone(),
+                size: bytes.len() as u64,
+                sha256: Sha256::digest(bytes).into(),
+            })
+            .collect();
+        let sections = sections.into_iter().map(|(_, bytes)| bytes).collect();
+        let mut bundle = Self { manifest, sections, signature: None, digest: [0; 32] };
+        bundle.sign(key)?;
+        Ok(bundle)
+    }
+
+    /// Replaces the signature.
+    pub fn sign(&mut self, key: Option<&SigningKey>) -> Result<(), BundleError> {
+        let head = wire::head(&self.manifest)?;
+        self.digest = Sha256::digest(&head).into();
+        self.signature = key
+            .map(|key| Signature { key: key.verifying_key(), bytes: key.sign(&head).to_bytes() });
+        Ok(())
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
+        let mut bytes = wire::head(&self.manifest)?;
+        match &self.signature {
+            None => bytes.push(0),
+            Some(signature) => {
+                bytes.push(1);
+                bytes.extend_from_slice(signature.key.as_bytes());
+                bytes.extend_from_slice(&signature.bytes);
+            }
+        }
+        self.sections.iter().for_each(|section| bytes.extend_from_slice(section));
+        Ok(bytes)
+    }
+
+    /// Identity of the contents, signature apart: SHA-256 of the head, which holds every section's.
+    pub fn digest(&self) -> String {
+        hex::encode(self.digest)
+    }
+
+    /// Bytes of a section.
+    pub fn section(&self, name: &str) -> Option<&[u8]> {
+        let at = self.manifest.sections.iter().position(|entry| entry.name == name)?;
+        Some(&self.sections[at])
+    }
+
+    /// Bytes of a section the caller cannot do without.
+    pub fn require(&self, name: &'static str) -> Result<&[u8], BundleError> {
+        self.section(name).ok_or(BundleError::Missing { section: name })
+    }
+
+    /// The golden vectors.
+    pub fn golden(&self) -> Result<Golden, BundleError> {
+        Golden::from_bytes(self.require(section::GOLDEN)?)
+    }
+
+    pub fn signature(&self) -> Option<&Signature> {
+        self.signature.as_ref()
+    }
+
+    /// Accepts the bundle if one of `trusted` signed it.
+    pub fn check_signature(&self, trusted: &[VerifyingKey]) -> Result<(), BundleError> {
+        match &self.signature {
+            None => Err(BundleError::Unsigned),
+            Some(signature) if trusted.contains(&signature.key) => Ok(()),
+            Some(signature) => {
+                Err(BundleError::Untrusted { key: hex::encode(signature.key.as_bytes()) })
+            }
+        }
+    }
+}

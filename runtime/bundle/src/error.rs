@@ -1,0 +1,43 @@
+use std::{io, path::PathBuf};
+use thiserror::Error;
+
+/// Why a bundle cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+
+    #[error("{} is not a usable bundle", path.display())]
+    Bad { path: PathBuf, source: Box<BundleError> },
+
+    #[error(
+        "not a bundle: begins with {found:02x?}, expected {:02x?} (\"CXRB\")",
+        crate::wire::MAGIC
+    )]
+    NotABundle { found: Vec<u8> },
+
+    #[error("format {found} is newer than {}, the newest this build reads", crate::wire::FORMAT)]
+    TooNew { found: u16 },
+
+    #[error("{found} bytes, expected {expected} according to its head")]
+    Length { found: u64, expected: u64 },
+
+    #[error("the manifest is damaged: {reason}")]
+    Manifest { reason: String },
+
+    #[error("{section} is damaged: SHA-256 is {found}, the manifest says {expected}")]
+    Damaged { section: String, found: String, expected: String },
+
+    #[error("no section {section}")]
+    Missing { section: &'static str },
+
+    #[error("the signature does not fit: the manifest or the signature was changed")]
+    Forged,
+
+    #[error("not signed, expected the signature of a trusted key")]
+    Unsigned,
+
+    #[error("signed by {key}, which is not a trusted key")]
+    Untrusted { key: String },
+}

@@ -1,0 +1,121 @@
+//! What a bundle says about itself.
+
+use graph::{Head, ModelConfig, Preprocess};
+use serde::{Deserialize, Serialize};
+
+/// Postcard sends fields by position: append, never reorder; a change raises the format number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Name chosen by who made it, `chest-14`.
+    pub id: String,
+    /// Version chosen by who made it, `1.4.0`; newer bundles sort later.
+    pub version: String,
+    pub sections: Vec<SectionEntry>,
+    pub model: ModelConfig,
+    pub preprocess: Preprocess,
+    /// Decision thresholds, by finding.
+    pub operating_points: Vec<OperatingPoint>,
+    pub calibration: Calibration,
+    /// Nodes that run in float on purpose. A float convolution not named here is refused at load.
+    pub float_nodes: Vec<String>,
+    pub metrics: Vec<Metric>,
+    pub provenance: Provenance,
+    /// SPDX expression.
+    pub licence: String,
+    pub intended_use: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionEntry {
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    pub sha256: [u8; 32],
+}
+
+/// A finding is positive from `threshold` on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperatingPoint {
+    pub name: String,
+    /// Probability in `[0, 1]`.
+    pub threshold: f32,
+    /// How it was chosen, `Youden's J on the validation split (n = 110)`.
+    pub chosen: String,
+}
+
+/// How the activation ranges were found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// `minmax`, `percentile 99.99`, …
+    pub observer: String,
+    pub images: u32,
+    /// SHA-256 over the calibration images' digests, hexadecimal.
+    pub data_digest: String,
+    /// One entry for every quantized activation, in execution order.
+    pub tensors: Vec<TensorRange>,
+}
+
+/// Range and quantization of one activation: `x = (q − zero)·scale`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorRange {
+    pub name: String,
+    pub min: f32,
+    pub max: f32,
+    pub scale: f32,
+    pub zero: i32,
+    pub histogram: Histogram,
+}
+
+/// What calibration saw; later the reference for drift on the box.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Left edge of the first bin.
+    pub start: f32,
+    /// Width of a bin.
+    pub step: f32,
+    pub counts: Vec<u64>,
+}
+
+/// A measured figure with where it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// `classification`.
+    pub task: String,
+    /// `auroc/Pneumonia`.
+    pub metric: String,
+    /// `cxr-mini`, `phantom`.
+    pub data: String,
+    pub split: String,
+    pub value: f64,
+    /// 95 % interval.
+    pub interval: [f64; 2],
+    pub n: u32,
+    /// `float` or `int8`.
+    pub arithmetic: String,
+}
+
+/// Where the network comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// `exporter 0.1.0`.
+    pub tool: String,
+    /// SHA-256 of the checkpoint's weights, hexadecimal.
+    pub checkpoint_digest: String,
+    /// Anything the checkpoint says of its training, TOML.
+    pub training: String,
+}
+
+impl Manifest {
+    /// The head for a task.
+    pub fn head(&self, task: graph::Task) -> Option<&Head> {
+        self.model.heads.iter().find(|head| head.task == task)
+    }
+
+    /// The threshold of a finding; ½ where none was fitted.
+    pub fn threshold(&self, finding: &str) -> f32 {
+        self.operating_points
+            .iter()
+            .find(|point| point.name == finding)
+            .map_or(0.5, |point| point.threshold)
+    }
+}

@@ -1,0 +1,195 @@
+//! Bytes of the file. Every length is checked against what is there before anything is allocated.
+
+use crate::{Bundle, BundleError, Manifest, Signature};
+use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+pub(crate) const MAGIC: [u8; 4] = *b"CXRB";
+/// Raised whenever the manifest or the layout changes.
+pub(crate) const FORMAT: u16 = 1;
+const FIXED: usize = MAGIC.len() + 2 + 4;
+
+/// Magic, format and manifest: what the signature covers.
+pub(crate) fn head(manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
+    let damaged = |reason: String| BundleError::Manifest { reason };
+    let manifest = postcard::to_allocvec(manifest).map_err(|e| damaged(e.to_string()))?;
+    let length = u32::try_from(manifest.len()).map_err(|_| damaged("over 4 GiB".into()))?;
+    let mut head = Vec::with_capacity(FIXED + manifest.len());
+    head.extend_from_slice(&MAGIC);
+    head.extend_from_slice(&FORMAT.to_le_bytes());
+    head.extend_from_slice(&length.to_le_bytes());
+    head.extend_from_slice(&manifest);
+    Ok(head)
+}
+
+pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, BundleError> {
+    if !bytes.starts_with(&MAGIC) {
+        let found = bytes[..bytes.len().min(MAGIC.len())].to_vec();
+        return Err(BundleError::NotABundle { found });
+    }
+    let mut rest = Reader { bytes, at: MAGIC.len() };
+    let format = u16::from_le_bytes(rest.array()?);
+    if format != FORMAT {
+        return Err(BundleError::TooNew { found: format });
+    }
+    let length = u32::from_le_bytes(rest.array()?) as usize;
+    let manifest = rest.take(length)?;
+    let head = &bytes[..FIXED + length];
+    let manifest: Manifest = postcard::from_bytes(manifest)
+        .map_err(|e| BundleError::Manifest { reason: e.to_string() })?;
+
+    let signature = match rest.array::<1>()? {
+        [0] => None,
+        [1] => {
+            let key = VerifyingKey::from_bytes(&rest.array()?).map_err(|_| BundleError::Forged)?;
+            let bytes = rest.array()?;
+            key.verify_strict(head, &Ed25519::from_bytes(&bytes))
+                .map_err(|_| BundleError::Forged)?;
+            Some(Signature { key, bytes })
+        }
+        [other] => {
+            let reason = format!("signature mark is {other}, expected 0 or 1");
+            return Err(BundleError::Manifest { reason });
+        }
+    };
+
+    let sections = manifest
+        .sections
+        .iter()
+        .map(|entry| {
+            let section = rest.take(usize::try_from(entry.size).unwrap_or(usize::MAX))?;
+            let found: [u8; 32] = Sha256::digest(section).into();
+            if found != entry.sha256 {
+                return Err(BundleError::Damaged {
+                    section: entry.name.clone(),
+                    found: hex::encode(found),
+                    expected: hex::encode(entry.sha256),
+                });
+            }
+            Ok(section.to_vec())
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if rest.at != bytes.len() {
+        let (found, expected) = (bytes.len() as u64, rest.at as u64);
+        return Err(BundleError::Length { found, expected });
+    }
+    Ok(Bundle { manifest, sections, signature, digest: Sha256::digest(head).into() })
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], BundleError> {
+        let found = self.bytes.len() as u64;
+        let expected = (self.at as u64).saturating_add(length as u64);
+        let end = usize::try_from(expected).unwrap_or(usize::MAX);
+        let taken = self.bytes.get(self.at..end).ok_or(BundleError::Length { found, expected })?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], BundleError> {
+        Ok(self.take(N)?.try_into().expect("take returns the length asked for"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Bundle, BundleError, Calibration, Manifest, Provenance, SigningKey, section};
+    use graph::{Backbone, ModelConfig, Pool, Preprocess};
+    use proptest::prelude::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            id: "chest".into(),
+            version: "1.0.0".into(),
+            sections: Vec::new(),
+            model: ModelConfig::encoder(Backbone::Resnet18, Pool::Mean),
+            preprocess: Preprocess::PRIOR,
+            operating_points: Vec::new(),
+            calibration: Calibration {
+                observer: "minmax".into(),
+                images: 8,
+                data_digest: String::new(),
+                tensors: Vec::new(),
+            },
+            float_nodes: Vec::new(),
+            metrics: Vec::new(),
+            provenance: Provenance {
+                tool: "test".into(),
+                checkpoint_digest: String::new(),
+                training: String::new(),
+            },
+            licence: "MIT".into(),
+            intended_use: "tests".into(),
+        }
+    }
+
+    fn sealed() -> Vec<u8> {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let sections =
+            vec![(section::MODEL.into(), vec![1, 2, 3]), (section::MODEL_CARD.into(), vec![])];
+        Bundle::seal(manifest(), sections, Some(&key)).unwrap().to_bytes().unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_is_read_back() {
+        let bundle = Bundle::read(&sealed()).unwrap();
+        assert_eq!(bundle.section(section::MODEL), Some(&[1, 2, 3][..]));
+        assert_eq!(bundle.to_bytes().unwrap(), sealed());
+    }
+
+    #[test]
+    fn only_a_trusted_key_is_accepted() {
+        let bundle = Bundle::read(&sealed()).unwrap();
+        let (ours, other) =
+            (SigningKey::from_bytes(&[7; 32]), SigningKey::from_bytes(&[8; 32]).verifying_key());
+        bundle.check_signature(&[other, ours.verifying_key()]).unwrap();
+        assert!(matches!(bundle.check_signature(&[other]), Err(BundleError::Untrusted { .. })));
+    }
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_signature() {
+        let mut bundle = Bundle::read(&sealed()).unwrap();
+        let before = bundle.digest();
+        bundle.sign(None).unwrap();
+        assert_eq!(bundle.digest(), before);
+        assert!(matches!(bundle.check_signature(&[]), Err(BundleError::Unsigned)));
+    }
+
+    #[test]
+    fn one_flipped_bit_anywhere_is_noticed() {
+        let good = sealed();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Bundle::read(&bad).is_err(), "bit {bit} of {}", good.len() * 8);
+        }
+    }
+
+    #[test]
+    fn a_bundle_cut_short_says_how_much_is_missing() {
+        let good = sealed();
+        for length in 4..good.len() {
+            assert!(Bundle::read(&good[..length]).is_err(), "{length} bytes");
+        }
+        let error = Bundle::read(&good[..good.len() - 1]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("{} bytes, expected {} according to its head", good.len() - 1, good.len())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), magic: bool) {
+            if magic && bytes.len() >= 6 {
+                bytes[..6].copy_from_slice(b"CXRB\x01\x00");
+            }
+            prop_assert!(Bundle::read(&bytes).is_err());
+        }
+    }
+}
