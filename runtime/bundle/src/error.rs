@@ -9,7 +9,7 @@ pub enum BundleError {
     Read { path: PathBuf, source: io::Error },
 
     #[error("{} is not a usable bundle", path.display())]
-    Bad { path: PathBuf, source: Box<BundleError> },
+    Bad { path: PathBuf, source: Box<Self> },
 
     #[error(
         "not a bundle: begins with {found:02x?}, expected {:02x?} (\"CXRB\")",
