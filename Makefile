@@ -1,0 +1,39 @@
+# Two commands do everything; both install what they need (see .ci/setup.sh).
+#   make demo                     from nothing to findings on real radiographs
+#   make demo DATA=DIR            the same, trained on real radiographs in the cxr-mini layout
+#   make test                     everything CI checks
+
+.PHONY: demo test lint unit docs build setup
+
+CARGO := cargo
+# cargo-nextest where it is installed (one process a test), plain `cargo test` elsewhere: the same tests.
+# Tests with `gpu` in their name need a CUDA card: `cargo test --workspace gpu`.
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+demo: setup
+	$(CARGO) build --workspace --bins
+	target/debug/demo --out out $(if $(DATA),--data $(DATA))
+
+test: setup lint unit docs
+
+setup:
+	@bash .ci/setup.sh peers libtorch python
+
+build: setup
+	$(CARGO) build --workspace --bins
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+# The binaries first: tests/ starts all four.
+unit: build
+ifneq ($(NEXTEST),)
+	$(CARGO) nextest run --workspace
+else
+	$(CARGO) test --workspace --lib --bins --tests -- --skip gpu
+endif
+
+docs:
+	$(CARGO) test --workspace --doc --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
