@@ -1,1 +1,48 @@
-//! Observers, ranges, quantization parameters, tables.
+//! From the values a tensor takes to the eight bits that will hold it.
+//!
+//! ```text
+//! values ─ observe ─▶ Observer ─ range(Method) ─▶ Range ─ activation() ─▶ QuantParams (u8, asymmetric)
+//!  (f32)               (min, max, histogram)      [lo, hi] ∋ 0
+//! weights ─ quantize_weights ──────────────────────────────────────────▶ QuantWeights (s8, one scale a channel)
+//! ```
+//!
+//! One pass over the images fills one [`Observer`] a tensor; every [`Method`] is a function of what
+//! it gathered, so methods can be compared without running the network again. Except for the
+//! moving average, nothing here depends on the order of the images.
+
+mod entropy;
+mod error;
+mod histogram;
+mod mse;
+mod observer;
+mod params;
+mod weights;
+
+pub use error::CalibrationError;
+pub use histogram::Histogram;
+pub use observer::{Method, Observer};
+pub use params::{QuantParams, Range};
+pub use weights::{MAX_BIAS, QuantWeights, quantize_bias, quantize_weights};
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What calibration found for every tensor of a network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// By name of the node that makes the tensor.
+    pub tensors: BTreeMap<String, Entry>,
+}
+
+/// One tensor's calibration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Method that chose `range`; [`Method::Auto`] never stands here, but what it chose.
+    pub method: Method,
+    pub range: Range,
+    pub params: QuantParams,
+    /// Every value seen, before clipping to `range`.
+    pub seen: Range,
+    /// Number of values seen.
+    pub count: u64,
+}
