@@ -1,1 +1,34 @@
-//! Messages, frames, slot states of the device link.
+//! What the workstation and the box say to each other, and what the box remembers about its two slots.
+//!
+//! ```text
+//! message   Call, Answer                 what is said, numbered so that a reply finds its question
+//! frame     COBS(bytes · CRC-32) · 0x00  how it crosses a wire that loses and flips bytes
+//! slot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
+//! record    bytes of the boot record     two copies, the newest whole one counts
+//! ```
+//!
+//! Pure data and functions: no socket, no file, no clock; `no_std` with `alloc`, so a microcontroller can
+//! speak it. Start at [`Request`] for the link, at [`BootRecord`] for the slots. Whoever only wants to know
+//! which bundle to run reads the two files named by [`RECORD_FILES`] and calls [`newest`].
+//!
+//! Everything that is written down or sent is postcard: enums and fields by position. Variants are appended,
+//! never moved, removed or given another field; `tests/golden.rs` holds the bytes of every message.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+mod bytes;
+mod frame;
+mod message;
+mod record;
+mod slot;
+
+pub use bytes::{Bytes, Digest};
+pub use frame::{Decoder, FRAME_OVERHEAD, FrameError, encode_frame, encoded_length};
+pub use message::{
+    Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, Refusal, Reply, Request,
+    RequestId, Response, Telemetry, Temperature, Version, negotiate,
+};
+pub use record::{RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest};
+pub use slot::{BootRecord, Bundle, Cause, Failure, Forbidden, Release, Slot, SlotId, SlotState};

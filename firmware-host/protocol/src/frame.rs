@@ -1,0 +1,211 @@
+//! Frames: `COBS(payload · CRC-32) · 0x00`.
+//!
+//! COBS leaves no zero inside a frame, so a receiver that lost its place finds it again at the next zero.
+//! The CRC is the reflected one of Ethernet and zip (polynomial 0x04C11DB7), little endian.
+
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// Bytes a frame adds to a short payload: CRC, one COBS code byte, the zero.
+pub const FRAME_OVERHEAD: usize = 4 + 1 + 1;
+
+/// Why a frame was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    #[error("longer than {limit} bytes")]
+    TooLong { limit: usize },
+    #[error("not COBS")]
+    Stuffing,
+    #[error("the CRC-32 does not fit")]
+    Crc,
+}
+
+/// Length on the wire of a payload of `length` bytes, at most.
+pub const fn encoded_length(length: usize) -> usize {
+    let stuffed = length + 4;
+    stuffed + stuffed.div_ceil(254) + 1 + 1
+}
+
+/// Turns a payload into a frame.
+pub fn encode_frame(payload: &[u8]) -> Vec<u8> {
+    let mut checked = Vec::with_capacity(payload.len() + 4);
+    checked.extend_from_slice(payload);
+    checked.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    let mut frame = cobs::encode_vec(&checked);
+    frame.push(0);
+    frame
+}
+
+/// Finds frames in a stream of bytes, in pieces as they come.
+///
+/// Holds at most `limit` bytes. A bad frame is counted and skipped up to the next zero; empty frames
+/// (a sender may begin with a zero to close whatever the line made of noise) are not counted.
+#[derive(Debug)]
+pub struct Decoder {
+    held: Vec<u8>,
+    limit: usize,
+    skipping: bool,
+    dropped: u64,
+    last_error: Option<FrameError>,
+}
+
+impl Decoder {
+    /// `limit`: longest frame on the wire, its zero included.
+    pub fn new(limit: usize) -> Self {
+        Self { held: Vec::new(), limit, skipping: false, dropped: 0, last_error: None }
+    }
+
+    /// Takes bytes from the front of `input` until a whole good frame is there, and returns its payload.
+    /// `None`: all of `input` was taken and no frame is complete.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Vec<u8>> {
+        while !input.is_empty() {
+            let Some(end) = input.iter().position(|&byte| byte == 0) else {
+                self.hold(input);
+                *input = &[];
+                return None;
+            };
+            self.hold(&input[..end]);
+            *input = &input[end + 1..];
+            if let Some(payload) = self.finish() {
+                return Some(payload);
+            }
+        }
+        None
+    }
+
+    /// Frames dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Why the latest of them was.
+    pub fn last_error(&self) -> Option<FrameError> {
+        self.last_error
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        if self.skipping {
+            return;
+        }
+        if self.held.len() + bytes.len() >= self.limit {
+            self.skipping = true;
+            self.held = Vec::new();
+            return;
+        }
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// A zero came: what is held is a frame, or was one.
+    fn finish(&mut self) -> Option<Vec<u8>> {
+        if core::mem::take(&mut self.skipping) {
+            self.drop_frame(FrameError::TooLong { limit: self.limit });
+            return None;
+        }
+        if self.held.is_empty() {
+            return None;
+        }
+        match open(core::mem::take(&mut self.held)) {
+            Ok(payload) => Some(payload),
+            Err(error) => {
+                self.drop_frame(error);
+                None
+            }
+        }
+    }
+
+    fn drop_frame(&mut self, error: FrameError) {
+        self.dropped += 1;
+        self.last_error = Some(error);
+    }
+}
+
+fn open(mut frame: Vec<u8>) -> Result<Vec<u8>, FrameError> {
+    let length = cobs::decode_in_place(&mut frame).map_err(|_| FrameError::Stuffing)?;
+    frame.truncate(length);
+    let (payload, crc) = frame.split_last_chunk::<4>().ok_or(FrameError::Crc)?;
+    if crc32fast::hash(payload) != u32::from_le_bytes(*crc) {
+        return Err(FrameError::Crc);
+    }
+    frame.truncate(length - 4);
+    Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 1024;
+
+    fn all(decoder: &mut Decoder, mut bytes: &[u8]) -> Vec<Vec<u8>> {
+        core::iter::from_fn(|| decoder.next(&mut bytes)).collect()
+    }
+
+    #[test]
+    fn the_frame_format_never_changes() {
+        assert_eq!(encode_frame(b"123456789"), b"\x0e123456789\x26\x39\xf4\xcb\x00");
+        assert_eq!(encode_frame(b"a\0b"), b"\x02a\x06b\x71\x78\xe8\x15\x00");
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_dropped_and_the_next_one_found() {
+        let mut decoder = Decoder::new(LIMIT);
+        let mut stream = encode_frame(&[7; LIMIT]);
+        stream.extend(encode_frame(b"good"));
+        assert_eq!(all(&mut decoder, &stream), [b"good"]);
+        assert_eq!(decoder.last_error(), Some(FrameError::TooLong { limit: LIMIT }));
+    }
+
+    #[test]
+    fn an_endless_frame_takes_no_memory() {
+        let mut decoder = Decoder::new(LIMIT);
+        for _ in 0..1000 {
+            assert!(all(&mut decoder, &[1; 1000]).is_empty());
+            assert!(decoder.held.capacity() <= 2 * LIMIT);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn payloads_survive_the_wire_in_any_pieces(
+            payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..600), 1..5),
+            piece in 1_usize..40,
+        ) {
+            let stream: Vec<u8> = payloads.iter().flat_map(|payload| encode_frame(payload)).collect();
+            let mut decoder = Decoder::new(LIMIT);
+            let found: Vec<_> = stream.chunks(piece).flat_map(|bytes| all(&mut decoder, bytes)).collect();
+            prop_assert_eq!(found, payloads);
+            prop_assert_eq!(decoder.dropped(), 0);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed_and_costs_no_other_frame(
+            payload in proptest::collection::vec(any::<u8>(), 0..600), at in any::<usize>(),
+        ) {
+            let mut stream = encode_frame(&payload);
+            let bit = at % (stream.len() * 8);
+            stream[bit / 8] ^= 1 << (bit % 8);
+            stream.extend([0]);
+            stream.extend(encode_frame(b"next"));
+            let mut decoder = Decoder::new(LIMIT);
+            let found = all(&mut decoder, &stream);
+            prop_assert_eq!(found, [b"next"]);
+            prop_assert!(decoder.dropped() > 0);
+        }
+
+        #[test]
+        fn the_length_is_never_underestimated(payload in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert!(encode_frame(&payload).len() <= encoded_length(payload.len()));
+        }
+
+        #[test]
+        fn noise_never_panics_and_hides_no_frame(noise in proptest::collection::vec(any::<u8>(), 0..3000)) {
+            let mut decoder = Decoder::new(LIMIT);
+            all(&mut decoder, &noise);
+            let mut stream = alloc::vec![0];
+            stream.extend(encode_frame(b"after"));
+            let found = all(&mut decoder, &stream);
+            prop_assert_eq!(found.last().map(Vec::as_slice), Some(&b"after"[..]));
+        }
+    }
+}

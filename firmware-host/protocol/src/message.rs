@@ -1,0 +1,349 @@
+//! What is said: one [`Call`] from the workstation, one [`Answer`] (or several, the last being a reply) from the box.
+//!
+//! A box that does not know a request still reads its number, and answers [`Refusal::Unsupported`].
+
+use crate::bytes::{Bytes, Digest};
+use crate::slot::{BootRecord, Cause, Release, SlotId};
+use alloc::{string::String, vec::Vec};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Version of the protocol. A minor one adds requests, a major one changes their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    pub major: u16,
+    pub minor: u16,
+}
+
+impl Version {
+    /// What this build speaks.
+    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    /// The oldest peer this build understands.
+    pub const OLDEST: Self = Self { major: 1, minor: 0 };
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// The version two peers can speak; each says what it speaks and the oldest it understands.
+pub fn negotiate(ours: (Version, Version), theirs: (Version, Version)) -> Option<Version> {
+    let common = ours.0.min(theirs.0);
+    (common >= ours.1 && common >= theirs.1).then_some(common)
+}
+
+/// Optional abilities, as bits of [`Hello::features`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Feature {
+    Logs = 1 << 0,
+    Telemetry = 1 << 1,
+    Bench = 1 << 2,
+}
+
+/// Recognises a call that is repeated because its answer got lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RequestId(pub [u8; 16]);
+
+/// Workstation to box.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Counts up in a connection; the reply carries it.
+    pub number: u32,
+    /// Stays the same when the call is repeated over a new connection.
+    pub id: RequestId,
+    pub request: Request,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Opens a session.
+    Hello {
+        version: Version,
+        oldest: Version,
+    },
+    /// The box, for people.
+    Info,
+    /// The boot record.
+    Slots,
+    /// Prepares the slot that does not run for a file, or says how much of it is already there.
+    Begin {
+        sha256: Digest,
+        total: u64,
+    },
+    /// A piece of the file begun before. Repeating it is harmless.
+    Write {
+        offset: u64,
+        chunk: Bytes,
+    },
+    /// The file is complete: check it and keep it.
+    Finish {
+        sha256: Digest,
+    },
+    /// Checks a slot's file on the disk again.
+    Verify {
+        slot: SlotId,
+    },
+    /// Self-test, then run it on trial.
+    Activate {
+        sha256: Digest,
+    },
+    /// Ends the trial: without it the old bundle comes back.
+    Confirm {
+        sha256: Digest,
+    },
+    Rollback {
+        reason: String,
+    },
+    /// Sends back what it was sent.
+    Ping {
+        payload: Bytes,
+    },
+    /// Log lines from number `from` on, at most `limit`.
+    Logs {
+        from: u64,
+        limit: u32,
+    },
+    Telemetry,
+    /// Throws the bytes away: speed towards the box.
+    Sink {
+        payload: Bytes,
+    },
+    /// Makes bytes up: speed from the box.
+    Source {
+        length: u32,
+    },
+}
+
+impl Request {
+    /// For logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Info => "info",
+            Self::Slots => "slots",
+            Self::Begin { .. } => "begin",
+            Self::Write { .. } => "write",
+            Self::Finish { .. } => "finish",
+            Self::Verify { .. } => "verify",
+            Self::Activate { .. } => "activate",
+            Self::Confirm { .. } => "confirm",
+            Self::Rollback { .. } => "rollback",
+            Self::Ping { .. } => "ping",
+            Self::Logs { .. } => "logs",
+            Self::Telemetry => "telemetry",
+            Self::Sink { .. } => "sink",
+            Self::Source { .. } => "source",
+        }
+    }
+}
+
+/// Box to workstation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
+pub enum Answer {
+    Reply(Reply),
+    Event(Event),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Of the call.
+    pub number: u32,
+    pub outcome: Result<Response, Refusal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    Hello(Hello),
+    Info(Info),
+    Slots(BootRecord),
+    /// `received` bytes are already safe: continue there. All of them: nothing to send.
+    Begun {
+        slot: SlotId,
+        received: u64,
+    },
+    /// Where the next chunk goes.
+    Written {
+        received: u64,
+    },
+    /// The file in this slot is whole and right.
+    Verified {
+        slot: SlotId,
+    },
+    /// The boot record after the change.
+    Changed(BootRecord),
+    Pong {
+        payload: Bytes,
+    },
+    Logs {
+        lines: Vec<LogLine>,
+        /// Ask from here next time.
+        next: u64,
+        /// Lines between `from` and the first one here that are gone.
+        lost: u64,
+    },
+    Telemetry(Telemetry),
+    Sunk {
+        length: u32,
+    },
+    Source {
+        payload: Bytes,
+    },
+}
+
+/// Why the box does not do it. Nothing was changed, except where a slot is said to have gone bad.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Refusal {
+    #[error("the box does not know this request")]
+    Unsupported,
+    #[error("the box speaks {version} and understands peers from {oldest} on")]
+    Version { version: Version, oldest: Version },
+    #[error("the box is busy: {doing}")]
+    Busy { doing: String },
+    #[error("{detail}")]
+    State { detail: String },
+    #[error("the box expects byte {expected} next")]
+    Offset { expected: u64 },
+    #[error("{found} bytes, the box takes at most {limit}")]
+    TooLarge { found: u64, limit: u64 },
+    #[error("slot {slot} is bad, {cause}: {detail}")]
+    Bad { slot: SlotId, cause: Cause, detail: String },
+    #[error("release {found} is older than {floor}, the oldest this box accepts")]
+    Floor { found: Release, floor: Release },
+    #[error("the box cannot use its disk: {detail}")]
+    Disk { detail: String },
+    #[error("the session was not opened with a hello")]
+    NoHello,
+}
+
+/// Unasked, between call and reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Still at work on this call.
+    Working { number: u32, seconds: u32 },
+}
+
+/// The first reply of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub version: Version,
+    pub oldest: Version,
+    /// Bits of [`Feature`].
+    pub features: u64,
+    /// Longest frame the box takes, its zero included.
+    pub max_frame: u32,
+    pub device: String,
+    /// Another one after every start of the agent.
+    pub boot: [u8; 16],
+}
+
+impl Hello {
+    pub const fn has(&self, feature: Feature) -> bool {
+        self.features & feature as u64 != 0
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    pub device: String,
+    /// `firmware-host 0.1.0`.
+    pub agent: String,
+    /// `Debian GNU/Linux 12 (bookworm)`.
+    pub system: String,
+    /// The board, where the device tree names it.
+    pub board: Option<String>,
+    /// `aarch64`.
+    pub machine: String,
+    /// Seconds since the agent started.
+    pub uptime: u64,
+    /// Bytes free where the slots are.
+    pub disk_free: u64,
+    pub disk_total: u64,
+    /// Frames dropped since the agent started, all connections together.
+    pub frames_dropped: u64,
+    pub signatures_required: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Counts every line since the agent started, kept or not.
+    pub number: u64,
+    /// Nanoseconds since the agent started.
+    pub nanos: u64,
+    pub level: Level,
+    pub target: String,
+    pub message: String,
+}
+
+/// The machine's condition; `None` where it cannot be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Telemetry {
+    /// Seconds since the machine started.
+    pub uptime: Option<f64>,
+    /// Load averages over 1, 5 and 15 minutes.
+    pub load: Option<[f32; 3]>,
+    /// Bytes.
+    pub memory_total: Option<u64>,
+    pub memory_available: Option<u64>,
+    pub disk_free: Option<u64>,
+    pub temperatures: Vec<Temperature>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Temperature {
+    /// Name of the sensor, `cpu-thermal`.
+    pub sensor: String,
+    pub celsius: f32,
+}
+
+/// Why bytes are no call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CallError {
+    #[error("not a call")]
+    Malformed,
+    #[error("call {number} asks for something this build does not know")]
+    Unsupported { number: u32 },
+}
+
+impl Call {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("writing to memory cannot fail")
+    }
+
+    /// Reads untrusted bytes; a request of a newer peer is [`CallError::Unsupported`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CallError> {
+        let ((number, id), rest): ((u32, RequestId), _) =
+            postcard::take_from_bytes(bytes).map_err(|_| CallError::Malformed)?;
+        match postcard::take_from_bytes(rest) {
+            Ok((request, [])) => Ok(Self { number, id, request }),
+            _ => Err(CallError::Unsupported { number }),
+        }
+    }
+}
+
+impl Answer {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("writing to memory cannot fail")
+    }
+
+    /// Reads untrusted bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((answer, [])) => Some(answer),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The boot record as bytes, in two copies: a power cut can spoil the one being written, never both.
+//!
+//! ```text
+//! "CXRS" · format u16 · length u32 · postcard(BootRecord) · CRC-32 of all before
+//! ```
+//!
+//! Little endian. Generation `g` is written to copy `g mod 2`; the whole copy with the higher generation counts.
+
+use crate::slot::BootRecord;
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// The two copies, in the folder of the slots.
+pub const RECORD_FILES: [&str; 2] = ["boot-record.0", "boot-record.1"];
+
+/// Longest record in bytes; a longer file is not one.
+pub const RECORD_LIMIT: usize = 16 << 10;
+
+const MAGIC: [u8; 4] = *b"CXRS";
+const FORMAT: u16 = 1;
+const HEAD: usize = 4 + 2 + 4;
+
+/// Why a copy does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RecordError {
+    #[error("not a boot record")]
+    NotARecord,
+    #[error("format {found}, this build reads {FORMAT}")]
+    Format { found: u16 },
+    #[error("{found} bytes, expected {expected}")]
+    Length { found: usize, expected: usize },
+    #[error("the CRC-32 does not fit")]
+    Crc,
+    #[error("a state no box can be in")]
+    Unsound,
+}
+
+impl BootRecord {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body = postcard::to_allocvec(self).expect("writing to memory cannot fail");
+        let length = u32::try_from(body.len()).expect("names and detail are bounded");
+        let mut bytes = Vec::with_capacity(HEAD + body.len() + 4);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+        let (magic, rest) = bytes.split_first_chunk::<4>().ok_or(RecordError::NotARecord)?;
+        let (format, rest) = rest.split_first_chunk::<2>().ok_or(RecordError::NotARecord)?;
+        let (length, _) = rest.split_first_chunk::<4>().ok_or(RecordError::NotARecord)?;
+        if *magic != MAGIC {
+            return Err(RecordError::NotARecord);
+        }
+        let found = u16::from_le_bytes(*format);
+        if found != FORMAT {
+            return Err(RecordError::Format { found });
+        }
+        let expected = (u32::from_le_bytes(*length) as usize).saturating_add(HEAD + 4);
+        if bytes.len() != expected || expected > RECORD_LIMIT {
+            return Err(RecordError::Length { found: bytes.len(), expected });
+        }
+        let (checked, crc) = bytes.split_last_chunk::<4>().ok_or(RecordError::NotARecord)?;
+        if crc32fast::hash(checked) != u32::from_le_bytes(*crc) {
+            return Err(RecordError::Crc);
+        }
+        let record: Self =
+            postcard::from_bytes(&checked[HEAD..]).map_err(|_| RecordError::Unsound)?;
+        if record.is_sound() { Ok(record) } else { Err(RecordError::Unsound) }
+    }
+}
+
+/// The record that counts, from the contents of [`RECORD_FILES`] (`None`: no such file).
+pub fn newest(copies: [Option<&[u8]>; 2]) -> Option<BootRecord> {
+    let whole = copies.into_iter().flatten().filter_map(|copy| BootRecord::from_bytes(copy).ok());
+    whole.max_by_key(|record| record.generation)
+}
+
+/// Where the two copies live.
+pub trait Storage {
+    type Error;
+
+    /// The contents of a copy, if it exists.
+    fn read(&mut self, copy: usize) -> Result<Option<Vec<u8>>, Self::Error>;
+
+    /// Replaces a copy; returns once that is durable. A power cut meanwhile may leave anything in it.
+    fn write(&mut self, copy: usize, bytes: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// The record that counts.
+pub fn load<S: Storage>(storage: &mut S) -> Result<Option<BootRecord>, S::Error> {
+    let (first, second) = (storage.read(0)?, storage.read(1)?);
+    Ok(newest([first.as_deref(), second.as_deref()]))
+}
+
+/// Makes `next` the record that counts, over the older of the two copies.
+pub fn commit<S: Storage>(storage: &mut S, next: &BootRecord) -> Result<(), S::Error> {
+    storage.write((next.generation % 2) as usize, &next.to_bytes())
+}

@@ -1,0 +1,259 @@
+//! The bytes of every message and record, as released; and that no bytes from outside can hurt.
+
+use proptest::prelude::*;
+use protocol::*;
+use std::fmt::{Debug, Write};
+
+const RELEASED: &str = include_str!("released-1.0.txt");
+
+fn calls() -> Vec<Request> {
+    let (sha256, payload) = (Digest([0xD1; 32]), || Bytes(b"a\0b".to_vec()));
+    vec![
+        Request::Hello {
+            version: Version { major: 1, minor: 0 },
+            oldest: Version { major: 1, minor: 0 },
+        },
+        Request::Info,
+        Request::Slots,
+        Request::Begin { sha256, total: 300 },
+        Request::Write { offset: 300, chunk: payload() },
+        Request::Finish { sha256 },
+        Request::Verify { slot: SlotId::B },
+        Request::Activate { sha256 },
+        Request::Confirm { sha256 },
+        Request::Rollback { reason: "wrong".into() },
+        Request::Ping { payload: payload() },
+        Request::Logs { from: 7, limit: 100 },
+        Request::Telemetry,
+        Request::Sink { payload: payload() },
+        Request::Source { length: 1000 },
+    ]
+}
+
+fn record() -> BootRecord {
+    let release = Release { major: 1, minor: 4, patch: 0 };
+    let bundle = Bundle { id: "chest".into(), release, digest: Digest([0xB1; 32]) };
+    let slot = |state, sha256, bundle| Slot { state, sha256: Some(Digest([sha256; 32])), bundle };
+    BootRecord {
+        generation: 300,
+        slots: [
+            slot(SlotState::Confirmed, 0xA1, Some(bundle.clone())),
+            slot(SlotState::Bad { reason: Cause::SelfTest }, 0xA2, None),
+        ],
+        active: Some(SlotId::A),
+        floor: release,
+        last_failure: Some(Failure {
+            slot: SlotId::B,
+            bundle: Some(bundle),
+            cause: Cause::SelfTest,
+            detail: "vector 0".into(),
+            at: 1_800_000_000,
+        }),
+    }
+}
+
+fn states() -> Vec<SlotState> {
+    let causes = [
+        Cause::Damaged,
+        Cause::Untrusted,
+        Cause::SelfTest,
+        Cause::NotConfirmed,
+        Cause::Attempts,
+        Cause::Operator,
+        Cause::Health,
+    ];
+    let mut states = vec![
+        SlotState::Empty,
+        SlotState::Writing { received: 1, total: 300 },
+        SlotState::Verified,
+        SlotState::Trial { attempts_left: 3 },
+        SlotState::Confirmed,
+    ];
+    states.extend(causes.map(|reason| SlotState::Bad { reason }));
+    states
+}
+
+fn responses() -> Vec<Response> {
+    let version = Version { major: 1, minor: 0 };
+    let line = LogLine {
+        number: 7,
+        nanos: 300,
+        level: Level::Warn,
+        target: "agent".into(),
+        message: "late".into(),
+    };
+    vec![
+        Response::Hello(Hello {
+            version,
+            oldest: version,
+            features: 7,
+            max_frame: 70_000,
+            device: "box".into(),
+            boot: [9; 16],
+        }),
+        Response::Info(Info {
+            device: "box".into(),
+            agent: "firmware-host 0.1.0".into(),
+            system: "Linux".into(),
+            board: Some("Orin".into()),
+            machine: "aarch64".into(),
+            uptime: 5,
+            disk_free: 300,
+            disk_total: 400,
+            frames_dropped: 1,
+            signatures_required: true,
+        }),
+        Response::Slots(record()),
+        Response::Begun { slot: SlotId::B, received: 300 },
+        Response::Written { received: 300 },
+        Response::Verified { slot: SlotId::B },
+        Response::Changed(record()),
+        Response::Pong { payload: Bytes(b"a\0b".to_vec()) },
+        Response::Logs { lines: vec![line], next: 8, lost: 2 },
+        Response::Telemetry(Telemetry {
+            uptime: Some(1.5),
+            load: Some([0.25, 0.5, 1.0]),
+            memory_total: Some(300),
+            memory_available: None,
+            disk_free: Some(1),
+            temperatures: vec![Temperature { sensor: "cpu".into(), celsius: 41.5 }],
+        }),
+        Response::Sunk { length: 3 },
+        Response::Source { payload: Bytes(vec![1, 2]) },
+    ]
+}
+
+fn refusals() -> Vec<Refusal> {
+    let version = Version { major: 1, minor: 0 };
+    let release = |major| Release { major, minor: 0, patch: 0 };
+    vec![
+        Refusal::Unsupported,
+        Refusal::Version { version, oldest: version },
+        Refusal::Busy { doing: "activate".into() },
+        Refusal::State { detail: "no".into() },
+        Refusal::Offset { expected: 300 },
+        Refusal::TooLarge { found: 300, limit: 200 },
+        Refusal::Bad { slot: SlotId::A, cause: Cause::Damaged, detail: "no".into() },
+        Refusal::Floor { found: release(1), floor: release(2) },
+        Refusal::Disk { detail: "full".into() },
+        Refusal::NoHello,
+    ]
+}
+
+fn answers() -> Vec<Answer> {
+    let ok = responses().into_iter().map(Ok);
+    let outcomes = ok.chain(refusals().into_iter().map(Err));
+    let mut answers: Vec<_> =
+        outcomes.map(|outcome| Answer::Reply(Reply { number: 5, outcome })).collect();
+    answers.push(Answer::Event(Event::Working { number: 5, seconds: 2 }));
+    answers
+}
+
+fn call(request: Request) -> Call {
+    Call { number: 300, id: RequestId([0x1D; 16]), request }
+}
+
+#[test]
+fn the_wire_format_never_changes() {
+    let mut now = String::new();
+    let mut line = |what: &dyn Debug, bytes: &[u8]| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let what = format!("{what:?}");
+        writeln!(now, "{} {hex}", what.split([' ', '{', '(']).next().unwrap()).unwrap();
+    };
+    for request in calls() {
+        line(&request, &call(request.clone()).to_bytes());
+    }
+    for answer in answers() {
+        let bytes = answer.to_bytes();
+        match &answer {
+            Answer::Reply(Reply { outcome: Ok(response), .. }) => line(response, &bytes),
+            Answer::Reply(Reply { outcome: Err(refusal), .. }) => line(refusal, &bytes),
+            Answer::Event(event) => line(event, &bytes),
+        }
+    }
+    line(&record(), &record().to_bytes());
+    for state in states() {
+        let mut record = record();
+        record.slots[1].state = state;
+        line(&state, &record.to_bytes());
+    }
+    for (now, released) in now.lines().zip(RELEASED.lines()) {
+        assert_eq!(now, released, "found / released");
+    }
+    assert_eq!(now.lines().count(), RELEASED.lines().count(), "all now:\n{now}");
+}
+
+#[test]
+fn every_message_survives_the_wire() {
+    for request in calls() {
+        let call = call(request);
+        assert_eq!(Call::from_bytes(&call.to_bytes()), Ok(call));
+    }
+    for answer in answers() {
+        assert_eq!(Answer::from_bytes(&answer.to_bytes()), Some(answer));
+    }
+    assert_eq!(BootRecord::from_bytes(&record().to_bytes()), Ok(record()));
+}
+
+#[test]
+fn a_request_from_the_future_is_answered_not_dropped() {
+    let mut bytes = call(Request::Info).to_bytes();
+    *bytes.last_mut().unwrap() = 120;
+    assert_eq!(Call::from_bytes(&bytes), Err(CallError::Unsupported { number: 300 }));
+}
+
+#[test]
+fn peers_speak_the_older_version_if_both_understand_it() {
+    let v = |major, minor| Version { major, minor };
+    assert_eq!(negotiate((v(1, 2), v(1, 0)), (v(1, 0), v(1, 0))), Some(v(1, 0)));
+    assert_eq!(negotiate((v(2, 0), v(1, 1)), (v(1, 3), v(1, 0))), Some(v(1, 3)));
+    assert_eq!(negotiate((v(2, 0), v(2, 0)), (v(1, 3), v(1, 0))), None);
+}
+
+#[test]
+fn the_newer_whole_copy_counts() {
+    let old = record();
+    let new = BootRecord { generation: 301, ..record() };
+    let (old_bytes, new_bytes) = (old.to_bytes(), new.to_bytes());
+    assert_eq!(newest([Some(&old_bytes), Some(&new_bytes)]), Some(new));
+    assert_eq!(newest([Some(&old_bytes), Some(&new_bytes[1..])]), Some(old));
+    assert_eq!(newest([None, Some(b"")]), None);
+}
+
+#[test]
+fn releases_are_three_numbers_and_sort_as_such() {
+    let release = |text: &str| text.parse::<Release>();
+    assert!(release("1.10").unwrap() > release("1.9.9").unwrap());
+    assert_eq!(release("2").unwrap().to_string(), "2.0.0");
+    for wrong in ["", "1.", "1.2.3.4", "v1", "+1", "1.x", "99999999999"] {
+        assert!(release(wrong).unwrap_err().contains("MAJOR.MINOR.PATCH"), "{wrong}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Call::from_bytes(&bytes);
+        let _ = Answer::from_bytes(&bytes);
+        prop_assert!(BootRecord::from_bytes(&bytes).is_err());
+    }
+
+    #[test]
+    fn one_flipped_bit_of_a_record_is_noticed(at in any::<usize>()) {
+        let mut bytes = record().to_bytes();
+        let bit = at % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(BootRecord::from_bytes(&bytes).is_err());
+    }
+
+    #[test]
+    fn messages_spoiled_past_their_crc_never_panic(which in any::<usize>(), at in any::<usize>(), bits in 1_u8..) {
+        let answers = answers();
+        let mut bytes = answers[which % answers.len()].to_bytes();
+        let at = at % bytes.len();
+        bytes[at] ^= bits;
+        let _ = Answer::from_bytes(&bytes);
+        let _ = Call::from_bytes(&bytes);
+    }
+}
