@@ -1,1 +1,115 @@
-//! Bytes of DICOM, PNG or JPEG to network input.
+//! Bytes of DICOM, PNG or JPEG → pixels → network input: the only preprocessing of the product.
+//!
+//! ```text
+//! read           bytes      → Radiograph   picture [H, W] f32, 0 = black … 1 = white, and its source
+//! gate           Radiograph → ()           or why the network must not see it
+//! network_input  Image      → [1, H, W]    resized, antialiased, normalised
+//! ```
+//!
+//! For DICOM, [`read`] is: structure checked within limits (`dicom/scan.rs`) → header
+//! (`dicom/header.rs`) → stored values (`dicom/pixels.rs`) → modality LUT, VOI LUT and inversion
+//! (`dicom/display.rs`). Start reading in `dicom.rs`.
+//!
+//! Trainer, exporter and runtime all call these functions, so that a network sees at work what it
+//! saw in training. Only IEEE additions, multiplications and divisions in a fixed order are used,
+//! and decoders without CPU-specific code: the same bytes give the same bits on every CPU.
+
+mod contain;
+mod dicom;
+mod error;
+mod gate;
+mod limits;
+mod picture;
+mod raster;
+mod resize;
+
+pub use dicom::{Header, StoredValues, TransferSyntax, header, stored_values};
+pub use error::RadiographError;
+pub use gate::{NotAnalysed, gate, gate_header};
+pub use picture::Image;
+
+use std::{fs, path::Path};
+
+/// A decoded picture and where it came from.
+#[derive(Clone, Debug)]
+pub struct Radiograph {
+    pub image: Image,
+    pub source: Source,
+}
+
+/// What the bytes were.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Dicom(Box<Header>),
+    Png,
+    Jpeg,
+}
+
+/// Decodes a DICOM, PNG or JPEG file held in memory; the content decides which it is.
+pub fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
+    match Format::of(bytes)? {
+        Format::Dicom => dicom::read(bytes),
+        Format::Png => Ok(Radiograph { image: raster::png(bytes)?, source: Source::Png }),
+        Format::Jpeg => Ok(Radiograph { image: raster::jpeg(bytes)?, source: Source::Jpeg }),
+    }
+}
+
+/// As [`read`]; a file whose name claims DICOM must be DICOM. Errors name the file.
+pub fn read_file(path: &Path) -> Result<Radiograph, RadiographError> {
+    let named = |source: RadiographError| source.of_file(path);
+    let length = fs::metadata(path).map_err(|e| named(RadiographError::Io(e)))?.len();
+    if length > limits::FILE_BYTES {
+        return Err(named(RadiographError::FileTooLarge { found: length }));
+    }
+    let bytes = fs::read(path).map_err(|e| named(RadiographError::Io(e)))?;
+    let claims_dicom = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("dcm") || e.eq_ignore_ascii_case("dicom"));
+    match Format::of(&bytes) {
+        Ok(found @ (Format::Png | Format::Jpeg)) if claims_dicom => {
+            Err(named(RadiographError::NotWhatItsNameSays { found: found.name() }))
+        }
+        _ => read(&bytes).map_err(named),
+    }
+}
+
+/// The network's input `[1, height, width]` for a displayed picture.
+pub fn network_input(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
+    let mut pixels = image.resize(preprocess.height, preprocess.width).pixels;
+    for x in &mut pixels {
+        *x = (*x - preprocess.mean) / preprocess.std;
+    }
+    pixels
+}
+
+/// What the first bytes say a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Dicom,
+    Png,
+    Jpeg,
+}
+
+impl Format {
+    fn of(bytes: &[u8]) -> Result<Self, RadiographError> {
+        if bytes.is_empty() {
+            Err(RadiographError::Empty)
+        } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+            Ok(Self::Png)
+        } else if bytes.starts_with(b"\xff\xd8\xff") {
+            Ok(Self::Jpeg)
+        } else if dicom::meta_offset(bytes).is_some() {
+            Ok(Self::Dicom)
+        } else {
+            Err(RadiographError::UnknownFormat { begin: bytes[..bytes.len().min(8)].to_vec() })
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dicom => "DICOM",
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! DICOM files: structure, header, stored values, displayed picture.
+//!
+//! ```text
+//! part10    bytes → meta group, transfer syntax, data set (inflated if deflated)
+//! scan      data set → elements and pixel data, every length checked, nothing allocated on a claim
+//! header    elements → Header (dicom-object), PixelLayout, Display
+//! pixels    pixel data → stored values
+//! display   stored values → [0, 1]
+//! ```
+//!
+//! dicom-object reads only the elements we ask for, cut out by `scan`: it builds nested sequences
+//! by recursion, so an adversary's 20 000 levels must not reach it. dicom-pixeldata is not used:
+//! it decodes all frames, trusts lengths, and has no VOI LUT in more than 8 bits of precision.
+
+mod codestream;
+mod display;
+mod header;
+mod lut;
+mod part10;
+mod pixels;
+mod rle;
+mod scan;
+mod syntax;
+
+pub use header::Header;
+pub(crate) use part10::meta_offset;
+pub use pixels::StoredValues;
+pub use syntax::TransferSyntax;
+
+use crate::{Image, Radiograph, RadiographError, Source};
+use display::Display;
+use header::Elements;
+use part10::Part10;
+use pixels::PixelLayout;
+use scan::DataSet;
+
+/// The header of a DICOM file, without looking at its pixels.
+pub fn header(bytes: &[u8]) -> Result<Header, RadiographError> {
+    let file = Part10::parse(bytes)?;
+    let data_set = DataSet::scan(&file.data_set, file.syntax)?;
+    Header::parse(&Elements::read(&data_set)?, file.syntax)
+}
+
+/// What is stored for every sample of every frame, before any look-up table or inversion.
+pub fn stored_values(bytes: &[u8]) -> Result<StoredValues, RadiographError> {
+    let file = Part10::parse(bytes)?;
+    let data_set = DataSet::scan(&file.data_set, file.syntax)?;
+    let layout = PixelLayout::parse(&Elements::read(&data_set)?)?;
+    pixels::all_frames(&layout, &data_set)
+}
+
+/// The first frame as displayed.
+pub(crate) fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
+    let file = Part10::parse(bytes)?;
+    let data_set = DataSet::scan(&file.data_set, file.syntax)?;
+    let elements = Elements::read(&data_set)?;
+    let header = Header::parse(&elements, file.syntax)?;
+    let layout = PixelLayout::parse(&elements)?;
+    let pixels = if layout.is_colour() {
+        pixels::luma(&layout, &pixels::first_frame(&layout, &data_set)?)
+    } else {
+        let display = Display::parse(&elements, &layout)?;
+        display.apply(&layout, &pixels::first_frame(&layout, &data_set)?)
+    };
+    let image = Image::new(layout.rows, layout.columns, pixels)?;
+    Ok(Radiograph { image, source: Source::Dicom(Box::new(header)) })
+}

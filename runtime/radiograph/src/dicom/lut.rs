@@ -1,0 +1,72 @@
+//! Look-up tables of the Modality LUT and VOI LUT sequences.
+
+use crate::RadiographError;
+use dicom_core::{PrimitiveValue, Tag};
+use dicom_dictionary_std::tags;
+use dicom_object::InMemDicomObject;
+
+/// A table of 16-bit outputs for consecutive inputs; inputs outside take the nearest entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Lut {
+    /// The input of the first entry.
+    first: i64,
+    entries: Vec<u16>,
+    /// The largest output its descriptor allows.
+    pub(crate) largest: f64,
+}
+
+impl Lut {
+    /// From an item of the sequence; `signed`: whether inputs may be negative.
+    pub(crate) fn parse(item: &InMemDicomObject, signed: bool) -> Result<Self, RadiographError> {
+        let descriptor: Vec<i64> =
+            primitive(item, tags::LUT_DESCRIPTOR)?.to_multi_int().unwrap_or_default();
+        let &[count, first, bits] = descriptor.as_slice() else {
+            return Err(RadiographError::Value {
+                name: "LUTDescriptor",
+                found: format!("{descriptor:?}"),
+                expected: "3 integers",
+            });
+        };
+        // 65 536 does not fit and is written as 0; where 16 bits were read signed, undo that.
+        let count = match count & 0xFFFF {
+            0 => 1 << 16,
+            count => count as usize,
+        };
+        let first = if signed { i64::from(first as u16 as i16) } else { first & 0xFFFF };
+        if !(8..=16).contains(&bits) {
+            let found = format!("{bits} bits");
+            let expected = "8 to 16 bits";
+            return Err(RadiographError::Value { name: "LUTDescriptor", found, expected });
+        }
+        let data: Vec<i64> = primitive(item, tags::LUT_DATA)?.to_multi_int().unwrap_or_default();
+        let entries = entries(&data, count).ok_or_else(|| RadiographError::Value {
+            name: "LUTData",
+            found: format!("{} values for {count} entries", data.len()),
+            expected: "one value an entry",
+        })?;
+        Ok(Self { first, entries, largest: f64::from((1u32 << bits) - 1) })
+    }
+
+    pub(crate) fn at(&self, input: f64) -> f64 {
+        let last = self.entries.len() - 1;
+        let index = (input - self.first as f64).clamp(0.0, last as f64);
+        self.entries[index.round_ties_even() as usize].into()
+    }
+}
+
+/// `count` entries from 16-bit words, or two to a word (8-bit tables in `OW`), or bytes.
+fn entries(data: &[i64], count: usize) -> Option<Vec<u16>> {
+    if let Some(words) = data.get(..count) {
+        return Some(words.iter().map(|word| *word as u16).collect());
+    }
+    let bytes = data.iter().flat_map(|word| [*word as u16 & 0xFF, *word as u16 >> 8]);
+    let packed: Vec<u16> = bytes.take(count).collect();
+    (packed.len() == count).then_some(packed)
+}
+
+fn primitive(item: &InMemDicomObject, tag: Tag) -> Result<&PrimitiveValue, RadiographError> {
+    let name = if tag == tags::LUT_DATA { "LUTData" } else { "LUTDescriptor" };
+    item.get(tag)
+        .and_then(|element| element.value().primitive())
+        .ok_or(RadiographError::Missing { name })
+}

@@ -1,0 +1,169 @@
+//! The input gate: what the network must not see, and why (DESIGN §4).
+
+use crate::{Header, Image, Radiograph, Source};
+use thiserror::Error;
+
+/// Why a picture that could be read was not analysed.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum NotAnalysed {
+    #[error("modality is {0}, expected CR or DX")]
+    Modality(String),
+    #[error("image is for processing, expected for presentation")]
+    ForProcessing,
+    #[error("photometric interpretation is {0}, expected MONOCHROME1 or MONOCHROME2")]
+    Photometric(String),
+    #[error("{0} frames, expected 1")]
+    Frames(u32),
+    #[error("body part is {0}, expected chest")]
+    BodyPart(String),
+    #[error("view is {0}, expected frontal (AP or PA)")]
+    View(String),
+    #[error("patient orientation is {0}, expected L\\F (upright, not mirrored)")]
+    Orientation(String),
+    #[error("picture is {width}x{height}, expected at least {MIN_SIDE} pixels a side")]
+    Small { height: usize, width: usize },
+    #[error("picture is {width}x{height}, expected sides within a factor of {MAX_ASPECT}")]
+    Elongated { height: usize, width: usize },
+    #[error(
+        "picture is nearly constant: middle 98 % of the pixels within {spread:.3} of the range"
+    )]
+    Constant { spread: f32 },
+    #[error("picture is clipped: {:.0} % of the pixels are black or white", fraction * 100.0)]
+    Clipped { fraction: f32 },
+}
+
+/// Smaller pictures have no detail to judge: they are thumbnails or test patterns.
+const MIN_SIDE: usize = 128;
+/// A chest fits in a square; long strips are spines and legs.
+const MAX_ASPECT: usize = 3;
+/// Exposure: the 1st and 99th percentile of a usable picture are further apart than this.
+const MIN_SPREAD: f32 = 0.05;
+/// Exposure: more black and white pixels than this leave nothing to see between.
+const MAX_CLIPPED: f32 = 0.75;
+
+/// Whether the network may see this picture: a reason if not, never a guess.
+///
+/// What a header does not say is not held against it; PNG and JPEG files say nothing.
+pub fn gate(radiograph: &Radiograph) -> Result<(), NotAnalysed> {
+    if let Source::Dicom(header) = &radiograph.source {
+        gate_header(header)?;
+    }
+    gate_picture(&radiograph.image)
+}
+
+/// The part of [`gate`] that needs no pixels.
+pub fn gate_header(header: &Header) -> Result<(), NotAnalysed> {
+    if !matches!(header.modality.as_str(), "CR" | "DX") {
+        return Err(NotAnalysed::Modality(or_missing(&header.modality)));
+    }
+    if header.sop_class_uid == DX_FOR_PROCESSING {
+        return Err(NotAnalysed::ForProcessing);
+    }
+    if !matches!(header.photometric.as_str(), "MONOCHROME1" | "MONOCHROME2") {
+        return Err(NotAnalysed::Photometric(header.photometric.clone()));
+    }
+    if header.frames != 1 {
+        return Err(NotAnalysed::Frames(header.frames));
+    }
+    let part = header.body_part.to_uppercase();
+    if !part.is_empty() && !["CHEST", "THORAX", "LUNG"].iter().any(|known| part.contains(known)) {
+        return Err(NotAnalysed::BodyPart(header.body_part.clone()));
+    }
+    // "AP", "PA", and what is written after them: "AP SUPINE", "PA, ERECT".
+    let view = header.view_position.to_uppercase();
+    let word = view.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    if !matches!(word, "" | "AP" | "PA") {
+        return Err(NotAnalysed::View(header.view_position.clone()));
+    }
+    let [along_row, along_column] = &header.patient_orientation;
+    let known = !along_row.is_empty() && !along_column.is_empty();
+    if known && !(along_row.starts_with('L') && along_column.starts_with('F')) {
+        return Err(NotAnalysed::Orientation(format!("{along_row}\\{along_column}")));
+    }
+    Ok(())
+}
+
+const DX_FOR_PROCESSING: &str = "1.2.840.10008.5.1.4.1.1.1.1.1";
+
+fn or_missing(value: &str) -> String {
+    if value.is_empty() { "missing".into() } else { value.into() }
+}
+
+/// Size and exposure.
+fn gate_picture(image: &Image) -> Result<(), NotAnalysed> {
+    let Image { height, width, .. } = *image;
+    if height.min(width) < MIN_SIDE {
+        return Err(NotAnalysed::Small { height, width });
+    }
+    if height.max(width) > MAX_ASPECT * height.min(width) {
+        return Err(NotAnalysed::Elongated { height, width });
+    }
+    let mut histogram = [0usize; 1001]; // of pixel values in thousandths
+    for x in &image.pixels {
+        histogram[(x.clamp(0.0, 1.0) * 1000.0) as usize] += 1;
+    }
+    let count = image.pixels.len();
+    let spread = (quantile(&histogram, count - 1 - count / 100) - quantile(&histogram, count / 100))
+        as f32
+        / 1000.0;
+    if spread < MIN_SPREAD {
+        return Err(NotAnalysed::Constant { spread });
+    }
+    let fraction = (histogram[0] + histogram[1000]) as f32 / count as f32;
+    if fraction > MAX_CLIPPED {
+        return Err(NotAnalysed::Clipped { fraction });
+    }
+    Ok(())
+}
+
+/// The first bin at which more than `rank` pixels have been counted.
+fn quantile(histogram: &[usize], rank: usize) -> usize {
+    let mut seen = 0;
+    histogram
+        .iter()
+        .position(|n| {
+            seen += n;
+            seen > rank
+        })
+        .unwrap_or(histogram.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(height: usize, width: usize, pixel: impl Fn(usize, usize) -> f32) -> Radiograph {
+        let pixels = (0..height * width).map(|i| pixel(i / width, i % width)).collect();
+        let image = Image::new(height, width, pixels).unwrap();
+        Radiograph { image, source: Source::Png }
+    }
+
+    fn ramp(height: usize, width: usize) -> Radiograph {
+        picture(height, width, |y, _| (y as f32 + 0.5) / height as f32)
+    }
+
+    #[test]
+    fn an_ordinary_picture_passes() {
+        assert_eq!(gate(&ramp(200, 180)), Ok(()));
+    }
+
+    #[test]
+    fn thumbnails_and_strips_are_refused() {
+        assert_eq!(gate(&ramp(100, 180)), Err(NotAnalysed::Small { height: 100, width: 180 }));
+        let strip = NotAnalysed::Elongated { height: 128, width: 385 };
+        assert_eq!(gate(&ramp(128, 385)), Err(strip));
+    }
+
+    #[test]
+    fn pictures_without_exposure_are_refused() {
+        let flat = picture(128, 128, |_, _| 0.5);
+        assert_eq!(gate(&flat), Err(NotAnalysed::Constant { spread: 0.0 }));
+        let clipped = picture(128, 128, |y, x| match (y, x) {
+            (_, 0..16) => 0.5,
+            (0..64, _) => 0.0,
+            _ => 1.0,
+        });
+        assert_eq!(gate(&clipped), Err(NotAnalysed::Clipped { fraction: 0.875 }));
+    }
+}
