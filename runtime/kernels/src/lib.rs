@@ -1,1 +1,52 @@
 //! Int8 kernels; all unsafe code of what ships.
+//!
+//! Start at [`scalar`]: it is the definition of every operation, in plain loops. Everything else computes the same
+//! bits faster: [`Conv::pack`] lays weights out for one instruction set ([`Isa`], chosen in `isa.rs`), `run` splits
+//! the work over a [`Pool`].
+//!
+//! ```text
+//! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
+//! conv.rs       packing, tiling and threading of convolutions; the same for every instruction set
+//! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
+//! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
+//! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
+//! ```
+//!
+//! # Conventions
+//!
+//! Activations are `u8` with a zero point, NHWC, one image: pixel `p`, channel `c` lies at `p * stride + c`, where
+//! `stride` ≥ channels is given with the shape. So a slice of channels of a wider tensor is a tensor too: pass
+//! `&mut buffer[offset..]` and the wide stride, and concatenation costs nothing. Bytes between the channels and the
+//! stride are neither used nor written.
+//!
+//! Slices reach to the last channel of the last pixel: `(pixels − 1) · stride + channels` bytes. **The input of a
+//! convolution must have [`SLACK`] more bytes**, which are read but never matter; [`Buffer::zeroed`] adds them.
+//!
+//! # Arithmetic
+//!
+//! Convolution: exact `i32` sum of `(x − x_zero) · w` plus bias; one `f32` multiplication; round to nearest, ties to
+//! even; plus zero point; clamp to `lo..=hi`. Padding counts as `x_zero`. No fused multiply-add anywhere.
+
+mod buffer;
+mod conv;
+mod convert;
+mod eltwise;
+mod isa;
+mod pool;
+mod pooling;
+mod portable;
+mod resample;
+mod spec;
+mod tile;
+
+pub mod scalar;
+
+pub use buffer::{Buffer, SLACK};
+pub use conv::{Conv, Linear, Scratch};
+pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
+pub use eltwise::{Add, Rows, copy, lookup, requant_table, table_of};
+pub use isa::{Isa, UnknownIsa};
+pub use pool::Pool;
+pub use pooling::{AvgPool, MaxPool};
+pub use resample::{Bilinear, Nearest};
+pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError};

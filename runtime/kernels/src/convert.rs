@@ -1,0 +1,112 @@
+//! Between real numbers and quantized ones.
+
+use crate::pool::Pool;
+use crate::scalar::requantize;
+
+/// `q = clamp(rte(x / scale) + zero, 0, 255)`: ONNX `QuantizeLinear`, which divides. Not-a-number becomes 0.
+///
+/// # Panics
+/// If the slices differ in length or `scale` is not a positive number.
+pub fn quantize(x: &[f32], scale: f32, zero: u8, y: &mut [u8]) {
+    assert_eq!(x.len(), y.len(), "lengths");
+    positive(scale);
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = requantize(*x / scale, zero, 0, 255);
+    }
+}
+
+/// As [`quantize`], from an image `[channels, pixels]` to pixels `y_stride` bytes apart.
+///
+/// # Panics
+/// If a slice is too short or `scale` is not a positive number.
+pub fn quantize_from_nchw(
+    x: &[f32],
+    channels: usize,
+    scale: f32,
+    zero: u8,
+    y: &mut [u8],
+    y_stride: usize,
+    pool: &Pool,
+) {
+    positive(scale);
+    let pixels = x.len() / channels;
+    assert!(pixels > 0 && pixels * channels == x.len() && y_stride >= channels, "shape");
+    let y = &mut y[..(pixels - 1) * y_stride + channels];
+    pool.split_rows(y, pixels, y_stride, |range, y| {
+        for (c, plane) in x.chunks_exact(pixels).enumerate() {
+            for (y, x) in y[c..].iter_mut().step_by(y_stride).zip(&plane[range.clone()]) {
+                *y = requantize(*x / scale, zero, 0, 255);
+            }
+        }
+    });
+}
+
+/// `x = (q − zero) · scale`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn dequantize(q: &[u8], scale: f32, zero: u8, x: &mut [f32]) {
+    assert_eq!(x.len(), q.len(), "lengths");
+    for (x, q) in x.iter_mut().zip(q) {
+        *x = (i32::from(*q) - i32::from(zero)) as f32 * scale;
+    }
+}
+
+/// As [`dequantize`], from pixels `q_stride` bytes apart to an image `[channels, pixels]`.
+///
+/// # Panics
+/// If a slice is too short.
+pub fn dequantize_to_nchw(
+    q: &[u8],
+    q_stride: usize,
+    channels: usize,
+    scale: f32,
+    zero: u8,
+    x: &mut [f32],
+) {
+    let pixels = x.len() / channels;
+    assert!(pixels > 0 && pixels * channels == x.len() && q_stride >= channels, "shape");
+    let q = &q[..(pixels - 1) * q_stride + channels];
+    for (c, plane) in x.chunks_exact_mut(pixels).enumerate() {
+        for (x, q) in plane.iter_mut().zip(q[c..].iter().step_by(q_stride)) {
+            *x = (i32::from(*q) - i32::from(zero)) as f32 * scale;
+        }
+    }
+}
+
+fn positive(scale: f32) {
+    assert!(scale.is_finite() && scale > 0.0, "scale {scale} is not a positive number");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantization_rounds_ties_to_even_and_clamps() {
+        let x = [0.5, 1.5, -0.5, -1.5, 1e30, -1e30, f32::NAN, f32::INFINITY, 126.4];
+        let mut q = [0; 9];
+        quantize(&x, 1.0, 128, &mut q);
+        assert_eq!(q, [128, 130, 128, 126, 255, 0, 0, 255, 254]);
+    }
+
+    #[test]
+    fn rounding_is_exact_over_the_range_that_matters() {
+        for i in -300_000i32..300_000 {
+            let v = i as f32 / 1024.0;
+            let expected = (v.round_ties_even() as i32 + 7).clamp(0, 255) as u8;
+            assert_eq!(requantize(v, 7, 0, 255), expected, "{v}");
+        }
+    }
+
+    #[test]
+    fn channels_move_to_the_pixels_and_back() {
+        let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let mut q = vec![0xee; 3 * 5 + 4];
+        quantize_from_nchw(&x, 3, 1.0, 1, &mut q, 5, &Pool::new(2));
+        assert_eq!(&q[..10], [1, 5, 9, 0xee, 0xee, 2, 6, 10, 0xee, 0xee]);
+        let mut back = vec![0.0; 12];
+        dequantize_to_nchw(&q, 5, 3, 1.0, 1, &mut back);
+        assert_eq!(back, x);
+    }
+}

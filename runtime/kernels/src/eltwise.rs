@@ -1,0 +1,116 @@
+//! Element by element: addition, tables, copies between tensors of different strides.
+
+use crate::pool::Pool;
+use crate::scalar::{add_one, requantize};
+use crate::spec::{Residual, SpecError, range, ratio};
+
+/// `pixels` rows of `channels` bytes, with the distance between rows on each side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    pub pixels: usize,
+    pub channels: usize,
+    pub x_stride: usize,
+    pub y_stride: usize,
+}
+
+impl Rows {
+    /// Bytes a slice of these rows must have.
+    fn bytes(&self, stride: usize) -> usize {
+        assert!(stride >= self.channels && self.channels > 0, "rows overlap");
+        self.pixels.checked_sub(1).map_or(0, |last| last * stride + self.channels)
+    }
+
+    /// `each(x row, y row)` for every pixel, over the pool's threads.
+    fn for_each(
+        &self,
+        x: &[u8],
+        y: &mut [u8],
+        pool: &Pool,
+        each: impl Fn(usize, &[u8], &mut [u8]) + Sync,
+    ) {
+        let x = &x[..self.bytes(self.x_stride)];
+        let y = &mut y[..self.bytes(self.y_stride)];
+        pool.split_rows(y, self.pixels, self.y_stride, |pixels, y| {
+            for (y, pixel) in y.chunks_mut(self.y_stride).zip(pixels) {
+                each(pixel, &x[pixel * self.x_stride..][..self.channels], &mut y[..self.channels]);
+            }
+        });
+    }
+}
+
+/// Copies rows: concatenation of equally quantized tensors, or padding of strides.
+pub fn copy(rows: &Rows, x: &[u8], y: &mut [u8], pool: &Pool) {
+    rows.for_each(x, y, pool, |_, x, y| y.copy_from_slice(x));
+}
+
+/// `y = table[x]`: any function of one quantized value (sigmoid, hard-swish, another scale and zero point).
+pub fn lookup(rows: &Rows, table: &[u8; 256], x: &[u8], y: &mut [u8], pool: &Pool) {
+    rows.for_each(x, y, pool, |_, x, y| {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = table[usize::from(*x)];
+        }
+    });
+}
+
+/// The table of a real function between two quantizations: `rte(f((q − x_zero)·x_scale) / y_scale) + y_zero`.
+pub fn table_of(
+    x_scale: f32,
+    x_zero: u8,
+    y_scale: f32,
+    y_zero: u8,
+    f: impl Fn(f32) -> f32,
+) -> [u8; 256] {
+    std::array::from_fn(|q| {
+        let x = (q as i32 - i32::from(x_zero)) as f32 * x_scale;
+        requantize(f(x) / y_scale, y_zero, 0, 255)
+    })
+}
+
+/// The table that changes scale and zero point: dequantize, then quantize, as the QDQ graph says.
+pub fn requant_table(x_scale: f32, x_zero: u8, y_scale: f32, y_zero: u8) -> [u8; 256] {
+    table_of(x_scale, x_zero, y_scale, y_zero, |x| x)
+}
+
+/// Addition of two tensors: `clamp(rte((a − a_zero)·a_ratio + (b − b_zero)·b_ratio) + y_zero, lo, hi)`, with ratios
+/// `s_a / s_y` and `s_b / s_y`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Add {
+    a_zero: u8,
+    residual: Residual,
+}
+
+impl Add {
+    pub fn new(
+        [a_ratio, b_ratio]: [f32; 2],
+        [a_zero, b_zero, y_zero]: [u8; 3],
+        [lo, hi]: [u8; 2],
+    ) -> Result<Self, SpecError> {
+        ratio("scale of the first operand", 0, a_ratio)?;
+        ratio("scale of the second operand", 0, b_ratio)?;
+        range(lo, hi)?;
+        let residual = Residual {
+            conv_ratio: a_ratio,
+            ratio: b_ratio,
+            zero: b_zero,
+            out_zero: y_zero,
+            lo,
+            hi,
+            stride: 0,
+        };
+        Ok(Self { a_zero, residual })
+    }
+
+    /// `rows.x_stride` is that of `a`.
+    pub fn run(&self, rows: &Rows, a: &[u8], b: &[u8], b_stride: usize, y: &mut [u8], pool: &Pool) {
+        let b = &b[..rows.bytes(b_stride)];
+        rows.for_each(a, y, pool, |pixel, a, y| {
+            self.row(a, &b[pixel * b_stride..][..rows.channels], y)
+        });
+    }
+
+    fn row(&self, a: &[u8], b: &[u8], y: &mut [u8]) {
+        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+            *y = add_one(&self.residual, self.a_zero, *a, *b);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Which instruction sets this CPU has, and which kernels belong to each: the only place that decides.
+//!
+//! To add one: write a file with a [`Kernel`], add a variant here, and the property tests in `tests/` run it.
+
+use std::fmt;
+
+use crate::portable;
+use crate::tile::Kernel;
+
+/// Proof that this CPU has an instruction set. Only [`Isa::available`] and what builds on it make one, so code that
+/// holds an `Isa` may call that set's kernels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Isa(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Set {
+    Scalar,
+}
+
+/// All sets of this architecture, fastest first, with their names for `CXR_ISA`.
+const SETS: &[(Set, &str)] = &[(Set::Scalar, "scalar")];
+
+impl Set {
+    fn detected(self) -> bool {
+        match self {
+            Self::Scalar => true,
+        }
+    }
+}
+
+impl Isa {
+    /// What this CPU has, fastest first. The last one is `scalar`, which every CPU has.
+    pub fn available() -> Vec<Self> {
+        SETS.iter().filter(|(set, _)| set.detected()).map(|(set, _)| Self(*set)).collect()
+    }
+
+    pub fn best() -> Self {
+        Self::available()[0]
+    }
+
+    pub fn scalar() -> Self {
+        Self(Set::Scalar)
+    }
+
+    /// The one named by the environment variable `CXR_ISA`, or the best.
+    pub fn from_env() -> Result<Self, UnknownIsa> {
+        std::env::var("CXR_ISA").map_or_else(|_| Ok(Self::best()), |name| Self::from_name(&name))
+    }
+
+    pub fn from_name(name: &str) -> Result<Self, UnknownIsa> {
+        let found = Self::available().into_iter().find(|isa| isa.name() == name);
+        found.ok_or_else(|| UnknownIsa { name: name.to_owned() })
+    }
+
+    pub fn name(self) -> &'static str {
+        let entry = SETS.iter().find(|(set, _)| *set == self.0);
+        entry.expect("an Isa is made from an entry of SETS").1
+    }
+
+    pub(crate) fn kernel(self) -> &'static Kernel {
+        match self.0 {
+            Set::Scalar => &portable::KERNEL,
+        }
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An instruction set that this CPU does not have, or that nobody has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownIsa {
+    name: String,
+}
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+        write!(
+            f,
+            "instruction set {:?} is not one of this machine's: {}",
+            self.name,
+            names.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for UnknownIsa {}

@@ -1,0 +1,31 @@
+//! The tile in plain Rust: `CXR_ISA=scalar`, CPUs without a set of their own, and Miri.
+
+use crate::tile::{Kernel, Tile};
+
+const CHANNELS: usize = 8;
+
+pub(crate) const KERNEL: Kernel =
+    Kernel { pixels: 4, channels: CHANNELS, depth: 1, wide: false, signed: false, tile };
+
+/// # Safety
+/// See [`Kernel::tile`]; any CPU will do.
+unsafe fn tile(t: &Tile<'_>) {
+    for pixel in 0..t.pixels {
+        // SAFETY: every access is inside the ranges that `Tile`'s fields document.
+        unsafe {
+            let mut sums = t.bias.cast::<[i32; CHANNELS]>().read();
+            for tap in 0..t.taps {
+                let x = *t.rows.add(tap * KERNEL.pixels + pixel);
+                for step in 0..t.steps {
+                    let x = i32::from(*x.add(step));
+                    let weights =
+                        t.weights.cast::<[i8; CHANNELS]>().add(tap * t.steps + step).read();
+                    for (sum, w) in sums.iter_mut().zip(weights) {
+                        *sum = sum.wrapping_add(x * i32::from(w)); // the bias undoes the zero point, maybe past 2^31
+                    }
+                }
+            }
+            t.finish_row(pixel, &sums);
+        }
+    }
+}

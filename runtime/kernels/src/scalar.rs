@@ -1,0 +1,145 @@
+//! The definition of every operation, in plain loops over plain slices. Slow, obvious, and the oracle of every test.
+//!
+//! Fused and vectorised code elsewhere must give the same bits.
+
+use crate::spec::{ConvSpec, ConvWeights, PoolSpec, Residual};
+
+/// Adding and subtracting 1.5 · 2²³ leaves the nearest integer, ties to even: at that size the spacing of `f32` is 1.
+const MAGIC: f32 = 12_582_912.0;
+
+/// `clamp(round_ties_even(v) + zero, lo, hi)`. Not-a-number counts as −∞.
+#[inline(always)]
+pub fn requantize(v: f32, zero: u8, lo: u8, hi: u8) -> u8 {
+    // Beyond ±1024 the clamp decides, whatever the zero point. Comparisons, not `clamp`: they map NaN to the lower end.
+    let v = if v > -1024.0 { v } else { -1024.0 };
+    let v = if v < 1024.0 { v } else { 1024.0 };
+    let rounded = (v + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32;
+    (rounded + i32::from(zero)).clamp(i32::from(lo), i32::from(hi)) as u8
+}
+
+/// Sums of a convolution, bias included, without requantization: `visit(pixel, channel, sum)`.
+pub fn conv_sums(
+    spec: &ConvSpec,
+    weights: &ConvWeights<'_>,
+    x: &[u8],
+    mut visit: impl FnMut(usize, usize, i32),
+) {
+    let (in_group, out_group) = (spec.in_channels / spec.groups, spec.out_channels / spec.groups);
+    let [kernel_h, kernel_w] = spec.kernel;
+    for y_out in 0..spec.out_h() {
+        for x_out in 0..spec.out_w() {
+            for n in 0..spec.out_channels {
+                let mut sum = weights.bias[n];
+                for c in 0..in_group {
+                    for ky in 0..kernel_h {
+                        for kx in 0..kernel_w {
+                            let row = (y_out * spec.stride[0] + ky * spec.dilation[0])
+                                .checked_sub(spec.padding[0]);
+                            let col = (x_out * spec.stride[1] + kx * spec.dilation[1])
+                                .checked_sub(spec.padding[1]);
+                            let (Some(row), Some(col)) = (row, col) else { continue };
+                            if row >= spec.in_h || col >= spec.in_w {
+                                continue;
+                            }
+                            let channel = n / out_group * in_group + c;
+                            let q = x[(row * spec.in_w + col) * spec.in_stride + channel];
+                            let w = weights.weight
+                                [((n * in_group + c) * kernel_h + ky) * kernel_w + kx];
+                            sum += (i32::from(q) - i32::from(weights.x_zero)) * i32::from(w);
+                        }
+                    }
+                }
+                visit(y_out * spec.out_w() + x_out, n, sum);
+            }
+        }
+    }
+}
+
+/// Convolution, requantization, and the addition if there is one.
+pub fn conv(
+    spec: &ConvSpec,
+    weights: &ConvWeights<'_>,
+    x: &[u8],
+    residual: Option<(&Residual, &[u8])>,
+    y: &mut [u8],
+) {
+    conv_sums(spec, weights, x, |pixel, n, sum| {
+        let c = requantize(sum as f32 * weights.scale[n], weights.y_zero, weights.lo, weights.hi);
+        y[pixel * spec.out_stride + n] = match residual {
+            None => c,
+            Some((add, r)) => add_one(add, weights.y_zero, c, r[pixel * add.stride + n]),
+        };
+    });
+}
+
+/// Convolution without requantization: `y = sum · scale`.
+pub fn conv_f32(spec: &ConvSpec, weights: &ConvWeights<'_>, x: &[u8], y: &mut [f32]) {
+    conv_sums(spec, weights, x, |pixel, n, sum| {
+        y[pixel * spec.out_stride + n] = sum as f32 * weights.scale[n]
+    });
+}
+
+/// The addition of [`Residual`] on one element.
+#[inline(always)]
+pub fn add_one(add: &Residual, conv_zero: u8, c: u8, r: u8) -> u8 {
+    let c = (i32::from(c) - i32::from(conv_zero)) as f32 * add.conv_ratio;
+    let r = (i32::from(r) - i32::from(add.zero)) as f32 * add.ratio;
+    requantize(c + r, add.out_zero, add.lo, add.hi)
+}
+
+/// `visit(output pixel, input pixels of its window)`; pixels outside the image are left out.
+pub fn windows(spec: &PoolSpec, mut visit: impl FnMut(usize, &[usize])) {
+    let mut inside = Vec::with_capacity(spec.kernel[0] * spec.kernel[1]);
+    for y_out in 0..spec.out_h() {
+        for x_out in 0..spec.out_w() {
+            inside.clear();
+            for ky in 0..spec.kernel[0] {
+                for kx in 0..spec.kernel[1] {
+                    let row = (y_out * spec.stride[0] + ky).checked_sub(spec.padding[0]);
+                    let col = (x_out * spec.stride[1] + kx).checked_sub(spec.padding[1]);
+                    if let (Some(row), Some(col)) = (row, col)
+                        && row < spec.in_h
+                        && col < spec.in_w
+                    {
+                        inside.push(row * spec.in_w + col);
+                    }
+                }
+            }
+            visit(y_out * spec.out_w() + x_out, &inside);
+        }
+    }
+}
+
+/// The largest `u8` of each window.
+pub fn max_pool(spec: &PoolSpec, x: &[u8], y: &mut [u8]) {
+    windows(spec, |pixel, inside| {
+        for c in 0..spec.channels {
+            let largest = inside.iter().map(|p| x[p * spec.in_stride + c]).max();
+            y[pixel * spec.out_stride + c] =
+                largest.expect("PoolSpec::check: no window lies outside the image");
+        }
+    });
+}
+
+/// `rte((Σ x − count · x_zero) · (ratio / count)) + y_zero` with `ratio = s_x / s_y`; `count` is the number of pixels inside
+/// the image, or the window's size with `count_padding`.
+pub fn avg_pool(
+    spec: &PoolSpec,
+    ratio: f32,
+    [x_zero, y_zero]: [u8; 2],
+    count_padding: bool,
+    x: &[u8],
+    y: &mut [u8],
+) {
+    windows(spec, |pixel, inside| {
+        let count = if count_padding { spec.kernel[0] * spec.kernel[1] } else { inside.len() };
+        for c in 0..spec.channels {
+            let sum: i32 = inside
+                .iter()
+                .map(|p| i32::from(x[p * spec.in_stride + c]) - i32::from(x_zero))
+                .sum();
+            y[pixel * spec.out_stride + c] =
+                requantize(sum as f32 * (ratio / count as f32), y_zero, 0, 255);
+        }
+    });
+}

@@ -1,0 +1,104 @@
+//! What a kernel computes: one tile, a few output pixels by a few output channels.
+//!
+//! ```text
+//!            rows[tap][pixel] ──▶ channels of one input pixel, `steps · depth` bytes
+//! weights: [tap][step][channel][depth]          sums: [pixel][channel], in registers
+//! ```
+//!
+//! Convolution is a matrix product whose left rows are found through pointers instead of being copied together: row
+//! `(tap, pixel)` is the input pixel under that tap, or a row of zero points where the tap lies on padding.
+
+use crate::scalar;
+use crate::spec::Residual;
+
+/// The kernels of one instruction set.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// Pixels in a full tile.
+    pub(crate) pixels: usize,
+    /// Channels in a tile; weights, biases and scales are padded to a multiple.
+    pub(crate) channels: usize,
+    /// Input channels that one step consumes.
+    pub(crate) depth: usize,
+    /// Activations and weights are given as `i16` (for CPUs that cannot multiply bytes without saturation).
+    pub(crate) wide: bool,
+    /// The kernel multiplies `x − 128` instead of `x`; the bias makes up for it.
+    pub(crate) signed: bool,
+    /// Computes one tile.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set, and every pointer of the tile is as its documentation says.
+    pub(crate) tile: unsafe fn(&Tile<'_>),
+}
+
+/// One tile: all a kernel needs.
+#[derive(Debug)]
+pub(crate) struct Tile<'a> {
+    /// `[taps][kernel.pixels]` pointers; the first `pixels` of each tap can be read for `steps · depth` activations
+    /// (and up to 15 bytes more, whose values do not matter).
+    pub(crate) rows: *const *const u8,
+    pub(crate) taps: usize,
+    pub(crate) steps: usize,
+    /// `[taps][steps][kernel.channels][depth]` of `i8` (`i16` if wide), aligned to 64.
+    pub(crate) weights: *const u8,
+    /// `[kernel.channels]`: what the sums start from.
+    pub(crate) bias: *const i32,
+    /// `[kernel.channels]`
+    pub(crate) scale: *const f32,
+    /// Pixels to compute, `1..=kernel.pixels`.
+    pub(crate) pixels: usize,
+    /// Channels to write, `1..=kernel.channels`.
+    pub(crate) channels: usize,
+    pub(crate) output: Output<'a>,
+}
+
+/// Where a tile goes.
+#[derive(Debug)]
+pub(crate) enum Output<'a> {
+    /// Writable `[kernel.pixels][kernel.channels]` sums, not requantized.
+    Sums(*mut i32),
+    /// Writable bytes `pixel · stride + channel`; `residual` can be read at `pixel · add.stride + channel`.
+    Bytes {
+        y: *mut u8,
+        stride: usize,
+        requant: &'a Requant,
+        residual: Option<(*const u8, &'a Residual)>,
+    },
+}
+
+/// `clamp(rte(sum · scale) + zero, lo, hi)`; all products are known to fit `i32`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Requant {
+    pub(crate) zero: u8,
+    pub(crate) lo: u8,
+    pub(crate) hi: u8,
+}
+
+impl Tile<'_> {
+    /// Writes one row of sums by the scalar definition: for kernels without a faster way, and for odd ends.
+    ///
+    /// # Safety
+    /// `pixel < self.pixels`, `N` is the kernel's `channels`, and the tile's pointers are as documented.
+    pub(crate) unsafe fn finish_row<const N: usize>(&self, pixel: usize, sums: &[i32; N]) {
+        debug_assert!(pixel < self.pixels && self.channels <= N);
+        match &self.output {
+            Output::Sums(all) => {
+                // SAFETY: `all` is `[kernel.pixels][N]`, and `pixel` is one of its rows.
+                unsafe { all.add(pixel * N).cast::<[i32; N]>().write(*sums) }
+            }
+            Output::Bytes { y, stride, requant, residual } => {
+                for (n, sum) in sums.iter().enumerate().take(self.channels) {
+                    // SAFETY: `n < self.channels` and `pixel < self.pixels`: inside what the tile grants.
+                    unsafe {
+                        let v = *sum as f32 * *self.scale.add(n);
+                        let c = scalar::requantize(v, requant.zero, requant.lo, requant.hi);
+                        let q = residual.map_or(c, |(r, add)| {
+                            scalar::add_one(add, requant.zero, c, *r.add(pixel * add.stride + n))
+                        });
+                        *y.add(pixel * stride + n) = q;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Every instruction set of this machine gives the bits of the scalar definition, for any shape and any threads.
+
+mod support;
+
+use kernels::{Conv, ConvSpec, ConvWeights, Isa, Pool, SpecError, scalar};
+use support::{Case, Random, square};
+
+fn random_spec(random: &mut Random) -> ConvSpec {
+    let groups = random.pick(&[1, 1, 1, 2, 3]);
+    let channel_counts =
+        [1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70, 100];
+    let in_channels = random.pick(&channel_counts) * groups;
+    let out_channels = random.pick(&channel_counts) * groups;
+    let kernel =
+        random.pick(&[[1, 1], [1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [1, 3], [2, 2], [4, 1]]);
+    let stride = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 2], [3, 2]]);
+    let dilation = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 3]]);
+    let mut side = |axis: usize| random.below(kernel[axis] + 1);
+    let padding = [side(0), side(1), side(0), side(1)];
+    let least =
+        |axis: usize| ((kernel[axis] - 1) * dilation[axis] + 1usize).saturating_sub(padding[axis]);
+    let in_h = least(0).max(1) + random.below(9);
+    let in_w = least(1).max(1) + random.below(20);
+    let in_stride = in_channels + random.pick(&[0, 0, 1, 5]);
+    let out_stride = out_channels + random.pick(&[0, 0, 1, 5]);
+    ConvSpec {
+        in_channels,
+        out_channels,
+        groups,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        in_h,
+        in_w,
+        in_stride,
+        out_stride,
+    }
+}
+
+/// Under an emulator or an interpreter fewer shapes must do.
+fn cases() -> u64 {
+    std::env::var("KERNELS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400)
+}
+
+#[test]
+fn random_convolutions_equal_the_definition() {
+    let pools = [Pool::new(1), Pool::new(3)];
+    for seed in 0..cases() {
+        let random = &mut Random::new(seed);
+        let spec = random_spec(random);
+        let with_residual = random.below(2) == 0;
+        let case = Case::new(random, spec, with_residual);
+        for isa in Isa::available() {
+            case.check(isa, &pools[seed as usize % 2]);
+        }
+    }
+}
+
+#[test]
+fn depthwise_convolutions_equal_the_definition() {
+    let pools = [Pool::new(1), Pool::new(2)];
+    for seed in 0..cases() / 4 {
+        let random = &mut Random::new(1000 + seed);
+        let mut spec = random_spec(random);
+        let channels = random.pick(&[1, 3, 8, 16, 17, 24, 32, 63, 64, 96, 144]);
+        (spec.groups, spec.in_channels, spec.out_channels) = (channels, channels, channels);
+        (spec.in_stride, spec.out_stride) =
+            (channels + random.below(3), channels + random.below(3));
+        let with_residual = random.below(4) == 0;
+        let case = Case::new(random, spec, with_residual);
+        for isa in Isa::available() {
+            case.check(isa, &pools[seed as usize % 2]);
+        }
+    }
+}
+
+#[test]
+fn layers_of_real_networks_equal_the_definition() {
+    // first convolution; 1x1 with many channels in and out; 3x3 at 7x7; strided shortcut
+    let shapes = [
+        square([1, 64], 30, 7, 2),
+        square([512, 96], 7, 1, 1),
+        square([160, 64], 7, 3, 1),
+        square([64, 128], 15, 1, 2),
+    ];
+    let pool = Pool::new(2);
+    for (seed, spec) in shapes.into_iter().enumerate() {
+        let random = &mut Random::new(2000 + seed as u64);
+        let case = Case::new(random, spec, seed % 2 == 1);
+        for isa in Isa::available() {
+            case.check(isa, &pool);
+        }
+    }
+}
+
+#[test]
+fn results_without_requantization_equal_the_definition() {
+    for seed in 0..cases() / 8 {
+        let random = &mut Random::new(3000 + seed);
+        let spec = random_spec(random);
+        let case = Case::new(random, spec, false);
+        let mut expected = vec![
+            -7.0f32;
+            (case.spec.out_pixels() - 1) * case.spec.out_stride
+                + case.spec.out_channels
+        ];
+        scalar::conv_f32(&case.spec, &case.weights(), &case.x, &mut expected);
+        for isa in Isa::available() {
+            assert_eq!(case.run_f32(isa, &Pool::new(1)), expected, "{isa:?} {:?}", case.spec);
+        }
+    }
+}
+
+#[test]
+fn impossible_convolutions_are_refused() {
+    let weights = ConvWeights {
+        weight: &[1; 4],
+        bias: &[0],
+        scale: &[1.0],
+        x_zero: 0,
+        y_zero: 0,
+        lo: 0,
+        hi: 255,
+    };
+    let spec = ConvSpec { padding: [0; 4], ..square([4, 1], 1, 1, 1) };
+    let refused = |spec: &ConvSpec, weights: ConvWeights<'_>| {
+        Conv::pack(Isa::best(), spec, weights, None).unwrap_err()
+    };
+    assert!(Conv::pack(Isa::best(), &spec, weights, None).is_ok());
+
+    let two_groups = ConvSpec { groups: 2, ..spec.clone() };
+    assert_eq!(refused(&two_groups, weights), SpecError::Groups { groups: 2, channels: 1 });
+    let window = ConvSpec { kernel: [2, 2], ..spec.clone() };
+    assert_eq!(refused(&window, weights), SpecError::Window { kernel: 2, padded: 1 });
+    let few = ConvWeights { weight: &[1; 3], ..weights };
+    assert_eq!(refused(&spec, few), SpecError::Length { what: "weights", found: 3, expected: 4 });
+    let overflow = ConvWeights { bias: &[i32::MAX], ..weights };
+    assert_eq!(refused(&spec, overflow), SpecError::Accumulator { channel: 0 });
+    let scale = ConvWeights { scale: &[f32::NAN], ..weights };
+    assert_eq!(refused(&spec, scale), SpecError::Scale { what: "scale", channel: 0 });
+}
+
+#[test]
+fn the_scalar_set_is_always_there_and_names_are_unique() {
+    let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+    assert_eq!(names.last(), Some(&"scalar"));
+    let mut unique = names.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), names.len());
+    assert!(Isa::from_name("pentium").is_err());
+}

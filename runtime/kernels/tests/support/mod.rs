@@ -1,0 +1,172 @@
+//! Random shapes and values from a fixed seed.
+
+use kernels::{Buffer, Conv, ConvSpec, ConvWeights, Isa, Pool, Residual, Scratch, scalar};
+
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        self.next() as u8
+    }
+
+    pub(crate) fn unit(&mut self) -> f32 {
+        (self.next() & 0xff_ffff) as f32 / 16_777_216.0
+    }
+
+    /// Mostly uniform bytes, sometimes all at the ends, where sums are largest.
+    pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
+        let extreme = self.below(6) == 0;
+        (0..n).map(|_| if extreme { self.pick(&[0, 255, 255]) } else { self.byte() }).collect()
+    }
+}
+
+/// A convolution with everything it needs, and what the definition makes of it.
+pub(crate) struct Case {
+    pub(crate) spec: ConvSpec,
+    pub(crate) weight: Vec<i8>,
+    pub(crate) bias: Vec<i32>,
+    pub(crate) scale: Vec<f32>,
+    pub(crate) zeros: [u8; 2],
+    pub(crate) clamp: [u8; 2],
+    pub(crate) residual: Option<Residual>,
+    pub(crate) x: Buffer,
+    pub(crate) r: Vec<u8>,
+}
+
+impl Case {
+    pub(crate) fn new(random: &mut Random, spec: ConvSpec, with_residual: bool) -> Self {
+        let n = spec.out_channels;
+        let per_channel = spec.in_channels / spec.groups * spec.kernel[0] * spec.kernel[1];
+        // -128 only now and then: our exporter never writes it, but the file format has it.
+        let lowest = random.pick(&[-127, -127, -128]);
+        let extreme = random.below(6) == 0;
+        let weight = (0..n * per_channel)
+            .map(|_| {
+                if extreme {
+                    random.pick(&[lowest, 127, lowest])
+                } else {
+                    (random.byte() as i8).max(lowest)
+                }
+            })
+            .collect();
+        let bias = (0..n).map(|_| random.next() as i32 % 20_000).collect();
+        // Scales that use the range of the output well, and sometimes one that throws everything out of it.
+        let typical = 2.0 / (per_channel as f32).sqrt() / 128.0;
+        let scale = (0..n)
+            .map(|_| random.unit() * typical * if random.below(40) == 0 { 1e6 } else { 1.0 })
+            .collect();
+        let (lo, hi) = (random.pick(&[0, 0, 128, 3]), random.pick(&[255, 255, 200]));
+        let residual = with_residual.then(|| Residual {
+            conv_ratio: random.unit() * 2.0,
+            ratio: random.unit() * 2.0,
+            zero: random.byte(),
+            out_zero: random.byte(),
+            lo: random.pick(&[0, 77]),
+            hi: random.pick(&[255, 201]),
+            stride: n + random.below(3),
+        });
+        let len = (spec.in_h * spec.in_w - 1) * spec.in_stride + spec.in_channels;
+        let mut x = Buffer::zeroed(len);
+        x[..len].copy_from_slice(&random.bytes(len));
+        x[len..].fill(0xa5); // what lies behind must not matter
+        let r = random.bytes(spec.out_pixels() * (n + 3));
+        let any = random.byte();
+        let zeros = [random.pick(&[0, 255, 128, any]), random.byte()];
+        Self { spec, weight, bias, scale, zeros, clamp: [lo, hi], residual, x, r }
+    }
+
+    pub(crate) fn weights(&self) -> ConvWeights<'_> {
+        ConvWeights {
+            weight: &self.weight,
+            bias: &self.bias,
+            scale: &self.scale,
+            x_zero: self.zeros[0],
+            y_zero: self.zeros[1],
+            lo: self.clamp[0],
+            hi: self.clamp[1],
+        }
+    }
+
+    fn output_len(&self) -> usize {
+        (self.spec.out_pixels() - 1) * self.spec.out_stride + self.spec.out_channels
+    }
+
+    pub(crate) fn expected(&self) -> Vec<u8> {
+        let mut y = vec![0x5a; self.output_len() + 40];
+        let residual = self.residual.as_ref().map(|add| (add, &self.r[..]));
+        scalar::conv(&self.spec, &self.weights(), &self.x, residual, &mut y);
+        y
+    }
+
+    pub(crate) fn run(&self, isa: Isa, pool: &Pool) -> Vec<u8> {
+        let conv = Conv::pack(isa, &self.spec, self.weights(), self.residual)
+            .expect("a valid convolution");
+        let mut scratch = Scratch::with_bytes(conv.scratch_bytes(pool.threads()));
+        let mut y = vec![0x5a; self.output_len() + 40];
+        conv.run(&self.x, self.residual.map(|_| &self.r[..]), &mut y, pool, &mut scratch);
+        y
+    }
+
+    pub(crate) fn run_f32(&self, isa: Isa, pool: &Pool) -> Vec<f32> {
+        let conv = Conv::pack(isa, &self.spec, self.weights(), None).expect("a valid convolution");
+        let mut scratch = Scratch::with_bytes(conv.scratch_bytes(pool.threads()));
+        let mut y = vec![-7.0; self.output_len()];
+        conv.run_f32(&self.x, &mut y, pool, &mut scratch);
+        y
+    }
+
+    pub(crate) fn check(&self, isa: Isa, pool: &Pool) {
+        let (found, expected) = (self.run(isa, pool), self.expected());
+        if found != expected {
+            let at = found.iter().zip(&expected).position(|(f, e)| f != e);
+            let at = at.expect("lengths are equal");
+            let (stride, threads) = (self.spec.out_stride, pool.threads());
+            panic!(
+                "{isa:?}, {threads} threads: pixel {}, channel {} is {}, expected {}; {:?}, zeros {:?}, {:?}",
+                at / stride,
+                at % stride,
+                found[at],
+                expected[at],
+                self.spec,
+                self.zeros,
+                self.residual
+            );
+        }
+    }
+}
+
+/// A square image and kernel, dense rows.
+pub(crate) fn square(channels: [usize; 2], size: usize, kernel: usize, stride: usize) -> ConvSpec {
+    ConvSpec {
+        in_channels: channels[0],
+        out_channels: channels[1],
+        groups: 1,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [kernel / 2; 4],
+        dilation: [1, 1],
+        in_h: size,
+        in_w: size,
+        in_stride: channels[0],
+        out_stride: channels[1],
+    }
+}
