@@ -1,1 +1,180 @@
-fn main() {}
+//! Times every convolution of ResNet-50 or ResNet-18 (1x1x224x224, batch 1, one thread) and compares each with the
+//! machine's int8 peak, measured beside it.
+//!
+//! ```text
+//! cargo bench -p kernels                            the best instruction set
+//! CXR_ISA=avx2 cargo bench -p kernels -- resnet18 2 another one, ResNet-18, two threads
+//! ```
+//!
+//! Other programs only ever make a layer slower, so the minimum of many rounds is what the kernel can do.
+
+use std::time::Instant;
+
+use kernels::{
+    Buffer, Conv, ConvSpec, ConvWeights, Isa, Pool, Residual, Scratch, peak_macs_per_second,
+};
+
+struct Layer {
+    name: &'static str,
+    count: usize,
+    conv: Conv,
+    x: Buffer,
+    r: Option<Buffer>,
+    y: Buffer,
+}
+
+/// name, how many in the network, channels in, out, kernel, stride, input size, followed by an addition
+type Row = (&'static str, usize, usize, usize, usize, usize, usize, bool);
+
+const RESNET50: &[Row] = &[
+    ("stem 7x7", 1, 1, 64, 7, 2, 224, false),
+    ("layer1 1x1 64-64", 1, 64, 64, 1, 1, 56, false),
+    ("layer1 1x1 256-64", 2, 256, 64, 1, 1, 56, false),
+    ("layer1 3x3 64-64", 3, 64, 64, 3, 1, 56, false),
+    ("layer1 1x1 64-256 shortcut", 1, 64, 256, 1, 1, 56, false),
+    ("layer1 1x1 64-256 + add", 3, 64, 256, 1, 1, 56, true),
+    ("layer2 1x1 256-128", 1, 256, 128, 1, 1, 56, false),
+    ("layer2 3x3 128-128 /2", 1, 128, 128, 3, 2, 56, false),
+    ("layer2 1x1 256-512 /2 shortcut", 1, 256, 512, 1, 2, 56, false),
+    ("layer2 1x1 512-128", 3, 512, 128, 1, 1, 28, false),
+    ("layer2 3x3 128-128", 3, 128, 128, 3, 1, 28, false),
+    ("layer2 1x1 128-512 + add", 4, 128, 512, 1, 1, 28, true),
+    ("layer3 1x1 512-256", 1, 512, 256, 1, 1, 28, false),
+    ("layer3 3x3 256-256 /2", 1, 256, 256, 3, 2, 28, false),
+    ("layer3 1x1 512-1024 /2 shortcut", 1, 512, 1024, 1, 2, 28, false),
+    ("layer3 1x1 1024-256", 5, 1024, 256, 1, 1, 14, false),
+    ("layer3 3x3 256-256", 5, 256, 256, 3, 1, 14, false),
+    ("layer3 1x1 256-1024 + add", 6, 256, 1024, 1, 1, 14, true),
+    ("layer4 1x1 1024-512", 1, 1024, 512, 1, 1, 14, false),
+    ("layer4 3x3 512-512 /2", 1, 512, 512, 3, 2, 14, false),
+    ("layer4 1x1 1024-2048 /2 shortcut", 1, 1024, 2048, 1, 2, 14, false),
+    ("layer4 1x1 2048-512", 2, 2048, 512, 1, 1, 7, false),
+    ("layer4 3x3 512-512", 2, 512, 512, 3, 1, 7, false),
+    ("layer4 1x1 512-2048 + add", 3, 512, 2048, 1, 1, 7, true),
+];
+
+const RESNET18: &[Row] = &[
+    ("stem 7x7", 1, 1, 64, 7, 2, 224, false),
+    ("layer1 3x3 64-64", 2, 64, 64, 3, 1, 56, false),
+    ("layer1 3x3 64-64 + add", 2, 64, 64, 3, 1, 56, true),
+    ("layer2 3x3 64-128 /2", 1, 64, 128, 3, 2, 56, false),
+    ("layer2 1x1 64-128 /2 shortcut", 1, 64, 128, 1, 2, 56, false),
+    ("layer2 3x3 128-128", 1, 128, 128, 3, 1, 28, false),
+    ("layer2 3x3 128-128 + add", 2, 128, 128, 3, 1, 28, true),
+    ("layer3 3x3 128-256 /2", 1, 128, 256, 3, 2, 28, false),
+    ("layer3 1x1 128-256 /2 shortcut", 1, 128, 256, 1, 2, 28, false),
+    ("layer3 3x3 256-256", 1, 256, 256, 3, 1, 14, false),
+    ("layer3 3x3 256-256 + add", 2, 256, 256, 3, 1, 14, true),
+    ("layer4 3x3 256-512 /2", 1, 256, 512, 3, 2, 14, false),
+    ("layer4 1x1 256-512 /2 shortcut", 1, 256, 512, 1, 2, 14, false),
+    ("layer4 3x3 512-512", 1, 512, 512, 3, 1, 7, false),
+    ("layer4 3x3 512-512 + add", 2, 512, 512, 3, 1, 7, true),
+];
+
+const ROUNDS: usize = 30;
+
+#[expect(clippy::print_stdout, reason = "a benchmark's output")]
+fn main() {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let network = if arguments.iter().any(|a| a == "resnet18") { RESNET18 } else { RESNET50 };
+    let threads = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(1);
+    let isa = Isa::from_env().expect("CXR_ISA names an instruction set of this machine");
+    let pool = Pool::new(threads);
+    let mut layers: Vec<Layer> = network.iter().map(|row| layer(isa, row)).collect();
+    let scratch =
+        layers.iter().map(|l| l.conv.scratch_bytes(threads)).max().expect("a network has layers");
+    let mut scratch = Scratch::with_bytes(scratch);
+
+    let mut best = vec![(f64::INFINITY, 0.0f64); layers.len()];
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let peak = peak_macs_per_second(isa) * threads as f64;
+        let mut total = 0.0;
+        for (layer, (least, near)) in layers.iter_mut().zip(&mut best) {
+            // As often as the network has it, so that a round's working set moves through the caches as in the network.
+            for _ in 0..layer.count {
+                let start = Instant::now();
+                layer.conv.run(&layer.x, layer.r.as_deref(), &mut layer.y, &pool, &mut scratch);
+                let seconds = start.elapsed().as_secs_f64();
+                *least = least.min(seconds);
+                total += seconds;
+            }
+            *near = near.max(peak);
+        }
+        rounds.push((total, peak));
+    }
+
+    println!("{} with {threads} threads; peak {:.1} GMAC/s", isa.name(), best[0].1 / 1e9);
+    println!("{:34} {:>5} {:>9} {:>8} {:>6}", "layer", "count", "us", "GMAC/s", "peak");
+    let (mut seconds, mut macs) = (0.0, 0.0);
+    for (layer, (least, peak)) in layers.iter().zip(&best) {
+        let rate = layer.conv.macs() as f64 / least;
+        let line = (layer.name, layer.count, least * 1e6, rate / 1e9, 100.0 * rate / peak);
+        println!("{:34} {:>5} {:>9.1} {:>8.1} {:>5.1}%", line.0, line.1, line.2, line.3, line.4);
+        seconds += least * layer.count as f64;
+        macs += layer.conv.macs() as f64 * layer.count as f64;
+    }
+    println!(
+        "sum of minima {:.3} ms, {:.1}% of peak",
+        seconds * 1e3,
+        100.0 * macs / seconds / best[0].1
+    );
+    rounds.sort_by(|a, b| (a.0 * a.1).total_cmp(&(b.0 * b.1)));
+    let share = |(time, peak): (f64, f64)| 100.0 * macs / time / peak;
+    let (fastest, median) = (rounds[0], rounds[rounds.len() / 2]);
+    println!("best round {:.3} ms, {:.1}% of the peak beside it", fastest.0 * 1e3, share(fastest));
+    println!("median round {:.3} ms, {:.1}% of the peak beside it", median.0 * 1e3, share(median));
+}
+
+fn layer(isa: Isa, &(name, count, c_in, c_out, kernel, stride, size, add): &Row) -> Layer {
+    let spec = ConvSpec {
+        in_channels: c_in,
+        out_channels: c_out,
+        groups: 1,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [kernel / 2; 4],
+        dilation: [1, 1],
+        in_h: size,
+        in_w: size,
+        in_stride: c_in,
+        out_stride: c_out,
+    };
+    let noise = |n: usize| (0..n).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8);
+    let weight: Vec<i8> =
+        noise(c_out * c_in * kernel * kernel).map(|b| (b as i8).max(-127)).collect();
+    let scale = vec![1e-4; c_out];
+    let bias = vec![0; c_out];
+    let weights = ConvWeights {
+        weight: &weight,
+        bias: &bias,
+        scale: &scale,
+        x_zero: 7,
+        y_zero: 9,
+        lo: 9,
+        hi: 255,
+    };
+    let residual = add.then_some(Residual {
+        conv_ratio: 0.7,
+        ratio: 0.9,
+        zero: 3,
+        out_zero: 0,
+        lo: 0,
+        hi: 255,
+        stride: c_out,
+    });
+    let conv = Conv::pack(isa, &spec, weights, residual).expect("a layer of a ResNet");
+    let mut x = Buffer::zeroed(c_in * size * size);
+    let len = x.len();
+    x.iter_mut().zip(noise(len)).for_each(|(x, b)| *x = b);
+    let outputs = spec.out_pixels() * c_out;
+    Layer {
+        name,
+        count,
+        conv,
+        x,
+        r: add.then(|| Buffer::zeroed(outputs)),
+        y: Buffer::zeroed(outputs),
+    }
+}

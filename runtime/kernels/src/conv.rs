@@ -208,6 +208,10 @@ impl Conv {
         self.plan.blocks_per_group * self.spec.groups
     }
 
+    fn tiles(&self) -> usize {
+        self.spec.out_pixels().div_ceil(self.kernel.pixels)
+    }
+
     /// Bytes of one block's weights.
     fn block_bytes(&self) -> usize {
         self.plan.taps()
@@ -366,9 +370,8 @@ impl Conv {
             target,
             threads: threads.as_mut_ptr(),
         };
-        let pixels = spec.out_pixels();
-        let tiles = pixels.div_ceil(self.kernel.pixels);
-        let cuts = Cuts::new(tiles, self.blocks(), self.weights.len(), x.len(), pool.threads());
+        let cuts =
+            Cuts::new(self.tiles(), self.blocks(), self.weights.len(), x.len(), pool.threads());
         pool.run(cuts.parts, |thread, part| {
             let (tiles, blocks) = cuts.part(part);
             run.part(thread, tiles, blocks);
@@ -471,8 +474,10 @@ impl Run<'_> {
     /// One tile of pixels for several blocks of channels.
     fn tile_of_blocks(&self, thread: usize, tile: usize, blocks: Range<usize>) {
         let (conv, kernel) = (self.conv, self.conv.kernel);
-        let first = tile * kernel.pixels;
-        let pixels = (conv.spec.out_pixels() - first).min(kernel.pixels);
+        // Tiles of equal size (but for one pixel) rather than full ones and a remnant.
+        let (all, tiles) = (conv.spec.out_pixels(), conv.tiles());
+        let first = tile * all / tiles;
+        let pixels = (tile + 1) * all / tiles - first;
         let scratch = self.threads.wrapping_add(thread * conv.thread_scratch());
         let rows = scratch.cast::<*const u8>();
         let sums = rows.wrapping_add(conv.plan.taps() * kernel.pixels).cast::<i32>();

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+#[cfg(target_arch = "x86_64")]
+use crate::avx512;
 use crate::portable;
 use crate::tile::Kernel;
 
@@ -14,15 +16,28 @@ pub struct Isa(Set);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
     Scalar,
 }
 
 /// All sets of this architecture, fastest first, with their names for `CXR_ISA`.
-const SETS: &[(Set, &str)] = &[(Set::Scalar, "scalar")];
+const SETS: &[(Set, &str)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (Set::Avx512Vnni, "avx512vnni"),
+    (Set::Scalar, "scalar"),
+];
 
 impl Set {
     fn detected(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
             Self::Scalar => true,
         }
     }
@@ -59,6 +74,8 @@ impl Isa {
 
     pub(crate) fn kernel(self) -> &'static Kernel {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => &avx512::KERNEL,
             Set::Scalar => &portable::KERNEL,
         }
     }

@@ -27,11 +27,14 @@
 //! Convolution: exact `i32` sum of `(x − x_zero) · w` plus bias; one `f32` multiplication; round to nearest, ties to
 //! even; plus zero point; clamp to `lo..=hi`. Padding counts as `x_zero`. No fused multiply-add anywhere.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod buffer;
 mod conv;
 mod convert;
 mod eltwise;
 mod isa;
+mod peak;
 mod pool;
 mod pooling;
 mod portable;
@@ -46,6 +49,7 @@ pub use conv::{Conv, Linear, Scratch};
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
 pub use eltwise::{Add, Rows, copy, lookup, requant_table, table_of};
 pub use isa::{Isa, UnknownIsa};
+pub use peak::peak_macs_per_second;
 pub use pool::Pool;
 pub use pooling::{AvgPool, MaxPool};
 pub use resample::{Bilinear, Nearest};

@@ -5,7 +5,7 @@ use crate::tile::{Kernel, Tile};
 const CHANNELS: usize = 8;
 
 pub(crate) const KERNEL: Kernel =
-    Kernel { pixels: 4, channels: CHANNELS, depth: 1, wide: false, signed: false, tile };
+    Kernel { pixels: 4, channels: CHANNELS, depth: 1, wide: false, signed: false, tile, peak };
 
 /// # Safety
 /// See [`Kernel::tile`]; any CPU will do.
@@ -28,4 +28,18 @@ unsafe fn tile(t: &Tile<'_>) {
             t.finish_row(pixel, &sums);
         }
     }
+}
+
+/// See [`Kernel::peak`].
+unsafe fn peak(rounds: usize) -> u64 {
+    let (x, w) = (std::hint::black_box([3u8; 16]), std::hint::black_box([5i8; 16]));
+    let mut sums = [0i32; 16];
+    for _ in 0..rounds {
+        let x = std::hint::black_box(x);
+        for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
+            *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
+        }
+    }
+    std::hint::black_box(sums);
+    rounds as u64 * 16
 }

@@ -29,6 +29,11 @@ pub(crate) struct Kernel {
     /// # Safety
     /// The CPU has the instruction set, and every pointer of the tile is as its documentation says.
     pub(crate) tile: unsafe fn(&Tile<'_>),
+    /// Multiplies bytes at the highest rate the instruction set has, `rounds` times; returns the multiplications done.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    pub(crate) peak: unsafe fn(rounds: usize) -> u64,
 }
 
 /// One tile: all a kernel needs.
