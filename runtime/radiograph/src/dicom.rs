@@ -15,6 +15,7 @@
 mod codestream;
 mod display;
 mod header;
+mod jpeg12;
 mod lut;
 mod part10;
 mod pixels;

@@ -1,8 +1,12 @@
 //! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → stored values.
 
-use super::{TransferSyntax, pixels::PixelLayout};
+use super::{
+    TransferSyntax,
+    jpeg12::{self, Frame},
+    pixels::PixelLayout,
+};
 use crate::{RadiographError, contain::contain};
-use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+use jpeg_decoder::{ColorTransform, Decoder};
 
 /// Stored values of the picture in `stream`, which must be of the size the header says.
 pub(crate) fn decode(
@@ -18,6 +22,12 @@ pub(crate) fn decode(
 }
 
 fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError> {
+    let frame = Frame::find(stream)?;
+    check_size(layout, [frame.height, frame.width, frame.components])?;
+    if frame.is_extended_12_bit() {
+        let samples = jpeg12::decode(stream, &frame)?;
+        return Ok(samples.into_iter().map(|sample| layout.value(sample.into())).collect());
+    }
     let mut decoder = Decoder::new(stream);
     decoder.set_max_decoding_buffer_size(layout.samples_per_frame() * 2);
     if layout.is_colour() {
@@ -25,24 +35,16 @@ fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError
         let transform = if is_rgb { ColorTransform::RGB } else { ColorTransform::YCbCr };
         decoder.set_color_transform(transform);
     }
-    let info = contain("JPEG", || decoder.read_info().map(|()| decoder.info()))?;
-    let Some(info) = info else {
-        return Err(RadiographError::Decode { format: "JPEG", reason: "no frame".into() });
-    };
-    let samples = match info.pixel_format {
-        PixelFormat::L8 | PixelFormat::L16 => 1,
-        PixelFormat::RGB24 => 3,
-        PixelFormat::CMYK32 => 4,
-    };
-    check_size(layout, [info.height.into(), info.width.into(), samples])?;
     let bytes = contain("JPEG", || decoder.decode())?;
-    let width = bytes.len() / layout.samples_per_frame();
-    let values: Vec<i32> = if width == 2 {
-        let words = bytes.as_chunks().0.iter(); // of this machine's own byte order
-        words.map(|word| layout.value(u16::from_ne_bytes(*word).into())).collect()
-    } else {
-        bytes.iter().map(|byte| layout.value((*byte).into())).collect()
+    let words = bytes.as_chunks().0.iter(); // of this machine's own byte order
+    let values: Vec<i32> = match bytes.len() / layout.samples_per_frame() {
+        1 => bytes.iter().map(|byte| layout.value((*byte).into())).collect(),
+        _ => words.map(|word| layout.value(u16::from_ne_bytes(*word).into())).collect(),
     };
+    if values.len() != layout.samples_per_frame() {
+        let reason = format!("{} samples of {}", values.len(), layout.samples_per_frame());
+        return Err(RadiographError::Decode { format: "JPEG", reason });
+    }
     Ok(values)
 }
 

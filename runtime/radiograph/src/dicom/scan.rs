@@ -172,7 +172,8 @@ impl<'a> Reader<'a> {
         let bytes = self.bytes;
         let value = bytes[self.at..].get(..length as usize).ok_or_else(|| {
             let left = self.remaining();
-            damaged(format!("element {tag} claims {length} bytes, {left} are left"))
+            let name = if tag == ITEM { "item" } else { "element" };
+            damaged(format!("{name} {tag} claims {length} bytes, {left} are left"))
         })?;
         self.at += value.len();
         Ok(value)
