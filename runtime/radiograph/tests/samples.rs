@@ -3,7 +3,7 @@
 //! The files are not part of this repository: without `../shared/data/dicom-samples` beside it
 //! these tests say so and pass.
 
-#![expect(clippy::unwrap_used, reason = "also in the helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 use radiograph::{NotAnalysed, RadiographError, Source, gate, read_file, stored_values};
 use serde_json::Value;
