@@ -7,7 +7,8 @@ use std::time::Duration;
 
 /// Body of `http://{address}{path}`; anything but 200 is an error.
 pub fn get(address: SocketAddr, path: &str) -> Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("no answer at {address}"))?;
+    let mut stream =
+        TcpStream::connect(address).with_context(|| format!("no answer at {address}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();

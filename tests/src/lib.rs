@@ -3,8 +3,10 @@
 //! - [`tool`]: the four binaries, run as a user runs them
 //! - [`service`]: a daemon or an agent that runs until dropped
 //! - [`radiographs`]: real DICOM files from PyPI's `pydicom-data`, and dcmtk's `storescu`
-//! - [`pipeline`]: phantoms → checkpoint → bundle, made once and kept for every test
+//! - [`pipeline`]: the workstation's half, phantoms → checkpoint → bundle
+//! - [`edge`]: the box's half, agent and daemon
 
+pub mod edge;
 pub mod http;
 pub mod pipeline;
 pub mod radiographs;

@@ -25,15 +25,34 @@ pub fn transcode(tool: &str, from: &Path, to: &Path) -> Result<()> {
     peer(Command::new(tool).args(["+ua"]).args([from, to]))
 }
 
-/// Sends files with C-STORE; an error names what dcmtk said.
-pub fn send(to: SocketAddr, files: &[PathBuf]) -> Result<()> {
+/// Transfer syntaxes as `storescu` proposes them; it never converts.
+#[derive(Clone, Copy, Debug)]
+pub enum Syntax {
+    Uncompressed,
+    JpegLossless,
+    Rle,
+}
+
+/// Sends a file with C-STORE; an error names what dcmtk said.
+pub fn send(to: SocketAddr, file: &Path, syntax: Syntax) -> Result<()> {
+    let propose = match syntax {
+        Syntax::Uncompressed => "-x=",
+        Syntax::JpegLossless => "-xs",
+        Syntax::Rle => "-xr",
+    };
     let (host, port) = (to.ip().to_string(), to.port().to_string());
-    peer(Command::new("storescu").args(["-aec", "CXR", "-R", "+sd"]).args([host, port]).args(files))
+    let command = &mut Command::new("storescu");
+    peer(command.args(["-aec", "CXR-EDGE", propose, &host, &port]).arg(file))
 }
 
 /// C-ECHO.
 pub fn echo(to: SocketAddr) -> Result<()> {
-    peer(Command::new("echoscu").args(["-aec", "CXR", &to.ip().to_string(), &to.port().to_string()]))
+    peer(Command::new("echoscu").args([
+        "-aec",
+        "CXR-EDGE",
+        &to.ip().to_string(),
+        &to.port().to_string(),
+    ]))
 }
 
 /// The SOP instance UID of a file, as pydicom reads it.
@@ -48,7 +67,12 @@ fn peer(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start {name}: install dcmtk"))?;
     if !output.status.success() {
-        bail!("{name} ended with {}: {}{}", output.status, text(&output.stdout), text(&output.stderr));
+        bail!(
+            "{name} ended with {}: {}{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
     }
     Ok(())
 }

@@ -23,9 +23,11 @@ pub struct Service {
 impl Service {
     /// Starts `tool` with `--ready-file`, its log in `folder/NAME.log`, and waits until it is ready.
     pub fn start(tool: Tool, folder: &Path, name: &str) -> Result<Self> {
-        let (log, ready) = (folder.join(format!("{name}.log")), folder.join(format!("{name}.ready")));
+        let (log, ready) =
+            (folder.join(format!("{name}.log")), folder.join(format!("{name}.ready")));
         fs::remove_file(&ready).ok();
-        let stderr = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let stderr =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = tool.arg("--ready-file").arg(&ready).into_command();
         let child = command
             .stdin(Stdio::null())
@@ -40,7 +42,8 @@ impl Service {
 
     /// The address it listens on, by the name it has in the ready file: `dicom`, `http`, `tcp`.
     pub fn address(&self, name: &str) -> Result<SocketAddr> {
-        let address = self.ready[name].as_str().with_context(|| format!("no {name} in {}", self.ready))?;
+        let address =
+            self.ready[name].as_str().with_context(|| format!("no {name} in {}", self.ready))?;
         address.parse().with_context(|| format!("{name} is {address:?}, expected an address"))
     }
 
@@ -60,7 +63,8 @@ impl Service {
         loop {
             // Written aside and renamed, so what is there is whole.
             if let Ok(text) = fs::read_to_string(ready) {
-                return serde_json::from_str(&text).with_context(|| format!("{}: {text:?}", ready.display()));
+                return serde_json::from_str(&text)
+                    .with_context(|| format!("{}: {text:?}", ready.display()));
             }
             if let Some(status) = self.child.try_wait()? {
                 bail!("ended with {status} before it was ready: {}", self.log());

@@ -81,7 +81,9 @@ impl Tool {
         }
         serde_json::Deserializer::from_slice(&output.stdout)
             .into_iter::<Value>()
-            .map(|value| value.with_context(|| format!("{line} printed no JSON: {}", text(&output.stdout))))
+            .map(|value| {
+                value.with_context(|| format!("{line} printed no JSON: {}", text(&output.stdout)))
+            })
             .collect()
     }
 
@@ -94,7 +96,9 @@ impl Tool {
             bail!("{line} ended with {}, expected 1: {stderr}", output.status);
         }
         let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        let [error] = errors[..] else { bail!("{line} printed {stderr:?}, expected one error line") };
+        let [error] = errors[..] else {
+            bail!("{line} printed {stderr:?}, expected one error line")
+        };
         if stderr.lines().last() != Some(error) {
             bail!("{line} printed {stderr:?}, expected the error last");
         }
@@ -107,7 +111,7 @@ impl Tool {
 }
 
 /// Where cargo put the binaries: beside the program that runs, or one folder up for a test.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let mut folder = std::env::current_exe().expect("the running program has a path");
     folder.pop();
     if folder.ends_with("deps") {
