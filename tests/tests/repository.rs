@@ -4,10 +4,14 @@ use e2e::tool::root;
 use std::process::Command;
 
 fn tracked() -> Vec<String> {
-    let output =
-        Command::new("git").arg("-C").arg(root()).args(["ls-files", "-z"]).output().unwrap();
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(root())
+        .args(["ls-files", "-z"])
+        .output()
+        .expect("git is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let list = String::from_utf8(output.stdout).unwrap();
+    let list = String::from_utf8(output.stdout).expect("file names are UTF-8");
     list.split_terminator('\0').map(str::to_owned).collect()
 }
 

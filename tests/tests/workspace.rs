@@ -13,29 +13,33 @@ impl Needs {
             .args(["metadata", "--format-version=1", "--locked", "--offline"])
             .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
             .output()
-            .unwrap();
+            .expect("cargo is running us");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
         let names: BTreeMap<String, String> = metadata["packages"]
             .as_array()
-            .unwrap()
+            .expect("a list")
             .iter()
             .map(|package| (text(&package["id"]), text(&package["name"])))
             .collect();
         let direct: BTreeMap<String, Vec<String>> = metadata["resolve"]["nodes"]
             .as_array()
-            .unwrap()
+            .expect("a list")
             .iter()
             .map(|node| {
                 let ships = |dep: &&Value| {
-                    dep["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"] != "dev")
+                    dep["dep_kinds"]
+                        .as_array()
+                        .expect("a list")
+                        .iter()
+                        .any(|kind| kind["kind"] != "dev")
                 };
-                let deps = node["deps"].as_array().unwrap().iter().filter(ships);
+                let deps = node["deps"].as_array().expect("a list").iter().filter(ships);
                 (text(&node["id"]), deps.map(|dep| text(&dep["pkg"])).collect())
             })
             .collect();
-        let members = metadata["workspace_members"].as_array().unwrap().iter().map(text);
+        let members = metadata["workspace_members"].as_array().expect("a list").iter().map(text);
         Self(members.map(|id| (names[&id].clone(), reach(&id, &direct, &names))).collect())
     }
 
