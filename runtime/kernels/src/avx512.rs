@@ -11,8 +11,16 @@ use crate::tile::{Kernel, Output, Requant, Tile};
 const PIXELS: usize = 12;
 const CHANNELS: usize = 32;
 
-pub(crate) const KERNEL: Kernel =
-    Kernel { pixels: PIXELS, channels: CHANNELS, depth: 4, wide: false, signed: false, tile, peak };
+pub(crate) const KERNEL: Kernel = Kernel {
+    pixels: PIXELS,
+    channels: CHANNELS,
+    depth: 4,
+    wide: false,
+    signed: false,
+    no_lowest_weight: false,
+    tile,
+    peak,
+};
 
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX-512 F, BW, VL and VNNI.
@@ -44,13 +52,14 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
     unsafe {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
         let mut acc = [bias; P];
-        let mut weights = t.weights;
+        let (mut weights, mut ahead) = (t.weights, t.prefetch);
         for tap in 0..t.taps {
             let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
             for step in 0..t.steps {
                 let w =
                     [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(64).cast())];
-                weights = weights.add(128);
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                (weights, ahead) = (weights.add(128), ahead.wrapping_add(64));
                 for r in 0..P {
                     let a = _mm512_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
                     acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], a, w[0]);

@@ -37,9 +37,25 @@ struct Plan {
     run: usize,
     taps: [usize; 2],
     steps: usize,
-    /// Blocks of `kernel.channels` output channels in one group.
-    blocks_per_group: usize,
+    /// Blocks of up to `kernel.channels` output channels of one group.
+    blocks: Vec<Block>,
+    out_w: usize,
+    /// Tiles, of equal size (but for one pixel) rather than full ones and a remnant: `longer` tiles of `least + 1`
+    /// pixels, then tiles of `least`.
+    tiles: usize,
+    least: usize,
+    longer: usize,
+    /// Output pixel `p` reads input pixel `p` and nothing else.
+    pointwise: bool,
     input: Source,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    group: usize,
+    /// First output channel.
+    channel: usize,
+    channels: usize,
 }
 
 /// What the taps read.
@@ -73,7 +89,10 @@ impl Conv {
         spec.check()?;
         weights.check(spec)?;
         residual.iter().try_for_each(|r| r.check(spec))?;
-        let kernel = isa.kernel();
+        let mut kernel = isa.kernel();
+        if kernel.no_lowest_weight && weights.weight.contains(&i8::MIN) {
+            kernel = Isa::scalar().kernel();
+        }
         let plan = Plan::new(spec, kernel);
         let mut packed = Self {
             kernel,
@@ -182,11 +201,26 @@ impl Plan {
             (Source::Direct, in_group, spec.kernel)
         };
         let out_group = spec.out_channels / spec.groups;
+        let block = |group: usize, inner: usize| Block {
+            group,
+            channel: group * out_group + inner,
+            channels: (out_group - inner).min(kernel.channels),
+        };
+        let blocks = (0..spec.groups).flat_map(|group| {
+            (0..out_group).step_by(kernel.channels).map(move |inner| block(group, inner))
+        });
+        let out_pixels = spec.out_pixels();
+        let tiles = out_pixels.div_ceil(kernel.pixels);
         Self {
             run,
             taps,
             steps: run.div_ceil(kernel.depth),
-            blocks_per_group: out_group.div_ceil(kernel.channels),
+            blocks: blocks.collect(),
+            out_w: spec.out_w(),
+            tiles,
+            least: out_pixels / tiles,
+            longer: out_pixels % tiles,
+            pointwise: spec.kernel == [1, 1] && spec.stride == [1, 1] && spec.padding == [0; 4],
             input,
         }
     }
@@ -204,14 +238,6 @@ impl Kernel {
 }
 
 impl Conv {
-    fn blocks(&self) -> usize {
-        self.plan.blocks_per_group * self.spec.groups
-    }
-
-    fn tiles(&self) -> usize {
-        self.spec.out_pixels().div_ceil(self.kernel.pixels)
-    }
-
     /// Bytes of one block's weights.
     fn block_bytes(&self) -> usize {
         self.plan.taps()
@@ -221,23 +247,13 @@ impl Conv {
             * self.kernel.element()
     }
 
-    /// First output channel of a block, and how many it has.
-    fn block_channels(&self, block: usize) -> (usize, usize) {
-        let out_group = self.spec.out_channels / self.spec.groups;
-        let (group, inner) =
-            (block / self.plan.blocks_per_group, block % self.plan.blocks_per_group);
-        let first = inner * self.kernel.channels;
-        (group * out_group + first, (out_group - first).min(self.kernel.channels))
-    }
-
     fn pack_weights(&mut self, weights: &ConvWeights<'_>) {
         let (depth, lanes, element) =
             (self.kernel.depth, self.kernel.channels, self.kernel.element());
         let in_group = self.spec.in_channels / self.spec.groups;
         let [kernel_h, kernel_w] = self.spec.kernel;
-        let mut packed = Buffer::zeroed(self.blocks() * self.block_bytes());
-        for block in 0..self.blocks() {
-            let (first, channels) = self.block_channels(block);
+        let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
+        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
             for tap in 0..self.plan.taps() {
                 for k in 0..self.plan.run {
                     let (ky, kx, c) = match self.plan.input {
@@ -247,7 +263,7 @@ impl Conv {
                     let step = (block * self.plan.taps() + tap) * self.plan.steps + k / depth;
                     for n in 0..channels {
                         let w = weights.weight
-                            [(((first + n) * in_group + c) * kernel_h + ky) * kernel_w + kx];
+                            [(((channel + n) * in_group + c) * kernel_h + ky) * kernel_w + kx];
                         let at = ((step * lanes + n) * depth + k % depth) * element;
                         packed[at..at + element]
                             .copy_from_slice(&i16::from(w).to_le_bytes()[..element]);
@@ -259,12 +275,12 @@ impl Conv {
     }
 
     fn pack_channels(&mut self, weights: &ConvWeights<'_>) {
-        let entries = self.blocks() * self.kernel.channels;
+        let entries = self.plan.blocks.len() * self.kernel.channels;
         (self.bias, self.scale) = (vec![0; entries], vec![0.0; entries]);
         let offset = if self.kernel.signed { 128 } else { 0 };
         let per_channel = weights.weight.len() / self.spec.out_channels;
-        for block in 0..self.blocks() {
-            let (first, channels) = self.block_channels(block);
+        for (block, &Block { channel: first, channels, .. }) in self.plan.blocks.iter().enumerate()
+        {
             for n in 0..channels {
                 let (at, channel) = (block * self.kernel.channels + n, first + n);
                 let w = &weights.weight[channel * per_channel..][..per_channel];
@@ -341,9 +357,9 @@ impl Conv {
         }
     }
 
-    /// Bytes a thread needs: pointers of a tile, and its sums.
+    /// Bytes a thread needs: pointers of a strip of tiles, and the sums of one.
     fn thread_scratch(&self) -> usize {
-        let pointers = self.plan.taps() * self.kernel.pixels * size_of::<*const u8>();
+        let pointers = STRIP * self.plan.taps() * self.kernel.pixels * size_of::<*const u8>();
         (pointers + self.kernel.pixels * self.kernel.channels * 4 + 64).next_multiple_of(64)
     }
 
@@ -370,8 +386,13 @@ impl Conv {
             target,
             threads: threads.as_mut_ptr(),
         };
-        let cuts =
-            Cuts::new(self.tiles(), self.blocks(), self.weights.len(), x.len(), pool.threads());
+        let cuts = Cuts::new(
+            self.plan.tiles,
+            self.plan.blocks.len(),
+            self.weights.len(),
+            x.len(),
+            pool.threads(),
+        );
         pool.run(cuts.parts, |thread, part| {
             let (tiles, blocks) = cuts.part(part);
             run.part(thread, tiles, blocks);
@@ -396,6 +417,10 @@ impl Conv {
                 let Some(row) = inside else { continue };
                 let x = &x[row * spec.in_w * spec.in_stride..];
                 let copy = &mut copy[left * channels * element..][..spec.in_w * channels * element];
+                if element == 1 && spec.in_stride == channels {
+                    copy.copy_from_slice(&x[..spec.in_w * channels]);
+                    continue;
+                }
                 for (copy, x) in
                     copy.chunks_exact_mut(channels * element).zip(x.chunks(spec.in_stride))
                 {
@@ -411,6 +436,9 @@ impl Conv {
         });
     }
 }
+
+/// Tiles in the longest strip.
+const STRIP: usize = 32;
 
 /// How tiles and blocks are divided among parts: by blocks where weights are most of the traffic, else by tiles.
 struct Cuts {
@@ -447,97 +475,107 @@ impl Cuts {
 }
 
 impl Run<'_> {
-    /// Loop order: a run of tiles for one block of weights, then the next block. The run is as long as its
-    /// activations stay near, and longer the more there are weights to reuse.
+    /// Loop order: a strip of tiles for one block of weights, then the next block. A strip's activations stay near; it
+    /// is longer the more weights there are to reuse.
     fn part(&self, thread: usize, tiles: Range<usize>, blocks: Range<usize>) {
-        let weights = blocks.len() * self.conv.block_bytes();
-        let together = match weights {
+        let conv = self.conv;
+        let strip = match blocks.len() * conv.block_bytes() {
             0..0x8000 => 1,
             0x8000..0x10_0000 => 8,
-            _ => tiles.len(),
+            _ => STRIP,
         };
+        let scratch = self.threads.wrapping_add(thread * conv.thread_scratch());
+        let (pointers, rows) = (conv.plan.taps() * conv.kernel.pixels, scratch.cast::<*const u8>());
+        let sums = rows.wrapping_add(STRIP * pointers).cast::<i32>();
         let mut first = tiles.start;
         while first < tiles.end {
-            let end = (first + together).min(tiles.end);
-            if together == 1 {
-                self.tile_of_blocks(thread, first, blocks.clone());
-            } else {
-                for block in blocks.clone() {
-                    (first..end)
-                        .for_each(|tile| self.tile_of_blocks(thread, tile, block..block + 1));
+            let last = (first + strip).min(tiles.end);
+            let mut group_of_rows = usize::MAX;
+            for block in blocks.clone() {
+                let group = conv.plan.blocks[block].group;
+                if group != group_of_rows {
+                    for (i, tile) in (first..last).enumerate() {
+                        // SAFETY: this thread's scratch has room for the pointers of STRIP tiles (`thread_scratch`).
+                        unsafe { self.find_rows(group, tile, rows.wrapping_add(i * pointers)) };
+                    }
+                    group_of_rows = group;
+                }
+                for (i, tile) in (first..last).enumerate() {
+                    // While a strip uses one block of weights, it fetches the next one, a share in each tile.
+                    let next = conv.weights.as_ptr().wrapping_add((block + 1) * conv.block_bytes());
+                    let next = next.wrapping_add(i * conv.block_bytes() / (last - first));
+                    // SAFETY: block and tile exist, rows were filled for them, `sums` lies behind the pointers.
+                    unsafe {
+                        self.one_tile(block, tile, rows.wrapping_add(i * pointers), sums, next)
+                    };
                 }
             }
-            first = end;
+            first = last;
         }
     }
 
-    /// One tile of pixels for several blocks of channels.
-    fn tile_of_blocks(&self, thread: usize, tile: usize, blocks: Range<usize>) {
-        let (conv, kernel) = (self.conv, self.conv.kernel);
-        // Tiles of equal size (but for one pixel) rather than full ones and a remnant.
-        let (all, tiles) = (conv.spec.out_pixels(), conv.tiles());
-        let first = tile * all / tiles;
-        let pixels = (tile + 1) * all / tiles - first;
-        let scratch = self.threads.wrapping_add(thread * conv.thread_scratch());
-        let rows = scratch.cast::<*const u8>();
-        let sums = rows.wrapping_add(conv.plan.taps() * kernel.pixels).cast::<i32>();
-        let mut group_of_rows = usize::MAX;
-        for block in blocks {
-            let group = block / conv.plan.blocks_per_group;
-            if group != group_of_rows {
-                // SAFETY: the scratch of this thread has room for the pointers (`thread_scratch`).
-                unsafe { self.find_rows(group, first, pixels, rows) };
-                group_of_rows = group;
-            }
-            // SAFETY: the block and the tile exist, `rows` was filled for them, `sums` lies behind the pointers.
-            unsafe { self.one_tile(block, first, pixels, rows, sums) };
-        }
+    /// First pixel of a tile, and how many it has.
+    fn pixels_of(&self, tile: usize) -> (usize, usize) {
+        let plan = &self.conv.plan;
+        (tile * plan.least + tile.min(plan.longer), plan.least + usize::from(tile < plan.longer))
     }
 
-    /// Fills `rows[tap][pixel]` for `pixels` output pixels from `first`.
+    /// Fills `rows[tap][pixel]` for the pixels of a tile.
     ///
     /// # Safety
     /// `rows` has room for `taps · kernel.pixels` pointers.
-    unsafe fn find_rows(&self, group: usize, first: usize, pixels: usize, rows: *mut *const u8) {
+    unsafe fn find_rows(&self, group: usize, tile: usize, rows: *mut *const u8) {
         let (spec, plan) = (&self.conv.spec, &self.conv.plan);
-        let out_w = spec.out_w();
-        let [top, left] = if self.padded { [0, 0] } else { [spec.padding[0], spec.padding[1]] };
-        let (height, width) = self.conv.source_size();
+        let (first, pixels) = self.pixels_of(tile);
         let base = self
             .x
             .wrapping_add(group * (spec.in_channels / spec.groups) * self.conv.kernel.element());
+        if plan.pointwise {
+            for pixel in 0..pixels {
+                // SAFETY: entry `[0][pixel]`.
+                unsafe { rows.add(pixel).write(base.wrapping_add((first + pixel) * self.pitch)) };
+            }
+            return;
+        }
+        let out_w = plan.out_w;
+        let [top, left] = if self.padded { [0, 0] } else { [spec.padding[0], spec.padding[1]] };
+        let (height, width) = self.conv.source_size();
+        let (mut y_out, mut x_out) = (first / out_w, first % out_w);
         for pixel in 0..pixels {
-            let (y_out, x_out) = ((first + pixel) / out_w, (first + pixel) % out_w);
             let mut at = rows.wrapping_add(pixel);
             for ky in 0..plan.taps[0] {
                 let row = (y_out * spec.stride[0] + ky * spec.dilation[0]).wrapping_sub(top);
+                let row_start = base.wrapping_add(row.wrapping_mul(width * self.pitch));
                 for kx in 0..plan.taps[1] {
                     let col = (x_out * spec.stride[1] + kx * spec.dilation[1]).wrapping_sub(left);
                     // Wrapped below zero is far above the size, too.
                     let inside = row < height && col < width;
-                    let x = base.wrapping_add(
-                        (row.wrapping_mul(width).wrapping_add(col)).wrapping_mul(self.pitch),
-                    );
+                    let x = row_start.wrapping_add(col.wrapping_mul(self.pitch));
                     // SAFETY: `at` is entry `[tap][pixel]`.
                     unsafe { at.write(if inside { x } else { self.conv.padding.as_ptr() }) };
                     at = at.wrapping_add(self.conv.kernel.pixels);
                 }
             }
+            x_out += 1;
+            if x_out == out_w {
+                (x_out, y_out) = (0, y_out + 1);
+            }
         }
     }
 
     /// # Safety
-    /// Block and pixels exist; `rows` is filled for them; `sums` has room for a tile.
+    /// Block and tile exist; `rows` is filled for them; `sums` has room for a tile.
     unsafe fn one_tile(
         &self,
         block: usize,
-        first: usize,
-        pixels: usize,
+        tile: usize,
         rows: *const *const u8,
         sums: *mut i32,
+        prefetch: *const u8,
     ) {
         let (conv, lanes) = (self.conv, self.conv.kernel.channels);
-        let (channel, channels) = conv.block_channels(block);
+        let (first, pixels) = self.pixels_of(tile);
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
         let at = first * conv.spec.out_stride + channel;
         let output = match self.target {
             Target::Bytes { y, residual } if !conv.unbounded => Output::Bytes {
@@ -559,6 +597,7 @@ impl Run<'_> {
             pixels,
             channels,
             output,
+            prefetch,
         };
         // SAFETY: the kernel came from an `Isa`, which proves the CPU has it; pointers are as `Tile` documents:
         // rows end at most at the end of the input, behind which SLACK bytes are readable.
@@ -579,7 +618,7 @@ impl Run<'_> {
     /// Block and pixel exist, and no other thread writes them.
     unsafe fn finish(&self, block: usize, pixel: usize, sums: &[i32]) {
         let conv = self.conv;
-        let (channel, channels) = conv.block_channels(block);
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
         let scale = &conv.scale[block * conv.kernel.channels..][..channels];
         let at = pixel * conv.spec.out_stride + channel;
         for (n, (sum, scale)) in sums.iter().zip(scale).enumerate() {

@@ -4,8 +4,16 @@ use crate::tile::{Kernel, Tile};
 
 const CHANNELS: usize = 8;
 
-pub(crate) const KERNEL: Kernel =
-    Kernel { pixels: 4, channels: CHANNELS, depth: 1, wide: false, signed: false, tile, peak };
+pub(crate) const KERNEL: Kernel = Kernel {
+    pixels: 4,
+    channels: CHANNELS,
+    depth: 1,
+    wide: false,
+    signed: false,
+    no_lowest_weight: false,
+    tile,
+    peak,
+};
 
 /// # Safety
 /// See [`Kernel::tile`]; any CPU will do.

@@ -24,6 +24,9 @@ pub(crate) struct Kernel {
     pub(crate) wide: bool,
     /// The kernel multiplies `x − 128` instead of `x`; the bias makes up for it.
     pub(crate) signed: bool,
+    /// The kernel is right only if no weight is −128; convolutions that have one run on the portable kernel. (Our
+    /// exporter quantizes weights to −127..=127; the file format allows −128.)
+    pub(crate) no_lowest_weight: bool,
     /// Computes one tile.
     ///
     /// # Safety
@@ -55,6 +58,13 @@ pub(crate) struct Tile<'a> {
     /// Channels to write, `1..=kernel.channels`.
     pub(crate) channels: usize,
     pub(crate) output: Output<'a>,
+    /// Weights that will be needed soon; may dangle, so it is for prefetching only. A kernel that does so fetches one
+    /// cache line a step.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "only AVX-512 needs it so far")
+    )]
+    pub(crate) prefetch: *const u8,
 }
 
 /// Where a tile goes.
