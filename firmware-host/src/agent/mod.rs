@@ -1,6 +1,6 @@
 //! The box's end of the link: listens, keeps the slots, guards trials.
 //!
-//! [`run`] is the whole program; [`session`] is one connection, [`slots`] the files, [`watch`] the clock
+//! [`run`] is the whole program; `session` is one connection, [`Slots`] the files, `watch` the clock
 //! that ends a trial nobody confirmed. The daemon that runs the bundles is another process: it reads the
 //! boot record by itself (`protocol::newest`) and may be told by a command.
 

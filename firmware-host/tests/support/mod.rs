@@ -1,5 +1,6 @@
 //! Bundles made for the tests, and a real agent that runs until dropped.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use bundle::{Bundle, Calibration, Manifest, Provenance, SigningKey, section};
