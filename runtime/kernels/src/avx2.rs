@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use crate::spec::Residual;
-use crate::tile::{Kernel, Output, Requant, Tile};
+use crate::tile::{Kernel, Output, Requant, Tile, nothing};
 
 pub(crate) const PIXELS: usize = 6;
 pub(crate) const CHANNELS: usize = 16;
@@ -19,6 +19,9 @@ pub(crate) const KERNEL: Kernel = Kernel {
     wide: true,
     signed: false,
     no_lowest_weight: false,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
     tile,
     peak,
 };

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use crate::avx2::{CHANNELS, PIXELS, finish};
-use crate::tile::{Kernel, Tile};
+use crate::tile::{Kernel, Tile, nothing};
 
 pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
@@ -14,6 +14,9 @@ pub(crate) const KERNEL: Kernel = Kernel {
     wide: false,
     signed: false,
     no_lowest_weight: false,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
     tile,
     peak,
 };

@@ -10,7 +10,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use crate::neon::{CHANNELS, finish};
-use crate::tile::{Kernel, Tile};
+use crate::tile::{Kernel, Tile, nothing};
 
 const PIXELS: usize = 6;
 
@@ -21,6 +21,9 @@ pub(crate) const KERNEL: Kernel = Kernel {
     wide: false,
     signed: false,
     no_lowest_weight: false,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
     tile,
     peak,
 };

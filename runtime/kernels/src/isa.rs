@@ -5,10 +5,10 @@
 use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
-use crate::{avx2, avx512, avxvnni};
+use crate::{amx, avx2, avx512, avxvnni};
 #[cfg(target_arch = "aarch64")]
 use crate::{dotprod, i8mm, neon};
-use crate::{portable, tile::Kernel};
+use crate::{portable, spec::ConvSpec, tile::Kernel};
 
 /// Proof that this CPU has an instruction set. Only [`Isa::available`] and what builds on it make one, so code that
 /// holds an `Isa` may call that set's kernels.
@@ -17,6 +17,8 @@ pub struct Isa(Set);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
@@ -35,6 +37,7 @@ enum Set {
 /// All sets of this architecture, fastest first, with their names for `CXR_ISA`.
 #[cfg(target_arch = "x86_64")]
 const SETS: &[(Set, &str)] = &[
+    (Set::Amx, "amx"),
     (Set::Avx512Vnni, "avx512vnni"),
     (Set::AvxVnni, "avxvnni"),
     (Set::Avx2, "avx2"),
@@ -50,6 +53,7 @@ impl Set {
     #[cfg(target_arch = "x86_64")]
     fn detected(self) -> bool {
         match self {
+            Self::Amx => Self::Avx512Vnni.detected() && amx::permitted(),
             Self::Avx512Vnni => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -86,6 +90,8 @@ impl Set {
 
     fn kernel(self) -> &'static Kernel {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => &amx::KERNEL,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => &avx512::KERNEL,
             #[cfg(target_arch = "x86_64")]
@@ -134,6 +140,20 @@ impl Isa {
 
     pub(crate) fn kernel(self) -> &'static Kernel {
         self.0.kernel()
+    }
+
+    /// The kernel for a convolution: where the set's own cannot or should not do it, the next best can.
+    pub(crate) fn kernel_for(self, spec: &ConvSpec, weights: &[i8]) -> &'static Kernel {
+        let kernel = self.kernel();
+        if kernel.no_lowest_weight && weights.contains(&i8::MIN) {
+            return &portable::KERNEL;
+        }
+        match self.0 {
+            // Groups have few channels; tiles of 64 would be mostly padding.
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx if spec.groups > 1 => &avx512::KERNEL,
+            _ => kernel,
+        }
     }
 }
 

@@ -28,6 +28,8 @@
 //! even; plus zero point; clamp to `lo..=hi`. Padding counts as `x_zero`. No fused multiply-add anywhere.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 
 use crate::spec::Residual;
-use crate::tile::{Kernel, Output, Requant, Tile};
+use crate::tile::{Kernel, Output, Requant, Tile, nothing};
 
 const PIXELS: usize = 4;
 pub(crate) const CHANNELS: usize = 16;
@@ -19,6 +19,9 @@ pub(crate) const KERNEL: Kernel = Kernel {
     wide: false,
     signed: true,
     no_lowest_weight: true,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
     tile,
     peak,
 };

@@ -1,6 +1,6 @@
 //! The tile in plain Rust: `CXR_ISA=scalar`, CPUs without a set of their own, and Miri.
 
-use crate::tile::{Kernel, Tile};
+use crate::tile::{Kernel, Tile, nothing};
 
 const CHANNELS: usize = 8;
 
@@ -11,6 +11,9 @@ pub(crate) const KERNEL: Kernel = Kernel {
     wide: false,
     signed: false,
     no_lowest_weight: false,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
     tile,
     peak,
 };
