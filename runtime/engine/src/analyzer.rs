@@ -1,0 +1,193 @@
+//! From a radiograph to findings: gate, preprocessing, network, decoding.
+
+use crate::decode::{self, Cells, Detection, Mask};
+use crate::{Engine, EngineError, Options, Output, Outputs};
+use bundle::{Bundle, Manifest};
+use graph::{Head, Task};
+use radiograph::Radiograph;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// Overlap above which the weaker of two boxes goes, and how many may stay.
+const OVERLAP: f32 = 0.5;
+const MOST_BOXES: usize = 100;
+
+/// A bundle ready to look at radiographs.
+pub struct Analyzer {
+    engine: Engine,
+    manifest: Manifest,
+}
+
+/// What came of one radiograph.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Analysis {
+    Analysed(Findings),
+    /// Why the network was not asked.
+    NotAnalysed(String),
+}
+
+/// What the network says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Findings {
+    /// One per label of the classification head.
+    pub findings: Vec<Finding>,
+    /// One per label of the segmentation head, in pixels of the source image.
+    pub masks: Vec<Mask>,
+    /// In pixels of the source image; `None` without a detection head.
+    pub boxes: Option<Vec<Detection>>,
+    pub embedding: Vec<f32>,
+    /// SHA-256 of the embedding's bytes (f32, little endian), hexadecimal.
+    pub embedding_digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    pub name: String,
+    /// In `[0, 1]`.
+    pub probability: f32,
+    /// Positive from here on.
+    pub threshold: f32,
+    pub positive: bool,
+}
+
+impl Analyzer {
+    pub fn open(bundle: &Bundle, options: &Options) -> Result<Self, EngineError> {
+        let manifest = bundle.manifest.clone();
+        let engine = Engine::open(bundle, options)?;
+        let (height, width) = (manifest.preprocess.height, manifest.preprocess.width);
+        if engine.input_shape() != [1, 1, height, width] {
+            let shape = engine.input_shape();
+            let reason =
+                format!("its input is {shape:?}, the manifest says [1, 1, {height}, {width}]");
+            return Err(EngineError::Onnx { reason });
+        }
+        Ok(Self { engine, manifest })
+    }
+
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Gate, preprocessing, network, decoding.
+    pub fn analyze(&mut self, radiograph: &Radiograph) -> Result<Analysis, EngineError> {
+        if let Err(reason) = radiograph::gate(radiograph) {
+            return Ok(Analysis::NotAnalysed(reason.to_string()));
+        }
+        let input = self.input(radiograph);
+        let size = [radiograph.image.height, radiograph.image.width];
+        Ok(Analysis::Analysed(self.infer(&input, size)?))
+    }
+
+    /// The network's input of a radiograph that passed the gate: the first half of [`Self::analyze`].
+    pub fn input(&self, radiograph: &Radiograph) -> Vec<f32> {
+        radiograph::network_input(&radiograph.image, &self.manifest.preprocess)
+    }
+
+    /// The second half of [`Self::analyze`]: `source` is the size of the source image.
+    pub fn infer(&mut self, input: &[f32], source: [usize; 2]) -> Result<Findings, EngineError> {
+        let outputs = self.engine.run(input)?;
+        interpret(&outputs, &self.manifest, source)
+    }
+}
+
+/// Decodes the outputs of any network with this manifest, int8 or float.
+pub fn interpret(
+    outputs: &Outputs,
+    manifest: &Manifest,
+    source: [usize; 2],
+) -> Result<Findings, EngineError> {
+    let embedding = outputs.require("embedding")?.data.clone();
+    let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut findings = Findings {
+        findings: Vec::new(),
+        masks: Vec::new(),
+        boxes: None,
+        embedding,
+        embedding_digest: digest,
+    };
+    for head in &manifest.model.heads {
+        match head.task {
+            Task::Classification => findings.findings = classification(outputs, manifest, head)?,
+            Task::Segmentation => findings.masks = segmentation(outputs, manifest, head, source)?,
+            Task::Detection => findings.boxes = Some(detection(outputs, manifest, head, source)?),
+        }
+    }
+    Ok(findings)
+}
+
+fn classification(
+    outputs: &Outputs,
+    manifest: &Manifest,
+    head: &Head,
+) -> Result<Vec<Finding>, EngineError> {
+    let logits = outputs.require("classification")?;
+    if logits.data.len() != head.labels.len() {
+        return Err(shape_error(logits, &format!("[1, {}]", head.labels.len())));
+    }
+    let finding = |(name, &logit): (&String, &f32)| {
+        let (probability, threshold) = (decode::sigmoid(logit), manifest.threshold(name));
+        Finding { name: name.clone(), probability, threshold, positive: probability >= threshold }
+    };
+    Ok(head.labels.iter().zip(&logits.data).map(finding).collect())
+}
+
+fn segmentation(
+    outputs: &Outputs,
+    manifest: &Manifest,
+    head: &Head,
+    source: [usize; 2],
+) -> Result<Vec<Mask>, EngineError> {
+    let logits = outputs.require("segmentation")?;
+    let [rows, columns] = planes(logits, head.labels.len())?;
+    let mask = |(name, plane): (&String, &[f32])| {
+        decode::mask(name, plane, [rows, columns], source, manifest.threshold(name))
+    };
+    Ok(head.labels.iter().zip(logits.data.chunks_exact(rows * columns)).map(mask).collect())
+}
+
+fn detection(
+    outputs: &Outputs,
+    manifest: &Manifest,
+    head: &Head,
+    [height, width]: [usize; 2],
+) -> Result<Vec<Detection>, EngineError> {
+    let input = [manifest.preprocess.height, manifest.preprocess.width];
+    let mut found = Vec::new();
+    for output in outputs.outputs.iter().filter(|o| o.name.starts_with("detection.")) {
+        let [rows, columns] = planes(output, head.labels.len() + 5)?;
+        let cells = Cells { data: &output.data, rows, columns };
+        let lowest = head.labels.iter().map(|name| manifest.threshold(name));
+        found.extend(decode::boxes(cells, &head.labels, lowest.fold(1.0, f32::min), input));
+    }
+    found.retain(|detection| detection.score >= manifest.threshold(&detection.name));
+    let (sx, sy) = (width as f32 / input[1] as f32, height as f32 / input[0] as f32);
+    let scaled = decode::suppress(found, OVERLAP, MOST_BOXES).into_iter().map(|d| Detection {
+        x: d.x * sx,
+        y: d.y * sy,
+        width: d.width * sx,
+        height: d.height * sy,
+        ..d
+    });
+    Ok(scaled.collect())
+}
+
+/// Rows and columns of a `[1, channels, rows, columns]` output.
+fn planes(output: &Output, channels: usize) -> Result<[usize; 2], EngineError> {
+    match output.shape[..] {
+        [1, found, rows, columns] if found == channels => Ok([rows, columns]),
+        _ => Err(shape_error(output, &format!("[1, {channels}, rows, columns]"))),
+    }
+}
+
+fn shape_error(output: &Output, expected: &str) -> EngineError {
+    EngineError::OutputShape {
+        name: output.name.clone(),
+        found: output.shape.clone(),
+        expected: expected.to_owned(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Boxes from an anchor-free head in the manner of FCOS (Tian 2019).
+
+use super::sigmoid;
+use std::cmp::Ordering;
+
+/// One level of the head: channels are `classes` scores, then the distances to the left, top, right
+/// and bottom edges (logarithms, in units of the stride), then centre-ness.
+#[derive(Clone, Copy, Debug)]
+pub struct Cells<'a> {
+    /// `[classes + 5, rows, columns]`
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+}
+
+/// A box with its top left corner; pixels of whatever image the caller scales to.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Detection {
+    pub name: String,
+    /// In `[0, 1]`.
+    pub score: f32,
+    pub x: f32,
+    pub y: f32,
+    pub width: f32,
+    pub height: f32,
+}
+
+/// Boxes of one level that score at least `threshold`, in pixels of a `height x width` network input.
+///
+/// The score is `√(σ(class) · σ(centre-ness))`; distances are `exp(d) · stride` from the cell's centre.
+///
+/// # Panics
+/// If `cells.data` is not `[labels + 5, rows, columns]`.
+pub fn boxes(
+    cells: Cells<'_>,
+    labels: &[String],
+    threshold: f32,
+    [height, width]: [usize; 2],
+) -> Vec<Detection> {
+    let Cells { data, rows, columns } = cells;
+    let plane = rows * columns;
+    assert_eq!(data.len(), (labels.len() + 5) * plane, "{rows}x{columns} cells");
+    let (stride_y, stride_x) = (height as f32 / rows as f32, width as f32 / columns as f32);
+    let mut found = Vec::new();
+    for at in 0..plane {
+        let channel = |c: usize| data[c * plane + at];
+        let centred = sigmoid(channel(labels.len() + 4));
+        for (class, name) in labels.iter().enumerate() {
+            let score = libm::sqrtf(sigmoid(channel(class)) * centred);
+            // Written so that a score that is not a number is no detection.
+            if !(score >= threshold) {
+                continue;
+            }
+            let x = ((at % columns) as f32 + 0.5) * stride_x;
+            let y = ((at / columns) as f32 + 0.5) * stride_y;
+            let distance = |side: usize| libm::expf(channel(labels.len() + side));
+            let left = (x - distance(0) * stride_x).max(0.0);
+            let top = (y - distance(1) * stride_y).max(0.0);
+            let right = (x + distance(2) * stride_x).min(width as f32);
+            let bottom = (y + distance(3) * stride_y).min(height as f32);
+            found.push(Detection {
+                name: name.clone(),
+                score,
+                x: left,
+                y: top,
+                width: right - left,
+                height: bottom - top,
+            });
+        }
+    }
+    found
+}
+
+/// Greedy non-maximum suppression within each class: best first, at most `keep` boxes, none that
+/// overlaps a better one of its class by more than `overlap` (intersection over union).
+pub fn suppress(mut found: Vec<Detection>, overlap: f32, keep: usize) -> Vec<Detection> {
+    // Stable, and total: equal scores stay in the order of the cells.
+    found.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
+    // Beyond this, quadratic work would take longer than the network.
+    found.truncate(CANDIDATES);
+    let mut kept: Vec<Detection> = Vec::new();
+    for candidate in found {
+        let covered = kept
+            .iter()
+            .any(|better| better.name == candidate.name && iou(better, &candidate) > overlap);
+        if !covered {
+            kept.push(candidate);
+        }
+        if kept.len() == keep {
+            break;
+        }
+    }
+    kept
+}
+
+const CANDIDATES: usize = 1000;
+
+fn iou(a: &Detection, b: &Detection) -> f32 {
+    let width = (a.x + a.width).min(b.x + b.width) - a.x.max(b.x);
+    let height = (a.y + a.height).min(b.y + b.height) - a.y.max(b.y);
+    if width <= 0.0 || height <= 0.0 {
+        return 0.0;
+    }
+    let both = width * height;
+    both / (a.width * a.height + b.width * b.height - both)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detection(name: &str, score: f32, x: f32, width: f32) -> Detection {
+        Detection { name: name.into(), score, x, y: 0.0, width, height: 10.0 }
+    }
+
+    #[test]
+    fn a_cell_becomes_the_box_around_its_centre() {
+        // 1 class, 2x2 cells over 64x64: stride 32; cell (1, 0) is sure, one stride to each side.
+        let mut data = vec![-20.0; 6 * 4];
+        data[2] = 20.0; // class
+        (1..5).for_each(|side| data[side * 4 + 2] = 0.0); // e^0 = one stride
+        data[5 * 4 + 2] = 20.0; // centre-ness
+        let cells = Cells { data: &data, rows: 2, columns: 2 };
+        let found = boxes(cells, &["opacity".into()], 0.5, [64, 64]);
+        assert_eq!(found.len(), 1);
+        let Detection { x, y, width, height, score, .. } = found[0];
+        // Centre (16, 48); the left and bottom sides stop at the image.
+        assert_eq!((x, y, width, height), (0.0, 16.0, 48.0, 48.0));
+        assert!(score > 0.999);
+    }
+
+    #[test]
+    fn suppression_keeps_the_best_of_each_class() {
+        let found = vec![
+            detection("a", 0.6, 1.0, 10.0),
+            detection("a", 0.9, 0.0, 10.0),
+            detection("b", 0.5, 0.0, 10.0),
+            detection("a", 0.4, 50.0, 10.0),
+        ];
+        let kept = suppress(found, 0.5, 10);
+        let names: Vec<_> = kept.iter().map(|d| (d.name.as_str(), d.score)).collect();
+        assert_eq!(names, [("a", 0.9), ("b", 0.5), ("a", 0.4)]);
+    }
+
+    #[test]
+    fn no_more_boxes_than_asked_for() {
+        let found = (0..50).map(|i| detection("a", 0.5, 100.0 * i as f32, 10.0)).collect();
+        assert_eq!(suppress(found, 0.5, 7).len(), 7);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_no_detection() {
+        let data = vec![f32::NAN; 6];
+        let cells = Cells { data: &data, rows: 1, columns: 1 };
+        assert!(boxes(cells, &["a".into()], 0.0, [32, 32]).is_empty());
+    }
+}

@@ -1,0 +1,37 @@
+//! From the network's numbers to what they say: probabilities, masks, boxes.
+//!
+//! Scalar code in a fixed order and pure-Rust `libm`: the same bits on every CPU. The exporter's
+//! evaluation uses these functions too, so int8 and float are judged alike.
+
+mod boxes;
+mod mask;
+
+pub use boxes::{Cells, Detection, boxes, suppress};
+pub use mask::{Mask, mask};
+
+/// `1 / (1 + e^−x)`
+pub fn sigmoid(x: f32) -> f32 {
+    if x >= 0.0 {
+        1.0 / (1.0 + libm::expf(-x))
+    } else {
+        // e^−x would overflow to infinity for large −x: harmless, but this form keeps all digits.
+        let e = libm::expf(x);
+        e / (1.0 + e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sigmoid_is_symmetric_and_saturates() {
+        assert_eq!(sigmoid(0.0), 0.5);
+        assert_eq!((sigmoid(200.0), sigmoid(-200.0)), (1.0, 0.0));
+        for x in [0.1_f32, 1.0, 3.5, 9.0] {
+            assert!((sigmoid(x) + sigmoid(-x) - 1.0).abs() < 1e-7, "{x}");
+            let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
+            assert!((f64::from(sigmoid(x)) - exact).abs() < 1e-7, "{x}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A loaded network: floats in, named floats out.
+
+use crate::island::tract_error;
+use crate::onnx::{Document, FloatValue, read};
+use crate::operator::{Probe, Times};
+use crate::plan::{self, Plan, Target};
+use crate::quantized::Activation;
+use crate::region::{LayerInfo, Region};
+use crate::{EngineError, island};
+use kernels::{Isa, Pool};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::Cost;
+use tract_onnx::tract_core::plan::SimpleState;
+
+/// How to run a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Threads that work on one image, at least 1.
+    pub threads: usize,
+    /// Instruction set, `scalar`, …; otherwise `CXR_ISA`, otherwise the best this CPU has.
+    pub isa: Option<String>,
+    /// Whether additions go into the convolutions before them. Same results either way; without,
+    /// [`Engine::run_intermediates`] sees every activation of the ONNX graph.
+    pub fuse: bool,
+}
+
+impl Options {
+    /// Fused, on the best instruction set.
+    pub fn threads(threads: usize) -> Self {
+        Self { threads, isa: None, fuse: true }
+    }
+}
+
+/// Results of one image, in the graph's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outputs {
+    pub outputs: Vec<Output>,
+}
+
+/// One named result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    pub name: String,
+    /// `[1, C, H, W]` or `[1, F]`
+    pub shape: Vec<usize>,
+    pub data: Vec<f32>,
+}
+
+/// A quantized activation of one run: `x = (q − zero)·scale`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intermediate {
+    /// Name of the ONNX tensor, the output of its QuantizeLinear.
+    pub name: String,
+    /// `[1, C, H, W]` or `[1, F]`
+    pub shape: Vec<usize>,
+    pub scale: f32,
+    pub zero: i32,
+    /// ONNX order; int8 or uint8 values as the file has them.
+    pub values: Vec<i16>,
+}
+
+/// How much of the network runs in integers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct IntegerShare {
+    pub integer_macs: u64,
+    pub float_macs: u64,
+    /// ONNX nodes that tract runs in float.
+    pub float_nodes: Vec<String>,
+}
+
+/// A network ready to run. One at a time: running takes `&mut self`.
+pub struct Engine {
+    state: SimpleState<TypedFact, Box<dyn TypedOp>>,
+    input: Vec<usize>,
+    outputs: Vec<String>,
+    regions: Vec<Arc<Region>>,
+    probe: Arc<Mutex<Probe>>,
+    share: IntegerShare,
+    isa: &'static str,
+    threads: usize,
+}
+
+impl Engine {
+    /// The network of a bundle. Float convolutions must be declared in its manifest.
+    pub fn open(bundle: &bundle::Bundle, options: &Options) -> Result<Self, EngineError> {
+        let model = bundle.require(bundle::section::MODEL)?;
+        Self::from_onnx(model, &bundle.manifest.float_nodes, options)
+    }
+
+    /// An ONNX model in QDQ form. Float convolutions and matrix products are refused unless
+    /// `declared_float` names the node, or a prefix of its name up to a `/` or `.`.
+    pub fn from_onnx(
+        bytes: &[u8],
+        declared_float: &[String],
+        options: &Options,
+    ) -> Result<Self, EngineError> {
+        let isa = isa(options)?;
+        let document = Document::decode(bytes)?;
+        let flow = read(&document, declared_float)?;
+        let pool = Arc::new(Pool::new(options.threads.max(1)));
+        let target = Target { isa, pool, fuse: options.fuse };
+        let image = document.input.1.clone();
+        drop(document);
+        let plan = plan::build(&flow, &image, &target)?;
+        let islands = flow.floats.iter().filter_map(|value| match value {
+            FloatValue::Island(island) => Some(&**island),
+            _ => None,
+        });
+        let mut share = IntegerShare { integer_macs: 0, float_macs: 0, float_nodes: Vec::new() };
+        for island in islands {
+            share.float_macs += float_macs(&island.model);
+            share.float_nodes.extend(island.nodes.iter().cloned());
+        }
+        let outputs = flow.outputs.iter().map(|(name, _)| name.clone()).collect();
+        Self::start(plan, image, outputs, share, options, isa)
+    }
+
+    /// A float ONNX model on plain tract: the yardstick int8 is compared with, never for the box.
+    pub fn open_float(bytes: &[u8], options: &Options) -> Result<Self, EngineError> {
+        let isa = isa(options)?;
+        let document = Document::decode(bytes)?;
+        let graph = document.graph();
+        let outputs = graph.output.iter().map(|output| output.name.clone()).collect();
+        let float_nodes = graph.node.iter().map(|node| node.name.clone()).collect();
+        let image = document.input.1.clone();
+        let model = island::typed(&document.into_one_image())?;
+        let share = IntegerShare { integer_macs: 0, float_macs: float_macs(&model), float_nodes };
+        let probe = Arc::new(Mutex::new(Probe::Off));
+        Self::start(Plan { model, regions: Vec::new(), probe }, image, outputs, share, options, isa)
+    }
+
+    fn start(
+        plan: Plan,
+        input: Vec<usize>,
+        outputs: Vec<String>,
+        mut share: IntegerShare,
+        options: &Options,
+        isa: Isa,
+    ) -> Result<Self, EngineError> {
+        let Plan { model, regions, probe } = plan;
+        let runnable = model.into_runnable().map_err(tract_error)?;
+        let state = runnable.spawn().map_err(tract_error)?;
+        let layers = regions.iter().flat_map(|region| region.layers());
+        share.integer_macs = layers.map(|layer| layer.macs).sum();
+        let threads = options.threads.max(1);
+        Ok(Self { state, input, outputs, regions, probe, share, isa: isa.name(), threads })
+    }
+
+    /// Shape of the input, `[1, C, H, W]`.
+    pub fn input_shape(&self) -> &[usize] {
+        &self.input
+    }
+
+    /// Names of the results.
+    pub fn output_names(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// Name of the instruction set in use.
+    pub fn isa(&self) -> &'static str {
+        self.isa
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Every integer layer in execution order. [`Self::run_timed`] uses the same order.
+    pub fn layers(&self) -> Vec<LayerInfo> {
+        self.regions.iter().flat_map(|region| region.layers()).cloned().collect()
+    }
+
+    pub fn integer_share(&self) -> &IntegerShare {
+        &self.share
+    }
+
+    /// `input [C, H, W]`, normalised, finite.
+    pub fn run(&mut self, input: &[f32]) -> Result<Outputs, EngineError> {
+        let expected = self.input.iter().product();
+        if input.len() != expected {
+            let shape = self.input.clone();
+            return Err(EngineError::Input { found: input.len(), expected, shape });
+        }
+        if let Some(at) = input.iter().position(|x| !x.is_finite()) {
+            return Err(EngineError::NotFinite { at, found: input[at] });
+        }
+        let tensor = Tensor::from_shape(&self.input, input).map_err(tract_error)?;
+        let results = self.state.run(tvec![tensor.into_tvalue()]).map_err(tract_error)?;
+        let output = |(name, value): (&String, &TValue)| {
+            let data = value.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+            Ok(Output { name: name.clone(), shape: value.shape().to_vec(), data })
+        };
+        let outputs = self.outputs.iter().zip(results.iter()).map(output);
+        Ok(Outputs { outputs: outputs.collect::<TractResult<_>>().map_err(tract_error)? })
+    }
+
+    /// As [`Self::run`], with every quantized activation the plan makes (see [`Options::fuse`]).
+    pub fn run_intermediates(
+        &mut self,
+        input: &[f32],
+    ) -> Result<(Outputs, Vec<Intermediate>), EngineError> {
+        let (outputs, probe) = self.run_probed(input, Probe::Values(Vec::new()))?;
+        let Probe::Values(values) = probe else { unreachable!("set above") };
+        let made = values.into_iter().map(|(activation, q)| Intermediate::new(activation, &q));
+        Ok((outputs, made.collect()))
+    }
+
+    /// As [`Self::run`], with the time each of [`Self::layers`] took on the caller's `clock`.
+    pub fn run_timed(
+        &mut self,
+        input: &[f32],
+        clock: impl FnMut() -> Duration + Send + 'static,
+    ) -> Result<(Outputs, Vec<Duration>), EngineError> {
+        let times = Times { clock: Box::new(clock), ends: Vec::new() };
+        let (outputs, probe) = self.run_probed(input, Probe::Times(times))?;
+        let Probe::Times(times) = probe else { unreachable!("set above") };
+        let mut durations = vec![Duration::ZERO; self.layers().len()];
+        for pair in times.ends.windows(2) {
+            if let [(_, start), (Some(layer), end)] = pair {
+                durations[*layer] = end.saturating_sub(*start);
+            }
+        }
+        Ok((outputs, durations))
+    }
+
+    fn run_probed(&mut self, input: &[f32], probe: Probe) -> Result<(Outputs, Probe), EngineError> {
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = probe;
+        let outputs = self.run(input);
+        let mut shared = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        let probe = std::mem::replace(&mut *shared, Probe::Off);
+        Ok((outputs?, probe))
+    }
+}
+
+impl Outputs {
+    pub fn get(&self, name: &str) -> Option<&Output> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+
+    /// The output the caller cannot do without.
+    pub fn require(&self, name: &str) -> Result<&Output, EngineError> {
+        self.get(name).ok_or_else(|| EngineError::Output {
+            name: name.to_owned(),
+            found: self.outputs.iter().map(|output| output.name.clone()).collect(),
+        })
+    }
+}
+
+impl Intermediate {
+    /// `q [H, W, C]` of an activation, in the file's own integers and order.
+    pub(crate) fn new(activation: Activation, q: &[u8]) -> Self {
+        let offset = if activation.quant.signed { 128 } else { 0 };
+        let c = activation.shape.c;
+        let plane = |channel: usize| q[channel..].iter().step_by(c);
+        Self {
+            name: activation.name,
+            shape: activation.dims,
+            scale: activation.quant.scale,
+            zero: i32::from(i16::from(activation.quant.zero) - offset),
+            values: (0..c).flat_map(plane).map(|&q| i16::from(q) - offset).collect(),
+        }
+    }
+
+    /// The real values.
+    pub fn dequantized(&self) -> Vec<f32> {
+        let zero = self.zero as f32;
+        self.values.iter().map(|&q| (f32::from(q) - zero) * self.scale).collect()
+    }
+}
+
+fn isa(options: &Options) -> Result<Isa, EngineError> {
+    let found = match &options.isa {
+        Some(name) => Isa::from_name(name),
+        None => Isa::from_env(),
+    };
+    found.map_err(|unknown| EngineError::Isa { reason: unknown.to_string() })
+}
+
+/// Multiplications of a tract model, as far as its operators tell.
+fn float_macs(model: &TypedModel) -> u64 {
+    let of_node = |node: &TypedNode| -> TractResult<u64> {
+        let facts = model.node_input_facts(node.id)?;
+        let costs = node.op.cost(&facts)?;
+        let macs = costs.iter().filter(|(cost, _)| matches!(cost, Cost::FMA(_)));
+        Ok(macs.filter_map(|(_, count)| count.to_i64().ok()).sum::<i64>().max(0) as u64)
+    };
+    model.nodes().iter().filter_map(|node| of_node(node).ok()).sum()
+}

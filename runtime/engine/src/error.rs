@@ -1,0 +1,45 @@
+use thiserror::Error;
+
+/// Why a network cannot be loaded or run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    #[error("not a usable ONNX model: {reason}")]
+    Onnx { reason: String },
+
+    #[error("node `{node}` ({op}): {reason}")]
+    Node { node: String, op: String, reason: String },
+
+    #[error(
+        "node `{node}` ({op}) would run in float, and the manifest does not declare it; \
+         expected int8 between QuantizeLinear and DequantizeLinear"
+    )]
+    Float { node: String, op: String },
+
+    #[error("{what} needs {found}, the limit is {limit}")]
+    TooLarge { what: String, found: u64, limit: u64 },
+
+    #[error("{found} input values, expected {expected} ({shape:?})")]
+    Input { found: usize, expected: usize, shape: Vec<usize> },
+
+    #[error("input value {at} is {found}, expected a finite number")]
+    NotFinite { at: usize, found: f32 },
+
+    #[error("{reason}")]
+    Isa { reason: String },
+
+    #[error("tract: {reason}")]
+    Tract { reason: String },
+
+    #[error("the bundle cannot be used")]
+    Bundle {
+        #[from]
+        source: bundle::BundleError,
+    },
+
+    #[error("the network has no output `{name}`, it has {found:?}")]
+    Output { name: String, found: Vec<String> },
+
+    #[error("output `{name}` has shape {found:?}, expected {expected}")]
+    OutputShape { name: String, found: Vec<usize>, expected: String },
+}

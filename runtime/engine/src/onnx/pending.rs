@@ -1,0 +1,112 @@
+//! Float operations over dequantized tensors, waiting for the QuantizeLinear that makes them a step.
+
+use crate::quantized::{Activation, Conv, Op, Quant, Shape, Step, Window};
+use std::sync::Arc;
+
+/// `DequantizeLinear → op [→ Relu | Clip]`, seen, its QuantizeLinear not yet.
+#[derive(Clone)]
+pub(super) struct Pending {
+    /// Name of the ONNX node.
+    pub(super) name: String,
+    pub(super) op: PendingOp,
+    /// Activations it reads.
+    pub(super) inputs: Vec<usize>,
+    pub(super) shape: Shape,
+    pub(super) dims: Vec<usize>,
+    /// What Relu and Clip leave: smallest and largest real value.
+    pub(super) bounds: Bounds,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Bounds {
+    pub(super) lo: f32,
+    pub(super) hi: f32,
+}
+
+#[derive(Clone)]
+pub(super) enum PendingOp {
+    Conv(Arc<Conv>),
+    Add,
+    Concat,
+    MaxPool(Window),
+    AvgPool { window: Window, include_pad: bool },
+    Nearest,
+    Bilinear,
+    Unary(Unary),
+}
+
+/// A function of one real number; becomes a table.
+#[derive(Clone)]
+pub(super) enum Unary {
+    Same,
+    Sigmoid,
+    Tanh,
+    HardSigmoid {
+        alpha: f32,
+        beta: f32,
+    },
+    HardSwish,
+    LeakyRelu {
+        alpha: f32,
+    },
+    /// `x · f(x)`: SiLU, and hard-swish written in two nodes.
+    Times(Box<Self>),
+}
+
+impl Bounds {
+    pub(super) const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { lo: self.lo.max(other.lo).min(other.hi), hi: self.hi.max(other.lo).min(other.hi) }
+    }
+
+    /// The same bounds in integers: rounding is monotone, so clamping after it changes nothing.
+    fn clamp(self, quant: Quant) -> [u8; 2] {
+        [quant.quantize(self.lo), quant.quantize(self.hi)]
+    }
+}
+
+impl Unary {
+    fn apply(&self, x: f32) -> f32 {
+        match self {
+            Self::Same => x,
+            Self::Sigmoid => 1.0 / (1.0 + libm::expf(-x)),
+            Self::Tanh => libm::tanhf(x),
+            Self::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
+            Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Self::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    alpha * x
+                } else {
+                    x
+                }
+            }
+            Self::Times(f) => x * f.apply(x),
+        }
+    }
+}
+
+impl Pending {
+    /// The step that makes activation `output`, quantized as `quant`.
+    pub(super) fn step(&self, activations: &[Activation], output: usize, quant: Quant) -> Step {
+        let clamp = self.bounds.clamp(quant);
+        let x = |at: usize| activations[self.inputs[at]].quant;
+        let table =
+            |x: Quant| (!x.same(quant) || clamp != [0, 255]).then(|| x.table(quant, clamp, |x| x));
+        let op = match &self.op {
+            PendingOp::Conv(conv) => Op::Conv(conv.clone()),
+            PendingOp::Add => Op::Add,
+            PendingOp::Concat => {
+                Op::Concat((0..self.inputs.len()).map(|at| table(x(at))).collect())
+            }
+            PendingOp::MaxPool(window) => Op::MaxPool { window: *window, table: table(x(0)) },
+            PendingOp::AvgPool { window, include_pad } => {
+                Op::AvgPool { window: *window, include_pad: *include_pad }
+            }
+            PendingOp::Nearest => Op::Nearest { table: table(x(0)) },
+            PendingOp::Bilinear => Op::Bilinear,
+            PendingOp::Unary(f) => Op::Table(x(0).table(quant, clamp, |x| f.apply(x))),
+        };
+        Step { name: self.name.clone(), op, inputs: self.inputs.clone(), output, clamp }
+    }
+}

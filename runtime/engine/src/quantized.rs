@@ -1,0 +1,263 @@
+//! The network as integers: what the QDQ graph means, one step after the other, nothing fused yet.
+//!
+//! [`crate::onnx`] reads it from a file, [`crate::definition`] says what each step computes, and
+//! [`crate::region`] turns it into kernels. Images are `H x W x C` in memory (channels innermost).
+
+use crate::EngineError;
+use std::sync::Arc;
+
+/// Rows, columns and channels; a vector is `1 x 1 x C`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) c: usize,
+}
+
+/// `x = (q − zero)·scale`. `q` is kept as u8: ONNX int8 tensors are stored 128 higher.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Quant {
+    pub(crate) scale: f32,
+    pub(crate) zero: u8,
+    /// The ONNX tensor is int8.
+    pub(crate) signed: bool,
+}
+
+/// A quantized tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Activation {
+    /// Name of the ONNX tensor, the output of its QuantizeLinear.
+    pub(crate) name: String,
+    pub(crate) shape: Shape,
+    pub(crate) quant: Quant,
+    /// Shape of the ONNX tensor: `[1, C, H, W]` or `[1, F]`.
+    pub(crate) dims: Vec<usize>,
+}
+
+/// A sliding window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Rows, columns.
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+    /// Top, left, bottom, right.
+    pub(crate) pad: [usize; 4],
+}
+
+/// Weights and bias of a convolution or linear layer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Conv {
+    /// Name of the ONNX node.
+    pub(crate) name: String,
+    pub(crate) window: Window,
+    pub(crate) groups: usize,
+    pub(crate) out_c: usize,
+    /// `[O, I / groups, kH, kW]`
+    pub(crate) weights: Vec<i8>,
+    /// One per output channel.
+    pub(crate) weight_scale: Vec<f32>,
+    /// One per output channel, in units of `s_x · s_w[n]`.
+    pub(crate) bias: Vec<i32>,
+}
+
+/// 256 answers, one for each `q`.
+pub(crate) type Table = Box<[u8; 256]>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Op {
+    /// From the region's float input number `0`.
+    Quantize(usize),
+    Conv(Arc<Conv>),
+    /// Two tensors of one shape.
+    Add,
+    /// Along the channels; each input through its table where its quantization differs.
+    Concat(Vec<Option<Table>>),
+    /// Padding never wins; through the table where the quantization changes.
+    MaxPool {
+        window: Window,
+        table: Option<Table>,
+    },
+    /// Padding counts, as zeros, only when `include_pad`.
+    AvgPool {
+        window: Window,
+        include_pad: bool,
+    },
+    /// Output row `o` takes input row `⌊o · in / out⌋`, columns alike.
+    Nearest {
+        table: Option<Table>,
+    },
+    /// Between pixel centres (`half_pixel`), edges repeated.
+    Bilinear,
+    Table(Table),
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Step {
+    /// Name of the ONNX node.
+    pub(crate) name: String,
+    pub(crate) op: Op,
+    /// Activations it reads.
+    pub(crate) inputs: Vec<usize>,
+    /// The activation it makes.
+    pub(crate) output: usize,
+    /// Smallest and largest `q` it may give: ReLU and ReLU6 live here.
+    pub(crate) clamp: [u8; 2],
+}
+
+/// A float tensor a region hands out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FloatOutput {
+    pub(crate) name: String,
+    /// As ONNX has it: `[1, C, H, W]` or `[1, F]`.
+    pub(crate) dims: Vec<usize>,
+    pub(crate) source: Source,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Source {
+    /// `(q − zero)·scale` of an activation.
+    Dequantize(usize),
+    /// A last layer without QuantizeLinear: `acc · s_x · s_w[n]`, its accumulators in float.
+    Accumulators { input: usize, conv: Arc<Conv> },
+}
+
+/// Integer steps between float inputs and float outputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Quantized {
+    pub(crate) activations: Vec<Activation>,
+    pub(crate) steps: Vec<Step>,
+    /// Shapes of the float inputs, `[1, C, H, W]` or `[1, F]`.
+    pub(crate) float_inputs: Vec<Vec<usize>>,
+    /// Activations that come from another region.
+    pub(crate) raw_inputs: Vec<usize>,
+    pub(crate) float_outputs: Vec<FloatOutput>,
+    /// Activations that another region reads.
+    pub(crate) raw_outputs: Vec<usize>,
+}
+
+/// Largest activation, in bytes.
+pub(crate) const MAX_ACTIVATION: u64 = 1 << 27;
+/// Most multiplications (or comparisons, for pooling) one inference may cost.
+pub(crate) const MAX_WORK: u64 = 1 << 38;
+
+/// `clamp(round_ties_even(value) + zero, lo, hi)`; what is not a number counts as −∞.
+pub(crate) fn requantize(value: f32, zero: u8, clamp: [u8; 2]) -> u8 {
+    let value = if value.is_nan() { f32::NEG_INFINITY } else { value };
+    let q = (value.round_ties_even() as i32).saturating_add(i32::from(zero));
+    q.clamp(clamp[0].into(), clamp[1].into()) as u8
+}
+
+impl Shape {
+    pub(crate) fn len(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    /// The shape of a tensor with these ONNX dimensions, if the engine can hold it.
+    pub(crate) fn of(dims: &[usize]) -> Option<Self> {
+        let shape = match *dims {
+            [1, c, h, w] => Self { h, w, c },
+            [1, c] => Self { h: 1, w: 1, c },
+            [1, c, w] => Self { h: 1, w, c },
+            _ => return None,
+        };
+        let sides = [shape.h, shape.w, shape.c];
+        let size = sides.iter().try_fold(1_u64, |n, &side| n.checked_mul(side as u64))?;
+        (1..=MAX_ACTIVATION).contains(&size).then_some(shape)
+    }
+}
+
+impl Quant {
+    /// `clamp(round_ties_even(x / scale) + zero)`
+    pub(crate) fn quantize(&self, x: f32) -> u8 {
+        requantize(x / self.scale, self.zero, [0, 255])
+    }
+
+    pub(crate) fn dequantize(&self, q: u8) -> f32 {
+        f32::from(i16::from(q) - i16::from(self.zero)) * self.scale
+    }
+
+    /// The table of a real function, clamped.
+    pub(crate) fn table(&self, to: Self, clamp: [u8; 2], f: impl Fn(f32) -> f32) -> Table {
+        let table = kernels::table_of(self.scale, self.zero, to.scale, to.zero, f);
+        Box::new(table.map(|q| q.clamp(clamp[0], clamp[1])))
+    }
+
+    /// Same integers, same reals.
+    pub(crate) fn same(&self, other: Self) -> bool {
+        self.scale.to_bits() == other.scale.to_bits() && self.zero == other.zero
+    }
+}
+
+impl Window {
+    pub(crate) const POINT: Self =
+        Self { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], pad: [0; 4] };
+
+    /// Rows and columns that come out, `None` if the window does not fit.
+    pub(crate) fn output(&self, h: usize, w: usize) -> Option<(usize, usize)> {
+        let side = |axis: usize, length: usize| {
+            let span = self.dilation[axis].checked_mul(self.kernel[axis].checked_sub(1)?)? + 1;
+            let padded = length.checked_add(self.pad[axis])?.checked_add(self.pad[axis + 2])?;
+            Some(padded.checked_sub(span)? / self.stride[axis] + 1)
+        };
+        Some((side(0, h)?, side(1, w)?))
+    }
+
+    /// Source row or column of tap `k` at output `o`, `None` in the padding.
+    pub(crate) fn at(&self, axis: usize, o: usize, k: usize, length: usize) -> Option<usize> {
+        let at = (o * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.pad[axis])?;
+        (at < length).then_some(at)
+    }
+}
+
+impl Conv {
+    /// Multiplications for an output of `h x w`.
+    pub(crate) fn macs(&self, h: usize, w: usize) -> u64 {
+        (self.weights.len() as u64).saturating_mul((h * w) as u64)
+    }
+
+    /// `s_x · s_w[n] / s_y` in this order, as ONNX Runtime does.
+    pub(crate) fn multipliers(&self, x: Quant, y: Quant) -> Vec<f32> {
+        self.weight_scale.iter().map(|w| x.scale * w / y.scale).collect()
+    }
+
+    /// `s_x · s_w[n]`
+    pub(crate) fn scales(&self, x: Quant) -> Vec<f32> {
+        self.weight_scale.iter().map(|w| x.scale * w).collect()
+    }
+}
+
+impl Step {
+    /// Multiplications of this step, and of nothing else: pooling and additions count as none.
+    pub(crate) fn macs(&self, activations: &[Activation]) -> u64 {
+        let Shape { h, w, .. } = activations[self.output].shape;
+        match &self.op {
+            Op::Conv(conv) => conv.macs(h, w),
+            _ => 0,
+        }
+    }
+}
+
+impl Quantized {
+    /// Refuses what would take longer than any network we know.
+    pub(crate) fn check_work(&self) -> Result<(), EngineError> {
+        let window = |window: &Window, shape: Shape| {
+            (shape.len() as u64).saturating_mul((window.kernel[0] * window.kernel[1]) as u64)
+        };
+        let work = |step: &Step| {
+            let out = self.activations[step.output].shape;
+            match &step.op {
+                Op::Conv(conv) => conv.macs(out.h, out.w),
+                Op::MaxPool { window: w, .. } | Op::AvgPool { window: w, .. } => window(w, out),
+                _ => out.len() as u64,
+            }
+        };
+        let found = self.steps.iter().map(work).fold(0, u64::saturating_add);
+        if found > MAX_WORK {
+            let what = "one inference".into();
+            return Err(EngineError::TooLarge { what, found, limit: MAX_WORK });
+        }
+        Ok(())
+    }
+}

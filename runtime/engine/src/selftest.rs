@@ -1,0 +1,107 @@
+//! Golden vectors: whoever loads a bundle proves itself by reproducing their bytes.
+
+use crate::{Engine, EngineError};
+use bundle::Bundle;
+use serde::Serialize;
+use std::fmt;
+
+/// How the golden vectors came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SelfTest {
+    pub vectors: usize,
+    /// Outputs compared, over all vectors.
+    pub outputs: usize,
+    /// The first difference; none means that every byte agrees.
+    pub mismatch: Option<Mismatch>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mismatch {
+    pub vector: usize,
+    pub output: String,
+    /// Index of the first value that differs; the length where lengths differ.
+    pub at: usize,
+    /// Bits of that value.
+    pub found: Option<u32>,
+    pub expected: Option<u32>,
+}
+
+impl SelfTest {
+    pub fn passed(&self) -> bool {
+        self.mismatch.is_none()
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vector, output, at, found, expected } = self;
+        let value =
+            |bits: &Option<u32>| bits.map_or("nothing".into(), |b| f32::from_bits(b).to_string());
+        let (found, expected) = (value(found), value(expected));
+        write!(
+            f,
+            "golden vector {vector}, output `{output}`: value {at} is {found}, expected {expected}"
+        )
+    }
+}
+
+/// Runs every golden vector of the bundle and compares every byte.
+pub fn selftest(engine: &mut Engine, bundle: &Bundle) -> Result<SelfTest, EngineError> {
+    let golden = bundle.golden()?;
+    let mut result = SelfTest { vectors: golden.vectors.len(), outputs: 0, mismatch: None };
+    for (vector, golden) in golden.vectors.iter().enumerate() {
+        let outputs = engine.run(&golden.input(&bundle.manifest.preprocess))?;
+        for expected in &golden.outputs {
+            let found = outputs.require(&expected.name)?;
+            result.outputs += 1;
+            if result.mismatch.is_none() {
+                result.mismatch = compare(vector, &expected.name, &found.data, &expected.bytes);
+            }
+        }
+    }
+    Ok(result)
+}
+
+fn compare(vector: usize, name: &str, found: &[f32], expected: &[u8]) -> Option<Mismatch> {
+    let (expected, rest) = expected.as_chunks::<4>();
+    let bits: Vec<u32> = expected.iter().map(|&word| u32::from_le_bytes(word)).collect();
+    let same = |at: usize| found.get(at).map(|x| x.to_bits()) == bits.get(at).copied();
+    let longest = found.len().max(bits.len() + usize::from(!rest.is_empty()));
+    let at = (0..longest).find(|&at| at >= bits.len() || !same(at))?;
+    Some(Mismatch {
+        vector,
+        output: name.to_owned(),
+        at,
+        found: found.get(at).map(|x| x.to_bits()),
+        expected: bits.get(at).copied(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn equal_bytes_are_no_mismatch() {
+        assert_eq!(compare(0, "y", &[1.0, f32::NAN], &bytes(&[1.0, f32::NAN])), None);
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let found = compare(2, "y", &[1.0, -0.0], &bytes(&[1.0, 0.0])).unwrap();
+        assert_eq!((found.vector, found.at, found.expected), (2, 1, Some(0)));
+        let text = found.to_string();
+        assert_eq!(text, "golden vector 2, output `y`: value 1 is -0, expected 0");
+    }
+
+    #[test]
+    fn a_missing_or_extra_value_is_a_mismatch() {
+        assert_eq!(compare(0, "y", &[1.0], &bytes(&[1.0, 2.0])).unwrap().found, None);
+        assert_eq!(compare(0, "y", &[1.0, 2.0], &bytes(&[1.0])).unwrap().expected, None);
+        assert!(compare(0, "y", &[1.0], &[0, 0, 128, 63, 1]).is_some());
+    }
+}

@@ -1,2 +1,0 @@
-// Empty on purpose: see context.h.
-#pragma once
