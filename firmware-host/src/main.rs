@@ -1,3 +1,140 @@
-//! Agent on the box, verbs on the workstation.
+//! `firmware-host`: agent on the box, verbs on the workstation.
 
-fn main() {}
+mod output;
+mod place;
+mod verbs;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use firmware_host::agent::{self, Config, Logs};
+use place::Place;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Brings bundles to a box, and looks after it
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// One JSON document on stdout; failures too, as {"error", "code"}
+    #[arg(long, global = true)]
+    json: bool,
+    /// Tell more on stderr; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Only errors on stderr
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Agent(AgentArgs),
+    /// Prints what the box is
+    Info(Target),
+    /// Measures the way there and back
+    Ping(verbs::Ping),
+    /// Sends a bundle into the slot that does not run; continues where an earlier push broke off
+    Push(verbs::Push),
+    /// Has the box check the files of its slots again
+    Verify(verbs::Verify),
+    /// Self-test on the box, then runs the pushed bundle on trial
+    Activate(verbs::Activate),
+    /// Keeps the bundle on trial; without it the old one comes back
+    Confirm(verbs::Change),
+    /// Goes back to the other confirmed slot
+    Rollback(verbs::Rollback),
+    /// Prints both slots and what went wrong last
+    Slots(Target),
+    /// Prints the box's latest log lines
+    Logs(verbs::LogsArgs),
+    /// Prints uptime, load, memory, disk and temperatures
+    Telemetry(Target),
+    /// Writes all that is known of the box into a folder, for a support case
+    Dump(verbs::Dump),
+    /// Measures the speed of the link
+    Bench(verbs::Bench),
+}
+
+/// Runs the box's end of the link, until killed
+#[derive(Debug, Args)]
+struct AgentArgs {
+    /// See agent.example.toml
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Written once connections are accepted: {"tcp": "address:port"}
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+/// The box to talk to
+#[derive(Clone, Debug, Args)]
+struct Target {
+    /// tcp://HOST:PORT
+    #[arg(long, env = "CXR_DEVICE", value_name = "ADDRESS")]
+    device: Place,
+    /// Give up when the box gives no sign of life for so long
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Give up when a single call takes longer, however alive the box is
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    deadline: Duration,
+    /// Try again for so long when the link breaks
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    retry: Duration,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(match (cli.quiet, cli.verbose) {
+        (true, _) => log::LevelFilter::Error,
+        (false, 0) => log::LevelFilter::Info,
+        (false, 1) => log::LevelFilter::Debug,
+        (false, _) => log::LevelFilter::Trace,
+    });
+    let installed = Logs::install(logger.build());
+    let output = output::Output { json: cli.json, quiet: cli.quiet };
+    let done = installed.map_err(Into::into).and_then(|()| run(cli.verb, output));
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    if cli.json {
+        output.failure(&error);
+    }
+    print_error(&error);
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that prints errors")]
+fn print_error(error: &anyhow::Error) {
+    eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+}
+
+fn run(verb: Verb, output: output::Output) -> Result<()> {
+    match verb {
+        Verb::Agent(args) => agent::run(Config::read(&args.config)?, args.ready_file.as_deref()),
+        Verb::Info(target) => verbs::info(&target, output),
+        Verb::Ping(verb) => verb.run(output),
+        Verb::Push(verb) => verb.run(output),
+        Verb::Verify(verb) => verb.run(output),
+        Verb::Activate(verb) => verb.run(output),
+        Verb::Confirm(verb) => verb.confirm(output),
+        Verb::Rollback(verb) => verb.run(output),
+        Verb::Slots(target) => verbs::slots(&target, output),
+        Verb::Logs(verb) => verb.run(output),
+        Verb::Telemetry(target) => verbs::telemetry(&target, output),
+        Verb::Dump(verb) => verb.run(output),
+        Verb::Bench(verb) => verb.run(output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

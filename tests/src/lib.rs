@@ -1,1 +1,14 @@
-//! Across crates, with real peers.
+//! Across crates, with real peers: what the demo and the end-to-end tests share.
+//!
+//! - [`tool`]: the four binaries, run as a user runs them
+//! - [`service`]: a daemon or an agent that runs until dropped
+//! - [`radiographs`]: real DICOM files from PyPI's `pydicom-data`, and dcmtk's `storescu`
+//! - [`pipeline`]: the workstation's half, phantoms → checkpoint → bundle
+//! - [`edge`]: the box's half, agent and daemon
+
+pub mod edge;
+pub mod http;
+pub mod pipeline;
+pub mod radiographs;
+pub mod service;
+pub mod tool;

@@ -1,3 +1,46 @@
-//! Pre-training, fine-tuning, evaluation.
+//! Command line of the trainer.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use trainer::terminal::{Terminal, TerminalArgs};
+
+/// Trains networks on chest radiographs and their reports
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    terminal: TerminalArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {}
+
+#[expect(clippy::print_stderr, reason = "the one place that reports failure")]
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = cli.terminal.open();
+    match run(cli.verb, &terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb, _terminal: &Terminal) -> anyhow::Result<()> {
+    match verb {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -16,11 +16,11 @@ use kernels::{
 
 struct Layer {
     name: &'static str,
-    count: usize,
-    conv: Conv,
-    x: Buffer,
-    r: Option<Buffer>,
-    y: Buffer,
+    /// One for each time the network has the layer: weights of their own, which come from far away as they do there.
+    convs: Vec<Conv>,
+    /// Bytes of the largest tensor.
+    bytes: usize,
+    add: bool,
 }
 
 /// name, how many in the network, channels in, out, kernel, stride, input size, followed by an addition
@@ -71,7 +71,7 @@ const RESNET18: &[Row] = &[
     ("layer4 3x3 512-512 + add", 2, 512, 512, 3, 1, 7, true),
 ];
 
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 60;
 
 #[expect(clippy::print_stdout, reason = "a benchmark's output")]
 fn main() {
@@ -81,21 +81,31 @@ fn main() {
     let threads = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(1);
     let isa = Isa::from_env().expect("CXR_ISA names an instruction set of this machine");
     let pool = Pool::new(threads);
-    let mut layers: Vec<Layer> = network.iter().map(|row| layer(isa, row)).collect();
-    let scratch =
-        layers.iter().map(|l| l.conv.scratch_bytes(threads)).max().expect("a network has layers");
+    let layers: Vec<Layer> = network.iter().map(|row| layer(isa, row)).collect();
+    let scratch = layers
+        .iter()
+        .map(|l| l.convs[0].scratch_bytes(threads))
+        .max()
+        .expect("a network has layers");
     let mut scratch = Scratch::with_bytes(scratch);
+
+    let bytes = layers.iter().map(|l| l.bytes).max().expect("a network has layers");
+    let mut buffers = [(); 3].map(|()| Buffer::zeroed(bytes));
+    buffers[0].iter_mut().zip(noise()).for_each(|(x, b)| *x = b);
 
     let mut best = vec![(f64::INFINITY, 0.0f64); layers.len()];
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let peak = peak_macs_per_second(isa) * threads as f64;
         let mut total = 0.0;
-        for (layer, (least, near)) in layers.iter_mut().zip(&mut best) {
-            // As often as the network has it, so that a round's working set moves through the caches as in the network.
-            for _ in 0..layer.count {
+        for (layer, (least, near)) in layers.iter().zip(&mut best) {
+            for conv in &layer.convs {
+                // Tensors change places as in a network: one layer's output, still in the cache, is the next one's input.
+                buffers.rotate_right(1);
+                let [y, x, r] = &mut buffers;
+                let r = layer.add.then_some(&r[..]);
                 let start = Instant::now();
-                layer.conv.run(&layer.x, layer.r.as_deref(), &mut layer.y, &pool, &mut scratch);
+                conv.run(x, r, y, &pool, &mut scratch);
                 let seconds = start.elapsed().as_secs_f64();
                 *least = least.min(seconds);
                 total += seconds;
@@ -109,11 +119,11 @@ fn main() {
     println!("{:34} {:>5} {:>9} {:>8} {:>6}", "layer", "count", "us", "GMAC/s", "peak");
     let (mut seconds, mut macs) = (0.0, 0.0);
     for (layer, (least, peak)) in layers.iter().zip(&best) {
-        let rate = layer.conv.macs() as f64 / least;
-        let line = (layer.name, layer.count, least * 1e6, rate / 1e9, 100.0 * rate / peak);
+        let rate = layer.convs[0].macs() as f64 / least;
+        let line = (layer.name, layer.convs.len(), least * 1e6, rate / 1e9, 100.0 * rate / peak);
         println!("{:34} {:>5} {:>9.1} {:>8.1} {:>5.1}%", line.0, line.1, line.2, line.3, line.4);
-        seconds += least * layer.count as f64;
-        macs += layer.conv.macs() as f64 * layer.count as f64;
+        seconds += least * layer.convs.len() as f64;
+        macs += layer.convs[0].macs() as f64 * layer.convs.len() as f64;
     }
     println!(
         "sum of minima {:.3} ms, {:.1}% of peak",
@@ -164,17 +174,11 @@ fn layer(isa: Isa, &(name, count, c_in, c_out, kernel, stride, size, add): &Row)
         hi: 255,
         stride: c_out,
     });
-    let conv = Conv::pack(isa, &spec, weights, residual).expect("a layer of a ResNet");
-    let mut x = Buffer::zeroed(c_in * size * size);
-    let len = x.len();
-    x.iter_mut().zip(noise(len)).for_each(|(x, b)| *x = b);
-    let outputs = spec.out_pixels() * c_out;
-    Layer {
-        name,
-        count,
-        conv,
-        x,
-        r: add.then(|| Buffer::zeroed(outputs)),
-        y: Buffer::zeroed(outputs),
-    }
+    let pack = |_| Conv::pack(isa, &spec, weights, residual).expect("a layer of a ResNet");
+    let bytes = (c_in * size * size).max(spec.out_pixels() * c_out);
+    Layer { name, convs: (0..count).map(pack).collect(), bytes, add }
+}
+
+fn noise() -> impl Iterator<Item = u8> {
+    (0usize..).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8)
 }

@@ -6,13 +6,24 @@
 use std::arch::x86_64::*;
 
 use crate::spec::Residual;
-use crate::tile::{Kernel, Output, Requant, Tile};
+use crate::tile::{Kernel, Output, Requant, Tile, nothing};
 
 const PIXELS: usize = 12;
 const CHANNELS: usize = 32;
 
-pub(crate) const KERNEL: Kernel =
-    Kernel { pixels: PIXELS, channels: CHANNELS, depth: 4, wide: false, signed: false, tile, peak };
+pub(crate) const KERNEL: Kernel = Kernel {
+    pixels: PIXELS,
+    channels: CHANNELS,
+    depth: 4,
+    wide: false,
+    signed: false,
+    no_lowest_weight: false,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
+    tile,
+    peak,
+};
 
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX-512 F, BW, VL and VNNI.
@@ -44,13 +55,14 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
     unsafe {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
         let mut acc = [bias; P];
-        let mut weights = t.weights;
+        let (mut weights, mut ahead) = (t.weights, t.prefetch);
         for tap in 0..t.taps {
             let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
             for step in 0..t.steps {
                 let w =
                     [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(64).cast())];
-                weights = weights.add(128);
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                (weights, ahead) = (weights.add(128), ahead.wrapping_add(64));
                 for r in 0..P {
                     let a = _mm512_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
                     acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], a, w[0]);
@@ -61,24 +73,37 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
         // Through memory, so that loops over pixels below do not drag the accumulators out of their registers above.
         let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];
         sums[..P].copy_from_slice(&acc);
+        finish(t, &sums);
+    }
+}
+
+/// Writes the tile, by whatever way its output asks for. `sums` is `[pixel][vector]`.
+///
+/// # Safety
+/// See [`Kernel::tile`]; `sums` has at least `t.pixels` rows, rounded up to even.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &Sums) {
+    // SAFETY: as this function demands.
+    unsafe {
         match &t.output {
             Output::Sums(all) => {
-                for (r, row) in sums[..P].iter().enumerate() {
+                for (r, row) in sums.iter().enumerate().take(t.pixels) {
                     _mm512_storeu_si512(all.add(r * CHANNELS).cast(), row[0]);
                     _mm512_storeu_si512(all.add(r * CHANNELS + 16).cast(), row[1]);
                 }
             }
             Output::Bytes { y, stride, requant, residual: None } => {
-                write(t, &sums, *y, *stride, requant)
+                write(t, sums, *y, *stride, requant)
             }
             Output::Bytes { y, stride, requant, residual: Some((r, add)) } => {
-                write_added(t, &sums, *y, *stride, requant, *r, add);
+                write_added(t, sums, *y, *stride, requant, *r, add);
             }
         }
     }
 }
 
-type Sums = [[__m512i; 2]; PIXELS];
+type Sums = [[__m512i; 2]];
 
 /// # Safety
 /// As [`tile`]; `y` and `stride` are those of `t.output`.

@@ -33,13 +33,31 @@ pub struct Conv {
 /// How the convolution becomes taps and steps.
 #[derive(Debug)]
 struct Plan {
-    /// Contiguous input bytes a tap reads.
+    /// Contiguous activations a tap reads.
     run: usize,
     taps: [usize; 2],
+    /// Steps of a tap, or of all taps together if the kernel wants them gathered.
     steps: usize,
-    /// Blocks of `kernel.channels` output channels in one group.
-    blocks_per_group: usize,
+    /// Blocks of up to `kernel.channels` output channels of one group.
+    blocks: Vec<Block>,
+    out_w: usize,
+    /// Tiles, of equal size (but for one pixel) rather than full ones and a remnant: `longer` tiles of `least + 1`
+    /// pixels, then tiles of `least`.
+    tiles: usize,
+    least: usize,
+    longer: usize,
+    out_pixels: usize,
+    /// Output pixel `p` reads input pixel `p` and nothing else.
+    pointwise: bool,
     input: Source,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    group: usize,
+    /// First output channel.
+    channel: usize,
+    channels: usize,
 }
 
 /// What the taps read.
@@ -73,7 +91,7 @@ impl Conv {
         spec.check()?;
         weights.check(spec)?;
         residual.iter().try_for_each(|r| r.check(spec))?;
-        let kernel = isa.kernel();
+        let kernel = isa.kernel_for(spec, weights.weight);
         let plan = Plan::new(spec, kernel);
         let mut packed = Self {
             kernel,
@@ -182,17 +200,40 @@ impl Plan {
             (Source::Direct, in_group, spec.kernel)
         };
         let out_group = spec.out_channels / spec.groups;
+        let block = |group: usize, inner: usize| Block {
+            group,
+            channel: group * out_group + inner,
+            channels: (out_group - inner).min(kernel.channels),
+        };
+        let blocks = (0..spec.groups).flat_map(|group| {
+            (0..out_group).step_by(kernel.channels).map(move |inner| block(group, inner))
+        });
+        let out_pixels = spec.out_pixels();
+        let tiles = out_pixels.div_ceil(kernel.pixels);
         Self {
             run,
             taps,
-            steps: run.div_ceil(kernel.depth),
-            blocks_per_group: out_group.div_ceil(kernel.channels),
+            steps: match kernel.gathered {
+                None => run.div_ceil(kernel.depth),
+                Some(multiple) => {
+                    (run * taps[0] * taps[1]).div_ceil(kernel.depth).next_multiple_of(multiple)
+                }
+            },
+            blocks: blocks.collect(),
+            out_w: spec.out_w(),
+            tiles,
+            // Kernels that want rows gathered are at their best with full tiles: those can do without the copy.
+            least: if kernel.gathered.is_some() { kernel.pixels } else { out_pixels / tiles },
+            longer: if kernel.gathered.is_some() { 0 } else { out_pixels % tiles },
+            out_pixels,
+            pointwise: spec.kernel == [1, 1] && spec.stride == [1, 1] && spec.padding == [0; 4],
             input,
         }
     }
 
-    fn taps(&self) -> usize {
-        self.taps[0] * self.taps[1]
+    /// What the kernel sees: one tap if they are gathered.
+    fn kernel_taps(&self, kernel: &Kernel) -> usize {
+        if kernel.gathered.is_some() { 1 } else { self.taps[0] * self.taps[1] }
     }
 }
 
@@ -204,30 +245,14 @@ impl Kernel {
 }
 
 impl Conv {
-    fn blocks(&self) -> usize {
-        self.plan.blocks_per_group * self.spec.groups
-    }
-
-    fn tiles(&self) -> usize {
-        self.spec.out_pixels().div_ceil(self.kernel.pixels)
+    /// Bytes of a row of activations as the kernel's steps read it.
+    fn row_bytes(&self) -> usize {
+        self.plan.steps * self.kernel.depth * self.kernel.element()
     }
 
     /// Bytes of one block's weights.
     fn block_bytes(&self) -> usize {
-        self.plan.taps()
-            * self.plan.steps
-            * self.kernel.channels
-            * self.kernel.depth
-            * self.kernel.element()
-    }
-
-    /// First output channel of a block, and how many it has.
-    fn block_channels(&self, block: usize) -> (usize, usize) {
-        let out_group = self.spec.out_channels / self.spec.groups;
-        let (group, inner) =
-            (block / self.plan.blocks_per_group, block % self.plan.blocks_per_group);
-        let first = inner * self.kernel.channels;
-        (group * out_group + first, (out_group - first).min(self.kernel.channels))
+        self.plan.kernel_taps(self.kernel) * self.row_bytes() * self.kernel.channels
     }
 
     fn pack_weights(&mut self, weights: &ConvWeights<'_>) {
@@ -235,19 +260,22 @@ impl Conv {
             (self.kernel.depth, self.kernel.channels, self.kernel.element());
         let in_group = self.spec.in_channels / self.spec.groups;
         let [kernel_h, kernel_w] = self.spec.kernel;
-        let mut packed = Buffer::zeroed(self.blocks() * self.block_bytes());
-        for block in 0..self.blocks() {
-            let (first, channels) = self.block_channels(block);
-            for tap in 0..self.plan.taps() {
+        let (gathered, kernel_taps) =
+            (self.kernel.gathered.is_some(), self.plan.kernel_taps(self.kernel));
+        let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
+        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
+            for tap in 0..self.plan.taps[0] * self.plan.taps[1] {
                 for k in 0..self.plan.run {
                     let (ky, kx, c) = match self.plan.input {
                         Source::Direct => (tap / kernel_w, tap % kernel_w, k),
                         Source::Rows => (tap, k / in_group, k % in_group),
                     };
-                    let step = (block * self.plan.taps() + tap) * self.plan.steps + k / depth;
+                    // Entry `k` of a tap, or of all taps in a row.
+                    let (tap, k) = if gathered { (0, tap * self.plan.run + k) } else { (tap, k) };
+                    let step = (block * kernel_taps + tap) * self.plan.steps + k / depth;
                     for n in 0..channels {
                         let w = weights.weight
-                            [(((first + n) * in_group + c) * kernel_h + ky) * kernel_w + kx];
+                            [(((channel + n) * in_group + c) * kernel_h + ky) * kernel_w + kx];
                         let at = ((step * lanes + n) * depth + k % depth) * element;
                         packed[at..at + element]
                             .copy_from_slice(&i16::from(w).to_le_bytes()[..element]);
@@ -259,12 +287,12 @@ impl Conv {
     }
 
     fn pack_channels(&mut self, weights: &ConvWeights<'_>) {
-        let entries = self.blocks() * self.kernel.channels;
+        let entries = self.plan.blocks.len() * self.kernel.channels;
         (self.bias, self.scale) = (vec![0; entries], vec![0.0; entries]);
         let offset = if self.kernel.signed { 128 } else { 0 };
         let per_channel = weights.weight.len() / self.spec.out_channels;
-        for block in 0..self.blocks() {
-            let (first, channels) = self.block_channels(block);
+        for (block, &Block { channel: first, channels, .. }) in self.plan.blocks.iter().enumerate()
+        {
             for n in 0..channels {
                 let (at, channel) = (block * self.kernel.channels + n, first + n);
                 let w = &weights.weight[channel * per_channel..][..per_channel];
@@ -341,10 +369,40 @@ impl Conv {
         }
     }
 
-    /// Bytes a thread needs: pointers of a tile, and its sums.
+    /// Bytes a thread needs: pointers of a strip of tiles, the sums of one tile, and room for gathered rows.
     fn thread_scratch(&self) -> usize {
-        let pointers = self.plan.taps() * self.kernel.pixels * size_of::<*const u8>();
-        (pointers + self.kernel.pixels * self.kernel.channels * 4 + 64).next_multiple_of(64)
+        let sums = self.kernel.pixels * self.kernel.channels * size_of::<i32>();
+        let panel = if self.kernel.gathered.is_some() {
+            STRIP.min(self.strip()) * self.panel_bytes() + SLACK
+        } else {
+            0
+        };
+        (STRIP * self.pointers() * size_of::<*const u8>() + sums + panel).next_multiple_of(64)
+    }
+
+    /// Row pointers of one tile.
+    fn pointers(&self) -> usize {
+        (self.plan.kernel_taps(self.kernel) * self.kernel.pixels).next_multiple_of(8)
+    }
+
+    /// Bytes of a tile's gathered rows.
+    fn panel_bytes(&self) -> usize {
+        self.kernel.pixels * self.row_bytes()
+    }
+
+    /// Tiles that take turns with one block of weights. A strip's activations stay near; it is longer the more weights
+    /// there are to reuse.
+    fn strip(&self) -> usize {
+        let strip = match self.weights.len() {
+            0..0x8000 => 1,
+            0x8000..0x10_0000 => 8,
+            _ => STRIP,
+        };
+        if self.kernel.gathered.is_some() {
+            strip.min((PANELS / self.panel_bytes()).max(1))
+        } else {
+            strip
+        }
     }
 
     fn drive(&self, x: &[u8], target: Target<'_>, pool: &Pool, scratch: &mut Scratch) {
@@ -370,8 +428,13 @@ impl Conv {
             target,
             threads: threads.as_mut_ptr(),
         };
-        let cuts =
-            Cuts::new(self.tiles(), self.blocks(), self.weights.len(), x.len(), pool.threads());
+        let cuts = Cuts::new(
+            self.plan.tiles,
+            self.plan.blocks.len(),
+            self.weights.len(),
+            x.len(),
+            pool.threads(),
+        );
         pool.run(cuts.parts, |thread, part| {
             let (tiles, blocks) = cuts.part(part);
             run.part(thread, tiles, blocks);
@@ -396,6 +459,10 @@ impl Conv {
                 let Some(row) = inside else { continue };
                 let x = &x[row * spec.in_w * spec.in_stride..];
                 let copy = &mut copy[left * channels * element..][..spec.in_w * channels * element];
+                if element == 1 && spec.in_stride == channels {
+                    copy.copy_from_slice(&x[..spec.in_w * channels]);
+                    continue;
+                }
                 for (copy, x) in
                     copy.chunks_exact_mut(channels * element).zip(x.chunks(spec.in_stride))
                 {
@@ -411,6 +478,12 @@ impl Conv {
         });
     }
 }
+
+/// Tiles in the longest strip.
+const STRIP: usize = 32;
+
+/// Bytes of gathered rows that a strip may have: they should stay in the second-level cache.
+const PANELS: usize = 640 << 10;
 
 /// How tiles and blocks are divided among parts: by blocks where weights are most of the traffic, else by tiles.
 struct Cuts {
@@ -447,97 +520,159 @@ impl Cuts {
 }
 
 impl Run<'_> {
-    /// Loop order: a run of tiles for one block of weights, then the next block. The run is as long as its
-    /// activations stay near, and longer the more there are weights to reuse.
+    /// Loop order: a strip of tiles for one block of weights, then the next block.
     fn part(&self, thread: usize, tiles: Range<usize>, blocks: Range<usize>) {
-        let weights = blocks.len() * self.conv.block_bytes();
-        let together = match weights {
-            0..0x8000 => 1,
-            0x8000..0x10_0000 => 8,
-            _ => tiles.len(),
-        };
+        let (conv, kernel) = (self.conv, self.conv.kernel);
+        let (strip, pointers) = (conv.strip(), conv.pointers());
+        let rows = self.threads.wrapping_add(thread * conv.thread_scratch()).cast::<*const u8>();
+        let sums = rows.wrapping_add(STRIP * pointers).cast::<i32>();
+        let panels = sums.wrapping_add(kernel.pixels * kernel.channels).cast::<u8>();
+        let rows_of = |i: usize| rows.wrapping_add(i * pointers);
+        // SAFETY: the kernel came from an `Isa`, which proves the CPU has it.
+        unsafe { (kernel.enter)() };
         let mut first = tiles.start;
         while first < tiles.end {
-            let end = (first + together).min(tiles.end);
-            if together == 1 {
-                self.tile_of_blocks(thread, first, blocks.clone());
-            } else {
-                for block in blocks.clone() {
-                    (first..end)
-                        .for_each(|tile| self.tile_of_blocks(thread, tile, block..block + 1));
+            let last = (first + strip).min(tiles.end);
+            let mut group_of_rows = usize::MAX;
+            for block in blocks.clone() {
+                let group = conv.plan.blocks[block].group;
+                if group != group_of_rows {
+                    for (i, tile) in (first..last).enumerate() {
+                        // SAFETY: this thread's scratch has room for the pointers and panels of a strip.
+                        unsafe {
+                            if kernel.gathered.is_some() {
+                                self.gather_rows(
+                                    group,
+                                    tile,
+                                    rows_of(i),
+                                    panels.add(i * conv.panel_bytes()),
+                                );
+                            } else {
+                                self.find_rows(group, tile, rows_of(i));
+                            }
+                        }
+                    }
+                    group_of_rows = group;
+                }
+                for (i, tile) in (first..last).enumerate() {
+                    // While a strip uses one block of weights, it fetches the next one, a share in each tile.
+                    let next = conv.weights.as_ptr().wrapping_add((block + 1) * conv.block_bytes());
+                    let next = next.wrapping_add(i * conv.block_bytes() / (last - first));
+                    // SAFETY: block and tile exist, rows were filled for them, `sums` lies behind the pointers.
+                    unsafe { self.one_tile(block, tile, rows_of(i), sums, next) };
                 }
             }
-            first = end;
+            first = last;
         }
+        // SAFETY: as for `enter`.
+        unsafe { (kernel.leave)() };
     }
 
-    /// One tile of pixels for several blocks of channels.
-    fn tile_of_blocks(&self, thread: usize, tile: usize, blocks: Range<usize>) {
-        let (conv, kernel) = (self.conv, self.conv.kernel);
-        // Tiles of equal size (but for one pixel) rather than full ones and a remnant.
-        let (all, tiles) = (conv.spec.out_pixels(), conv.tiles());
-        let first = tile * all / tiles;
-        let pixels = (tile + 1) * all / tiles - first;
-        let scratch = self.threads.wrapping_add(thread * conv.thread_scratch());
-        let rows = scratch.cast::<*const u8>();
-        let sums = rows.wrapping_add(conv.plan.taps() * kernel.pixels).cast::<i32>();
-        let mut group_of_rows = usize::MAX;
-        for block in blocks {
-            let group = block / conv.plan.blocks_per_group;
-            if group != group_of_rows {
-                // SAFETY: the scratch of this thread has room for the pointers (`thread_scratch`).
-                unsafe { self.find_rows(group, first, pixels, rows) };
-                group_of_rows = group;
-            }
-            // SAFETY: the block and the tile exist, `rows` was filled for them, `sums` lies behind the pointers.
-            unsafe { self.one_tile(block, first, pixels, rows, sums) };
+    /// Copies the taps of each pixel of a tile together, row behind row, and points to the rows; or points into the
+    /// input, where that is the same.
+    ///
+    /// # Safety
+    /// `rows` has room for `kernel.pixels` pointers, `panel` for `panel_bytes` and [`SLACK`].
+    unsafe fn gather_rows(&self, group: usize, tile: usize, rows: *mut *const u8, panel: *mut u8) {
+        let (conv, plan) = (self.conv, &self.conv.plan);
+        let (first, pixels) = self.pixels_of(tile);
+        let row_bytes = conv.row_bytes();
+        // The kernel reads whole multiples of 16 rows: only a full tile of the input is sure to have them.
+        if plan.pointwise && pixels == conv.kernel.pixels {
+            // SAFETY: as this function demands.
+            return unsafe { self.find_rows(group, tile, rows) };
         }
+        for pixel in 0..conv.kernel.pixels {
+            // SAFETY: as this function demands.
+            unsafe { rows.add(pixel).write(panel.add(pixel * row_bytes)) };
+        }
+        self.each_tap(group, first, pixels, |pixel, tap, x| {
+            // SAFETY: whole chunks are copied, up to 63 bytes too much: the input has SLACK, and behind a row's last tap
+            // comes the next row, which is written later, or the panel's SLACK. So rows must be written in order.
+            unsafe { copy_chunks(x, panel.add(pixel * row_bytes + tap * plan.run), plan.run) };
+        });
     }
 
-    /// Fills `rows[tap][pixel]` for `pixels` output pixels from `first`.
+    /// First pixel of a tile, and how many it has.
+    fn pixels_of(&self, tile: usize) -> (usize, usize) {
+        let plan = &self.conv.plan;
+        let first = tile * plan.least + tile.min(plan.longer);
+        (first, (plan.least + usize::from(tile < plan.longer)).min(plan.out_pixels - first))
+    }
+
+    /// Fills `rows[tap][pixel]` for the pixels of a tile.
     ///
     /// # Safety
     /// `rows` has room for `taps · kernel.pixels` pointers.
-    unsafe fn find_rows(&self, group: usize, first: usize, pixels: usize, rows: *mut *const u8) {
+    unsafe fn find_rows(&self, group: usize, tile: usize, rows: *mut *const u8) {
+        let (first, pixels) = self.pixels_of(tile);
+        if self.conv.plan.pointwise {
+            let x = self.group_start(group).wrapping_add(first * self.pitch);
+            for pixel in 0..pixels {
+                // SAFETY: entry `[0][pixel]`.
+                unsafe { rows.add(pixel).write(x.wrapping_add(pixel * self.pitch)) };
+            }
+            return;
+        }
+        self.each_tap(group, first, pixels, |pixel, tap, x| {
+            // SAFETY: entry `[tap][pixel]`.
+            unsafe { rows.add(tap * self.conv.kernel.pixels + pixel).write(x) };
+        });
+    }
+
+    fn group_start(&self, group: usize) -> *const u8 {
+        let spec = &self.conv.spec;
+        self.x.wrapping_add(group * (spec.in_channels / spec.groups) * self.conv.kernel.element())
+    }
+
+    /// `visit(pixel, tap, activations under the tap)`, pixel by pixel.
+    #[inline(always)]
+    fn each_tap(
+        &self,
+        group: usize,
+        first: usize,
+        pixels: usize,
+        mut visit: impl FnMut(usize, usize, *const u8),
+    ) {
         let (spec, plan) = (&self.conv.spec, &self.conv.plan);
-        let out_w = spec.out_w();
+        let base = self.group_start(group);
         let [top, left] = if self.padded { [0, 0] } else { [spec.padding[0], spec.padding[1]] };
         let (height, width) = self.conv.source_size();
-        let base = self
-            .x
-            .wrapping_add(group * (spec.in_channels / spec.groups) * self.conv.kernel.element());
+        let (mut y_out, mut x_out) = (first / plan.out_w, first % plan.out_w);
         for pixel in 0..pixels {
-            let (y_out, x_out) = ((first + pixel) / out_w, (first + pixel) % out_w);
-            let mut at = rows.wrapping_add(pixel);
+            let mut tap = 0;
             for ky in 0..plan.taps[0] {
                 let row = (y_out * spec.stride[0] + ky * spec.dilation[0]).wrapping_sub(top);
+                let row_start = base.wrapping_add(row.wrapping_mul(width * self.pitch));
                 for kx in 0..plan.taps[1] {
                     let col = (x_out * spec.stride[1] + kx * spec.dilation[1]).wrapping_sub(left);
                     // Wrapped below zero is far above the size, too.
                     let inside = row < height && col < width;
-                    let x = base.wrapping_add(
-                        (row.wrapping_mul(width).wrapping_add(col)).wrapping_mul(self.pitch),
-                    );
-                    // SAFETY: `at` is entry `[tap][pixel]`.
-                    unsafe { at.write(if inside { x } else { self.conv.padding.as_ptr() }) };
-                    at = at.wrapping_add(self.conv.kernel.pixels);
+                    let x = row_start.wrapping_add(col.wrapping_mul(self.pitch));
+                    visit(pixel, tap, if inside { x } else { self.conv.padding.as_ptr() });
+                    tap += 1;
                 }
+            }
+            x_out += 1;
+            if x_out == plan.out_w {
+                (x_out, y_out) = (0, y_out + 1);
             }
         }
     }
 
     /// # Safety
-    /// Block and pixels exist; `rows` is filled for them; `sums` has room for a tile.
+    /// Block and tile exist; `rows` is filled for them; `sums` has room for a tile.
     unsafe fn one_tile(
         &self,
         block: usize,
-        first: usize,
-        pixels: usize,
+        tile: usize,
         rows: *const *const u8,
         sums: *mut i32,
+        prefetch: *const u8,
     ) {
         let (conv, lanes) = (self.conv, self.conv.kernel.channels);
-        let (channel, channels) = conv.block_channels(block);
+        let (first, pixels) = self.pixels_of(tile);
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
         let at = first * conv.spec.out_stride + channel;
         let output = match self.target {
             Target::Bytes { y, residual } if !conv.unbounded => Output::Bytes {
@@ -551,7 +686,7 @@ impl Run<'_> {
         };
         let tile = Tile {
             rows,
-            taps: conv.plan.taps(),
+            taps: conv.plan.kernel_taps(conv.kernel),
             steps: conv.plan.steps,
             weights: conv.weights[block * conv.block_bytes()..].as_ptr(),
             bias: conv.bias[block * lanes..].as_ptr(),
@@ -559,6 +694,7 @@ impl Run<'_> {
             pixels,
             channels,
             output,
+            prefetch,
         };
         // SAFETY: the kernel came from an `Isa`, which proves the CPU has it; pointers are as `Tile` documents:
         // rows end at most at the end of the input, behind which SLACK bytes are readable.
@@ -579,7 +715,7 @@ impl Run<'_> {
     /// Block and pixel exist, and no other thread writes them.
     unsafe fn finish(&self, block: usize, pixel: usize, sums: &[i32]) {
         let conv = self.conv;
-        let (channel, channels) = conv.block_channels(block);
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
         let scale = &conv.scale[block * conv.kernel.channels..][..channels];
         let at = pixel * conv.spec.out_stride + channel;
         for (n, (sum, scale)) in sums.iter().zip(scale).enumerate() {
@@ -601,6 +737,29 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Copies `len` bytes and what is behind them, up to whole chunks: of 16 bytes for short runs, else of 64.
+///
+/// # Safety
+/// `len + 63` bytes can be read at `from` and written at `to`.
+#[inline(always)]
+unsafe fn copy_chunks(from: *const u8, to: *mut u8, len: usize) {
+    #[inline(always)]
+    unsafe fn copy<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
+        let mut at = 0;
+        while at < len {
+            // SAFETY: as `copy_chunks` demands: the chunk begins before `len` and is at most 64 long.
+            unsafe {
+                to.add(at)
+                    .cast::<[u8; N]>()
+                    .write_unaligned(from.add(at).cast::<[u8; N]>().read_unaligned())
+            };
+            at += N;
+        }
+    }
+    // SAFETY: as this function demands.
+    unsafe { if len <= 32 { copy::<16>(from, to, len) } else { copy::<64>(from, to, len) } }
 }
 
 /// A fully connected layer: a 1x1 convolution of one row of "pixels".

@@ -5,9 +5,10 @@
 use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
-use crate::avx512;
-use crate::portable;
-use crate::tile::Kernel;
+use crate::{amx, avx2, avx512, avxvnni};
+#[cfg(target_arch = "aarch64")]
+use crate::{dotprod, i8mm, neon};
+use crate::{portable, spec::ConvSpec, tile::Kernel};
 
 /// Proof that this CPU has an instruction set. Only [`Isa::available`] and what builds on it make one, so code that
 /// holds an `Isa` may call that set's kernels.
@@ -17,28 +18,93 @@ pub struct Isa(Set);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Set {
     #[cfg(target_arch = "x86_64")]
+    Amx,
+    #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "aarch64")]
+    I8mm,
+    #[cfg(target_arch = "aarch64")]
+    Dotprod,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Scalar,
 }
 
 /// All sets of this architecture, fastest first, with their names for `CXR_ISA`.
+#[cfg(target_arch = "x86_64")]
 const SETS: &[(Set, &str)] = &[
-    #[cfg(target_arch = "x86_64")]
+    (Set::Amx, "amx"),
     (Set::Avx512Vnni, "avx512vnni"),
+    (Set::AvxVnni, "avxvnni"),
+    (Set::Avx2, "avx2"),
     (Set::Scalar, "scalar"),
 ];
+#[cfg(target_arch = "aarch64")]
+const SETS: &[(Set, &str)] =
+    &[(Set::I8mm, "i8mm"), (Set::Dotprod, "dotprod"), (Set::Neon, "neon"), (Set::Scalar, "scalar")];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const SETS: &[(Set, &str)] = &[(Set::Scalar, "scalar")];
 
 impl Set {
+    #[cfg(target_arch = "x86_64")]
     fn detected(self) -> bool {
         match self {
-            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512Vnni.detected() && amx::permitted(),
             Self::Avx512Vnni => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            Self::AvxVnni => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+            }
+            Self::Avx2 => is_x86_feature_detected!("avx2"),
             Self::Scalar => true,
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn detected(self) -> bool {
+        use std::arch::is_aarch64_feature_detected;
+        match self {
+            Self::I8mm => {
+                is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("i8mm")
+            }
+            Self::Dotprod => {
+                is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("dotprod")
+            }
+            Self::Neon => is_aarch64_feature_detected!("neon"),
+            Self::Scalar => true,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn detected(self) -> bool {
+        true
+    }
+
+    fn kernel(self) -> &'static Kernel {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => &amx::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => &avx512::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => &avxvnni::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => &avx2::KERNEL,
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm => &i8mm::KERNEL,
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod => &dotprod::KERNEL,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => &neon::KERNEL,
+            Self::Scalar => &portable::KERNEL,
         }
     }
 }
@@ -73,10 +139,20 @@ impl Isa {
     }
 
     pub(crate) fn kernel(self) -> &'static Kernel {
+        self.0.kernel()
+    }
+
+    /// The kernel for a convolution: where the set's own cannot or should not do it, the next best can.
+    pub(crate) fn kernel_for(self, spec: &ConvSpec, weights: &[i8]) -> &'static Kernel {
+        let kernel = self.kernel();
+        if kernel.no_lowest_weight && weights.contains(&i8::MIN) {
+            return &portable::KERNEL;
+        }
         match self.0 {
+            // Groups have few channels; tiles of 64 would be mostly padding.
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Vnni => &avx512::KERNEL,
-            Set::Scalar => &portable::KERNEL,
+            Set::Amx if spec.groups > 1 => &avx512::KERNEL,
+            _ => kernel,
         }
     }
 }

@@ -28,12 +28,24 @@
 //! even; plus zero point; clamp to `lo..=hi`. Padding counts as `x_zero`. No fused multiply-add anywhere.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod buffer;
 mod conv;
 mod convert;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
 mod eltwise;
+#[cfg(target_arch = "aarch64")]
+mod i8mm;
 mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod peak;
 mod pool;
 mod pooling;

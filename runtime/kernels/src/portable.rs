@@ -1,11 +1,22 @@
 //! The tile in plain Rust: `CXR_ISA=scalar`, CPUs without a set of their own, and Miri.
 
-use crate::tile::{Kernel, Tile};
+use crate::tile::{Kernel, Tile, nothing};
 
 const CHANNELS: usize = 8;
 
-pub(crate) const KERNEL: Kernel =
-    Kernel { pixels: 4, channels: CHANNELS, depth: 1, wide: false, signed: false, tile, peak };
+pub(crate) const KERNEL: Kernel = Kernel {
+    pixels: 4,
+    channels: CHANNELS,
+    depth: 1,
+    wide: false,
+    signed: false,
+    no_lowest_weight: false,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
+    tile,
+    peak,
+};
 
 /// # Safety
 /// See [`Kernel::tile`]; any CPU will do.

@@ -24,6 +24,19 @@ pub(crate) struct Kernel {
     pub(crate) wide: bool,
     /// The kernel multiplies `x − 128` instead of `x`; the bias makes up for it.
     pub(crate) signed: bool,
+    /// The kernel is right only if no weight is −128; convolutions that have one run on the portable kernel. (Our
+    /// exporter quantizes weights to −127..=127; the file format allows −128.)
+    pub(crate) no_lowest_weight: bool,
+    /// The kernel wants one tap with rows equally spaced, 64 readable bytes behind each, and steps in multiples of this:
+    /// taps are copied behind each other unless the convolution is pointwise. Rows up to the next multiple of 16 are
+    /// read.
+    pub(crate) gathered: Option<usize>,
+    /// Called by a thread before its first tile, and after its last.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    pub(crate) enter: unsafe fn(),
+    pub(crate) leave: unsafe fn(),
     /// Computes one tile.
     ///
     /// # Safety
@@ -35,6 +48,9 @@ pub(crate) struct Kernel {
     /// The CPU has the instruction set.
     pub(crate) peak: unsafe fn(rounds: usize) -> u64,
 }
+
+/// For kernels that need no preparation.
+pub(crate) fn nothing() {}
 
 /// One tile: all a kernel needs.
 #[derive(Debug)]
@@ -55,6 +71,13 @@ pub(crate) struct Tile<'a> {
     /// Channels to write, `1..=kernel.channels`.
     pub(crate) channels: usize,
     pub(crate) output: Output<'a>,
+    /// Weights that will be needed soon; may dangle, so it is for prefetching only. A kernel that does so fetches one
+    /// cache line a step.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "only AVX-512 needs it so far")
+    )]
+    pub(crate) prefetch: *const u8,
 }
 
 /// Where a tile goes.

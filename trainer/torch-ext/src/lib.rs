@@ -1,1 +1,70 @@
-//! What tch lacks: autocast, memory format, fused AdamW, c10d.
+//! What tch lacks, each a thin call into libtorch's own C++ (`cpp/`):
+//!
+//! ```text
+//! autocast        bf16 or fp16 mixed precision, on CPU too
+//! channels_last   the memory format convolutions like
+//! AdamW           fused, with state that can be saved and restored
+//! Group           c10d process groups (Gloo) with collectives autograd differentiates
+//! load_cuda       finds the CUDA half of libtorch at run time, so one CPU-linked binary serves both
+//! ```
+
+mod adamw;
+mod autocast;
+mod ffi;
+mod group;
+
+pub use adamw::AdamW;
+pub use autocast::autocast;
+pub use ffi::Error;
+pub use group::{Group, Reduce};
+
+use ffi::{check, handle, owned};
+use std::ptr;
+use tch::Tensor;
+
+/// Makes a gradient undefined, as before the first backward pass: saves the memory and a pass of zeroing.
+pub fn clear_grad(tensor: &Tensor) {
+    // SAFETY: the handle is a live tensor's; libtorch only drops its gradient.
+    unsafe { ffi::ext_clear_grad(handle(tensor)) }
+}
+
+/// `[B, C, H, W]` with the channels of a pixel side by side in memory.
+pub fn channels_last(tensor: &Tensor) -> Result<Tensor, Error> {
+    let mut out = ptr::null_mut();
+    // SAFETY: a live tensor in, a fresh one out.
+    check(unsafe { ffi::ext_channels_last(handle(tensor), &mut out) })?;
+    Ok(owned(out))
+}
+
+/// Loads `libtorch_cuda.so`, which registers the CUDA backend. Call it before any other tensor call.
+///
+/// The library is looked for beside the libtorch this binary was linked to and along `LD_LIBRARY_PATH`.
+pub fn load_cuda() -> Result<(), Error> {
+    let name = c"libtorch_cuda.so";
+    // SAFETY: a C string and flags; the library's initialisers are PyTorch's own.
+    let loaded = unsafe { ffi::dlopen(name.as_ptr(), ffi::RTLD_NOW | ffi::RTLD_GLOBAL) };
+    if loaded.is_null() { Err(ffi::last_load_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn channels_last_keeps_values_and_changes_strides() {
+        let x = Tensor::arange(24, (Kind::Float, Device::Cpu)).reshape([1, 2, 3, 4]);
+        let y = channels_last(&x).unwrap();
+        assert_eq!(y.stride(), [24, 1, 8, 2]);
+        assert!(x.equal(&y));
+    }
+
+    #[test]
+    fn a_cleared_gradient_is_undefined() {
+        let x = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        x.sum(Kind::Float).backward();
+        assert!(x.grad().defined());
+        clear_grad(&x);
+        assert!(!x.grad().defined());
+    }
+}

@@ -175,13 +175,17 @@ fn frame(
 ) -> Result<Vec<i32>, RadiographError> {
     match data_set.pixels.as_ref().ok_or(RadiographError::Missing { name: "PixelData" })? {
         RawPixels::Native { bytes, claimed, vr } => {
-            let bytes = native_frame(layout, bytes, *claimed, index)?;
-            Ok(native(layout, bytes, data_set.syntax.is_big_endian(), *vr))
+            let big_endian = data_set.syntax.is_big_endian();
+            let bytes = match (layout.allocated, vr) {
+                (8, VR::OW) if big_endian => swapped(bytes),
+                _ => Cow::Borrowed(*bytes),
+            };
+            Ok(native(layout, native_frame(layout, &bytes, *claimed, index)?, big_endian))
         }
         RawPixels::Encapsulated { offsets, fragments } => {
             let stream = frame_stream(layout, offsets, fragments, index)?;
             let values = if data_set.syntax == super::TransferSyntax::RleLossless {
-                native(layout, &rle::decode(layout, &stream)?, false, VR::OB)
+                native(layout, &rle::decode(layout, &stream)?, false)
             } else {
                 codestream::decode(layout, data_set.syntax, &stream)?
             };
@@ -217,14 +221,9 @@ fn native_frame<'a>(
 }
 
 /// Stored values from cells of `allocated` bits.
-fn native(layout: &PixelLayout, bytes: &[u8], big_endian: bool, vr: VR) -> Vec<i32> {
+fn native(layout: &PixelLayout, bytes: &[u8], big_endian: bool) -> Vec<i32> {
     let cell = |bits: u32| layout.value(bits >> layout.shift);
     let values: Vec<i32> = match (layout.allocated, big_endian) {
-        // Bytes in big-endian words come in pairs, the later one first.
-        (8, true) if vr == VR::OW => {
-            let pairs = bytes.chunks(2).flat_map(|pair| pair.iter().rev());
-            pairs.map(|b| cell((*b).into())).collect()
-        }
         (8, _) => bytes.iter().map(|b| cell((*b).into())).collect(),
         (16, false) => cells(bytes, |b| cell(u16::from_le_bytes(b).into())),
         (16, true) => cells(bytes, |b| cell(u16::from_be_bytes(b).into())),
@@ -232,6 +231,11 @@ fn native(layout: &PixelLayout, bytes: &[u8], big_endian: bool, vr: VR) -> Vec<i
         (_, true) => cells(bytes, |b| cell(u32::from_be_bytes(b))),
     };
     if layout.is_colour() && layout.planar { interleaved(&values) } else { values }
+}
+
+/// Bytes in big-endian words come in pairs, the later one first.
+fn swapped(bytes: &[u8]) -> Cow<'static, [u8]> {
+    bytes.chunks(2).flat_map(|pair| pair.iter().rev()).copied().collect()
 }
 
 fn cells<const N: usize>(bytes: &[u8], cell: impl Fn([u8; N]) -> i32) -> Vec<i32> {

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds for aarch64 once and runs the tests under three emulated CPUs:
+#   cortex-a72  no dot products (Raspberry Pi 4)      cortex-a76  dot products (Raspberry Pi 5, Jetson Orin)
+#   max         and matrix multiplication (newer cores)
+# Arguments go to `cargo test`; without any, the int8 kernels are tested.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- -p kernels
+
+# Debian's compiler and nothing of rustup's: another version cannot read Debian's standard library.
+export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
+export CARGO_TARGET_DIR="${ARM_TARGET_DIR:-$PWD/target/arm}"   # of its own: two compilers in one folder rebuild each other
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+# No -L: with libc6:arm64 installed, ld.so and libc would come from two builds, and starting a thread would hang.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64
+export TEST_RUNNER=qemu-aarch64                                # for tests that start our own programs
+export KERNELS_CASES="${KERNELS_CASES:-80}"                    # an emulator is 20 times slower
+unset LD_LIBRARY_PATH
+
+test=(/usr/bin/cargo test --quiet --target aarch64-unknown-linux-gnu --lib --bins --tests)
+"${test[@]}" --no-run "$@"
+for cpu in cortex-a72=neon,scalar cortex-a76=dotprod,neon,scalar max=i8mm,dotprod,neon,scalar; do
+  echo "== ARM tests on ${cpu%%=*}: ${cpu##*=}"
+  # EXPECT_ISA makes a run fail that took another path than this CPU's.
+  QEMU_CPU=${cpu%%=*} EXPECT_ISA=${cpu##*=} timeout 1800 "${test[@]}" "$@"
+done

@@ -1,0 +1,235 @@
+//! `agent.toml`; `agent.example.toml` explains every line.
+
+use super::check::Policy;
+use anyhow::{Context, Result, bail, ensure};
+use bundle::VerifyingKey;
+use ed25519_dalek::pkcs8::DecodePublicKey;
+use serde::{Deserialize, Deserializer, de};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the agent does, checked. Paths in the file are relative to its folder.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub slots: PathBuf,
+    pub listen: Listen,
+    pub policy: Policy,
+    pub activate: Activate,
+    pub trial: Trial,
+    /// Name of this box; none: made from its machine id.
+    pub device: Option<String>,
+    /// Where `/proc`, `/sys` and `/etc` are looked for.
+    pub sysroot: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// `address:port`; port 0 takes a free one.
+    pub tcp: Option<String>,
+    /// Who may connect over TCP.
+    #[serde(default = "loopback")]
+    pub peers: Vec<IpAddr>,
+    /// Connections at a time.
+    #[serde(default = "eight")]
+    pub connections: usize,
+    /// A silent connection is closed after this time.
+    #[serde(default = "one_minute", deserialize_with = "duration")]
+    pub idle: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activate {
+    /// Command that must succeed before a bundle may run; `{bundle}` is its file.
+    pub selftest: Vec<String>,
+    #[serde(default = "two_minutes", deserialize_with = "duration")]
+    pub selftest_timeout: Duration,
+    /// Command run after another bundle became the one to run. The daemon also watches the boot record.
+    #[serde(default)]
+    pub notify: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// A trial without a confirm ends after this time.
+    #[serde(default = "ten_minutes", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// So often may the agent start during a trial.
+    #[serde(default = "three")]
+    pub attempts: u8,
+    /// Command that must succeed during a trial.
+    #[serde(default)]
+    pub health: Vec<String>,
+    #[serde(default = "ten_seconds", deserialize_with = "duration")]
+    pub health_every: Duration,
+    /// So many failures in a row end the trial.
+    #[serde(default = "three")]
+    pub health_failures: u8,
+}
+
+/// The file as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    slots: PathBuf,
+    device: Option<String>,
+    #[serde(default = "root")]
+    sysroot: PathBuf,
+    listen: Listen,
+    bundles: Bundles,
+    activate: Activate,
+    trial: Option<Trial>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bundles {
+    /// Files with a public key each, PEM or 64 hexadecimal digits.
+    #[serde(default)]
+    trusted_keys: Vec<PathBuf>,
+    #[serde(default)]
+    allow_unsigned: bool,
+    #[serde(default)]
+    allow_downgrade: bool,
+    /// Bytes.
+    #[serde(default = "half_a_gigabyte")]
+    limit: u64,
+}
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, folder).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<Self> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |at| text[..at.start].matches('\n').count() + 1);
+            anyhow::anyhow!("line {line}: {}", error.message())
+        })?;
+        let Bundles { trusted_keys, allow_unsigned, allow_downgrade, limit } = file.bundles;
+        let trusted = trusted_keys
+            .iter()
+            .map(|key| read_key(&folder.join(key)))
+            .collect::<Result<Vec<_>>>()?;
+        ensure!(
+            allow_unsigned || !trusted.is_empty(),
+            "[bundles] names no trusted_keys: no bundle could ever be accepted (allow_unsigned = true accepts all)"
+        );
+        ensure!(
+            !file.activate.selftest.is_empty(),
+            "[activate] selftest is empty, expected a command"
+        );
+        ensure!(file.listen.tcp.is_some(), "[listen] names nothing to listen on");
+        Ok(Self {
+            slots: folder.join(file.slots),
+            listen: file.listen,
+            policy: Policy { trusted, allow_unsigned, keep_floor: !allow_downgrade, limit },
+            activate: file.activate,
+            trial: file.trial.unwrap_or_else(|| Trial {
+                timeout: ten_minutes(),
+                attempts: three(),
+                health: Vec::new(),
+                health_every: ten_seconds(),
+                health_failures: three(),
+            }),
+            device: file.device,
+            sysroot: folder.join(file.sysroot),
+        })
+    }
+}
+
+fn read_key(path: &Path) -> Result<VerifyingKey> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = text.trim();
+    if let Ok(key) = VerifyingKey::from_public_key_pem(text) {
+        return Ok(key);
+    }
+    let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    match bytes.map(|bytes| VerifyingKey::from_bytes(&bytes)) {
+        Some(Ok(key)) => Ok(key),
+        _ => bail!(
+            "{}: not a public key, expected ed25519 as PEM or 64 hexadecimal digits",
+            path.display()
+        ),
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(|error| {
+        de::Error::custom(format!("duration {text:?}, expected such as \"90s\": {error}"))
+    })
+}
+
+fn loopback() -> Vec<IpAddr> {
+    vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+}
+
+fn root() -> PathBuf {
+    "/".into()
+}
+
+const fn half_a_gigabyte() -> u64 {
+    512 << 20
+}
+
+const fn eight() -> usize {
+    8
+}
+
+const fn three() -> u8 {
+    3
+}
+
+const fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+const fn one_minute() -> Duration {
+    Duration::from_secs(60)
+}
+
+const fn two_minutes() -> Duration {
+    Duration::from_secs(120)
+}
+
+const fn ten_minutes() -> Duration {
+    Duration::from_secs(600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_configuration_and_explains_every_setting() {
+        let example = include_str!("../../agent.example.toml");
+        let folder = tempfile::tempdir().unwrap();
+        let key = bundle::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        fs::write(folder.path().join("site.pub"), hex::encode(key.as_bytes())).unwrap();
+        let config = Config::parse(example, folder.path()).unwrap();
+        assert_eq!(config.policy.trusted, [key]);
+        assert_eq!(config.trial.timeout, ten_minutes());
+        assert_eq!(config.sysroot, root());
+    }
+
+    #[test]
+    fn keys_are_read_as_pem_too() {
+        use ed25519_dalek::pkcs8::EncodePublicKey;
+        let key = bundle::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.pub");
+        fs::write(&path, key.to_public_key_pem(Default::default()).unwrap()).unwrap();
+        assert_eq!(read_key(&path).unwrap(), key);
+        fs::write(&path, "ed25519").unwrap();
+        assert!(read_key(&path).unwrap_err().to_string().contains("64 hexadecimal digits"));
+    }
+}

@@ -1,0 +1,200 @@
+//! The box's end of the link: listens, keeps the slots, guards trials.
+//!
+//! [`run`] is the whole program; `session` is one connection, [`Slots`] the files, `watch` the clock
+//! that ends a trial nobody confirmed. The daemon that runs the bundles is another process: it reads the
+//! boot record by itself (`protocol::newest`) and may be told by a command.
+
+mod check;
+mod command;
+mod config;
+mod disk;
+mod logs;
+mod machine;
+mod session;
+mod slots;
+mod watch;
+
+pub use check::Policy;
+pub use config::{Activate, Config, Listen, Trial};
+pub use disk::{Disk, Folder};
+pub use logs::Logs;
+pub use slots::Slots;
+
+use crate::{file, random::random};
+use anyhow::{Context, Result};
+use machine::Machine;
+use protocol::{Refusal, RequestId, Response, SlotId};
+use std::collections::VecDeque;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Answers to changes that are remembered, in case they got lost on the way.
+const REMEMBERED: usize = 32;
+
+/// What all connections share.
+struct Agent {
+    config: Config,
+    slots: Mutex<Slots<Folder>>,
+    /// Rung after every change of the boot record.
+    changed: Condvar,
+    /// The change under way; one at a time.
+    busy: Mutex<Option<&'static str>>,
+    answered: Mutex<VecDeque<(RequestId, Result<Response, Refusal>)>>,
+    machine: Machine,
+    device: String,
+    boot: [u8; 16],
+    start: Instant,
+    dropped: AtomicU64,
+    connections: AtomicUsize,
+}
+
+/// Runs until killed, which is safe at any moment. `ready` is written once connections are accepted.
+pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
+    let folder = Folder::open(&config.slots)
+        .with_context(|| format!("cannot use {}", config.slots.display()))?;
+    let slots = Slots::open(folder, config.policy.clone(), now())
+        .with_context(|| format!("cannot use {}", config.slots.display()))?;
+    match slots.record().running() {
+        Some((id, slot)) => log::info!("slot {id} runs, {:?}", slot.state),
+        None => log::info!("no slot runs"),
+    }
+    let address = config.listen.tcp.clone().context("[listen] tcp is missing")?;
+    let listener =
+        TcpListener::bind(&address).with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+
+    let machine = Machine::new(&config.sysroot);
+    let device = config.device.clone().unwrap_or_else(|| machine.name());
+    let agent = Arc::new(Agent {
+        slots: Mutex::new(slots),
+        changed: Condvar::new(),
+        busy: Mutex::default(),
+        answered: Mutex::default(),
+        device,
+        machine,
+        boot: random().context("no random numbers")?,
+        start: Instant::now(),
+        dropped: AtomicU64::new(0),
+        connections: AtomicUsize::new(0),
+        config,
+    });
+    let watched = Arc::clone(&agent);
+    thread::Builder::new().name("watch".into()).spawn(move || watch::watch(&watched))?;
+    log::info!("{} listens on tcp://{address}", agent.device);
+    if let Some(ready) = ready {
+        let addresses = serde_json::json!({ "tcp": address.to_string() });
+        file::replace(ready, addresses.to_string().as_bytes())
+            .with_context(|| format!("cannot write {}", ready.display()))?;
+    }
+    accept(&agent, &listener);
+    Ok(())
+}
+
+fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
+    loop {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, say: others may close theirs.
+                log::warn!("cannot accept: {error}");
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        let listen = &agent.config.listen;
+        if !listen.peers.contains(&peer.ip().to_canonical()) {
+            log::warn!("{peer} is not among the peers of the configuration");
+            continue;
+        }
+        if agent.connections.fetch_add(1, Ordering::Relaxed) >= listen.connections {
+            agent.connections.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("{peer} is one connection too many");
+            continue;
+        }
+        let shared = Arc::clone(agent);
+        let session = thread::Builder::new().name(peer.to_string()).spawn(move || {
+            let _ = stream.set_nodelay(true);
+            session::serve(&shared, stream, &peer.to_string());
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = session {
+            agent.connections.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("cannot serve {peer}: {error}");
+        }
+    }
+}
+
+impl Agent {
+    fn slots(&self) -> MutexGuard<'_, Slots<Folder>> {
+        held(&self.slots)
+    }
+
+    /// After a change of the boot record: wakes the watch, tells the daemon if another slot runs now.
+    fn announce(&self, before: Option<SlotId>) {
+        self.changed.notify_all();
+        let (after, generation) = {
+            let slots = self.slots();
+            (slots.record().active, slots.record().generation)
+        };
+        log::info!("boot record {generation}: slot {} runs", name(after));
+        let notify = &self.config.activate.notify;
+        if before == after || notify.is_empty() {
+            return;
+        }
+        // The daemon also looks by itself, so a failure here delays it at most.
+        if let Err(why) = command::run(notify, None, Duration::from_secs(30)) {
+            log::warn!("notify: {why}");
+        }
+    }
+
+    /// Takes the right to change something.
+    fn begin_change(&self, doing: &'static str) -> Result<Change<'_>, Refusal> {
+        let mut busy = held(&self.busy);
+        if let Some(doing) = *busy {
+            return Err(Refusal::Busy { doing: doing.into() });
+        }
+        *busy = Some(doing);
+        Ok(Change { busy: &self.busy })
+    }
+
+    fn remembered(&self, id: RequestId) -> Option<Result<Response, Refusal>> {
+        held(&self.answered).iter().find(|(seen, _)| *seen == id).map(|(_, answer)| answer.clone())
+    }
+
+    fn remember(&self, id: RequestId, answer: &Result<Response, Refusal>) {
+        let mut answered = held(&self.answered);
+        if answered.len() == REMEMBERED {
+            answered.pop_front();
+        }
+        answered.push_back((id, answer.clone()));
+    }
+}
+
+/// The right to change something, until dropped.
+struct Change<'a> {
+    busy: &'a Mutex<Option<&'static str>>,
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        *held(self.busy) = None;
+    }
+}
+
+fn name(slot: Option<SlotId>) -> String {
+    slot.map_or_else(|| "none".into(), |id| id.to_string())
+}
+
+/// A thread that panicked leaves whole values behind: records are replaced, never edited in place.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds since 1970, or 0 on a box whose clock is before that.
+fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs())
+}

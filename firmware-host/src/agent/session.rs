@@ -1,0 +1,280 @@
+//! One connection: calls in, answers out, one after the other.
+
+use super::{Agent, command, now};
+use crate::link::Link;
+use protocol::{
+    Answer, Bytes, Call, CallError, Decoder, Digest, Event, Feature, Hello, Info, Refusal, Reply,
+    Request, RequestId, Response, Version, encode_frame, negotiate,
+};
+use std::io::ErrorKind;
+use std::sync::{atomic::Ordering, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longest frame taken: a chunk of 64 KiB and room around it.
+const MAX_FRAME: u32 = 80 << 10;
+/// Longest payload sent back on request.
+const MAX_PAYLOAD: u32 = 64 << 10;
+/// A peer that does not take an answer for so long is gone.
+const SEND: Duration = Duration::from_secs(10);
+/// A peer waiting for a long call hears from us so often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const LOG_LINES: u32 = 500;
+
+/// Serves a peer until it leaves, falls silent or breaks the rules.
+pub(super) fn serve<L: Link>(agent: &Agent, link: L, peer: &str) {
+    log::debug!("{peer}: connected");
+    let mut session = Session { agent, link, greeted: false, begun: None };
+    let why = session.run();
+    log::debug!("{peer}: {why}");
+}
+
+struct Session<'a, L> {
+    agent: &'a Agent,
+    link: L,
+    greeted: bool,
+    /// The file this peer is sending.
+    begun: Option<Digest>,
+}
+
+impl<L: Link> Session<'_, L> {
+    /// Returns why it ended.
+    fn run(&mut self) -> String {
+        let mut decoder = Decoder::new(MAX_FRAME as usize);
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let mut rest = match self.link.receive(&mut bytes, self.agent.config.listen.idle) {
+                Ok(0) => return "left".into(),
+                Ok(length) => &bytes[..length],
+                Err(error) if error.kind() == ErrorKind::TimedOut => return "was silent".into(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return error.to_string(),
+            };
+            let dropped = decoder.dropped();
+            while let Some(payload) = decoder.next(&mut rest) {
+                if let Err(why) = self.take(&payload) {
+                    return why;
+                }
+            }
+            if decoder.dropped() > dropped {
+                let error = decoder.last_error().map(|error| error.to_string()).unwrap_or_default();
+                log::warn!("a frame was dropped: {error}");
+                self.agent.dropped.fetch_add(decoder.dropped() - dropped, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn take(&mut self, payload: &[u8]) -> Result<(), String> {
+        let (number, outcome) = match Call::from_bytes(payload) {
+            Ok(call) => (call.number, self.outcome(call)?),
+            Err(CallError::Unsupported { number }) => (number, Err(Refusal::Unsupported)),
+            Err(CallError::Malformed) => {
+                // Whole according to its CRC, so the peer speaks something else.
+                return Err(CallError::Malformed.to_string());
+            }
+        };
+        if let Err(refusal) = &outcome {
+            log::warn!("refused: {refusal}");
+        }
+        self.send(&Answer::Reply(Reply { number, outcome }))
+    }
+
+    fn outcome(&mut self, call: Call) -> Result<Result<Response, Refusal>, String> {
+        if !self.greeted && !matches!(call.request, Request::Hello { .. }) {
+            return Ok(Err(Refusal::NoHello));
+        }
+        log::debug!("{}", call.request.name());
+        match call.request {
+            Request::Hello { version, oldest } => Ok(self.hello(version, oldest)),
+            Request::Write { offset, chunk } => Ok(self.write(offset, &chunk)),
+            request => {
+                if let Request::Begin { sha256, .. } = request {
+                    self.begun = Some(sha256);
+                }
+                self.with_heartbeat(call.number, call.id, request)
+            }
+        }
+    }
+
+    fn hello(&mut self, version: Version, oldest: Version) -> Result<Response, Refusal> {
+        let (ours, our_oldest) = (Version::CURRENT, Version::OLDEST);
+        if negotiate((ours, our_oldest), (version, oldest)).is_none() {
+            return Err(Refusal::Version { version: ours, oldest: our_oldest });
+        }
+        self.greeted = true;
+        let features = [Feature::Logs, Feature::Telemetry, Feature::Bench];
+        Ok(Response::Hello(Hello {
+            version: ours,
+            oldest: our_oldest,
+            features: features.into_iter().fold(0, |bits, feature| bits | feature as u64),
+            max_frame: MAX_FRAME,
+            device: self.agent.device.clone(),
+            boot: self.agent.boot,
+        }))
+    }
+
+    fn write(&self, offset: u64, chunk: &Bytes) -> Result<Response, Refusal> {
+        let nothing = || Refusal::State { detail: "nothing was begun on this connection".into() };
+        let sha256 = self.begun.ok_or_else(nothing)?;
+        let _change = self.agent.begin_change("write")?;
+        let received = self.agent.slots().write(sha256, offset, &chunk.0)?;
+        Ok(Response::Written { received })
+    }
+
+    /// Works on another thread, so that this one can say that it is still at work.
+    fn with_heartbeat(
+        &mut self,
+        number: u32,
+        id: RequestId,
+        request: Request,
+    ) -> Result<Result<Response, Refusal>, String> {
+        let agent = self.agent;
+        thread::scope(|scope| {
+            let (done, outcome) = mpsc::sync_channel(1);
+            let start = Instant::now();
+            scope.spawn(move || {
+                // The other end is gone only if the peer is: nobody is left to tell.
+                let _ = done.send(agent.answer(id, request));
+            });
+            loop {
+                match outcome.recv_timeout(HEARTBEAT) {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        let seconds = u32::try_from(start.elapsed().as_secs()).unwrap_or(u32::MAX);
+                        self.send(&Answer::Event(Event::Working { number, seconds }))?;
+                    }
+                    Err(mpsc::RecvTimeoutError::Disconnected) => {
+                        return Err("the work on a call panicked".into());
+                    }
+                }
+            }
+        })
+    }
+
+    fn send(&mut self, answer: &Answer) -> Result<(), String> {
+        let frame = encode_frame(&answer.to_bytes());
+        self.link.send(&frame, SEND).map_err(|error| error.to_string())
+    }
+}
+
+impl Agent {
+    /// Does what is asked. A change asked for twice under one id is done once.
+    fn answer(&self, id: RequestId, request: Request) -> Result<Response, Refusal> {
+        let doing = request.name();
+        match request {
+            Request::Info => Ok(Response::Info(self.info())),
+            Request::Slots => Ok(Response::Slots(self.slots().record().clone())),
+            Request::Ping { payload } => Ok(Response::Pong { payload }),
+            Request::Sink { payload } => {
+                Ok(Response::Sunk { length: u32::try_from(payload.0.len()).unwrap_or(u32::MAX) })
+            }
+            Request::Source { length } if length > MAX_PAYLOAD => {
+                Err(Refusal::TooLarge { found: length.into(), limit: MAX_PAYLOAD.into() })
+            }
+            Request::Source { length } => {
+                Ok(Response::Source { payload: Bytes(vec![0x5A; length as usize]) })
+            }
+            Request::Logs { from, limit } => {
+                let limit = limit.min(LOG_LINES) as usize;
+                let (lines, next, lost) = super::Logs::global().since(from, limit);
+                Ok(Response::Logs { lines, next, lost })
+            }
+            Request::Telemetry => {
+                let free = super::disk::space(&self.config.slots).ok().map(|(free, _)| free);
+                Ok(Response::Telemetry(self.machine.telemetry(free)))
+            }
+            Request::Begin { sha256, total } => {
+                let _change = self.begin_change(doing)?;
+                let (slot, received) = self.slots().begin(sha256, total)?;
+                log::info!("slot {slot} receives {sha256}: {received} of {total} bytes are there");
+                Ok(Response::Begun { slot, received })
+            }
+            Request::Verify { slot } => {
+                let _change = self.begin_change(doing)?;
+                let before = self.slots().record().active;
+                let verified = self.slots().verify(slot, now());
+                if verified.is_err() {
+                    self.announce(before);
+                }
+                verified.map(|()| Response::Verified { slot })
+            }
+            Request::Finish { sha256 } => self.once(id, doing, |agent| {
+                let slot = agent.slots().finish(sha256, now())?;
+                log::info!("slot {slot} holds {sha256}, verified");
+                Ok(Response::Verified { slot })
+            }),
+            Request::Activate { sha256 } => self.once(id, doing, |agent| agent.activate(sha256)),
+            Request::Confirm { sha256 } => {
+                self.once(id, doing, |agent| agent.change(|slots| slots.confirm(sha256)))
+            }
+            Request::Rollback { reason } => {
+                self.once(id, doing, |agent| agent.change(|slots| slots.rollback(&reason, now())))
+            }
+            Request::Hello { .. } | Request::Write { .. } => Err(Refusal::Unsupported),
+        }
+    }
+
+    fn once(
+        &self,
+        id: RequestId,
+        doing: &'static str,
+        work: impl FnOnce(&Self) -> Result<Response, Refusal>,
+    ) -> Result<Response, Refusal> {
+        let _change = self.begin_change(doing)?;
+        if let Some(answer) = self.remembered(id) {
+            return answer;
+        }
+        let answer = work(self);
+        self.remember(id, &answer);
+        answer
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut super::Slots<super::Folder>) -> Result<(), Refusal>,
+    ) -> Result<Response, Refusal> {
+        let (before, after) = {
+            let mut slots = self.slots();
+            let before = slots.record().active;
+            change(&mut slots)?;
+            (before, slots.record().clone())
+        };
+        self.announce(before);
+        Ok(Response::Changed(after))
+    }
+
+    /// The golden vectors first: a bundle this box does not reproduce never runs on it.
+    fn activate(&self, sha256: Digest) -> Result<Response, Refusal> {
+        let (slot, runs) = self.slots().candidate(sha256)?;
+        if !runs {
+            self.slots().verify(slot, now())?;
+            let activate = &self.config.activate;
+            let file = self.config.slots.join(slot.file_name());
+            log::info!("slot {slot}: self-test");
+            let tested = command::run(&activate.selftest, Some(&file), activate.selftest_timeout);
+            if let Err(detail) = tested {
+                let cause = protocol::Cause::SelfTest;
+                self.slots().fail(slot, cause, &detail, now())?;
+                return Err(Refusal::Bad { slot, cause, detail });
+            }
+        }
+        let attempts = self.config.trial.attempts;
+        self.change(|slots| slots.activate(sha256, attempts))
+    }
+
+    fn info(&self) -> Info {
+        let (disk_free, disk_total) = super::disk::space(&self.config.slots).unwrap_or((0, 0));
+        Info {
+            device: self.device.clone(),
+            agent: concat!("firmware-host ", env!("CARGO_PKG_VERSION")).into(),
+            system: self.machine.system(),
+            board: self.machine.board(),
+            machine: std::env::consts::ARCH.into(),
+            uptime: self.start.elapsed().as_secs(),
+            disk_free,
+            disk_total,
+            frames_dropped: self.dropped.load(Ordering::Relaxed),
+            signatures_required: !self.config.policy.allow_unsigned,
+        }
+    }
+}

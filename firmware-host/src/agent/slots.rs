@@ -1,0 +1,317 @@
+//! The boot record and the two files it speaks of, kept in step through power cuts.
+//!
+//! ```text
+//! boot-record.0  boot-record.1     two copies, see `protocol`
+//! slot-a.bundle  slot-b.bundle     whole files only
+//! slot-a.partial slot-b.partial    files being received
+//! ```
+//!
+//! The rule throughout: a file is durable before a record speaks of it, and a record that no longer speaks
+//! of a file is durable before the file goes. So [`Slots::open`] finds at most half a step to finish.
+
+use super::{check::Policy, disk::Disk};
+use protocol::{BootRecord, Cause, Digest, Forbidden, RECORD_FILES, Refusal, SlotId, SlotState};
+use sha2::{Digest as _, Sha256};
+use std::io;
+
+/// A power cut costs at most this much of a push.
+const CHECKPOINT: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub struct Slots<D> {
+    disk: D,
+    policy: Policy,
+    record: BootRecord,
+    /// The file being received and how much of it was written, durable or not.
+    writing: Option<(Digest, u64)>,
+}
+
+impl<D: Disk> Slots<D> {
+    /// Reads the record, finishes what a power cut interrupted, and counts the start.
+    pub fn open(mut disk: D, policy: Policy, now: u64) -> io::Result<Self> {
+        let record = protocol::load(&mut Copies(&mut disk))?;
+        if record.is_none() {
+            set_damaged_copies_aside(&mut disk)?;
+        }
+        let mut slots = Self { disk, policy, record: record.unwrap_or_default(), writing: None };
+        for id in SlotId::ALL {
+            slots.recover(id, now)?;
+        }
+        slots.commit(slots.record.started(now))?;
+        Ok(slots)
+    }
+
+    pub fn record(&self) -> &BootRecord {
+        &self.record
+    }
+
+    /// Prepares to receive a file; returns where and how much of it is there.
+    pub fn begin(&mut self, sha256: Digest, total: u64) -> Result<(SlotId, u64), Refusal> {
+        let limit = self.policy.limit;
+        if total == 0 || total > limit {
+            return Err(Refusal::TooLarge { found: total, limit });
+        }
+        let (id, mut next) = self.record.begin(sha256, total).map_err(refused)?;
+        if matches!(next.slot(id).state, SlotState::Writing { total: begun, .. } if begun != total)
+        {
+            // Announced with another length before: one of the two was wrong, so start over.
+            let emptied = self.record.emptied(id).map_err(refused)?;
+            (_, next) = emptied.begin(sha256, total).map_err(refused)?;
+        }
+        if next != self.record {
+            self.commit(next).map_err(disk)?;
+            self.clear(id).map_err(disk)?;
+        }
+        let SlotState::Writing { received, .. } = self.record.slot(id).state else {
+            return Ok((id, total));
+        };
+        let received = match self.writing {
+            Some((begun, written)) if begun == sha256 => written,
+            _ => received,
+        };
+        let free = self.disk.free().map_err(disk)?;
+        if free < total - received {
+            let detail = format!("{} bytes needed, {free} free", total - received);
+            return Err(Refusal::Disk { detail });
+        }
+        self.writing = Some((sha256, received));
+        Ok((id, received))
+    }
+
+    /// Takes a piece of the file; returns how much of it is there. What was there already is left alone.
+    pub fn write(&mut self, sha256: Digest, offset: u64, chunk: &[u8]) -> Result<u64, Refusal> {
+        let (id, received, total) = self.being_written(sha256)?;
+        if offset > received {
+            return Err(Refusal::Offset { expected: received });
+        }
+        let end = offset.saturating_add(chunk.len() as u64);
+        if end > total {
+            return Err(Refusal::TooLarge { found: end, limit: total });
+        }
+        let known = usize::try_from(received - offset).unwrap_or(usize::MAX).min(chunk.len());
+        let fresh = &chunk[known..];
+        if fresh.is_empty() {
+            return Ok(received);
+        }
+        self.disk.write_at(id.partial_name(), received, fresh).map_err(disk)?;
+        self.writing = Some((sha256, end));
+        if end / CHECKPOINT > received / CHECKPOINT || end == total {
+            self.keep(id, end).map_err(disk)?;
+        }
+        Ok(end)
+    }
+
+    /// Checks the complete file and keeps it. A file that is not right makes its slot bad.
+    pub fn finish(&mut self, sha256: Digest, now: u64) -> Result<SlotId, Refusal> {
+        if let Ok(id) = self.record.candidate(sha256) {
+            return Ok(id);
+        }
+        let (id, received, total) = self.being_written(sha256)?;
+        if received != total {
+            return Err(Refusal::Offset { expected: received });
+        }
+        self.keep(id, total).map_err(disk)?;
+        let bytes = self.disk.read(id.partial_name()).map_err(disk)?.unwrap_or_default();
+        let checked = self.policy.check(&bytes, sha256);
+        drop(bytes);
+        let bundle = match checked {
+            Ok(bundle) => bundle,
+            Err((cause, detail)) => {
+                self.fail(id, cause, &detail, now)?;
+                return Err(Refusal::Bad { slot: id, cause, detail });
+            }
+        };
+        let next = match self.record.verified(id, bundle) {
+            Ok(next) => next,
+            Err(forbidden) => {
+                let emptied = self.record.emptied(id).map_err(refused)?;
+                self.commit(emptied).map_err(disk)?;
+                self.clear(id).map_err(disk)?;
+                return Err(refused(forbidden));
+            }
+        };
+        self.disk.rename(id.partial_name(), id.file_name()).map_err(disk)?;
+        self.disk.sync_folder().map_err(disk)?;
+        self.commit(next).map_err(disk)?;
+        self.writing = None;
+        Ok(id)
+    }
+
+    /// Reads a slot's file again. One that is not what it was makes the slot bad.
+    pub fn verify(&mut self, id: SlotId, now: u64) -> Result<(), Refusal> {
+        let slot = self.record.slot(id);
+        let (Some(sha256), Some(_)) = (slot.sha256, &slot.bundle) else {
+            return Err(Refusal::State { detail: format!("slot {id} holds no whole bundle") });
+        };
+        let bytes = self.disk.read(id.file_name()).map_err(disk)?.unwrap_or_default();
+        let Err((cause, detail)) = self.policy.check(&bytes, sha256) else { return Ok(()) };
+        if !matches!(slot.state, SlotState::Bad { .. }) {
+            self.fail(id, cause, &detail, now)?;
+        }
+        Err(Refusal::Bad { slot: id, cause, detail })
+    }
+
+    /// Where the bundle is, if it may be activated, and whether it runs already.
+    pub fn candidate(&self, sha256: Digest) -> Result<(SlotId, bool), Refusal> {
+        let id = self.record.candidate(sha256).map_err(refused)?;
+        Ok((id, self.record.active == Some(id)))
+    }
+
+    /// Puts the bundle on trial. The caller has run its self-test.
+    pub fn activate(&mut self, sha256: Digest, attempts: u8) -> Result<(), Refusal> {
+        let next = self.record.activate(sha256, attempts).map_err(refused)?;
+        self.commit(next).map_err(disk)
+    }
+
+    pub fn confirm(&mut self, sha256: Digest) -> Result<(), Refusal> {
+        let mut next = self.record.confirm(sha256).map_err(refused)?;
+        if !self.policy.keep_floor {
+            next.floor = self.record.floor;
+        }
+        self.commit(next).map_err(disk)
+    }
+
+    pub fn rollback(&mut self, reason: &str, now: u64) -> Result<(), Refusal> {
+        let next = self.record.rollback(reason, now).map_err(refused)?;
+        self.commit(next).map_err(disk)
+    }
+
+    /// Makes a slot bad; if it ran, its fallback runs now.
+    pub fn fail(
+        &mut self,
+        id: SlotId,
+        cause: Cause,
+        detail: &str,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        self.commit(self.record.fail(id, cause, detail, now)).map_err(disk)?;
+        self.disk.remove(id.partial_name()).map_err(disk)?;
+        self.writing = None;
+        Ok(())
+    }
+
+    fn being_written(&self, sha256: Digest) -> Result<(SlotId, u64, u64), Refusal> {
+        let nothing = || Refusal::State { detail: format!("{sha256} was not begun") };
+        let (begun, received) = self.writing.ok_or_else(nothing)?;
+        let id = self.record.holder(sha256).filter(|_| begun == sha256).ok_or_else(nothing)?;
+        match self.record.slot(id).state {
+            SlotState::Writing { total, .. } => Ok((id, received, total)),
+            _ => Err(nothing()),
+        }
+    }
+
+    /// Makes what was received durable, then says so.
+    fn keep(&mut self, id: SlotId, received: u64) -> io::Result<()> {
+        if matches!(self.record.slot(id).state, SlotState::Writing { received: kept, .. } if kept == received)
+        {
+            return Ok(());
+        }
+        self.disk.sync(id.partial_name())?;
+        self.disk.sync_folder()?;
+        let next =
+            self.record.received(id, received).expect("checked by the caller: being written");
+        self.commit(next)
+    }
+
+    /// Removes both files of a slot the record no longer speaks of.
+    fn clear(&mut self, id: SlotId) -> io::Result<()> {
+        self.writing = None;
+        self.disk.remove(id.file_name())?;
+        self.disk.remove(id.partial_name())?;
+        self.disk.sync_folder()
+    }
+
+    fn commit(&mut self, next: BootRecord) -> io::Result<()> {
+        if next != self.record {
+            protocol::commit(&mut Copies(&mut self.disk), &next)?;
+            self.record = next;
+        }
+        Ok(())
+    }
+
+    /// Brings a slot's files in step with the record after a start.
+    fn recover(&mut self, id: SlotId, now: u64) -> io::Result<()> {
+        let slot = self.record.slot(id).clone();
+        match slot.state {
+            SlotState::Writing { received, total } => {
+                let partial = self.disk.length(id.partial_name())?;
+                if partial.is_none() && received == total {
+                    // Cut between the rename and the record: the file waits under its final name.
+                    if self.disk.length(id.file_name())? == Some(total) {
+                        self.disk.rename(id.file_name(), id.partial_name())?;
+                        return self.disk.sync_folder();
+                    }
+                }
+                if partial.unwrap_or(0) < received || (partial.is_none() && received == total) {
+                    log::warn!(
+                        "slot {id}: {received} bytes were received, {} are there",
+                        partial.unwrap_or(0)
+                    );
+                    let emptied = self.record.emptied(id).expect("it is being written");
+                    self.commit(emptied)?;
+                    return self.clear(id);
+                }
+                self.disk.remove(id.file_name())?;
+                if partial.is_some_and(|partial| partial > received) {
+                    self.disk.truncate(id.partial_name(), received)?;
+                }
+                Ok(())
+            }
+            SlotState::Verified | SlotState::Trial { .. } | SlotState::Confirmed => {
+                self.disk.remove(id.partial_name())?;
+                let bytes = self.disk.read(id.file_name())?.unwrap_or_default();
+                let found = Digest(Sha256::digest(&bytes).into());
+                let Some(expected) = slot.sha256.filter(|&expected| expected != found) else {
+                    return Ok(());
+                };
+                let detail = format!("SHA-256 of the file is {found}, expected {expected}");
+                log::error!("slot {id}: {detail}");
+                self.commit(self.record.fail(id, Cause::Damaged, &detail, now))
+            }
+            SlotState::Empty | SlotState::Bad { .. } => self.disk.remove(id.partial_name()),
+        }
+    }
+}
+
+/// Both copies of the record exist and neither is whole: no power cut does that. Kept for whoever looks.
+fn set_damaged_copies_aside<D: Disk>(disk: &mut D) -> io::Result<()> {
+    for name in RECORD_FILES {
+        if disk.length(name)?.is_some() {
+            log::error!("{name} is damaged and kept as {name}.damaged; the slots count as empty");
+            disk.rename(name, &format!("{name}.damaged"))?;
+        }
+    }
+    disk.sync_folder()
+}
+
+/// The two copies of the boot record on a disk.
+struct Copies<'a, D>(&'a mut D);
+
+impl<D: Disk> protocol::Storage for Copies<'_, D> {
+    type Error = io::Error;
+
+    fn read(&mut self, copy: usize) -> io::Result<Option<Vec<u8>>> {
+        self.0.read(RECORD_FILES[copy])
+    }
+
+    fn write(&mut self, copy: usize, bytes: &[u8]) -> io::Result<()> {
+        let name = RECORD_FILES[copy];
+        let aside = format!("{name}.tmp");
+        self.0.remove(&aside)?;
+        self.0.write_at(&aside, 0, bytes)?;
+        self.0.sync(&aside)?;
+        self.0.rename(&aside, name)?;
+        self.0.sync_folder()
+    }
+}
+
+fn disk(error: io::Error) -> Refusal {
+    Refusal::Disk { detail: error.to_string() }
+}
+
+fn refused(forbidden: Forbidden) -> Refusal {
+    match forbidden {
+        Forbidden::BelowFloor { found, floor } => Refusal::Floor { found, floor },
+        other => Refusal::State { detail: other.to_string() },
+    }
+}

@@ -1,0 +1,349 @@
+//! The workstation's end of the link: one method a request, each with a deadline.
+
+use crate::link::Link;
+use crate::random::random;
+use protocol::{
+    Answer, BootRecord, Bytes, Call, Decoder, Digest, Event, Hello, Info, LogLine, Refusal, Reply,
+    Request, RequestId, Response, SlotId, Telemetry, Version, encode_frame, encoded_length,
+    negotiate,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Longest frame taken from a box.
+const MAX_FRAME: usize = 1 << 20;
+/// Bytes of a message besides its payload: number, id, variant, offset, length.
+const ENVELOPE: usize = 64;
+/// Longest chunk of a push.
+const CHUNK: usize = 64 << 10;
+/// Chunks under way at a time, so that the line does not wait for the disk.
+const WINDOW: usize = 8;
+
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    #[error("the link broke")]
+    Link(#[from] io::Error),
+
+    #[error("the box closed the connection")]
+    Closed,
+
+    #[error("{what}: no sign of life for {}", humantime::format_duration(*silence))]
+    Silent { what: &'static str, silence: Duration },
+
+    #[error("{what}: not done within {}", humantime::format_duration(*limit))]
+    Late { what: &'static str, limit: Duration },
+
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+
+    #[error("{what}: the box answered something else ({found})")]
+    Unexpected { what: &'static str, found: String },
+
+    #[error("the box speaks protocol {box_speaks}, this program {ours}")]
+    Version { box_speaks: Version, ours: Version },
+}
+
+impl DeviceError {
+    /// Whether trying again over a new connection can help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Link(_) | Self::Closed | Self::Silent { .. } => true,
+            Self::Refused(refusal) => matches!(refusal, Refusal::Busy { .. }),
+            _ => false,
+        }
+    }
+
+    /// For programs: what kind of failure it was.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Link(_) | Self::Closed => "link",
+            Self::Silent { .. } | Self::Late { .. } => "timeout",
+            Self::Refused(Refusal::Bad { .. }) => "verification",
+            Self::Refused(Refusal::Busy { .. }) => "busy",
+            Self::Refused(_) => "refused",
+            Self::Unexpected { .. } | Self::Version { .. } => "protocol",
+        }
+    }
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Without any sign of life.
+    pub silence: Duration,
+    /// For a whole call, however alive the box is.
+    pub call: Duration,
+}
+
+/// How far a push is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were there already.
+    pub resumed: u64,
+    pub received: u64,
+    pub total: u64,
+}
+
+/// A box one can talk to.
+pub struct Device {
+    link: Box<dyn Link>,
+    decoder: Decoder,
+    /// Payloads that came together with one that was waited for.
+    waiting: VecDeque<Vec<u8>>,
+    patience: Patience,
+    number: u32,
+    hello: Hello,
+}
+
+impl Device {
+    /// Opens a session.
+    pub fn open(link: Box<dyn Link>, patience: Patience) -> Result<Self, DeviceError> {
+        let nobody = Hello {
+            version: Version::OLDEST,
+            oldest: Version::OLDEST,
+            features: 0,
+            max_frame: 0,
+            device: String::new(),
+            boot: [0; 16],
+        };
+        let decoder = Decoder::new(MAX_FRAME);
+        let waiting = VecDeque::new();
+        let mut device = Self { link, decoder, waiting, patience, number: 0, hello: nobody };
+        // Whatever the line made of noise before ends here.
+        device.link.send(&[0], patience.silence)?;
+        let hello = Request::Hello { version: Version::CURRENT, oldest: Version::OLDEST };
+        match device.call("hello", hello) {
+            Ok(Response::Hello(hello)) => {
+                let ours = (Version::CURRENT, Version::OLDEST);
+                if negotiate(ours, (hello.version, hello.oldest)).is_none() {
+                    return Err(DeviceError::Version { box_speaks: hello.version, ours: ours.0 });
+                }
+                device.hello = hello;
+                Ok(device)
+            }
+            Ok(other) => Err(unexpected("hello", &other)),
+            Err(DeviceError::Refused(Refusal::Version { version, .. })) => {
+                Err(DeviceError::Version { box_speaks: version, ours: Version::CURRENT })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    pub fn info(&mut self) -> Result<Info, DeviceError> {
+        match self.call("info", Request::Info)? {
+            Response::Info(info) => Ok(info),
+            other => Err(unexpected("info", &other)),
+        }
+    }
+
+    pub fn slots(&mut self) -> Result<BootRecord, DeviceError> {
+        match self.call("slots", Request::Slots)? {
+            Response::Slots(record) => Ok(record),
+            other => Err(unexpected("slots", &other)),
+        }
+    }
+
+    /// Sends a file, or what is missing of it, and has it checked. Repeating it is harmless.
+    pub fn push(
+        &mut self,
+        file: &[u8],
+        sha256: Digest,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<SlotId, DeviceError> {
+        let total = file.len() as u64;
+        let mut received = match self.call("begin", Request::Begin { sha256, total })? {
+            Response::Begun { received, .. } => received,
+            other => return Err(unexpected("begin", &other)),
+        };
+        let resumed = received;
+        progress(Progress { resumed, received, total });
+        let chunk = CHUNK.min(self.payload_limit());
+        let (mut sent, mut under_way) = (received, 0);
+        while received < total {
+            while sent < total && under_way < WINDOW {
+                let start = usize::try_from(sent).expect("within a file in memory");
+                let end = (start + chunk).min(file.len());
+                let chunk = Bytes(file[start..end].to_vec());
+                self.send(random_id()?, Request::Write { offset: sent, chunk })?;
+                (sent, under_way) = (end as u64, under_way + 1);
+            }
+            let number = self.number.wrapping_sub(under_way as u32).wrapping_add(1);
+            match self.reply("write", number)? {
+                Response::Written { received: now } => received = now,
+                other => return Err(unexpected("write", &other)),
+            }
+            under_way -= 1;
+            progress(Progress { resumed, received, total });
+        }
+        match self.call("finish", Request::Finish { sha256 })? {
+            Response::Verified { slot } => Ok(slot),
+            other => Err(unexpected("finish", &other)),
+        }
+    }
+
+    /// Has a slot's file checked again on the box.
+    pub fn verify(&mut self, slot: SlotId) -> Result<(), DeviceError> {
+        match self.call("verify", Request::Verify { slot })? {
+            Response::Verified { .. } => Ok(()),
+            other => Err(unexpected("verify", &other)),
+        }
+    }
+
+    /// Self-test, then trial. Under the same `id`, over whatever connection, it is done once.
+    pub fn activate(&mut self, id: RequestId, sha256: Digest) -> Result<BootRecord, DeviceError> {
+        self.change("activate", id, Request::Activate { sha256 })
+    }
+
+    /// Ends the trial for good.
+    pub fn confirm(&mut self, id: RequestId, sha256: Digest) -> Result<BootRecord, DeviceError> {
+        self.change("confirm", id, Request::Confirm { sha256 })
+    }
+
+    /// Goes back to the other confirmed slot; done once under the same `id`.
+    pub fn rollback(&mut self, id: RequestId, reason: &str) -> Result<BootRecord, DeviceError> {
+        self.change("rollback", id, Request::Rollback { reason: reason.to_owned() })
+    }
+
+    /// There and back.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<Duration, DeviceError> {
+        let start = Instant::now();
+        match self.call("ping", Request::Ping { payload: Bytes(payload.to_vec()) })? {
+            Response::Pong { payload: back } if back.0 == payload => Ok(start.elapsed()),
+            other => Err(unexpected("ping", &other)),
+        }
+    }
+
+    /// Lines from `from` on, the number to go on with, and how many are gone.
+    pub fn logs(&mut self, from: u64) -> Result<(Vec<LogLine>, u64, u64), DeviceError> {
+        match self.call("logs", Request::Logs { from, limit: u32::MAX })? {
+            Response::Logs { lines, next, lost } => Ok((lines, next, lost)),
+            other => Err(unexpected("logs", &other)),
+        }
+    }
+
+    /// The number the box's next log line will have.
+    pub fn log_end(&mut self) -> Result<u64, DeviceError> {
+        self.logs(u64::MAX).map(|(_, end, _)| end)
+    }
+
+    pub fn telemetry(&mut self) -> Result<Telemetry, DeviceError> {
+        match self.call("telemetry", Request::Telemetry)? {
+            Response::Telemetry(telemetry) => Ok(telemetry),
+            other => Err(unexpected("telemetry", &other)),
+        }
+    }
+
+    /// Bytes to the box.
+    pub fn sink(&mut self, length: usize) -> Result<(), DeviceError> {
+        let payload = Bytes(vec![0xA5; length.min(self.payload_limit())]);
+        let expected = payload.0.len();
+        match self.call("sink", Request::Sink { payload })? {
+            Response::Sunk { length } if length as usize == expected => Ok(()),
+            other => Err(unexpected("sink", &other)),
+        }
+    }
+
+    /// Bytes from the box.
+    pub fn source(&mut self, length: u32) -> Result<(), DeviceError> {
+        match self.call("source", Request::Source { length })? {
+            Response::Source { payload } if payload.0.len() == length as usize => Ok(()),
+            other => Err(unexpected("source", &other)),
+        }
+    }
+
+    /// Longest payload of a request.
+    pub fn payload_limit(&self) -> usize {
+        let frame = self.hello.max_frame as usize;
+        frame.saturating_sub(encoded_length(frame) - frame + ENVELOPE)
+    }
+
+    /// Frames from the box that were dropped.
+    pub fn dropped(&self) -> u64 {
+        self.decoder.dropped()
+    }
+
+    fn change(
+        &mut self,
+        what: &'static str,
+        id: RequestId,
+        request: Request,
+    ) -> Result<BootRecord, DeviceError> {
+        let number = self.send(id, request)?;
+        match self.reply(what, number)? {
+            Response::Changed(record) => Ok(record),
+            other => Err(unexpected(what, &other)),
+        }
+    }
+
+    fn call(&mut self, what: &'static str, request: Request) -> Result<Response, DeviceError> {
+        let number = self.send(random_id()?, request)?;
+        self.reply(what, number)
+    }
+
+    fn send(&mut self, id: RequestId, request: Request) -> Result<u32, DeviceError> {
+        self.number = self.number.wrapping_add(1);
+        let call = Call { number: self.number, id, request };
+        self.link.send(&encode_frame(&call.to_bytes()), self.patience.silence)?;
+        Ok(self.number)
+    }
+
+    /// Waits for the reply to a call; those to earlier calls that nobody waits for any more are skipped.
+    fn reply(&mut self, what: &'static str, number: u32) -> Result<Response, DeviceError> {
+        let start = Instant::now();
+        loop {
+            let payload = self.payload(what, start)?;
+            let answer = Answer::from_bytes(&payload);
+            match answer.ok_or_else(|| unexpected(what, &"bytes this program does not know"))? {
+                Answer::Reply(reply) if reply.number == number => {
+                    let Reply { outcome, .. } = reply;
+                    return Ok(outcome?);
+                }
+                Answer::Reply(_) => {}
+                Answer::Event(Event::Working { seconds, .. }) => {
+                    log::debug!("{what}: the box has been at work for {seconds} s");
+                }
+            }
+        }
+    }
+
+    fn payload(&mut self, what: &'static str, start: Instant) -> Result<Vec<u8>, DeviceError> {
+        let Patience { silence, call } = self.patience;
+        let mut bytes = [0; 16 << 10];
+        loop {
+            if let Some(payload) = self.waiting.pop_front() {
+                return Ok(payload);
+            }
+            let left = call.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Err(DeviceError::Late { what, limit: call });
+            }
+            let mut rest = match self.link.receive(&mut bytes, silence.min(left)) {
+                Ok(0) => return Err(DeviceError::Closed),
+                Ok(length) => &bytes[..length],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && left > silence => {
+                    return Err(DeviceError::Silent { what, silence });
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.waiting.extend(std::iter::from_fn(|| self.decoder.next(&mut rest)));
+        }
+    }
+}
+
+fn random_id() -> Result<RequestId, DeviceError> {
+    Ok(RequestId(random()?))
+}
+
+fn unexpected(what: &'static str, found: &dyn std::fmt::Debug) -> DeviceError {
+    let found = format!("{found:?}").chars().take(200).collect();
+    DeviceError::Unexpected { what, found }
+}

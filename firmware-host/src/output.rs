@@ -1,0 +1,114 @@
+//! What the verbs say: for people, or one JSON document.
+
+use anyhow::{Error, Result};
+use firmware_host::DeviceError;
+use protocol::{BootRecord, Failure, Slot, SlotId, SlotState};
+use serde_json::{Value, json};
+use std::io::{self, IsTerminal, Write};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+}
+
+impl Output {
+    /// Whether a moving line would be seen.
+    pub(crate) fn has_progress(self) -> bool {
+        !self.json && !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// `text` for people, or `document`.
+    pub(crate) fn say(self, text: &str, document: &Value) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        if self.json {
+            writeln!(stdout, "{document}")?
+        } else {
+            writeln!(stdout, "{text}")?
+        }
+        Ok(stdout.flush()?)
+    }
+
+    pub(crate) fn failure(self, error: &Error) {
+        let code = error.downcast_ref::<DeviceError>().map_or("failure", DeviceError::code);
+        // The exit status says it too, should stdout be closed.
+        let _ = self.say("", &json!({ "error": format!("{error:#}"), "code": code }));
+    }
+}
+
+pub(crate) fn record_json(record: &BootRecord) -> Value {
+    json!({
+        "generation": record.generation,
+        "active": record.active.map(|id| id.to_string()),
+        "fallback": record.fallback().map(|id| id.to_string()),
+        "floor": record.floor.to_string(),
+        "slots": SlotId::ALL.map(|id| slot_json(id, record.slot(id))),
+        "last_failure": record.last_failure.as_ref().map(failure_json),
+    })
+}
+
+fn slot_json(id: SlotId, slot: &Slot) -> Value {
+    let mut found = json!({
+        "slot": id.to_string(),
+        "sha256": slot.sha256,
+        "bundle": slot.bundle.as_ref().map(bundle_json),
+    });
+    let (state, more) = match slot.state {
+        SlotState::Empty => ("empty", json!({})),
+        SlotState::Writing { received, total } => {
+            ("writing", json!({ "received": received, "total": total }))
+        }
+        SlotState::Verified => ("verified", json!({})),
+        SlotState::Trial { attempts_left } => ("trial", json!({ "attempts_left": attempts_left })),
+        SlotState::Confirmed => ("confirmed", json!({})),
+        SlotState::Bad { reason } => ("bad", json!({ "reason": reason.to_string() })),
+    };
+    found["state"] = state.into();
+    if let (Value::Object(found), Value::Object(more)) = (&mut found, more) {
+        found.extend(more);
+    }
+    found
+}
+
+fn bundle_json(bundle: &protocol::Bundle) -> Value {
+    json!({ "id": bundle.id, "release": bundle.release.to_string(), "digest": bundle.digest })
+}
+
+fn failure_json(failure: &Failure) -> Value {
+    json!({
+        "slot": failure.slot.to_string(),
+        "bundle": failure.bundle.as_ref().map(bundle_json),
+        "cause": failure.cause.to_string(),
+        "detail": failure.detail,
+        "at": failure.at,
+    })
+}
+
+pub(crate) fn record_text(record: &BootRecord) -> String {
+    let mut lines: Vec<_> = SlotId::ALL.map(|id| slot_text(record, id)).into();
+    if let Some(failure) = &record.last_failure {
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(failure.at);
+        let at = humantime::format_rfc3339_seconds(at);
+        let Failure { slot, cause, detail, .. } = failure;
+        lines.push(format!("last failure: slot {slot}, {cause}, {at}: {detail}"));
+    }
+    lines.join("\n")
+}
+
+fn slot_text(record: &BootRecord, id: SlotId) -> String {
+    let slot = record.slot(id);
+    let mark = if record.active == Some(id) { '*' } else { ' ' };
+    let state = match slot.state {
+        SlotState::Empty => "empty".into(),
+        SlotState::Writing { received, total } => format!("writing, {received} of {total} bytes"),
+        SlotState::Verified => "verified".into(),
+        SlotState::Trial { attempts_left } => format!("on trial, {attempts_left} starts left"),
+        SlotState::Confirmed => "confirmed".into(),
+        SlotState::Bad { reason } => format!("bad, {reason}"),
+    };
+    let name = slot.bundle.as_ref().map_or_else(String::new, |bundle| {
+        let digest = bundle.digest.to_string();
+        format!("  {} {}  digest {}", bundle.id, bundle.release, &digest[..16])
+    });
+    format!("{mark} {id}  {state}{name}")
+}

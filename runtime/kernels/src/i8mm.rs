@@ -1,0 +1,153 @@
+//! NEON with matrix multiplication (FEAT_I8MM; Neoverse V1 and N2, Cortex-A510, A710 and later): `usmmla`.
+//!
+//! One instruction multiplies 2 pixels by 2 channels over 8 input channels, unsigned by signed: 32 multiplications. Tile:
+//! 6 pixels by 16 channels in 24 accumulators `[pixel pair][channel pair]`, each
+//! `[p0 c0, p0 c1, p1 c0, p1 c1]`.
+//!
+//! The intrinsics are not stable in Rust; inline assembly is.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use crate::neon::{CHANNELS, finish};
+use crate::tile::{Kernel, Tile, nothing};
+
+const PIXELS: usize = 6;
+
+pub(crate) const KERNEL: Kernel = Kernel {
+    pixels: PIXELS,
+    channels: CHANNELS,
+    depth: 8,
+    wide: false,
+    signed: false,
+    no_lowest_weight: false,
+    gathered: None,
+    enter: nothing,
+    leave: nothing,
+    tile,
+    peak,
+};
+
+/// # Safety
+/// See [`Kernel::tile`]; the CPU has NEON and I8MM.
+unsafe fn tile(t: &Tile<'_>) {
+    // SAFETY: as this function demands.
+    unsafe {
+        match t.pixels {
+            1 | 2 => pairs::<1>(t),
+            3 | 4 => pairs::<2>(t),
+            _ => pairs::<3>(t),
+        }
+    }
+}
+
+/// # Safety
+/// As [`tile`], and `t.pixels` is `2 · P` or one less.
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn pairs<const P: usize>(t: &Tile<'_>) {
+    // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
+    // documents.
+    unsafe {
+        let bias: [int32x4_t; 8] = std::array::from_fn(|c| {
+            let two = vld1_s32(t.bias.add(2 * c));
+            vcombine_s32(two, two)
+        });
+        let mut acc = [bias; P];
+        let mut weights = t.weights.cast::<i8>();
+        for tap in 0..t.taps {
+            // An odd last pixel has no partner: it stands in for it, and is left out at the end.
+            let row = |r: usize| *t.rows.add(tap * PIXELS + r.min(t.pixels - 1));
+            let x: [[*const u8; 2]; P] = std::array::from_fn(|p| [row(2 * p), row(2 * p + 1)]);
+            let mut step = 0;
+            while step + 2 <= t.steps {
+                let both: [[uint8x16_t; 2]; P] =
+                    std::array::from_fn(|p| x[p].map(|x| vld1q_u8(x.add(step * 8))));
+                one_step(&mut acc, &both.map(|[a, b]| zip1(a, b)), weights);
+                one_step(&mut acc, &both.map(|[a, b]| zip2(a, b)), weights.add(128));
+                weights = weights.add(256);
+                step += 2;
+            }
+            if step < t.steps {
+                let x: [uint8x16_t; P] = std::array::from_fn(|p| {
+                    vcombine_u8(vld1_u8(x[p][0].add(step * 8)), vld1_u8(x[p][1].add(step * 8)))
+                });
+                one_step(&mut acc, &x, weights);
+                weights = weights.add(128);
+            }
+        }
+        let mut sums = [[vdupq_n_s32(0); 4]; PIXELS];
+        for (p, acc) in acc.iter().enumerate() {
+            for v in 0..4 {
+                let (a, b) =
+                    (vreinterpretq_s64_s32(acc[2 * v]), vreinterpretq_s64_s32(acc[2 * v + 1]));
+                sums[2 * p][v] = vreinterpretq_s32_s64(vzip1q_s64(a, b));
+                sums[2 * p + 1][v] = vreinterpretq_s32_s64(vzip2q_s64(a, b));
+            }
+        }
+        finish(t, &sums[..t.pixels]);
+    }
+}
+
+/// Weights are `[channel][8]`, so 16 bytes hold two channels.
+///
+/// # Safety
+/// 128 bytes can be read at `weights`.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn one_step<const P: usize>(
+    acc: &mut [[int32x4_t; 8]; P],
+    x: &[uint8x16_t; P],
+    weights: *const i8,
+) {
+    for c in 0..8 {
+        // SAFETY: as this function demands.
+        let w = unsafe { vld1q_s8(weights.add(16 * c)) };
+        for p in 0..P {
+            acc[p][c] = usmmla(acc[p][c], x[p], w);
+        }
+    }
+}
+
+/// `acc[2 i + j] += Σ_k x[8 i + k] · w[8 j + k]`
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn usmmla(mut acc: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
+    // SAFETY: one instruction of the enabled feature, on registers only.
+    unsafe {
+        asm!(
+            "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
+            inout(vreg) acc, in(vreg) x, in(vreg) w,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn zip1(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+    vreinterpretq_u8_u64(vzip1q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)))
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn zip2(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+    vreinterpretq_u8_u64(vzip2q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)))
+}
+
+/// See [`Kernel::peak`].
+///
+/// # Safety
+/// The CPU has NEON and I8MM.
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn peak(rounds: usize) -> u64 {
+    let (x, w) = (vdupq_n_u8(3), vdupq_n_s8(5));
+    let mut acc = [vdupq_n_s32(0); 24];
+    for _ in 0..rounds {
+        for acc in &mut acc {
+            *acc = usmmla(*acc, x, w);
+        }
+    }
+    std::hint::black_box(acc);
+    rounds as u64 * 24 * 32
+}

@@ -1,0 +1,109 @@
+//! The box's half: agent and daemon over one slots folder, as `make demo` and the tests start them.
+
+use crate::http;
+use crate::radiographs::{self, Syntax};
+use crate::service::{Service, until};
+use crate::tool::{Tool, binaries, firmware_host, runtime};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// A box: its folder survives, its two services may die.
+#[derive(Debug)]
+pub struct Edge {
+    folder: PathBuf,
+    agent: Service,
+    daemon: Service,
+}
+
+impl Edge {
+    /// Starts both services on free ports; bundles need the signature of `public_key`.
+    pub fn start(folder: &Path, public_key: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        fs::copy(public_key, folder.join("site.pub")).context("cannot copy the public key")?;
+        let selftest = binaries().join("runtime");
+        let agent = format!(
+            "slots = \"slots\"\n\
+             [listen]\ntcp = \"127.0.0.1:0\"\n\
+             [bundles]\ntrusted_keys = [\"site.pub\"]\n\
+             [activate]\nselftest = [{selftest:?}, \"selftest\", \"--bundle\", \"{{bundle}}\"]\n"
+        );
+        let daemon = "[bundle]\nslots = \"slots\"\ntrusted_keys = [\"site.pub\"]\n\
+             [dicom]\nlisten = \"127.0.0.1:0\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n\
+             [spool]\npath = \"spool\"\n";
+        fs::write(folder.join("agent.toml"), agent)?;
+        fs::write(folder.join("runtime.toml"), daemon)?;
+        let agent = firmware_host().args(["agent", "--config"]).arg(folder.join("agent.toml"));
+        let agent = Service::start(agent, &folder, "agent")?;
+        let daemon = start_daemon(&folder)?;
+        Ok(Self { folder, agent, daemon })
+    }
+
+    /// A verb of the workstation, aimed at this box.
+    pub fn verb(&self, verb: &str) -> Result<Tool> {
+        Ok(firmware_host().args([
+            verb,
+            "--device",
+            &format!("tcp://{}", self.agent.address("tcp")?),
+        ]))
+    }
+
+    /// Pushes, activates and confirms a bundle; returns once the daemon answers with it.
+    pub fn deploy(&self, bundle: &Path) -> Result<()> {
+        self.verb("push")?.arg(bundle).run()?;
+        self.verb("activate")?.run()?;
+        self.verb("confirm")?.run()?;
+        self.wait_ready()
+    }
+
+    pub fn wait_ready(&self) -> Result<()> {
+        let http = self.http()?;
+        until("the daemon has no bundle", || Ok(http::get(http, "/health").ok().map(|_| ())))
+    }
+
+    pub fn dicom(&self) -> Result<SocketAddr> {
+        self.daemon.address("dicom")
+    }
+
+    pub fn http(&self) -> Result<SocketAddr> {
+        self.daemon.address("http")
+    }
+
+    pub fn send(&self, file: &Path, syntax: Syntax) -> Result<()> {
+        radiographs::send(self.dicom()?, file, syntax)
+    }
+
+    /// What the daemon says of an image it was sent, once it has something to say.
+    pub fn findings(&self, sop_instance_uid: &str) -> Result<Value> {
+        let (http, path) = (self.http()?, format!("/images/{sop_instance_uid}"));
+        until(&path, || {
+            let Ok(answer) = http::get_json(http, &path) else { return Ok(None) };
+            match answer["status"].as_str() {
+                Some("analysed" | "not-analysed") => Ok(Some(answer)),
+                Some("failed") => bail!("{answer}"),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    /// SIGKILL and a new start on the same folder.
+    pub fn kill_and_restart_daemon(self) -> Result<Self> {
+        let Self { folder, agent, daemon } = self;
+        daemon.kill()?;
+        let daemon = start_daemon(&folder)?;
+        Ok(Self { folder, agent, daemon })
+    }
+
+    pub fn logs(&self) -> String {
+        format!("{}{}", self.agent.log(), self.daemon.log())
+    }
+}
+
+fn start_daemon(folder: &Path) -> Result<Service> {
+    let daemon = runtime().args(["serve", "--config"]).arg(folder.join("runtime.toml"));
+    Service::start(daemon, folder, "daemon")
+}

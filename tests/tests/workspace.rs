@@ -1,0 +1,113 @@
+//! Holds the workspace to DESIGN §2: which crate may depend on which library, and nothing above `deny`ed.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Every crate a package needs to build and run (dev-dependencies apart), itself included.
+struct Needs(BTreeMap<String, BTreeSet<String>>);
+
+impl Needs {
+    fn read() -> Self {
+        let output = Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version=1", "--locked", "--offline"])
+            .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+            .output()
+            .expect("cargo is running us");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
+        let names: BTreeMap<String, String> = metadata["packages"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|package| (text(&package["id"]), text(&package["name"])))
+            .collect();
+        let direct: BTreeMap<String, Vec<String>> = metadata["resolve"]["nodes"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|node| {
+                let ships = |dep: &&Value| {
+                    dep["dep_kinds"]
+                        .as_array()
+                        .expect("a list")
+                        .iter()
+                        .any(|kind| kind["kind"] != "dev")
+                };
+                let deps = node["deps"].as_array().expect("a list").iter().filter(ships);
+                (text(&node["id"]), deps.map(|dep| text(&dep["pkg"])).collect())
+            })
+            .collect();
+        let members = metadata["workspace_members"].as_array().expect("a list").iter().map(text);
+        Self(members.map(|id| (names[&id].clone(), reach(&id, &direct, &names))).collect())
+    }
+
+    fn of(&self, package: &str) -> &BTreeSet<String> {
+        self.0.get(package).unwrap_or_else(|| panic!("no package {package} in {:?}", self.0.keys()))
+    }
+
+    fn forbid(&self, packages: &[&str], library: &str) {
+        for package in packages {
+            assert!(!self.of(package).contains(library), "{package} must not need {library}");
+        }
+    }
+}
+
+fn reach(
+    id: &str,
+    direct: &BTreeMap<String, Vec<String>>,
+    names: &BTreeMap<String, String>,
+) -> BTreeSet<String> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![id.to_owned()]);
+    while let Some(id) = open.pop() {
+        if seen.insert(id.clone()) {
+            open.extend(direct[&id].iter().cloned());
+        }
+    }
+    seen.iter().map(|id| names[id].clone()).collect()
+}
+
+#[test]
+fn libtorch_is_needed_by_the_trainer_alone() {
+    let needs = Needs::read();
+    let with: Vec<&String> =
+        needs.0.iter().filter(|(_, needs)| needs.contains("torch-sys")).map(|(p, _)| p).collect();
+    assert_eq!(with, ["torch-ext", "trainer"]);
+}
+
+#[test]
+fn what_runs_under_the_engine_knows_no_sockets() {
+    let below = ["engine", "kernels", "bundle", "radiograph", "graph", "calibration"];
+    for library in ["tokio", "mio", "socket2", "axum", "dicom-ul"] {
+        Needs::read().forbid(&below, library);
+    }
+}
+
+#[test]
+fn the_link_does_not_need_an_inference_engine() {
+    Needs::read().forbid(&["firmware-host", "protocol"], "tract-core");
+}
+
+#[test]
+fn the_kernels_need_nothing() {
+    assert_eq!(Needs::read().of("kernels").len(), 1);
+}
+
+#[test]
+fn the_user_fixed_packages_are_in_use() {
+    let needs = Needs::read();
+    for (package, library) in [
+        ("engine", "tract-onnx"),
+        ("trainer", "tch"),
+        ("exporter", "candle-core"),
+        ("radiograph", "image"),
+        ("protocol", "postcard"),
+        ("firmware-host", "clap"),
+        ("runtime", "tokio"),
+        ("runtime", "log"),
+    ] {
+        assert!(needs.of(package).contains(library), "{package} uses {library}");
+    }
+    assert!(needs.0.values().all(|libraries| !libraries.contains("defmt")), "log, never defmt");
+}

@@ -1,0 +1,14 @@
+//! Pre-training, fine-tuning and evaluation, on libtorch.
+//!
+//! ```text
+//! pretrain   radiographs + reports → PRIOR checkpoint   prior/ the model, text/ words, pretrain/ the loop
+//! network    graph::Graph in tch, shared by every task
+//! checkpoint what a run leaves behind: model.safetensors, config.toml, state.json
+//! ```
+//!
+//! The binary only parses the command line; everything it does is a call into this library.
+
+pub mod checkpoint;
+pub mod device;
+pub mod network;
+pub mod terminal;

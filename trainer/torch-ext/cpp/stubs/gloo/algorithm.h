@@ -1,0 +1,2 @@
+// Empty on purpose: see context.h.
+#pragma once
