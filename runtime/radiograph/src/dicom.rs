@@ -16,7 +16,11 @@ mod codestream;
 mod display;
 mod header;
 mod jpeg12;
+#[cfg(feature = "jpeg2000")]
+mod jpeg2000;
+mod jpeg_ls;
 mod lut;
+mod markers;
 mod part10;
 mod pixels;
 mod rle;

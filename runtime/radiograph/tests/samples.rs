@@ -78,6 +78,10 @@ fn known_refusal(sample: &Sample) -> Option<&'static str> {
         "pydicom_chrJapMulti" | "pydicom_chrJapMultiExplicitIR6" | "pydicom_chrKoreanMulti" => {
             return Some("PixelData is missing");
         }
+        // A fragment of a stream, made to confuse parsers; the oracle's decoders refuse it too.
+        "pydicom_JPEG2000-embedded-sequence-delimiter" if cfg!(feature = "jpeg2000") => {
+            return Some("14540801 tiles");
+        }
         "pydicom_MR_truncated" => return Some("pixel data has 8130 bytes, expected 8192"),
         "pydicom_liver_1frame" => return Some("BitsAllocated is 1, expected 8, 16 or 32"),
         "pydicom_examples_palette" => return Some("PhotometricInterpretation is PALETTE COLOR"),
@@ -87,7 +91,6 @@ fn known_refusal(sample: &Sample) -> Option<&'static str> {
         _ => {}
     }
     match is("transfer_syntax").rsplit_once(".4.").map(|(_, last)| last) {
-        Some("80" | "81") if !cfg!(feature = "jpegls") => Some("cargo feature `jpegls`"),
         Some("90" | "91") if !cfg!(feature = "jpeg2000") => Some("cargo feature `jpeg2000`"),
         Some("53" | "55" | "201") => Some("is not supported"),
         _ => None,

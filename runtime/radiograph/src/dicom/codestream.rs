@@ -1,10 +1,6 @@
 //! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → stored values.
 
-use super::{
-    TransferSyntax,
-    jpeg12::{self, Frame},
-    pixels::PixelLayout,
-};
+use super::{TransferSyntax, jpeg_ls, jpeg12, markers::Frame, pixels::PixelLayout};
 use crate::{RadiographError, contain::contain};
 use jpeg_decoder::{ColorTransform, Decoder};
 
@@ -15,7 +11,12 @@ pub(crate) fn decode(
     stream: &[u8],
 ) -> Result<Vec<i32>, RadiographError> {
     match syntax {
-        TransferSyntax::JpegLsLossless | TransferSyntax::JpegLs => jpeg_ls(layout, stream),
+        TransferSyntax::JpegLsLossless | TransferSyntax::JpegLs => {
+            let frame = Frame::find(stream)?;
+            check_size(layout, [frame.height, frame.width, frame.components])?;
+            let samples = jpeg_ls::decode(stream, &frame)?;
+            Ok(samples.into_iter().map(|sample| layout.value(sample.into())).collect())
+        }
         TransferSyntax::Jpeg2000Lossless | TransferSyntax::Jpeg2000 => jpeg_2000(layout, stream),
         _ => jpeg(layout, stream),
     }
@@ -24,7 +25,7 @@ pub(crate) fn decode(
 fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError> {
     let frame = Frame::find(stream)?;
     check_size(layout, [frame.height, frame.width, frame.components])?;
-    if frame.is_extended_12_bit() {
+    if jpeg12::is_meant_for(&frame) {
         let samples = jpeg12::decode(stream, &frame)?;
         return Ok(samples.into_iter().map(|sample| layout.value(sample.into())).collect());
     }
@@ -48,9 +49,10 @@ fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError
     Ok(values)
 }
 
-#[cfg(not(feature = "jpegls"))]
-fn jpeg_ls(_: &PixelLayout, _: &[u8]) -> Result<Vec<i32>, RadiographError> {
-    Err(RadiographError::Feature { name: "JPEG-LS", feature: "jpegls" })
+#[cfg(feature = "jpeg2000")]
+fn jpeg_2000(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError> {
+    check_size(layout, super::jpeg2000::size(stream)?)?;
+    super::jpeg2000::decode(layout, stream)
 }
 
 #[cfg(not(feature = "jpeg2000"))]

@@ -3,55 +3,12 @@
 //! ITU-T T.81. The inverse cosine transform is f64 in a fixed order, so that it rounds alike on
 //! every CPU.
 
+use super::markers::{DRI, Frame, SOS, Segments, u16_at};
 use crate::RadiographError;
 
-/// What the frame header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    /// Bits a sample.
-    pub(crate) precision: u8,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) components: usize,
-    /// `SOF0` … `SOF15`.
-    process: u8,
-    /// The quantization table of the first component.
-    quantization: usize,
-}
-
-impl Frame {
-    /// Of the first frame in a stream.
-    pub(crate) fn find(stream: &[u8]) -> Result<Self, RadiographError> {
-        let mut segments = Segments { rest: stream };
-        loop {
-            let (marker, body) = segments.next()?;
-            match marker {
-                DHT | 0xC8 | 0xCC => {}
-                0xC0..=0xCF => return Self::parse(marker, body),
-                _ => {}
-            }
-        }
-    }
-
-    fn parse(process: u8, body: &[u8]) -> Result<Self, RadiographError> {
-        let [precision, h1, h0, w1, w0, components, _id, _sampling, quantization, ..] = *body
-        else {
-            return Err(damaged("frame header is too short"));
-        };
-        Ok(Self {
-            precision,
-            height: u16::from_be_bytes([h1, h0]).into(),
-            width: u16::from_be_bytes([w1, w0]).into(),
-            components: components.into(),
-            process,
-            quantization: usize::from(quantization & 3),
-        })
-    }
-
-    /// Whether [`decode`] is made for it.
-    pub(crate) fn is_extended_12_bit(&self) -> bool {
-        self.precision == 12 && self.process == SOF1 && self.components == 1
-    }
+/// Whether [`decode`] is made for this frame.
+pub(crate) fn is_meant_for(frame: &Frame) -> bool {
+    frame.precision == 12 && frame.process == SOF1 && frame.components == 1
 }
 
 /// The samples of `frame`, row by row. Its size must have been bounded.
@@ -73,34 +30,7 @@ pub(crate) fn decode(stream: &[u8], frame: &Frame) -> Result<Vec<u16>, Radiograp
 const SOF1: u8 = 0xC1;
 const DHT: u8 = 0xC4;
 const RST0: u8 = 0xD0;
-const SOI: u8 = 0xD8;
-const SOS: u8 = 0xDA;
 const DQT: u8 = 0xDB;
-const DRI: u8 = 0xDD;
-
-/// Marker segments before the entropy-coded data.
-struct Segments<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Segments<'a> {
-    /// A marker and what belongs to it.
-    fn next(&mut self) -> Result<(u8, &'a [u8]), RadiographError> {
-        loop {
-            match self.rest {
-                [0xFF, 0xFF, ..] => self.rest = &self.rest[1..], // fill byte
-                [0xFF, SOI, rest @ ..] => self.rest = rest,
-                [0xFF, marker, rest @ ..] => {
-                    let length = usize::from(u16_at(rest, 0)?);
-                    let body = rest.get(2..length).ok_or_else(|| damaged("cut in a segment"))?;
-                    self.rest = &rest[length..];
-                    return Ok((*marker, body));
-                }
-                _ => return Err(damaged("no marker where one must be")),
-            }
-        }
-    }
-}
 
 /// Tables in force when the scan begins.
 #[derive(Default)]
@@ -344,13 +274,6 @@ const ZIGZAG: [usize; 64] = [
     35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
     58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
-
-fn u16_at(bytes: &[u8], at: usize) -> Result<u16, RadiographError> {
-    match bytes.get(at..) {
-        Some([high, low, ..]) => Ok(u16::from_be_bytes([*high, *low])),
-        _ => Err(damaged("cut in a segment")),
-    }
-}
 
 fn damaged(reason: &str) -> RadiographError {
     RadiographError::Decode { format: "12-bit JPEG", reason: reason.into() }

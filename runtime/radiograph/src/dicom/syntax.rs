@@ -4,7 +4,7 @@ use crate::RadiographError;
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
-/// The transfer syntaxes we read; the JPEG 2000 and JPEG-LS ones only with their cargo features.
+/// The transfer syntaxes we read; the JPEG 2000 ones only with the cargo feature `jpeg2000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferSyntax {
     ImplicitLittleEndian,

@@ -1,6 +1,6 @@
 //! Damaged files of every kind: an error or a picture, never a panic.
 
-use crate::support::Phantom;
+use crate::support::{COLUMNS, Phantom, ROWS};
 use dicom_dictionary_std::uids;
 use image::{GrayImage, ImageFormat, Luma, codecs::jpeg::JpegEncoder};
 use proptest::{prelude::*, sample::Index, test_runner::RngSeed};
@@ -73,4 +73,46 @@ proptest! {
         bytes.extend(noise);
         try_everything(&bytes);
     }
+
+    #[test]
+    fn noise_in_a_compressed_picture_never_panics(
+        kind in 0usize..4,
+        parameters in prop::collection::vec(any::<u8>(), 10),
+        mut noise in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
+        let (syntax, header) = &compressed()[kind];
+        let mut stream = header.clone();
+        if kind == 1 {
+            // The coding parameters of JPEG-LS, small numbers more often than not.
+            let small = parameters.iter().enumerate().map(|(i, b)| if i % 2 == 0 { b & 1 } else { *b });
+            let at = stream.len() - 10;
+            stream.splice(at..at, [0xFF, 0xF8, 0, 13, 1].into_iter().chain(small));
+        }
+        noise.iter_mut().filter(|b| **b == 0xFF).for_each(|b| *b = 0); // no markers
+        stream.extend(noise);
+        try_everything(&Phantom::draw(12, false).file_around(syntax, stream));
+    }
+}
+
+/// Transfer syntax and everything before the entropy-coded data of grey streams, 29 x 37.
+fn compressed() -> [(&'static str, Vec<u8>); 4] {
+    let frame = |marker: u8, bits: u8| {
+        vec![0xFF, 0xD8, 0xFF, marker, 0, 11, bits, 0, ROWS as u8, 0, COLUMNS as u8, 1, 1, 0x11, 0]
+    };
+    let scan = |last: [u8; 3]| [&[0xFF, 0xDA, 0, 8, 1, 1, 0][..], &last].concat();
+    // Codes of 2, 3, … 9 bits; for coefficients and for differences.
+    let huffman = |kind: u8| {
+        let symbols = [0, 1, 2, 3, 0x14, 5, 0x26, 0xF0];
+        [&[0xFF, 0xC4, 0, 27, kind, 0][..], &[1; 8], &[0; 7], &symbols].concat()
+    };
+    let quantization = [&[0xFF, 0xDB, 0, 67, 0][..], &[200; 64]].concat();
+    [
+        (uids::JPEGLS_LOSSLESS, [frame(0xF7, 12), scan([0, 0, 0])].concat()),
+        (uids::JPEGLS_NEAR_LOSSLESS, [frame(0xF7, 12), scan([3, 0, 0])].concat()),
+        (
+            uids::JPEG_EXTENDED12_BIT,
+            [frame(0xC1, 12), quantization, huffman(0), huffman(0x10), scan([0, 63, 0])].concat(),
+        ),
+        (uids::JPEG_LOSSLESS, [frame(0xC3, 12), huffman(0), scan([1, 0, 0])].concat()),
+    ]
 }

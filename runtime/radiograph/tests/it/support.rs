@@ -67,6 +67,15 @@ impl Phantom {
         self
     }
 
+    /// A part 10 file whose pixel data is `stream`.
+    pub(crate) fn file_around(&self, syntax: &'static str, stream: Vec<u8>) -> Vec<u8> {
+        let fragments = PixelFragmentSequence::new_fragments(vec![stream]);
+        let pixels = DataElement::new(tags::PIXEL_DATA, VR::OB, fragments);
+        let mut phantom = Self { syntax, ..self.clone() };
+        phantom.extra.push(pixels);
+        phantom.file()
+    }
+
     /// The bytes of a part 10 file.
     pub(crate) fn file(&self) -> Vec<u8> {
         let mut object = InMemDicomObject::new_empty();
