@@ -18,6 +18,8 @@ const MAX_FRAME: usize = 1 << 20;
 const ENVELOPE: usize = 64;
 /// Longest chunk of a push.
 const CHUNK: usize = 64 << 10;
+/// Rounds of sending chunks again that may bring nothing.
+const RESENDS: u32 = 5;
 /// Chunks under way at a time, so that the line does not wait for the disk.
 const WINDOW: usize = 8;
 
@@ -54,6 +56,11 @@ impl DeviceError {
             Self::Refused(refusal) => matches!(refusal, Refusal::Busy { .. }),
             _ => false,
         }
+    }
+
+    /// Whether a frame seems to be lost, the link being good otherwise.
+    fn is_lost_frame(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Refused(Refusal::Offset { .. }))
     }
 
     /// For programs: what kind of failure it was.
@@ -111,7 +118,10 @@ impl Device {
         };
         let decoder = Decoder::new(MAX_FRAME);
         let waiting = VecDeque::new();
-        let mut device = Self { link, decoder, waiting, patience, number: 0, hello: nobody };
+        // Not from 1: an answer to an earlier session may still be in a serial line.
+        let [a, b, c, ..] = random()?;
+        let number = u32::from_le_bytes([a, b, c, 0]);
+        let mut device = Self { link, decoder, waiting, patience, number, hello: nobody };
         // Whatever the line made of noise before ends here.
         device.link.send(&[0], patience.silence)?;
         let hello = Request::Hello { version: Version::CURRENT, oldest: Version::OLDEST };
@@ -151,6 +161,8 @@ impl Device {
     }
 
     /// Sends a file, or what is missing of it, and has it checked. Repeating it is harmless.
+    ///
+    /// Chunks lost on the way are sent again as long as the push gets ahead.
     pub fn push(
         &mut self,
         file: &[u8],
@@ -158,34 +170,65 @@ impl Device {
         mut progress: impl FnMut(Progress),
     ) -> Result<SlotId, DeviceError> {
         let total = file.len() as u64;
-        let mut received = match self.call("begin", Request::Begin { sha256, total })? {
-            Response::Begun { received, .. } => received,
-            other => return Err(unexpected("begin", &other)),
-        };
-        let resumed = received;
+        let resumed = self.begin(sha256, total)?;
+        let mut received = resumed;
+        let mut idle_rounds = 0;
         progress(Progress { resumed, received, total });
-        let chunk = CHUNK.min(self.payload_limit());
-        let (mut sent, mut under_way) = (received, 0);
         while received < total {
-            while sent < total && under_way < WINDOW {
-                let start = usize::try_from(sent).expect("within a file in memory");
-                let end = (start + chunk).min(file.len());
-                let chunk = Bytes(file[start..end].to_vec());
-                self.send(random_id()?, Request::Write { offset: sent, chunk })?;
-                (sent, under_way) = (end as u64, under_way + 1);
+            let before = received;
+            let note = |received| progress(Progress { resumed, received, total });
+            match self.send_chunks(file, &mut received, note) {
+                Ok(()) => {}
+                Err(error) if error.is_lost_frame() && idle_rounds < RESENDS => {
+                    log::debug!("{error}; going on at the box's high-water mark");
+                    received = self.begin(sha256, total)?;
+                }
+                Err(error) => return Err(error),
             }
-            let number = self.number.wrapping_sub(under_way as u32).wrapping_add(1);
-            match self.reply("write", number)? {
-                Response::Written { received: now } => received = now,
-                other => return Err(unexpected("write", &other)),
-            }
-            under_way -= 1;
-            progress(Progress { resumed, received, total });
+            idle_rounds = if received > before { 0 } else { idle_rounds + 1 };
         }
         match self.call("finish", Request::Finish { sha256 })? {
             Response::Verified { slot } => Ok(slot),
             other => Err(unexpected("finish", &other)),
         }
+    }
+
+    fn begin(&mut self, sha256: Digest, total: u64) -> Result<u64, DeviceError> {
+        match self.call("begin", Request::Begin { sha256, total })? {
+            Response::Begun { received, .. } if received <= total => Ok(received),
+            other => Err(unexpected("begin", &other)),
+        }
+    }
+
+    /// Sends everything from `received` on, a window ahead of the answers.
+    fn send_chunks(
+        &mut self,
+        file: &[u8],
+        received: &mut u64,
+        mut note: impl FnMut(u64),
+    ) -> Result<(), DeviceError> {
+        let total = file.len() as u64;
+        let chunk = CHUNK.min(self.payload_limit());
+        let mut sent = *received;
+        let mut under_way = VecDeque::new();
+        while *received < total {
+            while sent < total && under_way.len() < WINDOW {
+                let start = usize::try_from(sent).expect("within a file in memory");
+                let end = (start + chunk).min(file.len());
+                let chunk = Bytes(file[start..end].to_vec());
+                under_way
+                    .push_back(self.send(random_id()?, Request::Write { offset: sent, chunk })?);
+                sent = end as u64;
+            }
+            // Every chunk was answered, and yet the box has not got them all: it counts otherwise than we do.
+            let number = under_way.pop_front().ok_or_else(|| unexpected("write", received))?;
+            match self.reply("write", number)? {
+                Response::Written { received: now } if now <= total => *received = now,
+                other => return Err(unexpected("write", &other)),
+            }
+            note(*received);
+        }
+        Ok(())
     }
 
     /// Has a slot's file checked again on the box.

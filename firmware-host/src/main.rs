@@ -64,7 +64,7 @@ struct AgentArgs {
     /// See agent.example.toml
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Written once connections are accepted: {"tcp": "address:port"}
+    /// Written once connections are accepted: {"tcp": "address:port", …}
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
@@ -72,7 +72,7 @@ struct AgentArgs {
 /// The box to talk to
 #[derive(Clone, Debug, Args)]
 struct Target {
-    /// tcp://HOST:PORT
+    /// tcp://HOST:PORT, serial:///dev/ttyX[?baud=N] or pty://PATH
     #[arg(long, env = "CXR_DEVICE", value_name = "ADDRESS")]
     device: Place,
     /// Give up when the box gives no sign of life for so long

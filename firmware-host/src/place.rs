@@ -1,27 +1,39 @@
-//! Where a box is: `tcp://HOST:PORT`.
+//! Where a box is: `tcp://HOST:PORT`, `serial:///dev/ttyX` or `pty://PATH`.
 
 use anyhow::{Context, Result};
-use firmware_host::link::{Link, connect_tcp};
+use firmware_host::link::{Link, Tty, connect_tcp};
+use std::path::PathBuf;
 use std::{fmt, str::FromStr};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// `host:port`
     Tcp(String),
+    /// Bits a second.
+    Serial(PathBuf, u32),
+    Pty(PathBuf),
 }
 
 impl Place {
     pub(crate) fn connect(&self) -> Result<Box<dyn Link>> {
-        let Self::Tcp(address) = self;
-        let stream = connect_tcp(address).with_context(|| format!("cannot reach {self}"))?;
-        Ok(Box::new(stream))
+        let link: std::io::Result<Box<dyn Link>> = match self {
+            Self::Tcp(address) => connect_tcp(address).map(|link| Box::new(link) as _),
+            Self::Serial(path, baud) => {
+                Tty::open(path, Some(*baud)).map(|link| Box::new(link) as _)
+            }
+            Self::Pty(path) => Tty::open(path, None).map(|link| Box::new(link) as _),
+        };
+        link.with_context(|| format!("cannot reach {self}"))
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Tcp(address) = self;
-        write!(f, "tcp://{address}")
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Serial(path, baud) => write!(f, "serial://{}?baud={baud}", path.display()),
+            Self::Pty(path) => write!(f, "pty://{}", path.display()),
+        }
     }
 }
 
@@ -29,15 +41,30 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.strip_prefix("tcp://");
-        let whole = address.and_then(|address| address.rsplit_once(':'));
-        match whole {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Ok(Self::Tcp(format!("{host}:{port}")))
-            }
-            _ => Err("expected tcp://HOST:PORT".into()),
-        }
+        let place = match text.split_once("://") {
+            Some(("tcp", address)) => tcp(address),
+            Some(("serial", line)) => serial(line),
+            Some(("pty", path)) if !path.is_empty() => Some(Self::Pty(path.into())),
+            _ => None,
+        };
+        place.ok_or_else(|| {
+            "expected tcp://HOST:PORT, serial:///dev/ttyX, serial:///dev/ttyX?baud=N or pty://PATH".into()
+        })
     }
+}
+
+fn tcp(address: &str) -> Option<Place> {
+    let (host, port) = address.rsplit_once(':')?;
+    let whole = !host.is_empty() && port.parse::<u16>().is_ok();
+    whole.then(|| Place::Tcp(address.into()))
+}
+
+fn serial(line: &str) -> Option<Place> {
+    let (path, baud) = match line.split_once("?baud=") {
+        Some((path, baud)) => (path, baud.parse().ok()?),
+        None => (line, 115_200),
+    };
+    (!path.is_empty() && baud > 0).then(|| Place::Serial(path.into(), baud))
 }
 
 #[cfg(test)]
@@ -46,10 +73,26 @@ mod tests {
 
     #[test]
     fn a_place_is_written_as_it_is_read() {
-        for text in ["tcp://127.0.0.1:7700", "tcp://[::1]:7700", "tcp://box.local:1"] {
+        for text in [
+            "tcp://127.0.0.1:7700",
+            "tcp://[::1]:7700",
+            "tcp://box.local:1",
+            "serial:///dev/ttyS1?baud=9600",
+            "pty:///run/link",
+        ] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
-        for wrong in ["", "tcp://", "tcp://box", "tcp://:1", "tcp://box:99999", "box:7700"] {
+        for wrong in [
+            "",
+            "tcp://",
+            "tcp://box",
+            "tcp://:1",
+            "tcp://box:99999",
+            "box:7700",
+            "serial://",
+            "serial:///dev/ttyS1?baud=fast",
+            "pty://",
+        ] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
     }

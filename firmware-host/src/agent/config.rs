@@ -29,6 +29,13 @@ pub struct Config {
 pub struct Listen {
     /// `address:port`; port 0 takes a free one.
     pub tcp: Option<String>,
+    /// A serial line.
+    pub serial: Option<PathBuf>,
+    /// Its speed, bits a second.
+    #[serde(default = "usual_baud")]
+    pub baud: u32,
+    /// Where a link to a new pseudo-terminal is made.
+    pub pty: Option<PathBuf>,
     /// Who may connect over TCP.
     #[serde(default = "loopback")]
     pub peers: Vec<IpAddr>,
@@ -126,10 +133,17 @@ impl Config {
             !file.activate.selftest.is_empty(),
             "[activate] selftest is empty, expected a command"
         );
-        ensure!(file.listen.tcp.is_some(), "[listen] names nothing to listen on");
+        let Listen { tcp, serial, pty, .. } = &file.listen;
+        ensure!(
+            tcp.is_some() || serial.is_some() || pty.is_some(),
+            "[listen] names nothing to listen on, expected tcp, serial or pty"
+        );
         Ok(Self {
             slots: folder.join(file.slots),
-            listen: file.listen,
+            listen: Listen {
+                pty: pty.as_ref().map(|path| folder.join(path)),
+                ..file.listen.clone()
+            },
             policy: Policy { trusted, allow_unsigned, keep_floor: !allow_downgrade, limit },
             activate: file.activate,
             trial: file.trial.unwrap_or_else(|| Trial {
@@ -175,6 +189,10 @@ fn loopback() -> Vec<IpAddr> {
 
 fn root() -> PathBuf {
     "/".into()
+}
+
+const fn usual_baud() -> u32 {
+    115_200
 }
 
 const fn half_a_gigabyte() -> u64 {

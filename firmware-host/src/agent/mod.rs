@@ -20,12 +20,15 @@ pub use disk::{Disk, Folder};
 pub use logs::Logs;
 pub use slots::Slots;
 
-use crate::{file, random::random};
+use crate::{file, link::Tty, random::random};
 use anyhow::{Context, Result};
 use machine::Machine;
 use protocol::{Refusal, RequestId, Response, SlotId};
 use std::collections::VecDeque;
+use std::fs;
+use std::io;
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -62,11 +65,8 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
         Some((id, slot)) => log::info!("slot {id} runs, {:?}", slot.state),
         None => log::info!("no slot runs"),
     }
-    let address = config.listen.tcp.clone().context("[listen] tcp is missing")?;
-    let listener =
-        TcpListener::bind(&address).with_context(|| format!("cannot listen on {address}"))?;
-    let address = listener.local_addr()?;
-
+    let doors = Doors::open(&config.listen)?;
+    let addresses = doors.addresses.clone();
     let machine = Machine::new(&config.sysroot);
     let device = config.device.clone().unwrap_or_else(|| machine.name());
     let agent = Arc::new(Agent {
@@ -84,19 +84,81 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
     });
     let watched = Arc::clone(&agent);
     thread::Builder::new().name("watch".into()).spawn(move || watch::watch(&watched))?;
-    log::info!("{} listens on tcp://{address}", agent.device);
+    log::info!("{} listens: {addresses}", agent.device);
+    let mut threads = Vec::new();
+    for (mut tty, name) in doors.lines {
+        let agent = Arc::clone(&agent);
+        threads.push(thread::Builder::new().name(name.clone()).spawn(move || {
+            loop {
+                // A line has no connections: whoever says hello next begins a new session.
+                session::serve(&agent, &mut tty, &name, session::SERIAL_FRAME);
+                thread::sleep(Duration::from_millis(100));
+            }
+        })?);
+    }
+    if let Some(listener) = doors.listener {
+        let agent = Arc::clone(&agent);
+        threads.push(
+            thread::Builder::new().name("tcp".into()).spawn(move || accept(&agent, &listener))?,
+        );
+    }
     if let Some(ready) = ready {
-        let addresses = serde_json::json!({ "tcp": address.to_string() });
         file::replace(ready, addresses.to_string().as_bytes())
             .with_context(|| format!("cannot write {}", ready.display()))?;
     }
-    accept(&agent, &listener);
+    for thread in threads {
+        thread.join().map_err(|_| anyhow::anyhow!("a listening thread panicked"))?;
+    }
     Ok(())
+}
+
+/// The ways in.
+struct Doors {
+    listener: Option<TcpListener>,
+    /// Serial lines and pseudo-terminals, with their names.
+    lines: Vec<(Tty, String)>,
+    /// `{"tcp": "address:port", "serial": path, "pty": path}`
+    addresses: serde_json::Value,
+}
+
+impl Doors {
+    fn open(listen: &Listen) -> Result<Self> {
+        let mut doors =
+            Self { listener: None, lines: Vec::new(), addresses: serde_json::json!({}) };
+        if let Some(address) = &listen.tcp {
+            let listener = TcpListener::bind(address)
+                .with_context(|| format!("cannot listen on {address}"))?;
+            doors.addresses["tcp"] = listener.local_addr()?.to_string().into();
+            doors.listener = Some(listener);
+        }
+        if let Some(path) = &listen.serial {
+            let tty = Tty::open(path, Some(listen.baud)).with_context(|| {
+                format!("cannot use {} at {} baud", path.display(), listen.baud)
+            })?;
+            doors.addresses["serial"] = path.display().to_string().into();
+            doors.lines.push((tty, path.display().to_string()));
+        }
+        if let Some(path) = &listen.pty {
+            let (tty, other) = Tty::pair().context("cannot make a pseudo-terminal")?;
+            link_to(path, &other).with_context(|| format!("cannot make {}", path.display()))?;
+            doors.addresses["pty"] = path.display().to_string().into();
+            doors.lines.push((tty, path.display().to_string()));
+        }
+        Ok(doors)
+    }
+}
+
+/// Makes `path` point to `target`; replaces a link left by an earlier start, and nothing else.
+fn link_to(path: &Path, target: &Path) -> io::Result<()> {
+    if path.is_symlink() {
+        fs::remove_file(path)?;
+    }
+    symlink(target, path)
 }
 
 fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
     loop {
-        let (stream, peer) = match listener.accept() {
+        let (mut stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, say: others may close theirs.
@@ -118,7 +180,7 @@ fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
         let shared = Arc::clone(agent);
         let session = thread::Builder::new().name(peer.to_string()).spawn(move || {
             let _ = stream.set_nodelay(true);
-            session::serve(&shared, stream, &peer.to_string());
+            session::serve(&shared, &mut stream, &peer.to_string(), session::NETWORK_FRAME);
             shared.connections.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = session {

@@ -11,8 +11,10 @@ use std::sync::{atomic::Ordering, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest frame taken: a chunk of 64 KiB and room around it.
-const MAX_FRAME: u32 = 80 << 10;
+/// Longest frame taken over a network: a chunk of 64 KiB and room around it.
+pub(super) const NETWORK_FRAME: u32 = 80 << 10;
+/// Longest frame taken over a serial line: what is lost when a bit flips, 0.4 s at 115200 baud.
+pub(super) const SERIAL_FRAME: u32 = 4 << 10;
 /// Longest payload sent back on request.
 const MAX_PAYLOAD: u32 = 64 << 10;
 /// A peer that does not take an answer for so long is gone.
@@ -22,16 +24,17 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const LOG_LINES: u32 = 500;
 
 /// Serves a peer until it leaves, falls silent or breaks the rules.
-pub(super) fn serve<L: Link>(agent: &Agent, link: L, peer: &str) {
+pub(super) fn serve<L: Link>(agent: &Agent, link: &mut L, peer: &str, max_frame: u32) {
     log::debug!("{peer}: connected");
-    let mut session = Session { agent, link, greeted: false, begun: None };
+    let mut session = Session { agent, link, max_frame, greeted: false, begun: None };
     let why = session.run();
     log::debug!("{peer}: {why}");
 }
 
 struct Session<'a, L> {
     agent: &'a Agent,
-    link: L,
+    link: &'a mut L,
+    max_frame: u32,
     greeted: bool,
     /// The file this peer is sending.
     begun: Option<Digest>,
@@ -40,7 +43,7 @@ struct Session<'a, L> {
 impl<L: Link> Session<'_, L> {
     /// Returns why it ended.
     fn run(&mut self) -> String {
-        let mut decoder = Decoder::new(MAX_FRAME as usize);
+        let mut decoder = Decoder::new(self.max_frame as usize);
         let mut bytes = vec![0; 64 << 10];
         loop {
             let mut rest = match self.link.receive(&mut bytes, self.agent.config.listen.idle) {
@@ -107,7 +110,7 @@ impl<L: Link> Session<'_, L> {
             version: ours,
             oldest: our_oldest,
             features: features.into_iter().fold(0, |bits, feature| bits | feature as u64),
-            max_frame: MAX_FRAME,
+            max_frame: self.max_frame,
             device: self.agent.device.clone(),
             boot: self.agent.boot,
         }))

@@ -66,8 +66,10 @@ impl Agent {
             } else {
                 format!("[activate]\nselftest = [\"test\", \"-s\", \"{{bundle}}\"]\n{more}")
             };
+            let listen =
+                if more.contains("[listen]") { "" } else { "[listen]\ntcp = \"127.0.0.1:0\"\n" };
             let text = format!(
-                "slots = \"slots\"\n[listen]\ntcp = \"127.0.0.1:0\"\n[bundles]\ntrusted_keys = [\"site.pub\"]\n{more}"
+                "slots = \"slots\"\n{listen}[bundles]\ntrusted_keys = [\"site.pub\"]\n{more}"
             );
             fs::write(&config, text).unwrap();
         }
@@ -89,7 +91,10 @@ impl Agent {
             fs::read_to_string(&ready).ok()
         });
         let addresses: Value = serde_json::from_str(&addresses).unwrap();
-        agent.address = format!("tcp://{}", addresses["tcp"].as_str().unwrap());
+        agent.address = match addresses["tcp"].as_str() {
+            Some(tcp) => format!("tcp://{tcp}"),
+            None => format!("pty://{}", addresses["pty"].as_str().unwrap()),
+        };
         agent
     }
 

@@ -1,5 +1,9 @@
 //! Ways to carry bytes between workstation and box.
 
+mod tty;
+
+pub use tty::Tty;
+
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
