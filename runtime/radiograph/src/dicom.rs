@@ -65,7 +65,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
         pixels::luma(&layout, &pixels::first_frame(&layout, &data_set)?)
     } else {
         let display = Display::parse(&elements, &layout)?;
-        display.apply(&layout, &pixels::first_frame(&layout, &data_set)?)
+        display.apply(&layout, pixels::first_frame(&layout, &data_set)?)
     };
     let image = Image::new(layout.rows, layout.columns, pixels)?;
     Ok(Radiograph { image, source: Source::Dicom(Box::new(header)) })

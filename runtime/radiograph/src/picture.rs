@@ -39,6 +39,6 @@ impl Image {
 
     /// 8-bit grey for writing pictures: 0 = black … 255 = white.
     pub fn to_gray8(&self) -> Vec<u8> {
-        self.pixels.iter().map(|x| (x.clamp(0.0, 1.0) * 255.0).round_ties_even() as u8).collect()
+        self.pixels.iter().map(|x| (x.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect()
     }
 }

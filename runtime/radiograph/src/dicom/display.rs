@@ -51,33 +51,39 @@ impl Display {
     }
 
     /// The displayed picture for the stored values of one frame.
-    pub(crate) fn apply(&self, layout: &PixelLayout, stored: &[i32]) -> Vec<f32> {
+    pub(crate) fn apply(&self, layout: &PixelLayout, stored: Vec<i32>) -> Vec<f32> {
         let range = match self.voi {
-            Voi::FullRange => self.range(stored),
+            Voi::FullRange => self.range(&stored),
             _ => (0.0, 1.0),
         };
         if layout.stored > 16 {
-            return stored.iter().map(|value| self.show(*value, range)).collect();
+            return stored.into_iter().map(|value| self.show(value, range)).collect();
         }
         let smallest = layout.smallest();
         let table: Vec<f32> =
             (0..1 << layout.stored).map(|i| self.show(smallest + i, range)).collect();
-        stored.iter().map(|value| table[(value - smallest) as usize]).collect()
+        // In place: a large picture is 50 MB.
+        stored.into_iter().map(|value| table[(value - smallest) as usize]).collect()
     }
 
-    /// Smallest and largest modality value in the picture.
+    /// Smallest and largest modality value in the picture; padding does not count.
     fn range(&self, stored: &[i32]) -> (f64, f64) {
+        let ends = |(low, high): (i32, i32), value: i32| (low.min(value), high.max(value));
         let inside = stored.iter().copied().filter(|value| !self.is_padding(*value));
-        let widen = |(low, high): (f64, f64), x: f64| (low.min(x), high.max(x));
-        let nothing = (f64::INFINITY, f64::NEG_INFINITY);
-        match &self.modality {
-            Modality::Rescale { .. } => {
-                let (low, high) =
-                    inside.fold((i32::MAX, i32::MIN), |(l, h), value| (l.min(value), h.max(value)));
-                [low, high].map(|value| self.modality.at(value)).into_iter().fold(nothing, widen)
+        let (low, high) = match (&self.modality, &self.padding) {
+            (Modality::Lut(_), _) => {
+                let values = inside.map(|value| self.modality.at(value));
+                let nothing = (f64::INFINITY, f64::NEG_INFINITY);
+                return values.fold(nothing, |(low, high), x| (low.min(x), high.max(x)));
             }
-            Modality::Lut(_) => inside.map(|value| self.modality.at(value)).fold(nothing, widen),
-        }
+            // Without the filter, which compilers do not vectorise.
+            (Modality::Rescale { .. }, None) => {
+                stored.iter().copied().fold((i32::MAX, i32::MIN), ends)
+            }
+            (Modality::Rescale { .. }, Some(_)) => inside.fold((i32::MAX, i32::MIN), ends),
+        };
+        let [a, b] = [low, high].map(|value| self.modality.at(value));
+        if low > high { (0.0, 0.0) } else { (a.min(b), a.max(b)) }
     }
 
     fn show(&self, stored: i32, range: (f64, f64)) -> f32 {
