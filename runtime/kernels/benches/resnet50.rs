@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench -p kernels                            the best instruction set
 //! CXR_ISA=avx2 cargo bench -p kernels -- resnet18 2 another one, ResNet-18, two threads
+//! LAYER=stem cargo bench -p kernels                 only layers with this in their name
 //! ```
 //!
 //! Other programs only ever make a layer slower, so the minimum of many rounds is what the kernel can do.
@@ -81,7 +82,9 @@ fn main() {
     let threads = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(1);
     let isa = Isa::from_env().expect("CXR_ISA names an instruction set of this machine");
     let pool = Pool::new(threads);
-    let layers: Vec<Layer> = network.iter().map(|row| layer(isa, row)).collect();
+    let only = std::env::var("LAYER").unwrap_or_default();
+    let layers: Vec<Layer> =
+        network.iter().filter(|row| row.0.contains(&only)).map(|row| layer(isa, row)).collect();
     let scratch = layers
         .iter()
         .map(|l| l.convs[0].scratch_bytes(threads))

@@ -12,7 +12,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use crate::avx512::finish;
+use crate::avx512::{fetch_output, finish};
 use crate::tile::{Kernel, Tile};
 
 const PIXELS: usize = 32;
@@ -22,6 +22,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
+    depthwise: false,
     wide: false,
     signed: false,
     no_lowest_weight: false,
@@ -97,6 +98,7 @@ unsafe fn release() {
 /// and 16 or 32 of them can be read.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn tile(t: &Tile<'_>) {
+    fetch_output(t);
     let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];
     // SAFETY: rows and weights are read within the ranges that `Tile` documents for gathered kernels, bias over its 32
     // entries (16 times: its stride is 0), and `sums` has the 32 rows of 128 bytes that are written.

@@ -15,6 +15,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
+    depthwise: false,
     wide: false,
     signed: false,
     no_lowest_weight: false,
@@ -55,6 +56,7 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
     unsafe {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
         let mut acc = [bias; P];
+        fetch_output(t);
         let (mut weights, mut ahead) = (t.weights, t.prefetch);
         for tap in 0..t.taps {
             let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
@@ -74,6 +76,19 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
         let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];
         sums[..P].copy_from_slice(&acc);
         finish(t, &sums);
+    }
+}
+
+/// Asks for the cache lines that [`finish`] will write and read, so that they are here when the sums are.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn fetch_output(t: &Tile<'_>) {
+    let Output::Bytes { y, stride, residual, .. } = &t.output else { return };
+    for pixel in 0..t.pixels {
+        _mm_prefetch::<_MM_HINT_ET0>(y.wrapping_add(pixel * stride).cast());
+        if let Some((r, add)) = residual {
+            _mm_prefetch::<_MM_HINT_T0>(r.wrapping_add(pixel * add.stride).cast());
+        }
     }
 }
 

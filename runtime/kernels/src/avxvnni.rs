@@ -11,6 +11,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
+    depthwise: false,
     wide: false,
     signed: false,
     no_lowest_weight: false,

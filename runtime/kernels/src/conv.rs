@@ -15,7 +15,7 @@ pub struct Conv {
     spec: ConvSpec,
     kernel: &'static Kernel,
     plan: Plan,
-    /// `[block][tap][step][kernel.channels][depth]`
+    /// As the kernel wants them, block behind block.
     weights: Buffer,
     /// `[block][kernel.channels]`, zero points folded in
     bias: Vec<i32>,
@@ -106,7 +106,11 @@ impl Conv {
             spec: spec.clone(),
             plan,
         };
-        packed.pack_weights(&weights);
+        packed.weights = if kernel.depthwise {
+            packed.depthwise_weights(&weights)
+        } else {
+            packed.tile_weights(&weights)
+        };
         packed.pack_channels(&weights);
         packed.fill_padding();
         Ok(packed)
@@ -190,7 +194,9 @@ impl Conv {
 
 impl Plan {
     fn new(spec: &ConvSpec, kernel: &Kernel) -> Self {
-        let in_group = spec.in_channels / spec.groups;
+        // A depthwise kernel takes whole rows of channels, as if there were one group.
+        let groups = if kernel.depthwise { 1 } else { spec.groups };
+        let (in_group, out_group) = (spec.in_channels / groups, spec.out_channels / groups);
         let row = spec.kernel[1] * in_group;
         // Few channels: a whole kernel row becomes one tap, at the price of a copy of the input.
         let rows = spec.groups == 1 && spec.dilation[1] == 1 && spec.kernel[1] > 1 && in_group < 16;
@@ -199,13 +205,12 @@ impl Plan {
         } else {
             (Source::Direct, in_group, spec.kernel)
         };
-        let out_group = spec.out_channels / spec.groups;
         let block = |group: usize, inner: usize| Block {
             group,
             channel: group * out_group + inner,
             channels: (out_group - inner).min(kernel.channels),
         };
-        let blocks = (0..spec.groups).flat_map(|group| {
+        let blocks = (0..groups).flat_map(|group| {
             (0..out_group).step_by(kernel.channels).map(move |inner| block(group, inner))
         });
         let out_pixels = spec.out_pixels();
@@ -214,6 +219,7 @@ impl Plan {
             run,
             taps,
             steps: match kernel.gathered {
+                None if kernel.depthwise => 1,
                 None => run.div_ceil(kernel.depth),
                 Some(multiple) => {
                     (run * taps[0] * taps[1]).div_ceil(kernel.depth).next_multiple_of(multiple)
@@ -252,10 +258,28 @@ impl Conv {
 
     /// Bytes of one block's weights.
     fn block_bytes(&self) -> usize {
-        self.plan.kernel_taps(self.kernel) * self.row_bytes() * self.kernel.channels
+        let weight = if self.kernel.depthwise { 2 } else { self.row_bytes() };
+        self.plan.kernel_taps(self.kernel) * weight * self.kernel.channels
     }
 
-    fn pack_weights(&mut self, weights: &ConvWeights<'_>) {
+    /// `[block][tap][channel]` of `i16`
+    fn depthwise_weights(&self, weights: &ConvWeights<'_>) -> Buffer {
+        let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
+        let taps = self.spec.taps();
+        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
+            for tap in 0..taps {
+                for n in 0..channels {
+                    let w = i16::from(weights.weight[(channel + n) * taps + tap]);
+                    let at = ((block * taps + tap) * self.kernel.channels + n) * 2;
+                    packed[at..at + 2].copy_from_slice(&w.to_ne_bytes());
+                }
+            }
+        }
+        packed
+    }
+
+    /// `[block][tap][step][channel][depth]`
+    fn tile_weights(&self, weights: &ConvWeights<'_>) -> Buffer {
         let (depth, lanes, element) =
             (self.kernel.depth, self.kernel.channels, self.kernel.element());
         let in_group = self.spec.in_channels / self.spec.groups;
@@ -283,7 +307,7 @@ impl Conv {
                 }
             }
         }
-        self.weights = packed;
+        packed
     }
 
     fn pack_channels(&mut self, weights: &ConvWeights<'_>) {
@@ -634,28 +658,67 @@ impl Run<'_> {
         pixels: usize,
         mut visit: impl FnMut(usize, usize, *const u8),
     ) {
-        let (spec, plan) = (&self.conv.spec, &self.conv.plan);
-        let base = self.group_start(group);
-        let [top, left] = if self.padded { [0, 0] } else { [spec.padding[0], spec.padding[1]] };
-        let (height, width) = self.conv.source_size();
-        let (mut y_out, mut x_out) = (first / plan.out_w, first % plan.out_w);
+        // Copies of what the loops need: behind the visitor's writes through pointers, nothing borrowed stays in registers.
+        let Run { conv, pitch, padded, .. } = *self;
+        if padded {
+            return self.each_row(first, pixels, visit);
+        }
+        let ([down, right], [row_step, col_step]) = (conv.spec.stride, conv.spec.dilation);
+        let ([taps_h, taps_w], out_w) = (conv.plan.taps, conv.plan.out_w);
+        let [top, left] =
+            if padded { [0, 0] } else { [conv.spec.padding[0], conv.spec.padding[1]] };
+        let ((height, width), padding) = (conv.source_size(), conv.padding.as_ptr());
+        let (base, row_bytes) = (self.group_start(group), width * pitch);
+        let (mut y_out, mut x_out) = (first / out_w, first % out_w);
         for pixel in 0..pixels {
             let mut tap = 0;
-            for ky in 0..plan.taps[0] {
-                let row = (y_out * spec.stride[0] + ky * spec.dilation[0]).wrapping_sub(top);
-                let row_start = base.wrapping_add(row.wrapping_mul(width * self.pitch));
-                for kx in 0..plan.taps[1] {
-                    let col = (x_out * spec.stride[1] + kx * spec.dilation[1]).wrapping_sub(left);
+            let mut row = (y_out * down).wrapping_sub(top);
+            for _ in 0..taps_h {
+                let start = base.wrapping_add(row.wrapping_mul(row_bytes));
+                let mut col = (x_out * right).wrapping_sub(left);
+                for _ in 0..taps_w {
                     // Wrapped below zero is far above the size, too.
                     let inside = row < height && col < width;
-                    let x = row_start.wrapping_add(col.wrapping_mul(self.pitch));
-                    visit(pixel, tap, if inside { x } else { self.conv.padding.as_ptr() });
-                    tap += 1;
+                    visit(
+                        pixel,
+                        tap,
+                        if inside { start.wrapping_add(col.wrapping_mul(pitch)) } else { padding },
+                    );
+                    (tap, col) = (tap + 1, col.wrapping_add(col_step));
                 }
+                row = row.wrapping_add(row_step);
             }
             x_out += 1;
-            if x_out == plan.out_w {
+            if x_out == out_w {
                 (x_out, y_out) = (0, y_out + 1);
+            }
+        }
+    }
+
+    /// `each_tap` where padding is written out and a tap is a kernel row: everything is inside.
+    #[inline(always)]
+    fn each_row(
+        &self,
+        first: usize,
+        pixels: usize,
+        mut visit: impl FnMut(usize, usize, *const u8),
+    ) {
+        let ([down, right], taps, out_w) =
+            (self.conv.spec.stride, self.conv.plan.taps[0], self.conv.plan.out_w);
+        let row_bytes = self.conv.source_size().1 * self.pitch;
+        let (next_row, next_pixel) = (row_bytes * self.conv.spec.dilation[0], right * self.pitch);
+        let (mut y_out, mut x_out) = (first / out_w, first % out_w);
+        let mut x = self.x.wrapping_add(y_out * down * row_bytes + x_out * next_pixel);
+        for pixel in 0..pixels {
+            let mut at = x;
+            for tap in 0..taps {
+                visit(pixel, tap, at);
+                at = at.wrapping_add(next_row);
+            }
+            (x_out, x) = (x_out + 1, x.wrapping_add(next_pixel));
+            if x_out == out_w {
+                (x_out, y_out) = (0, y_out + 1);
+                x = self.x.wrapping_add(y_out * down * row_bytes);
             }
         }
     }
@@ -686,6 +749,7 @@ impl Run<'_> {
         };
         let tile = Tile {
             rows,
+            offset: if conv.kernel.depthwise { channel } else { 0 },
             taps: conv.plan.kernel_taps(conv.kernel),
             steps: conv.plan.steps,
             weights: conv.weights[block * conv.block_bytes()..].as_ptr(),

@@ -17,6 +17,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
+    depthwise: false,
     wide: false,
     signed: true,
     no_lowest_weight: false,

@@ -18,6 +18,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 8,
+    depthwise: false,
     wide: false,
     signed: false,
     no_lowest_weight: false,

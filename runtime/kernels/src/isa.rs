@@ -6,9 +6,9 @@ use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
 use crate::{amx, avx2, avx512, avxvnni};
+use crate::{depthwise, portable, spec::ConvSpec, tile::Kernel};
 #[cfg(target_arch = "aarch64")]
 use crate::{dotprod, i8mm, neon};
-use crate::{portable, spec::ConvSpec, tile::Kernel};
 
 /// Proof that this CPU has an instruction set. Only [`Isa::available`] and what builds on it make one, so code that
 /// holds an `Isa` may call that set's kernels.
@@ -109,6 +109,21 @@ impl Set {
     }
 }
 
+impl Set {
+    fn depthwise_kernel(self) -> &'static Kernel {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx | Self::Avx512Vnni => &depthwise::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni | Self::Avx2 => &depthwise::AVX2,
+            // NEON is part of the base of aarch64, so compilers use it there.
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm | Self::Dotprod | Self::Neon => &depthwise::PORTABLE,
+            Self::Scalar => &depthwise::PORTABLE,
+        }
+    }
+}
+
 impl Isa {
     /// What this CPU has, fastest first. The last one is `scalar`, which every CPU has.
     pub fn available() -> Vec<Self> {
@@ -144,6 +159,9 @@ impl Isa {
 
     /// The kernel for a convolution: where the set's own cannot or should not do it, the next best can.
     pub(crate) fn kernel_for(self, spec: &ConvSpec, weights: &[i8]) -> &'static Kernel {
+        if spec.is_depthwise() {
+            return self.0.depthwise_kernel();
+        }
         let kernel = self.kernel();
         if kernel.no_lowest_weight && weights.contains(&i8::MIN) {
             return &portable::KERNEL;

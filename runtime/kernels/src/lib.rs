@@ -8,6 +8,7 @@
 //! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
 //! conv.rs       packing, tiling and threading of convolutions; the same for every instruction set
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
+//! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
 //! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
 //! ```
@@ -38,6 +39,7 @@ mod avxvnni;
 mod buffer;
 mod conv;
 mod convert;
+mod depthwise;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
 mod eltwise;

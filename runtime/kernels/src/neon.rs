@@ -16,6 +16,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 2,
+    depthwise: false,
     wide: false,
     signed: true,
     no_lowest_weight: true,

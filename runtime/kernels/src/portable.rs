@@ -8,6 +8,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     pixels: 4,
     channels: CHANNELS,
     depth: 1,
+    depthwise: false,
     wide: false,
     signed: false,
     no_lowest_weight: false,

@@ -141,6 +141,11 @@ impl ConvSpec {
         self.out_pixels() as u64 * self.out_channels as u64 * per_output as u64
     }
 
+    /// Every channel is a group of its own.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
+    }
+
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }

@@ -20,6 +20,8 @@ pub(crate) struct Kernel {
     pub(crate) channels: usize,
     /// Input channels that one step consumes.
     pub(crate) depth: usize,
+    /// The kernel is one for depthwise convolutions: see `depthwise.rs` for what differs.
+    pub(crate) depthwise: bool,
     /// Activations and weights are given as `i16` (for CPUs that cannot multiply bytes without saturation).
     pub(crate) wide: bool,
     /// The kernel multiplies `x − 128` instead of `x`; the bias makes up for it.
@@ -58,6 +60,8 @@ pub(crate) struct Tile<'a> {
     /// `[taps][kernel.pixels]` pointers; the first `pixels` of each tap can be read for `steps · depth` activations
     /// (and up to 15 bytes more, whose values do not matter).
     pub(crate) rows: *const *const u8,
+    /// Depthwise only: the first channel of the tile in each row.
+    pub(crate) offset: usize,
     pub(crate) taps: usize,
     pub(crate) steps: usize,
     /// `[taps][steps][kernel.channels][depth]` of `i8` (`i16` if wide), aligned to 64.
