@@ -10,6 +10,7 @@
 
 pub mod agent;
 mod device;
+pub mod discover;
 pub mod file;
 pub mod link;
 pub mod random;

@@ -32,6 +32,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Agent(AgentArgs),
+    /// Looks for boxes on the local network
+    Discover(verbs::Discover),
     /// Prints what the box is
     Info(Target),
     /// Measures the way there and back
@@ -114,6 +116,7 @@ fn print_error(error: &anyhow::Error) {
 fn run(verb: Verb, output: output::Output) -> Result<()> {
     match verb {
         Verb::Agent(args) => agent::run(Config::read(&args.config)?, args.ready_file.as_deref()),
+        Verb::Discover(verb) => verb.run(output),
         Verb::Info(target) => verbs::info(&target, output),
         Verb::Ping(verb) => verb.run(output),
         Verb::Push(verb) => verb.run(output),

@@ -4,12 +4,14 @@ use crate::Target;
 use crate::output::{Output, record_json, record_text};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use firmware_host::discover::discover;
 use firmware_host::{Device, DeviceError, Patience, Progress, random::random};
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::{BootRecord, Digest, LogLine, RequestId, SlotId, SlotState};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -214,8 +216,10 @@ impl Verify {
 pub(crate) struct Activate {
     #[command(flatten)]
     target: Target,
-    /// a or b; without it the slot that does not run
-    #[arg(long, value_parser = slot_id)]
+    /// The one that was pushed; without it the one that was pushed and did not run yet
+    bundle: Option<PathBuf>,
+    /// a or b
+    #[arg(long, value_parser = slot_id, conflicts_with = "bundle")]
     slot: Option<SlotId>,
 }
 
@@ -235,12 +239,47 @@ impl Activate {
     }
 
     fn candidate(&self, record: &BootRecord) -> Result<Digest> {
+        if let Some(path) = &self.bundle {
+            let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            return Ok(Digest(Sha256::digest(&file).into()));
+        }
         let fresh = |id: &SlotId| record.slot(*id).state == SlotState::Verified;
         let slot = self.slot.or_else(|| SlotId::ALL.into_iter().find(fresh));
         let Some(id) = slot else {
             bail!("no slot holds a bundle that was pushed and not yet run")
         };
         record.slot(id).sha256.with_context(|| format!("slot {id} is empty"))
+    }
+}
+
+/// Looks for boxes on the local network
+#[derive(Debug, Args)]
+pub(crate) struct Discover {
+    /// Where to ask: a box, or a broadcast address
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "255.255.255.255:7700")]
+    to: SocketAddr,
+    /// How long to listen for answers
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    time: Duration,
+}
+
+impl Discover {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let boxes =
+            discover(self.to, self.time).with_context(|| format!("cannot ask at {}", self.to))?;
+        let lines: Vec<_> = boxes
+            .iter()
+            .map(|(at, hello)| format!("tcp://{at}  {}, protocol {}", hello.device, hello.version))
+            .collect();
+        let found: Vec<_> = boxes
+            .iter()
+            .map(|(at, hello)| {
+                let (device, protocol) = (&hello.device, hello.version.to_string());
+                json!({ "address": format!("tcp://{at}"), "device": device, "protocol": protocol })
+            })
+            .collect();
+        let text = if lines.is_empty() { "no box answered".into() } else { lines.join("\n") };
+        output.say(&text, &json!({ "boxes": found }))
     }
 }
 

@@ -301,6 +301,38 @@ fn a_peer_that_speaks_another_protocol_is_shown_the_door() {
 }
 
 #[test]
+fn installing_the_same_bundle_again_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), "");
+    let bundle = signed(folder.path(), "1.0.0");
+    install(&agent, &bundle);
+    let record = agent.ok(&["slots"]);
+    agent.ok(&["push", &bundle]);
+    agent.ok(&["activate", &bundle]);
+    agent.ok(&["confirm"]);
+    assert_eq!(agent.ok(&["slots"]), record);
+}
+
+#[test]
+fn a_box_is_discovered_unless_it_does_not_want_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = "[listen]\ntcp = \"127.0.0.1:0\"\n";
+    let agent = Agent::start(folder.path(), named);
+    let at = agent.address.strip_prefix("tcp://").unwrap();
+    let boxes = || {
+        let output = run(&["discover", "--to", at, "--time", "300ms", "--json"]);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["boxes"].clone()
+    };
+    until("the box answers", || (boxes()[0]["address"] == agent.address.as_str()).then_some(()));
+    let shy = tempfile::tempdir().unwrap();
+    let shy = Agent::start(shy.path(), &format!("{named}discoverable = false\n"));
+    let at = shy.address.strip_prefix("tcp://").unwrap();
+    let output = run(&["discover", "--to", at, "--time", "300ms", "--json"]);
+    assert_eq!(output.stdout, b"{\"boxes\":[]}\n");
+}
+
+#[test]
 fn what_the_box_knows_of_itself_can_be_read_and_dumped() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), "");

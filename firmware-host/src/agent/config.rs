@@ -29,6 +29,9 @@ pub struct Config {
 pub struct Listen {
     /// `address:port`; port 0 takes a free one.
     pub tcp: Option<String>,
+    /// Whether `discover` finds this box, by UDP on the same port.
+    #[serde(default = "yes")]
+    pub discoverable: bool,
     /// A serial line.
     pub serial: Option<PathBuf>,
     /// Its speed, bits a second.
@@ -189,6 +192,10 @@ fn loopback() -> Vec<IpAddr> {
 
 fn root() -> PathBuf {
     "/".into()
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn usual_baud() -> u32 {

@@ -20,14 +20,14 @@ pub use disk::{Disk, Folder};
 pub use logs::Logs;
 pub use slots::Slots;
 
-use crate::{file, link::Tty, random::random};
+use crate::{discover, file, link::Tty, random::random};
 use anyhow::{Context, Result};
 use machine::Machine;
 use protocol::{Refusal, RequestId, Response, SlotId};
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -96,6 +96,15 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
             }
         })?);
     }
+    if let Some(socket) = doors.hellos {
+        let agent = Arc::clone(&agent);
+        threads.push(thread::Builder::new().name("discover".into()).spawn(move || {
+            let is_welcome = |ip| agent.config.listen.peers.contains(&ip);
+            let error =
+                discover::answer(&socket, is_welcome, || agent.hello(session::NETWORK_FRAME));
+            log::warn!("this box can no longer be discovered: {error}");
+        })?);
+    }
     if let Some(listener) = doors.listener {
         let agent = Arc::clone(&agent);
         threads.push(
@@ -115,6 +124,8 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
 /// The ways in.
 struct Doors {
     listener: Option<TcpListener>,
+    /// Answers `discover`, on the listener's port.
+    hellos: Option<UdpSocket>,
     /// Serial lines and pseudo-terminals, with their names.
     lines: Vec<(Tty, String)>,
     /// `{"tcp": "address:port", "serial": path, "pty": path}`
@@ -123,12 +134,24 @@ struct Doors {
 
 impl Doors {
     fn open(listen: &Listen) -> Result<Self> {
-        let mut doors =
-            Self { listener: None, lines: Vec::new(), addresses: serde_json::json!({}) };
+        let mut doors = Self {
+            listener: None,
+            hellos: None,
+            lines: Vec::new(),
+            addresses: serde_json::json!({}),
+        };
         if let Some(address) = &listen.tcp {
             let listener = TcpListener::bind(address)
                 .with_context(|| format!("cannot listen on {address}"))?;
-            doors.addresses["tcp"] = listener.local_addr()?.to_string().into();
+            let address = listener.local_addr()?;
+            doors.addresses["tcp"] = address.to_string().into();
+            if listen.discoverable {
+                doors.hellos = UdpSocket::bind(address)
+                    .inspect_err(|error| {
+                        log::warn!("cannot be discovered at udp {address}: {error}")
+                    })
+                    .ok();
+            }
             doors.listener = Some(listener);
         }
         if let Some(path) = &listen.serial {

@@ -105,15 +105,7 @@ impl<L: Link> Session<'_, L> {
             return Err(Refusal::Version { version: ours, oldest: our_oldest });
         }
         self.greeted = true;
-        let features = [Feature::Logs, Feature::Telemetry, Feature::Bench];
-        Ok(Response::Hello(Hello {
-            version: ours,
-            oldest: our_oldest,
-            features: features.into_iter().fold(0, |bits, feature| bits | feature as u64),
-            max_frame: self.max_frame,
-            device: self.agent.device.clone(),
-            boot: self.agent.boot,
-        }))
+        Ok(Response::Hello(self.agent.hello(self.max_frame)))
     }
 
     fn write(&self, offset: u64, chunk: &Bytes) -> Result<Response, Refusal> {
@@ -161,6 +153,18 @@ impl<L: Link> Session<'_, L> {
 }
 
 impl Agent {
+    pub(super) fn hello(&self, max_frame: u32) -> Hello {
+        let features = [Feature::Logs, Feature::Telemetry, Feature::Bench];
+        Hello {
+            version: Version::CURRENT,
+            oldest: Version::OLDEST,
+            features: features.into_iter().fold(0, |bits, feature| bits | feature as u64),
+            max_frame,
+            device: self.device.clone(),
+            boot: self.boot,
+        }
+    }
+
     /// Does what is asked. A change asked for twice under one id is done once.
     fn answer(&self, id: RequestId, request: Request) -> Result<Response, Refusal> {
         let doing = request.name();

@@ -61,15 +61,12 @@ impl Agent {
         let (config, ready) = (folder.join("agent.toml"), folder.join("agent.ready"));
         fs::write(folder.join("site.pub"), hex::encode(key().verifying_key().as_bytes())).unwrap();
         if !more.is_empty() || !config.exists() {
-            let more = if more.contains("[activate]") {
-                more.to_owned()
-            } else {
-                format!("[activate]\nselftest = [\"test\", \"-s\", \"{{bundle}}\"]\n{more}")
-            };
+            let activate = "[activate]\nselftest = [\"test\", \"-s\", \"{bundle}\"]\n";
+            let activate = if more.contains("[activate]") { "" } else { activate };
             let listen =
                 if more.contains("[listen]") { "" } else { "[listen]\ntcp = \"127.0.0.1:0\"\n" };
             let text = format!(
-                "slots = \"slots\"\n{listen}[bundles]\ntrusted_keys = [\"site.pub\"]\n{more}"
+                "slots = \"slots\"\n{listen}[bundles]\ntrusted_keys = [\"site.pub\"]\n{activate}{more}"
             );
             fs::write(&config, text).unwrap();
         }

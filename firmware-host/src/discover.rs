@@ -1,0 +1,80 @@
+//! Who is there: a hello over UDP, answered from the port the box also takes connections on.
+//!
+//! One frame of `protocol` in a datagram each way. Nothing but a hello is ever answered here, and the answer
+//! is no longer than a few dozen bytes, so that it is of no use for flooding others.
+
+use crate::random::random;
+use protocol::{
+    Answer, Call, Decoder, Hello, Reply, Request, RequestId, Response, Version, encode_frame,
+};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// Longest datagram looked at.
+const LONGEST: usize = 1024;
+
+/// Asks `to`, which may be a broadcast address; every box once, with the address it answered from.
+pub fn discover(to: SocketAddr, time: Duration) -> io::Result<Vec<(SocketAddr, Hello)>> {
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.set_broadcast(true)?;
+    let request = Request::Hello { version: Version::CURRENT, oldest: Version::OLDEST };
+    let call = Call { number: 1, id: RequestId(random()?), request };
+    socket.send_to(&encode_frame(&call.to_bytes()), to)?;
+
+    let end = Instant::now() + time;
+    let mut found: Vec<(SocketAddr, Hello)> = Vec::new();
+    let mut bytes = [0; LONGEST];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(found);
+        }
+        socket.set_read_timeout(Some(left))?;
+        let (length, from) = match socket.recv_from(&mut bytes) {
+            Ok(received) => received,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(found),
+            // A machine without a box says so by ICMP.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
+            Err(error) => return Err(error),
+        };
+        let answer = payload(&bytes[..length]).and_then(|payload| Answer::from_bytes(&payload));
+        if let Some(Answer::Reply(Reply { outcome: Ok(Response::Hello(hello)), .. })) = answer
+            && found.iter().all(|(known, _)| *known != from)
+        {
+            found.push((from, hello));
+        }
+    }
+}
+
+/// Answers hellos of peers that `is_welcome`, for ever.
+pub(crate) fn answer(
+    socket: &UdpSocket,
+    is_welcome: impl Fn(IpAddr) -> bool,
+    hello: impl Fn() -> Hello,
+) -> io::Error {
+    let mut bytes = [0; LONGEST];
+    loop {
+        let (length, from) = match socket.recv_from(&mut bytes) {
+            Ok(received) => received,
+            // What ICMP says of an earlier answer.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
+            Err(error) => return error,
+        };
+        if !is_welcome(from.ip().to_canonical()) {
+            continue;
+        }
+        let call = payload(&bytes[..length]).and_then(|payload| Call::from_bytes(&payload).ok());
+        if let Some(Call { number, request: Request::Hello { .. }, .. }) = call {
+            let answer = Answer::Reply(Reply { number, outcome: Ok(Response::Hello(hello())) });
+            // Unreachable peers are theirs to mend.
+            let _ = socket.send_to(&encode_frame(&answer.to_bytes()), from);
+        }
+    }
+}
+
+fn payload(mut datagram: &[u8]) -> Option<Vec<u8>> {
+    Decoder::new(LONGEST + 1).next(&mut datagram)
+}
