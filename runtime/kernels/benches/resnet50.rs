@@ -72,13 +72,27 @@ const RESNET18: &[Row] = &[
     ("layer4 3x3 512-512 + add", 2, 512, 512, 3, 1, 7, true),
 ];
 
+/// Depthwise layers of MobileNetV2 (groups follow from the name).
+const DEPTHWISE: &[Row] = &[
+    ("depthwise 32 112", 1, 32, 32, 3, 1, 112, false),
+    ("depthwise 96 /2", 1, 96, 96, 3, 2, 112, false),
+    ("depthwise 144", 1, 144, 144, 3, 1, 56, false),
+    ("depthwise 192", 2, 192, 192, 3, 1, 28, false),
+    ("depthwise 384", 4, 384, 384, 3, 1, 14, false),
+    ("depthwise 960", 3, 960, 960, 3, 1, 7, false),
+];
+
 const ROUNDS: usize = 60;
 
 #[expect(clippy::print_stdout, reason = "a benchmark's output")]
 fn main() {
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let network = if arguments.iter().any(|a| a == "resnet18") { RESNET18 } else { RESNET50 };
+    let network = match arguments.first().map(String::as_str) {
+        Some("resnet18") => RESNET18,
+        Some("depthwise") => DEPTHWISE,
+        _ => RESNET50,
+    };
     let threads = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(1);
     let isa = Isa::from_env().expect("CXR_ISA names an instruction set of this machine");
     let pool = Pool::new(threads);
@@ -141,10 +155,11 @@ fn main() {
 }
 
 fn layer(isa: Isa, &(name, count, c_in, c_out, kernel, stride, size, add): &Row) -> Layer {
+    let groups = if name.starts_with("depthwise") { c_in } else { 1 };
     let spec = ConvSpec {
         in_channels: c_in,
         out_channels: c_out,
-        groups: 1,
+        groups,
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: [kernel / 2; 4],
@@ -154,9 +169,8 @@ fn layer(isa: Isa, &(name, count, c_in, c_out, kernel, stride, size, add): &Row)
         in_stride: c_in,
         out_stride: c_out,
     };
-    let noise = |n: usize| (0..n).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8);
-    let weight: Vec<i8> =
-        noise(c_out * c_in * kernel * kernel).map(|b| (b as i8).max(-127)).collect();
+    let weights = c_out * c_in / groups * kernel * kernel;
+    let weight: Vec<i8> = noise().take(weights).map(|b| (b as i8).max(-127)).collect();
     let scale = vec![1e-4; c_out];
     let bias = vec![0; c_out];
     let weights = ConvWeights {

@@ -1,9 +1,13 @@
 //! Every instruction set of this machine gives the bits of the scalar definition, for any shape and any threads.
 
-mod support;
+#[path = "support/case.rs"]
+mod case;
+#[path = "support/random.rs"]
+mod random;
 
+use case::{Case, square};
 use kernels::{Conv, ConvSpec, ConvWeights, Isa, Pool, SpecError, scalar};
-use support::{Case, Random, square};
+use random::Random;
 
 fn random_spec(random: &mut Random) -> ConvSpec {
     let groups = random.pick(&[1, 1, 1, 2, 3]);
