@@ -58,10 +58,16 @@ pub enum RadiographError {
     ImageSize { height: usize, width: usize, pixels: usize },
 
     #[error(
-        "{width} columns x {height} rows x {frames} frames is too large: at most {} values",
+        "{width} columns x {height} rows are too large: at most {} samples a frame",
+        crate::limits::FRAME
+    )]
+    TooLarge { height: u64, width: u64 },
+
+    #[error(
+        "{samples} samples in {frames} frames are too many: at most {}",
         crate::limits::SAMPLES
     )]
-    TooLarge { height: u64, width: u64, frames: u64 },
+    TooMany { samples: u64, frames: u64 },
 }
 
 impl RadiographError {

@@ -11,7 +11,7 @@ pub(crate) fn png(bytes: &[u8]) -> Result<Image, RadiographError> {
     limits::check(size.1.into(), size.0.into(), 1)?;
     let picture = contain("PNG", || {
         let mut allowed = image::Limits::default();
-        allowed.max_alloc = Some(limits::SAMPLES * 8); // 16-bit RGBA
+        allowed.max_alloc = Some(limits::FRAME * 8); // 16-bit RGBA
         let decoder = PngDecoder::with_limits(Cursor::new(bytes), allowed)?;
         DynamicImage::from_decoder(decoder)
     })?;
@@ -38,7 +38,7 @@ pub(crate) fn png(bytes: &[u8]) -> Result<Image, RadiographError> {
 /// CPU to CPU.
 pub(crate) fn jpeg(bytes: &[u8]) -> Result<Image, RadiographError> {
     let mut decoder = Decoder::new(bytes);
-    decoder.set_max_decoding_buffer_size(limits::SAMPLES as usize * 3);
+    decoder.set_max_decoding_buffer_size(limits::FRAME as usize * 3);
     let info = contain("JPEG", || decoder.read_info().map(|()| decoder.info()))?;
     let Some(info) = info else {
         return Err(RadiographError::Decode { format: "JPEG", reason: "no frame".into() });

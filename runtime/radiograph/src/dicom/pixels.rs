@@ -49,7 +49,7 @@ impl PixelLayout {
         let columns = count(tags::COLUMNS, "Columns")?;
         let frames = elements.count(tags::NUMBER_OF_FRAMES, "NumberOfFrames", Some(1))?;
         let samples = count(tags::SAMPLES_PER_PIXEL, "SamplesPerPixel")?;
-        limits::check(rows.into(), columns.into(), u64::from(frames) * u64::from(samples))?;
+        limits::check(rows.into(), columns.into(), samples.into())?;
         let photometric = elements.text(tags::PHOTOMETRIC_INTERPRETATION);
         check_photometric(&photometric, samples)?;
 
@@ -145,6 +145,11 @@ pub(crate) fn all_frames(
     layout: &PixelLayout,
     data_set: &DataSet<'_>,
 ) -> Result<StoredValues, RadiographError> {
+    let frames = layout.frames as u64;
+    let samples = layout.samples_per_frame() as u64 * frames;
+    if samples > limits::SAMPLES {
+        return Err(RadiographError::TooMany { samples, frames });
+    }
     let mut values = Vec::new();
     for index in 0..layout.frames {
         values.extend(frame(layout, data_set, index)?);
@@ -209,7 +214,7 @@ fn native_frame<'a>(
         });
     }
     let length = layout.samples_per_frame() * layout.bytes_per_sample();
-    let expected = (length * layout.frames) as u64;
+    let expected = length as u64 * layout.frames as u64;
     // Some writers pad; a whole row too many means that the header is about another picture.
     let row = (length / layout.rows) as u64;
     let found = claimed.min(bytes.len() as u64);
