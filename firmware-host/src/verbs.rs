@@ -2,12 +2,12 @@
 
 use crate::Target;
 use crate::output::{Output, record_json, record_text};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use clap::Args;
 use firmware_host::discover::discover;
 use firmware_host::{Device, DeviceError, Patience, Progress, random::random};
 use indicatif::{ProgressBar, ProgressStyle};
-use protocol::{BootRecord, Digest, LogLine, RequestId, SlotId, SlotState};
+use protocol::{BootRecord, Digest, LogLine, Release, RequestId, SlotId, SlotState};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -132,8 +132,10 @@ impl Push {
         let file = fs::read(&self.bundle)
             .with_context(|| format!("cannot read {}", self.bundle.display()))?;
         if !self.no_check {
-            bundle::Bundle::read(&file)
-                .with_context(|| format!("{} is not a usable bundle", self.bundle.display()))?;
+            let unusable = || format!("{} is not a usable bundle", self.bundle.display());
+            let bundle = bundle::Bundle::read(&file).with_context(unusable)?;
+            let release: Result<Release, _> = bundle.manifest.version.parse();
+            release.map_err(Error::msg).with_context(unusable)?;
         }
         let sha256 = Digest(Sha256::digest(&file).into());
         let bar = self.bar(output);

@@ -44,6 +44,8 @@ struct Memory {
     /// Changes made so far, and after how many the power goes.
     changes: usize,
     cut_after: Option<usize>,
+    /// The one change that fails without a power cut.
+    fails_at: Option<usize>,
 }
 
 impl Memory {
@@ -52,6 +54,9 @@ impl Memory {
             return Err(io::Error::other("power cut"));
         }
         self.changes += 1;
+        if self.fails_at == Some(self.changes) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         Ok(())
     }
 
@@ -79,7 +84,7 @@ impl Memory {
             File { live: bytes.clone(), synced: bytes }
         });
         let (files, synced_names) = (files.collect(), names.clone());
-        Self { files, names, synced_names, changes: 0, cut_after: None }
+        Self { files, names, synced_names, changes: 0, cut_after: None, fails_at: None }
     }
 }
 
@@ -219,6 +224,17 @@ fn life(
     push(slots, fourth)
 }
 
+/// Whatever state the box is in: confirms what is on trial, and has `file` run and confirmed.
+fn install(slots: &mut Slots<Cuttable>, file: &[u8]) {
+    if let Some((id, _)) = slots.record().trial() {
+        let sha256 = slots.record().slot(id).sha256.unwrap();
+        slots.confirm(sha256).unwrap();
+    }
+    push(slots, file).unwrap();
+    slots.activate(digest(file), 1).unwrap();
+    slots.confirm(digest(file)).unwrap();
+}
+
 /// What must hold whenever the box is up.
 fn assert_bootable(slots: &Slots<Cuttable>, disk: &Cuttable, confirmed: usize, when: &str) {
     let record = slots.record();
@@ -275,15 +291,39 @@ fn wherever_the_power_is_cut_the_box_boots_and_can_go_on() {
             let disk = Cuttable(Arc::new(Mutex::new(left)));
             let mut slots = open(&disk).unwrap();
             assert_bootable(&slots, &disk, confirmed, &when);
-            if let Some((id, _)) = slots.record().trial() {
-                let sha256 = slots.record().slot(id).sha256.unwrap();
-                slots.confirm(sha256).unwrap();
-            }
-            push(&mut slots, &last).unwrap();
-            slots.activate(digest(&last), 1).unwrap();
-            slots.confirm(digest(&last)).unwrap();
+            install(&mut slots, &last);
             assert_bootable(&slots, &disk, 1, &when);
         }
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_moment_costs_nothing() {
+    let files = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"].map(|v| bundle(v, 9_000, Some(&key())));
+    let last = bundle("1.4.0", 9_000, Some(&key()));
+    for fails_at in 1.. {
+        let when = format!("change {fails_at} failed");
+        let disk = Cuttable::default();
+        let mut slots = open(&disk).unwrap();
+        disk.with(|disk| disk.fails_at = Some(disk.changes + fails_at));
+        let mut confirmed = 0;
+        let failed = life(&mut slots, &files, &mut confirmed);
+        if failed.is_ok() {
+            assert!(fails_at > 60, "only {fails_at} changes");
+            break;
+        }
+        assert!(matches!(failed, Err(Refusal::Disk { .. })), "{when}: {failed:?}");
+        assert_bootable(&slots, &disk, confirmed, &when);
+        let killed = disk.with(|disk| disk.power_back(Survives::Everything));
+        let killed = Cuttable(Arc::new(Mutex::new(killed)));
+        assert_bootable(&open(&killed).unwrap(), &killed, confirmed, &when);
+        // The agent that met the error goes on: with the push that failed, or another one.
+        let begun = files.iter().rev().find(|file| slots.record().holder(digest(file)).is_some());
+        for file in begun.into_iter().chain([&last]) {
+            install(&mut slots, file);
+            assert_bootable(&slots, &disk, 1, &when);
+        }
+        assert_bootable(&open(&disk).unwrap(), &disk, 1, &when);
     }
 }
 

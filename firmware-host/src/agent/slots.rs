@@ -67,7 +67,13 @@ impl<D: Disk> Slots<D> {
         };
         let received = match self.writing {
             Some((begun, written)) if begun == sha256 => written,
-            _ => received,
+            _ => {
+                self.recover_partial(id, received, total).map_err(disk)?;
+                if self.record.slot(id).state == SlotState::Empty {
+                    return self.begin(sha256, total);
+                }
+                received
+            }
         };
         let free = self.disk.free().map_err(disk)?;
         if free < total - received {
@@ -111,6 +117,8 @@ impl<D: Disk> Slots<D> {
             return Err(Refusal::Offset { expected: received });
         }
         self.keep(id, total).map_err(disk)?;
+        // An earlier try may have failed between the rename and the record.
+        self.recover_partial(id, total, total).map_err(disk)?;
         let bytes = self.disk.read(id.partial_name()).map_err(disk)?.unwrap_or_default();
         let checked = self.policy.check(&bytes, sha256);
         drop(bytes);
@@ -233,30 +241,7 @@ impl<D: Disk> Slots<D> {
     fn recover(&mut self, id: SlotId, now: u64) -> io::Result<()> {
         let slot = self.record.slot(id).clone();
         match slot.state {
-            SlotState::Writing { received, total } => {
-                let partial = self.disk.length(id.partial_name())?;
-                if partial.is_none() && received == total {
-                    // Cut between the rename and the record: the file waits under its final name.
-                    if self.disk.length(id.file_name())? == Some(total) {
-                        self.disk.rename(id.file_name(), id.partial_name())?;
-                        return self.disk.sync_folder();
-                    }
-                }
-                if partial.unwrap_or(0) < received || (partial.is_none() && received == total) {
-                    log::warn!(
-                        "slot {id}: {received} bytes were received, {} are there",
-                        partial.unwrap_or(0)
-                    );
-                    let emptied = self.record.emptied(id).expect("it is being written");
-                    self.commit(emptied)?;
-                    return self.clear(id);
-                }
-                self.disk.remove(id.file_name())?;
-                if partial.is_some_and(|partial| partial > received) {
-                    self.disk.truncate(id.partial_name(), received)?;
-                }
-                Ok(())
-            }
+            SlotState::Writing { received, total } => self.recover_partial(id, received, total),
             SlotState::Verified | SlotState::Trial { .. } | SlotState::Confirmed => {
                 self.disk.remove(id.partial_name())?;
                 let bytes = self.disk.read(id.file_name())?.unwrap_or_default();
@@ -270,6 +255,32 @@ impl<D: Disk> Slots<D> {
             }
             SlotState::Empty | SlotState::Bad { .. } => self.disk.remove(id.partial_name()),
         }
+    }
+
+    /// Brings the file being received in step: `received` bytes of it count, and no other file is there.
+    fn recover_partial(&mut self, id: SlotId, received: u64, total: u64) -> io::Result<()> {
+        let partial = self.disk.length(id.partial_name())?;
+        if partial.is_none() && received == total {
+            // Cut between the rename and the record: the file waits under its final name.
+            if self.disk.length(id.file_name())? == Some(total) {
+                self.disk.rename(id.file_name(), id.partial_name())?;
+                return self.disk.sync_folder();
+            }
+        }
+        if partial.unwrap_or(0) < received {
+            log::warn!(
+                "slot {id}: {received} bytes were received, {} are there",
+                partial.unwrap_or(0)
+            );
+            let emptied = self.record.emptied(id).expect("checked by the caller: being written");
+            self.commit(emptied)?;
+            return self.clear(id);
+        }
+        self.disk.remove(id.file_name())?;
+        if partial.is_some_and(|partial| partial > received) {
+            self.disk.truncate(id.partial_name(), received)?;
+        }
+        Ok(())
     }
 }
 
