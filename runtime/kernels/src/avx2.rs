@@ -4,6 +4,7 @@
 //! widened once per layer (`Kernel::wide`) and a step takes two channels. Tile: 6 pixels by 16 channels, 12 accumulators
 //! of 16 registers. The last step to bytes is shared with AVX-VNNI.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::spec::Residual;
@@ -236,9 +237,16 @@ unsafe fn peak(rounds: usize) -> u64 {
     let mut acc = [_mm256_setzero_si256(); 12];
     for _ in 0..rounds {
         for acc in &mut acc {
-            // Opaque, or the twelve equal products become one.
-            let a = std::hint::black_box(a);
-            *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(a, w));
+            // SAFETY: two instructions of the enabled feature, on registers only. As assembly, because a compiler would
+            // compute the twelve equal products once.
+            unsafe {
+                asm!(
+                    "vpmaddwd {t}, {a}, {w}",
+                    "vpaddd {acc}, {acc}, {t}",
+                    a = in(ymm_reg) a, w = in(ymm_reg) w, acc = inout(ymm_reg) *acc, t = out(ymm_reg) _,
+                    options(nomem, nostack, preserves_flags)
+                );
+            }
         }
     }
     std::hint::black_box(acc);

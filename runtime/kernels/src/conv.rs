@@ -50,6 +50,10 @@ struct Plan {
     /// Output pixel `p` reads input pixel `p` and nothing else.
     pointwise: bool,
     input: Source,
+    /// Bytes from the first tap's activations to each tap's.
+    offsets: Vec<usize>,
+    /// Bytes from one pixel to the next in what the taps read.
+    pitch: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -213,6 +217,16 @@ impl Plan {
         let blocks = (0..groups).flat_map(|group| {
             (0..out_group).step_by(kernel.channels).map(move |inner| block(group, inner))
         });
+        let (pitch, width) = match input {
+            Source::Direct if !kernel.wide => (spec.in_stride, spec.in_w),
+            Source::Direct => (spec.in_channels * kernel.element(), spec.in_w),
+            Source::Rows => {
+                (spec.in_channels * kernel.element(), spec.in_w + spec.padding[1] + spec.padding[3])
+            }
+        };
+        let offset =
+            |ky: usize, kx: usize| (ky * spec.dilation[0] * width + kx * spec.dilation[1]) * pitch;
+        let offsets = (0..taps[0]).flat_map(|ky| (0..taps[1]).map(move |kx| offset(ky, kx)));
         let out_pixels = spec.out_pixels();
         let tiles = out_pixels.div_ceil(kernel.pixels);
         Self {
@@ -234,6 +248,8 @@ impl Plan {
             out_pixels,
             pointwise: spec.kernel == [1, 1] && spec.stride == [1, 1] && spec.padding == [0; 4],
             input,
+            offsets: offsets.collect(),
+            pitch,
         }
     }
 
@@ -447,7 +463,7 @@ impl Conv {
         let run = Run {
             conv: self,
             x: if copied { copy.as_ptr() } else { x.as_ptr() },
-            pitch: if copied { spec.in_channels * self.kernel.element() } else { spec.in_stride },
+            pitch: self.plan.pitch,
             padded: self.plan.input == Source::Rows,
             target,
             threads: threads.as_mut_ptr(),
@@ -660,65 +676,42 @@ impl Run<'_> {
     ) {
         // Copies of what the loops need: behind the visitor's writes through pointers, nothing borrowed stays in registers.
         let Run { conv, pitch, padded, .. } = *self;
-        if padded {
-            return self.each_row(first, pixels, visit);
-        }
         let ([down, right], [row_step, col_step]) = (conv.spec.stride, conv.spec.dilation);
         let ([taps_h, taps_w], out_w) = (conv.plan.taps, conv.plan.out_w);
         let [top, left] =
             if padded { [0, 0] } else { [conv.spec.padding[0], conv.spec.padding[1]] };
         let ((height, width), padding) = (conv.source_size(), conv.padding.as_ptr());
-        let (base, row_bytes) = (self.group_start(group), width * pitch);
+        let (base, row_bytes, offsets) =
+            (self.group_start(group), width * pitch, conv.plan.offsets.as_slice());
+        // Where the first tap may lie so that all are inside; where padding is written out, that is everywhere.
+        let rows_inside = height.saturating_sub((taps_h - 1) * row_step);
+        let cols_inside =
+            if padded { width } else { width.saturating_sub((taps_w - 1) * col_step) };
         let (mut y_out, mut x_out) = (first / out_w, first % out_w);
         for pixel in 0..pixels {
-            let mut tap = 0;
-            let mut row = (y_out * down).wrapping_sub(top);
-            for _ in 0..taps_h {
-                let start = base.wrapping_add(row.wrapping_mul(row_bytes));
-                let mut col = (x_out * right).wrapping_sub(left);
-                for _ in 0..taps_w {
-                    // Wrapped below zero is far above the size, too.
-                    let inside = row < height && col < width;
-                    visit(
-                        pixel,
-                        tap,
-                        if inside { start.wrapping_add(col.wrapping_mul(pitch)) } else { padding },
-                    );
-                    (tap, col) = (tap + 1, col.wrapping_add(col_step));
+            // Wrapped below zero is far above the size, too.
+            let (row, col) = ((y_out * down).wrapping_sub(top), (x_out * right).wrapping_sub(left));
+            let x = base
+                .wrapping_add(row.wrapping_mul(row_bytes))
+                .wrapping_add(col.wrapping_mul(pitch));
+            if row < rows_inside && col < cols_inside {
+                for (tap, offset) in offsets.iter().enumerate() {
+                    visit(pixel, tap, x.wrapping_add(*offset));
                 }
-                row = row.wrapping_add(row_step);
+            } else {
+                for (tap, offset) in offsets.iter().enumerate() {
+                    let (row, col) = (tap / taps_w * row_step, tap % taps_w * col_step);
+                    let (row, col) = (
+                        (y_out * down + row).wrapping_sub(top),
+                        (x_out * right + col).wrapping_sub(left),
+                    );
+                    let inside = row < height && col < width;
+                    visit(pixel, tap, if inside { x.wrapping_add(*offset) } else { padding });
+                }
             }
             x_out += 1;
             if x_out == out_w {
                 (x_out, y_out) = (0, y_out + 1);
-            }
-        }
-    }
-
-    /// `each_tap` where padding is written out and a tap is a kernel row: everything is inside.
-    #[inline(always)]
-    fn each_row(
-        &self,
-        first: usize,
-        pixels: usize,
-        mut visit: impl FnMut(usize, usize, *const u8),
-    ) {
-        let ([down, right], taps, out_w) =
-            (self.conv.spec.stride, self.conv.plan.taps[0], self.conv.plan.out_w);
-        let row_bytes = self.conv.source_size().1 * self.pitch;
-        let (next_row, next_pixel) = (row_bytes * self.conv.spec.dilation[0], right * self.pitch);
-        let (mut y_out, mut x_out) = (first / out_w, first % out_w);
-        let mut x = self.x.wrapping_add(y_out * down * row_bytes + x_out * next_pixel);
-        for pixel in 0..pixels {
-            let mut at = x;
-            for tap in 0..taps {
-                visit(pixel, tap, at);
-                at = at.wrapping_add(next_row);
-            }
-            (x_out, x) = (x_out + 1, x.wrapping_add(next_pixel));
-            if x_out == out_w {
-                (x_out, y_out) = (0, y_out + 1);
-                x = self.x.wrapping_add(y_out * down * row_bytes);
             }
         }
     }
