@@ -45,7 +45,7 @@ enum Verb {
     /// Self-test on the box, then runs the pushed bundle on trial
     Activate(verbs::Activate),
     /// Keeps the bundle on trial; without it the old one comes back
-    Confirm(verbs::Change),
+    Confirm(verbs::Confirm),
     /// Goes back to the other confirmed slot
     Rollback(verbs::Rollback),
     /// Prints both slots and what went wrong last
@@ -122,7 +122,7 @@ fn run(verb: Verb, output: output::Output) -> Result<()> {
         Verb::Push(verb) => verb.run(output),
         Verb::Verify(verb) => verb.run(output),
         Verb::Activate(verb) => verb.run(output),
-        Verb::Confirm(verb) => verb.confirm(output),
+        Verb::Confirm(verb) => verb.run(output),
         Verb::Rollback(verb) => verb.run(output),
         Verb::Slots(target) => verbs::slots(&target, output),
         Verb::Logs(verb) => verb.run(output),

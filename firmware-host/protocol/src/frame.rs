@@ -6,9 +6,6 @@
 use alloc::vec::Vec;
 use thiserror::Error;
 
-/// Bytes a frame adds to a short payload: CRC, one COBS code byte, the zero.
-pub const FRAME_OVERHEAD: usize = 4 + 1 + 1;
-
 /// Why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {

@@ -3,7 +3,7 @@
 //! ```text
 //! message   Call, Answer                 what is said, numbered so that a reply finds its question
 //! frame     COBS(bytes · CRC-32) · 0x00  how it crosses a wire that loses and flips bytes
-//! slot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
+//! boot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
 //! record    bytes of the boot record     two copies, the newest whole one counts
 //! ```
 //!
@@ -12,23 +12,25 @@
 //! which bundle to run reads the two files named by [`RECORD_FILES`] and calls [`newest`].
 //!
 //! Everything that is written down or sent is postcard: enums and fields by position. Variants are appended,
-//! never moved, removed or given another field; `tests/golden.rs` holds the bytes of every message.
+//! never moved, removed or given another field; `tests/wire.rs` holds the bytes of every message.
 
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+mod boot;
 mod bytes;
 mod frame;
 mod message;
 mod record;
 mod slot;
 
+pub use boot::{BootRecord, Forbidden};
 pub use bytes::{Bytes, Digest};
-pub use frame::{Decoder, FRAME_OVERHEAD, FrameError, encode_frame, encoded_length};
+pub use frame::{Decoder, FrameError, encode_frame, encoded_length};
 pub use message::{
     Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, Refusal, Reply, Request,
     RequestId, Response, Telemetry, Temperature, Version, negotiate,
 };
 pub use record::{RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest};
-pub use slot::{BootRecord, Bundle, Cause, Failure, Forbidden, Release, Slot, SlotId, SlotState};
+pub use slot::{Bundle, Cause, Failure, Release, Slot, SlotId, SlotState};

@@ -2,8 +2,9 @@
 //!
 //! A box that does not know a request still reads its number, and answers [`Refusal::Unsupported`].
 
+use crate::boot::BootRecord;
 use crate::bytes::{Bytes, Digest};
-use crate::slot::{BootRecord, Cause, Release, SlotId};
+use crate::slot::{Cause, Release, SlotId};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 //!
 //! Little endian. Generation `g` is written to copy `g mod 2`; the whole copy with the higher generation counts.
 
-use crate::slot::BootRecord;
+use crate::boot::BootRecord;
 use alloc::vec::Vec;
 use thiserror::Error;
 

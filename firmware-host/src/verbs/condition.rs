@@ -1,0 +1,164 @@
+//! `info`, `slots`, `telemetry`, `logs`, `dump`.
+
+use crate::Target;
+use crate::output::{Output, record_json, record_text};
+use anyhow::{Context, Result};
+use clap::Args;
+use protocol::LogLine;
+use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+/// Between two looks for new log lines.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+pub(crate) fn info(target: &Target, output: Output) -> Result<()> {
+    let (info, hello) = target.with(|device| Ok((device.info()?, device.hello().clone())))?;
+    let document = json!({
+        "device": info.device, "agent": info.agent, "system": info.system, "board": info.board,
+        "machine": info.machine, "uptime": info.uptime, "disk_free": info.disk_free,
+        "disk_total": info.disk_total, "frames_dropped": info.frames_dropped,
+        "signatures_required": info.signatures_required,
+        "protocol": hello.version.to_string(), "max_frame": hello.max_frame,
+        "boot": hello.boot.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+    });
+    let text = format!(
+        "{}: {}, protocol {}\n{} on {} ({})\nup {}, disk {} of {} MiB free, {} frames dropped, signatures {}",
+        info.device,
+        info.agent,
+        hello.version,
+        info.system,
+        info.board.as_deref().unwrap_or("an unnamed board"),
+        info.machine,
+        humantime::format_duration(Duration::from_secs(info.uptime)),
+        info.disk_free >> 20,
+        info.disk_total >> 20,
+        info.frames_dropped,
+        if info.signatures_required { "required" } else { "NOT required" },
+    );
+    output.say(&text, &document)
+}
+
+pub(crate) fn slots(target: &Target, output: Output) -> Result<()> {
+    let record = target.with(|device| Ok(device.slots()?))?;
+    output.say(&record_text(&record), &record_json(&record))
+}
+
+pub(crate) fn telemetry(target: &Target, output: Output) -> Result<()> {
+    let telemetry = target.with(|device| Ok(device.telemetry()?))?;
+    let document = serde_json::to_value(&telemetry)?;
+    let mebibytes = |bytes: Option<u64>| bytes.map_or("?".into(), |b| (b >> 20).to_string());
+    let mut lines = vec![
+        format!("up {} s", telemetry.uptime.map_or("?".into(), |s| format!("{s:.0}"))),
+        format!("load {}", telemetry.load.map_or("?".into(), |load| format!("{load:?}"))),
+        format!(
+            "memory {} of {} MiB available",
+            mebibytes(telemetry.memory_available),
+            mebibytes(telemetry.memory_total)
+        ),
+        format!("disk {} MiB free", mebibytes(telemetry.disk_free)),
+    ];
+    lines
+        .extend(telemetry.temperatures.iter().map(|t| format!("{} {:.1} °C", t.sensor, t.celsius)));
+    output.say(&lines.join("\n"), &document)
+}
+
+/// Prints the box's latest log lines
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Go on with new lines until interrupted
+    #[arg(short, long)]
+    follow: bool,
+    /// Begin with this line
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+}
+
+impl LogsArgs {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let mut from = self.from;
+        let mut boot = None;
+        self.target.with(|device| {
+            if boot.replace(device.hello().boot).is_some_and(|before| before != device.hello().boot)
+            {
+                log::warn!("the agent was started again");
+                from = 0;
+            }
+            // Lines that come while we read, of our reading perhaps, are for `--follow` only.
+            let end = if self.follow { u64::MAX } else { device.log_end()? };
+            while from < end {
+                let (lines, next, lost) = device.logs(from)?;
+                if lost > 0 {
+                    log::warn!("{lost} lines are lost");
+                }
+                for line in &lines {
+                    output.say(&line_text(line), &line_json(line))?;
+                }
+                if lines.is_empty() {
+                    thread::sleep(FOLLOW);
+                }
+                from = next;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Writes all that is known of the box into a folder, for a support case
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    #[command(flatten)]
+    target: Target,
+    /// Made; must not exist
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Dump {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let files = self.target.with(|device| {
+            let (info, record, telemetry) = (device.info()?, device.slots()?, device.telemetry()?);
+            let (mut lines, mut from) = (String::new(), 0);
+            let end = device.log_end()?;
+            while from < end {
+                let (some, next, lost) = device.logs(from)?;
+                if lost > 0 {
+                    lines.push_str(&format!("{}\n", json!({ "lost": lost })));
+                }
+                some.iter().for_each(|line| lines.push_str(&format!("{}\n", line_json(line))));
+                from = next;
+            }
+            Ok([
+                ("info.json", serde_json::to_string_pretty(&info)?),
+                ("slots.json", serde_json::to_string_pretty(&record_json(&record))?),
+                ("telemetry.json", serde_json::to_string_pretty(&telemetry)?),
+                ("log.jsonl", lines),
+            ])
+        })?;
+        fs::create_dir(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
+        for (name, text) in &files {
+            let path = self.out.join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let names = files.map(|(name, _)| name);
+        let text = format!("{}: {}", self.out.display(), names.join(", "));
+        output.say(&text, &json!({ "out": self.out, "files": names }))
+    }
+}
+
+fn line_text(line: &LogLine) -> String {
+    let seconds = line.nanos as f64 / 1e9;
+    let level = format!("{:?}", line.level).to_uppercase();
+    format!("{seconds:12.6} {level:5} {}: {}", line.target, line.message)
+}
+
+fn line_json(line: &LogLine) -> serde_json::Value {
+    json!({
+        "number": line.number, "nanos": line.nanos, "level": format!("{:?}", line.level).to_lowercase(),
+        "target": line.target, "message": line.message,
+    })
+}

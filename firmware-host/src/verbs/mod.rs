@@ -1,0 +1,53 @@
+//! The verbs of the workstation: each opens a session, says a thing or two, and prints what came back.
+//!
+//! - [`push`]: a bundle into a slot
+//! - [`trial`]: verify, activate, confirm, rollback
+//! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
+//! - [`line`]: the way to it: ping, bench, discover
+
+mod condition;
+mod line;
+mod push;
+mod trial;
+
+pub(crate) use condition::{Dump, LogsArgs, info, slots, telemetry};
+pub(crate) use line::{Bench, Discover, Ping};
+pub(crate) use push::Push;
+pub(crate) use trial::{Activate, Confirm, Rollback, Verify};
+
+use crate::Target;
+use anyhow::{Context, Result};
+use firmware_host::{Device, DeviceError, Patience};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two tries to reach the box.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Target {
+    fn open(&self) -> Result<Device> {
+        let patience = Patience { silence: self.timeout, call: self.deadline };
+        let device = Device::open(self.device.connect()?, patience);
+        device.with_context(|| self.device.to_string())
+    }
+
+    /// Does `work` with the box; again over a new connection for `--retry`, should the link break.
+    fn with<T>(&self, mut work: impl FnMut(&mut Device) -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            let error = match self.open().and_then(|mut device| work(&mut device)) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let passing = error.downcast_ref::<DeviceError>().map_or_else(
+                || error.downcast_ref::<std::io::Error>().is_some(),
+                DeviceError::is_passing,
+            );
+            if !passing || start.elapsed() >= self.retry {
+                return Err(error);
+            }
+            log::warn!("{error:#}; trying again");
+            thread::sleep(PAUSE);
+        }
+    }
+}

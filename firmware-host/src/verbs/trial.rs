@@ -1,0 +1,135 @@
+//! `verify`, `activate`, `confirm`, `rollback`.
+
+use crate::Target;
+use crate::output::{Output, record_json, record_text};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use firmware_host::random::random;
+use protocol::{BootRecord, Digest, RequestId, SlotId, SlotState};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use std::fs;
+use std::path::PathBuf;
+
+/// Has the box check the files of its slots again
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    target: Target,
+    /// a or b; both without it
+    #[arg(long, value_parser = slot_id)]
+    slot: Option<SlotId>,
+}
+
+impl Verify {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let checked = self.target.with(|device| {
+            let record = device.slots()?;
+            let whole = |id: &SlotId| {
+                let state = record.slot(*id).state;
+                matches!(
+                    state,
+                    SlotState::Verified | SlotState::Trial { .. } | SlotState::Confirmed
+                )
+            };
+            let slots: Vec<_> = match self.slot {
+                Some(id) => vec![id],
+                None => SlotId::ALL.into_iter().filter(whole).collect(),
+            };
+            ensure!(!slots.is_empty(), "no slot holds a whole bundle");
+            for &id in &slots {
+                device.verify(id)?;
+            }
+            Ok(slots)
+        })?;
+        let names: Vec<_> = checked.iter().map(ToString::to_string).collect();
+        output.say(&format!("right: slot {}", names.join(", slot ")), &json!({ "right": names }))
+    }
+}
+
+/// Self-test on the box, then runs the pushed bundle on trial
+#[derive(Debug, Args)]
+pub(crate) struct Activate {
+    #[command(flatten)]
+    target: Target,
+    /// The one that was pushed; without it the one that was pushed and did not run yet
+    bundle: Option<PathBuf>,
+    /// a or b
+    #[arg(long, value_parser = slot_id, conflicts_with = "bundle")]
+    slot: Option<SlotId>,
+}
+
+impl Activate {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let id = new_id()?;
+        let mut chosen = None;
+        let record = self.target.with(|device| {
+            // Once chosen it stays chosen: a repeated call must mean the same bundle.
+            let sha256 = match chosen {
+                Some(sha256) => sha256,
+                None => *chosen.insert(self.candidate(&device.slots()?)?),
+            };
+            Ok(device.activate(id, sha256)?)
+        })?;
+        output.say(&record_text(&record), &record_json(&record))
+    }
+
+    fn candidate(&self, record: &BootRecord) -> Result<Digest> {
+        if let Some(path) = &self.bundle {
+            let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            return Ok(Digest(Sha256::digest(&file).into()));
+        }
+        let fresh = |id: &SlotId| record.slot(*id).state == SlotState::Verified;
+        let slot = self.slot.or_else(|| SlotId::ALL.into_iter().find(fresh));
+        let Some(id) = slot else {
+            bail!("no slot holds a bundle that was pushed and not yet run")
+        };
+        record.slot(id).sha256.with_context(|| format!("slot {id} is empty"))
+    }
+}
+
+/// Keeps the bundle on trial; without it the old one comes back
+#[derive(Debug, Args)]
+pub(crate) struct Confirm {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Confirm {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let id = new_id()?;
+        let record = self.target.with(|device| {
+            let record = device.slots()?;
+            let running = record.running().and_then(|(_, slot)| slot.sha256);
+            Ok(device.confirm(id, running.context("no bundle runs")?)?)
+        })?;
+        output.say(&record_text(&record), &record_json(&record))
+    }
+}
+
+/// Goes back to the other confirmed slot
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    target: Target,
+    /// Kept by the box
+    #[arg(long, default_value = "asked for by an operator")]
+    reason: String,
+}
+
+impl Rollback {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let id = new_id()?;
+        let record = self.target.with(|device| Ok(device.rollback(id, &self.reason)?))?;
+        output.say(&record_text(&record), &record_json(&record))
+    }
+}
+
+fn new_id() -> Result<RequestId> {
+    Ok(RequestId(random().context("no random numbers")?))
+}
+
+fn slot_id(text: &str) -> Result<SlotId, String> {
+    let named = SlotId::ALL.into_iter().find(|id| id.to_string() == text);
+    named.ok_or_else(|| "expected a or b".into())
+}
