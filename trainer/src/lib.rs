@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! pretrain   radiographs + reports → PRIOR checkpoint   prior/ the model, text/ words, pretrain/ the loop
+//! index      any data set → records; phantom draws one
+//! finetune   encoder + records → a network for one task
+//! evaluate   network + records → metrics with intervals, a page with plots
 //! network    graph::Graph in tch, shared by every task
 //! checkpoint what a run leaves behind: model.safetensors, config.toml, state.json
 //! ```
@@ -10,5 +13,11 @@
 
 pub mod checkpoint;
 pub mod device;
+pub mod evaluate;
+pub mod finetune;
+pub mod index;
+pub mod metrics;
 pub mod network;
+pub mod phantom;
+pub mod plot;
 pub mod terminal;

@@ -15,7 +15,14 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Index(trainer::index::IndexArgs),
+    Phantom(trainer::phantom::PhantomArgs),
+    Finetune(Box<trainer::finetune::FinetuneArgs>),
+    Evaluate(trainer::evaluate::EvaluateArgs),
+    #[command(hide = true)]
+    Metrics(trainer::metrics::MetricsArgs),
+}
 
 #[expect(clippy::print_stderr, reason = "the one place that reports failure")]
 fn main() -> ExitCode {
@@ -30,8 +37,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb, _terminal: &Terminal) -> anyhow::Result<()> {
-    match verb {}
+fn run(verb: Verb, terminal: &Terminal) -> anyhow::Result<()> {
+    match verb {
+        Verb::Index(args) => args.run(terminal),
+        Verb::Phantom(args) => args.run(terminal),
+        Verb::Finetune(args) => args.run(terminal),
+        Verb::Evaluate(args) => args.run(terminal),
+        Verb::Metrics(args) => args.run(terminal),
+    }
 }
 
 #[cfg(test)]

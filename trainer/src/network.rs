@@ -22,6 +22,7 @@ pub struct Network {
 /// A node bound to its weights; tensors are known by slot, the input's is 0.
 #[derive(Debug)]
 struct Step {
+    node: String,
     layer: Layer,
     inputs: Vec<usize>,
     output: usize,
@@ -68,7 +69,14 @@ impl Network {
                 node.inputs.iter().map(|name| slot_of[name.as_str()]).collect();
             slot_of.insert(&node.name, at + 1);
             let layer = Layer::new(&subpath(p, &rename(&node.name)), node, group);
-            steps.push(Step { layer, inputs, output: at + 1, spent: Vec::new(), in_place: false });
+            steps.push(Step {
+                node: node.name.clone(),
+                layer,
+                inputs,
+                output: at + 1,
+                spent: Vec::new(),
+                in_place: false,
+            });
         }
         let outputs: Vec<_> =
             graph.outputs.iter().map(|o| (o.name.clone(), slot_of[o.node.as_str()])).collect();
@@ -99,6 +107,16 @@ impl Network {
     ///
     /// With `train`, batch normalisation uses and updates batch statistics.
     pub fn forward(&self, image: &Tensor, train: bool) -> HashMap<String, Tensor> {
+        self.forward_partly(image, |_| train)
+    }
+
+    /// As [`Self::forward`], asking of each node by its graph name whether it trains: a frozen encoder
+    /// keeps its statistics while the decoder on top learns.
+    pub fn forward_partly(
+        &self,
+        image: &Tensor,
+        train: impl Fn(&str) -> bool,
+    ) -> HashMap<String, Tensor> {
         let mut values: Vec<Option<Tensor>> = vec![];
         values.resize_with(self.slots, || None);
         values[self.input] = Some(image.shallow_clone());
@@ -108,7 +126,7 @@ impl Network {
                 .iter()
                 .map(|&slot| values[slot].as_ref().expect("kept until its last reader"))
                 .collect();
-            let output = step.layer.forward(&inputs, train, step.in_place);
+            let output = step.layer.forward(&inputs, train(&step.node), step.in_place);
             step.spent.iter().for_each(|&slot| values[slot] = None);
             values[step.output] = Some(output);
         }

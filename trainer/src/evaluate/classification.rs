@@ -1,0 +1,225 @@
+//! Every number of a multi-label classifier, with intervals by patient.
+
+use crate::{
+    finetune::Targets,
+    index::Split,
+    metrics::{
+        Estimate,
+        bootstrap::{Patients, Resampling},
+        ranking::Ranking,
+        reliability,
+        threshold::Confusion,
+    },
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt};
+
+/// What `trainer evaluate --task classification --json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassificationResult {
+    pub task: &'static str,
+    pub split: Split,
+    pub images: usize,
+    pub patients: usize,
+    /// Mean over the findings that have one.
+    pub macro_auroc: Option<Estimate>,
+    /// All findings' scores in one ranking.
+    pub micro_auroc: Option<Estimate>,
+    pub findings: Vec<FindingResult>,
+}
+
+/// `None` where a number does not exist, such as the AUROC of one class.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingResult {
+    pub name: String,
+    pub positive: usize,
+    pub negative: usize,
+    pub auroc: Option<Estimate>,
+    pub auprc: Option<Estimate>,
+    /// Fitted on the validation split; ½ where none was.
+    pub threshold: f32,
+    pub threshold_fitted: bool,
+    pub sensitivity: Option<Estimate>,
+    pub specificity: Option<Estimate>,
+    pub accuracy: Option<Estimate>,
+    pub f1: Option<Estimate>,
+    pub kappa: Option<Estimate>,
+    pub brier: Option<f64>,
+    pub calibration_error: Option<f64>,
+}
+
+impl ClassificationResult {
+    /// `scores[label][image]`, `groups[image]`.
+    pub fn of(
+        targets: &Targets,
+        scores: &[Vec<f32>],
+        groups: &[&str],
+        thresholds: &BTreeMap<String, f32>,
+        resampling: Resampling,
+        split: Split,
+    ) -> Self {
+        let findings: Vec<Known> =
+            (0..targets.labels.len()).map(|label| Known::of(targets, scores, label)).collect();
+        let all = Patients::new(groups.iter().copied());
+        let macro_auroc = all.estimate(resampling, |weights| {
+            let areas: Vec<f64> = findings
+                .iter()
+                .filter_map(|finding| finding.ranking.weighted_auroc(&finding.own(weights)))
+                .collect();
+            (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
+        });
+        let pooled = Known::pooled(&findings);
+        let micro_auroc =
+            all.estimate(resampling, |weights| pooled.ranking.weighted_auroc(&pooled.own(weights)));
+        let results = findings.iter().enumerate().map(|(label, finding)| {
+            let name = &targets.labels[label];
+            finding.result(name, groups, thresholds.get(name).copied(), resampling)
+        });
+        let patients: std::collections::BTreeSet<&str> = groups.iter().copied().collect();
+        Self {
+            task: "classification",
+            split,
+            images: groups.len(),
+            patients: patients.len(),
+            macro_auroc,
+            micro_auroc,
+            findings: results.collect(),
+        }
+    }
+}
+
+/// Scores of one finding where its truth is known.
+struct Known {
+    /// Number of the image of each sample.
+    at: Vec<usize>,
+    scores: Vec<f32>,
+    truth: Vec<bool>,
+    ranking: Ranking,
+}
+
+impl Known {
+    fn of(targets: &Targets, scores: &[Vec<f32>], label: usize) -> Self {
+        let (at, truth) = targets.known(label);
+        let scores: Vec<f32> = at.iter().map(|&at| scores[label][at]).collect();
+        let ranking = Ranking::new(&scores, &truth);
+        Self { at, scores, truth, ranking }
+    }
+
+    fn pooled(findings: &[Self]) -> Self {
+        let at = findings.iter().flat_map(|f| f.at.clone()).collect();
+        let scores: Vec<f32> = findings.iter().flat_map(|f| f.scores.clone()).collect();
+        let truth: Vec<bool> = findings.iter().flat_map(|f| f.truth.clone()).collect();
+        let ranking = Ranking::new(&scores, &truth);
+        Self { at, scores, truth, ranking }
+    }
+
+    /// Weights of the samples, from those of the images.
+    fn own(&self, weights: &[u32]) -> Vec<u32> {
+        self.at.iter().map(|&at| weights[at]).collect()
+    }
+
+    fn result(
+        &self,
+        name: &str,
+        groups: &[&str],
+        fitted: Option<f32>,
+        resampling: Resampling,
+    ) -> FindingResult {
+        let patients = Patients::new(self.at.iter().map(|&at| groups[at]));
+        let threshold = fitted.unwrap_or(0.5);
+        let at_threshold = |value: fn(&Confusion) -> Option<f64>| {
+            patients.estimate(resampling, |weights| {
+                value(&Confusion::weighted(threshold, &self.scores, &self.truth, weights))
+            })
+        };
+        let positive = self.truth.iter().filter(|&&truth| truth).count();
+        let curve = reliability::curve(&self.scores, &self.truth, 10);
+        FindingResult {
+            name: name.to_owned(),
+            positive,
+            negative: self.truth.len() - positive,
+            auroc: patients.estimate(resampling, |w| self.ranking.weighted_auroc(w)),
+            auprc: patients.estimate(resampling, |w| self.ranking.weighted_average_precision(w)),
+            threshold,
+            threshold_fitted: fitted.is_some(),
+            sensitivity: at_threshold(Confusion::sensitivity),
+            specificity: at_threshold(Confusion::specificity),
+            accuracy: at_threshold(Confusion::accuracy),
+            f1: at_threshold(Confusion::f1),
+            kappa: at_threshold(Confusion::kappa),
+            brier: reliability::brier(&self.scores, &self.truth),
+            calibration_error: reliability::expected_error(&curve),
+        }
+    }
+}
+
+impl fmt::Display for ClassificationResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |estimate: Option<Estimate>| estimate.map_or("-".into(), |e| e.to_string());
+        write!(
+            f,
+            "{} split: {} images of {} patients, 95 % intervals by patient",
+            self.split, self.images, self.patients
+        )?;
+        for finding in &self.findings {
+            let FindingResult { name, positive, negative, threshold, .. } = finding;
+            write!(
+                f,
+                "\n{name} ({positive} yes, {negative} no): AUROC {}, AUPRC {}",
+                shown(finding.auroc),
+                shown(finding.auprc)
+            )?;
+            write!(
+                f,
+                "\n  at {threshold:.3}: sensitivity {}, specificity {}, accuracy {}, F1 {}",
+                shown(finding.sensitivity),
+                shown(finding.specificity),
+                shown(finding.accuracy),
+                shown(finding.f1)
+            )?;
+        }
+        if self.findings.len() > 1 {
+            let (all, pooled) = (shown(self.macro_auroc), shown(self.micro_auroc));
+            write!(f, "\nmacro AUROC {all}, micro AUROC {pooled}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_of_one_class_is_clear_and_spoils_no_other() {
+        let targets = Targets {
+            labels: vec!["Mass".into(), "Hernia".into()],
+            truth: vec![
+                vec![Some(true), Some(false)],
+                vec![Some(false), Some(false)],
+                vec![Some(true), None],
+                vec![Some(false), Some(false)],
+            ],
+        };
+        let scores = [vec![0.9, 0.2, 0.8, 0.3], vec![0.1, 0.2, 0.3, 0.4]];
+        let groups = ["a", "b", "c", "d"];
+        let resampling = Resampling { replicates: 200, seed: 1 };
+        let thresholds = BTreeMap::from([("Mass".to_owned(), 0.85)]);
+        let result = ClassificationResult::of(
+            &targets,
+            &scores,
+            &groups,
+            &thresholds,
+            resampling,
+            Split::Test,
+        );
+        let [mass, hernia] = &result.findings[..] else { panic!("two findings") };
+        assert_eq!(mass.auroc.unwrap().value, 1.0);
+        assert_eq!(mass.sensitivity.unwrap().value, 0.5);
+        assert!(hernia.auroc.is_none() && hernia.sensitivity.is_none());
+        assert_eq!((hernia.positive, hernia.negative), (0, 3));
+        assert_eq!(hernia.specificity.unwrap().value, 1.0);
+        assert_eq!(result.macro_auroc.unwrap().value, 1.0);
+        assert!(!hernia.threshold_fitted);
+    }
+}

@@ -1,0 +1,140 @@
+//! How a run is done: everything that changes its result, saved in the checkpoint.
+
+use super::{augment::Augmentation, targets::Uncertain};
+use serde::{Deserialize, Serialize};
+
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The head alone, on features computed once, without augmentation
+    Linear,
+    /// The head (or decoder) alone, with augmentation
+    Frozen,
+    /// Everything
+    Full,
+}
+
+/// Protocols of the literature, so that numbers can be compared (`prior`, `mgca`, `benchx`), and ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// For hundreds of images and no pre-trained weights, on a processor
+    Edge,
+    /// PRIOR: full fine-tuning, 6:2:2, 5 seeds
+    Prior,
+    /// MGCA: linear probe, AdamW 5e-4, batch 48, 50 epochs, patience 10 on the validation loss
+    Mgca,
+    /// BenchX: full fine-tuning, cosine, early stop on F1
+    Benchx,
+}
+
+/// By which number the best epoch is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Select {
+    /// The task's own figure: macro AUROC, Dice or mAP
+    Metric,
+    Loss,
+    F1,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    pub protocol: Protocol,
+    pub mode: Mode,
+    pub epochs: usize,
+    pub batch: usize,
+    /// Peak learning rate.
+    pub rate: f64,
+    pub weight_decay: f64,
+    pub warmup_epochs: f64,
+    /// Epochs without a better one before stopping.
+    pub patience: usize,
+    pub select: Select,
+    /// Decay per step of the average of weights that is evaluated and saved; 0 = the last weights.
+    pub average: f64,
+    /// 0 = no blending of pictures; 1 = up to half of another.
+    pub mix: f64,
+    /// Truth is moved this far towards even odds: text-mined labels are wrong now and then.
+    pub smoothing: f64,
+    pub augmentation: Augmentation,
+    /// Share of the training patients used.
+    pub fraction: f64,
+    pub seed: u64,
+}
+
+impl Protocol {
+    pub fn recipe(self) -> Recipe {
+        let edge = Recipe {
+            protocol: self,
+            mode: Mode::Full,
+            epochs: 60,
+            batch: 24,
+            rate: 1e-3,
+            weight_decay: 0.05,
+            warmup_epochs: 3.0,
+            patience: 30,
+            select: Select::Metric,
+            average: 0.98,
+            mix: 0.5,
+            smoothing: 0.05,
+            augmentation: Augmentation {
+                rotation: 8.0,
+                shift: 0.06,
+                scale: 0.12,
+                flip: 0.5,
+                light: 0.15,
+                erase: 0.25,
+            },
+            fraction: 1.0,
+            seed: 0,
+        };
+        let plain = Recipe { average: 0.0, mix: 0.0, smoothing: 0.0, ..edge.clone() };
+        match self {
+            Self::Edge => edge,
+            Self::Prior => Recipe {
+                epochs: 50,
+                batch: 48,
+                rate: 1e-4,
+                weight_decay: 1e-6,
+                warmup_epochs: 1.0,
+                patience: 10,
+                augmentation: Augmentation { rotation: 5.0, flip: 0.5, ..Augmentation::NONE },
+                ..plain
+            },
+            Self::Mgca => Recipe {
+                mode: Mode::Frozen,
+                epochs: 50,
+                batch: 48,
+                rate: 5e-4,
+                weight_decay: 1e-6,
+                warmup_epochs: 0.0,
+                patience: 10,
+                select: Select::Loss,
+                augmentation: Augmentation { flip: 0.5, ..Augmentation::NONE },
+                ..plain
+            },
+            Self::Benchx => Recipe {
+                epochs: 50,
+                batch: 32,
+                rate: 1e-4,
+                weight_decay: 1e-6,
+                warmup_epochs: 1.0,
+                patience: 10,
+                select: Select::F1,
+                augmentation: Augmentation { shift: 0.06, flip: 0.5, ..Augmentation::NONE },
+                ..plain
+            },
+        }
+    }
+
+    /// How the protocol reads CheXpert's −1.
+    pub fn uncertain(self) -> Uncertain {
+        match self {
+            Self::Mgca => Uncertain::Mgca,
+            Self::Edge | Self::Prior | Self::Benchx => Uncertain::Unknown,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use super::*;
+use crate::{evaluate::EvaluateArgs, phantom};
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(args_override_self = true)]
+struct Finetune {
+    #[command(flatten)]
+    args: FinetuneArgs,
+}
+
+#[derive(Parser)]
+struct Evaluate {
+    #[command(flatten)]
+    args: EvaluateArgs,
+}
+
+const QUIET: Terminal = Terminal { json: false, quiet: true };
+
+fn phantoms(count: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    phantom::draw_into(folder.path(), count, 3, 96).unwrap();
+    folder
+}
+
+fn finetune(data: &Path, out: &Path, more: &[&str]) -> Result<()> {
+    let (data, out) = (data.join("manifest.jsonl"), out.to_owned());
+    let base = [
+        "finetune",
+        "--task",
+        "classification",
+        "--encoder",
+        "none",
+        "--width",
+        "8",
+        "--image-size",
+        "64",
+        "--batch",
+        "8",
+        "--labels",
+        "Pneumonia,Cardiomegaly",
+    ];
+    let (data, out) = (data.display().to_string(), out.display().to_string());
+    let paths = ["--data", &data, "--out", &out];
+    let all = base.iter().chain(&paths).chain(more).copied();
+    Finetune::try_parse_from(all)?.args.run(&QUIET)
+}
+
+#[test]
+fn a_run_leaves_a_checkpoint_that_can_be_evaluated() {
+    let (data, out) = (phantoms(48), tempfile::tempdir().unwrap());
+    finetune(data.path(), out.path(), &["--epochs", "2"]).unwrap();
+    let saved = checkpoint::load(out.path()).unwrap();
+    assert!(saved.state.finished);
+    assert_eq!(saved.config.model.heads[0].labels, ["Pneumonia", "Cardiomegaly"]);
+    assert_eq!(saved.config.preprocess.height, 64);
+    assert_eq!(saved.tables["training"]["epochs"].as_integer(), Some(2));
+    assert!(!out.path().join("resume").exists());
+
+    let report = out.path().join("report");
+    let data = data.path().join("manifest.jsonl").display().to_string();
+    let (checkpoint, report_name) =
+        (out.path().display().to_string(), report.display().to_string());
+    let args =
+        ["evaluate", "--task", "classification", "--checkpoint", &checkpoint, "--data", &data];
+    let more = ["--split", "train", "--report", &report_name, "--replicates", "50"];
+    Evaluate::try_parse_from(args.iter().chain(&more)).unwrap().args.run(&QUIET).unwrap();
+    let page = std::fs::read_to_string(report.join("index.html")).unwrap();
+    assert!(page.contains("Cardiomegaly") && page.contains("<svg"));
+    assert!(std::fs::read_to_string(report.join("scores.csv")).unwrap().lines().count() > 20);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_weights_and_a_resumed_run_too() {
+    let data = phantoms(32);
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, again, cut] = ["whole", "again", "cut"].map(|name| folder.path().join(name));
+    let weights = |path: &Path| {
+        let mut weights: Vec<_> = checkpoint::load(path).unwrap().weights.into_iter().collect();
+        weights.sort_by(|a, b| a.0.cmp(&b.0));
+        weights
+    };
+    let same = |a: &Path, b: &Path| {
+        weights(a).iter().zip(weights(b)).all(|(a, b)| a.0 == b.0 && a.1 == b.1)
+    };
+    finetune(data.path(), &whole, &["--epochs", "2"]).unwrap();
+    finetune(data.path(), &again, &["--epochs", "2"]).unwrap();
+    assert!(same(&whole, &again));
+
+    fit::STOP_AFTER.set(Some(1));
+    finetune(data.path(), &cut, &["--epochs", "2"]).unwrap_err();
+    fit::STOP_AFTER.set(None);
+    assert!(cut.join("resume").exists());
+    finetune(data.path(), &cut, &["--epochs", "2", "--resume"]).unwrap();
+    assert!(same(&whole, &cut));
+}
+
+#[test]
+fn a_linear_probe_leaves_the_encoder_alone() {
+    let data = phantoms(32);
+    let folder = tempfile::tempdir().unwrap();
+    let [first, probe] = ["first", "probe"].map(|name| folder.path().join(name));
+    finetune(data.path(), &first, &["--epochs", "1"]).unwrap();
+    let encoder = first.display().to_string();
+    for mode in ["linear", "frozen"] {
+        finetune(data.path(), &probe, &["--epochs", "2", "--encoder", &encoder, "--mode", mode])
+            .unwrap();
+        let (before, after) =
+            (checkpoint::load(&first).unwrap().weights, checkpoint::load(&probe).unwrap().weights);
+        for (name, tensor) in &before {
+            assert_eq!(*tensor == after[name], !name.starts_with("fc."), "{mode} {name}");
+        }
+    }
+}
+
+#[test]
+fn wrong_settings_are_one_clear_line() {
+    let (data, out) = (phantoms(16), tempfile::tempdir().unwrap());
+    let error = |more: &[&str]| {
+        let error = format!("{:#}", finetune(data.path(), out.path(), more).unwrap_err());
+        assert!(!error.contains('\n'), "{error}");
+        error
+    };
+    assert!(error(&["--source", "nih"]).contains("no image is from `nih`; the index has phantom"));
+    assert!(error(&["--fraction", "0"]).contains("--fraction"));
+    assert!(error(&["--resume"]).contains("nothing to resume"));
+    assert!(error(&["--image-size", "8"]).contains("8x8"));
+}

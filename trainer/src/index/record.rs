@@ -1,0 +1,242 @@
+//! One image with everything known about it.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// The fourteen findings of NIH ChestX-ray14, in their published order.
+pub const NIH_FINDINGS: [&str; 14] = [
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+];
+
+/// One line of an index. Fields it does not know are ignored, so that data sets may carry more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub id: String,
+    /// Which part of the data this image belongs to; assigned by patient where the data set does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    #[serde(default)]
+    pub source: String,
+    pub patient_id: String,
+    /// What must stay in one split; the patient, unless patients share pictures.
+    #[serde(default)]
+    pub patient_group: String,
+    #[serde(default)]
+    pub view: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sex: Option<String>,
+    /// DICOM, PNG or JPEG; relative paths start at the index's folder.
+    pub image: PathBuf,
+    /// Pixels of the stored image; boxes are in these. 0 = not known.
+    #[serde(default)]
+    pub width: u32,
+    #[serde(default)]
+    pub height: u32,
+    /// Findings by name; absent = unknown.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Label>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covidx_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rsna: Option<Rsna>,
+    /// Lesions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boxes: Vec<LabelledBox>,
+    /// Left and right lung; absent = nobody drew them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lung_boxes: Option<Vec<LabelledBox>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lung_masks: Vec<LungMask>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masks: Vec<RegionMask>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_sentences: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings_text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings_sentences: Option<u32>,
+    /// Equal for equal texts: the same pair in retrieval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_group: Option<String>,
+}
+
+impl Record {
+    /// What must not be spread over two splits.
+    pub fn group(&self) -> &str {
+        if self.patient_group.is_empty() { &self.patient_id } else { &self.patient_group }
+    }
+
+    /// Absolute once read.
+    pub fn image_path(&self) -> &Path {
+        &self.image
+    }
+
+    /// Truth of a finding: `None` where nobody said. Reads `No Finding`, `rsna.target` and
+    /// `covidx_class` too, so that every task of an index is named the same way:
+    /// `Pneumonia`, `rsna.target`, `covidx.covid19`.
+    pub fn truth(&self, name: &str) -> Truth {
+        if name == "rsna.target" {
+            return self.rsna.as_ref().map_or(Truth::Unknown, |rsna| (rsna.target == 1).into());
+        }
+        if let Some(class) = name.strip_prefix("covidx.") {
+            return self.covidx_class.as_ref().map_or(Truth::Unknown, |own| (own == class).into());
+        }
+        match self.labels.get(name) {
+            None => Truth::Unknown,
+            Some(Label::Uncertain) => Truth::Uncertain,
+            Some(Label::Positive) => Truth::Positive,
+            Some(Label::Negative) => Truth::Negative,
+        }
+    }
+
+    /// Paths as seen from anywhere, given the folder of the index.
+    pub(super) fn resolve(&mut self, base: &Path) {
+        self.image = base.join(&self.image);
+        for mask in &mut self.lung_masks {
+            mask.path = base.join(&mask.path);
+        }
+        for mask in &mut self.masks {
+            mask.path = base.join(&mask.path);
+        }
+    }
+}
+
+/// What is known of one finding in one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    Positive,
+    Negative,
+    Uncertain,
+    Unknown,
+}
+
+impl From<bool> for Truth {
+    fn from(present: bool) -> Self {
+        if present { Self::Positive } else { Self::Negative }
+    }
+}
+
+/// `1`, `0` or `-1` (uncertain, as CheXpert writes it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    Negative,
+    Positive,
+    Uncertain,
+}
+
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i8(match self {
+            Self::Negative => 0,
+            Self::Positive => 1,
+            Self::Uncertain => -1,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match f64::deserialize(deserializer)? {
+            0.0 => Ok(Self::Negative),
+            1.0 => Ok(Self::Positive),
+            -1.0 => Ok(Self::Uncertain),
+            other => Err(de::Error::custom(format!("label is {other}, expected 1, 0 or -1"))),
+        }
+    }
+}
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    Train,
+    Val,
+    Test,
+    /// Kept from every use but the last.
+    Holdout,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+            Self::Holdout => "holdout",
+        })
+    }
+}
+
+/// What the RSNA 2018 challenge says of an NIH image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rsna {
+    #[serde(rename = "patientId")]
+    pub patient_id: String,
+    #[serde(default)]
+    pub detailed_class: String,
+    pub target: u8,
+}
+
+/// A rectangle in pixels of the stored image; `x, y` is its top left corner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelledBox {
+    pub label: String,
+    pub x: f32,
+    pub y: f32,
+    pub w: f32,
+    pub h: f32,
+    #[serde(default)]
+    pub source: String,
+}
+
+/// A 0/255 picture of both lungs, of the size of the image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LungMask {
+    pub path: PathBuf,
+    /// Begins with `human` or `machine`; machine-made ones are not ground truth.
+    pub kind: String,
+}
+
+impl LungMask {
+    pub fn human(&self) -> bool {
+        self.kind.starts_with("human")
+    }
+}
+
+/// A 0/255 picture of one class of lesion, anatomy or device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionMask {
+    pub path: PathBuf,
+    pub cls: String,
+    pub group: String,
+}

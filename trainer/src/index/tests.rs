@@ -1,0 +1,139 @@
+use super::*;
+use std::fs;
+
+/// Two patients, an image each.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.png", "b.png"] {
+        fs::write(folder.path().join(name), b"picture").unwrap();
+    }
+    folder
+}
+
+fn line(id: &str, patient: &str, split: &str, image: &str, more: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","patient_id":"{patient}","split":"{split}","image":"{image}","width":100,"height":80{more}}}"#
+    )
+}
+
+fn read_lines(lines: &[String]) -> Result<Vec<Record>, String> {
+    let folder = folder();
+    let index = folder.path().join("index.jsonl");
+    fs::write(&index, lines.join("\n")).unwrap();
+    read(&index).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        let text = format!("{error}{}", cause.unwrap_or_default());
+        text.replace(&folder.path().display().to_string(), "DIR")
+    })
+}
+
+#[test]
+fn an_index_written_is_read_back_with_absolute_paths() {
+    let folder = folder();
+    let text = [
+        line(
+            "1",
+            "p",
+            "train",
+            "a.png",
+            r#","labels":{"Mass":1,"Edema":0,"Hernia":-1},"unknown":[3]"#,
+        ),
+        line("2", "q", "test", "b.png", r#","age":"52""#),
+    ];
+    let manifest = folder.path().join("manifest.jsonl");
+    fs::write(&manifest, text.join("\n")).unwrap();
+    let records = read(&manifest).unwrap();
+    assert_eq!(records[0].image_path(), folder.path().join("a.png"));
+    assert_eq!(records[0].truth("Hernia"), Truth::Uncertain);
+    assert_eq!(records[0].truth("Mass"), Truth::Positive);
+    assert_eq!(records[1].truth("Mass"), Truth::Unknown);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let index = elsewhere.path().join("deep/index.jsonl");
+    write(&index, &records).unwrap();
+    assert_eq!(read(&index).unwrap(), records);
+}
+
+#[test]
+fn a_missing_image_is_named_with_its_line() {
+    let lines = [line("1", "p", "train", "a.png", ""), line("2", "q", "test", "gone.png", "")];
+    let error = read_lines(&lines).unwrap_err();
+    assert_eq!(error, "DIR/index.jsonl:2: `2` names DIR/gone.png, which does not exist");
+}
+
+#[test]
+fn a_patient_in_two_splits_is_refused() {
+    let lines = [line("1", "p", "train", "a.png", ""), line("2", "p", "test", "b.png", "")];
+    let error = read_lines(&lines).unwrap_err();
+    assert!(
+        error.contains(":2: patient group `p` is in split test, but in line 1 in split train"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_id_used_twice_is_refused() {
+    let lines = [line("1", "p", "train", "a.png", ""), line("1", "p", "train", "b.png", "")];
+    assert_eq!(
+        read_lines(&lines).unwrap_err(),
+        "DIR/index.jsonl:2: id `1` is used before, in line 1"
+    );
+}
+
+#[test]
+fn a_box_outside_its_image_is_refused() {
+    let boxes = r#","boxes":[{"label":"Mass","x":90,"y":10,"w":20,"h":5}]"#;
+    let error = read_lines(&[line("1", "p", "train", "a.png", boxes)]).unwrap_err();
+    assert!(error.contains("box `Mass` of 90,10 20x5, outside its image of 100x80"), "{error}");
+}
+
+#[test]
+fn a_broken_line_and_a_wrong_label_tell_where() {
+    let good = line("1", "p", "train", "a.png", "");
+    let error = read_lines(&[good.clone(), "{\"id\":".into()]).unwrap_err();
+    assert!(error.starts_with("DIR/index.jsonl:2: not a record of an index: "), "{error}");
+    let label = line("2", "q", "train", "b.png", r#","labels":{"Mass":2}"#);
+    let error = read_lines(&[good, label]).unwrap_err();
+    assert!(error.contains("label is 2, expected 1, 0 or -1"), "{error}");
+    assert_eq!(read_lines(&[String::new()]).unwrap_err(), "DIR/index.jsonl has no records");
+}
+
+#[test]
+fn splits_are_by_patient_and_do_not_depend_on_the_order() {
+    let record = |at: usize| Record {
+        id: at.to_string(),
+        patient_id: (at / 3).to_string(),
+        ..Record::default()
+    };
+    let mut records: Vec<Record> = (0..300).map(record).collect();
+    assign_splits(&mut records, [70.0, 15.0, 15.0], 5);
+    let of = |split| records.iter().filter(|r| r.split == Some(split)).count();
+    assert_eq!([of(Split::Train), of(Split::Val), of(Split::Test)], [210, 45, 45]);
+    assert!(records.chunks(3).all(|p| p.iter().all(|r| r.split == p[0].split)));
+
+    let mut reversed: Vec<Record> = (0..300).rev().map(record).collect();
+    assign_splits(&mut reversed, [70.0, 15.0, 15.0], 5);
+    reversed.reverse();
+    assert_eq!(reversed, records);
+}
+
+#[test]
+fn cxr_mini_has_the_splits_its_readme_states() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/cxr-mini");
+    if !root.is_dir() {
+        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        {
+            eprintln!("skipped: no {}", root.display());
+        }
+        return;
+    }
+    let records = Layout::CxrMini.records(&root).unwrap();
+    let summary = Summary::of(&records);
+    assert_eq!((summary.records, summary.patients), (720, 509));
+    let sizes: Vec<_> = summary.splits.iter().map(|(name, s)| (name.as_str(), s.records)).collect();
+    assert_eq!(sizes, [("test", 129), ("train", 481), ("val", 110)]);
+    let pneumonia = summary.splits["test"].labels["Pneumonia"];
+    assert!(pneumonia.positive > 0 && pneumonia.negative > 0);
+    let human: usize = summary.splits.values().map(|s| s.lung_masks).sum();
+    assert_eq!(human, 106);
+}
