@@ -51,10 +51,9 @@ pub(super) trait Objective {
     fn mixes(&self) -> bool;
 }
 
-/// Which training pictures, and what was done to them.
+/// Which training pictures, and how they were blended.
 pub(super) struct Batch<'a> {
     pub(super) numbers: &'a [usize],
-    pub(super) moves: &'a Moves,
     /// Partner of each picture, and the share of the picture itself.
     pub(super) mix: Option<(Tensor, f64)>,
     pub(super) device: Device,
@@ -301,7 +300,7 @@ impl<'a> Run<'a> {
         let aspect =
             self.job.config.preprocess.width as f64 / self.job.config.preprocess.height as f64;
         let moves = Moves::draw(amount, numbers.len(), aspect, random);
-        let mut batch = Batch { numbers, moves: &moves, mix: None, device: self.job.device };
+        let mut batch = Batch { numbers, mix: None, device: self.job.device };
         let outputs = match features {
             Some(features) => {
                 let rows = features.index_select(0, &indices(numbers).to_device(self.job.device));
@@ -461,7 +460,7 @@ fn copy(to: &nn::VarStore, from: &nn::VarStore, decay: f64) {
     }
 }
 
-/// Lets a test kill a run after an epoch.
+// Lets a test kill a run after an epoch.
 #[cfg(test)]
 std::thread_local! {
     pub(super) static STOP_AFTER: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };

@@ -71,7 +71,7 @@ impl Canvas {
                 let (px, py) = (mx + dx - x1, my + dy - y1);
                 let along = (px * lx + py * ly) / length2;
                 // Each piece owns its half-open stretch, so that joints are not drawn twice.
-                if along < 0.0 || along > 1.0 || (along == 1.0 && !last) {
+                if !(0.0..=1.0).contains(&along) || (along == 1.0 && !last) {
                     return 0.0;
                 }
                 profile((px * ly - py * lx).abs() / length2.sqrt())
