@@ -321,7 +321,7 @@ impl AttentionPool {
         };
         let mut tokens = Tensor::cat(&[mean.to_kind(x.kind()), x.shallow_clone()], 1); // [B, 1 + N, D]
         if let Some(position) = &self.position {
-            tokens = tokens + position;
+            tokens += position;
         }
         let split = |t: Tensor| t.view([b, -1, self.heads, d / self.heads]).transpose(1, 2);
         let q = split(tokens.narrow(1, 0, 1).apply(&self.query));

@@ -96,7 +96,11 @@ pub(super) struct Outcome {
 }
 
 /// Trains; the best network is left in `job.out`.
-pub(super) fn fit(job: &Job<'_>, objective: &dyn Objective, terminal: &Terminal) -> Result<Outcome> {
+pub(super) fn fit(
+    job: &Job<'_>,
+    objective: &dyn Objective,
+    terminal: &Terminal,
+) -> Result<Outcome> {
     let started = Instant::now();
     let mut run = Run::start(job)?;
     let per_epoch = job.pictures.len().div_ceil(job.recipe.batch);
