@@ -1,1 +1,38 @@
-//! Bundle to plan on tract to findings; no sockets, no clock.
+//! From a bundle to findings: integers on our kernels, in a plan that tract runs.
+//!
+//! ```text
+//! onnx        ModelProto   → Flow       int8 steps and float islands of a QDQ graph
+//! quantized   what a step is              definition   what it computes, in plain loops
+//! fuse        additions into convolutions              arena        where activations lie
+//! region      steps        → kernels    one arena, packed weights, no allocation while running
+//! operator    region       → tract op   plan           regions and islands → tract model
+//! engine      floats → named floats
+//! decode      logits → probabilities, masks, boxes
+//! analyzer    radiograph → findings
+//! ```
+//!
+//! [`Engine::run`] is the network, [`Analyzer::analyze`] the product. The library has no clock, opens no files and no sockets.
+
+mod analyzer;
+mod arena;
+pub mod decode;
+mod definition;
+mod engine;
+mod error;
+mod fuse;
+mod island;
+mod onnx;
+mod operator;
+mod plan;
+mod quantized;
+mod reference;
+mod region;
+mod selftest;
+
+pub use analyzer::{Analysis, Analyzer, Finding, Findings, interpret};
+pub use decode::{Detection, Mask};
+pub use engine::{Engine, IntegerShare, Intermediate, Options, Output, Outputs};
+pub use error::EngineError;
+pub use reference::reference;
+pub use region::LayerInfo;
+pub use selftest::{Mismatch, SelfTest, selftest};
