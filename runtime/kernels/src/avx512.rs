@@ -57,14 +57,14 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
         let mut acc = [bias; P];
         fetch_output(t);
-        let (mut weights, mut ahead) = (t.weights, t.prefetch);
+        let (mut weights, (mut ahead, ahead_step)) = (t.weights, t.prefetch);
         for tap in 0..t.taps {
             let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
             for step in 0..t.steps {
                 let w =
                     [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(64).cast())];
                 _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                (weights, ahead) = (weights.add(128), ahead.wrapping_add(64));
+                (weights, ahead) = (weights.add(128), ahead.wrapping_add(ahead_step));
                 for r in 0..P {
                     let a = _mm512_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
                     acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], a, w[0]);

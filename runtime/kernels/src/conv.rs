@@ -434,8 +434,8 @@ impl Conv {
     /// there are to reuse.
     fn strip(&self) -> usize {
         let strip = match self.weights.len() {
-            0..0x8000 => 1,
-            0x8000..0x10_0000 => 8,
+            0..NEAR => 1,
+            NEAR..FAR => 8,
             _ => STRIP,
         };
         if self.kernel.gathered.is_some() {
@@ -522,6 +522,12 @@ impl Conv {
 /// Tiles in the longest strip.
 const STRIP: usize = 32;
 
+/// Weights of fewer bytes than this stay in the first-level cache beside activations.
+const NEAR: usize = 1 << 15;
+
+/// Weights of more bytes than this are not expected in the second-level cache.
+const FAR: usize = 1 << 20;
+
 /// Bytes of gathered rows that a strip may have: they should stay in the second-level cache.
 const PANELS: usize = 640 << 10;
 
@@ -595,9 +601,7 @@ impl Run<'_> {
                     group_of_rows = group;
                 }
                 for (i, tile) in (first..last).enumerate() {
-                    // While a strip uses one block of weights, it fetches the next one, a share in each tile.
-                    let next = conv.weights.as_ptr().wrapping_add((block + 1) * conv.block_bytes());
-                    let next = next.wrapping_add(i * conv.block_bytes() / (last - first));
+                    let next = self.prefetch(block, i, last - first);
                     // SAFETY: block and tile exist, rows were filled for them, `sums` lies behind the pointers.
                     unsafe { self.one_tile(block, tile, rows_of(i), sums, next) };
                 }
@@ -606,6 +610,19 @@ impl Run<'_> {
         }
         // SAFETY: as for `enter`.
         unsafe { (kernel.leave)() };
+    }
+
+    /// While a strip uses one block of weights, it fetches the next one, a share in each tile: a network's weights have
+    /// left the second-level cache since the last inference. Where they are few, the address stands still instead.
+    fn prefetch(&self, block: usize, tile: usize, tiles: usize) -> (*const u8, usize) {
+        let (conv, bytes) = (self.conv, self.conv.block_bytes());
+        let weights = conv.weights.as_ptr();
+        if conv.weights.len() < NEAR {
+            return (weights.wrapping_add(block * bytes), 0);
+        }
+        let steps = conv.plan.kernel_taps(conv.kernel) * conv.plan.steps;
+        let next = weights.wrapping_add((block + 1) * bytes);
+        (next.wrapping_add(tile * bytes / tiles), (bytes / tiles).div_ceil(steps))
     }
 
     /// Copies the taps of each pixel of a tile together, row behind row, and points to the rows; or points into the
@@ -724,7 +741,7 @@ impl Run<'_> {
         tile: usize,
         rows: *const *const u8,
         sums: *mut i32,
-        prefetch: *const u8,
+        prefetch: (*const u8, usize),
     ) {
         let (conv, lanes) = (self.conv, self.conv.kernel.channels);
         let (first, pixels) = self.pixels_of(tile);

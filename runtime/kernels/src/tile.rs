@@ -75,13 +75,13 @@ pub(crate) struct Tile<'a> {
     /// Channels to write, `1..=kernel.channels`.
     pub(crate) channels: usize,
     pub(crate) output: Output<'a>,
-    /// Weights that will be needed soon; may dangle, so it is for prefetching only. A kernel that does so fetches one
-    /// cache line a step.
+    /// An address worth fetching into the second-level cache at the first step, and how far to move it at each: the share
+    /// of the next block's weights that falls to this tile. It may lie anywhere; it is for prefetching only.
     #[cfg_attr(
         not(target_arch = "x86_64"),
         expect(dead_code, reason = "only AVX-512 needs it so far")
     )]
-    pub(crate) prefetch: *const u8,
+    pub(crate) prefetch: (*const u8, usize),
 }
 
 /// Where a tile goes.

@@ -44,7 +44,7 @@ fn random_spec(random: &mut Random) -> ConvSpec {
 
 /// Under an emulator or an interpreter fewer shapes must do.
 fn cases() -> u64 {
-    std::env::var("KERNELS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400)
+    std::env::var("KERNELS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(240)
 }
 
 #[test]
