@@ -7,6 +7,7 @@
 //! ```text
 //! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
 //! conv.rs       packing, tiling and threading of convolutions; the same for every instruction set
+//! tile.rs       what a kernel computes and what it may assume
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear

@@ -58,7 +58,7 @@ pub(crate) fn nothing() {}
 #[derive(Debug)]
 pub(crate) struct Tile<'a> {
     /// `[taps][kernel.pixels]` pointers; the first `pixels` of each tap can be read for `steps · depth` activations
-    /// (and up to 15 bytes more, whose values do not matter).
+    /// (and up to 63 bytes more, whose values do not matter: [`crate::SLACK`]).
     pub(crate) rows: *const *const u8,
     /// Depthwise only: the first channel of the tile in each row.
     pub(crate) offset: usize,
