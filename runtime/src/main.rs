@@ -1,3 +1,142 @@
-//! The daemon on the box.
+//! The binary on the box: `serve`, `analyze`, `bench`, `selftest`.
+//!
+//! Start at [`serve::run`] for the daemon, at [`analysis`] for what happens to one image.
 
-fn main() {}
+mod analysis;
+mod analyze;
+mod bench;
+mod config;
+mod dicom;
+mod durable;
+mod http;
+mod metrics;
+mod model;
+mod overlay;
+mod report;
+mod selftest;
+mod serve;
+mod shutdown;
+mod spool;
+mod worker;
+
+use anyhow::Result;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Chest radiographs in, findings out; on the box or at the desk
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What goes where.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Findings for DICOM, PNG or JPEG files
+    Analyze(analyze::Analyze),
+    /// Receives images by DICOM and shows findings over HTTP
+    Serve(Serve),
+    /// Measures latency, throughput and memory
+    Bench(bench::Bench),
+    /// Reproduces the bundle's golden vectors on this machine
+    Selftest(selftest::Selftest),
+}
+
+/// Receives images by DICOM and shows findings over HTTP
+#[derive(Debug, Args)]
+struct Serve {
+    /// Configuration, see runtime/runtime.toml
+    #[arg(long)]
+    config: PathBuf,
+    /// Written once everything listens: {"dicom":"HOST:PORT","http":"HOST:PORT"}
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.output);
+    match run(cli) {
+        Ok(code) => code,
+        // `analyze … | head` is no failure of ours.
+        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.verb {
+        Verb::Analyze(analyze) => analyze.run(cli.output),
+        Verb::Serve(serve) => serve.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Bench(bench) => bench.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+impl Serve {
+    fn run(self, output: Output) -> Result<()> {
+        let config = config::Config::read(&self.config)?;
+        serve::serve(config, self.ready_file.as_deref(), |ready| {
+            if output.json {
+                let _ = print_json(ready);
+            }
+        })
+    }
+}
+
+/// One line of JSON on standard output.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    io::stdout().write_all(&line)?;
+    Ok(())
+}
+
+fn log_to_stderr(output: Output) {
+    let level = match (output.quiet, output.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn,runtime=info",
+        (_, 1) => "info,runtime=debug",
+        (_, _) => "debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
+}
+
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,176 @@
+//! What happens to one image: bytes → radiograph → gate → network → report.
+
+use crate::report::{BundleId, Finding, FoundBox, MaskSummary, Milliseconds, Report, Status};
+use anyhow::{Context, Result, ensure};
+use bundle::Bundle;
+use engine::{Analyzer, Findings, Mask, Options};
+use radiograph::{Image, Radiograph, RadiographError};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A bundle ready to answer. One image at a time.
+pub(crate) struct Loaded {
+    analyzer: Mutex<Analyzer>,
+    id: BundleId,
+}
+
+/// What came of one image, and what is needed to draw it.
+#[derive(Debug)]
+pub(crate) struct Analysis {
+    pub(crate) report: Report,
+    /// If it could be read.
+    pub(crate) picture: Option<Image>,
+    pub(crate) masks: Vec<Mask>,
+}
+
+impl Loaded {
+    pub(crate) fn new(bundle: &Bundle, threads: usize) -> Result<Self> {
+        let analyzer = Mutex::new(Analyzer::open(bundle, &Options::threads(threads))?);
+        Ok(Self {
+            analyzer,
+            id: BundleId { id: bundle.manifest.id.clone(), digest: bundle.digest() },
+        })
+    }
+
+    /// Reproduces the bundle's golden vectors.
+    pub(crate) fn self_test(&self, bundle: &Bundle) -> Result<()> {
+        let result = engine::selftest(self.lock().engine(), bundle)?;
+        match result.mismatch {
+            Some(mismatch) => {
+                Err(anyhow::Error::msg(mismatch.to_string()).context("self-test failed"))
+            }
+            None => {
+                ensure!(
+                    result.vectors > 0,
+                    "the bundle has no golden vectors to prove itself with"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// An image in memory; `name` is for the report. What cannot be read is not analysed, which is an
+    /// answer; errors are about us.
+    pub(crate) fn analyse(&self, name: &str, bytes: &[u8]) -> Result<Analysis> {
+        let began = Instant::now();
+        match radiograph::read(bytes) {
+            Ok(radiograph) => self.analyse_radiograph(name, radiograph, began),
+            Err(error) => {
+                let reason = format!("cannot be read: {:#}", anyhow::Error::new(error));
+                let report = Report::not_analysed(name.to_owned(), self.id.clone(), reason);
+                Ok(Analysis { report, picture: None, masks: Vec::new() })
+            }
+        }
+    }
+
+    /// A file; what cannot be read is an error that names it.
+    pub(crate) fn analyse_file(&self, path: &Path) -> Result<Analysis, AnalyseError> {
+        let began = Instant::now();
+        let radiograph = radiograph::read_file(path).map_err(AnalyseError::Read)?;
+        self.analyse_radiograph(&path.display().to_string(), radiograph, began)
+            .map_err(AnalyseError::Run)
+    }
+
+    fn analyse_radiograph(
+        &self,
+        name: &str,
+        radiograph: Radiograph,
+        began: Instant,
+    ) -> Result<Analysis> {
+        let read = began.elapsed();
+        if let Err(reason) = radiograph::gate(&radiograph) {
+            let mut report =
+                Report::not_analysed(name.to_owned(), self.id.clone(), reason.to_string());
+            report.milliseconds = Milliseconds {
+                read: ms(read),
+                total: ms(began.elapsed()),
+                ..Milliseconds::default()
+            };
+            return Ok(Analysis { report, picture: Some(radiograph.image), masks: Vec::new() });
+        }
+        let mut analyzer = self.lock();
+        let start = Instant::now();
+        let input = analyzer.input(&radiograph);
+        let preprocess = start.elapsed();
+        let start = Instant::now();
+        let size = [radiograph.image.height, radiograph.image.width];
+        let findings = analyzer.infer(&input, size).context("the network failed")?;
+        let infer = start.elapsed();
+        drop(analyzer);
+        let milliseconds = Milliseconds {
+            read: ms(read),
+            preprocess: ms(preprocess),
+            infer: ms(infer),
+            total: ms(began.elapsed()),
+        };
+        let report = self.report(name, &findings, milliseconds);
+        Ok(Analysis { report, picture: Some(radiograph.image), masks: findings.masks })
+    }
+
+    fn report(&self, name: &str, found: &Findings, milliseconds: Milliseconds) -> Report {
+        let finding = |f: &engine::Finding| Finding {
+            name: f.name.clone(),
+            probability: f.probability,
+            threshold: f.threshold,
+            positive: f.positive,
+        };
+        let summary = |mask: &Mask| MaskSummary {
+            name: mask.name.clone(),
+            area_fraction: mask.area_fraction(),
+        };
+        let found_box = |b: &engine::Detection| FoundBox {
+            name: b.name.clone(),
+            score: b.score,
+            x: b.x,
+            y: b.y,
+            width: b.width,
+            height: b.height,
+        };
+        Report {
+            sop_instance_uid: None,
+            received: None,
+            file: name.to_owned(),
+            status: Status::Analysed,
+            reason: None,
+            bundle: self.id.clone(),
+            findings: found.findings.iter().map(finding).collect(),
+            mask: found.masks.first().map(summary),
+            masks: if found.masks.len() > 1 {
+                found.masks.iter().map(summary).collect()
+            } else {
+                Vec::new()
+            },
+            boxes: found.boxes.as_ref().map(|boxes| boxes.iter().map(found_box).collect()),
+            embedding_digest: Some(found.embedding_digest.clone()),
+            milliseconds,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Analyzer> {
+        // After a panic the model is loaded anew (`Model::distrust`); until then the lock is usable.
+        self.analyzer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Why a file has no report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnalyseError {
+    #[error(transparent)]
+    Read(RadiographError),
+    #[error(transparent)]
+    Run(anyhow::Error),
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,317 @@
+//! `runtime.toml`: everything that `runtime serve` can be told. `runtime/runtime.toml` is a commented example.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) bundle: BundleConfig,
+    pub(crate) dicom: DicomConfig,
+    pub(crate) http: HttpConfig,
+    pub(crate) spool: SpoolConfig,
+    #[serde(default)]
+    pub(crate) worker: WorkerConfig,
+}
+
+/// Which bundle answers. Exactly one of `path` and `slots`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BundleConfig {
+    pub(crate) path: Option<PathBuf>,
+    /// Folder of `firmware-host agent`: boot record and two slots.
+    pub(crate) slots: Option<PathBuf>,
+    /// Hexadecimal ed25519 keys, or files that hold one.
+    #[serde(default)]
+    pub(crate) trusted_keys: Vec<String>,
+    /// Also run bundles that nobody we trust has signed.
+    #[serde(default)]
+    pub(crate) allow_unsigned: bool,
+    /// How often the active slot is looked up, seconds.
+    #[serde(default = "seconds::<1>", deserialize_with = "duration")]
+    pub(crate) poll_seconds: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DicomConfig {
+    pub(crate) listen: SocketAddr,
+    #[serde(default = "default_ae_title")]
+    pub(crate) ae_title: String,
+    /// Refuse requests for another AE title than ours.
+    #[serde(default = "yes")]
+    pub(crate) check_called_ae_title: bool,
+    /// Who may associate; empty: anybody.
+    #[serde(default)]
+    pub(crate) peers: Vec<Peer>,
+    #[serde(default = "bytes::<{ 64 << 10 }, u32>")]
+    pub(crate) max_pdu_bytes: u32,
+    #[serde(default = "bytes::<{ 512 << 20 }, u64>")]
+    pub(crate) max_object_bytes: u64,
+    /// Associations at a time, in all and from one address.
+    #[serde(default = "bytes::<32, usize>")]
+    pub(crate) max_associations: usize,
+    #[serde(default = "bytes::<16, usize>")]
+    pub(crate) max_associations_per_peer: usize,
+    /// Connections that have not associated yet; beyond that the oldest one is cut off.
+    #[serde(default = "bytes::<64, usize>")]
+    pub(crate) max_pending: usize,
+    /// From connecting to a complete A-ASSOCIATE-RQ.
+    #[serde(default = "seconds::<5>", deserialize_with = "duration")]
+    pub(crate) associate_seconds: Duration,
+    /// One PDU in the middle of a message; also any write.
+    #[serde(default = "seconds::<10>", deserialize_with = "duration")]
+    pub(crate) pdu_seconds: Duration,
+    /// Between two messages.
+    #[serde(default = "seconds::<60>", deserialize_with = "duration")]
+    pub(crate) idle_seconds: Duration,
+    /// One object, first byte to last.
+    #[serde(default = "seconds::<120>", deserialize_with = "duration")]
+    pub(crate) object_seconds: Duration,
+    /// A whole association.
+    #[serde(default = "seconds::<3600>", deserialize_with = "duration")]
+    pub(crate) association_seconds: Duration,
+}
+
+/// A modality or archive that may send.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Peer {
+    pub(crate) ae_title: String,
+    /// `192.168.1.20` or `192.168.1.0/24`; none: from anywhere.
+    pub(crate) address: Option<Network>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpConfig {
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SpoolConfig {
+    pub(crate) path: PathBuf,
+    /// Answered images that are kept; older ones are removed.
+    #[serde(default = "bytes::<1000, usize>")]
+    pub(crate) keep_answered: usize,
+    /// Bytes of images on disk. When waiting images fill it, senders hear A700.
+    #[serde(default = "bytes::<{ 16 << 30 }, u64>")]
+    pub(crate) max_bytes: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WorkerConfig {
+    /// Threads of the engine for one image.
+    pub(crate) threads: usize,
+    /// After that many failures an image is parked.
+    pub(crate) max_attempts: u32,
+    /// Longer side of the overlays, pixels.
+    pub(crate) overlay_pixels: u32,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self { threads: 1, max_attempts: 3, overlay_pixels: 1024 }
+    }
+}
+
+impl Config {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut config: Self = toml::from_str(&text)
+            .with_context(|| format!("{} is no configuration", path.display()))?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        config.check().with_context(|| format!("{}", path.display()))?;
+        Ok(config)
+    }
+
+    /// Relative paths are relative to the configuration file.
+    fn resolve(&mut self, base: &Path) {
+        let paths =
+            [self.bundle.path.as_mut(), self.bundle.slots.as_mut(), Some(&mut self.spool.path)];
+        for path in paths.into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+        for key in &mut self.bundle.trusted_keys {
+            if !is_hex_key(key) {
+                *key = base.join(&*key).to_string_lossy().into_owned();
+            }
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let dicom = &self.dicom;
+        ensure!(
+            self.bundle.path.is_some() != self.bundle.slots.is_some(),
+            "[bundle] needs exactly one of `path` and `slots`"
+        );
+        for title in dicom.peers.iter().map(|peer| &peer.ae_title).chain([&dicom.ae_title]) {
+            ensure!(
+                (1..=16).contains(&title.len())
+                    && title.trim() == title
+                    && title.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\'),
+                "AE title {title:?}: expected 1 to 16 printable characters without blanks at the ends"
+            );
+        }
+        ensure!(
+            (4096..=1 << 20).contains(&dicom.max_pdu_bytes),
+            "dicom.max_pdu_bytes is {}, expected 4096 to 1048576",
+            dicom.max_pdu_bytes
+        );
+        let counts = [
+            ("dicom.max_associations", dicom.max_associations),
+            ("dicom.max_associations_per_peer", dicom.max_associations_per_peer),
+            ("dicom.max_pending", dicom.max_pending),
+            ("worker.threads", self.worker.threads),
+            ("worker.max_attempts", self.worker.max_attempts as usize),
+        ];
+        for (name, count) in counts {
+            ensure!((1..=10_000).contains(&count), "{name} is {count}, expected 1 to 10000");
+        }
+        let pixels = self.worker.overlay_pixels;
+        ensure!(
+            (256..=4096).contains(&pixels),
+            "worker.overlay_pixels is {pixels}, expected 256 to 4096"
+        );
+        Ok(())
+    }
+}
+
+pub(crate) fn is_hex_key(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// An address or a block of them, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    base: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    fn parse(text: &str) -> Result<Self> {
+        let (base, bits) = match text.split_once('/') {
+            Some((base, bits)) => (base, Some(bits)),
+            None => (text, None),
+        };
+        let base: IpAddr = base.parse().with_context(|| format!("{text:?} is no address"))?;
+        let most = if base.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) => bits.parse().with_context(|| format!("{text:?} has no prefix length"))?,
+        };
+        if bits > most {
+            bail!("{text:?}: a prefix has at most {most} bits");
+        }
+        Ok(Self { base, bits })
+    }
+
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let same = |a: u128, b: u128, width: u32| {
+            u32::from(self.bits) == 0 || (a ^ b) >> (width - u32::from(self.bits)) == 0
+        };
+        match (self.base, address) {
+            (IpAddr::V4(base), IpAddr::V4(address)) => {
+                same(base.to_bits().into(), address.to_bits().into(), 32)
+            }
+            (IpAddr::V6(base), IpAddr::V6(address)) => same(base.to_bits(), address.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|error| D::Error::custom(format!("{error:#}")))
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    if !(0.01..=1e6).contains(&seconds) {
+        return Err(D::Error::custom(format!("{seconds} s, expected 0.01 to 1000000")));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn seconds<const N: u64>() -> Duration {
+    Duration::from_secs(N)
+}
+
+fn bytes<const N: u64, T: TryFrom<u64>>() -> T {
+    T::try_from(N).unwrap_or_else(|_| unreachable!("{N} fits"))
+}
+
+fn default_ae_title() -> String {
+    "CXR-EDGE".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runtime.toml");
+        fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn the_example_is_valid_and_its_paths_are_relative_to_it() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime.toml");
+        let config = Config::read(&example).unwrap();
+        assert!(config.spool.path.starts_with(env!("CARGO_MANIFEST_DIR")));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let base = "[bundle]\npath = \"b\"\n[dicom]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n[spool]\npath = \"s\"\n";
+        Config::read(&write(base).1).unwrap_err(); // the folder is gone: cannot be read
+        for (text, expected) in [
+            (base.replace("path = \"b\"", ""), "exactly one of"),
+            (base.replace("[http]", "max_pdu_bytes = 10\n[http]"), "max_pdu_bytes is 10"),
+            (
+                base.replace("[http]", "ae_title = \"A TITLE MUCH TOO LONG\"\n[http]"),
+                "1 to 16 printable",
+            ),
+            (base.replace("[http]", "max_pdu = 10\n[http]"), "unknown field"),
+            (base.replace("[http]", "idle_seconds = 0.0\n[http]"), "expected 0.01"),
+        ] {
+            let (_folder, path) = write(&text);
+            let error = format!("{:#}", Config::read(&path).unwrap_err());
+            assert!(error.contains(expected) && error.contains("runtime.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        let inside = |network: &str, address: &str| {
+            Network::parse(network).unwrap().contains(address.parse().unwrap())
+        };
+        assert!(inside("10.0.0.0/8", "10.200.1.1"));
+        assert!(inside("10.0.0.1", "10.0.0.1"));
+        assert!(inside("0.0.0.0/0", "1.2.3.4"));
+        assert!(inside("fd00::/8", "fd12::1"));
+        assert!(inside("10.0.0.0/8", "::ffff:10.1.1.1"));
+        assert!(!inside("10.0.0.0/8", "11.0.0.1"));
+        assert!(!inside("fd00::/8", "10.0.0.1"));
+        assert!(Network::parse("10.0.0.0/33").is_err());
+        assert!(Network::parse("nonsense").is_err());
+    }
+}

@@ -1,0 +1,237 @@
+//! Command sets (PS3.7): always implicit VR, little endian, group 0000.
+
+use super::{Uid, uid::BadUid};
+use thiserror::Error;
+
+/// Largest command set we read. Real ones have less than 500 bytes.
+pub(crate) const MAX_COMMAND_BYTES: usize = 16 * 1024;
+
+/// A request, with the fields that our two services need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) field: u16,
+    pub(crate) message_id: u16,
+    pub(crate) sop_class: Option<String>,
+    /// Unchecked: see [`Command::sop_instance`].
+    sop_instance: Option<String>,
+    pub(crate) has_dataset: bool,
+}
+
+pub(crate) const C_STORE_RQ: u16 = 0x0001;
+pub(crate) const C_ECHO_RQ: u16 = 0x0030;
+pub(crate) const C_CANCEL_RQ: u16 = 0x0fff;
+const RESPONSE: u16 = 0x8000;
+const NO_DATASET: u16 = 0x0101;
+
+/// Status of a response (PS3.4 B.2.3 and PS3.7 annex C), with a comment for whoever reads the peer's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) code: u16,
+    /// At most 64 characters are sent.
+    pub(crate) comment: String,
+}
+
+impl Status {
+    pub(crate) const SUCCESS: u16 = 0x0000;
+    pub(crate) const PROCESSING_FAILURE: u16 = 0x0110;
+    pub(crate) const INVALID_INSTANCE: u16 = 0x0117;
+    pub(crate) const MISSING_ATTRIBUTE: u16 = 0x0120;
+    pub(crate) const CLASS_NOT_SUPPORTED: u16 = 0x0122;
+    pub(crate) const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+    pub(crate) const OUT_OF_RESOURCES: u16 = 0xa700;
+    pub(crate) const DATASET_MISMATCH: u16 = 0xa900;
+    pub(crate) const CANNOT_UNDERSTAND: u16 = 0xc000;
+
+    pub(crate) fn success() -> Self {
+        Self { code: Self::SUCCESS, comment: String::new() }
+    }
+
+    pub(crate) fn failure(code: u16, comment: impl Into<String>) -> Self {
+        Self { code, comment: comment.into() }
+    }
+}
+
+/// Why bytes are no command set we can answer. The association cannot go on after this.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum CommandError {
+    #[error("command set ends inside an element at byte {at}")]
+    Truncated { at: usize },
+    #[error("command set has an element of group {group:04x}, expected 0000")]
+    Group { group: u16 },
+    #[error("command set has no {name}")]
+    Missing { name: &'static str },
+    #[error("{name} has {found} bytes, expected 2")]
+    Width { name: &'static str, found: usize },
+    #[error("got a response (command {field:04x}) although nothing was asked")]
+    Response { field: u16 },
+}
+
+impl Command {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
+        let (mut field, mut message_id, mut dataset) = (None, None, None);
+        let (mut sop_class, mut sop_instance) = (None, None);
+        for element in elements(bytes) {
+            let (tag, value) = element?;
+            match tag {
+                0x0002 => sop_class = Some(text(value)),
+                0x0100 => field = Some(u16_value("command field", value)?),
+                0x0110 => message_id = Some(u16_value("message id", value)?),
+                0x0800 => dataset = Some(u16_value("data set type", value)?),
+                0x1000 => sop_instance = Some(text(value)),
+                _ => {}
+            }
+        }
+        let field = field.ok_or(CommandError::Missing { name: "command field" })?;
+        if field & RESPONSE != 0 {
+            return Err(CommandError::Response { field });
+        }
+        // C-CANCEL-RQ has no message id of its own; it is never answered.
+        let message_id = match message_id {
+            None if field == C_CANCEL_RQ => 0,
+            id => id.ok_or(CommandError::Missing { name: "message id" })?,
+        };
+        let has_dataset =
+            dataset.ok_or(CommandError::Missing { name: "data set type" })? != NO_DATASET;
+        Ok(Self { field, message_id, sop_class, sop_instance, has_dataset })
+    }
+
+    /// The affected SOP instance; `None` if the element is missing.
+    pub(crate) fn sop_instance(&self) -> Option<Result<Uid, BadUid>> {
+        self.sop_instance.as_deref().map(Uid::parse)
+    }
+
+    /// The response to this request, ready to send.
+    pub(crate) fn response(&self, status: &Status) -> Vec<u8> {
+        let mut body = Vec::with_capacity(256);
+        if let Some(class) = &self.sop_class {
+            put(&mut body, 0x0002, padded(class, 0));
+        }
+        put(&mut body, 0x0100, (self.field | RESPONSE).to_le_bytes());
+        put(&mut body, 0x0120, self.message_id.to_le_bytes());
+        put(&mut body, 0x0800, NO_DATASET.to_le_bytes());
+        put(&mut body, 0x0900, status.code.to_le_bytes());
+        if !status.comment.is_empty() {
+            put(&mut body, 0x0902, padded(&comment(&status.comment), b' '));
+        }
+        if let Some(Ok(instance)) = self.sop_instance() {
+            put(&mut body, 0x1000, padded(instance.as_str(), 0));
+        }
+        let mut command = Vec::with_capacity(body.len() + 12);
+        put(&mut command, 0x0000, (body.len() as u32).to_le_bytes());
+        command.extend_from_slice(&body);
+        command
+    }
+}
+
+/// The elements of a command set: element number and value.
+fn elements(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), CommandError>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at == bytes.len() {
+            return None;
+        }
+        let element = element(bytes, at);
+        match &element {
+            Ok((_, value)) => at += 8 + value.len(),
+            Err(_) => at = bytes.len(),
+        }
+        Some(element)
+    })
+}
+
+fn element(bytes: &[u8], at: usize) -> Result<(u16, &[u8]), CommandError> {
+    let (head, rest) =
+        bytes[at..].split_first_chunk::<8>().ok_or(CommandError::Truncated { at })?;
+    let group = u16::from_le_bytes([head[0], head[1]]);
+    if group != 0 {
+        return Err(CommandError::Group { group });
+    }
+    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+    let value = rest.get(..length).ok_or(CommandError::Truncated { at })?;
+    Ok((u16::from_le_bytes([head[2], head[3]]), value))
+}
+
+fn u16_value(name: &'static str, value: &[u8]) -> Result<u16, CommandError> {
+    let bytes = value.try_into().map_err(|_| CommandError::Width { name, found: value.len() })?;
+    Ok(u16::from_le_bytes(bytes))
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
+}
+
+fn put(out: &mut Vec<u8>, element: u16, value: impl AsRef<[u8]>) {
+    let value = value.as_ref();
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&element.to_le_bytes());
+    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+fn padded(text: &str, with: u8) -> Vec<u8> {
+    let mut value = text.as_bytes().to_vec();
+    if value.len() % 2 == 1 {
+        value.push(with);
+    }
+    value
+}
+
+/// Error Comment is an LO: 64 characters of the default repertoire, no backslash.
+fn comment(text: &str) -> String {
+    let plain = |c: char| if c == '\\' || !(' '..='~').contains(&c) { '?' } else { c };
+    text.chars().map(plain).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(field: u16, message_id: u16) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put(&mut bytes, 0x0002, padded("1.2.840.10008.1.1", 0));
+        put(&mut bytes, 0x0100, field.to_le_bytes());
+        put(&mut bytes, 0x0110, message_id.to_le_bytes());
+        put(&mut bytes, 0x0800, NO_DATASET.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_response_names_the_message_it_answers() {
+        let command = Command::parse(&request(C_ECHO_RQ, 9)).unwrap();
+        let response = command.response(&Status::success());
+        let find = |tag| elements(&response).map(Result::unwrap).find(|e| e.0 == tag).unwrap().1;
+        assert_eq!(find(0x0100), [0x30, 0x80]);
+        assert_eq!(find(0x0120), [9, 0]);
+        assert_eq!(find(0x0900), [0, 0]);
+        assert_eq!(find(0x0000), ((response.len() - 12) as u32).to_le_bytes());
+    }
+
+    #[test]
+    fn comments_are_cut_and_cleaned() {
+        let long = comment(&"ä\\x".repeat(40));
+        assert_eq!(long.len(), 64);
+        assert!(long.starts_with("??x"));
+    }
+
+    #[test]
+    fn responses_and_halves_are_refused() {
+        let whole = request(C_ECHO_RQ, 1);
+        assert_eq!(
+            Command::parse(&whole[..whole.len() - 1]),
+            Err(CommandError::Truncated { at: 46 })
+        );
+        assert_eq!(
+            Command::parse(&request(0x8030, 1)),
+            Err(CommandError::Response { field: 0x8030 })
+        );
+        assert!(Command::parse(&[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Command::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The DICOM side of the daemon: a storage and verification SCP that distrusts its peers.
+//!
+//! ```text
+//! listener      accepts sockets, bounds how many there are          TcpStream
+//! negotiation   A-ASSOCIATE-RQ → AC or RJ; no I/O                   PDU → PDU
+//! association   one peer, PDU by PDU, with deadlines                PDUs → messages
+//! command       command sets of C-ECHO and C-STORE; no I/O          bytes ↔ Command
+//! dataset       what the first bytes of a data set claim to be      bytes → Claim
+//! part10        the file header we put before a received data set   → bytes
+//! ```
+//!
+//! Start at [`listener::run`]. The rules that keep a hostile or broken peer from hurting others:
+//! a PDU longer than we offered is refused before it is read (strict mode), every read and write
+//! has a deadline, so has every object and every association, half-open connections give way to
+//! newer ones, and an image goes to disk as it arrives: memory per peer is one PDU.
+
+pub(crate) mod access;
+pub(crate) mod association;
+pub(crate) mod command;
+pub(crate) mod dataset;
+pub(crate) mod listener;
+pub(crate) mod negotiation;
+pub(crate) mod part10;
+pub(crate) mod uid;
+
+pub(crate) use uid::Uid;

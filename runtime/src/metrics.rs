@@ -1,0 +1,142 @@
+//! Counters and the latency histogram, in Prometheus' text format.
+
+use crate::spool::Counts;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) connections: Counter,
+    pub(crate) associations: Counter,
+    /// Connections that ended other than by release.
+    pub(crate) broken: Counter,
+    pub(crate) echoes: Counter,
+    pub(crate) stored: Counter,
+    /// Messages answered with a failure.
+    pub(crate) refused: Counter,
+    pub(crate) analysed: Counter,
+    pub(crate) not_analysed: Counter,
+    pub(crate) parked: Counter,
+    /// From taking an image off the queue to its durable answer.
+    pub(crate) latency: Histogram,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper edges, seconds.
+const EDGES: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    buckets: [Counter; EDGES.len()],
+    count: Counter,
+    microseconds: Counter,
+}
+
+impl Histogram {
+    pub(crate) fn observe(&self, time: Duration) {
+        for (edge, bucket) in EDGES.iter().zip(&self.buckets) {
+            if time.as_secs_f64() <= *edge {
+                bucket.add(1);
+            }
+        }
+        self.count.add(1);
+        self.microseconds.add(time.as_micros() as u64);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count.get()
+    }
+}
+
+impl Metrics {
+    /// The page a Prometheus server scrapes.
+    pub(crate) fn page(&self, queue: Counts, ready: bool) -> String {
+        let mut page = String::new();
+        let counters = [
+            ("cxr_dicom_connections_total", "TCP connections accepted", &self.connections),
+            ("cxr_dicom_associations_total", "Associations accepted", &self.associations),
+            (
+                "cxr_dicom_broken_total",
+                "Connections that ended other than by release",
+                &self.broken,
+            ),
+            ("cxr_dicom_echoes_total", "C-ECHO requests answered", &self.echoes),
+            ("cxr_dicom_stored_total", "C-STORE requests answered with success", &self.stored),
+            ("cxr_dicom_refused_total", "Requests answered with a failure", &self.refused),
+            ("cxr_images_analysed_total", "Images with findings", &self.analysed),
+            (
+                "cxr_images_not_analysed_total",
+                "Images the network must not see",
+                &self.not_analysed,
+            ),
+            ("cxr_images_parked_total", "Images given up after repeated failures", &self.parked),
+        ];
+        for (name, help, counter) in counters {
+            let _ = writeln!(
+                page,
+                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}",
+                counter.get()
+            );
+        }
+        let gauges = [
+            ("cxr_queue_waiting", "Images waiting", queue.waiting as u64),
+            ("cxr_queue_running", "Images being analysed", queue.running as u64),
+            ("cxr_queue_answered", "Answered images on disk", queue.answered as u64),
+            ("cxr_spool_bytes", "Bytes of images on disk", queue.bytes),
+            ("cxr_ready", "1 if a bundle answers", u64::from(ready)),
+        ];
+        for (name, help, value) in gauges {
+            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        let name = "cxr_answer_seconds";
+        let _ = writeln!(page, "# HELP {name} Time to answer one image\n# TYPE {name} histogram");
+        for (edge, bucket) in EDGES.iter().zip(&self.latency.buckets) {
+            let _ = writeln!(page, "{name}_bucket{{le=\"{edge}\"}} {}", bucket.get());
+        }
+        let seconds = self.latency.microseconds.get() as f64 / 1e6;
+        let count = self.latency.count();
+        let _ = writeln!(
+            page,
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}"
+        );
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative() {
+        let metrics = Metrics::default();
+        for milliseconds in [5, 30, 300_000] {
+            metrics.latency.observe(Duration::from_millis(milliseconds));
+        }
+        let page = metrics.page(Counts::default(), true);
+        for line in [
+            "cxr_answer_seconds_bucket{le=\"0.01\"} 1",
+            "cxr_answer_seconds_bucket{le=\"0.05\"} 2",
+            "cxr_answer_seconds_bucket{le=\"30\"} 2",
+            "cxr_answer_seconds_bucket{le=\"+Inf\"} 3",
+            "cxr_ready 1",
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line}\n{page}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The picture people look at: radiograph, mask, boxes, and a panel with the findings.
+//!
+//! ```text
+//! ┌──────────────────────┬───────────────┐
+//! │ radiograph           │ CXR EDGE      │
+//! │  tint: mask          │ Cardiomegaly  │
+//! │  frames: boxes       │ ▇▇▇▇▇|▇▇  73 %│
+//! │                      │ …             │
+//! │                      │ bundle, digest│
+//! └──────────────────────┴───────────────┘
+//! ```
+
+mod canvas;
+
+use crate::report::{Finding, FoundBox, Report};
+use canvas::{Canvas, Colour, Weight};
+use engine::Mask;
+use image::{
+    ExtendedColorType, ImageEncoder, ImageError,
+    codecs::png::{CompressionType, FilterType, PngEncoder},
+};
+use radiograph::Image;
+
+const GROUND: Colour = [11, 15, 20];
+const LINE: Colour = [34, 48, 64];
+const TEXT: Colour = [230, 237, 243];
+const DIM: Colour = [139, 155, 171];
+const POSITIVE: Colour = [255, 176, 32];
+const NEGATIVE: Colour = [79, 140, 201];
+/// One for each mask, in turn.
+const MASKS: [Colour; 4] = [[45, 212, 191], [192, 132, 252], [250, 128, 114], [163, 230, 53]];
+
+/// Draws everything on a canvas whose radiograph is `longer` pixels on its longer side.
+fn draw(picture: &Image, masks: &[Mask], report: &Report, longer: u32) -> Canvas {
+    let scale = f64::from(longer) / picture.height.max(picture.width) as f64;
+    let side = |pixels: usize| ((pixels as f64 * scale).round() as usize).max(1);
+    let (height, width) = (side(picture.height), side(picture.width));
+    let shown = picture.resize(height, width);
+    let unit = (longer as f32 / 1024.0).max(0.45);
+    let panel_width = (400.0 * unit) as usize;
+    let total = height.max((560.0 * unit) as usize);
+    let top = (total - height) / 2;
+
+    let mut canvas = Canvas::new(width + panel_width, total, GROUND);
+    for (at, &value) in shown.pixels.iter().enumerate() {
+        let grey = (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+        canvas.set(at % width, top + at / width, [grey; 3]);
+    }
+    for (mask, colour) in masks.iter().zip(MASKS.into_iter().cycle()) {
+        tint(&mut canvas, mask, colour, [top, height, width]);
+    }
+    for found in report.boxes.iter().flatten() {
+        frame(&mut canvas, found, top, scale as f32, unit);
+    }
+    panel(&mut canvas, report, width as f32, panel_width as f32, unit);
+    canvas
+}
+
+/// The overlay as a PNG file.
+pub(crate) fn png(
+    picture: &Image,
+    masks: &[Mask],
+    report: &Report,
+    longer: u32,
+) -> Result<Vec<u8>, ImageError> {
+    let canvas = draw(picture, masks, report, longer);
+    let mut bytes = Vec::new();
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
+        .write_image(
+            &canvas.pixels,
+            canvas.width as u32,
+            canvas.height as u32,
+            ExtendedColorType::Rgb8,
+        )?;
+    Ok(bytes)
+}
+
+/// Colours the mask's area and draws its edge.
+fn tint(canvas: &mut Canvas, mask: &Mask, colour: Colour, [top, height, width]: [usize; 3]) {
+    let inside = |y: usize, x: usize| {
+        let (my, mx) = (y * mask.height / height, x * mask.width / width);
+        mask.data[my * mask.width + mx] == 1
+    };
+    for y in 0..height {
+        for x in 0..width {
+            if !inside(y, x) {
+                continue;
+            }
+            let edge = [
+                (y.saturating_sub(2), x),
+                (y, x.saturating_sub(2)),
+                ((y + 2).min(height - 1), x),
+                (y, (x + 2).min(width - 1)),
+            ]
+            .into_iter()
+            .any(|(y, x)| !inside(y, x));
+            canvas.blend(x, top + y, colour, if edge { 0.9 } else { 0.22 });
+        }
+    }
+}
+
+/// A box with its name on a chip above it.
+fn frame(canvas: &mut Canvas, found: &FoundBox, top: usize, scale: f32, unit: f32) {
+    let (x, y) = (found.x * scale, found.y * scale + top as f32);
+    let (width, height) = (found.width * scale, found.height * scale);
+    canvas.outline(x, y, width, height, 3.0 * unit, POSITIVE);
+    let text = format!("{} {:.0} %", found.name, found.score * 100.0);
+    let size = 22.0 * unit;
+    let chip = canvas::text_width(&text, size, Weight::Bold) + 12.0 * unit;
+    let chip_top = if y >= size * 1.4 { y - size * 1.4 } else { y };
+    canvas.fill(x, chip_top, chip, size * 1.4, POSITIVE, 1.0);
+    canvas.text(x + 6.0 * unit, chip_top + size * 0.2, &text, size, Weight::Bold, GROUND);
+}
+
+/// Findings with bars, who says so, and what it may not be used for.
+fn panel(canvas: &mut Canvas, report: &Report, left: f32, width: f32, unit: f32) {
+    let (margin, bottom) = (26.0 * unit, canvas.height as f32);
+    let (x, inner) = (left + margin, width - 2.0 * margin);
+    canvas.fill(left, 0.0, unit.max(1.0), bottom, LINE, 1.0);
+    let mut y = 22.0 * unit;
+    canvas.text(x, y, "CXR EDGE", 26.0 * unit, Weight::Bold, TEXT);
+    y += 36.0 * unit;
+    let positive = report.findings.iter().filter(|f| f.positive).count();
+    let (summary, colour) = match positive {
+        0 if report.findings.is_empty() => ("no classification in this bundle".to_owned(), DIM),
+        0 => ("no finding above its threshold".to_owned(), DIM),
+        n => (format!("{n} of {} above threshold", report.findings.len()), POSITIVE),
+    };
+    canvas.text(x, y, &summary, 19.0 * unit, Weight::Regular, colour);
+    y += 44.0 * unit;
+
+    let footer = bottom - 128.0 * unit;
+    let row = 52.0 * unit;
+    let rows = ((footer - y) / row).max(0.0) as usize;
+    let sorted = by_importance(&report.findings);
+    let shown = if sorted.len() > rows { rows.saturating_sub(1) } else { sorted.len() };
+    for finding in &sorted[..shown] {
+        bar(canvas, finding, x, y, inner, unit);
+        y += row;
+    }
+    if shown < sorted.len() {
+        let text = format!("and {} more below threshold", sorted.len() - shown);
+        canvas.text(x, y, &text, 17.0 * unit, Weight::Regular, DIM);
+    }
+
+    let digest = report.bundle.digest.get(..12).unwrap_or(&report.bundle.digest);
+    let mask = report
+        .mask
+        .as_ref()
+        .map(|m| format!("{} {:.1} % of the picture", m.name, m.area_fraction * 100.0));
+    let lines = [
+        (mask.unwrap_or_default(), MASKS[0]),
+        (format!("bundle {}", report.bundle.id), DIM),
+        (format!("digest {digest}"), DIM),
+        ("Not for diagnostic use".to_owned(), POSITIVE),
+    ];
+    let mut y = footer + 8.0 * unit;
+    canvas.fill(x, footer, inner, unit.max(1.0), LINE, 1.0);
+    for (text, colour) in lines {
+        canvas.text(x, y, &text, 18.0 * unit, Weight::Regular, colour);
+        y += 27.0 * unit;
+    }
+}
+
+/// Positive ones first, then by probability.
+fn by_importance(findings: &[Finding]) -> Vec<&Finding> {
+    let mut sorted: Vec<_> = findings.iter().collect();
+    sorted
+        .sort_by(|a, b| b.positive.cmp(&a.positive).then(b.probability.total_cmp(&a.probability)));
+    sorted
+}
+
+fn bar(canvas: &mut Canvas, finding: &Finding, x: f32, y: f32, width: f32, unit: f32) {
+    let (weight, colour, fill) = if finding.positive {
+        (Weight::Bold, TEXT, POSITIVE)
+    } else {
+        (Weight::Regular, DIM, NEGATIVE)
+    };
+    let size = 20.0 * unit;
+    let percent = format!("{:.1} %", finding.probability * 100.0);
+    let number = canvas::text_width(&percent, size, weight);
+    let name = shortened(&finding.name, size, weight, width - number - 10.0 * unit);
+    canvas.text(x, y, &name, size, weight, colour);
+    canvas.text(
+        x + width - number,
+        y,
+        &percent,
+        size,
+        weight,
+        if finding.positive { POSITIVE } else { DIM },
+    );
+    let (track, thick) = (y + 29.0 * unit, 7.0 * unit);
+    canvas.fill(x, track, width, thick, LINE, 1.0);
+    canvas.fill(x, track, width * finding.probability.clamp(0.0, 1.0), thick, fill, 1.0);
+    let tick = x + width * finding.threshold.clamp(0.0, 1.0);
+    canvas.fill(
+        tick - unit,
+        track - 3.0 * unit,
+        (2.0 * unit).max(1.5),
+        thick + 6.0 * unit,
+        TEXT,
+        1.0,
+    );
+}
+
+fn shortened(name: &str, size: f32, weight: Weight, width: f32) -> String {
+    let mut shown = name.replace('_', " ");
+    while canvas::text_width(&shown, size, weight) > width && shown.chars().count() > 2 {
+        shown = shown.chars().take(shown.chars().count() - 2).chain(['…']).collect();
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{BundleId, MaskSummary, Milliseconds, Status};
+
+    fn report() -> Report {
+        let finding = |name: &str, probability, threshold| Finding {
+            name: name.into(),
+            probability,
+            threshold,
+            positive: probability >= threshold,
+        };
+        Report {
+            sop_instance_uid: None,
+            received: None,
+            file: "chest.dcm".into(),
+            status: Status::Analysed,
+            reason: None,
+            bundle: BundleId { id: "chest-14".into(), digest: "0123456789abcdef".into() },
+            findings: vec![
+                finding("Cardiomegaly", 0.12, 0.4),
+                finding("Pleural effusion", 0.81, 0.5),
+                finding("Pneumonia", 0.46, 0.5),
+                finding("Enlarged cardiomediastinum of the very long name", 0.02, 0.3),
+            ],
+            masks: Vec::new(),
+            mask: Some(MaskSummary { name: "Lung".into(), area_fraction: 0.31 }),
+            boxes: Some(vec![FoundBox {
+                name: "Opacity".into(),
+                score: 0.7,
+                x: 60.0,
+                y: 90.0,
+                width: 80.0,
+                height: 70.0,
+            }]),
+            embedding_digest: None,
+            milliseconds: Milliseconds::default(),
+        }
+    }
+
+    fn picture(height: usize, width: usize) -> Image {
+        let pixel = |i: usize| {
+            let (y, x) =
+                ((i / width) as f32 / height as f32 - 0.5, (i % width) as f32 / width as f32 - 0.5);
+            (1.0 - 2.0 * (y * y + x * x).sqrt()).clamp(0.0, 1.0)
+        };
+        Image::new(height, width, (0..height * width).map(pixel).collect()).unwrap()
+    }
+
+    #[test]
+    fn mask_box_and_bars_are_where_they_belong() {
+        let half = [Mask { name: "Lung".into(), height: 1, width: 2, data: vec![1, 0] }];
+        let canvas = draw(&picture(240, 200), &half, &report(), 960);
+        assert_eq!((canvas.width, canvas.height), (800 + 375, 960));
+        let at = |x, y| canvas.get(x, y);
+        let tinted = at(200, 480);
+        assert!(
+            tinted[1] > tinted[0] && at(600, 480)[0] == at(600, 480)[1],
+            "mask on the left half only"
+        );
+        assert_eq!(at(240 + 100, 360), POSITIVE, "upper edge of the box");
+        // First bar: the positive finding, filled to 81 %, empty beyond.
+        let bars: Vec<_> = (0..canvas.height)
+            .filter(|&y| at(800 + 30, y) == POSITIVE && at(800 + 200, y) == POSITIVE)
+            .collect();
+        assert!(!bars.is_empty());
+        assert_eq!(at(800 + 375 - 40, bars[0] + 2), LINE);
+        if let Some(path) = std::env::var_os("CXR_OVERLAY_OUT") {
+            std::fs::write(path, png(&picture(240, 200), &half, &report(), 1024).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn any_shape_can_be_drawn() {
+        for (height, width) in [(1, 300), (300, 1), (128, 128)] {
+            let canvas = draw(&picture(height, width), &[], &report(), 256);
+            assert!(canvas.height >= 252 && canvas.width > 100);
+        }
+        let mut many = report();
+        many.findings = (0..99)
+            .map(|i| Finding {
+                name: format!("f{i}"),
+                probability: f32::NAN,
+                threshold: 2.0,
+                positive: false,
+            })
+            .collect();
+        many.boxes.as_mut().unwrap()[0].x = -1e9;
+        draw(&picture(128, 128), &[], &many, 256);
+    }
+}

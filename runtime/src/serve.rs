@@ -1,0 +1,144 @@
+//! `runtime serve`: DICOM in, findings out over HTTP.
+//!
+//! ```text
+//! dicom::listener ─▶ spool (folder = queue) ─▶ worker thread ─▶ spool ─▶ http
+//!                                                  ▲
+//!                                model: configured file or active slot
+//! ```
+
+use crate::{
+    config::Config,
+    dicom::listener::{self, Scp},
+    durable,
+    http::{self, Shown},
+    metrics::Metrics,
+    model::Model,
+    shutdown::{self, Shutdown, Trigger},
+    spool::Spool,
+    worker::Worker,
+};
+use anyhow::{Context, Result};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Instant};
+use tokio::{net::TcpListener, runtime::Handle, signal::unix, task::spawn_blocking};
+
+/// Where the daemon can be reached; what `--ready-file` gets.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Ready {
+    dicom: SocketAddr,
+    http: SocketAddr,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn serve(
+    config: Config,
+    ready_file: Option<&Path>,
+    on_ready: impl FnOnce(&Ready),
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(async {
+        let (trigger, shutdown) = shutdown::channel();
+        stop_on_signals(trigger)?;
+        run(config, shutdown, |ready| {
+            if let Some(path) = ready_file {
+                let json = serde_json::to_vec(ready).context("cannot encode the addresses")?;
+                durable::write(path, &json)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            on_ready(ready);
+            Ok(())
+        })
+        .await
+    })
+}
+
+/// The daemon: listens, loads the bundle, says that it is ready, and works until shutdown.
+pub(crate) async fn run(
+    config: Config,
+    shutdown: Shutdown,
+    ready: impl FnOnce(&Ready) -> Result<()>,
+) -> Result<()> {
+    let dicom = bind("dicom", config.dicom.listen).await?;
+    let http = bind("http", config.http.listen).await?;
+    let addresses = Ready { dicom: dicom.local_addr()?, http: http.local_addr()? };
+    if config.dicom.peers.is_empty() && !addresses.dicom.ip().is_loopback() {
+        log::warn!(
+            "anybody who reaches {} may send images: configure [[dicom.peers]]",
+            addresses.dicom
+        );
+    }
+    if !addresses.http.ip().is_loopback() {
+        log::warn!("findings are shown to anybody who reaches {}", addresses.http);
+    }
+
+    let spool = Arc::new(Spool::open(&config.spool)?);
+    let counts = spool.counts();
+    log::info!(
+        "spool {}: {} waiting, {} answered",
+        config.spool.path.display(),
+        counts.waiting,
+        counts.answered
+    );
+    let model = Arc::new(Model::new(config.bundle.clone(), config.worker.threads)?);
+    let metrics = Arc::new(Metrics::default());
+    {
+        let model = model.clone();
+        spawn_blocking(move || model.refresh()).await.context("loading the bundle panicked")??;
+    }
+
+    let shown = Shown {
+        spool: spool.clone(),
+        metrics: metrics.clone(),
+        model: model.clone(),
+        ae_title: config.dicom.ae_title.clone(),
+        started: Instant::now(),
+    };
+    let worker = Worker {
+        poll: config.bundle.poll_seconds,
+        config: config.worker,
+        spool: spool.clone(),
+        model,
+        metrics: metrics.clone(),
+    };
+    let scp = Arc::new(Scp { config: config.dicom, spool, metrics, shutdown: shutdown.clone() });
+    let web = tokio::spawn(http::run(http, shown, shutdown.clone()));
+    let runtime = Handle::current();
+    let stop = shutdown.clone();
+    let work = spawn_blocking(move || worker.run(&runtime, &stop));
+    log::info!("DICOM on {}, HTTP on {}", addresses.dicom, addresses.http);
+    ready(&addresses)?;
+
+    listener::run(dicom, scp).await;
+    work.await.context("the worker panicked")?;
+    // Open keep-alive connections do not hold up a stop.
+    web.abort();
+    log::info!("stopped");
+    Ok(())
+}
+
+async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} for {what}"))
+}
+
+/// SIGTERM and SIGINT stop gracefully.
+fn stop_on_signals(trigger: Trigger) -> Result<()> {
+    let mut terminate =
+        unix::signal(unix::SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt =
+        unix::signal(unix::SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    tokio::spawn(async move {
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        log::info!("{signal}: stopping");
+        trigger.stop();
+        // Keeps the trigger: a dropped one would also mean stop.
+        std::future::pending::<()>().await;
+    });
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What the spool promises, power cuts included.
+
+use super::*;
+
+fn config(folder: &Path) -> SpoolConfig {
+    SpoolConfig { path: folder.join("spool"), keep_answered: 100, max_bytes: 1 << 20 }
+}
+
+fn store(spool: &Spool, uid: &str, contents: &[u8]) -> io::Result<Accepted> {
+    let mut incoming = spool.begin()?;
+    incoming.write_header(b"header")?;
+    incoming.write(contents)?;
+    incoming.commit(Uid::parse(uid).unwrap())
+}
+
+fn key(accepted: Accepted) -> Key {
+    match accepted {
+        Accepted::New(key) | Accepted::Duplicate(key) | Accepted::Revision(key) => key,
+    }
+}
+
+fn files(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn images_are_taken_in_the_order_they_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    for uid in ["1.3", "1.2", "1.1"] {
+        store(&spool, uid, b"pixels").unwrap();
+    }
+    let order: Vec<_> =
+        std::iter::from_fn(|| spool.take()).map(|e| e.key.uid.to_string()).collect();
+    assert_eq!(order, ["1.3", "1.2", "1.1"]);
+}
+
+#[test]
+fn what_was_accepted_is_queued_again_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let first = key(store(&spool, "1.1", b"a").unwrap());
+    let second = key(store(&spool, "1.2", b"b").unwrap());
+    spool.answer(&first, b"{}", None).unwrap();
+    spool.take().unwrap(); // the second is running when the power goes
+    let mut half = spool.begin().unwrap();
+    half.write(b"half an image").unwrap();
+    half.file.flush().unwrap();
+    std::mem::forget(half);
+    drop(spool);
+
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    assert_eq!(files(&folder.path().join("spool/incoming")), 0);
+    assert_eq!(spool.take().unwrap().key, second);
+    assert!(spool.take().is_none());
+    assert_eq!(spool.result(&first).unwrap(), b"{}");
+    let third = key(store(&spool, "1.3", b"c").unwrap());
+    assert!(third.sequence > first.sequence + 1, "numbers are never used twice");
+}
+
+#[test]
+fn the_same_object_twice_is_analysed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let first = key(store(&spool, "1.1", b"a").unwrap());
+    assert_eq!(store(&spool, "1.1", b"a").unwrap(), Accepted::Duplicate(first.clone()));
+    spool.answer(&first, b"{}", None).unwrap();
+    drop(spool);
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    assert_eq!(store(&spool, "1.1", b"a").unwrap(), Accepted::Duplicate(first));
+    assert_eq!(files(&folder.path().join("spool/images")), 1);
+    assert_eq!(files(&folder.path().join("spool/incoming")), 0);
+}
+
+#[test]
+fn another_object_under_the_same_uid_is_kept_beside_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let first = key(store(&spool, "1.1", b"a").unwrap());
+    let second = store(&spool, "1.1", b"corrected").unwrap();
+    assert!(matches!(second, Accepted::Revision(_)));
+    let uid = Uid::parse("1.1").unwrap();
+    let revisions: Vec<_> = spool.revisions(&uid).into_iter().map(|entry| entry.key).collect();
+    assert_eq!(revisions, [key(second), first]);
+}
+
+#[test]
+fn an_object_that_does_not_arrive_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    spool.begin().unwrap().write(b"half").unwrap();
+    assert_eq!(files(&folder.path().join("spool/incoming")), 0);
+    assert!(spool.take().is_none());
+    assert_eq!(spool.lock().reserved, 0);
+}
+
+#[test]
+fn a_full_spool_gives_up_answered_images_but_never_waiting_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&SpoolConfig { max_bytes: 3000, ..config(folder.path()) }).unwrap();
+    let first = key(store(&spool, "1.1", &[1; 1000]).unwrap());
+    store(&spool, "1.2", &[2; 1000]).unwrap();
+    let full = store(&spool, "1.3", &[3; 1000]).unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    spool.answer(&first, b"{}", None).unwrap();
+    store(&spool, "1.3", &[3; 1000]).unwrap();
+    assert_eq!(spool.counts(), Counts { waiting: 2, running: 0, answered: 0, bytes: 2012 });
+    assert!(spool.result(&first).is_err());
+}
+
+#[test]
+fn only_the_configured_number_of_answered_images_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&SpoolConfig { keep_answered: 2, ..config(folder.path()) }).unwrap();
+    for i in 0..5 {
+        let key = key(store(&spool, &format!("1.{i}"), &[i]).unwrap());
+        spool.answer(&key, b"{}", Some(b"png")).unwrap();
+    }
+    for name in ["images", "results", "overlays"] {
+        assert_eq!(files(&folder.path().join("spool").join(name)), 2, "{name}");
+    }
+}
+
+#[test]
+fn attempts_are_counted_across_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let key = key(store(&spool, "1.1", b"a").unwrap());
+    assert_eq!(spool.begin_attempt(&key).unwrap(), 1);
+    drop(spool);
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    assert_eq!(spool.begin_attempt(&key).unwrap(), 2);
+    spool.answer(&key, b"{}", None).unwrap();
+    assert_eq!(files(&folder.path().join("spool/attempts")), 0);
+}
+
+/// The states a power cut can leave between two steps of an object's life, each opened again.
+#[test]
+fn a_power_cut_between_any_two_steps_loses_nothing_that_was_acknowledged() {
+    let name = "000000000003_1.1_00000000000000aa";
+    let (part, image) = ("incoming/1.part".to_owned(), format!("images/{name}.dcm"));
+    let (attempt, half) = (format!("attempts/{name}"), format!("results/{name}.json.part"));
+    let (overlay, result) = (format!("overlays/{name}.png"), format!("results/{name}.json"));
+    let cuts: [(&[&str], usize, usize); 8] = [
+        (&[&part], 0, 0),
+        (&[&image], 1, 0),
+        (&[&image, &attempt], 1, 0),
+        (&[&image, &attempt, &overlay], 1, 0),
+        (&[&image, &attempt, &overlay, &half], 1, 0),
+        (&[&image, &attempt, &overlay, &result], 0, 1),
+        (&[&image, &overlay, &result], 0, 1),
+        (&[&overlay, &result], 0, 0), // purged
+    ];
+    for (present, waiting, answered) in cuts {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Spool::open(&config(folder.path())).unwrap());
+        for file in present {
+            fs::write(folder.path().join("spool").join(file), b"1").unwrap();
+        }
+        let spool = Spool::open(&config(folder.path())).unwrap();
+        let counts = spool.counts();
+        assert_eq!((counts.waiting, counts.answered), (waiting, answered), "{present:?}");
+        if waiting + answered == 0 {
+            for name in FOLDERS {
+                assert_eq!(files(&folder.path().join("spool").join(name)), 0, "{name}");
+            }
+        }
+        assert_eq!(
+            key(store(&spool, "1.9", b"x").unwrap()).sequence > 3,
+            !present.contains(&part.as_str())
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! `analyze`, `selftest` and `bench` as a user types them.
+
+mod common;
+
+use common::{fixtures, model};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+fn runtime(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_runtime"))
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// One line on standard error that begins with "error:" and contains `expected`; exit code 1.
+fn fails(output: &Output, expected: &[&str]) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(
+        lines.len() == 1 && expected.iter().all(|word| lines[0].contains(word)),
+        "{text} {expected:?}"
+    );
+}
+
+fn chest(path: &Path) {
+    let object = fixtures::chest("1.2.3", 200, 1)
+        .with_meta(dicom_object::FileMetaTableBuilder::new().transfer_syntax(fixtures::EXPLICIT))
+        .unwrap();
+    object.write_to_file(path).unwrap();
+}
+
+#[test]
+fn analyze_prints_the_contracts_object_and_draws_the_overlay() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = model::write(folder.path(), 1);
+    let (file, overlay) = (folder.path().join("chest.dcm"), folder.path().join("out.png"));
+    chest(&file);
+    let [bundle, file, overlay] = [&bundle, &file, &overlay].map(|path| path.to_str().unwrap());
+    let answer =
+        json(&runtime(&["analyze", file, "--bundle", bundle, "--overlay", overlay, "--json"]));
+    assert_eq!(
+        (answer["file"].as_str(), answer["status"].as_str()),
+        (Some(file), Some("analysed"))
+    );
+    assert_eq!(answer["bundle"]["id"], "test-1");
+    let finding = &answer["findings"][0];
+    assert_eq!(finding["name"], "Pneumonia");
+    let positive = finding["probability"].as_f64() >= finding["threshold"].as_f64();
+    assert_eq!(finding["positive"], positive);
+    assert_eq!(answer["embedding_digest"].as_str().unwrap().len(), 64);
+    for part in ["read", "preprocess", "infer", "total"] {
+        assert!(answer["milliseconds"][part].as_f64().unwrap() > 0.0, "{part}");
+    }
+    assert!(image::open(overlay).unwrap().height() >= 1024);
+    assert!(runtime(&["analyze", file, file, "--bundle", bundle]).status.success());
+}
+
+#[test]
+fn a_bad_file_is_one_line_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = model::write(folder.path(), 1);
+    let bundle = bundle.to_str().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (missing, empty, truncated) = (at("missing.dcm"), at("empty.dcm"), at("truncated.dcm"));
+    std::fs::write(&empty, b"").unwrap();
+    chest(Path::new(&truncated));
+    let whole = std::fs::read(&truncated).unwrap();
+    std::fs::write(&truncated, &whole[..whole.len() / 2]).unwrap();
+    for file in [&missing, &empty, &truncated] {
+        let overlay = at("out.png");
+        fails(
+            &runtime(&["analyze", file, "--bundle", bundle, "--overlay", &overlay, "--json"]),
+            &[file],
+        );
+        assert!(!Path::new(&overlay).exists());
+    }
+    let flipped = at("flipped.bundle");
+    let mut bytes = std::fs::read(bundle).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&flipped, bytes).unwrap();
+    fails(&runtime(&["selftest", "--bundle", &flipped]), &[&flipped]);
+    fails(&runtime(&["serve", "--config", &missing]), &[&missing]);
+    assert_eq!(runtime(&["analyze"]).status.code(), Some(2));
+}
+
+#[test]
+fn selftest_names_the_first_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = model::write(folder.path(), 1);
+    let result = json(&runtime(&["selftest", "--json", "--bundle", good.to_str().unwrap()]));
+    assert_eq!((result["passed"].as_bool(), result["vectors"].as_u64()), (Some(true), Some(1)));
+    let wrong = folder.path().join("wrong.bundle");
+    std::fs::write(&wrong, model::seal(1, false).to_bytes().unwrap()).unwrap();
+    let wrong = wrong.to_str().unwrap();
+    fails(&runtime(&["selftest", "--bundle", wrong]), &[wrong, "golden vector 0", "value 0"]);
+}
+
+#[test]
+fn bench_measures_what_the_contract_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = model::write(folder.path(), 1);
+    let bundle = bundle.to_str().unwrap();
+    for (scenario, queries) in [("single-stream", 64), ("multi-stream", 20), ("offline", 64)] {
+        let arguments = [
+            "bench",
+            "--json",
+            "--bundle",
+            bundle,
+            "--seconds",
+            "0",
+            "--scenario",
+            scenario,
+            "--queries",
+        ];
+        let result = json(&runtime(&[&arguments[..], &[&queries.to_string()]].concat()));
+        assert_eq!(
+            (result["scenario"].as_str(), result["queries"].as_u64()),
+            (Some(scenario), Some(queries))
+        );
+        let latency = |name: &str| result["latency_ms"][name].as_f64();
+        assert!(
+            latency("p50").unwrap() > 0.0
+                && latency("p50") <= latency("p90")
+                && latency("p90") <= latency("p99")
+        );
+        // 64 queries are the least that p90 can be reported of; 20 are too few for p99.
+        assert_eq!(latency("reported").is_some(), scenario == "single-stream");
+        assert!(result["peak_share"].as_f64().unwrap() > 0.0);
+        assert!(result["rss_mb"].as_f64().unwrap() > 1.0);
+        assert!(result["layers"].as_array().unwrap().len() >= 3);
+    }
+}

@@ -1,0 +1,191 @@
+//! A daemon in a temporary folder and a DICOM peer that can misbehave.
+#![expect(dead_code, reason = "each test binary uses a part")]
+
+pub mod fixtures;
+pub mod model;
+pub mod scu;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Longest a test waits for anything: generous, since machines under test are busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `runtime serve` with its own folder; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    pub folder: tempfile::TempDir,
+    pub dicom: SocketAddr,
+    pub http: SocketAddr,
+}
+
+/// What differs from the defaults, as lines of the TOML tables.
+#[derive(Clone, Copy, Default)]
+pub struct Settings<'a> {
+    /// `slots = "slots"` (an empty folder) if empty.
+    pub bundle: &'a str,
+    pub dicom: &'a str,
+    pub spool: &'a str,
+    pub worker: &'a str,
+}
+
+impl Daemon {
+    pub fn start(settings: Settings<'_>) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// Starts in a folder that may hold an earlier daemon's spool.
+    pub fn start_in(folder: tempfile::TempDir, settings: Settings<'_>) -> Self {
+        fs::create_dir_all(folder.path().join("slots")).unwrap();
+        let bundle = if settings.bundle.is_empty() { "slots = \"slots\"" } else { settings.bundle };
+        let config = format!(
+            "[bundle]\n{bundle}\npoll_seconds = 0.05\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [spool]\npath = \"spool\"\n{}\n[worker]\n{}\n[dicom]\nlisten = \"127.0.0.1:0\"\n{}\n",
+            settings.spool, settings.worker, settings.dicom
+        );
+        let path = folder.path().join("runtime.toml");
+        fs::write(&path, config).unwrap();
+        let ready = folder.path().join("ready.json");
+        let _ = fs::remove_file(&ready);
+        let log =
+            fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_runtime"))
+            .args(["serve", "-v", "--config"])
+            .arg(&path)
+            .arg("--ready-file")
+            .arg(&ready)
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut daemon = Self {
+            child,
+            folder,
+            dicom: ([127, 0, 0, 1], 0).into(),
+            http: ([127, 0, 0, 1], 0).into(),
+        };
+        let log = daemon.folder.path().join("log");
+        let log = || fs::read_to_string(&log).unwrap_or_default();
+        let child = &mut daemon.child;
+        let look = || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the daemon ended with {status}:\n{}", log());
+            }
+            fs::read_to_string(&ready).ok()
+        };
+        let text = wait("the ready file", look, log);
+        let addresses: serde_json::Value = serde_json::from_str(&text).unwrap();
+        daemon.dicom = addresses["dicom"].as_str().unwrap().parse().unwrap();
+        daemon.http = addresses["http"].as_str().unwrap().parse().unwrap();
+        daemon
+    }
+
+    /// SIGKILL, then a start in the same folder.
+    pub fn kill_and_restart(self, settings: Settings<'_>) -> Self {
+        Self::start_in(self.kill(), settings)
+    }
+
+    /// SIGKILL; what is left is the folder.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        let child = &mut self.child;
+        wait("the end", || child.try_wait().unwrap(), String::new)
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n").unwrap();
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).unwrap();
+        let head = response.windows(4).position(|w| w == b"\r\n\r\n").expect("a complete head");
+        let status = String::from_utf8_lossy(&response[9..12]).parse().unwrap();
+        let chunked = String::from_utf8_lossy(&response[..head])
+            .to_lowercase()
+            .contains("transfer-encoding: chunked");
+        assert!(!chunked, "the harness reads plain bodies only");
+        (status, response[head + 4..].to_vec())
+    }
+
+    pub fn json(&self, path: &str) -> (u16, serde_json::Value) {
+        let (status, body) = self.get(path);
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// The findings of an image, once they are there.
+    pub fn findings(&self, uid: &str) -> serde_json::Value {
+        self.wait("findings", |daemon| {
+            let (status, body) = daemon.json(&format!("/images/{uid}"));
+            assert!(matches!(status, 200 | 202), "{status} {body}");
+            (status == 200).then_some(body)
+        })
+    }
+
+    /// Value of a metric.
+    pub fn metric(&self, name: &str) -> u64 {
+        let page = String::from_utf8(self.get("/metrics").1).unwrap();
+        let line = page
+            .lines()
+            .find(|l| l.split(' ').next() == Some(name))
+            .expect("a metric of that name");
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Polls until there is something, at most [`PATIENCE`].
+    pub fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        wait(what, || look(self), || self.log())
+    }
+
+    pub fn spool(&self, folder: &str) -> Vec<PathBuf> {
+        list(&self.folder.path().join("spool").join(folder))
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Resident memory, bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>, log: impl Fn() -> String) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}:\n{}", log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,220 @@
+//! Images in, findings out: queue, worker, slots and HTTP together, with a small real bundle.
+
+mod common;
+
+use bundle::Bundle;
+use common::{Daemon, Settings, fixtures, model, scu::Scu};
+use protocol::{BootRecord, Digest, Release, Storage, commit};
+use sha2::Digest as _;
+use std::{convert::Infallible, fs, path::Path};
+
+/// What the library says of a picture: the oracle for the service.
+fn expected(bundle: &Bundle, uid: &str, seed: u32) -> engine::Findings {
+    let object = fixtures::chest(uid, 160, seed)
+        .with_meta(dicom_object::FileMetaTableBuilder::new().transfer_syntax(fixtures::IMPLICIT))
+        .unwrap();
+    let mut file = Vec::new();
+    object.write_all(&mut file).unwrap();
+    let mut analyzer = engine::Analyzer::open(bundle, &engine::Options::threads(1)).unwrap();
+    match analyzer.analyze(&radiograph::read(&file).unwrap()).unwrap() {
+        engine::Analysis::Analysed(findings) => findings,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn agrees(answer: &serde_json::Value, bundle: &Bundle, uid: &str, seed: u32) {
+    let findings = expected(bundle, uid, seed);
+    assert_eq!(answer["status"], "analysed", "{answer}");
+    assert_eq!(answer["sop_instance_uid"], uid);
+    assert_eq!(answer["embedding_digest"], findings.embedding_digest);
+    assert_eq!(answer["findings"], serde_json::to_value(&findings.findings).unwrap());
+    assert_eq!(answer["bundle"]["digest"], bundle.digest());
+}
+
+#[test]
+fn a_sent_image_is_answered_with_the_librarys_findings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model::write(folder.path(), 1);
+    let daemon = Daemon::start(Settings { bundle: &model::trusted(&path), ..Settings::default() });
+    let mut scu = Scu::associate(daemon.dicom);
+    for seed in 0..3 {
+        assert_eq!(scu.store(&format!("1.2.{seed}"), seed), 0);
+    }
+    let bundle = Bundle::open(&path).unwrap();
+    for seed in 0..3 {
+        let uid = format!("1.2.{seed}");
+        agrees(&daemon.findings(&uid), &bundle, &uid, seed);
+        let (status, png) = daemon.get(&format!("/images/{uid}/overlay.png"));
+        assert_eq!(status, 200);
+        let overlay = image::load_from_memory(&png).unwrap();
+        assert!(overlay.width() > 1024 && overlay.height() >= 1024);
+    }
+    let (status, health) = daemon.json("/health");
+    assert_eq!((status, health["bundle"]["id"].as_str()), (200, Some("test-1")));
+    assert_eq!(health["bundle"]["signed_by"], model::public_key());
+    assert_eq!(daemon.metric("cxr_images_analysed_total"), 3);
+    assert_eq!(daemon.metric("cxr_answer_seconds_count"), 3);
+    let (status, page) = daemon.get("/");
+    let page = String::from_utf8(page).unwrap();
+    assert_eq!(status, 200);
+    assert!(page.contains("Not for diagnostic use"));
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "the page needs nothing from outside"
+    );
+}
+
+#[test]
+fn an_acknowledged_image_is_answered_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model::write(folder.path(), 1);
+    let trusted = model::trusted(&path);
+    let settings = Settings { bundle: &trusted, ..Settings::default() };
+    let daemon = Daemon::start(settings);
+    let mut scu = Scu::associate(daemon.dicom);
+    for seed in 0..4 {
+        assert_eq!(scu.store(&format!("1.2.{seed}"), seed), 0);
+    }
+    let daemon = daemon.kill_and_restart(settings); // SIGKILL, in the middle of whatever it was doing
+    let bundle = Bundle::open(&path).unwrap();
+    for seed in 0..4 {
+        let uid = format!("1.2.{seed}");
+        agrees(&daemon.findings(&uid), &bundle, &uid, seed);
+    }
+}
+
+#[test]
+fn what_the_network_must_not_see_is_answered_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model::write(folder.path(), 1);
+    let daemon = Daemon::start(Settings { bundle: &model::trusted(&path), ..Settings::default() });
+    let mut scu = Scu::associate(daemon.dicom);
+    // Too small, and a data set that breaks off within its pixels.
+    let small = fixtures::encode(&fixtures::chest("1.2.1", 64, 1), fixtures::IMPLICIT);
+    assert_eq!(scu.store_bytes("1.2.1", &small), 0);
+    let cut = fixtures::encode(&fixtures::chest("1.2.2", 160, 1), fixtures::IMPLICIT);
+    assert_eq!(scu.store_bytes("1.2.2", &cut[..cut.len() / 2]), 0);
+    assert_eq!(scu.store("1.2.3", 3), 0);
+    let small = daemon.findings("1.2.1");
+    assert_eq!(small["status"], "not-analysed");
+    assert!(small["reason"].as_str().unwrap().contains("64x64"), "{small}");
+    let cut = daemon.findings("1.2.2");
+    assert_eq!(cut["status"], "not-analysed");
+    assert!(cut["reason"].as_str().unwrap().starts_with("cannot be read: "), "{cut}");
+    assert_eq!(daemon.findings("1.2.3")["status"], "analysed");
+    assert_eq!(daemon.get("/images/1.2.1/overlay.png").0, 404);
+    assert_eq!(daemon.metric("cxr_images_not_analysed_total"), 2);
+}
+
+#[test]
+fn an_image_that_killed_the_daemon_too_often_is_parked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model::write(folder.path(), 1);
+    let daemon = Daemon::start(Settings::default());
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.1", 1), 0);
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.2", 2), 0);
+    let folder_of_daemon = daemon.kill();
+    let spool = folder_of_daemon.path().join("spool");
+    let mut images: Vec<_> =
+        fs::read_dir(spool.join("images")).unwrap().map(|f| f.unwrap().path()).collect();
+    images.sort();
+    fs::write(spool.join("attempts").join(images[0].file_stem().unwrap()), "3\n").unwrap();
+    let daemon = Daemon::start_in(
+        folder_of_daemon,
+        Settings { bundle: &model::trusted(&path), ..Settings::default() },
+    );
+    let parked = daemon.findings("1.2.1");
+    assert_eq!(parked["status"], "not-analysed");
+    assert!(parked["reason"].as_str().unwrap().contains("parked after 3 attempts"), "{parked}");
+    assert_eq!(daemon.findings("1.2.2")["status"], "analysed");
+    assert_eq!(daemon.metric("cxr_images_parked_total"), 1);
+}
+
+/// The boot record as the agent writes it.
+struct Slots<'a>(&'a Path);
+
+impl Storage for Slots<'_> {
+    type Error = Infallible;
+
+    fn read(&mut self, copy: usize) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(fs::read(self.0.join(protocol::RECORD_FILES[copy])).ok())
+    }
+
+    fn write(&mut self, copy: usize, bytes: &[u8]) -> Result<(), Infallible> {
+        fs::write(self.0.join(protocol::RECORD_FILES[copy]), bytes).unwrap();
+        Ok(())
+    }
+}
+
+/// Puts a bundle in the free slot and activates it.
+fn activate(slots: &Path, bundle: &Bundle) {
+    let mut storage = Slots(slots);
+    let bytes = bundle.to_bytes().unwrap();
+    let sha256 = Digest(sha2::Sha256::digest(&bytes).into());
+    let record = protocol::load(&mut storage).unwrap().unwrap_or_default();
+    let (slot, record) = record.begin(sha256, bytes.len() as u64).unwrap();
+    fs::write(slots.join(slot.file_name()), &bytes).unwrap();
+    let about = protocol::Bundle {
+        id: bundle.manifest.id.clone(),
+        release: bundle.manifest.version.parse::<Release>().unwrap(),
+        digest: Digest([0; 32]),
+    };
+    let record: BootRecord = record.verified(slot, about).unwrap().activate(sha256, 3).unwrap();
+    let record = record.confirm(sha256).unwrap();
+    commit(&mut storage, &record).unwrap();
+}
+
+#[test]
+fn the_active_slot_answers_and_a_switch_drops_no_image() {
+    let keys = format!("slots = \"slots\"\ntrusted_keys = [\"{}\"]", model::public_key());
+    let daemon = Daemon::start(Settings { bundle: &keys, ..Settings::default() });
+    let slots = daemon.folder.path().join("slots");
+    assert_eq!(daemon.get("/health").0, 503);
+    let mut scu = Scu::associate(daemon.dicom);
+    assert_eq!(scu.store("1.2.1", 1), 0, "before there is any bundle");
+
+    let (first, second) = (model::seal(1, true), model::seal(2, true));
+    activate(&slots, &first);
+    agrees(&daemon.findings("1.2.1"), &first, "1.2.1", 1);
+    assert_eq!(daemon.json("/health").1["bundle"]["slot"], "a");
+
+    for seed in 2..8 {
+        if seed == 4 {
+            activate(&slots, &second);
+        }
+        assert_eq!(scu.store(&format!("1.2.{seed}"), seed), 0);
+    }
+    for seed in 2..8 {
+        let uid = format!("1.2.{seed}");
+        let answer = daemon.findings(&uid);
+        let by = if answer["bundle"]["id"] == "test-1" { &first } else { &second };
+        agrees(&answer, by, &uid, seed);
+    }
+    let in_b = |daemon: &Daemon| (daemon.json("/health").1["bundle"]["slot"] == "b").then_some(());
+    daemon.wait("slot b", in_b);
+    assert_eq!(scu.store("1.2.9", 9), 0);
+    agrees(&daemon.findings("1.2.9"), &second, "1.2.9", 9);
+}
+
+#[test]
+fn images_wait_while_the_active_bundle_is_not_to_be_trusted() {
+    let keys = format!("slots = \"slots\"\ntrusted_keys = [\"{}\"]", model::public_key());
+    let daemon = Daemon::start(Settings { bundle: &keys, ..Settings::default() });
+    let slots = daemon.folder.path().join("slots");
+    let mut unsigned = model::seal(1, true);
+    unsigned.sign(None).unwrap();
+    activate(&slots, &unsigned);
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.1", 1), 0);
+    let reason = |word: &'static str| {
+        move |daemon: &Daemon| {
+            let health = daemon.json("/health").1;
+            health["reason"].as_str().is_some_and(|reason| reason.contains(word)).then_some(())
+        }
+    };
+    daemon.wait("the unsigned bundle to be refused", reason("sign"));
+    activate(&slots, &model::seal(2, false));
+    daemon.wait("the lying bundle to be refused", reason("golden vector"));
+    assert_eq!(daemon.json("/images/1.2.1").0, 202);
+    activate(&slots, &model::seal(3, true));
+    assert_eq!(daemon.findings("1.2.1")["bundle"]["id"], "test-3");
+}
