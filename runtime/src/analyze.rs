@@ -12,7 +12,7 @@ use clap::Args;
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -68,7 +68,7 @@ impl Analyze {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn one(&self, loaded: &Loaded, file: &PathBuf) -> Result<Analysis> {
+    fn one(&self, loaded: &Loaded, file: &Path) -> Result<Analysis> {
         let analysis = loaded.analyse_file(file)?;
         if let (Some(out), Some(picture)) = (&self.overlay, &analysis.picture) {
             let path = if out.is_dir() {

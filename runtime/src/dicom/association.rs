@@ -188,7 +188,7 @@ struct Receiving<'a> {
 
 enum Outcome<'a> {
     /// So far so good.
-    Storing(Store<'a>),
+    Storing(Box<Store<'a>>),
     /// Already refused: what still arrives is dropped, then this is the answer.
     Refused(Status),
 }
@@ -278,7 +278,7 @@ impl<'a> Session<'a> {
             )),
         };
         let outcome = match verdict {
-            Ok(store) => Outcome::Storing(store),
+            Ok(store) => Outcome::Storing(Box::new(store)),
             Err(status) if command.has_dataset => Outcome::Refused(status),
             Err(status) => return self.respond(id, &command, &status, wire).await,
         };
@@ -354,7 +354,7 @@ impl<'a> Session<'a> {
         let Receiving { command, outcome, .. } = *receiving;
         let status = match outcome {
             Outcome::Refused(status) => status,
-            Outcome::Storing(store) => block_in_place(|| self.finish(store)),
+            Outcome::Storing(store) => block_in_place(|| self.finish(*store)),
         };
         self.respond(id, &command, &status, wire).await
     }

@@ -33,6 +33,12 @@ pub(crate) const TRANSFER_SYNTAXES: &[&str] = &[
     uids::JPEG_EXTENDED12_BIT,
     uids::JPEG_LOSSLESS,
     uids::JPEG_LOSSLESS_SV1,
+    uids::JPEGLS_LOSSLESS,
+    uids::JPEGLS_NEAR_LOSSLESS,
+    #[cfg(feature = "jpeg2000")]
+    uids::JPEG2000_LOSSLESS,
+    #[cfg(feature = "jpeg2000")]
+    uids::JPEG2000,
 ];
 
 /// A presentation context both sides agreed on.
@@ -108,7 +114,9 @@ pub(crate) fn accept(
     let mut seen = [false; 256];
     let (mut contexts, mut results) = (Vec::new(), Vec::new());
     for proposed in &request.presentation_contexts {
-        if proposed.id % 2 == 0 || std::mem::replace(&mut seen[usize::from(proposed.id)], true) {
+        if proposed.id.is_multiple_of(2)
+            || std::mem::replace(&mut seen[usize::from(proposed.id)], true)
+        {
             return Err(Refusal::Contexts);
         }
         let class = class(trimmed(&proposed.abstract_syntax));

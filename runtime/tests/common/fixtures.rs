@@ -3,13 +3,13 @@
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::Value};
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
-pub const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
-pub const DX: &str = "1.2.840.10008.5.1.4.1.1.1.1";
-pub const IMPLICIT: &str = "1.2.840.10008.1.2";
-pub const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+pub(crate) const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
+pub(crate) const DX: &str = "1.2.840.10008.5.1.4.1.1.1.1";
+pub(crate) const IMPLICIT: &str = "1.2.840.10008.1.2";
+pub(crate) const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 
 /// A chest-like CR picture of `side`² pixels as a data set.
-pub fn chest(uid: &str, side: u16, seed: u32) -> InMemDicomObject {
+pub(crate) fn chest(uid: &str, side: u16, seed: u32) -> InMemDicomObject {
     let mut object = InMemDicomObject::new_empty();
     let mut text = |group, element, vr, value: &str| {
         let value: Value<_, _> = PrimitiveValue::from(value).into();
@@ -61,7 +61,7 @@ fn pixels(side: u32, seed: u32) -> Vec<u16> {
 }
 
 /// Bytes of a data set in a transfer syntax.
-pub fn encode(object: &InMemDicomObject, transfer_syntax: &str) -> Vec<u8> {
+pub(crate) fn encode(object: &InMemDicomObject, transfer_syntax: &str) -> Vec<u8> {
     use dicom_encoding::TransferSyntaxIndex;
     let syntax =
         dicom_transfer_syntax_registry::TransferSyntaxRegistry.get(transfer_syntax).unwrap();

@@ -1,9 +1,9 @@
 //! A daemon in a temporary folder and a DICOM peer that can misbehave.
 #![expect(dead_code, reason = "each test binary uses a part")]
 
-pub mod fixtures;
-pub mod model;
-pub mod scu;
+pub(crate) mod fixtures;
+pub(crate) mod model;
+pub(crate) mod scu;
 
 use std::{
     fs,
@@ -15,33 +15,33 @@ use std::{
 };
 
 /// Longest a test waits for anything: generous, since machines under test are busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `runtime serve` with its own folder; killed when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    pub folder: tempfile::TempDir,
-    pub dicom: SocketAddr,
-    pub http: SocketAddr,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) dicom: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 /// What differs from the defaults, as lines of the TOML tables.
 #[derive(Clone, Copy, Default)]
-pub struct Settings<'a> {
+pub(crate) struct Settings<'a> {
     /// `slots = "slots"` (an empty folder) if empty.
-    pub bundle: &'a str,
-    pub dicom: &'a str,
-    pub spool: &'a str,
-    pub worker: &'a str,
+    pub(crate) bundle: &'a str,
+    pub(crate) dicom: &'a str,
+    pub(crate) spool: &'a str,
+    pub(crate) worker: &'a str,
 }
 
 impl Daemon {
-    pub fn start(settings: Settings<'_>) -> Self {
+    pub(crate) fn start(settings: Settings<'_>) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), settings)
     }
 
     /// Starts in a folder that may hold an earlier daemon's spool.
-    pub fn start_in(folder: tempfile::TempDir, settings: Settings<'_>) -> Self {
+    pub(crate) fn start_in(folder: tempfile::TempDir, settings: Settings<'_>) -> Self {
         fs::create_dir_all(folder.path().join("slots")).unwrap();
         let bundle = if settings.bundle.is_empty() { "slots = \"slots\"" } else { settings.bundle };
         let config = format!(
@@ -87,26 +87,26 @@ impl Daemon {
     }
 
     /// SIGKILL, then a start in the same folder.
-    pub fn kill_and_restart(self, settings: Settings<'_>) -> Self {
+    pub(crate) fn kill_and_restart(self, settings: Settings<'_>) -> Self {
         Self::start_in(self.kill(), settings)
     }
 
     /// SIGKILL; what is left is the folder.
-    pub fn kill(mut self) -> tempfile::TempDir {
+    pub(crate) fn kill(mut self) -> tempfile::TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
     /// SIGTERM, and how it ended.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(kill.success());
         let child = &mut self.child;
         wait("the end", || child.try_wait().unwrap(), String::new)
     }
 
-    pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
+    pub(crate) fn get(&self, path: &str) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n").unwrap();
@@ -121,13 +121,13 @@ impl Daemon {
         (status, response[head + 4..].to_vec())
     }
 
-    pub fn json(&self, path: &str) -> (u16, serde_json::Value) {
+    pub(crate) fn json(&self, path: &str) -> (u16, serde_json::Value) {
         let (status, body) = self.get(path);
         (status, serde_json::from_slice(&body).unwrap())
     }
 
     /// The findings of an image, once they are there.
-    pub fn findings(&self, uid: &str) -> serde_json::Value {
+    pub(crate) fn findings(&self, uid: &str) -> serde_json::Value {
         self.wait("findings", |daemon| {
             let (status, body) = daemon.json(&format!("/images/{uid}"));
             assert!(matches!(status, 200 | 202), "{status} {body}");
@@ -136,7 +136,7 @@ impl Daemon {
     }
 
     /// Value of a metric.
-    pub fn metric(&self, name: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let page = String::from_utf8(self.get("/metrics").1).unwrap();
         let line = page
             .lines()
@@ -146,20 +146,20 @@ impl Daemon {
     }
 
     /// Polls until there is something, at most [`PATIENCE`].
-    pub fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
         wait(what, || look(self), || self.log())
     }
 
-    pub fn spool(&self, folder: &str) -> Vec<PathBuf> {
+    pub(crate) fn spool(&self, folder: &str) -> Vec<PathBuf> {
         list(&self.folder.path().join("spool").join(folder))
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Resident memory, bytes.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024

@@ -14,34 +14,34 @@ use tract_onnx::pb::{
     tensor_proto::DataType, tensor_shape_proto, type_proto,
 };
 
-pub const LABELS: [&str; 2] = ["Pneumonia", "Effusion"];
+pub(crate) const LABELS: [&str; 2] = ["Pneumonia", "Effusion"];
 const SIDE: usize = 64;
 const CHANNELS: usize = 8;
 
 /// The key that signs [`write`]'s bundles.
-pub fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
 /// Hexadecimal, as `trusted_keys` takes it.
-pub fn public_key() -> String {
+pub(crate) fn public_key() -> String {
     key().verifying_key().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The lines of `[bundle]` for a bundle of [`key`].
-pub fn trusted(path: &Path) -> String {
+pub(crate) fn trusted(path: &Path) -> String {
     format!("path = {:?}\ntrusted_keys = [\"{}\"]", path.to_str().unwrap(), public_key())
 }
 
 /// Writes `model-SEED.bundle` in `folder`, signed, with golden vectors.
-pub fn write(folder: &Path, seed: u32) -> PathBuf {
+pub(crate) fn write(folder: &Path, seed: u32) -> PathBuf {
     let path = folder.join(format!("model-{seed}.bundle"));
     std::fs::write(&path, seal(seed, true).to_bytes().unwrap()).unwrap();
     path
 }
 
 /// A bundle; with `honest` golden vectors, or with one bit wrong.
-pub fn seal(seed: u32, honest: bool) -> Bundle {
+pub(crate) fn seal(seed: u32, honest: bool) -> Bundle {
     let onnx = onnx(seed).encode_to_vec();
     let preprocess = Preprocess { height: SIDE, width: SIDE, mean: 0.5, std: 0.25 };
     let mut vector = GoldenVector {

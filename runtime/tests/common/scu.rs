@@ -12,22 +12,22 @@ use std::{
 };
 
 /// One connection.
-pub struct Scu {
-    pub stream: TcpStream,
+pub(crate) struct Scu {
+    pub(crate) stream: TcpStream,
     received: Vec<u8>,
     /// Fragments are not longer than this.
-    pub fragment: usize,
+    pub(crate) fragment: usize,
 }
 
-pub const VERIFICATION: &str = "1.2.840.10008.1.1";
-pub const C_STORE: u16 = 0x0001;
-pub const C_ECHO: u16 = 0x0030;
+pub(crate) const VERIFICATION: &str = "1.2.840.10008.1.1";
+pub(crate) const C_STORE: u16 = 0x0001;
+pub(crate) const C_ECHO: u16 = 0x0030;
 /// Presentation context of C-ECHO and C-STORE in [`Scu::associate`].
-pub const ECHO_CONTEXT: u8 = 1;
-pub const CR_CONTEXT: u8 = 3;
+pub(crate) const ECHO_CONTEXT: u8 = 1;
+pub(crate) const CR_CONTEXT: u8 = 3;
 
 impl Scu {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -36,7 +36,7 @@ impl Scu {
     }
 
     /// Connected and associated for verification and CR in implicit little endian.
-    pub fn associate(address: SocketAddr) -> Self {
+    pub(crate) fn associate(address: SocketAddr) -> Self {
         let mut scu = Self::connect(address);
         scu.send(&request("XRAY1", "CXR-EDGE"));
         match scu.receive() {
@@ -45,7 +45,7 @@ impl Scu {
         }
     }
 
-    pub fn negotiate(&mut self, request: &Pdu) -> Result<AssociationAC, AssociationRJ> {
+    pub(crate) fn negotiate(&mut self, request: &Pdu) -> Result<AssociationAC, AssociationRJ> {
         self.send(request);
         match self.receive() {
             Some(Pdu::AssociationAC(answer)) => Ok(answer),
@@ -54,21 +54,21 @@ impl Scu {
         }
     }
 
-    pub fn send(&mut self, pdu: &Pdu) {
+    pub(crate) fn send(&mut self, pdu: &Pdu) {
         let mut bytes = Vec::new();
         write_pdu(&mut bytes, pdu).unwrap();
         self.stream.write_all(&bytes).unwrap();
     }
 
     /// As [`Self::send`], to a peer that may have hung up.
-    pub fn try_send(&mut self, pdu: &Pdu) -> bool {
+    pub(crate) fn try_send(&mut self, pdu: &Pdu) -> bool {
         let mut bytes = Vec::new();
         write_pdu(&mut bytes, pdu).unwrap();
         self.stream.write_all(&bytes).is_ok()
     }
 
     /// The next PDU; `None` once the connection is closed.
-    pub fn receive(&mut self) -> Option<Pdu> {
+    pub(crate) fn receive(&mut self) -> Option<Pdu> {
         loop {
             let mut cursor = Cursor::new(&self.received[..]);
             if let Some(pdu) = read_pdu(&mut cursor, 1 << 20, true).unwrap() {
@@ -87,7 +87,7 @@ impl Scu {
     }
 
     /// Status and message id of the next response.
-    pub fn response(&mut self) -> (u16, u16) {
+    pub(crate) fn response(&mut self) -> (u16, u16) {
         match self.receive() {
             Some(Pdu::PData { data }) => {
                 assert_eq!((data.len(), data[0].is_last), (1, true));
@@ -97,18 +97,18 @@ impl Scu {
         }
     }
 
-    pub fn echo(&mut self, message_id: u16) -> (u16, u16) {
+    pub(crate) fn echo(&mut self, message_id: u16) -> (u16, u16) {
         self.message(ECHO_CONTEXT, &command(C_ECHO, message_id, VERIFICATION, None, false), None);
         self.response()
     }
 
     /// C-STORE of a CR picture; the status.
-    pub fn store(&mut self, uid: &str, seed: u32) -> u16 {
+    pub(crate) fn store(&mut self, uid: &str, seed: u32) -> u16 {
         let dataset = fixtures::encode(&fixtures::chest(uid, 160, seed), fixtures::IMPLICIT);
         self.store_bytes(uid, &dataset)
     }
 
-    pub fn store_bytes(&mut self, uid: &str, dataset: &[u8]) -> u16 {
+    pub(crate) fn store_bytes(&mut self, uid: &str, dataset: &[u8]) -> u16 {
         self.message(
             CR_CONTEXT,
             &command(C_STORE, 5, fixtures::CR, Some(uid), true),
@@ -120,41 +120,41 @@ impl Scu {
     }
 
     /// Sends a whole message.
-    pub fn message(&mut self, context: u8, command: &[u8], dataset: Option<&[u8]>) {
+    pub(crate) fn message(&mut self, context: u8, command: &[u8], dataset: Option<&[u8]>) {
         for pdu in pdus(context, command, dataset, self.fragment) {
             self.send(&pdu);
         }
     }
 
-    pub fn release(mut self) {
+    pub(crate) fn release(mut self) {
         self.send(&Pdu::ReleaseRQ);
         assert_eq!(self.receive(), Some(Pdu::ReleaseRP));
         assert_eq!(self.receive(), None);
     }
 
     /// The peer says nothing more and closes.
-    pub fn expect_closed(&mut self) {
+    pub(crate) fn expect_closed(&mut self) {
         assert_eq!(self.receive(), None);
     }
 
-    pub fn expect_abort(&mut self) {
+    pub(crate) fn expect_abort(&mut self) {
         match self.receive() {
             Some(Pdu::AbortRQ { .. }) => {}
             other => panic!("expected A-ABORT, got {other:?}"),
         }
     }
 
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.stream.shutdown(Shutdown::Both).unwrap();
     }
 }
 
 /// A-ASSOCIATE-RQ for verification (context 1) and CR (context 3).
-pub fn request(calling: &str, called: &str) -> Pdu {
+pub(crate) fn request(calling: &str, called: &str) -> Pdu {
     request_for(calling, called, &[(ECHO_CONTEXT, VERIFICATION), (CR_CONTEXT, fixtures::CR)])
 }
 
-pub fn request_for(calling: &str, called: &str, contexts: &[(u8, &str)]) -> Pdu {
+pub(crate) fn request_for(calling: &str, called: &str, contexts: &[(u8, &str)]) -> Pdu {
     let context = |(id, class): &(u8, &str)| PresentationContextProposed {
         id: *id,
         abstract_syntax: (*class).into(),
@@ -171,7 +171,12 @@ pub fn request_for(calling: &str, called: &str, contexts: &[(u8, &str)]) -> Pdu 
 }
 
 /// The PDUs of a message, one fragment each.
-pub fn pdus(context: u8, command: &[u8], dataset: Option<&[u8]>, fragment: usize) -> Vec<Pdu> {
+pub(crate) fn pdus(
+    context: u8,
+    command: &[u8],
+    dataset: Option<&[u8]>,
+    fragment: usize,
+) -> Vec<Pdu> {
     let parts = [(PDataValueType::Command, Some(command)), (PDataValueType::Data, dataset)];
     let mut pdus = Vec::new();
     for (value_type, bytes) in parts {
@@ -191,7 +196,7 @@ pub fn pdus(context: u8, command: &[u8], dataset: Option<&[u8]>, fragment: usize
 }
 
 /// A request's command set.
-pub fn command(
+pub(crate) fn command(
     field: u16,
     message_id: u16,
     class: &str,
@@ -231,7 +236,7 @@ fn element(mut command: &[u8], wanted: u16) -> u16 {
 }
 
 /// Which contexts were accepted.
-pub fn accepted(answer: &AssociationAC) -> Vec<u8> {
+pub(crate) fn accepted(answer: &AssociationAC) -> Vec<u8> {
     let accepted = |c: &&dicom_ul::pdu::PresentationContextResult| {
         c.reason == PresentationContextResultReason::Acceptance
     };
