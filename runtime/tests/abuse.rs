@@ -1,4 +1,5 @@
 //! Broken and hostile peers: each drill ends with somebody else being served as if nothing had happened.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

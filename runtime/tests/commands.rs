@@ -1,4 +1,5 @@
 //! `analyze`, `selftest` and `bench` as a user types them.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Images in, findings out: queue, worker, slots and HTTP together, with a small real bundle.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! DCMTK's tools as peers; skipped with a line where they are not installed.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

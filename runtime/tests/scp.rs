@@ -1,4 +1,5 @@
 //! The storage and verification service as its peers see it.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

@@ -14,7 +14,7 @@ use std::{
 pub(crate) struct Incoming<'a> {
     spool: &'a Spool,
     path: PathBuf,
-    file: BufWriter<File>,
+    pub(super) file: BufWriter<File>,
     digest: Sha256,
     bytes: u64,
 }

@@ -1,6 +1,7 @@
 //! What the spool promises, power cuts included.
 
 use super::*;
+use std::io::Write;
 
 fn config(folder: &Path) -> SpoolConfig {
     SpoolConfig { path: folder.join("spool"), keep_answered: 100, max_bytes: 1 << 20 }
