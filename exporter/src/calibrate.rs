@@ -1,0 +1,146 @@
+//! One pass of the float network over the calibration images, and the ranges that follow from it.
+
+use crate::{
+    images::{ImageSet, Input},
+    interpreter::Interpreter,
+    quantized::Plan,
+    weights::Weights,
+};
+use anyhow::{Context, Result};
+use calibration::{Entry, Method, Observer, Range, Table};
+use graph::{Graph, Op, Preprocess};
+use indicatif::ProgressBar;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+
+/// What the images did to every tensor that owns codes.
+#[derive(Clone, Debug)]
+pub(crate) struct Observations {
+    pub(crate) observers: BTreeMap<String, Observer>,
+    /// Mean of each channel of what layers read.
+    pub(crate) means: BTreeMap<String, Vec<f64>>,
+    pub(crate) images: usize,
+    /// SHA-256 over the images' digests, in order.
+    pub(crate) digest: [u8; 32],
+}
+
+/// Runs `images` through a folded network.
+pub(crate) fn observe(
+    graph: &Graph,
+    weights: &Weights,
+    plan: &Plan,
+    images: &ImageSet,
+    preprocess: &Preprocess,
+    progress: &ProgressBar,
+) -> Result<Observations> {
+    let interpreter = Interpreter::new(graph, weights)?;
+    let mut observers: HashMap<&str, Observer> = plan
+        .tensors()
+        .iter()
+        .filter(|tensor| plan.owner(tensor) == tensor.as_str())
+        .map(|tensor| (tensor.as_str(), Observer::default()))
+        .collect();
+    let mut means = ChannelMeans::new(graph)?;
+    let mut hash = Sha256::new();
+    progress.set_length(images.paths.len() as u64);
+    for path in &images.paths {
+        let input = Input::read(path, preprocess)?;
+        hash.update(input.digest);
+        let see = |tensor: &str, values: &[f32]| {
+            if let Some(observer) = observers.get_mut(tensor) {
+                observer.observe(values);
+            }
+            means.add(tensor, values);
+            None
+        };
+        interpreter.run(&input.pixels, see).with_context(|| path.display().to_string())?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(Observations {
+        observers: observers.into_iter().map(|(name, observer)| (name.into(), observer)).collect(),
+        means: means.finish(images.paths.len()),
+        images: images.paths.len(),
+        digest: hash.finalize().into(),
+    })
+}
+
+impl Observations {
+    /// Ranges of all tensors by one method.
+    ///
+    /// The input's range is not observed but known: pixels are in `[0, 1]` before normalisation.
+    pub(crate) fn table(
+        &self,
+        graph: &Graph,
+        method: Method,
+        preprocess: &Preprocess,
+    ) -> Result<Table> {
+        let mut table = Table::default();
+        for (tensor, observer) in &self.observers {
+            let fail = || format!("tensor `{tensor}` cannot be calibrated");
+            let seen = observer.seen().with_context(fail)?;
+            let (method, range) = if *tensor == graph.input {
+                (Method::MinMax, pixel_range(preprocess))
+            } else {
+                (method, observer.range(method).with_context(fail)?)
+            };
+            let range = if is_clamped_at_six(graph, tensor) {
+                Range { hi: range.hi.min(6.0), ..range }
+            } else {
+                range
+            };
+            let entry = Entry {
+                method,
+                range,
+                params: range.activation(),
+                seen,
+                count: observer.histogram().total(),
+            };
+            table.tensors.insert(tensor.clone(), entry);
+        }
+        Ok(table)
+    }
+}
+
+/// Sums of each channel's mean, image by image.
+struct ChannelMeans {
+    sums: BTreeMap<String, Vec<f64>>,
+}
+
+impl ChannelMeans {
+    fn new(graph: &Graph) -> Result<Self> {
+        let shapes = graph.shapes()?;
+        let sums = graph
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. }))
+            .map(|node| (node.inputs[0].clone(), vec![0.0; shapes[node.inputs[0].as_str()][0]]))
+            .collect();
+        Ok(Self { sums })
+    }
+
+    /// `values` of one image, `[C, …]`.
+    fn add(&mut self, tensor: &str, values: &[f32]) {
+        let Some(sums) = self.sums.get_mut(tensor) else { return };
+        let per_channel = values.len() / sums.len();
+        for (sum, channel) in sums.iter_mut().zip(values.chunks(per_channel)) {
+            *sum += channel.iter().map(|&x| f64::from(x)).sum::<f64>() / per_channel as f64;
+        }
+    }
+
+    fn finish(mut self, images: usize) -> BTreeMap<String, Vec<f64>> {
+        for sum in self.sums.values_mut().flatten() {
+            *sum /= images as f64;
+        }
+        self.sums
+    }
+}
+
+fn pixel_range(preprocess: &Preprocess) -> Range {
+    let of = |x: f32| (x - preprocess.mean) / preprocess.std;
+    Range { lo: of(0.0), hi: of(1.0) }.with_zero()
+}
+
+fn is_clamped_at_six(graph: &Graph, tensor: &str) -> bool {
+    graph.node(tensor).is_some_and(|node| node.op == Op::Relu6)
+}

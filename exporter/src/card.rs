@@ -1,0 +1,67 @@
+//! The model card: what a person must know before trusting a bundle, in Markdown.
+
+use bundle::{Manifest, Metric};
+use std::fmt::Write;
+
+/// Everything in it comes from the manifest, so card and manifest cannot disagree.
+pub(crate) fn markdown(manifest: &Manifest) -> String {
+    let mut card = String::new();
+    write(&mut card, manifest).expect("a string takes all that is written to it");
+    card
+}
+
+fn write(card: &mut String, manifest: &Manifest) -> std::fmt::Result {
+    let Manifest { id, version, model, preprocess, calibration, provenance, .. } = manifest;
+    writeln!(card, "# {id} {version}\n")?;
+    writeln!(card, "{}\n", manifest.intended_use)?;
+    writeln!(card, "- Licence: {}", manifest.licence)?;
+    writeln!(card, "- Network: {}, width {}, 8-bit integers", model.backbone, model.width)?;
+    writeln!(
+        card,
+        "- Input: one frontal chest radiograph, {}x{} pixels, (x - {}) / {}",
+        preprocess.height, preprocess.width, preprocess.mean, preprocess.std
+    )?;
+    for head in &model.heads {
+        writeln!(card, "- {}: {}", head.task, head.labels.join(", "))?;
+    }
+    writeln!(
+        card,
+        "- Quantized with {} on {} images (digest {})",
+        calibration.observer, calibration.images, calibration.data_digest
+    )?;
+    writeln!(card, "- Weights: SHA-256 {}", provenance.checkpoint_digest)?;
+    writeln!(card, "- Made by {}", provenance.tool)?;
+    if manifest.float_nodes.is_empty() {
+        writeln!(card, "- Every convolution and linear layer runs on integers")?;
+    } else {
+        writeln!(card, "- In float on purpose: {}", manifest.float_nodes.join(", "))?;
+    }
+
+    writeln!(card, "\n## Operating points\n\n| finding | threshold | chosen |\n|---|---|---|")?;
+    for point in &manifest.operating_points {
+        writeln!(card, "| {} | {:.4} | {} |", point.name, point.threshold, point.chosen)?;
+    }
+    write_metrics(card, &manifest.metrics)?;
+    writeln!(
+        card,
+        "\n## Limits\n\nNot a medical device. Findings are probabilities learnt from the data named \
+         above; other equipment, patients and findings were not examined."
+    )
+}
+
+fn write_metrics(card: &mut String, metrics: &[Metric]) -> std::fmt::Result {
+    writeln!(card, "\n## Metrics\n")?;
+    if metrics.is_empty() {
+        return writeln!(card, "The checkpoint came without measured metrics.");
+    }
+    writeln!(card, "| task | metric | arithmetic | value | 95 % interval | n | data |")?;
+    writeln!(card, "|---|---|---|---|---|---|---|")?;
+    for Metric { task, metric, data, split, value, interval: [lo, hi], n, arithmetic } in metrics {
+        writeln!(
+            card,
+            "| {task} | {metric} | {arithmetic} | {value:.4} | {lo:.4} to {hi:.4} | {n} | {data}, \
+             {split} |"
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! `exporter dump` and `exporter inputs` (hidden): what goes in and through, as NumPy files.
+//!
+//! `tests/oracles/onnx_qdq.py` runs the dumped `model.onnx` in ONNX Runtime and compares every
+//! activation; `tests/oracles/ptq_compare.py` quantizes with other tools on the same inputs.
+
+use crate::{
+    checkpoint::Checkpoint,
+    files,
+    images::{ImageSet, Input},
+    network::Network,
+    npy,
+    terminal::Terminal,
+};
+use anyhow::Result;
+use bundle::{Bundle, section};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Writes model.onnx and, for each picture, input, activations and outputs as .npy
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    bundle: PathBuf,
+    /// Pictures besides the bundle's golden vectors
+    images: Vec<PathBuf>,
+    /// Folder to write
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Writes the network inputs of a folder or index as one .npy, [N, 1, H, W]
+#[derive(Debug, Args)]
+pub(crate) struct Inputs {
+    /// Folder of images, or an index (its test split is never used)
+    images: PathBuf,
+    /// Checkpoint whose preprocessing to use
+    #[arg(long, value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// At most this many, spread evenly
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Inputs {
+    pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
+        let preprocess = Checkpoint::open(&self.checkpoint)?.config.preprocess;
+        let paths = ImageSet::find(&self.images, self.limit)?.paths;
+        let mut pixels = Vec::new();
+        for path in &paths {
+            pixels.extend(Input::read(path, &preprocess)?.pixels);
+        }
+        let shape = [paths.len(), 1, preprocess.height, preprocess.width];
+        files::write(&self.out, &npy::f32(&shape, &pixels))?;
+        let document = json!({ "file": self.out, "images": paths.len() });
+        terminal.print(&document, &format!("{}: {} images", self.out.display(), paths.len()))
+    }
+}
+
+impl Dump {
+    pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
+        let bundle = Bundle::open(&self.bundle)?;
+        let preprocess = bundle.manifest.preprocess;
+        let onnx = bundle.require(section::MODEL)?;
+        let network = Network::open(&bundle.manifest, onnx)?;
+        files::write(&self.out.join(section::MODEL), onnx)?;
+
+        let golden = bundle.golden()?;
+        let mut inputs: Vec<Vec<f32>> =
+            golden.vectors.iter().map(|vector| vector.input(&preprocess)).collect();
+        for path in &self.images {
+            let radiograph = radiograph::read_file(path)?;
+            inputs.push(radiograph::network_input(&radiograph.image, &preprocess));
+        }
+        let shape = [1, 1, preprocess.height, preprocess.width];
+        for (at, input) in inputs.iter().enumerate() {
+            let folder = self.out.join(at.to_string());
+            let (outputs, activations) = network.infer_all(input)?;
+            files::write(&folder.join("input.npy"), &npy::f32(&shape, input))?;
+            for activation in &activations {
+                let path =
+                    npy_path(&folder.join("activations"), &format!("{}.q", activation.tensor));
+                files::write(&path, &npy::u8(&activation.dims, &activation.codes))?;
+            }
+            for (name, values) in &outputs {
+                let path = npy_path(&folder.join("outputs"), name);
+                files::write(&path, &npy::f32(&[values.len()], values))?;
+            }
+        }
+        let document = json!({ "folder": self.out, "pictures": inputs.len() });
+        terminal.print(&document, &format!("{}: {} pictures", self.out.display(), inputs.len()))
+    }
+}
+
+fn npy_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.npy"))
+}

@@ -1,0 +1,110 @@
+//! `exporter inspect`: what a bundle says about itself, and its sections as files.
+
+use crate::{files, terminal::Terminal};
+use anyhow::{Context, Result, bail};
+use bundle::{Bundle, section};
+use clap::Args;
+use prost::Message;
+use serde::Serialize;
+use serde_json::json;
+use std::{collections::BTreeMap, path::PathBuf};
+use tract_onnx::pb::ModelProto;
+
+/// Prints manifest, integer share and sizes of a bundle
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    bundle: PathBuf,
+    /// Write every section as a file into this folder
+    #[arg(long, value_name = "DIR")]
+    extract: Option<PathBuf>,
+}
+
+/// How much of a network runs on integers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct IntegerShare {
+    /// Convolutions and linear layers with 8-bit inputs and weights.
+    pub(crate) integer: usize,
+    /// All convolutions and linear layers.
+    pub(crate) all: usize,
+    /// ONNX nodes by operator.
+    pub(crate) operators: BTreeMap<String, usize>,
+}
+
+impl Inspect {
+    pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
+        let bundle = Bundle::open(&self.bundle)?;
+        if let Some(folder) = &self.extract {
+            for entry in &bundle.manifest.sections {
+                // Names come from outside: none may lead out of the folder.
+                if entry.name.contains(['/', '\\']) || entry.name.starts_with('.') {
+                    bail!("{}: section `{}` is no file name", self.bundle.display(), entry.name);
+                }
+                let bytes = bundle.section(&entry.name).context("a listed section is there")?;
+                files::write(&folder.join(&entry.name), bytes)?;
+            }
+        }
+        let share = IntegerShare::of(bundle.require(section::MODEL)?)?;
+        let manifest = &bundle.manifest;
+        let key = bundle.signature().map(|signature| hex::encode(signature.key.as_bytes()));
+        let document = json!({
+            "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
+            "integer_share": share, "manifest": manifest,
+        });
+        terminal.print(&document, &self.text(&bundle, &share, key.as_deref()))
+    }
+
+    fn text(&self, bundle: &Bundle, share: &IntegerShare, key: Option<&str>) -> String {
+        let manifest = &bundle.manifest;
+        let mut lines = vec![
+            format!("{}: {} {}", self.bundle.display(), manifest.id, manifest.version),
+            format!("digest        {}", bundle.digest()),
+            format!("signed by     {}", key.unwrap_or("nobody")),
+            format!("network       {}, width {}", manifest.model.backbone, manifest.model.width),
+            format!("integer share {} of {} layers", share.integer, share.all),
+            format!(
+                "calibration   {}, {} images, {} tensors",
+                manifest.calibration.observer,
+                manifest.calibration.images,
+                manifest.calibration.tensors.len()
+            ),
+        ];
+        for entry in &manifest.sections {
+            lines.push(format!("section       {:<14} {:>10} bytes", entry.name, entry.size));
+        }
+        for point in &manifest.operating_points {
+            lines.push(format!(
+                "threshold     {} {:.4} ({})",
+                point.name, point.threshold, point.chosen
+            ));
+        }
+        if let Some(card) = bundle.section(section::MODEL_CARD) {
+            lines.push(String::new());
+            lines.push(String::from_utf8_lossy(card).into_owned());
+        }
+        lines.join("\n")
+    }
+}
+
+impl IntegerShare {
+    /// Counts in an ONNX file: a layer is on integers if all it reads comes out of DequantizeLinear.
+    pub(crate) fn of(onnx: &[u8]) -> Result<Self> {
+        let model = ModelProto::decode(onnx).context("model.onnx is no ONNX file")?;
+        let graph = model.graph.context("model.onnx has no graph")?;
+        let dequantized: Vec<&str> = graph
+            .node
+            .iter()
+            .filter(|node| node.op_type == "DequantizeLinear")
+            .flat_map(|node| node.output.iter().map(String::as_str))
+            .collect();
+        let mut share = Self { integer: 0, all: 0, operators: BTreeMap::new() };
+        for node in &graph.node {
+            *share.operators.entry(node.op_type.clone()).or_default() += 1;
+            if matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul") {
+                share.all += 1;
+                let whole = node.input.iter().all(|input| dequantized.contains(&input.as_str()));
+                share.integer += usize::from(whole);
+            }
+        }
+        Ok(share)
+    }
+}

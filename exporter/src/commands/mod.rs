@@ -1,0 +1,62 @@
+//! The verbs, one file each.
+
+mod check;
+mod dump;
+mod import;
+mod inspect;
+mod keys;
+mod onnx;
+mod quantize;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub(crate) use quantize::Outcome;
+
+use crate::terminal::Terminal;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Quantizes networks for chest radiographs and packs them into signed bundles
+#[derive(Debug, Parser)]
+#[command(name = "exporter", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    pub(crate) terminal: Terminal,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Import(import::Import),
+    Quantize(quantize::Quantize),
+    Onnx(onnx::Onnx),
+    Verify(verify::Verify),
+    Inspect(inspect::Inspect),
+    Keygen(keys::Keygen),
+    Sign(keys::Sign),
+    Check(check::Check),
+    #[command(hide = true)]
+    Dump(dump::Dump),
+    #[command(hide = true)]
+    Inputs(dump::Inputs),
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Result<()> {
+        let terminal = self.terminal;
+        match self.verb {
+            Verb::Import(verb) => verb.run(terminal),
+            Verb::Quantize(verb) => verb.run(terminal),
+            Verb::Onnx(verb) => verb.run(terminal),
+            Verb::Verify(verb) => verb.run(terminal),
+            Verb::Inspect(verb) => verb.run(terminal),
+            Verb::Keygen(verb) => verb.run(terminal),
+            Verb::Sign(verb) => verb.run(terminal),
+            Verb::Check(verb) => verb.run(terminal),
+            Verb::Dump(verb) => verb.run(terminal),
+            Verb::Inputs(verb) => verb.run(terminal),
+        }
+    }
+}

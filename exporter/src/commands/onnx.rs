@@ -1,0 +1,77 @@
+//! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools.
+
+use super::quantize::Recipe;
+use crate::{
+    checkpoint::Checkpoint,
+    files, fold,
+    onnx::{Batch, OPSET, float_model, quantized_model},
+    terminal::Terminal,
+};
+use anyhow::{Context, Result};
+use clap::Args;
+use prost::Message;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Writes a checkpoint as ONNX
+#[derive(Debug, Args)]
+pub(crate) struct Onnx {
+    /// Checkpoint folder written by trainer or `exporter import`
+    #[arg(long, value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// ONNX file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Quantize (QDQ form); needs --calibration
+    #[arg(long, requires = "calibration")]
+    int8: bool,
+    /// Folder of images, or an index (its test split is never used)
+    #[arg(long, value_name = "DIR|INDEX", requires = "int8")]
+    calibration: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: Recipe,
+    /// Leave the number of images open instead of one
+    #[arg(long)]
+    dynamic_batch: bool,
+    /// Keep batch normalisations as nodes (float only)
+    #[arg(long, conflicts_with = "int8")]
+    keep_batch_norm: bool,
+}
+
+impl Onnx {
+    pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
+        let batch = if self.dynamic_batch { Batch::Dynamic } else { Batch::One };
+        let model = match &self.calibration {
+            Some(images) => {
+                let outcome = self.recipe.quantize(&self.checkpoint, images, terminal)?;
+                quantized_model(&outcome.model, batch)?
+            }
+            None => {
+                let checkpoint = Checkpoint::open(&self.checkpoint)?;
+                if self.keep_batch_norm {
+                    float_model(&checkpoint.graph, &checkpoint.weights, batch)?
+                } else {
+                    let (graph, weights) =
+                        fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
+                    float_model(&graph, &weights, batch)?
+                }
+            }
+        };
+        let bytes = model.encode_to_vec();
+        files::write(&self.out, &bytes)?;
+        let graph = model.graph.context("the writer makes a graph")?;
+        let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+        let document = json!({
+            "file": self.out, "bytes": bytes.len(), "nodes": graph.node.len(), "opset": OPSET,
+            "outputs": outputs, "arithmetic": if self.int8 { "int8" } else { "float" },
+        });
+        let text = format!(
+            "{}: {:.1} MB, {} nodes, opset {OPSET}, outputs {}",
+            self.out.display(),
+            bytes.len() as f64 / 1e6,
+            graph.node.len(),
+            outputs.join(", "),
+        );
+        terminal.print(&document, &text)
+    }
+}

@@ -1,0 +1,210 @@
+//! The verbs from end to end, on a width-8 network with random weights.
+
+use super::Cli;
+use crate::{
+    checkpoint::Checkpoint, fixtures, fold, interpreter::Interpreter, network::Network, weights,
+};
+use bundle::{Bundle, section};
+use clap::{CommandFactory, Parser};
+use graph::{Backbone, CheckpointConfig, Preprocess};
+use std::{fs, path::Path};
+
+/// Runs a command line; the error as the user would read it.
+fn run(args: &[&dyn AsRef<Path>]) -> Result<(), String> {
+    let args = args.iter().map(|arg| arg.as_ref().as_os_str().to_owned());
+    let args = [std::ffi::OsString::from("exporter"), "-q".into()].into_iter().chain(args);
+    let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
+    cli.run().map_err(|error| format!("{error:#}"))
+}
+
+fn quantize(checkpoint: &Path, images: &Path, out: &Path) -> Result<(), String> {
+    run(&[
+        &"quantize",
+        &"--int8",
+        &"--checkpoint",
+        &checkpoint,
+        &"--calibration",
+        &images,
+        &"--out",
+        &out,
+    ])
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn int8_outputs_are_close_to_float() {
+    for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
+        let (folder, checkpoint, images) = fixtures::workplace(backbone);
+        let out = folder.path().join("out.bundle");
+        quantize(&checkpoint, &images, &out).unwrap();
+
+        let bundle = Bundle::open(&out).unwrap();
+        let network =
+            Network::open(&bundle.manifest, bundle.require(section::MODEL).unwrap()).unwrap();
+        let checkpoint = Checkpoint::open(&checkpoint).unwrap();
+        let (graph, weights) = fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
+        let float = Interpreter::new(&graph, &weights).unwrap();
+        let radiograph = radiograph::read_file(&images.join("3.png")).unwrap();
+        let input = radiograph::network_input(&radiograph.image, &bundle.manifest.preprocess);
+        for ((name, float), (_, int8)) in
+            float.outputs(&input).unwrap().iter().zip(&network.infer(&input).unwrap())
+        {
+            let signal: f32 = float.iter().map(|x| x * x).sum();
+            let noise: f32 = float.iter().zip(int8).map(|(x, y)| (x - y) * (x - y)).sum();
+            let sqnr_db = 10.0 * (signal / noise).log10();
+            assert!(sqnr_db > 18.0, "{backbone} {name}: {sqnr_db} dB");
+        }
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes_signature_included() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let key = folder.path().join("key");
+    run(&[&"keygen", &"--out", &key]).unwrap();
+    let private = folder.path().join("key.key");
+    let mut bytes = Vec::new();
+    for name in ["a.bundle", "b.bundle"] {
+        let out = folder.path().join(name);
+        run(&[
+            &"quantize",
+            &"--int8",
+            &"--checkpoint",
+            &checkpoint,
+            &"--calibration",
+            &images,
+            &"--out",
+            &out,
+            &"--sign",
+            &private,
+            &"--observer",
+            &"percentile:99.9",
+            &"--version",
+            &"2.0.0",
+        ])
+        .unwrap();
+        bytes.push(fs::read(&out).unwrap());
+    }
+    assert_eq!(bytes[0], bytes[1]);
+    let public = folder.path().join("key.pub");
+    run(&[&"check", &folder.path().join("a.bundle"), &"--key", &public]).unwrap();
+}
+
+#[test]
+fn one_flipped_byte_is_refused() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let out = folder.path().join("out.bundle");
+    quantize(&checkpoint, &images, &out).unwrap();
+    run(&[&"check", &out]).unwrap();
+    let mut bytes = fs::read(&out).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&out, &bytes).unwrap();
+    let error = run(&[&"check", &out]).unwrap_err();
+    assert!(error.contains("out.bundle") && error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn a_bundle_of_another_key_is_not_trusted() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let out = folder.path().join("out.bundle");
+    quantize(&checkpoint, &images, &out).unwrap();
+    for name in ["ours", "theirs"] {
+        run(&[&"keygen", &"--out", &folder.path().join(name)]).unwrap();
+    }
+    let (ours, theirs) = (folder.path().join("ours.pub"), folder.path().join("theirs.key"));
+    assert!(run(&[&"check", &out, &"--key", &ours]).unwrap_err().contains("not signed"));
+    run(&[&"sign", &out, &"--key", &theirs]).unwrap();
+    assert!(run(&[&"check", &out, &"--key", &ours]).unwrap_err().contains("not a trusted key"));
+    let again = run(&[&"keygen", &"--out", &folder.path().join("ours")]).unwrap_err();
+    assert!(again.contains("expected none to overwrite"), "{again}");
+}
+
+#[test]
+fn a_checkpoint_of_another_architecture_names_file_parameter_and_shapes() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let path = checkpoint.join("config.toml");
+    let text = fs::read_to_string(&path).unwrap().replace("resnet18", "resnet50");
+    fs::write(&path, text).unwrap();
+    let out = folder.path().join("out.bundle");
+    let error = quantize(&checkpoint, &images, &out).unwrap_err();
+    for part in ["model.safetensors", "`layer1.0.conv1.weight`", "[8, 8, 3, 3]", "[8, 8, 1, 1]"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn nan_weights_are_refused_by_name() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    params.get_mut("layer2.0.bn1.bias").unwrap().values[3] = f32::NAN;
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    let error = quantize(&checkpoint, &images, &folder.path().join("out.bundle")).unwrap_err();
+    assert!(error.contains("`layer2.0.bn1.bias` holds 1 values that are NaN"), "{error}");
+}
+
+#[test]
+fn bad_calibration_pictures_are_named() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let out = folder.path().join("out.bundle");
+
+    let constant = images.join("constant.png");
+    fixtures::save_picture(&constant, &[7; 64 * 64]);
+    let error = quantize(&checkpoint, &images, &out).unwrap_err();
+    assert!(error.contains("constant.png: every pixel is"), "{error}");
+
+    fs::write(&constant, b"\x89PNG\r\n\x1a\nnothing more").unwrap();
+    let error = quantize(&checkpoint, &images, &out).unwrap_err();
+    assert!(error.contains("constant.png"), "{error}");
+
+    let error = quantize(&checkpoint, &folder.path().join("nowhere"), &out).unwrap_err();
+    assert!(error.contains("nowhere"), "{error}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn an_attention_pool_is_refused_with_what_to_do() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let config = CheckpointConfig {
+        model: graph::ModelConfig {
+            pool: graph::Pool::Attention,
+            ..fixtures::config(Backbone::Resnet18)
+        },
+        preprocess: Preprocess { height: 64, width: 64, ..Preprocess::PRIOR },
+    };
+    let graph = config.graph().unwrap();
+    fixtures::save(&checkpoint, &config, &fixtures::random(&graph, 1));
+    let error = quantize(&checkpoint, &images, &folder.path().join("out.bundle")).unwrap_err();
+    assert!(error.contains("`attnpool`") && error.contains("pool = \"mean\""), "{error}");
+}
+
+#[test]
+fn verify_reports_on_an_index_and_refuses_other_weights() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let out = folder.path().join("out.bundle");
+    quantize(&checkpoint, &images, &out).unwrap();
+    let index = folder.path().join("index.jsonl");
+    let line = |at: usize| {
+        format!(
+            r#"{{"id":"{at}","split":"test","image":"images/{at}.png","labels":{{"Pneumonia":{}}}}}"#,
+            at % 2
+        )
+    };
+    fs::write(&index, (0..8).map(|at| line(at) + "\n").collect::<String>()).unwrap();
+    let verify =
+        || run(&[&"verify", &out, &"--data", &index, &"--checkpoint", &checkpoint, &"--json"]);
+    verify().unwrap();
+
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    params.get_mut("fc.bias").unwrap().values[0] += 1.0;
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    let error = verify().unwrap_err();
+    assert!(error.contains("was made of"), "{error}");
+}

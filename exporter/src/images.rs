@@ -1,0 +1,129 @@
+//! Images for calibration: a folder or an index in, network inputs out.
+
+use crate::index;
+use anyhow::{Context, Result, bail, ensure};
+use graph::Preprocess;
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Fewer images than this leave ranges to chance.
+pub(crate) const LEAST: usize = 8;
+
+/// Which images calibrate, in a fixed order.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageSet {
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// One image ready for the network.
+pub(crate) struct Input {
+    /// `[1, H, W]`, normalised.
+    pub(crate) pixels: Vec<f32>,
+    /// SHA-256 of the file.
+    pub(crate) digest: [u8; 32],
+}
+
+impl ImageSet {
+    /// At most `limit` images of a folder (every DICOM, PNG and JPEG below it) or of the training
+    /// and validation splits of an index: what is tested on must not calibrate.
+    pub(crate) fn find(source: &Path, limit: usize) -> Result<Self> {
+        let all = if source.is_dir() {
+            let mut paths = Vec::new();
+            walk(source, &mut paths)?;
+            paths.sort();
+            paths
+        } else {
+            index::read(source)?
+                .into_iter()
+                .filter(|record| record.split() != "test")
+                .map(|record| record.image)
+                .collect()
+        };
+        ensure!(
+            all.len() >= LEAST,
+            "{}: found {} images (DICOM, PNG, JPEG; not of the test split), expected at least \
+             {LEAST} to calibrate with",
+            source.display(),
+            all.len()
+        );
+        Ok(Self { paths: spread(all, limit) })
+    }
+}
+
+impl Input {
+    /// Reads an image; one that is the same everywhere shows the network nothing and is refused.
+    pub(crate) fn read(path: &Path, preprocess: &Preprocess) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let radiograph = radiograph::read_file(path)?;
+        let first = radiograph.image.pixels.first().copied().unwrap_or_default();
+        if radiograph.image.pixels.iter().all(|&x| x == first) {
+            bail!("{}: every pixel is {first}, expected a picture", path.display());
+        }
+        Ok(Self {
+            pixels: radiograph::network_input(&radiograph.image, preprocess),
+            digest: Sha256::digest(&bytes).into(),
+        })
+    }
+}
+
+/// `limit` elements at equal distances, so that a sorted list is sampled throughout.
+fn spread(all: Vec<PathBuf>, limit: usize) -> Vec<PathBuf> {
+    let n = all.len();
+    if n <= limit {
+        return all;
+    }
+    (0..limit).map(|at| all[at * n / limit].clone()).collect()
+}
+
+fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        if path.is_dir() {
+            walk(&path, paths)?;
+        } else if is_image(&path) {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// By name, or by DICOM's mark for files without an ending.
+fn is_image(path: &Path) -> bool {
+    match path.extension().map(|ending| ending.to_ascii_lowercase()) {
+        Some(ending) => ["png", "jpg", "jpeg", "dcm", "dicom"].iter().any(|known| ending == *known),
+        None => has_dicom_mark(path),
+    }
+}
+
+fn has_dicom_mark(path: &Path) -> bool {
+    use std::io::Read;
+    let mut head = [0; 132];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head.ends_with(b"DICM")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_samples_the_whole_list() {
+        let all: Vec<PathBuf> = (0..10).map(|i| i.to_string().into()).collect();
+        let some: Vec<PathBuf> = ["0", "3", "6"].map(PathBuf::from).to_vec();
+        assert_eq!(spread(all.clone(), 3), some);
+        assert_eq!(spread(all.clone(), 99), all);
+    }
+
+    #[test]
+    fn an_empty_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = ImageSet::find(folder.path(), 100).unwrap_err().to_string();
+        assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+        assert!(error.contains("found 0 images"), "{error}");
+    }
+}

@@ -1,0 +1,62 @@
+//! The bundle's network as the box runs it, seen with the exporter's names.
+
+use anyhow::{Context, Result};
+use bundle::Manifest;
+use engine::{Engine, Intermediate, Options, Outputs};
+use std::cell::RefCell;
+
+/// A quantized network, loaded into the engine.
+pub(crate) struct Network {
+    /// Running needs `&mut`, asking does not.
+    engine: RefCell<Engine>,
+}
+
+/// One quantized tensor of one inference.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Activation {
+    /// Name of the node whose value it is; its codes are the ONNX tensor `{tensor}.q`.
+    pub(crate) tensor: String,
+    /// `[1, C, H, W]` or `[1, C]`.
+    pub(crate) dims: Vec<usize>,
+    pub(crate) codes: Vec<u8>,
+    /// What the codes stand for.
+    pub(crate) values: Vec<f32>,
+}
+
+impl Network {
+    pub(crate) fn open(manifest: &Manifest, onnx: &[u8]) -> Result<Self> {
+        // Unfused, every activation of the graph can be seen; the results are the same.
+        let options = Options { fuse: false, ..Options::threads(1) };
+        let engine = Engine::from_onnx(onnx, &manifest.float_nodes, &options)
+            .context("the engine refuses the network")?;
+        Ok(Self { engine: RefCell::new(engine) })
+    }
+
+    /// Outputs by name for one input `[1, H, W]`.
+    pub(crate) fn infer(&self, input: &[f32]) -> Result<Vec<(String, Vec<f32>)>> {
+        Ok(named(self.engine.borrow_mut().run(input)?))
+    }
+
+    /// [`Self::infer`], with every quantized activation.
+    pub(crate) fn infer_all(
+        &self,
+        input: &[f32],
+    ) -> Result<(Vec<(String, Vec<f32>)>, Vec<Activation>)> {
+        let (outputs, activations) = self.engine.borrow_mut().run_intermediates(input)?;
+        Ok((named(outputs), activations.into_iter().map(Activation::from).collect()))
+    }
+}
+
+fn named(outputs: Outputs) -> Vec<(String, Vec<f32>)> {
+    outputs.outputs.into_iter().map(|output| (output.name, output.data)).collect()
+}
+
+impl From<Intermediate> for Activation {
+    fn from(seen: Intermediate) -> Self {
+        let values = seen.dequantized();
+        // The writer only makes u8 activations.
+        let codes = seen.values.iter().map(|&q| q as u8).collect();
+        let tensor = seen.name.strip_suffix(".q").unwrap_or(&seen.name).to_owned();
+        Self { tensor, dims: seen.shape, codes, values }
+    }
+}

@@ -1,0 +1,180 @@
+//! The quantized network as ONNX in QDQ form.
+//!
+//! ```text
+//!            x.q (u8)            weight.q (s8 [O, …])   bias.q (i32 [O], scale s_x·s_w)
+//!              │ DequantizeLinear      │ per channel         │ per channel
+//!              ▼                       ▼                     ▼
+//!             x.dq ─────────────▶     Conv ◀─────────────────┘
+//!                                      │ y           ReLU is y.q's lower clamp: y.zero = 0
+//!                                      ▼ QuantizeLinear
+//!                                     y.q (u8)
+//! ```
+//!
+//! A tensor `y` is named by the node whose value it is (the ReLU's where one is folded in), its
+//! codes `y.q`, its dequantized values `y.dq`. Every operation reads `.dq` and feeds a
+//! `QuantizeLinear`, so runtimes fuse all of them. Only a last layer whose values nobody but the
+//! caller reads has none: its accumulators leave in float.
+
+use super::builder::{Attr, Batch, Builder};
+use super::operator;
+use crate::quantized::{Quantized, Writes};
+use anyhow::Result;
+use graph::{Node, Op};
+use tract_onnx::pb::ModelProto;
+
+/// Writes the network; batch 1 unless asked otherwise.
+pub(crate) fn quantized_model(model: &Quantized, batch: Batch) -> Result<ModelProto> {
+    let graph = &model.graph;
+    let shapes = graph.shapes()?;
+    let mut writer = Writer { onnx: Builder::new(&graph.name, batch), model };
+    writer.onnx.input(&graph.input, &graph.input_shape);
+    writer.quantize(&graph.input, &graph.input);
+    writer.dequantize(&graph.input, &format!("{}.dq", graph.input));
+    for node in &graph.nodes {
+        match model.plan.writes(&node.name) {
+            Writes::Folded => {}
+            Writes::Real => writer.logits(node),
+            Writes::Tensor { name, rectified_by } => writer.node(node, name, rectified_by),
+        }
+    }
+    for output in &graph.outputs {
+        if model.plan.writes(&output.node) != Writes::Real {
+            writer.dequantize(&output.node, &output.name);
+        }
+        writer.onnx.output(&output.name, &shapes[output.node.as_str()]);
+    }
+    Ok(writer.onnx.finish())
+}
+
+struct Writer<'a> {
+    onnx: Builder,
+    model: &'a Quantized,
+}
+
+impl Writer<'_> {
+    /// A last layer, from dequantized inputs straight to the graph's output.
+    fn logits(&mut self, node: &Node) {
+        let inputs = self.inputs(node);
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let output = self.model.graph.outputs.iter().find(|output| output.node == node.name);
+        let output = output.expect("logits are an output by definition");
+        operator(&mut self.onnx, node, &inputs, &output.name);
+    }
+
+    /// What `node` reads, weights and bias included, dequantized.
+    fn inputs(&mut self, node: &Node) -> Vec<String> {
+        let mut inputs: Vec<String> =
+            node.inputs.iter().map(|input| format!("{input}.dq")).collect();
+        if self.model.layers.contains_key(&node.name) {
+            inputs.extend(self.layer(node));
+        }
+        inputs
+    }
+
+    /// One operation from dequantized inputs to the codes of `tensor`.
+    fn node(&mut self, node: &Node, tensor: &str, rectified_by: Option<&Node>) {
+        let inputs = self.inputs(node);
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        if node.op == Op::GlobalAvgPool {
+            return self.average_pool(node, &inputs);
+        }
+        // With a zero point other than 0 (symmetric activations) the clamp is no ReLU.
+        let explicit = rectified_by.filter(|_| self.model.activations[tensor].zero != 0);
+        let real = if explicit.is_some() { node.name.as_str() } else { tensor };
+        operator(&mut self.onnx, node, &inputs, real);
+        if let Some(relu) = explicit {
+            operator(&mut self.onnx, relu, &[real], tensor);
+        }
+        self.quantize(tensor, tensor);
+        self.for_readers(tensor);
+    }
+
+    /// The mean and its flattening each between Q and DQ, with the same codes.
+    fn average_pool(&mut self, node: &Node, inputs: &[&str]) {
+        let Node { name, .. } = node;
+        let map = format!("{name}.map");
+        self.onnx.node("GlobalAveragePool", name, inputs, &map, &[]);
+        self.quantize(&map, name);
+        self.dequantize_as(&map, name, &format!("{map}.dq"));
+        let flatten = format!("{name}.flatten");
+        let axis = [("axis", Attr::Int(1))];
+        self.onnx.node("Flatten", &flatten, &[&format!("{map}.dq")], name, &axis);
+        self.quantize(name, name);
+        self.for_readers(name);
+    }
+
+    /// `tensor.dq`, if a node reads it.
+    fn for_readers(&mut self, tensor: &str) {
+        if self.model.graph.readers(tensor).next().is_some() {
+            self.dequantize(tensor, &format!("{tensor}.dq"));
+        }
+    }
+
+    /// Weights and biases of `node`, dequantized; returns the tensors' names.
+    fn layer(&mut self, node: &Node) -> [String; 2] {
+        let layer = &self.model.layers[&node.name];
+        let channels = layer.weights.scales.len();
+        let (weight, bias) = (format!("{}.weight", node.name), format!("{}.bias", node.name));
+        let axis = [("axis", Attr::Int(0))];
+
+        let [q, scale, zero] = parts(&weight);
+        self.onnx.i8(&q, &layer.shape, &layer.weights.values);
+        self.onnx.f32(&scale, &[channels], &layer.weights.scales);
+        self.onnx.i8(&zero, &[channels], &vec![0; channels]);
+        let dq = format!("{weight}.dq");
+        self.onnx.node("DequantizeLinear", &dq, &[&q, &scale, &zero], &dq, &axis);
+
+        let [q, scale, zero] = parts(&bias);
+        self.onnx.i32(&q, &[channels], &layer.bias);
+        self.onnx.f32(&scale, &[channels], &layer.bias_scales);
+        self.onnx.i32(&zero, &[channels], &vec![0; channels]);
+        let bias_dq = format!("{bias}.dq");
+        self.onnx.node("DequantizeLinear", &bias_dq, &[&q, &scale, &zero], &bias_dq, &axis);
+        [dq, bias_dq]
+    }
+
+    /// `real` → `real.q`, with the parameters of `tensor`.
+    fn quantize(&mut self, real: &str, tensor: &str) {
+        let [scale, zero] = self.params(tensor);
+        let q = format!("{real}.q");
+        self.onnx.node(
+            "QuantizeLinear",
+            &format!("{real}.quantize"),
+            &[real, &scale, &zero],
+            &q,
+            &[],
+        );
+    }
+
+    fn dequantize(&mut self, tensor: &str, output: &str) {
+        self.dequantize_as(tensor, tensor, output);
+    }
+
+    fn dequantize_as(&mut self, codes: &str, tensor: &str, output: &str) {
+        let [scale, zero] = self.params(tensor);
+        let name = format!("{output}.dequantize");
+        self.onnx.node(
+            "DequantizeLinear",
+            &name,
+            &[&format!("{codes}.q"), &scale, &zero],
+            output,
+            &[],
+        );
+    }
+
+    /// Scale and zero point of `tensor`, under the name of the tensor whose codes it shares.
+    fn params(&mut self, tensor: &str) -> [String; 2] {
+        let owner = self.model.plan.owner(tensor);
+        let (scale, zero) = (format!("{owner}.scale"), format!("{owner}.zero"));
+        if !self.onnx.has_constant(&scale) {
+            let params = self.model.activations[owner];
+            self.onnx.f32(&scale, &[], &[params.scale]);
+            self.onnx.u8(&zero, &[], &[params.zero as u8]);
+        }
+        [scale, zero]
+    }
+}
+
+fn parts(param: &str) -> [String; 3] {
+    ["q", "scale", "zero"].map(|part| format!("{param}.{part}"))
+}

@@ -1,0 +1,176 @@
+//! A quantized network and everything that travels with it.
+
+use crate::{card, checkpoint::Checkpoint, commands::Outcome, sbom};
+use anyhow::{Context, Result};
+use bundle::{
+    Calibration, Golden, Histogram, Manifest, Metric, OperatingPoint, Provenance, TensorRange,
+    section,
+};
+use calibration::Method;
+use clap::Args;
+use graph::Task;
+use serde::Deserialize;
+
+/// Bins of a tensor's histogram in the manifest.
+const BINS: usize = 64;
+
+/// What the maker of a bundle says of it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Identity {
+    /// Name of the bundle
+    #[arg(long, value_name = "NAME", default_value = "chest")]
+    id: String,
+    /// Version of the bundle; newer ones sort later
+    #[arg(
+        id = "bundle-version",
+        long = "version",
+        value_name = "VERSION",
+        default_value = "0.1.0"
+    )]
+    version: String,
+    /// SPDX licence expression of the weights
+    #[arg(long, value_name = "SPDX", default_value = "LicenseRef-unspecified")]
+    licence: String,
+    /// One sentence: what the findings are for
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "Research on frontal chest radiographs; not for diagnosis."
+    )]
+    intended_use: String,
+}
+
+/// The manifest of an outcome; [`bundle::Bundle::seal`] adds the sections.
+pub(crate) fn manifest(outcome: &Outcome, method: Method, identity: &Identity) -> Result<Manifest> {
+    let Outcome { checkpoint, .. } = outcome;
+    Ok(Manifest {
+        id: identity.id.clone(),
+        version: identity.version.clone(),
+        sections: Vec::new(),
+        model: checkpoint.config.model.clone(),
+        preprocess: checkpoint.config.preprocess,
+        operating_points: operating_points(checkpoint)?,
+        calibration: Calibration {
+            observer: method.to_string(),
+            images: outcome.observations.images as u32,
+            data_digest: hex::encode(outcome.observations.digest),
+            tensors: tensor_ranges(outcome),
+        },
+        float_nodes: Vec::new(),
+        metrics: metrics(checkpoint)?,
+        provenance: Provenance {
+            tool: concat!("exporter ", env!("CARGO_PKG_VERSION")).into(),
+            checkpoint_digest: checkpoint.digest.clone(),
+            training: training(checkpoint)?,
+        },
+        licence: identity.licence.clone(),
+        intended_use: identity.intended_use.clone(),
+    })
+}
+
+/// The sections, in the order they stand in the file.
+pub(crate) fn sections(
+    manifest: &Manifest,
+    onnx: Vec<u8>,
+    golden: &Golden,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let bill = sbom::cyclonedx(&manifest.id, &manifest.version)?;
+    Ok([
+        (section::MODEL, onnx),
+        (section::GOLDEN, golden.to_bytes()?),
+        (section::MODEL_CARD, card::markdown(manifest).into_bytes()),
+        (section::SBOM, bill.into_bytes()),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .to_vec())
+}
+
+/// Fitted thresholds; ½ for findings nobody fitted one for.
+fn operating_points(checkpoint: &Checkpoint) -> Result<Vec<OperatingPoint>> {
+    let fitted = checkpoint.operating_points()?;
+    let head = checkpoint.config.model.heads.iter().find(|head| head.task == Task::Classification);
+    let labels = head.map_or(&[][..], |head| &head.labels);
+    Ok(labels
+        .iter()
+        .map(|name| match fitted.iter().find(|point| point.name == *name) {
+            Some(point) => OperatingPoint {
+                name: name.clone(),
+                threshold: point.threshold,
+                chosen: point.chosen.clone(),
+            },
+            None => OperatingPoint {
+                name: name.clone(),
+                threshold: 0.5,
+                chosen: "not fitted: even odds".into(),
+            },
+        })
+        .collect())
+}
+
+fn tensor_ranges(outcome: &Outcome) -> Vec<TensorRange> {
+    let of = |tensor: &String| {
+        let owner = outcome.model.plan.owner(tensor);
+        let entry = &outcome.table.tensors[owner];
+        let histogram = outcome.observations.observers[owner].histogram();
+        let (lo, hi) = (entry.seen.lo, entry.seen.hi);
+        TensorRange {
+            name: tensor.clone(),
+            min: entry.range.lo,
+            max: entry.range.hi,
+            scale: entry.params.scale,
+            zero: entry.params.zero,
+            histogram: Histogram {
+                start: lo,
+                step: (hi - lo) / BINS as f32,
+                counts: histogram.resample(lo, hi, BINS),
+            },
+        }
+    };
+    outcome.model.plan.tensors().iter().map(of).collect()
+}
+
+/// A figure trainer measured, under `metrics` in `state.json` or `config.toml`.
+#[derive(Deserialize)]
+struct Measured {
+    task: String,
+    metric: String,
+    #[serde(default)]
+    data: String,
+    #[serde(default)]
+    split: String,
+    value: f64,
+    interval: [f64; 2],
+    n: u32,
+}
+
+fn metrics(checkpoint: &Checkpoint) -> Result<Vec<Metric>> {
+    let measured: Vec<Measured> = if let Some(metrics) = checkpoint.state.get("metrics") {
+        serde_json::from_value(metrics.clone()).context("state.json: bad metrics")?
+    } else if let Some(metrics) = checkpoint.document.get("metrics") {
+        metrics.clone().try_into().context("config.toml: bad metrics")?
+    } else {
+        Vec::new()
+    };
+    Ok(measured
+        .into_iter()
+        .map(|Measured { task, metric, data, split, value, interval, n }| Metric {
+            task,
+            metric,
+            data,
+            split,
+            value,
+            interval,
+            n,
+            arithmetic: "float".into(),
+        })
+        .collect())
+}
+
+/// Every table of `config.toml` that is not the network's description.
+fn training(checkpoint: &Checkpoint) -> Result<String> {
+    let mut rest = checkpoint.document.clone();
+    rest.retain(|table, _| {
+        !["model", "preprocess", "operating_points", "metrics"].contains(&table)
+    });
+    Ok(toml::to_string(&rest)?)
+}

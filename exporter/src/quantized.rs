@@ -1,0 +1,220 @@
+//! A network on eight bits: which tensors carry codes, and every code of its layers.
+//!
+//! [`Plan`] says, for a folded graph, which node writes which quantized tensor (a ReLU is the lower
+//! clamp of what it follows) and which tensors share their codes (pooling moves codes, it makes no
+//! new ones). [`Quantized`] adds numbers to it.
+
+use crate::weights::Weights;
+use calibration::{QuantParams, QuantWeights, quantize_bias, quantize_weights};
+use graph::{Graph, Node, Op};
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// A quantized network, ready to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Quantized {
+    /// Normalisations folded.
+    pub(crate) graph: Graph,
+    pub(crate) plan: Plan,
+    /// Of every tensor in [`Plan::tensors`].
+    pub(crate) activations: BTreeMap<String, QuantParams>,
+    /// Of every convolution and linear layer, by node.
+    pub(crate) layers: BTreeMap<String, Layer>,
+}
+
+/// One convolution or linear layer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Layer {
+    /// Of the weights.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) weights: QuantWeights,
+    pub(crate) bias: Vec<i32>,
+    /// `s_x · s_w[channel]`, rounded to f32 once.
+    pub(crate) bias_scales: Vec<f32>,
+}
+
+/// Which node writes which tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    writes: BTreeMap<String, Write>,
+    /// In execution order, the input first.
+    tensors: Vec<String>,
+    owners: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Write {
+    Folded,
+    Real,
+    Tensor { name: String, rectified_by: Option<Node> },
+}
+
+/// What becomes of a node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Writes<'a> {
+    /// Nothing of its own: it is a clamp of the node before it.
+    Folded,
+    /// Logits: its accumulators, scaled, leave in float. Eight bits would only add ties.
+    Real,
+    /// The codes of tensor `name`, its own or those of the ReLU folded into it.
+    Tensor { name: &'a str, rectified_by: Option<&'a Node> },
+}
+
+/// Why a graph cannot be quantized.
+#[derive(Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub(crate) enum PlanError {
+    #[error(
+        "node `{0}` is an attention pool, which int8 does not cover: fine-tune or distill with \
+         pool = \"mean\" first"
+    )]
+    Attention(String),
+
+    #[error("node `{0}` is a batch normalisation that does not follow a convolution of its own")]
+    Norm(String),
+
+    #[error(
+        "node `{0}` rectifies a tensor that is read elsewhere too, expected it to be its only reader"
+    )]
+    Relu(String),
+
+    #[error(
+        "node `{node}` sums {depth} products, expected at most {}: i32 could overflow",
+        Plan::MAX_DEPTH
+    )]
+    Depth { node: String, depth: usize },
+}
+
+impl Plan {
+    /// Products of 255·127 that fit in i32 beside a bias of 30 bits.
+    const MAX_DEPTH: usize = (((1_u64 << 31) - (1 << 30)) / (255 * 127)) as usize;
+
+    /// Plans a folded graph.
+    pub(crate) fn new(graph: &Graph) -> Result<Self, PlanError> {
+        let mut plan = Self {
+            writes: BTreeMap::new(),
+            tensors: vec![graph.input.clone()],
+            owners: BTreeMap::new(),
+        };
+        for node in &graph.nodes {
+            let name = node.name.clone();
+            match &node.op {
+                Op::AttentionPool2d { .. } => return Err(PlanError::Attention(name)),
+                Op::BatchNorm2d { .. } => return Err(PlanError::Norm(name)),
+                Op::Relu | Op::Relu6 => {
+                    let Some(Write::Tensor { rectified_by: Some(by), .. }) =
+                        plan.writes.get(&node.inputs[0])
+                    else {
+                        return Err(PlanError::Relu(name));
+                    };
+                    debug_assert_eq!(by.name, name);
+                    plan.writes.insert(name, Write::Folded);
+                    continue;
+                }
+                Op::Conv2d { in_channels, groups, kernel, .. } => {
+                    depth_fits(&name, in_channels / groups * kernel[0] * kernel[1])?;
+                }
+                Op::Linear { in_features, .. } => depth_fits(&name, *in_features)?,
+                Op::MaxPool2d { .. } | Op::UpsampleNearest { .. } => {
+                    let owner = plan.owner(&node.inputs[0]).to_owned();
+                    plan.owners.insert(name.clone(), owner);
+                }
+                Op::Add | Op::Concat | Op::GlobalAvgPool => {}
+            }
+            if makes_logits(graph, node) {
+                plan.writes.insert(name, Write::Real);
+                continue;
+            }
+            let relu = relu_of(graph, node);
+            let tensor = relu.map_or(&node.name, |relu| &relu.name).clone();
+            plan.tensors.push(tensor.clone());
+            let write = Write::Tensor { name: tensor, rectified_by: relu.cloned() };
+            plan.writes.insert(node.name.clone(), write);
+        }
+        Ok(plan)
+    }
+
+    /// What becomes of `node`.
+    pub(crate) fn writes(&self, node: &str) -> Writes<'_> {
+        match &self.writes[node] {
+            Write::Folded => Writes::Folded,
+            Write::Real => Writes::Real,
+            Write::Tensor { name, rectified_by } => {
+                Writes::Tensor { name, rectified_by: rectified_by.as_ref() }
+            }
+        }
+    }
+
+    /// Tensors that exist as codes, in execution order, the input first.
+    pub(crate) fn tensors(&self) -> &[String] {
+        &self.tensors
+    }
+
+    /// The tensor whose scale and zero point `tensor` uses; often itself.
+    pub(crate) fn owner<'a>(&'a self, tensor: &'a str) -> &'a str {
+        self.owners.get(tensor).map_or(tensor, String::as_str)
+    }
+}
+
+impl Quantized {
+    /// Rounds weights and biases for the given activations (`[tensor] → params`, by owner).
+    pub(crate) fn new(
+        graph: Graph,
+        plan: Plan,
+        weights: &Weights,
+        owned: &BTreeMap<String, QuantParams>,
+    ) -> Self {
+        let activations: BTreeMap<String, QuantParams> =
+            plan.tensors().iter().map(|name| (name.clone(), owned[plan.owner(name)])).collect();
+        let layers = graph
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. }))
+            .map(|node| {
+                let input = activations[&node.inputs[0]];
+                (node.name.clone(), Layer::new(weights, &node.name, input))
+            })
+            .collect();
+        Self { graph, plan, activations, layers }
+    }
+}
+
+impl Layer {
+    fn new(weights: &Weights, node: &str, input: QuantParams) -> Self {
+        let kernel = &weights[&format!("{node}.weight")];
+        let zeros = vec![0.0; kernel.shape[0]];
+        let bias = weights.get(&format!("{node}.bias")).map_or(&zeros, |bias| &bias.values);
+        let rounded = quantize_weights(&kernel.values, bias, input);
+        Self {
+            shape: kernel.shape.clone(),
+            bias: quantize_bias(bias, &rounded.scales, input),
+            bias_scales: rounded.scales.iter().map(|scale| input.scale * scale).collect(),
+            weights: rounded,
+        }
+    }
+}
+
+/// The ReLU that is the only reader of `node`.
+fn relu_of<'a>(graph: &'a Graph, node: &'a Node) -> Option<&'a Node> {
+    if !matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. } | Op::Add) {
+        return None;
+    }
+    let mut readers = graph.readers(&node.name);
+    let only = readers.next().filter(|_| readers.next().is_none())?;
+    let is_output = graph.outputs.iter().any(|output| output.node == node.name);
+    (matches!(only.op, Op::Relu | Op::Relu6) && !is_output).then_some(only)
+}
+
+/// A convolution or linear layer that nobody reads but the caller.
+fn makes_logits(graph: &Graph, node: &Node) -> bool {
+    matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. })
+        && graph.readers(&node.name).next().is_none()
+        && graph.outputs.iter().any(|output| output.node == node.name)
+}
+
+fn depth_fits(node: &str, depth: usize) -> Result<(), PlanError> {
+    if depth > Plan::MAX_DEPTH {
+        return Err(PlanError::Depth { node: node.into(), depth });
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Int8 against float on the same images: what the task loses, and where.
+
+mod auroc;
+mod layers;
+
+pub(crate) use layers::{LayerError, LayerErrors};
+
+use auroc::{auroc, paired_interval};
+use bundle::Manifest;
+use graph::Task;
+use serde::Serialize;
+
+/// One line of `exporter verify --json` (DESIGN §5).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Line {
+    pub(crate) task: String,
+    pub(crate) metric: String,
+    pub(crate) float: f64,
+    pub(crate) int8: f64,
+    /// `int8 − float`.
+    pub(crate) difference: f64,
+    /// 95 %, paired bootstrap over images.
+    pub(crate) interval: [f64; 2],
+    pub(crate) n: usize,
+}
+
+/// Both networks' outputs on one image, and what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) float: Vec<(String, Vec<f32>)>,
+    pub(crate) int8: Vec<(String, Vec<f32>)>,
+    /// By label of the classification head.
+    pub(crate) truth: Vec<Option<bool>>,
+}
+
+impl Answer {
+    fn outputs(&self, name: &str) -> Option<(&[f32], &[f32])> {
+        let of =
+            |outputs: &'_ [(String, Vec<f32>)]| outputs.iter().position(|(own, _)| own == name);
+        let (float, int8) = (of(&self.float)?, of(&self.int8)?);
+        Some((&self.float[float].1, &self.int8[int8].1))
+    }
+}
+
+/// Every metric the bundle's heads allow on these answers.
+pub(crate) fn lines(manifest: &Manifest, answers: &[Answer]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if let Some(head) = manifest.head(Task::Classification) {
+        for (at, label) in head.labels.iter().enumerate() {
+            lines.extend(auroc_line(answers, at, label));
+            lines.extend(agreement_line(answers, at, label, manifest.threshold(label)));
+        }
+    }
+    if manifest.head(Task::Segmentation).is_some() {
+        lines.extend(similarity_line(answers, "segmentation", "dice-with-float", dice));
+    }
+    for level in 3..=5 {
+        let name = format!("detection.p{level}");
+        lines.extend(similarity_line(answers, &name, "cosine-with-float", cosine));
+    }
+    lines.extend(similarity_line(answers, "embedding", "cosine-with-float", cosine));
+    lines
+}
+
+fn auroc_line(answers: &[Answer], at: usize, label: &str) -> Option<Line> {
+    let mut scores = [Vec::new(), Vec::new()];
+    let mut truth = Vec::new();
+    for answer in answers {
+        let (Some(positive), Some((float, int8))) =
+            (answer.truth[at], answer.outputs("classification"))
+        else {
+            continue;
+        };
+        truth.push(positive);
+        scores[0].push(float[at]);
+        scores[1].push(int8[at]);
+    }
+    let of = |scores: &[f32], sample: &[usize]| {
+        let scores: Vec<f32> = sample.iter().map(|&at| scores[at]).collect();
+        let truth: Vec<bool> = sample.iter().map(|&at| truth[at]).collect();
+        auroc(&scores, &truth)
+    };
+    let n = truth.len();
+    let interval =
+        paired_interval(n, |sample| Some(of(&scores[1], sample)? - of(&scores[0], sample)?));
+    Some(line(
+        "classification",
+        format!("auroc/{label}"),
+        [auroc(&scores[0], &truth)?, auroc(&scores[1], &truth)?],
+        interval?,
+        n,
+    ))
+}
+
+/// How often both networks decide alike at the operating point; float agrees with itself.
+fn agreement_line(answers: &[Answer], at: usize, label: &str, threshold: f32) -> Option<Line> {
+    let alike: Vec<f64> = answers
+        .iter()
+        .filter_map(|answer| answer.outputs("classification"))
+        .map(|(float, int8)| {
+            let positive = |logit: f32| sigmoid(logit) >= threshold;
+            f64::from(u8::from(positive(float[at]) == positive(int8[at])))
+        })
+        .collect();
+    mean_line("classification", format!("agreement/{label}"), &alike)
+}
+
+fn similarity_line(
+    answers: &[Answer],
+    output: &str,
+    metric: &str,
+    similarity: fn(&[f32], &[f32]) -> f64,
+) -> Option<Line> {
+    let values: Vec<f64> = answers
+        .iter()
+        .filter_map(|answer| answer.outputs(output))
+        .map(|(float, int8)| similarity(float, int8))
+        .collect();
+    mean_line(output, metric.into(), &values)
+}
+
+fn mean_line(task: &str, metric: String, values: &[f64]) -> Option<Line> {
+    let mean = |sample: &[usize]| {
+        Some(sample.iter().map(|&at| values[at]).sum::<f64>() / sample.len() as f64)
+    };
+    if values.is_empty() {
+        return None;
+    }
+    let all: Vec<usize> = (0..values.len()).collect();
+    let interval = paired_interval(values.len(), |sample| Some(mean(sample)? - 1.0))?;
+    Some(line(task, metric, [1.0, mean(&all)?], interval, values.len()))
+}
+
+fn line(task: &str, metric: String, [float, int8]: [f64; 2], interval: [f64; 2], n: usize) -> Line {
+    Line { task: task.into(), metric, float, int8, difference: int8 - float, interval, n }
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
+}
+
+/// Overlap of the masks at even odds; two empty masks are alike.
+fn dice(a: &[f32], b: &[f32]) -> f64 {
+    let count = |of: &dyn Fn(bool, bool) -> bool| {
+        a.iter().zip(b).filter(|&(&a, &b)| of(a >= 0.0, b >= 0.0)).count() as f64
+    };
+    let (both, either) = (count(&|a, b| a && b), count(&|a, _| a) + count(&|_, b| b));
+    if either == 0.0 { 1.0 } else { 2.0 * both / either }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(float: f32, int8: f32, truth: Option<bool>) -> Answer {
+        let outputs = |logit| vec![("classification".to_owned(), vec![logit])];
+        Answer { float: outputs(float), int8: outputs(int8), truth: vec![truth] }
+    }
+
+    #[test]
+    fn images_without_a_known_truth_are_left_out_of_auroc() {
+        let answers = [
+            answer(1.0, 1.1, Some(true)),
+            answer(-1.0, -0.9, Some(false)),
+            answer(9.0, -9.0, None),
+        ];
+        let line = auroc_line(&answers, 0, "x").unwrap();
+        assert_eq!((line.float, line.int8, line.difference, line.n), (1.0, 1.0, 0.0, 2));
+    }
+
+    #[test]
+    fn agreement_counts_decisions_at_the_threshold() {
+        let answers = [answer(1.0, 0.9, None), answer(0.1, -0.1, None)];
+        let line = agreement_line(&answers, 0, "x", 0.5).unwrap();
+        assert_eq!((line.float, line.int8), (1.0, 0.5));
+    }
+
+    #[test]
+    fn dice_of_equal_and_of_empty_masks_is_one() {
+        assert_eq!(dice(&[1.0, -1.0], &[2.0, -0.1]), 1.0);
+        assert_eq!(dice(&[-1.0], &[-2.0]), 1.0);
+        assert_eq!(dice(&[1.0, -1.0], &[-1.0, 1.0]), 0.0);
+    }
+}
