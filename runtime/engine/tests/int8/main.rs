@@ -1,0 +1,241 @@
+//! Whole networks: the plan on every instruction set against the integer definition, bit for bit,
+//! and against float arithmetic within the rounding of 8 bits.
+
+mod hostile;
+mod qdq;
+
+use engine::{Engine, EngineError, Intermediate, Options, Outputs, reference};
+use proptest::prelude::*;
+use qdq::{Layer, Qdq, Real, Relu, int};
+use std::collections::HashMap;
+
+/// Kernel sizes, strides, groups, odd channels, additions, concatenations, resizing, heads: what
+/// comes is drawn from the seed.
+fn draw(seed: u64, signed: bool) -> (Vec<u8>, [usize; 3]) {
+    let mut shape = [1, 3, 9];
+    let mut dice = Qdq::new(seed, signed, shape).0;
+    shape = [[1, 3, 4][dice.below(3)], 6 + dice.below(15), 6 + dice.below(15)];
+    let (mut net, mut x) = Qdq::new(seed.wrapping_mul(31), signed, shape);
+    for _ in 0..3 + net.below(4) {
+        x = match net.below(10) {
+            0 => residual(&mut net, &x),
+            1 => {
+                let a = net.conv(&x, Layer::square(5, 1, 1, Relu::Relu));
+                let b = net.conv(&x, Layer::square(8, 3, 1, Relu::None));
+                net.concat(&[&a, &b, &x])
+            }
+            2 if x.shape[1] * x.shape[2] <= 200 => {
+                let linear = net.below(2) == 0;
+                net.upsample(&x, 2, linear)
+            }
+            3 => net.pool("MaxPool", &x, 3, 2),
+            4 => net.pool("AveragePool", &x, 3, 1),
+            5 => net.unary(["Sigmoid", "HardSwish", "Tanh", "Relu"][x.shape[1] % 4], &x),
+            6 => {
+                // Depthwise.
+                let layer = Layer::square(x.shape[0], 3, 1 + net.below(2), Relu::Relu6);
+                net.conv(&x, Layer { groups: x.shape[0], ..layer })
+            }
+            7 => net.conv(&x, Layer { pad: [0, 1, 1, 0], ..Layer::square(6, 2, 1, Relu::None) }),
+            _ => {
+                let out = [1, 7, 16, 33, 64, 70][net.below(6)];
+                let kernel = [1, 3, 5][net.below(3)];
+                let layer = Layer::square(out, kernel, 1 + net.below(2), Relu::Relu);
+                net.conv(&x, layer)
+            }
+        };
+    }
+    net.output(&x);
+    let logits = net.bare_conv(&x, Layer::square(3, 1, 1, Relu::None));
+    net.output(&Real { name: logits, ..x.clone() });
+    let pooled = net.global_pool(&x);
+    net.output(&pooled);
+    for (from, transposed) in [(&pooled, true), (&x, false)] {
+        let logits = net.linear(from, 5, transposed);
+        net.output(&Real { name: logits, ..pooled.clone() });
+    }
+    (net.bytes(), shape)
+}
+
+fn residual(net: &mut Qdq, x: &Real) -> Real {
+    let c = x.shape[0];
+    let a = net.conv(x, Layer::square(c + 3, 3, 1, Relu::Relu));
+    let b = net.conv(&a, Layer::square(c, 1, 1, Relu::None));
+    net.add(&b, x, true)
+}
+
+fn image(seed: u64, shape: [usize; 3]) -> Vec<f32> {
+    let mut dice = Qdq::new(seed ^ 0xabcd, false, [1, 1, 1]).0;
+    (0..shape.iter().product()).map(|_| 4.0 * dice.unit() - 2.0).collect()
+}
+
+fn options(isa: &str, threads: usize, fuse: bool) -> Options {
+    Options { threads, isa: Some(isa.into()), fuse }
+}
+
+fn bits(outputs: &Outputs) -> Vec<(String, Vec<usize>, Vec<u32>)> {
+    let of = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect();
+    let all = outputs.outputs.iter();
+    all.map(|o| (o.name.clone(), o.shape.clone(), of(&o.data))).collect()
+}
+
+fn by_name(values: Vec<Intermediate>) -> HashMap<String, Intermediate> {
+    values.into_iter().map(|value| (value.name.clone(), value)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_plan_gives_the_bits_of_the_definition(seed: u64, signed: bool) {
+        let (onnx, shape) = draw(seed, signed);
+        let x = image(seed, shape);
+        let (expected, activations) = reference(&onnx, &x).unwrap();
+        let activations = by_name(activations);
+        for isa in kernels::Isa::available() {
+            for (threads, fuse) in [(1, true), (2, true), (1, false)] {
+                let what = format!("{} threads {threads} fuse {fuse}", isa.name());
+                let mut engine = Engine::from_onnx(&onnx, &[], &options(isa.name(), threads, fuse)).unwrap();
+                // Twice: the second run finds the first one's leavings in the arena.
+                prop_assert_eq!(bits(&engine.run(&x).unwrap()), bits(&expected), "{}", &what);
+                let (again, seen) = engine.run_intermediates(&x).unwrap();
+                prop_assert_eq!(bits(&again), bits(&expected), "{}", &what);
+                for value in seen {
+                    prop_assert_eq!(Some(&value), activations.get(&value.name), "{}", &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_fusion_every_activation_is_seen() {
+    let (mut net, x) = Qdq::new(5, false, [4, 8, 8]);
+    let y = residual(&mut net, &x);
+    net.output(&y);
+    let onnx = net.bytes();
+    let x = image(5, [4, 8, 8]);
+    let seen = |fuse| {
+        let mut engine = Engine::from_onnx(&onnx, &[], &options("scalar", 1, fuse)).unwrap();
+        (engine.run_intermediates(&x).unwrap().1.len(), engine.layers().len())
+    };
+    assert_eq!(seen(false), (4, 4));
+    assert_eq!(seen(true), (3, 3));
+}
+
+/// tract's own reading of the same file computes in float between Q and DQ: an independent oracle.
+#[test]
+fn integers_agree_with_float_within_the_rounding_of_8_bits() {
+    let mut compared = 0;
+    for seed in 0..12 {
+        let (onnx, shape) = draw(seed, false);
+        let x = image(seed, shape);
+        let options = Options::threads(1);
+        let int8 = Engine::from_onnx(&onnx, &[], &options).unwrap().run(&x).unwrap();
+        let Ok(mut float) = Engine::open_float(&onnx, &options) else { continue };
+        let float = float.run(&x).unwrap();
+        for (a, b) in int8.outputs.iter().zip(&float.outputs) {
+            assert_eq!((&a.name, &a.shape), (&b.name, &b.shape), "seed {seed}");
+            let close = a.data.iter().zip(&b.data).filter(|(a, b)| {
+                let scale = b.abs().max(1.0);
+                (**a - **b).abs() <= 0.05 * scale
+            });
+            let share = close.count() as f64 / a.data.len() as f64;
+            assert!(share > 0.97, "seed {seed}, {}: {share} agree", a.name);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 30, "tract read too few of the models: {compared} outputs compared");
+}
+
+#[test]
+fn a_float_convolution_is_refused_by_name_unless_declared() {
+    let build = || {
+        let (mut net, x) = Qdq::new(1, false, [3, 8, 8]);
+        let y = net.conv(&x, Layer::square(4, 3, 1, Relu::Relu));
+        let softmax = net.float("Softmax", &[&y.name], vec![int("axis", 1)]);
+        let made = net.quantized(&softmax, y.shape, 1.0);
+        let product = net.float("MatMul", &[&made.name, &made.name], vec![]);
+        let back = net.quantized(&product, made.shape, 4.0);
+        let z = net.add(&back, &y, false);
+        net.output(&z);
+        net.graph
+            .node
+            .iter_mut()
+            .filter(|n| n.op_type == "MatMul")
+            .for_each(|n| n.name = "attn/qk".into());
+        net.bytes()
+    };
+    let refused = Engine::from_onnx(&build(), &[], &Options::threads(1)).err().unwrap();
+    assert!(
+        matches!(&refused, EngineError::Float { node, op } if node == "attn/qk" && op == "MatMul")
+    );
+    assert!(refused.to_string().contains("attn/qk"), "{refused}");
+
+    let mut engine = Engine::from_onnx(&build(), &["attn".into()], &Options::threads(2)).unwrap();
+    let share = engine.integer_share();
+    assert_eq!(share.float_nodes, ["softmax.19", "attn/qk"], "{share:?}");
+    assert!(
+        share.integer_macs == 8 * 8 * 4 * 3 * 9 && share.float_macs >= 8 * 8 * 8 * 4,
+        "{share:?}"
+    );
+    let outputs = engine.run(&image(1, [3, 8, 8])).unwrap();
+    assert_eq!(outputs.outputs[0].shape, [1, 4, 8, 8]);
+    assert!(Engine::from_onnx(&build(), &["att".into()], &Options::threads(1)).is_err());
+}
+
+#[test]
+fn layers_tell_what_they_cost() {
+    let (mut net, x) = Qdq::new(9, false, [4, 8, 8]);
+    let y = residual(&mut net, &x);
+    let logits = net.linear(&y, 10, true);
+    net.output(&Real { name: logits, ..y });
+    let onnx = net.bytes();
+    let mut engine = Engine::from_onnx(&onnx, &[], &Options::threads(1)).unwrap();
+    let kinds: Vec<(String, u64)> = engine.layers().into_iter().map(|l| (l.kind, l.macs)).collect();
+    let expected = [
+        ("quantize", 0),
+        ("conv 3x3/1", 64 * 7 * 4 * 9),
+        ("conv+add 1x1/1", 64 * 4 * 7),
+        ("conv 8x8/1 to float", 10 * 256),
+    ];
+    assert_eq!(kinds, expected.map(|(kind, macs)| (kind.to_owned(), macs)));
+    let mut now = 0;
+    let clock = move || {
+        now += 1;
+        std::time::Duration::from_millis(now)
+    };
+    let (_, times) = engine.run_timed(&image(9, [4, 8, 8]), clock).unwrap();
+    assert_eq!(times, [std::time::Duration::from_millis(1); 4]);
+}
+
+#[test]
+fn wrong_and_infinite_inputs_are_refused() {
+    let (mut net, x) = Qdq::new(2, false, [1, 4, 4]);
+    net.output(&x);
+    let mut engine = Engine::from_onnx(&net.bytes(), &[], &Options::threads(1)).unwrap();
+    let short = engine.run(&[0.0; 15]).unwrap_err().to_string();
+    assert_eq!(short, "15 input values, expected 16 ([1, 1, 4, 4])");
+    let mut x = [0.0; 16];
+    x[3] = f32::NAN;
+    assert_eq!(
+        engine.run(&x).unwrap_err().to_string(),
+        "input value 3 is NaN, expected a finite number"
+    );
+}
+
+#[test]
+fn an_unknown_instruction_set_is_refused_with_the_known_ones() {
+    let (mut net, x) = Qdq::new(2, false, [1, 4, 4]);
+    net.output(&x);
+    let error = Engine::from_onnx(&net.bytes(), &[], &options("mmx", 1, true)).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("mmx") && text.contains("scalar"), "{text}");
+}
+
+#[test]
+fn an_engine_can_move_to_another_thread() {
+    fn moves<T: Send>() {}
+    moves::<Engine>();
+    moves::<engine::Analyzer>();
+}
