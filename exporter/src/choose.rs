@@ -7,7 +7,7 @@
 use crate::{
     calibrate::Observations,
     images::{ImageSet, Input},
-    interpreter::Interpreter,
+    interpreter::{Interpreter, Outputs},
     quantized::{Plan, Quantized},
     simulate::{Simulation, distortion},
     weights::Weights,
@@ -41,7 +41,7 @@ pub(crate) struct Judge<'a> {
     plan: &'a Plan,
     weights: &'a Weights,
     inputs: Vec<Vec<f32>>,
-    expected: Vec<Vec<(String, Vec<f32>)>>,
+    expected: Vec<Outputs>,
 }
 
 impl<'a> Judge<'a> {

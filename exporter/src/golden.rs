@@ -1,6 +1,6 @@
 //! Golden vectors: phantom pictures drawn from a seed, and the bytes the network makes of them.
 
-use crate::noise::Noise;
+use crate::{interpreter::Outputs, noise::Noise};
 use anyhow::Result;
 use bundle::{Golden, GoldenOutput, GoldenVector};
 use graph::Preprocess;
@@ -11,7 +11,7 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 /// Draws the pictures and lets `infer` (network input → outputs) fill in the answers.
 pub(crate) fn vectors(
     preprocess: &Preprocess,
-    mut infer: impl FnMut(&[f32]) -> Result<Vec<(String, Vec<f32>)>>,
+    mut infer: impl FnMut(&[f32]) -> Result<Outputs>,
 ) -> Result<Golden> {
     let vectors = SEEDS
         .iter()

@@ -45,8 +45,8 @@ impl Record {
             return self.covidx_class.as_ref().map(|own| own == class);
         }
         match self.labels.get(finding) {
-            Some(&label) if label == 1.0 => Some(true),
-            Some(&label) if label == 0.0 => Some(false),
+            Some(1.0) => Some(true),
+            Some(0.0) => Some(false),
             _ => None,
         }
     }

@@ -6,6 +6,9 @@ use candle_core::{D, DType, Device, Tensor};
 use graph::{Graph, Node, Op};
 use std::collections::HashMap;
 
+/// Values of every output, by name, in the graph's order.
+pub(crate) type Outputs = Vec<(String, Vec<f32>)>;
+
 /// A network ready to run in float.
 pub(crate) struct Interpreter<'a> {
     graph: &'a Graph,
@@ -32,7 +35,7 @@ impl<'a> Interpreter<'a> {
         &self,
         image: &[f32],
         mut tap: impl FnMut(&str, &[f32]) -> Option<Vec<f32>>,
-    ) -> Result<Vec<(String, Vec<f32>)>> {
+    ) -> Result<Outputs> {
         let [c, h, w] = self.graph.input_shape;
         ensure!(image.len() == c * h * w, "{} values, expected {c}x{h}x{w}", image.len());
         let replaced = tap(&self.graph.input, image);
@@ -58,7 +61,7 @@ impl<'a> Interpreter<'a> {
     }
 
     /// [`Self::run`] without looking at what lies between.
-    pub(crate) fn outputs(&self, image: &[f32]) -> Result<Vec<(String, Vec<f32>)>> {
+    pub(crate) fn outputs(&self, image: &[f32]) -> Result<Outputs> {
         self.run(image, |_, _| None)
     }
 

@@ -1,8 +1,9 @@
 //! The bundle's network as the box runs it, seen with the exporter's names.
 
+use crate::interpreter::Outputs;
 use anyhow::{Context, Result};
 use bundle::Manifest;
-use engine::{Engine, Intermediate, Options, Outputs};
+use engine::{Engine, Intermediate, Options};
 use std::cell::RefCell;
 
 /// A quantized network, loaded into the engine.
@@ -33,21 +34,18 @@ impl Network {
     }
 
     /// Outputs by name for one input `[1, H, W]`.
-    pub(crate) fn infer(&self, input: &[f32]) -> Result<Vec<(String, Vec<f32>)>> {
+    pub(crate) fn infer(&self, input: &[f32]) -> Result<Outputs> {
         Ok(named(self.engine.borrow_mut().run(input)?))
     }
 
     /// [`Self::infer`], with every quantized activation.
-    pub(crate) fn infer_all(
-        &self,
-        input: &[f32],
-    ) -> Result<(Vec<(String, Vec<f32>)>, Vec<Activation>)> {
+    pub(crate) fn infer_all(&self, input: &[f32]) -> Result<(Outputs, Vec<Activation>)> {
         let (outputs, activations) = self.engine.borrow_mut().run_intermediates(input)?;
         Ok((named(outputs), activations.into_iter().map(Activation::from).collect()))
     }
 }
 
-fn named(outputs: Outputs) -> Vec<(String, Vec<f32>)> {
+fn named(outputs: engine::Outputs) -> Outputs {
     outputs.outputs.into_iter().map(|output| (output.name, output.data)).collect()
 }
 

@@ -4,7 +4,7 @@
 //! the float interpreter can run.
 
 use crate::{
-    interpreter::Interpreter,
+    interpreter::{Interpreter, Outputs},
     quantized::Quantized,
     weights::{Array, Weights},
 };
@@ -23,11 +23,7 @@ impl<'a> Simulation<'a> {
     }
 
     /// Outputs for one image `[C, H, W]`; `seen` is shown every tensor, rounded where it is.
-    pub(crate) fn run(
-        &self,
-        image: &[f32],
-        mut seen: impl FnMut(&str, &[f32]),
-    ) -> Result<Vec<(String, Vec<f32>)>> {
+    pub(crate) fn run(&self, image: &[f32], mut seen: impl FnMut(&str, &[f32])) -> Result<Outputs> {
         self.interpreter.run(image, |tensor, values| {
             let rounded = self
                 .model

@@ -63,7 +63,7 @@ def main():
     name = ort.InferenceSession(float_model, providers=["CPUExecutionProvider"]).get_inputs()[0].name
     with tempfile.TemporaryDirectory() as folder:
         prepared = pathlib.Path(folder) / "prepared.onnx"
-        quant_pre_process(float_model, str(prepared))
+        quant_pre_process(float_model, str(prepared), skip_symbolic_shape=True)
         for label, method in (
             ("ort minmax", CalibrationMethod.MinMax),
             ("ort percentile", CalibrationMethod.Percentile),

@@ -5,6 +5,7 @@ mod layers;
 
 pub(crate) use layers::{LayerError, LayerErrors};
 
+use crate::interpreter::Outputs;
 use auroc::{auroc, paired_interval};
 use bundle::Manifest;
 use graph::Task;
@@ -27,8 +28,8 @@ pub(crate) struct Line {
 /// Both networks' outputs on one image, and what is known of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    pub(crate) float: Vec<(String, Vec<f32>)>,
-    pub(crate) int8: Vec<(String, Vec<f32>)>,
+    pub(crate) float: Outputs,
+    pub(crate) int8: Outputs,
     /// By label of the classification head.
     pub(crate) truth: Vec<Option<bool>>,
 }
