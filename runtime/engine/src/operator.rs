@@ -151,7 +151,7 @@ impl TypedOp for Int8 {
     as_op!();
 
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let floats = self.region.float_dims().map(|dims| f32::fact(dims));
+        let floats = self.region.float_dims().map(f32::fact);
         let raw = self.region.raw_outputs().map(|raw| u8::fact([raw.shape.len()]));
         Ok(floats.chain(raw).collect())
     }

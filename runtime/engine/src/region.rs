@@ -58,7 +58,7 @@ struct Slot {
 enum Kernel {
     Quantize(usize),
     Conv {
-        conv: kernels::Conv,
+        conv: Box<kernels::Conv>,
         residual: bool,
     },
     Add(Add),
@@ -125,7 +125,7 @@ impl Region {
             FloatKernel::Dequantize(_) => None,
         });
         let convs = layers.iter().filter_map(|layer| match &layer.kernel {
-            Kernel::Conv { conv, .. } => Some(conv),
+            Kernel::Conv { conv, .. } => Some(&**conv),
             _ => None,
         });
         let scratch_bytes = convs.chain(tails).map(|conv| conv.scratch_bytes(threads)).max();
@@ -391,7 +391,7 @@ fn kernel(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<(Kernel, String
             let spec = conv_spec(conv, x.shape);
             let conv = kernels::Conv::pack(isa, &spec, weights, residual)?;
             kind = conv_kind(&spec, residual.is_some());
-            Kernel::Conv { conv, residual: residual.is_some() }
+            Kernel::Conv { conv: Box::new(conv), residual: residual.is_some() }
         }
         Op::Add => {
             let (a, b) = (activation(0).quant, activation(1).quant);

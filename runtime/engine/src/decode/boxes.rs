@@ -47,8 +47,7 @@ pub fn boxes(
         let centred = sigmoid(channel(labels.len() + 4));
         for (class, name) in labels.iter().enumerate() {
             let score = libm::sqrtf(sigmoid(channel(class)) * centred);
-            // Written so that a score that is not a number is no detection.
-            if !(score >= threshold) {
+            if score.is_nan() || score < threshold {
                 continue;
             }
             let x = ((at % columns) as f32 + 0.5) * stride_x;

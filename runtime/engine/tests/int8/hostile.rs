@@ -1,6 +1,6 @@
 //! Bytes from outside: whatever they are, loading ends soon, with an error or a network that runs.
 
-use crate::qdq::{self, Layer, Qdq, Relu};
+use crate::qdq::{self, Layer, Qdq, Rectify};
 use engine::{Engine, Options};
 use proptest::prelude::*;
 use prost::Message;
@@ -8,8 +8,8 @@ use tract_onnx::pb::ModelProto;
 
 fn small() -> ModelProto {
     let (mut net, x) = Qdq::new(3, false, [2, 8, 8]);
-    let a = net.conv(&x, Layer::square(4, 3, 2, Relu::Relu6));
-    let b = net.conv(&a, Layer::square(4, 1, 1, Relu::None));
+    let a = net.conv(&x, Layer::square(4, 3, 2, Rectify::Relu6));
+    let b = net.conv(&a, Layer::square(4, 1, 1, Rectify::None));
     let sum = net.add(&a, &b, true);
     let up = net.upsample(&sum, 2, false);
     let joined = net.concat(&[&up, &x]);

@@ -6,7 +6,7 @@ mod qdq;
 
 use engine::{Engine, EngineError, Intermediate, Options, Outputs, reference};
 use proptest::prelude::*;
-use qdq::{Layer, Qdq, Real, Relu, int};
+use qdq::{Layer, Qdq, Real, Rectify, int};
 use std::collections::HashMap;
 
 /// Kernel sizes, strides, groups, odd channels, additions, concatenations, resizing, heads: what
@@ -20,8 +20,8 @@ fn draw(seed: u64, signed: bool) -> (Vec<u8>, [usize; 3]) {
         x = match net.below(10) {
             0 => residual(&mut net, &x),
             1 => {
-                let a = net.conv(&x, Layer::square(5, 1, 1, Relu::Relu));
-                let b = net.conv(&x, Layer::square(8, 3, 1, Relu::None));
+                let a = net.conv(&x, Layer::square(5, 1, 1, Rectify::Relu));
+                let b = net.conv(&x, Layer::square(8, 3, 1, Rectify::None));
                 net.concat(&[&a, &b, &x])
             }
             2 if x.shape[1] * x.shape[2] <= 200 => {
@@ -33,20 +33,20 @@ fn draw(seed: u64, signed: bool) -> (Vec<u8>, [usize; 3]) {
             5 => net.unary(["Sigmoid", "HardSwish", "Tanh", "Relu"][x.shape[1] % 4], &x),
             6 => {
                 // Depthwise.
-                let layer = Layer::square(x.shape[0], 3, 1 + net.below(2), Relu::Relu6);
+                let layer = Layer::square(x.shape[0], 3, 1 + net.below(2), Rectify::Relu6);
                 net.conv(&x, Layer { groups: x.shape[0], ..layer })
             }
-            7 => net.conv(&x, Layer { pad: [0, 1, 1, 0], ..Layer::square(6, 2, 1, Relu::None) }),
+            7 => net.conv(&x, Layer { pad: [0, 1, 1, 0], ..Layer::square(6, 2, 1, Rectify::None) }),
             _ => {
                 let out = [1, 7, 16, 33, 64, 70][net.below(6)];
                 let kernel = [1, 3, 5][net.below(3)];
-                let layer = Layer::square(out, kernel, 1 + net.below(2), Relu::Relu);
+                let layer = Layer::square(out, kernel, 1 + net.below(2), Rectify::Relu);
                 net.conv(&x, layer)
             }
         };
     }
     net.output(&x);
-    let logits = net.bare_conv(&x, Layer::square(3, 1, 1, Relu::None));
+    let logits = net.bare_conv(&x, Layer::square(3, 1, 1, Rectify::None));
     net.output(&Real { name: logits, ..x.clone() });
     let pooled = net.global_pool(&x);
     net.output(&pooled);
@@ -59,8 +59,8 @@ fn draw(seed: u64, signed: bool) -> (Vec<u8>, [usize; 3]) {
 
 fn residual(net: &mut Qdq, x: &Real) -> Real {
     let c = x.shape[0];
-    let a = net.conv(x, Layer::square(c + 3, 3, 1, Relu::Relu));
-    let b = net.conv(&a, Layer::square(c, 1, 1, Relu::None));
+    let a = net.conv(x, Layer::square(c + 3, 3, 1, Rectify::Relu));
+    let b = net.conv(&a, Layer::square(c, 1, 1, Rectify::None));
     net.add(&b, x, true)
 }
 
@@ -152,7 +152,7 @@ fn integers_agree_with_float_within_the_rounding_of_8_bits() {
 fn a_float_convolution_is_refused_by_name_unless_declared() {
     let build = || {
         let (mut net, x) = Qdq::new(1, false, [3, 8, 8]);
-        let y = net.conv(&x, Layer::square(4, 3, 1, Relu::Relu));
+        let y = net.conv(&x, Layer::square(4, 3, 1, Rectify::Relu));
         let softmax = net.float("Softmax", &[&y.name], vec![int("axis", 1)]);
         let made = net.quantized(&softmax, y.shape, 1.0);
         let product = net.float("MatMul", &[&made.name, &made.name], vec![]);

@@ -32,18 +32,18 @@ pub(crate) struct Layer {
     pub(crate) stride: usize,
     pub(crate) pad: [i64; 4],
     pub(crate) groups: usize,
-    pub(crate) relu: Relu,
+    pub(crate) relu: Rectify,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Relu {
+pub(crate) enum Rectify {
     None,
     Relu,
     Relu6,
 }
 
 impl Layer {
-    pub(crate) fn square(out_c: usize, kernel: usize, stride: usize, relu: Relu) -> Self {
+    pub(crate) fn square(out_c: usize, kernel: usize, stride: usize, relu: Rectify) -> Self {
         let pad = [kernel as i64 / 2; 4];
         Self { out_c, kernel: [kernel; 2], stride, pad, groups: 1, relu }
     }
@@ -109,9 +109,9 @@ impl Qdq {
         };
         let shape = [layer.out_c, side(h, 0), side(w, 1)];
         let name = match layer.relu {
-            Relu::None => made,
-            Relu::Relu => self.node("Relu", &[&made], vec![]),
-            Relu::Relu6 => {
+            Rectify::None => made,
+            Rectify::Relu => self.node("Relu", &[&made], vec![]),
+            Rectify::Relu6 => {
                 let lo = self.constant(floats(&[], &[0.0]));
                 let hi = self.constant(floats(&[], &[6.0]));
                 self.node("Clip", &[&made, &lo, &hi], vec![])
