@@ -11,13 +11,18 @@
 //!
 //! The binary only parses the command line; everything it does is a call into this library.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod device;
 pub mod evaluate;
+pub mod evaluate_text;
 pub mod finetune;
 pub mod index;
 pub mod metrics;
 pub mod network;
 pub mod phantom;
 pub mod plot;
+pub mod pretrain;
+pub mod prior;
 pub mod terminal;
+pub mod text;

@@ -16,6 +16,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Pretrain(trainer::pretrain::PretrainArgs),
+    Bench(trainer::bench::BenchArgs),
     Index(trainer::index::IndexArgs),
     Phantom(trainer::phantom::PhantomArgs),
     Finetune(Box<trainer::finetune::FinetuneArgs>),
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb, terminal: &Terminal) -> anyhow::Result<()> {
     match verb {
+        Verb::Pretrain(args) => args.run(terminal),
+        Verb::Bench(args) => args.run(terminal),
         Verb::Index(args) => args.run(terminal),
         Verb::Phantom(args) => args.run(terminal),
         Verb::Finetune(args) => args.run(terminal),

@@ -328,8 +328,8 @@ impl AttentionPool {
         let k = split(tokens.apply(&self.key));
         let v = split(tokens.apply(&self.value));
         let bias = mask.map(|mask| {
-            let all = mask.constant_pad_nd([1, 0]).eq(0).unsqueeze(1).unsqueeze(1); // [B, 1, 1, 1 + N]
-            all.zeros_like().to_kind(q.kind()).masked_fill(&all, f64::NEG_INFINITY)
+            let absent = mask.eq(0).constant_pad_nd([1, 0]).unsqueeze(1).unsqueeze(1); // [B, 1, 1, 1 + N]
+            absent.zeros_like().to_kind(q.kind()).masked_fill(&absent, f64::NEG_INFINITY)
         });
         let scores = q.matmul(&k.transpose(-1, -2)) / ((d / self.heads) as f64).sqrt();
         let scores = match bias {

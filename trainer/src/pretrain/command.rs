@@ -1,0 +1,271 @@
+//! The command line of `trainer pretrain`.
+
+use super::{PretrainConfig, Run, Setup, events::Events, pairs::Pairs, run::Progress};
+use crate::{
+    checkpoint,
+    device::DeviceArg,
+    index::{self, Record, Split},
+    terminal::Terminal,
+    text::{bert::BertConfig, wordpiece::Words},
+};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Instant,
+};
+use tch::Tensor;
+use torch_ext::Group;
+
+/// Learns from radiographs and their reports: an image encoder, a text encoder, and what joins them
+#[derive(Debug, Args)]
+pub struct PretrainArgs {
+    /// Model, stages and schedules
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Index of images and reports; its train split is used
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Checkpoint folder
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceArg,
+    /// Continue the run in the checkpoint folder
+    #[arg(long)]
+    resume: bool,
+    /// Change the configuration, `stage.0.epochs=2`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+    /// Hugging Face folder of a BERT to begin with: config.json, tokenizer.json or vocab.txt, model.safetensors
+    #[arg(long, value_name = "DIR")]
+    text_encoder: Option<PathBuf>,
+    /// Checkpoint of an image encoder to begin with
+    #[arg(long, value_name = "DIR")]
+    image_encoder: Option<PathBuf>,
+    /// Keep resized images here; default: `cache` in the checkpoint folder
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+impl PretrainArgs {
+    pub fn run(self, terminal: &Terminal) -> Result<()> {
+        let config = PretrainConfig::read(&self.config, &self.changes)?;
+        ensure!(
+            self.resume || !checkpoint::exists(&self.out),
+            "{} holds a checkpoint already: continue it with --resume or choose another folder",
+            self.out.display()
+        );
+        let group = Group::from_env()?.map(Rc::new);
+        let device =
+            self.device.open(group.as_ref().map_or(0, |group| group.local_rank as usize))?;
+        let records = index::read(&self.data)?;
+        let train = |record: &Record| record.split.is_none_or(|split| split == Split::Train);
+        let pairs = Pairs::of(&records, config.min_sentences, train);
+        log::info!(
+            "{} pairs, {} images without a report of {} sentences",
+            pairs.all.len(),
+            pairs.left_out,
+            config.min_sentences
+        );
+        let (words, text, mut start) = self.text(&config, &pairs)?;
+        if let Some(folder) = &self.image_encoder {
+            start.extend(image_start(folder)?);
+        }
+        let mut run = Run::new(
+            Setup {
+                prior: config.prior(text),
+                config,
+                pairs,
+                words,
+                start,
+                cache: Some(self.cache.clone().unwrap_or_else(|| self.out.join("cache"))),
+                out: self.out.clone(),
+                device,
+                group: group.clone(),
+            },
+            self.resume,
+        )?;
+        let first = group.as_ref().is_none_or(|group| group.rank == 0);
+        let silent = Terminal { json: false, quiet: true };
+        let terminal = if first { terminal } else { &silent };
+        let mut reporter = Reporter::new(&run, terminal, first.then_some(self.out.as_path()))?;
+        run.train(|progress| reporter.step(progress).map(|()| true))?;
+        reporter.end();
+        if let Some(group) = &group {
+            group.barrier()?; // nobody leaves while others still talk to it
+        }
+        terminal
+            .json(&json!({ "event": "end", "checkpoint": self.out, "step": run.state().step }))?;
+        terminal.say(format!(
+            "{} steps, checkpoint in {}",
+            run.state().step,
+            self.out.display()
+        ))?;
+        Ok(())
+    }
+
+    /// Words, shape and weights of the text encoder.
+    fn text(
+        &self,
+        config: &PretrainConfig,
+        pairs: &Pairs,
+    ) -> Result<(Words, BertConfig, HashMap<String, Tensor>)> {
+        if let Some(folder) = &self.text_encoder {
+            let words = Words::open(folder)?;
+            let text = read_bert(folder)?;
+            ensure!(
+                words.count() <= text.vocab_size,
+                "the tokenizer of {} has {} pieces, its BERT embeds {}",
+                folder.display(),
+                words.count(),
+                text.vocab_size
+            );
+            ensure!(
+                config.max_tokens as i64 <= text.max_position_embeddings,
+                "max-tokens is {}, the BERT of {} reads {}",
+                config.max_tokens,
+                folder.display(),
+                text.max_position_embeddings
+            );
+            return Ok((words, text, bert_weights(folder)?));
+        }
+        let words = if self.resume {
+            Words::open(&self.out)?
+        } else {
+            let sentences = pairs.all.iter().flat_map(|pair| pair.sentences.iter());
+            Words::build(sentences.map(String::as_str), config.text.vocabulary)?
+        };
+        let text = config.text_encoder(words.count());
+        Ok((words, text, HashMap::new()))
+    }
+}
+
+/// `config.json` of a Hugging Face folder.
+fn read_bert(folder: &Path) -> Result<BertConfig> {
+    let path = folder.join("config.json");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} describes no BERT", path.display()))
+}
+
+/// Weights of a Hugging Face folder by our names. The pooler and task heads are not used.
+fn bert_weights(folder: &Path) -> Result<HashMap<String, Tensor>> {
+    let all = checkpoint::read_tensors(&folder.join("model.safetensors"))?;
+    Ok(all
+        .into_iter()
+        .filter_map(|(name, tensor)| {
+            let name = name.strip_prefix("bert.").unwrap_or(&name);
+            let kept = (name.starts_with("embeddings.") && !name.ends_with("position_ids"))
+                || name.starts_with("encoder.");
+            kept.then(|| (format!("text_encoder.encoder.{name}"), tensor))
+        })
+        .collect())
+}
+
+/// Weights of an image encoder by our names; heads are not used.
+fn image_start(folder: &Path) -> Result<HashMap<String, Tensor>> {
+    let checkpoint = checkpoint::load(folder)?;
+    let trunk =
+        |name: &str| ["conv1.", "bn1.", "layer"].iter().any(|prefix| name.starts_with(prefix));
+    Ok(checkpoint::encoder_weights(&checkpoint)
+        .into_iter()
+        .filter_map(|(name, tensor)| {
+            let pool = name.strip_prefix("attnpool.");
+            let ours = match pool {
+                Some(rest) => Some(format!("image_encoder.atten_pool.{rest}")),
+                None => trunk(&name).then(|| format!("image_encoder.encoder.{name}")),
+            };
+            Some((ours?, tensor))
+        })
+        .collect())
+}
+
+/// Shows and records progress.
+struct Reporter<'a> {
+    terminal: &'a Terminal,
+    bar: indicatif::ProgressBar,
+    events: Option<Events>,
+    begun: Instant,
+    begun_at: u64,
+    epoch: Option<(String, u64)>,
+    pairs: usize,
+}
+
+impl<'a> Reporter<'a> {
+    fn new(run: &Run, terminal: &'a Terminal, out: Option<&Path>) -> Result<Self> {
+        let bar = terminal.progress(run.steps());
+        bar.set_position(run.state().step);
+        Ok(Self {
+            terminal,
+            bar,
+            events: out.map(|out| Events::create(&out.join("events"))).transpose()?,
+            begun: Instant::now(),
+            begun_at: run.state().step,
+            epoch: None,
+            pairs: 0,
+        })
+    }
+
+    fn step(&mut self, now: &Progress<'_>) -> Result<()> {
+        self.pairs += now.pairs;
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let speed = self.pairs as f64 / seconds.max(1e-9);
+        let done = now.step - self.begun_at;
+        let remaining = seconds / done as f64 * (now.steps - now.step) as f64;
+        let terms: serde_json::Map<_, _> =
+            now.outcome.terms.iter().map(|(term, loss)| (term.to_string(), json!(loss))).collect();
+        let values: Vec<String> =
+            now.outcome.terms.iter().map(|(term, loss)| format!("{term} {loss:.3}")).collect();
+        self.bar.set_position(now.step);
+        self.bar.set_message(format!(
+            "{} epoch {} loss {:.3} ({}) {speed:.1} images/s",
+            now.stage.name,
+            now.epoch + 1,
+            now.outcome.loss,
+            values.join(", "),
+        ));
+        self.terminal.json(&json!({
+            "event": "step", "stage": now.stage.name, "epoch": now.epoch, "step": now.step, "steps": now.steps,
+            "rate": now.rate, "loss": now.outcome.loss, "terms": terms, "gradient": now.outcome.gradient,
+            "images_per_second": speed, "seconds_left": remaining,
+        }))?;
+        if let Some(events) = &mut self.events {
+            let mut scalars: Vec<(String, f64)> = now
+                .outcome
+                .terms
+                .iter()
+                .map(|(term, loss)| (format!("loss/{term}"), *loss))
+                .collect();
+            scalars.extend([
+                ("loss/total".to_owned(), now.outcome.loss),
+                ("learning-rate".to_owned(), now.rate),
+                ("gradient-norm".to_owned(), now.outcome.gradient),
+                ("temperature".to_owned(), now.tau),
+            ]);
+            events.scalars(now.step, &scalars)?;
+        }
+        let epoch = (now.stage.name.clone(), now.epoch);
+        if self.epoch.as_ref() != Some(&epoch) {
+            self.epoch = Some(epoch);
+            log::info!(
+                "{} epoch {}/{}: loss {:.3}, {speed:.1} images/s, {} left",
+                now.stage.name,
+                now.epoch + 1,
+                now.stage.epochs,
+                now.outcome.loss,
+                humantime::format_duration(std::time::Duration::from_secs(remaining as u64)),
+            );
+        }
+        Ok(())
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

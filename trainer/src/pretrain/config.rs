@@ -1,0 +1,333 @@
+//! The training configuration, as the TOML file says it.
+
+use crate::{
+    checkpoint::one_line,
+    prior::{PriorConfig, Tau, Weights},
+    text::bert::BertConfig,
+};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use graph::{Backbone, CheckpointConfig, ModelConfig, Pool, Preprocess};
+use serde::{Deserialize, Serialize};
+use std::{fs, path::Path};
+use tch::Kind;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PretrainConfig {
+    pub seed: u64,
+    /// Pairs a step of one process sees at a time.
+    pub batch: usize,
+    /// Batches whose gradients are added up before the optimizer steps.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    #[serde(default)]
+    pub precision: Precision,
+    /// Convolutions on channels-last memory.
+    #[serde(default)]
+    pub channels_last: bool,
+    pub weight_decay: f64,
+    /// Longest gradient let through.
+    #[serde(default)]
+    pub clip_norm: Option<f64>,
+    /// Reports are cut after this many tokens.
+    pub max_tokens: usize,
+    /// Shorter reports are left out.
+    #[serde(default = "one")]
+    pub min_sentences: usize,
+    /// Largest rotation either way, in degrees.
+    pub rotation: f64,
+    /// Mirror half of the images.
+    pub flip: bool,
+    /// Threads that read and prepare images.
+    #[serde(default = "two")]
+    pub workers: usize,
+    /// Optimizer steps between checkpoints; each epoch ends with one anyway.
+    #[serde(default)]
+    pub checkpoint_every: Option<u64>,
+    pub model: Architecture,
+    pub preprocess: Preprocess,
+    pub joint: Joint,
+    /// Shape of a text encoder trained from scratch; a Hugging Face folder brings its own.
+    pub text: TextShape,
+    pub stage: Vec<Stage>,
+}
+
+/// `[model]`: the image encoder, and whether to copy the released code's defects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    pub backbone: Backbone,
+    pub width: usize,
+    pub pool: Pool,
+    #[serde(default)]
+    pub released_quirks: bool,
+}
+
+/// `[joint]`: where images and texts meet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Joint {
+    pub embed: i64,
+    pub prototypes: i64,
+    pub queries: i64,
+    pub decoder_layers: i64,
+    pub decoder_heads: i64,
+    pub decoder_intermediate: i64,
+    pub dropout: f64,
+    pub image_dropout: f64,
+    pub temperature: f64,
+}
+
+/// `[text]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TextShape {
+    /// Pieces of a vocabulary built from the reports, at most.
+    pub vocabulary: usize,
+    pub hidden: i64,
+    pub layers: i64,
+    pub heads: i64,
+    pub intermediate: i64,
+}
+
+/// `[[stage]]`: what is minimised, for how long, how fast.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Stage {
+    pub name: String,
+    pub epochs: u64,
+    pub learning_rate: LearningRate,
+    pub weights: Weights,
+    /// Temperature of the prototypes' softmax.
+    #[serde(default = "fixed")]
+    pub tau: Tau,
+}
+
+/// Linear from `start` to `peak` over the warm-up, then a cosine down to `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LearningRate {
+    pub start: f64,
+    pub peak: f64,
+    pub end: f64,
+    pub warm_up_epochs: u64,
+}
+
+/// What matrix products and convolutions are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    pub fn autocast(self) -> Option<Kind> {
+        match self {
+            Self::F32 => None,
+            Self::Bf16 => Some(Kind::BFloat16),
+        }
+    }
+}
+
+impl PretrainConfig {
+    /// Reads a file and applies `key=value` changes, `stage.0.epochs=2` among them.
+    pub fn read(path: &Path, changes: &[String]) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.display();
+        let mut table: toml::Table =
+            text.parse().map_err(|e| anyhow!("{name} is not TOML: {}", one_line(&e)))?;
+        for change in changes {
+            set(&mut table, change).with_context(|| format!("cannot apply --set {change}"))?;
+        }
+        let config: Self = table
+            .try_into()
+            .map_err(|e| anyhow!("{name} is no training configuration: {}", one_line(&e)))?;
+        config.check().with_context(|| format!("{name} cannot be trained"))?;
+        Ok(config)
+    }
+
+    /// `[model]` and `[preprocess]` of the checkpoint this run makes.
+    pub fn checkpoint(&self) -> CheckpointConfig {
+        let Architecture { backbone, width, pool, .. } = self.model;
+        CheckpointConfig {
+            model: ModelConfig { backbone, width, pool, heads: Vec::new() },
+            preprocess: self.preprocess,
+        }
+    }
+
+    /// `[prior]` of the checkpoint, around a text encoder of this shape.
+    pub fn prior(&self, text: BertConfig) -> PriorConfig {
+        let joint = &self.joint;
+        PriorConfig {
+            embed: joint.embed,
+            prototypes: joint.prototypes,
+            queries: joint.queries,
+            decoder_layers: joint.decoder_layers,
+            decoder_heads: joint.decoder_heads,
+            decoder_intermediate: joint.decoder_intermediate,
+            decoder_positions: joint.queries.max(512),
+            dropout: joint.dropout,
+            image_dropout: joint.image_dropout,
+            temperature: joint.temperature,
+            released_quirks: self.model.released_quirks,
+            text,
+        }
+    }
+
+    /// A text encoder from scratch for a vocabulary of this size.
+    pub fn text_encoder(&self, pieces: i64) -> BertConfig {
+        BertConfig {
+            vocab_size: pieces,
+            hidden_size: self.text.hidden,
+            num_hidden_layers: self.text.layers,
+            num_attention_heads: self.text.heads,
+            intermediate_size: self.text.intermediate,
+            max_position_embeddings: self.max_tokens.max(512) as i64,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+            hidden_dropout_prob: self.joint.dropout,
+            attention_probs_dropout_prob: self.joint.dropout,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.checkpoint().graph()?;
+        ensure!(
+            self.batch >= 2,
+            "batch is {}, expected 2 or more: a pair needs another",
+            self.batch
+        );
+        ensure!(self.accumulate >= 1 && self.workers >= 1, "accumulate and workers begin at 1");
+        ensure!(self.max_tokens >= 3, "max-tokens is {}, expected 3 or more", self.max_tokens);
+        ensure!(!self.stage.is_empty(), "no [[stage]]");
+        let (joint, text) = (&self.joint, &self.text);
+        ensure!(
+            joint.embed > 0 && joint.embed % 32 == 0,
+            "joint.embed is {}, expected a multiple of 32",
+            joint.embed
+        );
+        for (name, width, heads) in [
+            ("joint.decoder-heads", joint.embed, joint.decoder_heads),
+            ("text.heads", text.hidden, text.heads),
+        ] {
+            ensure!(
+                heads > 0 && width % heads == 0,
+                "{name} is {heads}, which does not divide {width}"
+            );
+        }
+        ensure!(joint.prototypes > 0 && joint.queries > 0, "prototypes and queries begin at 1");
+        for stage in &self.stage {
+            let LearningRate { start, peak, end, .. } = stage.learning_rate;
+            let rates = [start, peak, end];
+            if rates.iter().any(|rate| !rate.is_finite() || *rate < 0.0) {
+                bail!("stage {}: learning rates are {rates:?}", stage.name);
+            }
+            let w = &stage.weights;
+            ensure!(
+                w.global > 0.0 || w.local_text > 0.0 || w.local_image > 0.0,
+                "stage {} aligns nothing",
+                stage.name
+            );
+        }
+        Ok(())
+    }
+}
+
+/// `a.b.0.c=value`: the value is TOML, or else text.
+fn set(table: &mut toml::Table, change: &str) -> Result<()> {
+    let (path, value) = change.split_once('=').context("expected key=value")?;
+    let parsed: Result<toml::Table, _> = format!("v = {value}").parse();
+    let value = match parsed {
+        Ok(mut one) => one.remove("v").expect("just written"),
+        Err(_) => toml::Value::String(value.to_owned()),
+    };
+    let keys: Vec<&str> = path.trim().split('.').collect();
+    let (last, folders) = keys.split_last().expect("split gives one part at least");
+    let missing = |key: &str| format!("there is no `{key}`");
+    let Some((first, rest)) = folders.split_first() else {
+        table.insert((*last).to_owned(), value);
+        return Ok(());
+    };
+    let mut at = table.get_mut(*first).with_context(|| missing(first))?;
+    for key in rest {
+        at = match at {
+            toml::Value::Array(list) => key
+                .parse::<usize>()
+                .ok()
+                .and_then(|n| list.get_mut(n))
+                .with_context(|| missing(key))?,
+            toml::Value::Table(table) => table.get_mut(*key).with_context(|| missing(key))?,
+            _ => bail!(missing(key)),
+        };
+    }
+    match at {
+        toml::Value::Table(table) => table.insert((*last).to_owned(), value),
+        _ => bail!("`{}` holds no keys", folders.join(".")),
+    };
+    Ok(())
+}
+
+fn one() -> usize {
+    1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn fixed() -> Tau {
+    Tau::Fixed(0.9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn examples() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
+    }
+
+    #[test]
+    fn every_example_is_valid() {
+        let mut count = 0;
+        for entry in fs::read_dir(examples()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_string_lossy().starts_with(['p', 'c', 'd']) {
+                let text = fs::read_to_string(&path).unwrap();
+                if text.contains("[[stage]]") {
+                    PretrainConfig::read(&path, &[]).unwrap();
+                    count += 1;
+                }
+            }
+        }
+        assert!(count >= 3);
+    }
+
+    #[test]
+    fn the_published_configuration_is_the_papers_table() {
+        let config = PretrainConfig::read(&examples().join("prior-resnet50.toml"), &[]).unwrap();
+        let epochs: Vec<u64> = config.stage.iter().map(|stage| stage.epochs).collect();
+        assert_eq!(epochs, [20, 30, 100]);
+        let weights = &config.stage[2].weights;
+        assert_eq!((weights.global, weights.sentence, weights.prototype), (10.0, 10.0, 10.0));
+        assert!(!config.stage[0].weights.uses_prototypes());
+    }
+
+    #[test]
+    fn settings_reach_into_stages_and_unknown_ones_are_refused() {
+        let path = examples().join("demo.toml");
+        let changes = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
+        let changed = changes(&["stage.0.epochs=7", "model.pool=mean", "batch=4"]);
+        let config = PretrainConfig::read(&path, &changed).unwrap();
+        assert_eq!((config.stage[0].epochs, config.batch), (7, 4));
+        assert_eq!(config.model.pool, Pool::Mean);
+        for bad in ["stage.9.epochs=1", "batches=4", "joint.embed=33", "batch", "seed.x=1"] {
+            let error = PretrainConfig::read(&path, &changes(&[bad])).unwrap_err();
+            assert!(!format!("{error:#}").contains('\n'), "{bad}: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Batches prepared off the training thread, in an order only the seed decides.
+//!
+//! Worker `w` of `W` prepares batches `w, w + W, …`, each into its own short queue, and the reader takes from
+//! the queues in turn: so the order does not depend on who is fast, and memory is bounded.
+
+use super::{Pairs, Pictures};
+use crate::text::{Encoded, wordpiece::Words};
+use anyhow::{Context, Result, anyhow};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, sync_channel},
+    },
+    thread,
+};
+
+/// Batches a worker may be ahead.
+const AHEAD: usize = 2;
+
+/// Everything a worker needs.
+#[derive(Debug)]
+pub struct Loading {
+    pub pairs: Pairs,
+    pub pictures: Pictures,
+    pub words: Words,
+    pub batch: usize,
+    pub max_tokens: usize,
+    pub rotation: f64,
+    pub flip: bool,
+    /// Tokenise as the released code does.
+    pub released_quirks: bool,
+    pub seed: u64,
+    /// This process among all that share the data.
+    pub rank: usize,
+    pub world: usize,
+    pub workers: usize,
+}
+
+/// One batch in host memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// `[B, H, W]`, normalised.
+    pub images: Vec<f32>,
+    pub reports: Vec<Encoded>,
+    pub ids: Vec<String>,
+}
+
+/// The rest of an epoch.
+#[derive(Debug)]
+pub struct Loader {
+    queues: Vec<Receiver<Result<Prepared>>>,
+    next: usize,
+    left: usize,
+}
+
+impl Loading {
+    /// Batches this process makes of one epoch; pairs that fill no batch wait for another epoch's order.
+    pub fn batches(&self) -> usize {
+        self.pairs.all.len() / (self.batch * self.world)
+    }
+
+    /// Batches `first..` of the epoch with this number, which must never be used twice in a run.
+    pub fn epoch(self: &Arc<Self>, epoch: u64, first: usize) -> Loader {
+        let mut order: Vec<usize> = (0..self.pairs.all.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(&[self.seed, epoch, 0])));
+        let order = Arc::new(order);
+        let queues = (0..self.workers)
+            .map(|worker| {
+                let (queue, reader) = sync_channel(AHEAD);
+                let (loading, order) = (Arc::clone(self), Arc::clone(&order));
+                thread::spawn(move || {
+                    for batch in (first + worker..loading.batches()).step_by(loading.workers) {
+                        let prepared = loading.prepare(epoch, &order, batch);
+                        let failed = prepared.is_err();
+                        if queue.send(prepared).is_err() || failed {
+                            return; // nobody reads any more
+                        }
+                    }
+                });
+                reader
+            })
+            .collect();
+        Loader { queues, next: 0, left: self.batches().saturating_sub(first) }
+    }
+
+    fn prepare(&self, epoch: u64, order: &[usize], batch: usize) -> Result<Prepared> {
+        let first = (batch * self.world + self.rank) * self.batch;
+        let mut prepared = Prepared { images: Vec::new(), reports: Vec::new(), ids: Vec::new() };
+        for &at in &order[first..first + self.batch] {
+            let pair = &self.pairs.all[at];
+            let mut rng = ChaCha8Rng::seed_from_u64(mix(&[self.seed, epoch, 1 + at as u64]));
+            let pixels = self
+                .pictures
+                .read(&pair.image)
+                .with_context(|| format!("cannot train on {}", pair.id))?;
+            prepared.images.extend(self.pictures.augmented(
+                &pixels,
+                self.rotation,
+                self.flip,
+                &mut rng,
+            ));
+            let mut sentences = pair.sentences.clone();
+            sentences.shuffle(&mut rng);
+            prepared.reports.push(if self.released_quirks {
+                self.words.encode_as_released(&sentences, self.max_tokens)?
+            } else {
+                self.words.encode(&sentences, self.max_tokens)?
+            });
+            prepared.ids.push(pair.id.clone());
+        }
+        Ok(prepared)
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Prepared>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let workers = self.queues.len();
+        let queue = &self.queues[self.next % workers];
+        self.next += 1;
+        self.left -= 1;
+        Some(queue.recv().unwrap_or_else(|_| Err(anyhow!("a worker that prepares images died"))))
+    }
+}
+
+/// One number from several; SplitMix64's finaliser after each.
+pub(super) fn mix(parts: &[u64]) -> u64 {
+    parts.iter().fold(0x9e37_79b9_7f4a_7c15, |state, part| {
+        let mut z = state ^ part.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pretrain::Pair;
+    use graph::Preprocess;
+    use std::path::Path;
+
+    fn loading(folder: &Path, workers: usize, rank: usize, world: usize) -> Arc<Loading> {
+        let all: Vec<Pair> = (0..13)
+            .map(|n| {
+                let image = folder.join(format!("{n}.png"));
+                if !image.exists() {
+                    image::GrayImage::from_pixel(40, 40, image::Luma([n * 9]))
+                        .save(&image)
+                        .unwrap();
+                }
+                let sentences = vec![format!("Case {n}."), "Heart normal.".to_owned()];
+                Pair { id: n.to_string(), image, sentences, report_group: String::new() }
+            })
+            .collect();
+        let texts: Vec<String> = all.iter().flat_map(|pair| pair.sentences.clone()).collect();
+        let preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25 };
+        Arc::new(Loading {
+            pairs: Pairs { all, left_out: 0 },
+            pictures: Pictures::new(preprocess, None).unwrap(),
+            words: Words::build(texts.iter().map(String::as_str), 512).unwrap(),
+            batch: 2,
+            max_tokens: 32,
+            rotation: 5.0,
+            flip: true,
+            released_quirks: false,
+            seed: 7,
+            rank,
+            world,
+            workers,
+        })
+    }
+
+    fn batches(loader: Loader) -> Vec<Prepared> {
+        loader.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn the_number_of_workers_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = batches(loading(folder.path(), 1, 0, 1).epoch(0, 0));
+        assert_eq!(one.len(), 6);
+        assert!(one == batches(loading(folder.path(), 3, 0, 1).epoch(0, 0)));
+        assert!(one != batches(loading(folder.path(), 1, 0, 1).epoch(1, 0)));
+    }
+
+    #[test]
+    fn an_epoch_can_be_entered_in_the_middle() {
+        let folder = tempfile::tempdir().unwrap();
+        let loading = loading(folder.path(), 2, 0, 1);
+        assert!(batches(loading.epoch(4, 0))[3..] == batches(loading.epoch(4, 3))[..]);
+    }
+
+    #[test]
+    fn processes_share_an_epoch_without_overlap() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids = |rank, world| -> Vec<String> {
+            let batches = batches(loading(folder.path(), 1, rank, world).epoch(0, 0));
+            batches.into_iter().flat_map(|batch| batch.ids).collect()
+        };
+        let mut both = [ids(0, 2), ids(1, 2)].concat();
+        assert_eq!(both.len(), 12);
+        both.sort();
+        both.dedup();
+        assert_eq!(both.len(), 12);
+    }
+
+    #[test]
+    fn an_unreadable_image_ends_the_epoch_naming_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let loading = loading(folder.path(), 2, 0, 1);
+        std::fs::write(folder.path().join("5.png"), b"not a picture").unwrap();
+        let error = loading.epoch(0, 0).find_map(Result::err).unwrap();
+        assert!(format!("{error:#}").contains("5.png"));
+    }
+}

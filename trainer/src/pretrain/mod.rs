@@ -1,0 +1,30 @@
+//! `trainer pretrain`: from radiographs with reports to a PRIOR checkpoint.
+//!
+//! ```text
+//! config    the TOML file: model, stages, data          (stages are data, not code)
+//! pairs     index → pairs of a picture and its sentences
+//! picture   file → resized pixels, kept on disk; rotation and flip
+//! loader    pairs → batches, off the training thread, in an order only the seed decides
+//! step      one optimizer step; a loss that is not finite stops the run before it reaches the weights
+//! run       stages, epochs, checkpoints, resuming
+//! events    loss curves for TensorBoard
+//! ```
+
+mod command;
+mod config;
+mod events;
+mod loader;
+mod pairs;
+mod picture;
+mod run;
+mod schedule;
+mod step;
+
+pub use command::PretrainArgs;
+pub use config::{Architecture, Joint, LearningRate, Precision, PretrainConfig, Stage, TextShape};
+pub use loader::{Loader, Loading, Prepared};
+pub use pairs::{Pair, Pairs};
+pub use picture::Pictures;
+pub use run::{Run, Setup};
+pub use schedule::Schedule;
+pub use step::{Outcome, Trainer};

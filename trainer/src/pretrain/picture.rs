@@ -1,0 +1,182 @@
+//! Pictures ready for the network, decoded once and kept on disk.
+
+use anyhow::{Context, Result};
+use graph::Preprocess;
+use rand::Rng;
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+/// Reads pictures at the network's size.
+///
+/// Resized pixels are kept as the 32-bit numbers the box computes, so that training and serving see the same
+/// bits; reading them back is some twenty times faster than decoding.
+#[derive(Clone, Debug)]
+pub struct Pictures {
+    preprocess: Preprocess,
+    cache: Option<PathBuf>,
+}
+
+impl Pictures {
+    /// With `cache`, resized pictures are kept in that folder.
+    pub fn new(preprocess: Preprocess, cache: Option<PathBuf>) -> Result<Self> {
+        if let Some(folder) = &cache {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Ok(Self { preprocess, cache })
+    }
+
+    /// `[H, W]` in 0 … 1.
+    pub fn read(&self, path: &Path) -> Result<Vec<f32>> {
+        let Preprocess { height, width, .. } = self.preprocess;
+        let Some(folder) = &self.cache else { return self.decode(path) };
+        let kept = folder.join(self.key(path)?);
+        if let Ok(bytes) = fs::read(&kept)
+            && bytes.len() == height * width * 4
+        {
+            let numbers = bytes.chunks_exact(4);
+            return Ok(numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect());
+        }
+        let pixels = self.decode(path)?;
+        let bytes: Vec<u8> = pixels.iter().flat_map(|x| x.to_le_bytes()).collect();
+        // Aside and renamed: a reader never sees half a picture.
+        tempfile::NamedTempFile::new_in(folder)
+            .and_then(|mut file| {
+                file.write_all(&bytes)?;
+                file.persist(&kept).map_err(|error| error.error)
+            })
+            .with_context(|| format!("cannot keep {}", kept.display()))?;
+        Ok(pixels)
+    }
+
+    /// Rotated by at most `degrees` either way and perhaps mirrored, then normalised.
+    pub fn augmented(
+        &self,
+        pixels: &[f32],
+        degrees: f64,
+        flip: bool,
+        rng: &mut impl Rng,
+    ) -> Vec<f32> {
+        let Preprocess { height, width, .. } = self.preprocess;
+        // Both numbers are always drawn, so that settings do not shift each other's luck.
+        let (angle, mirror) = (rng.random_range(-1.0..=1.0) * degrees, rng.random_bool(0.5));
+        let mut pixels = rotate(pixels, height, width, angle.to_radians());
+        if flip && mirror {
+            pixels.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+        }
+        self.normalised(pixels)
+    }
+
+    /// As the box normalises.
+    pub fn normalised(&self, mut pixels: Vec<f32>) -> Vec<f32> {
+        let Preprocess { mean, std, .. } = self.preprocess;
+        pixels.iter_mut().for_each(|x| *x = (*x - mean) / std);
+        pixels
+    }
+
+    fn decode(&self, path: &Path) -> Result<Vec<f32>> {
+        let Preprocess { height, width, .. } = self.preprocess;
+        Ok(radiograph::read_file(path)?.image.resize(height, width).pixels)
+    }
+
+    /// Changes with the file and with the size asked for.
+    fn key(&self, path: &Path) -> Result<String> {
+        let about =
+            fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let changed = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let Preprocess { height, width, .. } = self.preprocess;
+        let text = format!("{}|{}|{changed:?}|{height}x{width}", path.display(), about.len());
+        let digest = Sha256::digest(text.as_bytes());
+        Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// About the centre, bilinear, black outside.
+fn rotate(pixels: &[f32], height: usize, width: usize, angle: f64) -> Vec<f32> {
+    if angle == 0.0 {
+        return pixels.to_vec();
+    }
+    let (sin, cos) = (angle.sin() as f32, angle.cos() as f32);
+    let (cy, cx) = ((height as f32 - 1.0) / 2.0, (width as f32 - 1.0) / 2.0);
+    let at = |y: i64, x: i64| -> f32 {
+        let inside = (0..height as i64).contains(&y) && (0..width as i64).contains(&x);
+        if inside { pixels[y as usize * width + x as usize] } else { 0.0 }
+    };
+    let mut out = Vec::with_capacity(pixels.len());
+    for y in 0..height {
+        for x in 0..width {
+            let (dy, dx) = (y as f32 - cy, x as f32 - cx);
+            let (sy, sx) = (cy + cos * dy - sin * dx, cx + sin * dy + cos * dx);
+            let (fy, fx) = (sy.floor(), sx.floor());
+            let (ty, tx) = (sy - fy, sx - fx);
+            let (iy, ix) = (fy as i64, fx as i64);
+            let top = at(iy, ix) * (1.0 - tx) + at(iy, ix + 1) * tx;
+            let bottom = at(iy + 1, ix) * (1.0 - tx) + at(iy + 1, ix + 1) * tx;
+            out.push(top * (1.0 - ty) + bottom * ty);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    const SIZE: Preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25 };
+
+    fn png(path: &Path) {
+        let image = image::GrayImage::from_fn(50, 40, |x, y| image::Luma([(x * 3 + y * 2) as u8]));
+        image.save(path).unwrap();
+    }
+
+    #[test]
+    fn what_training_sees_is_what_the_box_computes_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.png");
+        png(&file);
+        let served = radiograph::read_file(&file).unwrap();
+        let served = radiograph::network_input(&served.image, &SIZE);
+        let pictures = Pictures::new(SIZE, Some(folder.path().join("cache"))).unwrap();
+        for _ in 0..2 {
+            // decoded, then from the cache
+            let trained = pictures.normalised(pictures.read(&file).unwrap());
+            assert!(trained.iter().zip(&served).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+    }
+
+    #[test]
+    fn a_damaged_cache_is_read_again_and_a_missing_image_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, cache) = (folder.path().join("a.png"), folder.path().join("cache"));
+        png(&file);
+        let pictures = Pictures::new(SIZE, Some(cache.clone())).unwrap();
+        let pixels = pictures.read(&file).unwrap();
+        let kept = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+        fs::write(&kept, b"half").unwrap();
+        assert_eq!(pictures.read(&file).unwrap(), pixels);
+        let error = pictures.read(&folder.path().join("absent.png")).unwrap_err();
+        assert!(format!("{error:#}").contains("absent.png"));
+    }
+
+    #[test]
+    fn a_half_turn_reverses_and_equal_luck_gives_equal_pictures() {
+        let pixels: Vec<f32> = (0..12).map(|x| x as f32).collect();
+        let turned = rotate(&pixels, 3, 4, std::f64::consts::PI);
+        for (a, b) in turned.iter().zip(pixels.iter().rev()) {
+            assert!((a - b).abs() < 1e-3, "{a} {b}");
+        }
+        let pictures = Pictures::new(SIZE, None).unwrap();
+        let pixels: Vec<f32> = (0..1024).map(|x| x as f32 / 1024.0).collect();
+        let once =
+            |seed| pictures.augmented(&pixels, 5.0, true, &mut ChaCha8Rng::seed_from_u64(seed));
+        assert_eq!(once(1), once(1));
+        assert_ne!(once(1), once(2));
+    }
+}

@@ -1,0 +1,207 @@
+//! One optimizer step.
+
+use super::{
+    Precision, PretrainConfig,
+    loader::{Prepared, mix},
+};
+use crate::prior::{Batch, Losses, Noise, Objective, Prior, Term};
+use anyhow::{Context, Result, bail};
+use std::rc::Rc;
+use tch::{Device, Kind, Tensor, nn};
+use torch_ext::{AdamW, Group, Reduce};
+
+/// The model with its optimizer.
+#[derive(Debug)]
+pub struct Trainer {
+    pub prior: Prior,
+    pub store: nn::VarStore,
+    optimizer: AdamW,
+    precision: Precision,
+    channels_last: bool,
+    clip_norm: Option<f64>,
+    weight_decay: f64,
+    size: [i64; 2],
+    seed: u64,
+    group: Option<Rc<Group>>,
+}
+
+/// What a step measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Unweighted terms, of this process.
+    pub terms: Vec<(Term, f64)>,
+    /// Their weighted sum.
+    pub loss: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient: f64,
+}
+
+impl Trainer {
+    pub fn new(
+        prior: Prior,
+        store: nn::VarStore,
+        config: &PretrainConfig,
+        group: Option<Rc<Group>>,
+    ) -> Result<Self> {
+        if config.channels_last {
+            to_channels_last(&store)?;
+        }
+        let optimizer = AdamW::new(trained(&store), config.weight_decay);
+        Ok(Self {
+            prior,
+            optimizer,
+            precision: config.precision,
+            channels_last: config.channels_last,
+            clip_norm: config.clip_norm,
+            weight_decay: config.weight_decay,
+            size: [config.preprocess.height as i64, config.preprocess.width as i64],
+            seed: config.seed,
+            group,
+            store,
+        })
+    }
+
+    /// A new stage begins: forgets what the optimizer knows.
+    pub fn reset_optimizer(&mut self) {
+        self.optimizer = AdamW::new(trained(&self.store), self.weight_decay);
+    }
+
+    pub fn optimizer(&mut self) -> &mut AdamW {
+        &mut self.optimizer
+    }
+
+    /// One step on these batches, whose gradients are averaged. `number` counts steps over all stages and
+    /// with the seed decides the dropout and the Gumbel noise, so that a resumed run draws the same.
+    ///
+    /// Fails on a loss or gradient that is not finite, before it can reach the weights.
+    pub fn step(
+        &mut self,
+        batches: &[Prepared],
+        objective: &Objective,
+        rate: f64,
+        number: u64,
+    ) -> Result<Outcome> {
+        self.optimizer.clear_grads();
+        let share = 1.0 / batches.len() as f64;
+        let mut measured: Option<Tensor> = None; // terms, then their weighted sum
+        let mut names = Vec::new();
+        for (micro, prepared) in batches.iter().enumerate() {
+            self.seed_step(number, micro as u64);
+            let losses = self.forward(prepared, objective)?;
+            let total = losses.total(&objective.weights) * share;
+            total.backward();
+            names = losses.terms.iter().map(|(term, _)| *term).collect();
+            let mut values: Vec<Tensor> = losses
+                .terms
+                .iter()
+                .map(|(_, loss)| loss.detach().to_kind(Kind::Float) * share)
+                .collect();
+            values.push(total.detach().to_kind(Kind::Float));
+            let values = Tensor::stack(&values, 0);
+            measured = Some(match measured {
+                None => values,
+                Some(sum) => sum + values,
+            });
+        }
+        let measured = measured.context("a step needs a batch")?;
+        self.average_gradients()?;
+
+        let norm = self.optimizer.clip_grad_norm(self.clip_norm)?.to_kind(Kind::Float);
+        let measured = Tensor::cat(&[measured, norm.view([1])], 0);
+        let skip = measured.isfinite().all().logical_not().to_kind(Kind::Float);
+        if let Some(group) = &self.group {
+            group.all_reduce(&skip, Reduce::Max)?; // all processes stop, or none
+        }
+        self.optimizer.step(rate, &skip)?;
+        self.prior.clamp_logit_scales();
+
+        let values = Vec::<f32>::try_from(measured.to_device(Device::Cpu))?;
+        let outcome = outcome(&names, &values);
+        if skip.double_value(&[]) != 0.0 {
+            bail!("{} (step {number}, batch {})", complaint(&outcome), ids(batches));
+        }
+        Ok(outcome)
+    }
+
+    /// The batch through the model in training mode.
+    pub fn forward(&self, prepared: &Prepared, objective: &Objective) -> Result<Losses> {
+        let device = self.store.device();
+        let [h, w] = self.size;
+        let image = Tensor::from_slice(&prepared.images).view([-1, 1, h, w]).to_device(device);
+        let image = if self.channels_last { torch_ext::channels_last(&image)? } else { image };
+        let batch = Batch::new(image, &prepared.reports, device);
+        let kind = self.precision.autocast();
+        Ok(torch_ext::autocast(device, kind, || {
+            self.prior.losses(&batch, objective, &Noise::default(), true)
+        })?)
+    }
+
+    fn seed_step(&self, number: u64, micro: u64) {
+        let rank = self.group.as_ref().map_or(0, |group| group.rank as u64);
+        tch::manual_seed(mix(&[self.seed, number, micro, rank]) as i64);
+    }
+
+    /// One collective for all gradients of each kind.
+    fn average_gradients(&self) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        let gradients = self.optimizer.gradients();
+        let flat: Vec<Tensor> = gradients.iter().map(|g| g.reshape([-1])).collect();
+        let joined = Tensor::cat(&flat, 0);
+        group.all_reduce(&joined, Reduce::Sum)?;
+        let joined = joined / group.world as f64;
+        let mut at = 0;
+        tch::no_grad(|| {
+            for gradient in gradients {
+                let n = gradient.numel() as i64;
+                gradient.shallow_clone().copy_(&joined.narrow(0, at, n).view_as(&gradient));
+                at += n;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Named parameters that learn, in the order of their names.
+pub(super) fn trained(store: &nn::VarStore) -> Vec<(String, Tensor)> {
+    let mut all: Vec<_> =
+        store.variables().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// Convolution kernels in the memory order of their images.
+fn to_channels_last(store: &nn::VarStore) -> Result<()> {
+    for (_, mut tensor) in store.variables() {
+        if tensor.dim() == 4 {
+            let ordered = tch::no_grad(|| torch_ext::channels_last(&tensor))?;
+            tensor.set_data(&ordered.detach());
+        }
+    }
+    Ok(())
+}
+
+fn outcome(names: &[Term], values: &[f32]) -> Outcome {
+    let value = |at: usize| f64::from(values[at]);
+    Outcome {
+        terms: names.iter().enumerate().map(|(at, term)| (*term, value(at))).collect(),
+        loss: value(names.len()),
+        gradient: value(names.len() + 1),
+    }
+}
+
+/// Which of the numbers is not one.
+fn complaint(outcome: &Outcome) -> String {
+    match outcome.terms.iter().find(|(_, loss)| !loss.is_finite()) {
+        Some((term, loss)) => format!("the {term} loss is {loss}"),
+        None if !outcome.loss.is_finite() => format!("the loss is {}", outcome.loss),
+        None if !outcome.gradient.is_finite() => {
+            format!("the gradient's norm is {}", outcome.gradient)
+        }
+        None => "another process found a loss that is not finite".to_owned(),
+    }
+}
+
+fn ids(batches: &[Prepared]) -> String {
+    let ids: Vec<&str> = batches.iter().flat_map(|b| b.ids.iter().map(String::as_str)).collect();
+    ids.join(", ")
+}

@@ -1,0 +1,418 @@
+//! The model and its losses.
+
+use super::{
+    Batch, Noise, Objective, PriorConfig, Term, Weights, align,
+    attention::LocalAttention,
+    bank::{Bank, gumbel},
+    image_decoder::ImageDecoder,
+    matching,
+};
+use crate::network::{AttentionPool, Network};
+use crate::text::bert::{Decoder, Encoder};
+use anyhow::{Result, ensure};
+use graph::{Graph, Op, Output};
+use std::rc::Rc;
+use tch::{Device, Kind, Reduction, Tensor, nn};
+use torch_ext::Group;
+
+/// All networks of the method. Parameter names are the released code's.
+#[derive(Debug)]
+pub struct Prior {
+    config: PriorConfig,
+    image: Network,
+    text: Encoder,
+    report_pool: AttentionPool,
+    global_image: nn::Linear,
+    local_image: nn::Linear,
+    local_text: nn::Linear,
+    predictor: [nn::Linear; 2],
+    local: LocalAttention,
+    bank: Bank,
+    sentence_decoder: Decoder,
+    queries: Tensor,
+    image_decoder: ImageDecoder,
+    /// Logarithms of the factors before a softmax over the batch and within a report.
+    logit_scale: Tensor,
+    local_logit_scale: Tensor,
+    group: Option<Rc<Group>>,
+}
+
+/// The terms of one batch, unweighted, each `[]`.
+#[derive(Debug)]
+pub struct Losses {
+    pub terms: Vec<(Term, Tensor)>,
+    /// The most used prototype of each sentence `[N]`, from stage 2.
+    pub nearest: Option<Tensor>,
+    /// The image redrawn `[B, 1, H, W]`, in stage 3.
+    pub redrawn: Option<Tensor>,
+}
+
+impl Losses {
+    /// Their sum, each with its weight.
+    pub fn total(&self, weights: &Weights) -> Tensor {
+        self.terms
+            .iter()
+            .map(|(term, loss)| loss * weights.of(*term))
+            .reduce(|sum, loss| sum + loss)
+            .expect("an objective has at least one term")
+    }
+}
+
+/// An image as the joint space sees it.
+struct Seen {
+    /// `v [B, D]`
+    global: Tensor,
+    /// `V [B, P, D]`
+    places: Tensor,
+    /// Size of the feature map.
+    grid: [i64; 2],
+}
+
+/// A batch of reports as the joint space reads them.
+struct Read {
+    /// Sentences or their prototypes, padded with zeros, `[B, S, D]`.
+    sentences: Tensor,
+    /// `[B, S]`
+    present: Tensor,
+    /// The same sentences without padding, `[N, D]`.
+    flat: Tensor,
+    counts: Vec<i64>,
+    /// `[N]`, place of each of them among `B · S` slots.
+    rows: Tensor,
+    /// Similarity of the sentences to the prototypes `[N, K]`.
+    logits: Option<Tensor>,
+    /// `L_proto`
+    distance: Option<Tensor>,
+    /// `t [B, D]`
+    global: Tensor,
+}
+
+impl Prior {
+    /// Fresh weights under `p` around the image encoder `graph`, whose output `embedding` is the global
+    /// feature. `group` joins the batches of several processes.
+    pub fn new(
+        p: &nn::Path<'_>,
+        graph: &Graph,
+        config: PriorConfig,
+        group: Option<Rc<Group>>,
+    ) -> Result<Self> {
+        let (graph, width) = with_places(graph)?;
+        let (d, hidden) = (config.embed, config.text.hidden_size);
+        ensure!(d % 32 == 0, "prior.embed is {d}, expected a multiple of 32");
+        let narrow = |name: &str, from: i64| projection(&(p / name), from, d);
+        let predictor = p / "predictor";
+        Ok(Self {
+            image: Network::with_names(p, &graph, group.as_ref(), |node| match node {
+                "attnpool" => "image_encoder.atten_pool".to_owned(),
+                node => format!("image_encoder.encoder.{node}"),
+            })?,
+            text: Encoder::new(&(p / "text_encoder" / "encoder"), &config.text),
+            report_pool: AttentionPool::new(&(p / "global_text_attention"), d, 8, None),
+            global_image: narrow("global_image_projection", width),
+            local_image: narrow("local_image_projection", width),
+            local_text: narrow("local_text_projection", hidden),
+            predictor: [
+                projection(&(&predictor / 0), d, d / 2),
+                nn::linear(&predictor / 2, d / 2, d, nn::LinearConfig::default()),
+            ],
+            local: LocalAttention::new(&(p / "local_cross_attention"), d),
+            bank: Bank::new(&(p / "sentence_bank"), config.prototypes, d),
+            sentence_decoder: Decoder::new(
+                &(p / "sentence_decoder"),
+                &config.decoder(),
+                config.released_quirks,
+            ),
+            queries: p.var(
+                "prototype_queries",
+                &[1, config.queries, d],
+                nn::Init::Randn { mean: 0.0, stdev: 1.0 },
+            ),
+            image_decoder: ImageDecoder::new(&(p / "image_decoder"), 2 * d, group.as_ref()),
+            logit_scale: scale(p, "logit_scale", config.temperature),
+            local_logit_scale: scale(p, "local_logit_scale", config.temperature),
+            group,
+            config,
+        })
+    }
+
+    /// Every term `objective` gives weight to.
+    pub fn losses(
+        &self,
+        batch: &Batch,
+        objective: &Objective,
+        noise: &Noise,
+        train: bool,
+    ) -> Losses {
+        let weights = &objective.weights;
+        let seen = self.see(&batch.image, train);
+        let read = self.read(batch, objective, noise.prototypes.as_ref(), train);
+        let group = self.group.as_deref();
+        let mut terms = Vec::new();
+        let mut add = |term: Term, loss: Tensor| {
+            if weights.of(term) > 0.0 {
+                terms.push((term, loss));
+            }
+        };
+
+        let scale = self.logit_scale.exp();
+        add(Term::Global, align::info_nce(&seen.global, &read.global, &scale, group));
+        let attended = self.local.forward(&seen.places, &read.sentences, &read.present);
+        let predict = |x: &Tensor| x.apply(&self.predictor[0]).relu().apply(&self.predictor[1]);
+        add(Term::LocalImage, align::simsiam(&seen.places, &attended.places, predict));
+        let local_scale = self.local_logit_scale.exp();
+        let (image, text) = (&attended.sentences, &read.sentences);
+        add(Term::LocalText, align::info_nce_within(image, text, &local_scale, &read.present));
+        if let Some(distance) = &read.distance {
+            add(Term::Prototype, distance.shallow_clone());
+        }
+
+        let mut redrawn = None;
+        if weights.image > 0.0 {
+            let image = self.redraw(&seen, &attended.places, noise.channels.as_ref(), train);
+            add(Term::Image, image.l1_loss(&batch.image, Reduction::Mean));
+            redrawn = Some(image.detach());
+        }
+        if weights.decodes_sentences() {
+            let tau = objective.tau;
+            let foretold = self.foretell(&seen, &read, batch, tau, noise.foretold.as_ref(), train);
+            add(Term::Sentence, foretold.sentence);
+            add(Term::Divergence, foretold.divergence);
+            let loss = align::info_nce(&foretold.global, &read.global, &scale, group);
+            add(Term::Report, loss);
+        }
+        let nearest = read.logits.as_ref().map(|logits| logits.detach().argmax(-1, false));
+        Losses { terms, nearest, redrawn }
+    }
+
+    /// Keeps the logit scales at most 100, as CLIP does; call after every optimizer step.
+    pub fn clamp_logit_scales(&self) {
+        if !self.config.released_quirks {
+            tch::no_grad(|| {
+                for scale in [&self.logit_scale, &self.local_logit_scale] {
+                    let _ = scale.shallow_clone().clamp_max_(100_f64.ln());
+                }
+            });
+        }
+    }
+
+    /// Global features of images `[B, 1, H, W]` → `[B, D]`, length 1, and places `[B, P, D]`.
+    pub fn embed_images(&self, image: &Tensor) -> (Tensor, Tensor) {
+        let seen = self.see(image, false);
+        (align::unit(&seen.global), seen.places)
+    }
+
+    /// Reports `[B, D]`, length 1; sentences are prototypes where `prototypes`.
+    pub fn embed_reports(&self, batch: &Batch, objective: &Objective) -> Tensor {
+        let read = self.read(batch, objective, None, false);
+        align::unit(&read.global)
+    }
+
+    /// How well each of these images (their places `[B, P, D]`) fits one text `[1, S, D]`: the mean of both attention
+    /// maps, `[B]`.
+    pub fn local_score(&self, places: &Tensor, batch: &Batch, objective: &Objective) -> Tensor {
+        let read = self.read(batch, objective, None, false);
+        let text = read.sentences.expand([places.size()[0], -1, -1], false);
+        let present = read.present.expand([places.size()[0], -1], false);
+        let attended = self.local.forward(places, &text, &present);
+        let mean = |map: Tensor| map.mean_dim([1_i64, 2].as_slice(), false, None);
+        (mean(attended.place_map) + mean(attended.sentence_map)) / 2.0
+    }
+
+    /// Factor of the global similarities in zero-shot classification; the released code forgets to
+    /// exponentiate it (quirk 5).
+    pub fn zero_shot_scale(&self) -> Tensor {
+        if self.config.released_quirks {
+            self.logit_scale.shallow_clone()
+        } else {
+            self.logit_scale.exp()
+        }
+    }
+
+    fn see(&self, image: &Tensor, train: bool) -> Seen {
+        let features = self.image.forward(image, train);
+        let map = &features["places"];
+        let (b, c, h, w) = map.size4().expect("feature maps are [B, C, h, w]");
+        let places = if self.config.released_quirks {
+            map.contiguous().view([b, h * w, c]) // mixes channels and places
+        } else {
+            map.flatten(2, 3).transpose(1, 2)
+        };
+        Seen {
+            global: features["embedding"].apply(&self.global_image),
+            places: places.apply(&self.local_image),
+            grid: [h, w],
+        }
+    }
+
+    fn read(
+        &self,
+        batch: &Batch,
+        objective: &Objective,
+        noise: Option<&Tensor>,
+        train: bool,
+    ) -> Read {
+        let limit =
+            if objective.weights.decodes_sentences() { self.config.queries } else { i64::MAX };
+        let counts: Vec<i64> = batch.counts.iter().map(|&n| n.min(limit)).collect();
+        let slots = counts.iter().copied().max().unwrap_or(1);
+        let (rows, present) = (batch.rows(&counts, slots), batch.present(&counts, slots));
+
+        let words = self.text.forward(&batch.ids, &batch.mask, train).apply(&self.local_text);
+        let raw = sentence_means(&words, &batch.sentence, slots); // [B, S, D]
+        let (b, d) = (raw.size()[0], self.config.embed);
+        let mut flat = raw.reshape([b * slots, d]).index_select(0, &rows);
+        let (mut logits, mut distance) = (None, None);
+        if objective.weights.uses_prototypes() {
+            let similarity = self.bank.logits(&flat);
+            let prototype = self.prototype(&similarity, objective.tau, noise, train);
+            distance = Some(self.row_mean((&prototype - &flat).abs().mean_dim(1, false, None)));
+            (logits, flat) = (Some(similarity), prototype);
+        }
+        let sentences = spread(&flat, &rows, b, slots);
+        let global = self.report_pool.forward(&sentences, Some(&present));
+        Read { sentences, present, flat, counts, rows, logits, distance, global }
+    }
+
+    /// Mixture of prototypes: noisy in training, and (quirk 5) always in the released code.
+    fn prototype(&self, logits: &Tensor, tau: f64, noise: Option<&Tensor>, train: bool) -> Tensor {
+        let noisy = train || self.config.released_quirks;
+        let noise = noisy.then(|| match noise {
+            Some(noise) => noise.narrow(0, 0, logits.size()[0]),
+            None => gumbel(logits),
+        });
+        self.bank.mix(logits, tau, noise.as_ref())
+    }
+
+    /// Conditional reconstruction of the image: its places, half of their channels hidden, and the text.
+    fn redraw(&self, seen: &Seen, text: &Tensor, noise: Option<&Tensor>, train: bool) -> Tensor {
+        let [h, w] = seen.grid;
+        let map = |x: &Tensor| {
+            let (b, _, d) = x.size3().expect("places are [B, P, D]");
+            if self.config.released_quirks {
+                x.contiguous().view([b, d, h, w])
+            } else {
+                x.transpose(1, 2).reshape([b, d, h, w])
+            }
+        };
+        let image = match noise {
+            Some(factors) => map(&seen.places) * factors,
+            None => map(&seen.places).feature_dropout(self.config.image_dropout, train),
+        };
+        self.image_decoder.forward(&Tensor::cat(&[image, map(text)], 1), train)
+    }
+
+    /// Conditional reconstruction of the report: queries look at the image, are matched to the prototypes
+    /// of its sentences (the rest of the slots wants zero), and make a report of their own.
+    fn foretell(
+        &self,
+        seen: &Seen,
+        read: &Read,
+        batch: &Batch,
+        tau: f64,
+        noise: Option<&Tensor>,
+        train: bool,
+    ) -> Foretold {
+        let (b, q, d) = (batch.counts.len() as i64, self.config.queries, self.config.embed);
+        let queries = self.queries.expand([b, -1, -1], false);
+        let written = self.sentence_decoder.forward(&queries, &seen.places, train);
+        let query_rows = batch.rows(&read.counts, q);
+        let wanted = spread(&read.flat, &query_rows, b, q);
+        let order = self.match_up(&written, &wanted);
+        let matched = written.gather(1, &order.unsqueeze(-1).expand([-1, -1, d], false), false);
+
+        let real = matched.reshape([b * q, d]).index_select(0, &query_rows); // [N, D]
+        let logits = self.bank.logits(&real);
+        let target = read.logits.as_ref().expect("prototypes are in use").log_softmax(-1, None);
+        let divergence = target.exp() * (target - logits.log_softmax(-1, None));
+        let prototype = self.prototype(&logits, tau, noise, train);
+        let slots = read.present.size()[1];
+        let sentences = spread(&prototype, &read.rows, b, slots);
+        Foretold {
+            sentence: matched.l1_loss(&wanted, Reduction::Mean),
+            divergence: self.row_mean(divergence.sum_dim_intlist(1, false, None)),
+            global: self.report_pool.forward(&sentences, Some(&read.present)),
+        }
+    }
+
+    /// For every target `[B, Q]` the query that matches it best. The one transfer of a step.
+    fn match_up(&self, written: &Tensor, wanted: &Tensor) -> Tensor {
+        let (b, q, _) = written.size3().expect("queries are [B, Q, D]");
+        let cost = tch::no_grad(|| {
+            let (x, y) = (wide(written), wide(wanted));
+            let cost = Tensor::cdist(&x, &y, 1.0, None::<i64>);
+            cost.to_device(Device::Cpu).to_kind(Kind::Double).contiguous().view([-1])
+        });
+        let cost = Vec::<f64>::try_from(&cost).expect("a flat list of doubles");
+        let size = q as usize;
+        let order: Vec<i64> = cost
+            .chunks_exact(size * size)
+            .flat_map(|cost| {
+                let columns = matching::assign(cost, size);
+                if self.config.released_quirks { columns } else { matching::invert(&columns) }
+            })
+            .map(|query| query as i64)
+            .collect();
+        Tensor::from_slice(&order).view([b, q]).to_device(written.device())
+    }
+
+    /// Mean over the rows `[N]` of all processes, in such a way that averaging it over the processes gives
+    /// the mean of the joined batch although `N` differs.
+    fn row_mean(&self, rows: Tensor) -> Tensor {
+        let Some(group) = &self.group else { return rows.mean(None) };
+        let count = Tensor::from_slice(&[rows.size()[0] as f32]).to_device(rows.device());
+        group.all_reduce(&count, torch_ext::Reduce::Sum).expect("the group is alive");
+        rows.sum(None) * group.world as f64 / count.squeeze().to_kind(rows.kind())
+    }
+}
+
+struct Foretold {
+    sentence: Tensor,
+    divergence: Tensor,
+    global: Tensor,
+}
+
+/// The graph with its last feature map as an output `places`, and the width of that map.
+fn with_places(graph: &Graph) -> Result<(Graph, i64)> {
+    let embedding = graph.outputs.iter().find(|output| output.name == "embedding");
+    let pool = embedding.and_then(|output| graph.node(&output.node));
+    let Some(pool) =
+        pool.filter(|node| matches!(node.op, Op::GlobalAvgPool | Op::AttentionPool2d { .. }))
+    else {
+        anyhow::bail!("the image encoder `{}` has no pooled embedding", graph.name);
+    };
+    let mut with_places = graph.clone();
+    let places = pool.inputs[0].clone();
+    let width = graph.shapes()?[places.as_str()][0] as i64;
+    with_places.outputs.push(Output { name: "places".into(), node: places });
+    Ok((with_places, width))
+}
+
+/// Mean of the tokens of each sentence: `words [B, T, D]`, `sentence [B, T]` → `[B, S, D]`
+fn sentence_means(words: &Tensor, sentence: &Tensor, slots: i64) -> Tensor {
+    let names = Tensor::arange_start(1, slots + 1, (Kind::Int64, words.device()));
+    let member = sentence.unsqueeze(1).eq_tensor(&names.view([1, -1, 1])).to_kind(words.kind());
+    let tokens = member.sum_dim_intlist(2, true, None).clamp_min(1.0); // [B, S, 1]
+    member.matmul(words) / tokens
+}
+
+/// `flat [N, D]` at its rows among `b · slots`, zeros elsewhere: `[B, slots, D]`
+fn spread(flat: &Tensor, rows: &Tensor, b: i64, slots: i64) -> Tensor {
+    let d = flat.size()[1];
+    let empty = Tensor::zeros([b * slots, d], (flat.kind(), flat.device()));
+    empty.index_copy(0, rows, flat).view([b, slots, d])
+}
+
+/// Distances want more than 16 bits.
+fn wide(x: &Tensor) -> Tensor {
+    if x.kind() == Kind::Double { x.shallow_clone() } else { x.to_kind(Kind::Float) }
+}
+
+/// A linear layer with the published initialisation, N(0, 1/√width).
+fn projection(p: &nn::Path<'_>, from: i64, to: i64) -> nn::Linear {
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: (from as f64).powf(-0.5) };
+    nn::linear(p, from, to, nn::LinearConfig { ws_init, ..Default::default() })
+}
+
+fn scale(p: &nn::Path<'_>, name: &str, temperature: f64) -> Tensor {
+    p.var(name, &[], nn::Init::Const((1.0 / temperature).ln()))
+}

@@ -1,0 +1,267 @@
+//! Words to numbers: a WordPiece tokenizer read from a Hugging Face folder or built from the reports.
+
+use super::Encoded;
+use crate::checkpoint::one_line;
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    path::Path,
+};
+use tokenizers::{
+    Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, Tokenizer, models::wordpiece::WordPiece, normalizers::BertNormalizer,
+    pre_tokenizers::bert::BertPreTokenizer,
+};
+
+/// File a checkpoint keeps its words in.
+pub const FILE: &str = "tokenizer.json";
+
+const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// A tokenizer and the two marks it puts around a report.
+#[derive(Clone, Debug)]
+pub struct Words {
+    tokenizer: Tokenizer,
+    begin: i64,
+    end: i64,
+}
+
+impl Words {
+    /// From `tokenizer.json`, or else `vocab.txt`, of a folder.
+    ///
+    /// A `vocab.txt` is lower-cased unless `tokenizer_config.json` says `"do_lower_case": false`, as
+    /// Hugging Face does.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let (json, list) = (folder.join(FILE), folder.join("vocab.txt"));
+        if json.is_file() {
+            let tokenizer = Tokenizer::from_file(&json)
+                .map_err(|e| anyhow!("{} is no tokenizer: {}", json.display(), one_line(&e)))?;
+            return Self::new(tokenizer).with_context(|| format!("cannot use {}", json.display()));
+        }
+        let text = fs::read_to_string(&list).with_context(|| {
+            format!("no tokenizer in {}: expected {FILE} or vocab.txt", folder.display())
+        })?;
+        let vocabulary = text.lines().map(|line| line.trim_end().to_owned()).collect();
+        Self::from_vocabulary(vocabulary, lower_cases(folder)?)
+            .with_context(|| format!("cannot use {}", list.display()))
+    }
+
+    /// The `size` most useful pieces of these texts: every character, and the most frequent words.
+    pub fn build<'a>(texts: impl IntoIterator<Item = &'a str>, size: usize) -> Result<Self> {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for text in texts {
+            for word in words(text)? {
+                *counts.entry(word).or_default() += 1;
+            }
+        }
+        ensure!(!counts.is_empty(), "the reports hold no words to build a vocabulary from");
+        let characters: BTreeSet<char> = counts.keys().flat_map(|word| word.chars()).collect();
+        let mut vocabulary: Vec<String> = SPECIAL.map(str::to_owned).to_vec();
+        vocabulary.extend(characters.iter().map(char::to_string));
+        vocabulary.extend(characters.iter().map(|c| format!("##{c}")));
+        let mut frequent: Vec<(String, usize)> = counts
+            .into_iter()
+            .filter(|(word, n)| *n > 1 && word.chars().nth(1).is_some())
+            .collect();
+        frequent.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let room = size.saturating_sub(vocabulary.len());
+        vocabulary.extend(frequent.into_iter().take(room).map(|(word, _)| word));
+        Self::from_vocabulary(vocabulary, true)
+    }
+
+    /// Number of pieces, which the text encoder must have an embedding for.
+    pub fn count(&self) -> i64 {
+        self.tokenizer.get_vocab_size(true) as i64
+    }
+
+    /// What [`Self::open`] reads.
+    pub fn to_json(&self) -> Result<String> {
+        self.tokenizer.to_string(false).map_err(|e| anyhow!("cannot write the tokenizer: {e}"))
+    }
+
+    /// Tokens of a report in at most `limit`, its sentences one after the other, each tokenised on its own.
+    ///
+    /// `[SEP]` stays when the rest is cut. Sentences without tokens are left out.
+    pub fn encode(&self, sentences: &[String], limit: usize) -> Result<Encoded> {
+        let mut report = Encoded { ids: vec![self.begin], sentence: vec![0], sentences: 0 };
+        for sentence in sentences {
+            let room = limit.saturating_sub(report.ids.len() + 1);
+            let ids: Vec<i64> = self.pieces(sentence)?.into_iter().take(room).collect();
+            if !ids.is_empty() {
+                report.sentences += 1;
+                report.sentence.resize(report.ids.len() + ids.len(), report.sentences as i64);
+                report.ids.extend(ids);
+            }
+        }
+        report.ids.push(self.end);
+        report.sentence.push(0);
+        Ok(report)
+    }
+
+    /// As the released code does (quirks 6 and 7): sentences are joined without a space, so that words
+    /// fuse and the sentence of a token drifts, and a cut report loses its `[SEP]`.
+    pub fn encode_as_released(&self, sentences: &[String], limit: usize) -> Result<Encoded> {
+        let mut owner = vec![0];
+        for (at, sentence) in sentences.iter().enumerate() {
+            owner.resize(owner.len() + self.pieces(sentence)?.len(), at as i64 + 1);
+        }
+        let mut ids = vec![self.begin];
+        ids.extend(self.pieces(&sentences.concat())?);
+        ids.push(self.end);
+        owner.resize(ids.len() - 1, 0);
+        owner.push(0);
+        ids.truncate(limit);
+        owner.truncate(limit);
+        let mut report = Encoded { ids, sentence: owner, sentences: 0 };
+        let mut last = 0; // sentences the cut or the drift emptied leave no gap
+        for sentence in report.sentence.iter_mut().filter(|sentence| **sentence > 0) {
+            if *sentence != last {
+                last = *sentence;
+                report.sentences += 1;
+            }
+            *sentence = report.sentences as i64;
+        }
+        Ok(report)
+    }
+
+    fn pieces(&self, text: &str) -> Result<Vec<i64>> {
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, false)
+            .map_err(|error| anyhow!("cannot tokenise `{text}`: {error}"))?;
+        Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+    }
+
+    fn from_vocabulary(vocabulary: Vec<String>, lower_case: bool) -> Result<Self> {
+        let numbered: HashMap<String, u32> =
+            vocabulary.into_iter().enumerate().map(|(at, piece)| (piece, at as u32)).collect();
+        // By its file format: the builder wants the hash map of a crate of its own.
+        let model = json!({
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": numbered,
+        });
+        let model: WordPiece =
+            serde_json::from_str(&model.to_string()).context("not a WordPiece vocabulary")?;
+        let mut tokenizer = Tokenizer::new(model);
+        tokenizer.with_normalizer(Some(normalizer(lower_case)));
+        tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+        Self::new(tokenizer)
+    }
+
+    fn new(mut tokenizer: Tokenizer) -> Result<Self> {
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| anyhow!("{error}"))?;
+        let id = |mark: &str| {
+            let id = tokenizer.get_model().token_to_id(mark).or(tokenizer.token_to_id(mark));
+            id.map(i64::from).with_context(|| format!("the vocabulary has no {mark}"))
+        };
+        let (begin, end, _) = (id("[CLS]")?, id("[SEP]")?, id("[UNK]")?);
+        Ok(Self { begin, end, tokenizer })
+    }
+}
+
+fn normalizer(lower_case: bool) -> BertNormalizer {
+    BertNormalizer::new(true, true, None, lower_case)
+}
+
+/// The words of a text as BERT cuts them, lower-cased.
+fn words(text: &str) -> Result<Vec<String>> {
+    let failed = |error| anyhow!("cannot read `{text}` as words: {error}");
+    let mut normalized = NormalizedString::from(text);
+    normalizer(true).normalize(&mut normalized).map_err(failed)?;
+    let mut cut = PreTokenizedString::from(normalized);
+    BertPreTokenizer.pre_tokenize(&mut cut).map_err(failed)?;
+    let pieces = cut.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+    Ok(pieces.into_iter().map(|(word, ..)| word.to_owned()).collect())
+}
+
+fn lower_cases(folder: &Path) -> Result<bool> {
+    let path = folder.join("tokenizer_config.json");
+    if !path.is_file() {
+        return Ok(true);
+    }
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    Ok(config.get("do_lower_case").and_then(serde_json::Value::as_bool).unwrap_or(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: [&str; 3] = ["No effusion.", "Heart size is normal.", "No pneumothorax"];
+
+    fn sentences() -> Vec<String> {
+        REPORT.map(str::to_owned).to_vec()
+    }
+
+    fn built() -> Words {
+        // Every word twice, so that all of them are kept.
+        Words::build(REPORT.iter().chain(&REPORT).copied(), 4096).unwrap()
+    }
+
+    #[test]
+    fn every_token_knows_its_sentence() {
+        let report = built().encode(&sentences(), 256).unwrap();
+        assert_eq!(report.sentence, [0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 0]);
+        assert_eq!(report.sentences, 3);
+        assert_eq!(report.ids.len(), report.sentence.len());
+    }
+
+    #[test]
+    fn a_cut_report_keeps_its_end_mark_and_counts_what_is_left() {
+        let words = built();
+        let report = words.encode(&sentences(), 6).unwrap();
+        assert_eq!(report.ids.len(), 6);
+        assert_eq!(report.ids[5], words.end);
+        assert_eq!(report.sentence, [0, 1, 1, 1, 2, 0]);
+        assert_eq!(report.sentences, 2);
+    }
+
+    #[test]
+    fn the_released_way_fuses_words_and_drops_the_end_mark() {
+        let words = built();
+        let sentences = ["No pneumothorax".to_owned(), "Heart is normal".to_owned()];
+        let (ours, theirs) = (
+            words.encode(&sentences, 256).unwrap(),
+            words.encode_as_released(&sentences, 256).unwrap(),
+        );
+        assert_ne!(ours.ids, theirs.ids);
+        let cut = words.encode_as_released(&sentences, 4).unwrap();
+        assert_eq!(cut.ids.len(), 4);
+        assert_ne!(cut.ids[3], words.end);
+    }
+
+    #[test]
+    fn a_tokenizer_survives_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = built();
+        fs::write(folder.path().join(FILE), words.to_json().unwrap()).unwrap();
+        let again = Words::open(folder.path()).unwrap();
+        assert_eq!(again.count(), words.count());
+        assert_eq!(
+            again.encode(&sentences(), 64).unwrap(),
+            words.encode(&sentences(), 64).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_vocabulary_list_is_lower_cased_unless_told_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let error = format!("{:#}", Words::open(path).unwrap_err());
+        assert!(error.contains("vocab.txt"), "{error}");
+        fs::write(path.join("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\nheart\nHeart\n").unwrap();
+        let encode = || Words::open(path).unwrap().encode(&["Heart".into()], 8).unwrap().ids;
+        assert_eq!(encode(), [2, 4, 3]);
+        fs::write(path.join("tokenizer_config.json"), r#"{"do_lower_case": false}"#).unwrap();
+        assert_eq!(encode(), [2, 5, 3]);
+    }
+}
