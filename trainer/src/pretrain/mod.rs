@@ -25,6 +25,6 @@ pub use config::{Architecture, Joint, LearningRate, Precision, PretrainConfig, S
 pub use loader::{Loader, Loading, Prepared};
 pub use pairs::{Pair, Pairs};
 pub use picture::Pictures;
-pub use run::{Run, Setup};
+pub use run::{Progress, Run, Setup};
 pub use schedule::Schedule;
 pub use step::{Outcome, Trainer};
