@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 use tch::{Device, Kind, Tensor};
 
 /// Images or reports encoded at a time.
@@ -187,6 +187,36 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
         precision: ks.iter().map(|&k| at_k(n, k, share, blind_share)).collect(),
         recall: ks.iter().map(|&k| at_k(n, k, found, blind_found)).collect(),
     })
+}
+
+impl fmt::Display for ZeroShot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent =
+            |share: Option<f64>| share.map_or("-".into(), |s| format!("{:.1} %", 100.0 * s));
+        let (accuracy, f1) = (percent(self.accuracy), percent(self.macro_f1));
+        write!(f, "{} {} images: accuracy {accuracy}, macro F1 {f1}", self.images, self.split)?;
+        self.auroc.iter().try_for_each(|(class, area)| match area {
+            Some(area) => write!(f, "\n  {class}: AUROC {area:.3}"),
+            None => write!(f, "\n  {class}: only one side present"),
+        })
+    }
+}
+
+impl fmt::Display for Retrieval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} pairs", self.pairs, self.split)?;
+        for (name, all) in
+            [("precision (same labels)", &self.precision), ("recall (own report)", &self.recall)]
+        {
+            for AtK { k, value, low, high, chance } in all {
+                write!(
+                    f,
+                    "\n  {name} at {k}: {value:.3} [{low:.3}, {high:.3}], chance {chance:.3}"
+                )?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn at_k(

