@@ -70,7 +70,7 @@ impl Input {
 }
 
 /// `limit` elements at equal distances, so that a sorted list is sampled throughout.
-fn spread(all: Vec<PathBuf>, limit: usize) -> Vec<PathBuf> {
+pub(crate) fn spread<T: Clone>(all: Vec<T>, limit: usize) -> Vec<T> {
     let n = all.len();
     if n <= limit {
         return all;

@@ -3,7 +3,9 @@
 use super::inspect::IntegerShare;
 use crate::{
     checkpoint::Checkpoint,
-    fold, index,
+    fold,
+    images::spread,
+    index,
     interpreter::Interpreter,
     network::Network,
     terminal::Terminal,
@@ -31,7 +33,7 @@ pub(crate) struct Verify {
     /// Part of the data to compare on
     #[arg(long, default_value = "test")]
     split: String,
-    /// Compare on at most this many images
+    /// Compare on at most this many images, spread evenly
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// With --json: also one line for each quantized tensor
@@ -125,8 +127,7 @@ impl Verify {
             self.data.display(),
             self.split
         );
-        records.truncate(self.limit.unwrap_or(usize::MAX));
-        Ok(records)
+        Ok(spread(records, self.limit.unwrap_or(usize::MAX)))
     }
 
     fn text(&self, comparison: &Comparison) -> String {
