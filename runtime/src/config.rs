@@ -282,7 +282,8 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let base = "[bundle]\npath = \"b\"\n[dicom]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n[spool]\npath = \"s\"\n";
-        Config::read(&write(base).1).unwrap_err(); // the folder is gone: cannot be read
+        let missing = Config::read(Path::new("/nonexistent/runtime.toml")).unwrap_err();
+        assert!(missing.to_string().contains("cannot read /nonexistent/runtime.toml"));
         for (text, expected) in [
             (base.replace("path = \"b\"", ""), "exactly one of"),
             (base.replace("[http]", "max_pdu_bytes = 10\n[http]"), "max_pdu_bytes is 10"),

@@ -515,14 +515,27 @@ impl Wire {
         }
     }
 
-    /// Closes such that the peer still reads what we sent last: a reset would overtake it.
+    /// Closes such that the peer still reads what we sent last: a reset would overtake it. For whoever
+    /// goes on sending, that is soon over.
     async fn close(mut self) {
         let _ = self.stream.shutdown().await;
         let mut rest = [0; 4096];
-        let drained = async { while matches!(self.stream.read(&mut rest).await, Ok(1..)) {} };
-        let _ = tokio::time::timeout(Duration::from_millis(500), drained).await;
+        let drained = async {
+            let mut left = LINGER_BYTES;
+            while let Ok(n @ 1..) = self.stream.read(&mut rest).await {
+                left = left.saturating_sub(n);
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, drained).await;
     }
 }
+
+/// How long and how much we still listen after our last word.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 256 << 10;
 
 /// A reader's error on one line, cause included.
 fn describe(error: &(dyn std::error::Error + 'static)) -> Ended {

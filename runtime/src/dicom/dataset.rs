@@ -64,11 +64,11 @@ pub(crate) fn matches(claim: &Claim, class: &str, instance: &Uid) -> Result<(), 
         Claim::Unknown => Ok(()),
         Claim::Nonsense { reason } => Err(Mismatch::Nonsense(reason.clone())),
         Claim::Object { sop_class, sop_instance } => {
-            if sop_class.as_deref() != Some(class) {
-                return Err(Mismatch::Other(format!(
-                    "data set is of class {}",
-                    sop_class.as_deref().unwrap_or("(none)")
-                )));
+            let Some(found) = sop_class else {
+                return Err(Mismatch::Nonsense("data set has no SOP Class UID".into()));
+            };
+            if found != class {
+                return Err(Mismatch::Other(format!("data set is of class {found}")));
             }
             if sop_instance.as_deref() != Some(instance.as_str()) {
                 return Err(Mismatch::Other("data set is another instance".into()));

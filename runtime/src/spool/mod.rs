@@ -169,6 +169,7 @@ impl Spool {
         let _ = fs::remove_file(self.path("attempts", key, ""));
         {
             let mut index = self.lock();
+            index.waiting.remove(&key.sequence);
             if let Some(entry) = index.entries.get_mut(&key.sequence) {
                 entry.state = State::Answered;
             }
