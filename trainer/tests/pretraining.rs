@@ -1,5 +1,7 @@
 //! What a pre-training run promises, on a tiny model and drawn pictures.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::{
     collections::HashMap,
     fs,

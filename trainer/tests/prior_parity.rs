@@ -4,6 +4,8 @@
 //! The vectors (weights, inputs, injected noise) lie beside the repository; without them this prints so and
 //! passes.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 use std::{
     collections::HashMap,
     fs,

@@ -61,6 +61,11 @@ impl PretrainArgs {
             "{} holds a checkpoint already: continue it with --resume or choose another folder",
             self.out.display()
         );
+        ensure!(
+            !self.resume || checkpoint::exists(&self.out),
+            "{} holds no checkpoint to resume",
+            self.out.display()
+        );
         let group = Group::from_env()?.map(Rc::new);
         let device =
             self.device.open(group.as_ref().map_or(0, |group| group.local_rank as usize))?;

@@ -202,7 +202,11 @@ impl Run {
                 self.save()?;
                 return Ok(false);
             }
-            if self.config.checkpoint_every.is_some_and(|n| n > 0 && self.state.step % n == 0) {
+            if self
+                .config
+                .checkpoint_every
+                .is_some_and(|n| n > 0 && self.state.step.is_multiple_of(n))
+            {
                 self.save()?;
             }
         }
