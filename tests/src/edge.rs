@@ -3,7 +3,7 @@
 use crate::http;
 use crate::radiographs::{self, Syntax};
 use crate::service::{Service, until};
-use crate::tool::{Tool, binaries, firmware_host, runtime};
+use crate::tool::{Tool, binaries, exporter, firmware_host, runtime};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
@@ -54,15 +54,24 @@ impl Edge {
 
     /// Pushes, activates and confirms a bundle; returns once the daemon answers with it.
     pub fn deploy(&self, bundle: &Path) -> Result<()> {
-        self.verb("push")?.arg(bundle).run()?;
-        self.verb("activate")?.run()?;
-        self.verb("confirm")?.run()?;
-        self.wait_ready()
+        let mut checked = exporter().arg("check").arg(bundle).json()?;
+        self.install(bundle)?;
+        self.wait_for(&checked.remove(0)["digest"])
     }
 
-    pub fn wait_ready(&self) -> Result<()> {
+    fn install(&self, bundle: &Path) -> Result<()> {
+        self.verb("push")?.arg(bundle).run()?;
+        self.verb("activate")?.run()?;
+        self.verb("confirm")?.run()
+    }
+
+    /// Waits until the daemon answers with the bundle of this digest.
+    pub fn wait_for(&self, digest: &Value) -> Result<()> {
         let http = self.http()?;
-        until("the daemon has no bundle", || Ok(http::get(http, "/health").ok().map(|_| ())))
+        until(&format!("the daemon does not run {digest}"), || {
+            let health = http::get_json(http, "/health").ok();
+            Ok(health.filter(|health| health["bundle"]["digest"] == *digest).map(|_| ()))
+        })
     }
 
     pub fn dicom(&self) -> Result<SocketAddr> {
