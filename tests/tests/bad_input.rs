@@ -116,7 +116,7 @@ fn an_index_that_names_a_missing_image_is_refused_before_anything_is_learned() -
         .arg("--out")
         .arg(&out)
         .refusal()?;
-    says(&error, &["index.jsonl", "line 5", "gone.png"]);
+    says(&error, &["index.jsonl", "jsonl:5:", "gone.png"]);
     assert!(!out.exists(), "nothing may be written");
     Ok(())
 }
