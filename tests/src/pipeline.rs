@@ -17,15 +17,26 @@ pub struct Work {
 pub struct Scale {
     pub phantoms: u32,
     pub pretrain_config: &'static str,
+    pub labels: &'static str,
     pub image_size: u32,
     pub epochs: u32,
 }
 
 impl Scale {
-    pub const TEST: Self =
-        Self { phantoms: 60, pretrain_config: "test.toml", image_size: 64, epochs: 1 };
-    pub const DEMO: Self =
-        Self { phantoms: 300, pretrain_config: "demo.toml", image_size: 128, epochs: 8 };
+    pub const TEST: Self = Self {
+        phantoms: 60,
+        pretrain_config: "test.toml",
+        labels: "Pneumonia",
+        image_size: 64,
+        epochs: 1,
+    };
+    pub const DEMO: Self = Self {
+        phantoms: 300,
+        pretrain_config: "demo.toml",
+        labels: "Pneumonia,Cardiomegaly,Effusion",
+        image_size: 128,
+        epochs: 16,
+    };
 }
 
 impl Work {
@@ -88,7 +99,7 @@ impl Work {
     pub fn finetune(&self, scale: Scale) -> Result<()> {
         let (size, epochs) = (scale.image_size.to_string(), scale.epochs.to_string());
         trainer()
-            .args(["finetune", "--task", "classification", "--labels", "Pneumonia", "--encoder"])
+            .args(["finetune", "--task", "classification", "--labels", scale.labels, "--encoder"])
             .arg(self.pretrained())
             .args(["--image-size", &size, "--epochs", &epochs, "--seed", "1", "--data"])
             .arg(self.index())

@@ -1,7 +1,9 @@
 //! Command line of the trainer.
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use trainer::terminal::{Terminal, TerminalArgs};
 
 /// Trains networks on chest radiographs and their reports
@@ -28,6 +30,7 @@ enum Verb {
 
 #[expect(clippy::print_stderr, reason = "the one place that reports failure")]
 fn main() -> ExitCode {
+    wait_without_spinning();
     let cli = Cli::parse();
     let terminal = cli.terminal.open();
     match run(cli.verb, &terminal) {
@@ -36,6 +39,17 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// libgomp's threads spin while they wait, many times slower on a busy machine, unless its variable says otherwise before
+/// the process starts: so it starts once more. Whoever sets the variable is left alone.
+fn wait_without_spinning() {
+    const POLICY: &str = "OMP_WAIT_POLICY";
+    if let (None, Ok(program)) = (env::var_os(POLICY), env::current_exe()) {
+        let error =
+            Command::new(program).args(env::args_os().skip(1)).env(POLICY, "PASSIVE").exec();
+        log::debug!("cannot start again with {POLICY}: {error}");
     }
 }
 
