@@ -6,7 +6,8 @@
 .PHONY: demo test lint unit docs build setup
 
 CARGO := cargo
-# cargo-nextest where it is installed (one process a test), plain `cargo test` elsewhere: the same tests.
+# cargo-nextest where it is installed (one process a test); elsewhere the same tests by `cargo test`, one at a time,
+# because libtorch has one random generator a process.
 # Tests with `gpu` in their name need a CUDA card: `cargo test --workspace gpu`.
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
@@ -31,7 +32,7 @@ unit: build
 ifneq ($(NEXTEST),)
 	$(CARGO) nextest run --workspace
 else
-	$(CARGO) test --workspace --lib --bins --tests -- --skip gpu
+	$(CARGO) test --workspace --lib --bins --tests -- --skip gpu --test-threads 1
 endif
 
 docs:
