@@ -2,8 +2,9 @@
 #   make demo                     from nothing to findings on real radiographs
 #   make demo DATA=DIR            the same, trained on real radiographs in the cxr-mini layout
 #   make test                     everything CI checks
+#   make test-arm                 the int8 kernels on aarch64 under emulation (Debian, as root; not part of CI)
 
-.PHONY: demo test lint unit docs build setup
+.PHONY: demo test test-arm lint unit docs build setup
 
 CARGO := cargo
 # cargo-nextest where it is installed (one process a test); elsewhere the same tests by `cargo test`, one at a time,
@@ -16,6 +17,10 @@ demo: setup
 	target/debug/demo --out out $(if $(DATA),--data $(DATA))
 
 test: setup lint unit docs
+
+test-arm:
+	bash .ci/arm-setup.sh
+	bash .ci/arm-test.sh
 
 setup:
 	@bash .ci/setup.sh peers libtorch python
