@@ -48,7 +48,7 @@ pub(crate) struct Quantize {
 /// How a network is rounded.
 #[derive(Debug, Args)]
 pub(crate) struct Recipe {
-    /// How ranges are chosen: minmax, moving-average, percentile[:P], entropy, mse or auto
+    /// How ranges are chosen: minmax, moving-average, percentile (or percentile:P), entropy, mse or auto
     #[arg(long, value_name = "METHOD", default_value = "mse")]
     observer: Method,
     /// Calibrate on at most this many images, spread evenly

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::path::PathBuf;
 use tch::Tensor;
 
-/// Pictures of one split, kept decoded if they fit in [`CACHE_BYTES`].
+/// Pictures of one split, kept decoded if they fit in `CACHE_BYTES`.
 #[derive(Debug)]
 pub struct Pictures {
     paths: Vec<PathBuf>,
