@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 
 use crate::spec::Residual;
 use crate::tile::{Kernel, Output, Requant, Tile, nothing};
+use crate::winograd::{self, Input, Winograd};
 
 pub(crate) const PIXELS: usize = 6;
 pub(crate) const CHANNELS: usize = 16;
@@ -27,6 +28,44 @@ pub(crate) const KERNEL: Kernel = Kernel {
     tile,
     peak,
 };
+
+pub(crate) const WINOGRAD: Winograd = Winograd {
+    product: &KERNEL,
+    input: winograd_input,
+    output: winograd_output,
+    finish: finish_sums,
+};
+
+/// # Safety
+/// See [`winograd::input`]; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn winograd_input(t: &Input) {
+    // SAFETY: as this function demands.
+    unsafe { winograd::input(t) }
+}
+
+/// # Safety
+/// See [`winograd::output`]; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn winograd_output(t: &winograd::Sums) {
+    // SAFETY: as this function demands.
+    unsafe { winograd::output::<CHANNELS>(t) }
+}
+
+/// # Safety
+/// See [`Winograd::finish`]; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
+    let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
+    for (r, row) in sums.iter_mut().enumerate().take(t.pixels) {
+        for (v, vector) in row.iter_mut().enumerate() {
+            // SAFETY: there are 16 sums for each of the tile's pixels.
+            *vector = unsafe { _mm256_loadu_si256(from.add(r * CHANNELS + 8 * v).cast()) };
+        }
+    }
+    // SAFETY: as this function demands.
+    unsafe { finish(t, &sums) }
+}
 
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX2.
