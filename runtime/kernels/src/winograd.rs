@@ -84,11 +84,13 @@ pub(crate) unsafe fn input(t: &Input) {
             let x = unsafe {
                 t.pixels[pixel].add(chunk * CHUNK).cast::<[u8; CHUNK]>().read_unaligned()
             };
-            x.map(i16::from)
+            std::array::from_fn(|i| i16::from(x[i]))
         };
-        let columns = [0, 1, 2, 3].map(|j| one([load(j), load(4 + j), load(8 + j), load(12 + j)]));
-        for i in 0..4 {
-            let row = one(columns.map(|column| column[i]));
+        // No `map` over arrays of vectors here: it is not inlined into functions with features of their own.
+        let column = |j: usize| one([load(j), load(4 + j), load(8 + j), load(12 + j)]);
+        let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
+        for (i, (((a, b), c), d)) in a.into_iter().zip(b).zip(c).zip(d).enumerate() {
+            let row = one([a, b, c, d]);
             for (j, v) in row.into_iter().enumerate() {
                 // SAFETY: plane `4i + j` has room for all chunks.
                 unsafe {
@@ -120,17 +122,14 @@ pub(crate) unsafe fn output<const N: usize>(t: &Sums) {
                 // SAFETY: plane `xi` has sums for each tile.
                 unsafe { t.m.add(xi * t.plane + tile * N + first).cast::<Lanes>().read_unaligned() }
             };
-            let columns =
-                [0, 1, 2, 3].map(|j| one([load(j), load(4 + j), load(8 + j), load(12 + j)]));
-            for i in 0..2 {
-                let row = one(columns.map(|column| column[i]));
+            let column = |j: usize| one([load(j), load(4 + j), load(8 + j), load(12 + j)]);
+            let columns = [column(0), column(1), column(2), column(3)];
+            for (i, to) in t.rows.into_iter().enumerate() {
+                let row = one([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]);
                 for (j, y) in row.into_iter().enumerate() {
                     // SAFETY: both rows have room for two pixels of each tile.
                     unsafe {
-                        t.rows[i]
-                            .add((2 * tile + j) * N + first)
-                            .cast::<Lanes>()
-                            .write_unaligned(y);
+                        to.add((2 * tile + j) * N + first).cast::<Lanes>().write_unaligned(y);
                     }
                 }
             }
