@@ -28,6 +28,7 @@ pub(crate) const CHUNK: usize = 16;
 pub(crate) struct Winograd {
     /// Multiplies 16-bit numbers.
     pub(crate) product: &'static Kernel,
+    pub(crate) weights: unsafe fn(&Weights),
     pub(crate) input: unsafe fn(&Input),
     pub(crate) output: unsafe fn(&Sums),
     /// Writes `[pixel][product.channels]` sums as the tile's output asks; rows and weights of the tile are not used.
@@ -35,6 +36,18 @@ pub(crate) struct Winograd {
     /// # Safety
     /// The CPU has the instruction set; the pointers of the tile are as documented there; there are sums for its pixels.
     pub(crate) finish: unsafe fn(&Tile<'_>, *const i32),
+}
+
+/// A block of 3x3 weights to transform.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// `[step][tap][product.channels][2]`, as small as the network has them: transformed again at each run, they cost less
+    /// than what they would grow to costs to fetch.
+    pub(crate) g: *const i8,
+    pub(crate) steps: usize,
+    /// Where `U[0]` goes, `[step][product.channels][2]`, and entries from there to `U[1]` and so on.
+    pub(crate) u: *mut i16,
+    pub(crate) plane: usize,
 }
 
 /// Sixteen pixels to transform.
@@ -59,24 +72,59 @@ pub(crate) struct Sums {
     pub(crate) rows: [*mut i32; 2],
 }
 
-/// `2G g (2G)ᵀ` of nine weights, row by row.
-pub(crate) fn weights(g: [[i32; 3]; 3]) -> [i16; POINTS] {
-    let one = |[a, b, c]: [i32; 3]| [2 * a, a + b + c, a - b + c, 2 * c];
-    let columns = [0, 1, 2].map(|j| one([g[0][j], g[1][j], g[2][j]]));
-    let rows = [0, 1, 2, 3].map(|i| one([columns[0][i], columns[1][i], columns[2][i]]));
-    let flat: [i32; POINTS] = std::array::from_fn(|xi| rows[xi / 4][xi % 4]);
-    flat.map(|u| i16::try_from(u).expect("nine weights of 8 bits sum to less than 16"))
+type Lanes = [i16; CHUNK];
+
+#[inline(always)]
+fn add(a: Lanes, b: Lanes) -> Lanes {
+    std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+}
+
+#[inline(always)]
+fn sub(a: Lanes, b: Lanes) -> Lanes {
+    std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+}
+
+// No `map` over arrays of vectors below: it is not inlined into functions with features of their own.
+
+/// `N` is `2 · product.channels`.
+///
+/// # Safety
+/// The pointers are as [`Weights`] documents.
+#[inline(always)]
+pub(crate) unsafe fn weights<const N: usize>(t: &Weights) {
+    let one = |[a, b, c]: [Lanes; 3]| {
+        let ends = add(a, c);
+        [add(a, a), add(ends, b), sub(ends, b), add(c, c)]
+    };
+    for step in 0..t.steps {
+        for first in (0..N).step_by(CHUNK) {
+            let load = |tap: usize| -> Lanes {
+                // SAFETY: there are nine taps of `N` weights for each step.
+                let g = unsafe {
+                    t.g.add((step * 9 + tap) * N + first).cast::<[i8; CHUNK]>().read_unaligned()
+                };
+                std::array::from_fn(|i| i16::from(g[i]))
+            };
+            let column = |j: usize| one([load(j), load(3 + j), load(6 + j)]);
+            let [a, b, c] = [column(0), column(1), column(2)];
+            for (i, ((a, b), c)) in a.into_iter().zip(b).zip(c).enumerate() {
+                for (j, u) in one([a, b, c]).into_iter().enumerate() {
+                    // SAFETY: there is room for `N` at each step of each point.
+                    unsafe {
+                        t.u.add((4 * i + j) * t.plane + step * N + first)
+                            .cast::<Lanes>()
+                            .write_unaligned(u);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// # Safety
 /// The pointers are as [`Input`] documents.
 #[inline(always)]
 pub(crate) unsafe fn input(t: &Input) {
-    type Lanes = [i16; CHUNK];
-    let (add, sub) = (
-        |a: Lanes, b: Lanes| -> Lanes { std::array::from_fn(|i| a[i].wrapping_add(b[i])) },
-        |a: Lanes, b: Lanes| -> Lanes { std::array::from_fn(|i| a[i].wrapping_sub(b[i])) },
-    );
     let one = |[a, b, c, d]: [Lanes; 4]| [sub(a, c), add(b, c), sub(c, b), sub(b, d)];
     for chunk in 0..t.chunks {
         let load = |pixel: usize| -> Lanes {
@@ -86,7 +134,6 @@ pub(crate) unsafe fn input(t: &Input) {
             };
             std::array::from_fn(|i| i16::from(x[i]))
         };
-        // No `map` over arrays of vectors here: it is not inlined into functions with features of their own.
         let column = |j: usize| one([load(j), load(4 + j), load(8 + j), load(12 + j)]);
         let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
         for (i, (((a, b), c), d)) in a.into_iter().zip(b).zip(c).zip(d).enumerate() {

@@ -13,8 +13,8 @@ impl Conv {
 
     /// Bytes of one block's weights.
     pub(super) fn block_bytes(&self) -> usize {
-        let weight = if self.kernel.depthwise { 2 } else { self.row_bytes() };
-        self.plan.kernel_taps(self.kernel) * weight * self.kernel.channels
+        let row = if self.kernel.depthwise { 2 } else { self.plan.steps * self.kernel.depth };
+        self.plan.kernel_taps(self.kernel) * row * self.kernel.channels
     }
 
     /// `[block][tap][channel]` of `i16`
@@ -35,31 +35,44 @@ impl Conv {
 
     /// `[block][tap][step][channel][depth]`
     pub(super) fn tile_weights(&self, weights: &ConvWeights<'_>) -> Buffer {
-        let (depth, lanes, element) =
-            (self.kernel.depth, self.kernel.channels, self.kernel.element());
+        let (depth, lanes) = (self.kernel.depth, self.kernel.channels);
         let in_group = self.spec.in_channels / self.spec.groups;
         let [kernel_h, kernel_w] = self.spec.kernel;
-        let (gathered, kernel_taps) =
-            (self.kernel.gathered.is_some(), self.plan.kernel_taps(self.kernel));
-        let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
+        let gathered = self.kernel.gathered.is_some();
+        // Entry `k` of a tap: where it lies among the weights of a channel, and in a packed block.
+        let entry = |tap: usize, k: usize| {
+            let (ky, kx, c) = match self.plan.input {
+                Source::Direct => (tap / kernel_w, tap % kernel_w, k),
+                Source::Rows => (tap, k / in_group, k % in_group),
+            };
+            // Or of all taps in a row.
+            let (tap, k) = if gathered { (0, tap * self.plan.run + k) } else { (tap, k) };
+            let step = tap * self.plan.steps + k / depth;
+            ((c * kernel_h + ky) * kernel_w + kx, step * lanes * depth + k % depth)
+        };
+        let taps = 0..self.plan.taps[0] * self.plan.taps[1];
+        let entries = taps.flat_map(|tap| (0..self.plan.run).map(move |k| (tap, k)));
+        let entries: Vec<_> = entries.map(|(tap, k)| entry(tap, k)).collect();
+        self.scatter(weights, &entries, self.block_bytes(), depth)
+    }
+
+    /// Blocks of weights. `entries`: where a channel's weights lie in the file, and where those of a block's first channel
+    /// go; the next channels' follow every `depth` bytes.
+    pub(super) fn scatter(
+        &self,
+        weights: &ConvWeights<'_>,
+        entries: &[(usize, usize)],
+        block_bytes: usize,
+        depth: usize,
+    ) -> Buffer {
+        let per_channel = weights.weight.len() / self.spec.out_channels;
+        let mut packed = Buffer::zeroed(self.plan.blocks.len() * block_bytes);
         for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
-            for tap in 0..self.plan.taps[0] * self.plan.taps[1] {
-                for k in 0..self.plan.run {
-                    let (ky, kx, c) = match self.plan.input {
-                        Source::Direct => (tap / kernel_w, tap % kernel_w, k),
-                        Source::Rows => (tap, k / in_group, k % in_group),
-                    };
-                    // Entry `k` of a tap, or of all taps in a row.
-                    let (tap, k) = if gathered { (0, tap * self.plan.run + k) } else { (tap, k) };
-                    let step = (block * kernel_taps + tap) * self.plan.steps + k / depth;
-                    for n in 0..channels {
-                        let w = weights.weight
-                            [(((channel + n) * in_group + c) * kernel_h + ky) * kernel_w + kx];
-                        let at = ((step * lanes + n) * depth + k % depth) * element;
-                        packed[at..at + element]
-                            .copy_from_slice(&i16::from(w).to_le_bytes()[..element]);
-                    }
-                }
+            let from = &weights.weight[channel * per_channel..][..channels * per_channel];
+            let to = &mut packed[block * block_bytes..][..block_bytes];
+            for &(first, at) in entries {
+                let from = from[first..].iter().step_by(per_channel);
+                to[at..].iter_mut().step_by(depth).zip(from).for_each(|(to, w)| *to = *w as u8);
             }
         }
         packed

@@ -111,7 +111,7 @@ impl Plan {
 }
 
 impl Kernel {
-    /// Bytes of an activation or a weight.
+    /// Bytes of an activation.
     pub(super) fn element(&self) -> usize {
         if self.wide { 2 } else { 1 }
     }

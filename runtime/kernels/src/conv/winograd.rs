@@ -13,7 +13,7 @@ use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::spec::{ConvSpec, ConvWeights};
 use crate::tile::{Output, Tile};
-use crate::winograd::{self, CENTRE, CHUNK, Input, POINTS, Sums};
+use crate::winograd::{self, CENTRE, CHUNK, Input, POINTS, Sums, Weights};
 
 /// What a convolution needs to run in this form.
 #[derive(Debug)]
@@ -29,9 +29,10 @@ pub(super) struct Winograd {
     zeros: Vec<i32>,
 }
 
-/// A strip's transformed inputs should stay in the second-level cache, and so should the sums of one block.
+/// A strip's transformed inputs should stay near, and so should the sums of one block.
 const STRIP_BYTES: usize = 400 << 10;
-const STRIP: usize = 48;
+const STRIP: usize = 96;
+const TAPS: usize = 9;
 
 impl Winograd {
     /// The form for this convolution, if the instruction set gains by it and the sums stay exact.
@@ -49,7 +50,9 @@ impl Winograd {
         }
         let channels = spec.in_channels.next_multiple_of(CHUNK);
         let most = (STRIP_BYTES / (POINTS * 2 * channels)).clamp(steps.product.pixels, STRIP);
-        let strip = count.div_ceil(count.div_ceil(most));
+        // An even number of strips, for two threads.
+        let strips = count.div_ceil(most);
+        let strip = count.div_ceil(if strips > 1 { strips.next_multiple_of(2) } else { 1 });
         Some(Self { steps, tiles, strip, channels, zeros: vec![0; steps.product.channels] })
     }
 
@@ -61,9 +64,11 @@ impl Winograd {
         self.tiles[0] * self.tiles[1]
     }
 
-    /// Entries of one point's inputs, and of one point's sums, of a strip.
-    fn planes(&self) -> [usize; 2] {
-        [self.strip * self.channels, self.strip * self.steps.product.channels]
+    /// Entries from one point to the next: of a strip's inputs, of a block's weights, of their sums. Never a multiple of a
+    /// page: sixteen points at such distances would push each other out of the first-level cache.
+    fn planes(&self) -> [usize; 3] {
+        let lanes = self.steps.product.channels;
+        [self.strip * self.channels + 32, self.channels * lanes + 32, self.strip * lanes + 16]
     }
 }
 
@@ -81,24 +86,15 @@ fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
 // Packing.
 
 impl Conv {
-    /// `[block][point][step][channel][2]` of `i16`
+    /// `[block][step][tap][channel][2]`
     pub(super) fn winograd_weights(&self, w: &Winograd, weights: &ConvWeights<'_>) -> Buffer {
-        let (lanes, c_in) = (self.kernel.channels, self.spec.in_channels);
-        let mut packed = Buffer::zeroed(self.plan.blocks.len() * w.block_bytes(self));
-        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
-            for n in 0..channels {
-                for c in 0..c_in {
-                    let g = &weights.weight[((channel + n) * c_in + c) * 9..][..9];
-                    let g = [0, 3, 6].map(|row| [0, 1, 2].map(|i| i32::from(g[row + i])));
-                    for (xi, u) in winograd::weights(g).into_iter().enumerate() {
-                        let step = (block * POINTS + xi) * w.product_steps(self) + c / 2;
-                        let at = ((step * lanes + n) * 2 + c % 2) * 2;
-                        packed[at..at + 2].copy_from_slice(&u.to_ne_bytes());
-                    }
-                }
-            }
-        }
-        packed
+        let lanes = self.kernel.channels;
+        let entry =
+            |c: usize, tap: usize| (c * TAPS + tap, (c / 2 * TAPS + tap) * lanes * 2 + c % 2);
+        let channels = 0..self.spec.in_channels;
+        let entries: Vec<_> =
+            channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
+        self.scatter(weights, &entries, w.block_bytes(self), 2)
     }
 }
 
@@ -108,7 +104,7 @@ impl Winograd {
     }
 
     fn block_bytes(&self, conv: &Conv) -> usize {
-        POINTS * self.product_steps(conv) * self.steps.product.channels * 4
+        TAPS * self.product_steps(conv) * self.steps.product.channels * 2
     }
 }
 
@@ -117,6 +113,7 @@ impl Winograd {
 /// A thread's part of the scratch.
 struct Work {
     v: *mut i16,
+    u: *mut i16,
     m: *mut i32,
     rows: [*mut i32; 2],
     pointers: *mut *const u8,
@@ -125,22 +122,21 @@ struct Work {
 impl Winograd {
     /// Bytes that a thread needs.
     pub(super) fn thread_scratch(&self) -> usize {
-        let [_, _, _, end] = self.layout();
+        let [.., end] = self.layout();
         end
     }
 
-    /// Where sums, rows of outputs and pointers begin behind the inputs, and the end, in bytes.
-    fn layout(&self) -> [usize; 4] {
+    /// Where weights, sums, rows of outputs and pointers begin behind the inputs, and the end, in bytes.
+    fn layout(&self) -> [usize; 5] {
         let Self { steps: winograd::Winograd { product, .. }, .. } = self;
-        let [v, m] = self.planes();
+        let [v, u, m] = self.planes();
         let rows = 2 * product.pixels * product.channels * 4;
+        let pointers = product.pixels * size_of::<*const u8>();
         let mut at = 0;
-        [v * POINTS * 2 + 64, m * POINTS * 4, rows, product.pixels * size_of::<*const u8>()].map(
-            |bytes| {
-                at += bytes.next_multiple_of(64);
-                at
-            },
-        )
+        [v * POINTS * 2 + 64, u * POINTS * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
+            at += bytes.next_multiple_of(64);
+            at
+        })
     }
 
     pub(super) fn cuts(&self, conv: &Conv, input_bytes: usize, threads: usize) -> Cuts {
@@ -157,11 +153,12 @@ impl Winograd {
         blocks: Range<usize>,
     ) {
         let scratch = run.threads.wrapping_add(thread * self.thread_scratch());
-        let [m, rows, pointers, _] = self.layout();
+        let [u, m, rows, pointers, _] = self.layout();
         let product = self.steps.product;
         let upper = scratch.wrapping_add(rows).cast::<i32>();
         let work = Work {
             v: scratch.cast(),
+            u: scratch.wrapping_add(u).cast(),
             m: scratch.wrapping_add(m).cast(),
             rows: [upper, upper.wrapping_add(product.pixels * product.channels)],
             pointers: scratch.wrapping_add(pointers).cast(),
@@ -211,9 +208,12 @@ impl Winograd {
     /// The block exists, and `tiles` inputs are transformed.
     unsafe fn multiply(&self, run: &Run<'_>, block: usize, tiles: usize, work: &Work) {
         let (conv, product) = (run.conv, self.steps.product);
-        let [v_plane, m_plane] = self.planes();
+        let [v_plane, u_plane, m_plane] = self.planes();
         let (steps, lanes) = (self.product_steps(conv), product.channels);
-        let weights = conv.weights[block * self.block_bytes(conv)..].as_ptr();
+        let g = conv.weights[block * self.block_bytes(conv)..].as_ptr().cast();
+        // SAFETY: as in `transform`; a block has `steps` steps, and there is room for as many of each point.
+        unsafe { (self.steps.weights)(&Weights { g, steps, u: work.u, plane: u_plane }) };
+        let weights = work.u.cast_const().cast::<u8>();
         let groups = tiles.div_ceil(product.pixels);
         for xi in 0..POINTS {
             let bias = if xi == CENTRE { &conv.bias[block * lanes..] } else { &self.zeros };
@@ -231,7 +231,7 @@ impl Winograd {
                     offset: 0,
                     taps: 1,
                     steps,
-                    weights: weights.wrapping_add(xi * steps * lanes * 4),
+                    weights: weights.wrapping_add(xi * u_plane * 2),
                     bias: bias.as_ptr(),
                     scale: conv.scale[block * lanes..].as_ptr(),
                     pixels: last - first,
@@ -258,7 +258,7 @@ impl Winograd {
             let count = (product.pixels / 2).min(tiles.end - tile).min(across - tile % across);
             let sums = Sums {
                 m: work.m.wrapping_add((tile - tiles.start) * product.channels),
-                plane: self.planes()[1],
+                plane: self.planes()[2],
                 tiles: count,
                 rows: work.rows,
             };
