@@ -1,5 +1,6 @@
 //! The box is fanless: between images the threads of the pool sleep.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "int8/qdq.rs"]
 #[expect(dead_code, reason = "not every layer is drawn here")]

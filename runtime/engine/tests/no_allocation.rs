@@ -1,4 +1,5 @@
 //! What a run allocates is its input and its results, however deep the network: activations lie in the arena made at load.
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "int8/qdq.rs"]
 #[expect(dead_code, reason = "not every layer is drawn here")]

@@ -8,6 +8,7 @@
 //! In `cargo test` a fixed number of seeds. `make fuzz` goes on for `FUZZ_SECONDS` from `FUZZ_SEED` on, on the same code;
 //! `FUZZ_BUNDLE` names a bundle of yours to mutate too. The file being tried lies in the target's `tmp/fuzz-case`
 //! when a run dies.
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod bundles;
 mod guard;

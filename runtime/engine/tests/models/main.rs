@@ -3,6 +3,7 @@
 //!
 //! `make test-arm` runs it under emulated ARM processors. A digest changes only with the network drawn here or with the
 //! arithmetic of `runtime/kernels/src/scalar.rs`, and then on purpose.
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod networks;
 #[path = "../int8/qdq.rs"]
