@@ -6,9 +6,10 @@
 //!
 //! ```text
 //! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
-//! conv.rs       packing, tiling and threading of convolutions; the same for every instruction set
+//! conv/         packing, tiling and threading of convolutions; the same for every instruction set
 //! tile.rs       what a kernel computes and what it may assume
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
+//! winograd.rs   3x3 convolutions with fewer multiplications, to the same bits
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
 //! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
@@ -56,6 +57,7 @@ mod portable;
 mod resample;
 mod spec;
 mod tile;
+mod winograd;
 
 pub mod scalar;
 

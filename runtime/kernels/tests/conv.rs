@@ -79,6 +79,28 @@ fn depthwise_convolutions_equal_the_definition() {
     }
 }
 
+/// What may run as Winograd's: every edge of its tiles, of its strips and of its blocks.
+#[test]
+fn three_by_three_convolutions_equal_the_definition() {
+    let pools = [Pool::new(1), Pool::new(3)];
+    for seed in 0..cases() / 4 {
+        let random = &mut Random::new(4000 + seed);
+        let mut spec = random_spec(random);
+        (spec.groups, spec.kernel, spec.stride, spec.dilation) = (1, [3; 2], [1; 2], [1; 2]);
+        spec.padding = std::array::from_fn(|_| random.pick(&[0, 1, 1, 2]));
+        (spec.in_h, spec.in_w) = (3 + random.below(30), 3 + random.below(30));
+        spec.in_channels = random.pick(&[15, 16, 17, 32, 50, 70]);
+        spec.out_channels = random.pick(&[15, 16, 17, 32, 50, 70]);
+        spec.in_stride = spec.in_channels + random.below(3);
+        spec.out_stride = spec.out_channels + random.below(3);
+        let with_residual = random.below(2) == 0;
+        let case = Case::new(random, spec, with_residual);
+        for isa in Isa::available() {
+            case.check(isa, &pools[seed as usize % 2]);
+        }
+    }
+}
+
 #[test]
 fn layers_of_real_networks_equal_the_definition() {
     // first convolution; 1x1 with many channels in and out; 3x3 at 7x7; strided shortcut
