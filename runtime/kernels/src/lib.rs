@@ -57,6 +57,7 @@ mod portable;
 mod resample;
 mod spec;
 mod tile;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX2 gains by it"))]
 mod winograd;
 
 pub mod scalar;

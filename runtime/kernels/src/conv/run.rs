@@ -224,10 +224,11 @@ impl Run<'_> {
                     }
                     group_of_rows = group;
                 }
-                for (i, tile) in (first..last).enumerate() {
-                    let next = self.prefetch(block, i, last - first);
+                let mut tile = self.tile_of(block, last - first);
+                for (i, at) in (first..last).enumerate() {
+                    tile.rows = rows_of(i);
                     // SAFETY: block and tile exist, rows were filled for them, `sums` lies behind the pointers.
-                    unsafe { self.one_tile(block, tile, rows_of(i), sums, next) };
+                    unsafe { self.one_tile(block, at, &mut tile, sums) };
                 }
             }
             first = last;
@@ -236,59 +237,57 @@ impl Run<'_> {
         unsafe { (kernel.leave)() };
     }
 
-    /// While a strip uses one block of weights, it fetches the next one, a share in each tile: a network's weights have
-    /// left the second-level cache since the last inference. Where they are few, the address stands still instead.
-    fn prefetch(&self, block: usize, tile: usize, tiles: usize) -> (*const u8, usize) {
-        let (conv, bytes) = (self.conv, self.conv.block_bytes());
-        let weights = conv.weights.as_ptr();
-        if conv.weights.len() < NEAR {
-            return (weights.wrapping_add(block * bytes), 0);
+    /// What the tiles of a block have in common. While a strip of `tiles` uses one block of weights, it fetches the next one,
+    /// a share in each tile: a network's weights have left the second-level cache since the last inference. Where they are
+    /// few, the address stands still instead.
+    fn tile_of(&self, block: usize, tiles: usize) -> Tile<'_> {
+        let (conv, lanes, bytes) = (self.conv, self.conv.kernel.channels, self.conv.block_bytes());
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
+        let (taps, steps) = (conv.plan.kernel_taps(conv.kernel), conv.plan.steps);
+        let weights = conv.weights[block * bytes..].as_ptr();
+        Tile {
+            rows: std::ptr::null(),
+            offset: if conv.kernel.depthwise { channel } else { 0 },
+            taps,
+            steps,
+            weights,
+            bias: conv.bias[block * lanes..].as_ptr(),
+            scale: conv.scale[block * lanes..].as_ptr(),
+            pixels: 0,
+            channels,
+            output: Output::Sums(std::ptr::null_mut()),
+            prefetch: if conv.weights.len() < NEAR {
+                (weights, 0)
+            } else {
+                (weights.wrapping_add(bytes), (bytes / tiles).div_ceil(taps * steps))
+            },
         }
-        let steps = conv.plan.kernel_taps(conv.kernel) * conv.plan.steps;
-        let next = weights.wrapping_add((block + 1) * bytes);
-        (next.wrapping_add(tile * bytes / tiles), (bytes / tiles).div_ceil(steps))
     }
 
     /// # Safety
-    /// Block and tile exist; `rows` is filled for them; `sums` has room for a tile.
-    unsafe fn one_tile(
-        &self,
-        block: usize,
-        tile: usize,
-        rows: *const *const u8,
-        sums: *mut i32,
-        prefetch: (*const u8, usize),
-    ) {
+    /// Block and tile exist; `tile.rows` is filled for them; `sums` has room for a tile.
+    unsafe fn one_tile<'t>(&'t self, block: usize, at: usize, tile: &mut Tile<'t>, sums: *mut i32) {
         let (conv, lanes) = (self.conv, self.conv.kernel.channels);
-        let (first, pixels) = self.pixels_of(tile);
-        let Block { channel, channels, .. } = conv.plan.blocks[block];
-        let at = first * conv.spec.out_stride + channel;
-        let output = match self.target {
-            Target::Bytes { y, residual } if !conv.unbounded => Output::Bytes {
-                y: y.wrapping_add(at),
-                stride: conv.spec.out_stride,
-                requant: &conv.requant,
-                residual: residual
-                    .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
-            },
+        let (first, pixels) = self.pixels_of(at);
+        tile.pixels = pixels;
+        tile.output = match self.target {
+            Target::Bytes { y, residual } if !conv.unbounded => {
+                let channel = conv.plan.blocks[block].channel;
+                Output::Bytes {
+                    y: y.wrapping_add(first * conv.spec.out_stride + channel),
+                    stride: conv.spec.out_stride,
+                    requant: &conv.requant,
+                    residual: residual
+                        .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
+                }
+            }
             Target::Bytes { .. } | Target::Floats(_) => Output::Sums(sums),
-        };
-        let tile = Tile {
-            rows,
-            offset: if conv.kernel.depthwise { channel } else { 0 },
-            taps: conv.plan.kernel_taps(conv.kernel),
-            steps: conv.plan.steps,
-            weights: conv.weights[block * conv.block_bytes()..].as_ptr(),
-            bias: conv.bias[block * lanes..].as_ptr(),
-            scale: conv.scale[block * lanes..].as_ptr(),
-            pixels,
-            channels,
-            output,
-            prefetch,
         };
         // SAFETY: the kernel came from an `Isa`, which proves the CPU has it; pointers are as `Tile` documents:
         // rows end at most at the end of the input, behind which SLACK bytes are readable.
-        unsafe { (conv.kernel.tile)(&tile) };
+        unsafe { (conv.kernel.tile)(tile) };
+        let (next, step) = tile.prefetch;
+        tile.prefetch.0 = next.wrapping_add(step * tile.taps * tile.steps);
         if let Output::Sums(sums) = tile.output {
             // SAFETY: the tile has just written `pixels · lanes` sums.
             let sums = unsafe { std::slice::from_raw_parts(sums, pixels * lanes) };
