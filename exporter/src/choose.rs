@@ -40,6 +40,7 @@ pub(crate) struct Judge<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
     weights: &'a Weights,
+    symmetric: bool,
     inputs: Vec<Vec<f32>>,
     expected: Vec<Outputs>,
 }
@@ -51,6 +52,7 @@ impl<'a> Judge<'a> {
         weights: &'a Weights,
         images: &ImageSet,
         preprocess: &Preprocess,
+        symmetric: bool,
     ) -> Result<Self> {
         let interpreter = Interpreter::new(graph, weights)?;
         let inputs = images
@@ -60,7 +62,7 @@ impl<'a> Judge<'a> {
             .collect::<Result<Vec<_>>>()?;
         let expected =
             inputs.iter().map(|input| interpreter.outputs(input)).collect::<Result<_>>()?;
-        Ok(Self { graph, plan, weights, inputs, expected })
+        Ok(Self { graph, plan, weights, symmetric, inputs, expected })
     }
 
     /// Mean noise over signal of the outputs with these activations.
@@ -85,7 +87,7 @@ pub(crate) fn table(
 ) -> Result<Table> {
     let tables = Method::ALL
         .iter()
-        .map(|&method| observations.table(judge.graph, method, preprocess))
+        .map(|&method| observations.table(judge.graph, method, preprocess, judge.symmetric))
         .collect::<Result<Vec<Table>>>()?;
     let singled_out = noisiest(&tables[0], observations);
     progress.set_length((tables.len() * (1 + singled_out.len())) as u64);

@@ -56,7 +56,7 @@ pub(crate) fn manifest(outcome: &Outcome, method: Method, identity: &Identity) -
             data_digest: hex::encode(outcome.observations.digest),
             tensors: tensor_ranges(outcome),
         },
-        float_nodes: Vec::new(),
+        float_nodes: outcome.model.plan.float().iter().cloned().collect(),
         metrics: metrics(checkpoint)?,
         provenance: Provenance {
             tool: concat!("exporter ", env!("CARGO_PKG_VERSION")).into(),

@@ -82,7 +82,7 @@ impl Dump {
             for activation in &activations {
                 let path =
                     npy_path(&folder.join("activations"), &format!("{}.q", activation.tensor));
-                files::write(&path, &npy::u8(&activation.dims, &activation.codes))?;
+                files::write(&path, &npy::i16(&activation.dims, &activation.codes))?;
             }
             for (name, values) in &outputs {
                 let path = npy_path(&folder.join("outputs"), name);

@@ -2,7 +2,7 @@
 
 use super::keys;
 use crate::{
-    bias,
+    adaround, bias,
     calibrate::{self, Observations},
     checkpoint::Checkpoint,
     choose, equalize, files, fold, golden,
@@ -60,6 +60,15 @@ pub(crate) struct Recipe {
     /// Even out the ranges of channels between layers first
     #[arg(long)]
     equalize: bool,
+    /// Round weights by their effect on each layer's output instead of to the nearest (AdaRound)
+    #[arg(long)]
+    adaround: bool,
+    /// Signed activations around 0, as TensorRT wants them
+    #[arg(long)]
+    symmetric: bool,
+    /// Leave this convolution or linear layer in float; may be repeated. The bundle says so
+    #[arg(long, value_name = "NODE")]
+    float: Vec<String>,
 }
 
 /// A network on eight bits and how it came about.
@@ -81,7 +90,7 @@ impl Recipe {
         let checkpoint = Checkpoint::open(folder)?;
         let (graph, weights) = fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
         let weights = if self.equalize { equalize::equalize(&graph, &weights) } else { weights };
-        let plan = Plan::new(&graph)
+        let plan = Plan::with_float(&graph, &self.float.iter().cloned().collect())
             .with_context(|| format!("{} cannot be quantized", folder.display()))?;
         let images = ImageSet::find(images, self.images_limit as usize)?;
         let preprocess = checkpoint.config.preprocess;
@@ -92,16 +101,23 @@ impl Recipe {
         let (observations, table) = if self.observer == Method::Auto {
             let (images, judges) = choose::split(&images);
             let observations = observe(&images)?;
-            let judge = choose::Judge::new(&graph, &plan, &weights, &judges, &preprocess)?;
+            let judge =
+                choose::Judge::new(&graph, &plan, &weights, &judges, &preprocess, self.symmetric)?;
             let progress = terminal.progress("choosing ranges");
             let table = choose::table(&judge, &observations, &preprocess, &progress)?;
             (observations, table)
         } else {
             let observations = observe(&images)?;
-            let table = observations.table(&graph, self.observer, &preprocess)?;
+            let table = observations.table(&graph, self.observer, &preprocess, self.symmetric)?;
             (observations, table)
         };
         let mut model = Quantized::new(graph, plan, &weights, &choose::params(&table));
+        model.signed = self.symmetric;
+        if self.adaround {
+            let progress = terminal.progress("rounding");
+            let codes = adaround::round(&model, &weights, &images, &preprocess, &progress)?;
+            adaround::apply(&mut model, &codes);
+        }
         if !self.no_bias_correction {
             bias::correct(&mut model, &weights, &observations.means);
         }
