@@ -44,7 +44,7 @@ pub(crate) fn observe(
     let mut hash = Sha256::new();
     progress.set_length(images.paths.len() as u64);
     for path in &images.paths {
-        let input = Input::read(path, preprocess)?;
+        let input = Input::read(path, preprocess, graph.input_shape[0])?;
         hash.update(input.digest);
         let see = |tensor: &str, values: &[f32]| {
             if let Some(observer) = observers.get_mut(tensor) {

@@ -9,7 +9,7 @@
 //!  safetensors)  conv     images        every layer                SBOM, signature
 //! ```
 //!
-//! `commands/quantize.rs` walks this line from left to right; start reading there.
+//! `recipe.rs` and `commands/quantize.rs` walk this line from left to right; start reading there.
 
 mod adaround;
 mod bias;
@@ -25,17 +25,21 @@ mod files;
 #[cfg(test)]
 mod fixtures;
 mod fold;
+mod foreign;
 mod golden;
 mod images;
 mod import;
 mod index;
 mod interpreter;
+mod judge;
 mod network;
 mod noise;
 mod npy;
 mod onnx;
+mod operating;
 mod package;
 mod quantized;
+mod recipe;
 mod sbom;
 mod simulate;
 mod terminal;

@@ -50,7 +50,7 @@ impl Inputs {
         let paths = ImageSet::find(&self.images, self.limit)?.paths;
         let mut pixels = Vec::new();
         for path in &paths {
-            pixels.extend(Input::read(path, &preprocess)?.pixels);
+            pixels.extend(Input::read(path, &preprocess, 1)?.pixels);
         }
         let shape = [paths.len(), 1, preprocess.height, preprocess.width];
         files::write(&self.out, &npy::f32(&shape, &pixels))?;

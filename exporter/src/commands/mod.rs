@@ -13,8 +13,6 @@ mod quantize;
 mod tests;
 mod verify;
 
-pub(crate) use quantize::Outcome;
-
 use crate::terminal::Terminal;
 use anyhow::Result;
 use clap::{Parser, Subcommand};

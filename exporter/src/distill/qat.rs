@@ -8,8 +8,9 @@ use super::{Learner, Outputs, with_features};
 use crate::{
     calibrate,
     checkpoint::Checkpoint,
-    choose, fold,
+    fold,
     images::ImageSet,
+    judge,
     quantized::Plan,
     weights::{Array, Weights},
 };
@@ -45,11 +46,11 @@ impl Rounded {
         let original = with_features(config)?;
         let (graph, weights) = fold::fold_batch_norms(&original, &checkpoint.weights);
         let plan = Plan::new(&graph)?;
-        let images = ImageSet { paths: images.to_vec() };
+        let images = ImageSet { paths: images.to_vec(), ..ImageSet::none() };
         let hidden = ProgressBar::hidden();
         let preprocess = &config.preprocess;
         let seen = calibrate::observe(&graph, &weights, &plan, &images, preprocess, &hidden)?;
-        let table = choose::params(&seen.table(&graph, Method::Mse, preprocess, false)?);
+        let table = judge::params(&seen.table(&graph, Method::Mse, preprocess, false)?);
         Ok(Self::new(original, graph, &weights, &plan, &table, device))
     }
 

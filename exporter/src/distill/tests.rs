@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    calibrate, checkpoint::Checkpoint, choose, fixtures, fold, images::ImageSet, quantized::Plan,
+    calibrate, checkpoint::Checkpoint, fixtures, fold, images::ImageSet, judge, quantized::Plan,
     quantized::Quantized, simulate::Simulation, weights,
 };
 use calibration::Method;
@@ -23,6 +23,13 @@ fn workplace(teacher: Backbone) -> (TempDir, Recipe) {
     let index = folder.path().join("index.jsonl");
     fs::write(&index, lines.collect::<String>()).unwrap();
     fs::write(checkpoint.join("state.json"), r#"{"step":0,"epoch":0,"seed":0}"#).unwrap();
+    // Logits of order one, as a trained teacher's; random ones are in the hundreds.
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    let heads =
+        params.iter_mut().filter(|(name, _)| name.starts_with("fc.") || name.contains(".out."));
+    heads.for_each(|(_, array)| array.values.iter_mut().for_each(|w| *w *= 0.01));
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
     let recipe = Recipe {
         teacher: checkpoint,
         student: Backbone::Resnet18,
@@ -98,7 +105,7 @@ fn rounding_in_training_is_the_rounding_that_ships() {
         let images = ImageSet::find(&images, 8).unwrap();
         let (preprocess, bar) = (&config.preprocess, ProgressBar::hidden());
         let seen = calibrate::observe(&folded, &weights, &plan, &images, preprocess, &bar).unwrap();
-        let params = choose::params(&seen.table(&folded, Method::Mse, preprocess, false).unwrap());
+        let params = judge::params(&seen.table(&folded, Method::Mse, preprocess, false).unwrap());
         let model = Quantized::new(folded.clone(), plan.clone(), &weights, &params);
         let rounded = Rounded::new(original, folded.clone(), &weights, &plan, &params, Device::Cpu);
 
