@@ -15,7 +15,6 @@ pub(crate) const STAGES: [&str; 3] = ["c3", "c4", "c5"];
 
 /// Something that can be taught.
 pub(crate) trait Learner {
-    fn graph(&self) -> &Graph;
     /// `distill` or `qat`.
     fn phase(&self) -> &'static str;
     fn forward(&self, images: &Tensor, train: bool) -> Outputs;
@@ -59,10 +58,6 @@ impl Student {
 }
 
 impl Learner for Student {
-    fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
     fn phase(&self) -> &'static str {
         "distill"
     }
