@@ -74,14 +74,13 @@ fn a_distilled_student_is_smaller_and_sees_on_integers_what_it_saw_in_float() ->
     agrees_with_onnx_runtime(&bundle, &folder.path().join("dump"))
 }
 
+/// A late layer: sums in float may round to the other side of a tie, and what follows for many layers inherits that.
 #[test]
 fn symmetric_and_partly_float_files_mean_the_same_in_onnx_runtime() -> Result<()> {
     let work = Work::for_tests()?;
     let folder = tempfile::tempdir()?;
     let bundle = folder.path().join("x.bundle");
-    for (at, more) in [&["--symmetric"][..], &["--float", "layer1.0.conv1", "--float", "conv1"]]
-        .into_iter()
-        .enumerate()
+    for (at, more) in [&["--symmetric"][..], &["--float", "layer4.1.conv2"]].into_iter().enumerate()
     {
         quantize(&work, &work.checkpoint(), &bundle, more)?;
         agrees_with_onnx_runtime(&bundle, &folder.path().join(at.to_string()))?;
