@@ -3,7 +3,7 @@
 use crate::{
     images::{ImageSet, Input},
     interpreter::Interpreter,
-    quantized::Plan,
+    quantized::{Plan, is_layer},
     weights::Weights,
 };
 use anyhow::{Context, Result};
@@ -44,7 +44,7 @@ pub(crate) fn observe(
     let mut hash = Sha256::new();
     progress.set_length(images.paths.len() as u64);
     for path in &images.paths {
-        let input = Input::read(path, preprocess)?;
+        let input = Input::read(path, preprocess, graph.input_shape[0])?;
         hash.update(input.digest);
         let see = |tensor: &str, values: &[f32]| {
             if let Some(observer) = observers.get_mut(tensor) {
@@ -66,7 +66,7 @@ pub(crate) fn observe(
 }
 
 impl Observations {
-    /// Ranges of all tensors by one method.
+    /// Ranges of all tensors by one method, `symmetric` ones with the code of 0 in the middle.
     ///
     /// The input's range is not observed but known: pixels are in `[0, 1]` before normalisation.
     pub(crate) fn table(
@@ -74,6 +74,7 @@ impl Observations {
         graph: &Graph,
         method: Method,
         preprocess: &Preprocess,
+        symmetric: bool,
     ) -> Result<Table> {
         let mut table = Table::default();
         for (tensor, observer) in &self.observers {
@@ -92,7 +93,7 @@ impl Observations {
             let entry = Entry {
                 method,
                 range,
-                params: range.activation(),
+                params: if symmetric { range.symmetric() } else { range.activation() },
                 seen,
                 count: observer.histogram().total(),
             };
@@ -113,7 +114,7 @@ impl ChannelMeans {
         let sums = graph
             .nodes
             .iter()
-            .filter(|node| matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. }))
+            .filter(|node| is_layer(node))
             .map(|node| (node.inputs[0].clone(), vec![0.0; shapes[node.inputs[0].as_str()][0]]))
             .collect();
         Ok(Self { sums })

@@ -31,6 +31,28 @@ pub(crate) fn fold_batch_norms(graph: &Graph, weights: &Weights) -> (Graph, Weig
     (graph, weights)
 }
 
+/// Weights of `graph` that fold to `folded`: normalisations that only add the bias.
+#[cfg(feature = "distill")]
+pub(crate) fn unfold(graph: &Graph, folded: &Weights) -> Weights {
+    let mut weights = Weights::new();
+    for node in &graph.nodes {
+        let Op::BatchNorm2d { channels, eps } = node.op else {
+            let own = node.params().into_iter().map(|param| param.name);
+            weights.extend(own.filter_map(|name| Some((name.clone(), folded.get(&name)?.clone()))));
+            continue;
+        };
+        let mut put = |param: &str, values: Vec<f32>| {
+            weights
+                .insert(format!("{}.{param}", node.name), Array { shape: vec![channels], values });
+        };
+        put("weight", vec![1.0; channels]);
+        put("bias", folded[&format!("{}.bias", node.inputs[0])].values.clone());
+        put("running_mean", vec![0.0; channels]);
+        put("running_var", vec![(1.0 - eps) as f32; channels]);
+    }
+    weights
+}
+
 fn fold_weights(weights: &mut Weights, conv: &str, norm: &str, eps: f64) {
     let mut take = |param: &str| {
         weights
@@ -93,6 +115,23 @@ mod tests {
             for ((name, a), (_, b)) in before.iter().zip(&after) {
                 assert!(fixtures::relative_difference(a, b) < 1e-4, "{backbone} {name}");
             }
+        }
+    }
+
+    #[cfg(feature = "distill")]
+    #[test]
+    fn unfolded_weights_fold_to_the_same() {
+        let (graph, params) = fixtures::network(Backbone::Resnet18, 3);
+        let (folded, once) = fold_batch_norms(&graph, &params);
+        let unfolded = unfold(&graph, &once);
+        weights::check(&unfolded, &graph).unwrap();
+        let (_, twice) = fold_batch_norms(&graph, &unfolded);
+        weights::check(&twice, &folded).unwrap();
+        for (name, array) in &once {
+            assert!(
+                fixtures::relative_difference(&array.values, &twice[name].values) < 1e-6,
+                "{name}"
+            );
         }
     }
 

@@ -1,12 +1,14 @@
 //! Images for calibration: a folder or an index in, network inputs out.
 
-use crate::index;
+use crate::index::{self, Record};
 use anyhow::{Context, Result, bail, ensure};
 use graph::Preprocess;
 use sha2::{Digest, Sha256};
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Fewer images than this leave ranges to chance.
@@ -16,12 +18,16 @@ pub(crate) const LEAST: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct ImageSet {
     pub(crate) paths: Vec<PathBuf>,
+    /// What an index says of them.
+    pub(crate) records: Arc<HashMap<PathBuf, Record>>,
 }
 
 /// One image ready for the network.
 pub(crate) struct Input {
-    /// `[1, H, W]`, normalised.
+    /// `[C, H, W]`, normalised; a grey picture is repeated where the network wants three channels.
     pub(crate) pixels: Vec<f32>,
+    /// Rows and columns of the picture as stored.
+    pub(crate) size: [usize; 2],
     /// SHA-256 of the file.
     pub(crate) digest: [u8; 32],
 }
@@ -30,32 +36,36 @@ impl ImageSet {
     /// At most `limit` images of a folder (every DICOM, PNG and JPEG below it) or of the training
     /// and validation splits of an index: what is tested on must not calibrate.
     pub(crate) fn find(source: &Path, limit: usize) -> Result<Self> {
-        let all = if source.is_dir() {
+        let (all, records) = if source.is_dir() {
             let mut paths = Vec::new();
             walk(source, &mut paths)?;
             paths.sort();
-            paths
+            (paths, HashMap::new())
         } else {
-            index::read(source)?
-                .into_iter()
-                .filter(|record| record.split() != "test")
-                .map(|record| record.image)
-                .collect()
+            let mut records = index::read(source)?;
+            records.retain(|record| ["train", "val"].contains(&record.split()));
+            let paths = records.iter().map(|record| record.image.clone()).collect();
+            (paths, records.into_iter().map(|record| (record.image.clone(), record)).collect())
         };
         ensure!(
             all.len() >= LEAST,
-            "{}: found {} images (DICOM, PNG, JPEG; not of the test split), expected at least \
+            "{}: found {} images (DICOM, PNG, JPEG; of an index its train and val splits), expected at least \
              {LEAST} to calibrate with",
             source.display(),
             all.len()
         );
-        Ok(Self { paths: spread(all, limit) })
+        Ok(Self { paths: spread(all, limit), records: Arc::new(records) })
+    }
+
+    /// No image at all.
+    pub(crate) fn none() -> Self {
+        Self { paths: Vec::new(), records: Arc::default() }
     }
 }
 
 impl Input {
     /// Reads an image; one that is the same everywhere shows the network nothing and is refused.
-    pub(crate) fn read(path: &Path, preprocess: &Preprocess) -> Result<Self> {
+    pub(crate) fn read(path: &Path, preprocess: &Preprocess, channels: usize) -> Result<Self> {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let radiograph = radiograph::read_file(path)?;
         let first = radiograph.image.pixels.first().copied().unwrap_or_default();
@@ -63,7 +73,8 @@ impl Input {
             bail!("{}: every pixel is {first}, expected a picture", path.display());
         }
         Ok(Self {
-            pixels: radiograph::network_input(&radiograph.image, preprocess),
+            pixels: radiograph::network_input(&radiograph.image, preprocess).repeat(channels),
+            size: [radiograph.image.height, radiograph.image.width],
             digest: Sha256::digest(&bytes).into(),
         })
     }

@@ -24,6 +24,38 @@ pub(crate) struct Record {
     rsna: Option<Rsna>,
     #[serde(default)]
     covidx_class: Option<String>,
+    #[serde(default)]
+    boxes: Vec<LabelledBox>,
+    /// Left and right lung; absent = nobody drew them.
+    #[serde(default)]
+    lung_boxes: Option<Vec<LabelledBox>>,
+    #[serde(default)]
+    lung_masks: Vec<LungMask>,
+    #[serde(default)]
+    masks: Vec<RegionMask>,
+}
+
+/// `x, y` is the top left corner, in pixels of the stored image.
+#[derive(Clone, Debug, Deserialize)]
+struct LabelledBox {
+    label: String,
+    x: f32,
+    y: f32,
+    w: f32,
+    h: f32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LungMask {
+    path: PathBuf,
+    /// Begins with `human` or `machine`; the latter is no truth.
+    kind: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RegionMask {
+    path: PathBuf,
+    cls: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -50,6 +82,35 @@ impl Record {
             _ => None,
         }
     }
+
+    /// Drawings of a region: lungs (as people drew them), or a class of lesion, anatomy or device.
+    pub(crate) fn mask_paths(&self, label: &str) -> Vec<&Path> {
+        let is_lung = ["lung", "lungs"].contains(&label.to_ascii_lowercase().as_str());
+        let lungs = self.lung_masks.iter().filter(|mask| is_lung && mask.kind.starts_with("human"));
+        // One human drawing is the truth; a second one is another opinion.
+        let lungs = lungs.take(1).map(|mask| mask.path.as_path());
+        let regions = self.masks.iter().filter(|mask| mask.cls == label);
+        lungs.chain(regions.map(|mask| mask.path.as_path())).collect()
+    }
+
+    /// Whether somebody looked for boxes of these classes.
+    pub(crate) fn boxes_known(&self, labels: &[String]) -> bool {
+        let lungs = self
+            .lung_boxes
+            .as_ref()
+            .is_some_and(|boxes| boxes.iter().any(|own| labels.contains(&own.label)));
+        let lesions = self.boxes.iter().any(|own| labels.contains(&own.label));
+        lungs || lesions || self.rsna.as_ref().is_some_and(|rsna| rsna.target == 0)
+    }
+
+    /// Label and corners `x1, y1, x2, y2` of every box.
+    pub(crate) fn all_boxes(&self) -> impl Iterator<Item = (&str, [f32; 4])> {
+        let lungs = self.lung_boxes.iter().flatten();
+        self.boxes
+            .iter()
+            .chain(lungs)
+            .map(|own| (own.label.as_str(), [own.x, own.y, own.x + own.w, own.y + own.h]))
+    }
 }
 
 /// Reads an index; paths in it start at its own folder.
@@ -62,6 +123,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Record>> {
         let mut record: Record = serde_json::from_str(line)
             .with_context(|| format!("{} line {}: no image record", path.display(), at + 1))?;
         record.image = folder.join(&record.image);
+        record.lung_masks.iter_mut().for_each(|mask| mask.path = folder.join(&mask.path));
+        record.masks.iter_mut().for_each(|mask| mask.path = folder.join(&mask.path));
         if !record.image.is_file() {
             bail!(
                 "{} line {}: image {} of `{}` is missing",

@@ -19,7 +19,7 @@ pub(crate) struct Activation {
     pub(crate) tensor: String,
     /// `[1, C, H, W]` or `[1, C]`.
     pub(crate) dims: Vec<usize>,
-    pub(crate) codes: Vec<u8>,
+    pub(crate) codes: Vec<i16>,
     /// What the codes stand for.
     pub(crate) values: Vec<f32>,
 }
@@ -52,9 +52,7 @@ fn named(outputs: engine::Outputs) -> Outputs {
 impl From<Intermediate> for Activation {
     fn from(seen: Intermediate) -> Self {
         let values = seen.dequantized();
-        // The writer only makes u8 activations.
-        let codes = seen.values.iter().map(|&q| q as u8).collect();
         let tensor = seen.name.strip_suffix(".q").unwrap_or(&seen.name).to_owned();
-        Self { tensor, dims: seen.shape, codes, values }
+        Self { tensor, dims: seen.shape, codes: seen.values, values }
     }
 }

@@ -5,9 +5,9 @@ pub(crate) fn f32(shape: &[usize], values: &[f32]) -> Vec<u8> {
     file("<f4", shape, &values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
 }
 
-/// Row-major u8.
-pub(crate) fn u8(shape: &[usize], values: &[u8]) -> Vec<u8> {
-    file("|u1", shape, values)
+/// Row-major i16.
+pub(crate) fn i16(shape: &[usize], values: &[i16]) -> Vec<u8> {
+    file("<i2", shape, &values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
 }
 
 fn file(kind: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {

@@ -1,12 +1,11 @@
 //! A quantized network and everything that travels with it.
 
-use crate::{card, checkpoint::Checkpoint, commands::Outcome, sbom};
+use crate::{card, checkpoint::Checkpoint, recipe::Outcome, sbom};
 use anyhow::{Context, Result};
 use bundle::{
     Calibration, Golden, Histogram, Manifest, Metric, OperatingPoint, Provenance, TensorRange,
     section,
 };
-use calibration::Method;
 use clap::Args;
 use graph::Task;
 use serde::Deserialize;
@@ -41,8 +40,11 @@ pub(crate) struct Identity {
 }
 
 /// The manifest of an outcome; [`bundle::Bundle::seal`] adds the sections.
-pub(crate) fn manifest(outcome: &Outcome, method: Method, identity: &Identity) -> Result<Manifest> {
-    let Outcome { checkpoint, .. } = outcome;
+pub(crate) fn manifest(
+    checkpoint: &Checkpoint,
+    outcome: &Outcome,
+    identity: &Identity,
+) -> Result<Manifest> {
     Ok(Manifest {
         id: identity.id.clone(),
         version: identity.version.clone(),
@@ -51,12 +53,12 @@ pub(crate) fn manifest(outcome: &Outcome, method: Method, identity: &Identity) -
         preprocess: checkpoint.config.preprocess,
         operating_points: operating_points(checkpoint)?,
         calibration: Calibration {
-            observer: method.to_string(),
+            observer: outcome.chosen.clone(),
             images: outcome.observations.images as u32,
             data_digest: hex::encode(outcome.observations.digest),
             tensors: tensor_ranges(outcome),
         },
-        float_nodes: Vec::new(),
+        float_nodes: outcome.model.plan.float().iter().cloned().collect(),
         metrics: metrics(checkpoint)?,
         provenance: Provenance {
             tool: concat!("exporter ", env!("CARGO_PKG_VERSION")).into(),

@@ -4,10 +4,10 @@
 //! clamp of what it follows) and which tensors share their codes (pooling moves codes, it makes no
 //! new ones). [`Quantized`] adds numbers to it.
 
-use crate::weights::Weights;
+use crate::weights::{Array, Weights};
 use calibration::{QuantParams, QuantWeights, quantize_bias, quantize_weights};
 use graph::{Graph, Node, Op};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// A quantized network, ready to be written.
@@ -18,8 +18,12 @@ pub(crate) struct Quantized {
     pub(crate) plan: Plan,
     /// Of every tensor in [`Plan::tensors`].
     pub(crate) activations: BTreeMap<String, QuantParams>,
-    /// Of every convolution and linear layer, by node.
+    /// Of every convolution and linear layer on integers, by node.
     pub(crate) layers: BTreeMap<String, Layer>,
+    /// Weight and bias of those left in float.
+    pub(crate) float_layers: BTreeMap<String, [Array; 2]>,
+    /// Whether files say s8 around 0 instead of u8 around 128 (symmetric activations).
+    pub(crate) signed: bool,
 }
 
 /// One convolution or linear layer.
@@ -40,12 +44,14 @@ pub(crate) struct Plan {
     /// In execution order, the input first.
     tensors: Vec<String>,
     owners: BTreeMap<String, String>,
+    float: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Write {
     Folded,
     Real,
+    Float,
     Tensor { name: String, rectified_by: Option<Node> },
 }
 
@@ -56,6 +62,8 @@ pub(crate) enum Writes<'a> {
     Folded,
     /// Logits: its accumulators, scaled, leave in float. Eight bits would only add ties.
     Real,
+    /// A float tensor that only layers left in float read.
+    Float,
     /// The codes of tensor `name`, its own or those of the ReLU folded into it.
     Tensor { name: &'a str, rectified_by: Option<&'a Node> },
 }
@@ -79,6 +87,11 @@ pub(crate) enum PlanError {
     Relu(String),
 
     #[error(
+        "node `{0}` cannot be left in float: found no such convolution or linear layer; the layers are {1}"
+    )]
+    NoLayer(String, String),
+
+    #[error(
         "node `{node}` sums {depth} products, expected at most {}: i32 could overflow",
         Plan::MAX_DEPTH
     )]
@@ -89,18 +102,38 @@ impl Plan {
     /// Products of 255·127 that fit in i32 beside a bias of 30 bits.
     const MAX_DEPTH: usize = (((1_u64 << 31) - (1 << 30)) / (255 * 127)) as usize;
 
-    /// Plans a folded graph.
+    /// Plans a folded graph, everything on integers.
     pub(crate) fn new(graph: &Graph) -> Result<Self, PlanError> {
+        Self::with_float(graph, &BTreeSet::new())
+    }
+
+    /// Plans a folded graph whose layers named in `float` keep their weights; what passes between two of
+    /// them stays in float too.
+    pub(crate) fn with_float(graph: &Graph, float: &BTreeSet<String>) -> Result<Self, PlanError> {
+        let layers: Vec<&str> = graph
+            .nodes
+            .iter()
+            .filter(|node| is_layer(node))
+            .map(|node| node.name.as_str())
+            .collect();
+        if let Some(name) = float.iter().find(|name| !layers.contains(&name.as_str())) {
+            return Err(PlanError::NoLayer(name.clone(), layers.join(", ")));
+        }
         let mut plan = Self {
             writes: BTreeMap::new(),
             tensors: vec![graph.input.clone()],
             owners: BTreeMap::new(),
+            float: float.clone(),
         };
         for node in &graph.nodes {
             let name = node.name.clone();
             match &node.op {
                 Op::AttentionPool2d { .. } => return Err(PlanError::Attention(name)),
                 Op::BatchNorm2d { .. } => return Err(PlanError::Norm(name)),
+                Op::Relu | Op::Relu6 if plan.is_float_tensor(&node.inputs[0]) => {
+                    plan.writes.insert(name, Write::Float);
+                    continue;
+                }
                 Op::Relu | Op::Relu6 => {
                     let Some(Write::Tensor { rectified_by: Some(by), .. }) =
                         plan.writes.get(&node.inputs[0])
@@ -126,6 +159,10 @@ impl Plan {
                 continue;
             }
             let relu = relu_of(graph, node);
+            if float.contains(&name) && only_float_reads(graph, float, relu.unwrap_or(node)) {
+                plan.writes.insert(name, Write::Float);
+                continue;
+            }
             let tensor = relu.map_or(&node.name, |relu| &relu.name).clone();
             plan.tensors.push(tensor.clone());
             let write = Write::Tensor { name: tensor, rectified_by: relu.cloned() };
@@ -139,10 +176,21 @@ impl Plan {
         match &self.writes[node] {
             Write::Folded => Writes::Folded,
             Write::Real => Writes::Real,
+            Write::Float => Writes::Float,
             Write::Tensor { name, rectified_by } => {
                 Writes::Tensor { name, rectified_by: rectified_by.as_ref() }
             }
         }
+    }
+
+    /// Whether a tensor exists in float only.
+    pub(crate) fn is_float_tensor(&self, tensor: &str) -> bool {
+        self.writes.get(tensor) == Some(&Write::Float)
+    }
+
+    /// Layers left in float.
+    pub(crate) fn float(&self) -> &BTreeSet<String> {
+        &self.float
     }
 
     /// Tensors that exist as codes, in execution order, the input first.
@@ -169,13 +217,20 @@ impl Quantized {
         let layers = graph
             .nodes
             .iter()
-            .filter(|node| matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. }))
+            .filter(|node| is_layer(node) && !plan.float.contains(&node.name))
             .map(|node| {
                 let input = activations[&node.inputs[0]];
                 (node.name.clone(), Layer::new(weights, &node.name, input))
             })
             .collect();
-        Self { graph, plan, activations, layers }
+        let kept = |name: &String| {
+            let weight = weights[&format!("{name}.weight")].clone();
+            let zeros = Array { shape: vec![weight.shape[0]], values: vec![0.0; weight.shape[0]] };
+            let bias = weights.get(&format!("{name}.bias")).cloned().unwrap_or(zeros);
+            (name.clone(), [weight, bias])
+        };
+        let float_layers = plan.float.iter().map(kept).collect();
+        Self { graph, plan, activations, layers, float_layers, signed: false }
     }
 }
 
@@ -194,9 +249,22 @@ impl Layer {
     }
 }
 
+/// Convolutions and linear layers: what has weights to round.
+pub(crate) fn is_layer(node: &Node) -> bool {
+    matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. })
+}
+
+/// Whether `node`'s value goes to float layers and nowhere else.
+fn only_float_reads(graph: &Graph, float: &BTreeSet<String>, node: &Node) -> bool {
+    let is_output = graph.outputs.iter().any(|output| output.node == node.name);
+    !is_output
+        && graph.readers(&node.name).next().is_some()
+        && graph.readers(&node.name).all(|reader| float.contains(&reader.name))
+}
+
 /// The ReLU that is the only reader of `node`.
 fn relu_of<'a>(graph: &'a Graph, node: &'a Node) -> Option<&'a Node> {
-    if !matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. } | Op::Add) {
+    if !is_layer(node) && node.op != Op::Add {
         return None;
     }
     let mut readers = graph.readers(&node.name);
@@ -207,7 +275,7 @@ fn relu_of<'a>(graph: &'a Graph, node: &'a Node) -> Option<&'a Node> {
 
 /// A convolution or linear layer that nobody reads but the caller.
 fn makes_logits(graph: &Graph, node: &Node) -> bool {
-    matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. })
+    is_layer(node)
         && graph.readers(&node.name).next().is_none()
         && graph.outputs.iter().any(|output| output.node == node.name)
 }

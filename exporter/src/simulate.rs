@@ -54,6 +54,10 @@ fn rounded_weights(model: &Quantized) -> Weights {
         let bias = Array { shape: vec![scales.len()], values: bias.collect() };
         weights.insert(format!("{node}.bias"), bias);
     }
+    for (node, [weight, bias]) in &model.float_layers {
+        weights.insert(format!("{node}.weight"), weight.clone());
+        weights.insert(format!("{node}.bias"), bias.clone());
+    }
     weights
 }
 

@@ -73,7 +73,23 @@ fn libtorch_is_needed_by_the_trainer_alone() {
     let needs = Needs::read();
     let with: Vec<&String> =
         needs.0.iter().filter(|(_, needs)| needs.contains("torch-sys")).map(|(p, _)| p).collect();
-    assert_eq!(with, ["torch-ext", "trainer"]);
+    // `e2e` asks for exporter's feature `distill`, and features of one workspace are one set.
+    assert_eq!(with, ["e2e", "exporter", "torch-ext", "trainer"]);
+}
+
+#[test]
+fn the_exporter_alone_needs_no_libtorch() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--package", "exporter", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--target", "x86_64-unknown-linux-gnu"])
+        .output()
+        .expect("cargo is running us");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(tree.contains("candle-core"), "{tree}");
+    for library in ["torch-sys", "tch ", "trainer"] {
+        assert!(!tree.contains(library), "exporter without `distill` needs {library}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a checkpoint's `config.toml` says: architecture, heads, preprocessing.
 
-use crate::{Graph, Node, Op, Output, heads, resnet};
+use crate::{Graph, Node, Op, Output, heads, mobilenet, resnet};
 use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt};
 
@@ -27,13 +27,14 @@ pub struct ModelConfig {
     pub heads: Vec<Head>,
 }
 
-/// Which residual network.
+/// Which network finds the features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backbone {
     Resnet18,
     Resnet34,
     Resnet50,
+    Mobilenetv2,
 }
 
 /// How the last feature map becomes one vector.
@@ -107,14 +108,7 @@ impl ModelConfig {
         if self.width == 0 || !self.width.is_multiple_of(4) || self.width > 1024 {
             return Err(CheckpointError::Width(self.width));
         }
-        let mut graph = Graph {
-            name: self.backbone.to_string(),
-            input: "image".into(),
-            input_shape,
-            nodes: Vec::new(),
-            outputs: Vec::new(),
-        };
-        let features = resnet::backbone(&mut graph, self.backbone, self.width);
+        let (mut graph, features) = self.backbone(input_shape);
         let c5 = features.c5().to_owned();
         let channels = features.channels[4];
         let pool = match self.pool {
@@ -139,6 +133,29 @@ impl ModelConfig {
         }
         Ok(graph)
     }
+
+    /// The nodes that make C1–C5, whose strides are 2, 4, 8, 16, 32: what distillation compares.
+    pub fn features(&self, input_shape: [usize; 3]) -> Result<[String; 5], CheckpointError> {
+        self.graph(input_shape)?;
+        Ok(self.backbone(input_shape).1.names)
+    }
+
+    fn backbone(&self, input_shape: [usize; 3]) -> (Graph, resnet::Features) {
+        let mut graph = Graph {
+            name: self.backbone.to_string(),
+            input: "image".into(),
+            input_shape,
+            nodes: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let features = match self.backbone {
+            Backbone::Mobilenetv2 => mobilenet::backbone(&mut graph, self.width),
+            Backbone::Resnet18 => resnet::backbone(&mut graph, [2, 2, 2, 2], 1, self.width),
+            Backbone::Resnet34 => resnet::backbone(&mut graph, [3, 4, 6, 3], 1, self.width),
+            Backbone::Resnet50 => resnet::backbone(&mut graph, [3, 4, 6, 3], 4, self.width),
+        };
+        (graph, features)
+    }
 }
 
 impl Graph {
@@ -156,6 +173,7 @@ impl fmt::Display for Backbone {
             Self::Resnet18 => "resnet18",
             Self::Resnet34 => "resnet34",
             Self::Resnet50 => "resnet50",
+            Self::Mobilenetv2 => "mobilenetv2",
         })
     }
 }

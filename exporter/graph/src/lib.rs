@@ -13,6 +13,7 @@
 
 mod config;
 mod heads;
+mod mobilenet;
 mod resnet;
 mod shape;
 

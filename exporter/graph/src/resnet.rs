@@ -1,6 +1,6 @@
 //! ResNet-18/34/50 with torchvision's names (v1.5: the stride sits on the 3x3 convolution).
 
-use crate::{Backbone, Graph, Op};
+use crate::{Graph, Op};
 
 /// The feature maps C1–C5 heads build on: names, channels; strides are 2, 4, 8, 16, 32.
 pub(crate) struct Features {
@@ -14,12 +14,13 @@ impl Features {
     }
 }
 
-pub(crate) fn backbone(graph: &mut Graph, backbone: Backbone, width: usize) -> Features {
-    let (blocks, expansion) = match backbone {
-        Backbone::Resnet18 => ([2, 2, 2, 2], 1),
-        Backbone::Resnet34 => ([3, 4, 6, 3], 1),
-        Backbone::Resnet50 => ([3, 4, 6, 3], 4),
-    };
+/// `blocks` a stage, of two 3x3 (`expansion` 1) or of 1x1, 3x3, 1x1 (`expansion` 4).
+pub(crate) fn backbone(
+    graph: &mut Graph,
+    blocks: [usize; 4],
+    expansion: usize,
+    width: usize,
+) -> Features {
     let image = graph.input.clone();
     let c1 = conv_bn(graph, "conv1", "bn1", &image, conv(graph.input_shape[0], width, 7, 2));
     let c1 = graph.push("relu", Op::Relu, &[&c1]);

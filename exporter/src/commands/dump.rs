@@ -50,7 +50,7 @@ impl Inputs {
         let paths = ImageSet::find(&self.images, self.limit)?.paths;
         let mut pixels = Vec::new();
         for path in &paths {
-            pixels.extend(Input::read(path, &preprocess)?.pixels);
+            pixels.extend(Input::read(path, &preprocess, 1)?.pixels);
         }
         let shape = [paths.len(), 1, preprocess.height, preprocess.width];
         files::write(&self.out, &npy::f32(&shape, &pixels))?;
@@ -82,7 +82,7 @@ impl Dump {
             for activation in &activations {
                 let path =
                     npy_path(&folder.join("activations"), &format!("{}.q", activation.tensor));
-                files::write(&path, &npy::u8(&activation.dims, &activation.codes))?;
+                files::write(&path, &npy::i16(&activation.dims, &activation.codes))?;
             }
             for (name, values) in &outputs {
                 let path = npy_path(&folder.join("outputs"), name);

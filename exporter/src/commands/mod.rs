@@ -1,6 +1,8 @@
 //! The verbs, one file each.
 
 mod check;
+#[cfg_attr(not(feature = "distill"), path = "no_distill.rs")]
+mod distill;
 mod dump;
 mod import;
 mod inspect;
@@ -10,8 +12,6 @@ mod quantize;
 #[cfg(test)]
 mod tests;
 mod verify;
-
-pub(crate) use quantize::Outcome;
 
 use crate::terminal::Terminal;
 use anyhow::Result;
@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Import(import::Import),
+    Distill(distill::Distill),
     Quantize(quantize::Quantize),
     Onnx(onnx::Onnx),
     Verify(verify::Verify),
@@ -48,6 +49,7 @@ impl Cli {
         let terminal = self.terminal;
         match self.verb {
             Verb::Import(verb) => verb.run(terminal),
+            Verb::Distill(verb) => verb.run(terminal),
             Verb::Quantize(verb) => verb.run(terminal),
             Verb::Onnx(verb) => verb.run(terminal),
             Verb::Verify(verb) => verb.run(terminal),

@@ -1,10 +1,10 @@
 //! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools.
 
-use super::quantize::Recipe;
 use crate::{
     checkpoint::Checkpoint,
     files, fold,
     onnx::{Batch, OPSET, float_model, quantized_model},
+    recipe::Recipe,
     terminal::Terminal,
 };
 use anyhow::{Context, Result};
@@ -43,7 +43,9 @@ impl Onnx {
         let batch = if self.dynamic_batch { Batch::Dynamic } else { Batch::One };
         let model = match &self.calibration {
             Some(images) => {
-                let outcome = self.recipe.quantize(&self.checkpoint, images, terminal)?;
+                let checkpoint = Checkpoint::open(&self.checkpoint)?;
+                let outcome =
+                    self.recipe.of_checkpoint(&self.checkpoint, &checkpoint, images, terminal)?;
                 quantized_model(&outcome.model, batch)?
             }
             None => {

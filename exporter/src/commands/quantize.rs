@@ -1,35 +1,47 @@
-//! `exporter quantize`: a checkpoint and images to a signed bundle.
+//! `exporter quantize`: a checkpoint and images to a signed bundle, or a foreign ONNX file to one in int8.
 
 use super::keys;
 use crate::{
-    bias,
-    calibrate::{self, Observations},
     checkpoint::Checkpoint,
-    choose, equalize, files, fold, golden,
-    images::ImageSet,
+    files, foreign, golden,
     network::Network,
     onnx::{Batch, quantized_model},
+    operating,
     package::{self, Identity},
-    quantized::{Plan, Quantized},
+    recipe::{Outcome, Recipe, Source},
     terminal::Terminal,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bundle::section;
-use calibration::{Method, Table};
 use clap::Args;
+use engine::{Engine, Options};
+use graph::Preprocess;
 use prost::Message;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Calibrates a checkpoint on images, rounds it to 8 bits and packs it into a bundle
+/// Calibrates a network on images, rounds it to 8 bits and packs it into a bundle
 #[derive(Debug, Args)]
 pub(crate) struct Quantize {
     /// Round to 8-bit integers; the only arithmetic there is, so it must be asked for
     #[arg(long, required = true)]
     int8: bool,
-    /// Checkpoint folder written by trainer or `exporter import`
-    #[arg(long, value_name = "DIR")]
-    checkpoint: PathBuf,
+    /// Checkpoint folder written by trainer, `exporter distill` or `exporter import`
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
+    checkpoint: Option<PathBuf>,
+    /// Float ONNX file of another tool instead; --out is then an ONNX file too
+    #[arg(long, value_name = "ONNX", conflicts_with_all = ["checkpoint", "sign"])]
+    model: Option<PathBuf>,
+    /// With --model: mean and deviation of its input, of pixels in 0 to 1
+    #[arg(
+        long,
+        value_name = "MEAN,STD",
+        num_args = 2,
+        value_delimiter = ',',
+        requires = "model",
+        allow_negative_numbers = true
+    )]
+    normalise: Option<Vec<f32>>,
     /// Folder of images, or an index (its test split is never used)
     #[arg(long, value_name = "DIR|INDEX")]
     calibration: PathBuf,
@@ -45,79 +57,26 @@ pub(crate) struct Quantize {
     identity: Identity,
 }
 
-/// How a network is rounded.
-#[derive(Debug, Args)]
-pub(crate) struct Recipe {
-    /// How ranges are chosen: minmax, moving-average, percentile (or percentile:P), entropy, mse or auto
-    #[arg(long, value_name = "METHOD", default_value = "mse")]
-    observer: Method,
-    /// Calibrate on at most this many images, spread evenly
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
-    images_limit: u64,
-    /// Leave biases as they are instead of making up for the mean error of rounded weights
-    #[arg(long)]
-    no_bias_correction: bool,
-    /// Even out the ranges of channels between layers first
-    #[arg(long)]
-    equalize: bool,
-}
-
-/// A network on eight bits and how it came about.
-pub(crate) struct Outcome {
-    pub(crate) checkpoint: Checkpoint,
-    pub(crate) model: Quantized,
-    pub(crate) observations: Observations,
-    pub(crate) table: Table,
-}
-
-impl Recipe {
-    /// Folds, observes, chooses ranges, rounds.
-    pub(crate) fn quantize(
-        &self,
-        folder: &Path,
-        images: &Path,
-        terminal: Terminal,
-    ) -> Result<Outcome> {
-        let checkpoint = Checkpoint::open(folder)?;
-        let (graph, weights) = fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
-        let weights = if self.equalize { equalize::equalize(&graph, &weights) } else { weights };
-        let plan = Plan::new(&graph)
-            .with_context(|| format!("{} cannot be quantized", folder.display()))?;
-        let images = ImageSet::find(images, self.images_limit as usize)?;
-        let preprocess = checkpoint.config.preprocess;
-        let progress = terminal.progress("calibrating");
-        let observe = |images: &ImageSet| {
-            calibrate::observe(&graph, &weights, &plan, images, &preprocess, &progress)
-        };
-        let (observations, table) = if self.observer == Method::Auto {
-            let (images, judges) = choose::split(&images);
-            let observations = observe(&images)?;
-            let judge = choose::Judge::new(&graph, &plan, &weights, &judges, &preprocess)?;
-            let progress = terminal.progress("choosing ranges");
-            let table = choose::table(&judge, &observations, &preprocess, &progress)?;
-            (observations, table)
-        } else {
-            let observations = observe(&images)?;
-            let table = observations.table(&graph, self.observer, &preprocess)?;
-            (observations, table)
-        };
-        let mut model = Quantized::new(graph, plan, &weights, &choose::params(&table));
-        if !self.no_bias_correction {
-            bias::correct(&mut model, &weights, &observations.means);
-        }
-        Ok(Outcome { checkpoint, model, observations, table })
-    }
-}
-
 impl Quantize {
     pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
+        match (&self.model, &self.checkpoint) {
+            (Some(model), _) => self.foreign(model, terminal),
+            (None, Some(folder)) => self.bundle(folder, terminal),
+            (None, None) => unreachable!("clap asks for one of them"),
+        }
+    }
+
+    fn bundle(&self, folder: &Path, terminal: Terminal) -> Result<()> {
         let key = self.sign.as_deref().map(keys::read_private).transpose()?;
-        let outcome = self.recipe.quantize(&self.checkpoint, &self.calibration, terminal)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let outcome =
+            self.recipe.of_checkpoint(folder, &checkpoint, &self.calibration, terminal)?;
         let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
-        let manifest = package::manifest(&outcome, self.recipe.observer, &self.identity)?;
-        let preprocess = outcome.checkpoint.config.preprocess;
+        let mut manifest = package::manifest(&checkpoint, &outcome, &self.identity)?;
         let network = Network::open(&manifest, &onnx)?;
-        let golden = golden::vectors(&preprocess, |input| network.infer(input))?;
+        let progress = terminal.progress("fitting thresholds");
+        operating::refit(&mut manifest, &network, &self.calibration, &progress)?;
+        let golden = golden::vectors(&manifest.preprocess, |input| network.infer(input))?;
         let sections = package::sections(&manifest, onnx, &golden)?;
         let bundle = bundle::Bundle::seal(manifest, sections, key.as_ref())?;
         let bytes = bundle.to_bytes()?;
@@ -129,10 +88,11 @@ impl Quantize {
             "bundle": self.out, "digest": bundle.digest(), "id": manifest.id,
             "version": manifest.version, "bytes": bytes.len(), "model_bytes": model_size,
             "signed": bundle.signature().is_some(), "observer": manifest.calibration.observer,
-            "images": manifest.calibration.images,
+            "images": manifest.calibration.images, "float_nodes": manifest.float_nodes,
+            "sensitivity": outcome.sensitivities,
         });
         let text = format!(
-            "{}: {} {}, {:.1} MB, {}, calibrated on {} images ({})\ndigest {}",
+            "{}: {} {}, {:.1} MB, {}, calibrated on {} images ({})\ndigest {}{}",
             self.out.display(),
             manifest.id,
             manifest.version,
@@ -141,7 +101,67 @@ impl Quantize {
             manifest.calibration.images,
             manifest.calibration.observer,
             bundle.digest(),
+            ranking(&outcome),
         );
         terminal.print(&document, &text)
     }
+
+    fn foreign(&self, path: &Path, terminal: Terminal) -> Result<()> {
+        if self.out.extension().is_none_or(|ending| ending != "onnx") {
+            bail!(
+                "{}: a foreign model becomes an ONNX file, expected a name that ends in .onnx (a bundle says what \
+                 its outputs mean, which the file does not)",
+                self.out.display()
+            );
+        }
+        let foreign = foreign::open(path)?;
+        let [_, height, width] = foreign.graph.input_shape;
+        let (mean, std) = match self.normalise.as_deref() {
+            Some(&[mean, std]) => (mean, std),
+            _ => (Preprocess::PRIOR.mean, Preprocess::PRIOR.std),
+        };
+        if std.is_nan() || std <= 0.0 {
+            bail!("--normalise: the deviation is {std}, expected a positive number");
+        }
+        let source = Source {
+            graph: &foreign.graph,
+            weights: &foreign.weights,
+            preprocess: Preprocess { height, width, mean, std },
+            config: None,
+        };
+        let outcome = self
+            .recipe
+            .quantize(&source, &self.calibration, terminal)
+            .with_context(|| format!("{} cannot be quantized", path.display()))?;
+        let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
+        let float: Vec<String> = outcome.model.plan.float().iter().cloned().collect();
+        // What the box would refuse is no result.
+        let engine = Engine::from_onnx(&onnx, &float, &Options::threads(1))
+            .context("the engine refuses the network")?;
+        files::write(&self.out, &onnx)?;
+        let document = json!({
+            "file": self.out, "bytes": onnx.len(), "layers": outcome.model.layers.len(),
+            "float_nodes": float, "observer": outcome.chosen, "images": outcome.observations.images,
+            "integer_share": engine.integer_share(), "sensitivity": outcome.sensitivities,
+        });
+        let text = format!(
+            "{}: {:.1} MB, {} layers on integers, {} in float, calibrated on {} images ({}){}",
+            self.out.display(),
+            onnx.len() as f64 / 1e6,
+            outcome.model.layers.len(),
+            float.len(),
+            outcome.observations.images,
+            outcome.chosen,
+            ranking(&outcome),
+        );
+        terminal.print(&document, &text)
+    }
+}
+
+/// The ten most sensitive layers, if they were ranked.
+fn ranking(outcome: &Outcome) -> String {
+    let line = |layer: &crate::judge::Sensitivity| {
+        format!("\n{:<40} {:6.1} dB when it alone is rounded", layer.node, layer.sqnr_db)
+    };
+    outcome.sensitivities.iter().take(10).map(line).collect()
 }

@@ -3,18 +3,17 @@
 use super::inspect::IntegerShare;
 use crate::{
     checkpoint::Checkpoint,
-    fold,
+    files, fold,
     images::spread,
     index,
     interpreter::Interpreter,
     network::Network,
     terminal::Terminal,
-    verify::{self, Answer, LayerError, LayerErrors, Line},
+    verify::{self, Answer, LayerError, LayerErrors, Line, Page, Truth},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, section};
 use clap::Args;
-use graph::Task;
 use std::{collections::HashMap, path::PathBuf};
 
 /// Tensors shown in the summary.
@@ -39,6 +38,9 @@ pub(crate) struct Verify {
     /// With --json: also one line for each quantized tensor
     #[arg(long)]
     layers: bool,
+    /// Write a page with metrics, the worst tensors and what calibration saw
+    #[arg(long, value_name = "HTML")]
+    report: Option<PathBuf>,
 }
 
 /// What both networks made of the data.
@@ -51,7 +53,20 @@ struct Comparison {
 
 impl Verify {
     pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
-        let comparison = self.compare(terminal)?;
+        let bundle = Bundle::open(&self.bundle)?;
+        let comparison = self.compare(&bundle, terminal)?;
+        if let Some(path) = &self.report {
+            let page = verify::html(&Page {
+                manifest: &bundle.manifest,
+                digest: &bundle.digest(),
+                lines: &comparison.lines,
+                layers: &comparison.layers,
+                split: &self.split,
+                images: comparison.images,
+                integer: [comparison.share.integer, comparison.share.all],
+            });
+            files::write(path, page.as_bytes())?;
+        }
         if !terminal.json {
             return terminal.print(&(), &self.text(&comparison));
         }
@@ -66,8 +81,7 @@ impl Verify {
         Ok(())
     }
 
-    fn compare(&self, terminal: Terminal) -> Result<Comparison> {
-        let bundle = Bundle::open(&self.bundle)?;
+    fn compare(&self, bundle: &Bundle, terminal: Terminal) -> Result<Comparison> {
         let manifest = &bundle.manifest;
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         ensure!(
@@ -82,7 +96,6 @@ impl Verify {
         let network = Network::open(manifest, onnx)?;
         let (graph, weights) = fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
         let float = Interpreter::new(&graph, &weights)?;
-        let labels = manifest.head(Task::Classification).map_or(&[][..], |head| &head.labels);
 
         let records = self.records()?;
         let progress = terminal.progress("comparing");
@@ -105,8 +118,10 @@ impl Verify {
             for ((name, float), (_, int8)) in outputs.iter().zip(&int8) {
                 layers.add(name, float, int8);
             }
-            let truth = labels.iter().map(|label| record.truth(label)).collect();
-            answers.push(Answer { float: outputs, int8, truth });
+            let size = [radiograph.image.height, radiograph.image.width];
+            let truth = Truth::of(record, &manifest.model, size)
+                .with_context(|| format!("image `{}`", record.id))?;
+            answers.push(Answer::new(&graph, manifest, [outputs, int8], &truth, size)?);
             progress.inc(1);
         }
         progress.finish_and_clear();

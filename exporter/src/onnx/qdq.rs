@@ -34,6 +34,7 @@ pub(crate) fn quantized_model(model: &Quantized, batch: Batch) -> Result<ModelPr
         match model.plan.writes(&node.name) {
             Writes::Folded => {}
             Writes::Real => writer.logits(node),
+            Writes::Float => writer.float(node),
             Writes::Tensor { name, rectified_by } => writer.node(node, name, rectified_by),
         }
     }
@@ -61,12 +62,31 @@ impl Writer<'_> {
         operator(&mut self.onnx, node, &inputs, &output.name);
     }
 
-    /// What `node` reads, weights and bias included, dequantized.
+    /// A float operation whose result only float layers read.
+    fn float(&mut self, node: &Node) {
+        let inputs = self.inputs(node);
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        operator(&mut self.onnx, node, &inputs, &node.name);
+    }
+
+    /// What `node` reads, dequantized; weights and bias too, unless they stayed in float.
     fn inputs(&mut self, node: &Node) -> Vec<String> {
-        let mut inputs: Vec<String> =
-            node.inputs.iter().map(|input| format!("{input}.dq")).collect();
+        let real = |input: &String| {
+            if self.model.plan.is_float_tensor(input) {
+                input.clone()
+            } else {
+                format!("{input}.dq")
+            }
+        };
+        let mut inputs: Vec<String> = node.inputs.iter().map(real).collect();
         if self.model.layers.contains_key(&node.name) {
             inputs.extend(self.layer(node));
+        } else if let Some(params) = self.model.float_layers.get(&node.name) {
+            for (param, array) in ["weight", "bias"].iter().zip(params) {
+                let name = format!("{}.{param}", node.name);
+                self.onnx.f32(&name, &array.shape, &array.values);
+                inputs.push(name);
+            }
         }
         inputs
     }
@@ -169,7 +189,11 @@ impl Writer<'_> {
         if !self.onnx.has_constant(&scale) {
             let params = self.model.activations[owner];
             self.onnx.f32(&scale, &[], &[params.scale]);
-            self.onnx.u8(&zero, &[], &[params.zero as u8]);
+            if self.model.signed {
+                self.onnx.i8(&zero, &[], &[(params.zero - 128) as i8]);
+            } else {
+                self.onnx.u8(&zero, &[], &[params.zero as u8]);
+            }
         }
         [scale, zero]
     }

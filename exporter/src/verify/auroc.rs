@@ -20,22 +20,60 @@ pub(crate) fn auroc(scores: &[f32], truth: &[bool]) -> Option<f64> {
     (positives > 0.0 && below > 0.0).then(|| wins / (positives * below))
 }
 
-/// 95 % interval of `statistic(b) − statistic(a)` when both see the same resampled images.
-pub(crate) fn paired_interval(
-    n: usize,
-    difference: impl Fn(&[usize]) -> Option<f64>,
-) -> Option<[f64; 2]> {
+/// The threshold with the greatest sensitivity + specificity (Youden's J), half way to the next lower
+/// score; `None` without both kinds.
+pub(crate) fn youden(scores: &[f32], truth: &[bool]) -> Option<f32> {
+    let positives = truth.iter().filter(|&&positive| positive).count() as f64;
+    let negatives = truth.len() as f64 - positives;
+    if positives == 0.0 || negatives == 0.0 {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let (mut hits, mut alarms) = (0.0, 0.0);
+    let mut best: Option<(f64, f32)> = None;
+    let tied: Vec<&[usize]> = order.chunk_by(|&a, &b| scores[a] == scores[b]).collect();
+    for (at, group) in tied.iter().enumerate() {
+        let positive = group.iter().filter(|&&at| truth[at]).count() as f64;
+        hits += positive;
+        alarms += group.len() as f64 - positive;
+        let j = hits / positives - alarms / negatives;
+        // The first of equals has the fewest false alarms.
+        if best.is_none_or(|(most, _)| j > most + 1e-12) {
+            let above = scores[group[0]];
+            let below = tied.get(at + 1).map_or(above, |next| scores[next[0]]);
+            best = Some((j, above / 2.0 + below / 2.0));
+        }
+    }
+    best.map(|(_, threshold)| threshold)
+}
+
+/// The highest threshold that finds at least `wanted` of the positives; `None` without both kinds.
+pub(crate) fn at_sensitivity(scores: &[f32], truth: &[bool], wanted: f64) -> Option<f32> {
+    let mut positive: Vec<f32> =
+        scores.iter().zip(truth).filter(|(_, truth)| **truth).map(|(score, _)| *score).collect();
+    if positive.is_empty() || positive.len() == truth.len() {
+        return None;
+    }
+    positive.sort_by(|a, b| b.total_cmp(a));
+    let count = (wanted * positive.len() as f64 - 1e-9).ceil().max(1.0) as usize;
+    let above = positive[count.min(positive.len()) - 1];
+    let lower = scores.iter().copied().filter(|&score| score < above).fold(f32::MIN, f32::max);
+    Some(if lower == f32::MIN { above } else { above / 2.0 + lower / 2.0 })
+}
+
+/// 95 % interval of a statistic over resampled images; of a difference, where both sides see the same ones.
+pub(crate) fn interval(n: usize, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<[f64; 2]> {
     let mut noise = Noise(SEED);
-    let mut differences: Vec<f64> = (0..RESAMPLES)
+    let mut values: Vec<f64> = (0..RESAMPLES)
         .filter_map(|_| {
             let sample: Vec<usize> = (0..n).map(|_| noise.below(n as u64) as usize).collect();
-            difference(&sample)
+            statistic(&sample)
         })
         .collect();
-    differences.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        differences.get((share * differences.len().saturating_sub(1) as f64).round() as usize)
-    };
+    values.sort_by(f64::total_cmp);
+    let at =
+        |share: f64| values.get((share * values.len().saturating_sub(1) as f64).round() as usize);
     Some([*at(0.025)?, *at(0.975)?])
 }
 
@@ -53,6 +91,13 @@ mod tests {
     }
 
     #[test]
+    fn youdens_threshold_lies_between_the_kinds_it_parts() {
+        let truth = [false, false, true, true];
+        assert_eq!(youden(&[0.1, 0.2, 0.6, 0.9], &truth), Some(0.4));
+        assert_eq!(youden(&[0.1, 0.2, 0.6, 0.9], &[true; 4]), None);
+    }
+
+    #[test]
     fn equal_scores_differ_by_nothing() {
         let scores: Vec<f32> = (0..40).map(|i| (i as f32).sin()).collect();
         let truth: Vec<bool> = (0..40).map(|i| i % 3 == 0).collect();
@@ -61,6 +106,6 @@ mod tests {
             let truth: Vec<bool> = sample.iter().map(|&at| truth[at]).collect();
             Some(auroc(&scores, &truth)? - auroc(&scores, &truth)?)
         };
-        assert_eq!(paired_interval(40, difference), Some([0.0, 0.0]));
+        assert_eq!(interval(40, difference), Some([0.0, 0.0]));
     }
 }

@@ -1,40 +1,72 @@
 //! Int8 against float on the same images: what the task loses, and where.
 
 mod auroc;
+mod boxes;
 mod layers;
+mod lines;
+mod report;
+mod truth;
 
+pub(crate) use auroc::{at_sensitivity, auroc, interval, youden};
 pub(crate) use layers::{LayerError, LayerErrors};
+pub(crate) use lines::{Line, lines, worst_drop};
+pub(crate) use report::{Page, html};
+pub(crate) use truth::Truth;
 
 use crate::interpreter::Outputs;
-use auroc::{auroc, paired_interval};
-use bundle::Manifest;
-use graph::Task;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use boxes::{Called, Matches};
+use bundle::{Calibration, Manifest, OperatingPoint, Provenance};
+use graph::{CheckpointConfig, Graph, Task};
 
-/// One line of `exporter verify --json` (DESIGN §5).
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Line {
-    pub(crate) task: String,
-    pub(crate) metric: String,
-    pub(crate) float: f64,
-    pub(crate) int8: f64,
-    /// `int8 − float`.
-    pub(crate) difference: f64,
-    /// 95 %, paired bootstrap over images.
-    pub(crate) interval: [f64; 2],
-    pub(crate) n: usize,
-}
-
-/// Both networks' outputs on one image, and what is known of it.
+/// Both networks' outputs on one image, and how they compare with what is known of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) float: Outputs,
     pub(crate) int8: Outputs,
     /// By label of the classification head.
-    pub(crate) truth: Vec<Option<bool>>,
+    pub(crate) findings: Vec<Option<bool>>,
+    /// Float's and int8's Dice, by label of the segmentation head.
+    pub(crate) dice: Vec<Option<[f64; 2]>>,
+    /// Float's and int8's boxes against the true ones.
+    pub(crate) boxes: Option<[Matches; 2]>,
 }
 
+/// Boxes below this score change no average precision worth the time.
+const LEAST_SCORE: f32 = 0.05;
+
 impl Answer {
+    /// Decodes both outputs as the box does and holds them against `truth`; `size` is the source image's.
+    pub(crate) fn new(
+        graph: &Graph,
+        manifest: &Manifest,
+        [float, int8]: [Outputs; 2],
+        truth: &Truth,
+        size: [usize; 2],
+    ) -> Result<Self> {
+        let mut dice = vec![None; truth.masks.len()];
+        let mut boxes = None;
+        if truth.masks.iter().any(Option::is_some) || truth.boxes.is_some() {
+            let manifest = with_every_box(manifest);
+            let decode = |outputs: &Outputs| {
+                engine::interpret(&shaped(graph, outputs)?, &manifest, size)
+                    .context("the outputs cannot be decoded")
+            };
+            let findings = [decode(&float)?, decode(&int8)?];
+            for (at, truth) in truth.masks.iter().enumerate() {
+                let of =
+                    |truth: &Vec<bool>, side: usize| overlap(&findings[side].masks[at].data, truth);
+                dice[at] = truth.as_ref().map(|truth| [of(truth, 0), of(truth, 1)]);
+            }
+            let labels = manifest.head(Task::Detection).map_or(&[][..], |head| &head.labels);
+            boxes = truth.boxes.as_ref().map(|truth| {
+                [0, 1]
+                    .map(|side| Matches::of(&called(labels, &findings[side]), truth, labels.len()))
+            });
+        }
+        Ok(Self { float, int8, findings: truth.findings.clone(), dice, boxes })
+    }
+
     fn outputs(&self, name: &str) -> Option<(&[f32], &[f32])> {
         let of =
             |outputs: &'_ [(String, Vec<f32>)]| outputs.iter().position(|(own, _)| own == name);
@@ -43,150 +75,71 @@ impl Answer {
     }
 }
 
-/// Every metric the bundle's heads allow on these answers.
-pub(crate) fn lines(manifest: &Manifest, answers: &[Answer]) -> Vec<Line> {
-    let mut lines = Vec::new();
-    if let Some(head) = manifest.head(Task::Classification) {
-        for (at, label) in head.labels.iter().enumerate() {
-            lines.extend(auroc_line(answers, at, label));
-            lines.extend(agreement_line(answers, at, label, manifest.threshold(label)));
-        }
+/// A manifest that says no more than how outputs are decoded.
+pub(crate) fn for_decoding(config: &CheckpointConfig, points: Vec<OperatingPoint>) -> Manifest {
+    Manifest {
+        id: String::new(),
+        version: String::new(),
+        sections: Vec::new(),
+        model: config.model.clone(),
+        preprocess: config.preprocess,
+        operating_points: points,
+        calibration: Calibration {
+            observer: String::new(),
+            images: 0,
+            data_digest: String::new(),
+            tensors: Vec::new(),
+        },
+        float_nodes: Vec::new(),
+        metrics: Vec::new(),
+        provenance: Provenance {
+            tool: String::new(),
+            checkpoint_digest: String::new(),
+            training: String::new(),
+        },
+        licence: String::new(),
+        intended_use: String::new(),
     }
-    if manifest.head(Task::Segmentation).is_some() {
-        lines.extend(similarity_line(answers, "segmentation", "dice-with-float", dice));
-    }
-    for level in 3..=5 {
-        let name = format!("detection.p{level}");
-        lines.extend(similarity_line(answers, &name, "cosine-with-float", cosine));
-    }
-    lines.extend(similarity_line(answers, "embedding", "cosine-with-float", cosine));
-    lines
 }
 
-fn auroc_line(answers: &[Answer], at: usize, label: &str) -> Option<Line> {
-    let mut scores = [Vec::new(), Vec::new()];
-    let mut truth = Vec::new();
-    for answer in answers {
-        let (Some(positive), Some((float, int8))) =
-            (answer.truth[at], answer.outputs("classification"))
-        else {
-            continue;
-        };
-        truth.push(positive);
-        scores[0].push(float[at]);
-        scores[1].push(int8[at]);
-    }
-    let of = |scores: &[f32], sample: &[usize]| {
-        let scores: Vec<f32> = sample.iter().map(|&at| scores[at]).collect();
-        let truth: Vec<bool> = sample.iter().map(|&at| truth[at]).collect();
-        auroc(&scores, &truth)
+/// Average precision ranks boxes, so all of them must come.
+fn with_every_box(manifest: &Manifest) -> Manifest {
+    let mut manifest = manifest.clone();
+    let labels = manifest.head(Task::Detection).map_or(Vec::new(), |head| head.labels.clone());
+    manifest.operating_points.retain(|point| !labels.contains(&point.name));
+    manifest.operating_points.extend(labels.into_iter().map(|name| OperatingPoint {
+        name,
+        threshold: LEAST_SCORE,
+        chosen: String::new(),
+    }));
+    manifest
+}
+
+fn shaped(graph: &Graph, outputs: &Outputs) -> Result<engine::Outputs> {
+    let shapes = graph.shapes()?;
+    let named = |(name, values): &(String, Vec<f32>)| {
+        let known = graph.outputs.iter().find(|output| output.name == *name);
+        let node = &known.with_context(|| format!("the graph has no output `{name}`"))?.node;
+        let shape = [&[1], &shapes[node.as_str()][..]].concat();
+        Ok(engine::Output { name: name.clone(), shape, data: values.clone() })
     };
-    let n = truth.len();
-    let interval =
-        paired_interval(n, |sample| Some(of(&scores[1], sample)? - of(&scores[0], sample)?));
-    Some(line(
-        "classification",
-        format!("auroc/{label}"),
-        [auroc(&scores[0], &truth)?, auroc(&scores[1], &truth)?],
-        interval?,
-        n,
-    ))
+    Ok(engine::Outputs { outputs: outputs.iter().map(named).collect::<Result<_>>()? })
 }
 
-/// How often both networks decide alike at the operating point; float agrees with itself.
-fn agreement_line(answers: &[Answer], at: usize, label: &str, threshold: f32) -> Option<Line> {
-    let alike: Vec<f64> = answers
-        .iter()
-        .filter_map(|answer| answer.outputs("classification"))
-        .map(|(float, int8)| {
-            let positive = |logit: f32| sigmoid(logit) >= threshold;
-            f64::from(u8::from(positive(float[at]) == positive(int8[at])))
-        })
-        .collect();
-    mean_line("classification", format!("agreement/{label}"), &alike)
-}
-
-fn similarity_line(
-    answers: &[Answer],
-    output: &str,
-    metric: &str,
-    similarity: fn(&[f32], &[f32]) -> f64,
-) -> Option<Line> {
-    let values: Vec<f64> = answers
-        .iter()
-        .filter_map(|answer| answer.outputs(output))
-        .map(|(float, int8)| similarity(float, int8))
-        .collect();
-    mean_line(output, metric.into(), &values)
-}
-
-fn mean_line(task: &str, metric: String, values: &[f64]) -> Option<Line> {
-    let mean = |sample: &[usize]| {
-        Some(sample.iter().map(|&at| values[at]).sum::<f64>() / sample.len() as f64)
+fn called(labels: &[String], findings: &engine::Findings) -> Vec<Called> {
+    let called = |found: &engine::Detection| {
+        let class = labels.iter().position(|label| *label == found.name)?;
+        let corners = [found.x, found.y, found.x + found.width, found.y + found.height];
+        Some(Called { class, score: found.score, corners })
     };
-    if values.is_empty() {
-        return None;
-    }
-    let all: Vec<usize> = (0..values.len()).collect();
-    let interval = paired_interval(values.len(), |sample| Some(mean(sample)? - 1.0))?;
-    Some(line(task, metric, [1.0, mean(&all)?], interval, values.len()))
+    findings.boxes.iter().flatten().filter_map(called).collect()
 }
 
-fn line(task: &str, metric: String, [float, int8]: [f64; 2], interval: [f64; 2], n: usize) -> Line {
-    Line { task: task.into(), metric, float, int8, difference: int8 - float, interval, n }
-}
-
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-    };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
-}
-
-/// Overlap of the masks at even odds; two empty masks are alike.
-fn dice(a: &[f32], b: &[f32]) -> f64 {
+/// Dice; two empty masks are alike.
+fn overlap(mask: &[u8], truth: &[bool]) -> f64 {
     let count = |of: &dyn Fn(bool, bool) -> bool| {
-        a.iter().zip(b).filter(|&(&a, &b)| of(a >= 0.0, b >= 0.0)).count() as f64
+        mask.iter().zip(truth).filter(|&(&a, &b)| of(a == 1, b)).count() as f64
     };
-    let (both, either) = (count(&|a, b| a && b), count(&|a, _| a) + count(&|_, b| b));
-    if either == 0.0 { 1.0 } else { 2.0 * both / either }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(float: f32, int8: f32, truth: Option<bool>) -> Answer {
-        let outputs = |logit| vec![("classification".to_owned(), vec![logit])];
-        Answer { float: outputs(float), int8: outputs(int8), truth: vec![truth] }
-    }
-
-    #[test]
-    fn images_without_a_known_truth_are_left_out_of_auroc() {
-        let answers = [
-            answer(1.0, 1.1, Some(true)),
-            answer(-1.0, -0.9, Some(false)),
-            answer(9.0, -9.0, None),
-        ];
-        let line = auroc_line(&answers, 0, "x").unwrap();
-        assert_eq!((line.float, line.int8, line.difference, line.n), (1.0, 1.0, 0.0, 2));
-    }
-
-    #[test]
-    fn agreement_counts_decisions_at_the_threshold() {
-        let answers = [answer(1.0, 0.9, None), answer(0.1, -0.1, None)];
-        let line = agreement_line(&answers, 0, "x", 0.5).unwrap();
-        assert_eq!((line.float, line.int8), (1.0, 0.5));
-    }
-
-    #[test]
-    fn dice_of_equal_and_of_empty_masks_is_one() {
-        assert_eq!(dice(&[1.0, -1.0], &[2.0, -0.1]), 1.0);
-        assert_eq!(dice(&[-1.0], &[-2.0]), 1.0);
-        assert_eq!(dice(&[1.0, -1.0], &[-1.0, 1.0]), 0.0);
-    }
+    let (both, sum) = (count(&|a, b| a && b), count(&|a, _| a) + count(&|_, b| b));
+    if sum == 0.0 { 1.0 } else { 2.0 * both / sum }
 }

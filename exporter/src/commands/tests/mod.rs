@@ -1,5 +1,7 @@
 //! The verbs from end to end, on a width-8 network with random weights.
 
+mod recipes;
+
 use super::Cli;
 use crate::{
     checkpoint::Checkpoint, fixtures, fold, interpreter::Interpreter, network::Network, weights,

@@ -1,0 +1,201 @@
+//! The ways to round, each held to what it promises.
+
+use super::{Cli, Parser, run};
+use crate::{
+    checkpoint::Checkpoint,
+    fixtures, fold,
+    images::Input,
+    interpreter::{Interpreter, Outputs},
+    network::Network,
+    onnx::{Batch, quantized_model},
+    recipe::{Outcome, Recipe},
+    simulate::distortion,
+    verify, weights,
+};
+use bundle::{Bundle, section};
+use graph::Backbone;
+use prost::Message;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug, clap::Parser)]
+struct Only {
+    #[command(flatten)]
+    recipe: Recipe,
+}
+
+fn outcome(checkpoint: &Path, images: &Path, args: &[&str]) -> Result<Outcome, String> {
+    let recipe = Only::try_parse_from([&["recipe"], args].concat()).unwrap().recipe;
+    let terminal = Cli::try_parse_from(["exporter", "-q", "check", "x"]).unwrap().terminal;
+    let opened = Checkpoint::open(checkpoint).unwrap();
+    recipe
+        .of_checkpoint(checkpoint, &opened, images, terminal)
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// Noise over signal of the box's outputs, averaged over the pictures.
+fn noise(checkpoint: &Path, images: &Path, outcome: &Outcome) -> f64 {
+    let Checkpoint { config, graph, weights, .. } = Checkpoint::open(checkpoint).unwrap();
+    let (graph, weights) = fold::fold_batch_norms(&graph, &weights);
+    let float = Interpreter::new(&graph, &weights).unwrap();
+    let mut manifest = verify::for_decoding(&config, Vec::new());
+    manifest.float_nodes = outcome.model.plan.float().iter().cloned().collect();
+    let onnx = quantized_model(&outcome.model, Batch::One).unwrap().encode_to_vec();
+    let network = Network::open(&manifest, &onnx).unwrap();
+    let mut sum = 0.0;
+    for at in 0..8 {
+        let picture = images.join(format!("{at}.png"));
+        let pixels = Input::read(&picture, &config.preprocess, 1).unwrap().pixels;
+        let expected: Outputs = float.outputs(&pixels).unwrap();
+        sum += distortion(&expected, &network.infer(&pixels).unwrap());
+    }
+    sum / 8.0
+}
+
+#[test]
+fn adaround_comes_closer_to_float_than_nearest() {
+    let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let of =
+        |args: &[&str]| noise(&checkpoint, &images, &outcome(&checkpoint, &images, args).unwrap());
+    let (nearest, adaround) = (of(&["--int8-detection"]), of(&["--int8-detection", "--adaround"]));
+    assert!(adaround < nearest, "{adaround} {nearest}");
+}
+
+#[test]
+fn symmetric_activations_are_signed_around_zero_and_close_to_float() {
+    let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let outcome = outcome(&checkpoint, &images, &["--symmetric", "--int8-detection"]).unwrap();
+    let noise = noise(&checkpoint, &images, &outcome);
+    assert!(noise < 0.02, "{noise}");
+    let graph = quantized_model(&outcome.model, Batch::One).unwrap().graph.unwrap();
+    for node in graph.node.iter().filter(|node| node.op_type == "QuantizeLinear") {
+        let zero = graph.initializer.iter().find(|tensor| tensor.name == node.input[2]).unwrap();
+        // ONNX's number for INT8.
+        assert_eq!((zero.data_type, zero.int32_data.iter().sum::<i32>()), (3, 0), "{}", zero.name);
+        assert!(zero.raw_data.iter().all(|&byte| byte == 0), "{}", zero.name);
+    }
+}
+
+#[test]
+fn layers_are_ranked_by_the_noise_each_brings_alone() {
+    let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    // One weight a hundred times the others leaves those of its row about one step each.
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    let kernel = &mut params.get_mut("layer2.0.conv2.weight").unwrap().values;
+    kernel.chunks_mut(16 * 9).for_each(|row| row[4] *= 100.0);
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+
+    let outcome = outcome(&checkpoint, &images, &["--sensitivity", "--int8-detection"]).unwrap();
+    let layers = outcome.sensitivities;
+    assert_eq!(layers.len(), outcome.model.layers.len());
+    assert!(layers.is_sorted_by(|a, b| a.sqnr_db <= b.sqnr_db));
+    assert!(layers[..3].iter().any(|l| l.node == "layer2.0.conv2"), "{:?}", &layers[..3]);
+}
+
+#[test]
+fn layers_left_in_float_are_declared_and_the_box_takes_them() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let out = folder.path().join("out.bundle");
+    let args = ["--float", "fc", "--float", "layer1.0.conv1"];
+    quantize(&checkpoint, &images, &out, &args).unwrap();
+    let bundle = Bundle::open(&out).unwrap();
+    assert_eq!(bundle.manifest.float_nodes, ["fc", "layer1.0.conv1"]);
+    let onnx = bundle.require(section::MODEL).unwrap();
+    Network::open(&bundle.manifest, onnx).unwrap();
+    let share = super::super::inspect::IntegerShare::of(onnx).unwrap();
+    assert_eq!(share.all - share.integer, 2);
+
+    // Undeclared, the box refuses them by name.
+    let mut manifest = bundle.manifest.clone();
+    manifest.float_nodes.clear();
+    let error = format!("{:#}", Network::open(&manifest, onnx).err().unwrap());
+    assert!(error.contains("fc") || error.contains("layer1.0.conv1"), "{error}");
+
+    let error = quantize(&checkpoint, &images, &out, &["--float", "layer9"]).unwrap_err();
+    assert!(error.contains("`layer9`") && error.contains("layer1.0.conv1"), "{error}");
+}
+
+#[test]
+fn detections_last_convolutions_stay_in_float_where_int8_costs_more_than_a_percent() {
+    let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    let last = ["det.p3.out", "det.p4.out", "det.p5.out"];
+    let modest = outcome(&checkpoint, &images, &[]).unwrap();
+    assert!(modest.model.plan.float().is_empty(), "{}", modest.chosen);
+
+    // A channel that is never on, with a huge weight: no output moves, but its row has no steps left.
+    for level in 3..=5 {
+        params.get_mut(&format!("det.p{level}.bn2.weight")).unwrap().values[0] = 0.0;
+        params.get_mut(&format!("det.p{level}.bn2.bias")).unwrap().values[0] = -1.0;
+        let kernel = &mut params.get_mut(&format!("det.p{level}.out.weight")).unwrap().values;
+        kernel.chunks_mut(16).for_each(|row| row[0] = 300.0);
+    }
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    let float = |args: &[&str]| -> Vec<String> {
+        let outcome = outcome(&checkpoint, &images, args).unwrap();
+        outcome.model.plan.float().iter().cloned().collect()
+    };
+    assert_eq!(float(&[]), last);
+    assert!(float(&["--int8-detection"]).is_empty());
+}
+
+#[test]
+fn a_budget_puts_just_the_costly_layer_into_float() {
+    let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    // The same trick on the embedding's last layer: `layer4.1.conv2` reads a channel that is never on.
+    params.get_mut("layer4.1.bn1.weight").unwrap().values[0] = 0.0;
+    params.get_mut("layer4.1.bn1.bias").unwrap().values[0] = -1.0;
+    let kernel = &mut params.get_mut("layer4.1.conv2.weight").unwrap().values;
+    kernel.chunks_mut(64 * 9).for_each(|row| row[..9].fill(30.0));
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+
+    let all = outcome(&checkpoint, &images, &["--int8-detection"]).unwrap();
+    let some = outcome(&checkpoint, &images, &["--max-drop", "0.02", "--int8-detection"]).unwrap();
+    let float: Vec<&String> = some.model.plan.float().iter().collect();
+    assert!(float.contains(&&"layer4.1.conv2".to_owned()) && float.len() < 4, "{float:?}");
+    assert!(noise(&checkpoint, &images, &some) < 0.5 * noise(&checkpoint, &images, &all));
+
+    let error = outcome(&checkpoint, &images, &["--max-drop", "1.5"]).err().unwrap();
+    assert!(error.contains("--max-drop is 1.5"), "{error}");
+}
+
+#[test]
+fn a_foreign_file_becomes_an_onnx_file_the_box_would_run() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Mobilenetv2);
+    let at = |name: &str| -> PathBuf { folder.path().join(name) };
+    run(&[&"onnx", &"--checkpoint", &checkpoint, &"--out", &at("float.onnx")]).unwrap();
+    let (float, int8, wrong) = (at("float.onnx"), at("int8.onnx"), at("int8.bundle"));
+    let quantize = |out: &Path| {
+        run(&[
+            &"quantize",
+            &"--int8",
+            &"--model",
+            &float,
+            &"--calibration",
+            &images,
+            &"--out",
+            &out,
+        ])
+    };
+    quantize(&int8).unwrap();
+    let share = super::super::inspect::IntegerShare::of(&fs::read(&int8).unwrap()).unwrap();
+    assert_eq!(share.integer, share.all);
+    assert!(share.all > 50, "{}", share.all);
+
+    let error = quantize(&wrong).unwrap_err();
+    assert!(error.contains("int8.bundle") && error.contains(".onnx"), "{error}");
+    assert!(!wrong.exists());
+}
+
+fn quantize(checkpoint: &Path, images: &Path, out: &Path, more: &[&str]) -> Result<(), String> {
+    let mut args: Vec<&dyn AsRef<Path>> = vec![&"quantize", &"--int8", &"--checkpoint"];
+    args.extend([&checkpoint as &dyn AsRef<Path>, &"--calibration", &images, &"--out", &out]);
+    args.extend(more.iter().map(|arg| arg as &dyn AsRef<Path>));
+    run(&args)
+}

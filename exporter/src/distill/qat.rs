@@ -1,0 +1,272 @@
+//! Quantization-aware training: the folded network on the integers the box computes with (DESIGN §3).
+//!
+//! ```text
+//! centred codes of x ──▶ conv with codes of w ──▶ + bias code ──▶ · s_x·s_w/s_y ──▶ round, clamp ──▶ centred codes of y
+//!                         every sum exact             exact          one f32 product
+//! ```
+//!
+//! Forward, every code equals the engine's; a test holds it to that. Backward, rounding is the identity and
+//! clamping stops the gradient (straight-through, Bengio 2013). The ranges are those of calibration and stay;
+//! weight scales follow the weights. "Centred" is `q − zero`: what a code stands for is that times the scale.
+
+use super::{Learner, Outputs, with_features};
+use crate::{
+    calibrate,
+    checkpoint::Checkpoint,
+    fold,
+    images::ImageSet,
+    judge,
+    quantized::{Plan, Writes},
+    weights::{Array, Weights},
+};
+use anyhow::Result;
+use calibration::{MAX_BIAS, Method, QuantParams};
+use graph::{CheckpointConfig, Graph, Node, Op};
+use indicatif::ProgressBar;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+use tch::{Device, Kind, Tensor};
+
+/// Integers up to this are exact in f32, and so are sums whose terms' magnitudes stay below it, in any order.
+const EXACT_IN_F32: f64 = 16_777_216.0;
+
+/// A folded network on integers.
+pub(crate) struct Rounded {
+    /// As in `config.toml`, with normalisations.
+    original: Graph,
+    folded: Graph,
+    plan: Plan,
+    /// Of the folded network.
+    params: BTreeMap<String, Tensor>,
+    activations: HashMap<String, QuantParams>,
+}
+
+/// Codes of a layer, with gradients to its weights.
+struct Layer {
+    weight: Tensor,
+    /// f64: a bias has up to 30 bits.
+    bias: Tensor,
+    /// `s_w`, f32, one a channel.
+    scales: Tensor,
+}
+
+impl Rounded {
+    /// Folds the checkpoint in `folder` and takes its ranges from `images`.
+    pub(crate) fn open(
+        folder: &Path,
+        config: &CheckpointConfig,
+        images: &[PathBuf],
+        device: Device,
+    ) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let original = with_features(config)?;
+        let (graph, weights) = fold::fold_batch_norms(&original, &checkpoint.weights);
+        let plan = Plan::new(&graph)?;
+        let images = ImageSet { paths: images.to_vec(), ..ImageSet::none() };
+        let hidden = ProgressBar::hidden();
+        let preprocess = &config.preprocess;
+        let seen = calibrate::observe(&graph, &weights, &plan, &images, preprocess, &hidden)?;
+        let table = judge::params(&seen.table(&graph, Method::Mse, preprocess, false)?);
+        Ok(Self::new(original, graph, &weights, plan, &table, device))
+    }
+
+    /// `owned` has the parameters of every tensor that owns codes.
+    pub(crate) fn new(
+        original: Graph,
+        folded: Graph,
+        weights: &Weights,
+        plan: Plan,
+        owned: &BTreeMap<String, QuantParams>,
+        device: Device,
+    ) -> Self {
+        let activations =
+            plan.tensors().iter().map(|name| (name.clone(), owned[plan.owner(name)])).collect();
+        let params = weights
+            .iter()
+            .map(|(name, array)| {
+                let shape: Vec<i64> = array.shape.iter().map(|&side| side as i64).collect();
+                let tensor = Tensor::from_slice(&array.values).view(&shape[..]).to_device(device);
+                (name.clone(), tensor.set_requires_grad(true))
+            })
+            .collect();
+        Self { original, folded, plan, params, activations }
+    }
+
+    /// Centred codes of every tensor that has some; logits, which have none, as numbers.
+    pub(crate) fn codes(&self, images: &Tensor) -> HashMap<&str, Tensor> {
+        let input = self.folded.input.as_str();
+        let params = self.activations[input];
+        let mut values = HashMap::from([(input, rounded(&quotient(images, params.scale), params))]);
+        for node in &self.folded.nodes {
+            match self.plan.writes(&node.name) {
+                Writes::Folded => {}
+                Writes::Real => {
+                    values.insert(&node.name, self.logits(node, &values));
+                }
+                Writes::Tensor { name, .. } => {
+                    let steps = self.steps(node, self.activations[name], &values);
+                    values.insert(name, rounded(&steps, self.activations[name]));
+                }
+                Writes::Float => unreachable!("`{}`: nothing was asked to stay float", node.name),
+            }
+        }
+        values
+    }
+
+    /// What `node` makes, in steps of its output, before rounding.
+    fn steps(&self, node: &Node, out: QuantParams, values: &HashMap<&str, Tensor>) -> Tensor {
+        let x = &values[node.inputs[0].as_str()];
+        let own = |at: usize| self.activations[&node.inputs[at]].scale;
+        match &node.op {
+            Op::Conv2d { .. } | Op::Linear { .. } => {
+                let layer = self.layer(node);
+                let multipliers = quotient(&(&layer.scales * f64::from(own(0))), out.scale);
+                self.sums(node, &layer, x) * along_channels(&multipliers, node)
+            }
+            Op::Add => {
+                let [ra, rb] = [own(0) / out.scale, own(1) / out.scale].map(f64::from);
+                x * ra + &values[node.inputs[1].as_str()] * rb
+            }
+            Op::Concat => {
+                let part = |(at, name): (usize, &String)| {
+                    let real = &values[name.as_str()] * f64::from(own(at));
+                    quotient(&real, out.scale)
+                };
+                Tensor::cat(&node.inputs.iter().enumerate().map(part).collect::<Vec<_>>(), 1)
+            }
+            Op::GlobalAvgPool => {
+                let (_, _, h, w) = x.size4().expect("images are [B, C, H, W]");
+                let sum = x.sum_dim_intlist([2_i64, 3].as_slice(), false, Kind::Float);
+                sum * f64::from(own(0) / out.scale / (h * w) as f32)
+            }
+            Op::MaxPool2d { kernel, stride, padding } => {
+                let both = |n: usize| [n as i64; 2];
+                x.max_pool2d(both(*kernel), both(*stride), both(*padding), [1, 1], false)
+            }
+            Op::UpsampleNearest { factor } => {
+                let (_, _, h, w) = x.size4().expect("images are [B, C, H, W]");
+                let factor = *factor as i64;
+                x.upsample_nearest2d([h * factor, w * factor], None, None)
+            }
+            Op::Relu | Op::Relu6 | Op::BatchNorm2d { .. } | Op::AttentionPool2d { .. } => {
+                unreachable!("`{}`: Plan::new folds or refuses it", node.name)
+            }
+        }
+    }
+
+    /// A last layer's accumulators, scaled.
+    fn logits(&self, node: &Node, values: &HashMap<&str, Tensor>) -> Tensor {
+        let layer = self.layer(node);
+        let input = self.activations[&node.inputs[0]].scale;
+        let scales = &layer.scales * f64::from(input);
+        self.sums(node, &layer, &values[node.inputs[0].as_str()]) * along_channels(&scales, node)
+    }
+
+    /// Codes of weight and bias, as `calibration` makes them.
+    fn layer(&self, node: &Node) -> Layer {
+        let input = f64::from(self.activations[&node.inputs[0]].scale);
+        let weight = &self.params[&format!("{}.weight", node.name)];
+        let bias = &self.params[&format!("{}.bias", node.name)];
+        let outputs = weight.size()[0];
+        let reach = weight.detach().abs().view([outputs, -1]).amax([1_i64].as_slice(), false);
+        let for_bias = bias.detach().abs().to_kind(Kind::Double) / (input * MAX_BIAS);
+        let scales = (reach.to_kind(Kind::Double) / 127.0).maximum(&for_bias).to_kind(Kind::Float);
+        // A dead channel has scale 1.
+        let normal = scales.ge(f64::from(f32::MIN_POSITIVE));
+        let scales = scales.where_scalarother(&normal, 1.0);
+        let mut wide = vec![1; weight.dim()];
+        wide[0] = outputs;
+        let unit = (&scales * input).to_kind(Kind::Double);
+        Layer {
+            weight: through(&(weight / scales.view(&wide[..])).clamp(-127.0, 127.0)),
+            bias: through(&(bias.to_kind(Kind::Double) / unit).clamp(-MAX_BIAS, MAX_BIAS)),
+            scales,
+        }
+    }
+
+    /// `Σ (q_x − z_x)·q_w + bias`, exact, then rounded to f32 once.
+    fn sums(&self, node: &Node, layer: &Layer, x: &Tensor) -> Tensor {
+        let QuantParams { zero, .. } = self.activations[&node.inputs[0]];
+        let most = f64::from(zero.max(255 - zero));
+        let rows = layer.weight.detach().abs().flatten(1, -1);
+        let reach = rows.sum_dim_intlist([1_i64].as_slice(), false, Kind::Double).max();
+        // In f64 it takes several times as long, so only where f32 could round.
+        let kind =
+            if reach.double_value(&[]) * most < EXACT_IN_F32 { Kind::Float } else { Kind::Double };
+        let (x, weight) = (x.to_kind(kind), layer.weight.to_kind(kind));
+        let products = match &node.op {
+            Op::Conv2d { stride, padding, groups, .. } => {
+                let both = |n: usize| [n as i64; 2];
+                let (stride, padding) = (both(*stride), both(*padding));
+                x.conv2d::<Tensor>(&weight, None, stride, padding, [1, 1], *groups as i64)
+            }
+            _ => x.linear::<Tensor>(&weight, None),
+        };
+        let sums = products.to_kind(Kind::Double) + along_channels(&layer.bias, node);
+        sums.to_kind(Kind::Float)
+    }
+}
+
+impl Learner for Rounded {
+    fn phase(&self) -> &'static str {
+        "qat"
+    }
+
+    fn forward(&self, images: &Tensor, _train: bool) -> Outputs {
+        let values = self.codes(images);
+        let real = |output: &graph::Output| {
+            let value = &values[output.node.as_str()];
+            let params = self.activations.get(&output.node);
+            let real = params
+                .map_or_else(|| value.shallow_clone(), |params| value * f64::from(params.scale));
+            (output.name.clone(), real)
+        };
+        self.folded.outputs.iter().map(real).collect()
+    }
+
+    fn trained(&self) -> Vec<(String, Tensor)> {
+        self.params.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+    }
+
+    fn weights(&self) -> Vec<(String, Tensor)> {
+        let values = self.params.iter().map(|(name, tensor)| {
+            let shape = tensor.size().iter().map(|&side| side as usize).collect();
+            let flat = tensor.detach().to_device(Device::Cpu).flatten(0, -1);
+            let values = Vec::try_from(flat).expect("parameters are f32");
+            (name.clone(), Array { shape, values })
+        });
+        fold::unfold(&self.original, &values.collect())
+            .into_iter()
+            .map(|(name, array)| {
+                let shape: Vec<i64> = array.shape.iter().map(|&side| side as i64).collect();
+                (name, Tensor::from_slice(&array.values).view(&shape[..]))
+            })
+            .collect()
+    }
+}
+
+/// `[C]` as it meets a layer's output.
+fn along_channels(values: &Tensor, node: &Node) -> Tensor {
+    match node.op {
+        Op::Conv2d { .. } => values.view([1, -1, 1, 1]),
+        _ => values.shallow_clone(),
+    }
+}
+
+/// A true division: by a plain number some devices multiply with the reciprocal, which rounds twice.
+fn quotient(x: &Tensor, by: f32) -> Tensor {
+    x / Tensor::full([], f64::from(by), (Kind::Float, x.device()))
+}
+
+/// Centred codes of a value in steps.
+fn rounded(steps: &Tensor, QuantParams { zero, .. }: QuantParams) -> Tensor {
+    let zero = f64::from(zero);
+    through(&steps.clamp(-zero, 255.0 - zero))
+}
+
+/// Rounded forward, to even; the identity backward.
+fn through(x: &Tensor) -> Tensor {
+    x + (x.round() - x).detach()
+}

@@ -1,0 +1,51 @@
+//! The teacher: a checkpoint of trainer's, frozen.
+
+use super::{Outputs, student, with_features};
+use anyhow::{Context, Result};
+use graph::{CheckpointConfig, Graph};
+use sha2::{Digest, Sha256};
+use std::{fs, path::Path};
+use tch::{Device, Kind, Tensor, nn};
+use trainer::{checkpoint, network::Network};
+
+pub(crate) struct Teacher {
+    pub(crate) config: CheckpointConfig,
+    pub(crate) graph: Graph,
+    /// SHA-256 of its weights, hexadecimal.
+    pub(crate) digest: String,
+    network: Network,
+    precision: Option<Kind>,
+    device: Device,
+    /// Owns the network's variables.
+    _store: nn::VarStore,
+}
+
+impl Teacher {
+    /// Opens a PRIOR checkpoint, or one of an encoder with or without heads.
+    pub(crate) fn open(folder: &Path, device: Device, precision: Option<Kind>) -> Result<Self> {
+        let saved = checkpoint::load(folder)?;
+        let graph = with_features(&saved.config)?;
+        let mut store = nn::VarStore::new(device);
+        let network = Network::new(&store.root(), &graph)?;
+        checkpoint::assign(&store, &checkpoint::encoder_weights(&saved), |_| true)
+            .with_context(|| format!("{} is no teacher", folder.display()))?;
+        store.freeze();
+        let path = folder.join("model.safetensors");
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            config: saved.config,
+            graph,
+            digest: hex::encode(Sha256::digest(bytes)),
+            network,
+            precision,
+            device,
+            _store: store,
+        })
+    }
+
+    /// What it sees, without gradients.
+    pub(crate) fn outputs(&self, images: &Tensor) -> Outputs {
+        let forward = || self.network.forward(images, false);
+        tch::no_grad(|| student::autocast(self.device, self.precision, forward))
+    }
+}

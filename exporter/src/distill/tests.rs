@@ -1,0 +1,160 @@
+//! A width-8 teacher on 64x64 pictures teaches a width-8 student.
+
+use super::*;
+use crate::{
+    calibrate,
+    checkpoint::Checkpoint,
+    fixtures, fold,
+    images::ImageSet,
+    judge,
+    network::Network,
+    onnx::{Batch, quantized_model},
+    quantized::{Plan, Quantized},
+    verify, weights,
+};
+use calibration::Method;
+use prost::Message;
+use std::{cell::RefCell, fs};
+use tch::Tensor;
+use tempfile::TempDir;
+
+/// A teacher, an index over eight pictures of each split, and a place for the student.
+fn workplace(teacher: Backbone) -> (TempDir, Recipe) {
+    let (folder, checkpoint, _) = fixtures::workplace(teacher);
+    let line = |at: usize, split: &str| {
+        format!(
+            "{{\"id\":\"{split}{at}\",\"patient_id\":\"{split}{at}\",\"split\":\"{split}\",\
+             \"image\":\"images/{at}.png\",\"labels\":{{\"Pneumonia\":{}}}}}\n",
+            at % 2
+        )
+    };
+    let lines = (0..8).map(|at| line(at, "train")).chain((0..8).map(|at| line(at, "val")));
+    let index = folder.path().join("index.jsonl");
+    fs::write(&index, lines.collect::<String>()).unwrap();
+    fs::write(checkpoint.join("state.json"), r#"{"step":0,"epoch":0,"seed":0}"#).unwrap();
+    // Logits of order one, as a trained teacher's; random ones are in the hundreds.
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    let heads =
+        params.iter_mut().filter(|(name, _)| name.starts_with("fc.") || name.contains(".out."));
+    heads.for_each(|(_, array)| array.values.iter_mut().for_each(|w| *w *= 0.01));
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    let recipe = Recipe {
+        teacher: checkpoint,
+        student: Backbone::Resnet18,
+        width: None,
+        init: None,
+        data: index,
+        out: folder.path().join("student"),
+        limit: usize::MAX,
+        epochs: 6,
+        qat: 0,
+        batch: 8,
+        rate: 3e-3,
+        seed: 1,
+        device: Device::Cpu,
+        precision: None,
+    };
+    (folder, recipe)
+}
+
+fn run(recipe: &Recipe) -> Result<(Outcome, Vec<Epoch>)> {
+    let epochs = RefCell::new(Vec::new());
+    let note = |epoch: &Epoch| {
+        epochs.borrow_mut().push(epoch.clone());
+        Ok(())
+    };
+    let outcome = distill(recipe, |_| ProgressBar::hidden(), note)?;
+    Ok((outcome, epochs.into_inner()))
+}
+
+#[test]
+fn a_student_comes_closer_to_its_teacher_and_can_be_opened() {
+    let (_folder, recipe) = workplace(Backbone::Resnet34);
+    let (outcome, epochs) = run(&recipe).unwrap();
+    let (first, last) = (&epochs[0], &epochs[5]);
+    assert!(last.train < 0.9 * first.train, "{} {}", first.train, last.train);
+    assert!(outcome.multiplications < outcome.teacher_multiplications);
+    let student = Checkpoint::open(&recipe.out).unwrap();
+    assert_eq!(student.config.model.heads.len(), 3);
+    assert_eq!(student.operating_points().unwrap()[0].name, "Pneumonia");
+}
+
+#[test]
+fn the_same_recipe_gives_the_same_student() {
+    let (folder, mut recipe) = workplace(Backbone::Resnet18);
+    (recipe.epochs, recipe.student) = (1, Backbone::Mobilenetv2);
+    run(&recipe).unwrap();
+    let first = fs::read(recipe.out.join("model.safetensors")).unwrap();
+    recipe.out = folder.path().join("again");
+    run(&recipe).unwrap();
+    assert!(first == fs::read(recipe.out.join("model.safetensors")).unwrap());
+}
+
+#[test]
+fn rounded_training_lowers_the_loss_of_the_rounded_student() {
+    let (_folder, mut recipe) = workplace(Backbone::Resnet18);
+    (recipe.epochs, recipe.qat) = (3, 4);
+    let (outcome, epochs) = run(&recipe).unwrap();
+    let qat: Vec<f64> =
+        epochs.iter().filter(|e| e.phase == "qat").map(|e| e.validation.unwrap()).collect();
+    assert_eq!(qat.len(), 4);
+    assert!(qat[3] < qat[0] && outcome.best_epoch > 3, "{qat:?}");
+    Checkpoint::open(&recipe.out).unwrap();
+}
+
+/// The engine is the box; what it loads is the file that ships.
+#[test]
+fn training_on_integers_makes_every_code_the_box_makes() {
+    for backbone in [Backbone::Resnet18, Backbone::Mobilenetv2] {
+        let (_folder, checkpoint, images) = fixtures::workplace(backbone);
+        let Checkpoint { config, weights, .. } = Checkpoint::open(&checkpoint).unwrap();
+        let original = config.graph().unwrap();
+        let (folded, weights) = fold::fold_batch_norms(&original, &weights);
+        let plan = Plan::new(&folded).unwrap();
+        let images = ImageSet::find(&images, 8).unwrap();
+        let (preprocess, bar) = (&config.preprocess, ProgressBar::hidden());
+        let seen = calibrate::observe(&folded, &weights, &plan, &images, preprocess, &bar).unwrap();
+        let params = judge::params(&seen.table(&folded, Method::Mse, preprocess, false).unwrap());
+        let model = Quantized::new(folded.clone(), plan.clone(), &weights, &params);
+        let onnx = quantized_model(&model, Batch::One).unwrap().encode_to_vec();
+        let network = Network::open(&verify::for_decoding(&config, Vec::new()), &onnx).unwrap();
+        let rounded = Rounded::new(original, folded.clone(), &weights, plan, &params, Device::Cpu);
+
+        let image = fixtures::image(&folded, 5);
+        let (outputs, activations) = network.infer_all(&image).unwrap();
+        let picture = Tensor::from_slice(&image).view([1, 1, 64, 64]);
+        let codes = rounded.codes(&picture);
+        let list = |tensor: &Tensor| Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap();
+        let mut compared = 0;
+        // `.map` is a mean before it is flattened.
+        for seen in activations.iter().filter(|seen| !seen.tensor.ends_with(".map")) {
+            let zero = model.activations[&seen.tensor].zero as i16;
+            let expected: Vec<f32> =
+                seen.codes.iter().map(|&code| f32::from(code - zero)).collect();
+            assert_eq!(list(&codes[seen.tensor.as_str()]), expected, "{backbone} {}", seen.tensor);
+            compared += 1;
+        }
+        assert!(compared > 30, "{compared}");
+        let found = rounded.forward(&picture, false);
+        for (name, expected) in &outputs {
+            assert_eq!(&list(&found[name]), expected, "{backbone} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_student_may_not_replace_its_teacher_nor_learn_from_nothing() {
+    let (_folder, mut recipe) = workplace(Backbone::Resnet18);
+    let teacher = fs::read(recipe.teacher.join("model.safetensors")).unwrap();
+    recipe.out.clone_from(&recipe.teacher);
+    let error = run(&recipe).unwrap_err().to_string();
+    assert!(error.contains("replace its teacher"), "{error}");
+    assert!(teacher == fs::read(recipe.teacher.join("model.safetensors")).unwrap());
+
+    recipe.out = recipe.out.with_extension("student");
+    recipe.limit = 3;
+    let error = run(&recipe).unwrap_err().to_string();
+    assert!(error.contains("found 3 images in the train split"), "{error}");
+    assert!(weights::read(&recipe.out.join("model.safetensors")).is_err());
+}

@@ -1,0 +1,174 @@
+//! Images that calibrate nothing and judge: what rounding costs the task, and which layer costs most.
+
+use crate::{
+    calibrate::Observations,
+    images::{ImageSet, Input},
+    index::Record,
+    interpreter::{Interpreter, Outputs},
+    quantized::{Plan, Quantized, is_layer},
+    simulate::{Simulation, distortion},
+    verify::{self, Answer, Line, Truth},
+    weights::Weights,
+};
+use anyhow::Result;
+use bundle::Manifest;
+use calibration::{QuantParams, Table};
+use graph::{CheckpointConfig, Graph, Preprocess};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The float network, images, its outputs on them, and what is known of them.
+pub(crate) struct Judge<'a> {
+    pub(crate) graph: &'a Graph,
+    weights: &'a Weights,
+    /// Absent for a network of unknown heads.
+    manifest: Option<Manifest>,
+    cases: Vec<Case>,
+}
+
+struct Case {
+    input: Vec<f32>,
+    expected: Outputs,
+    truth: Truth,
+    size: [usize; 2],
+}
+
+/// Images that outputs are compared on; more change no choice.
+const ERRORS: usize = 12;
+/// Fewer of either kind and an AUROC says nothing: then both networks' agreement judges.
+const LEAST: usize = 8;
+
+/// What rounding one layer alone does to the outputs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Sensitivity {
+    pub(crate) node: String,
+    /// Of the outputs, when only this layer and its input are rounded.
+    pub(crate) sqnr_db: f64,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(
+        graph: &'a Graph,
+        weights: &'a Weights,
+        images: &ImageSet,
+        preprocess: &Preprocess,
+        config: Option<&CheckpointConfig>,
+    ) -> Result<Self> {
+        let interpreter = Interpreter::new(graph, weights)?;
+        let case = |path: &std::path::PathBuf| -> Result<Case> {
+            let input = Input::read(path, preprocess, graph.input_shape[0])?;
+            let truth = match (images.records.get(path), config) {
+                (Some(record), Some(config)) => truth(record, config, input.size)?,
+                _ => Truth::default(),
+            };
+            let expected = interpreter.outputs(&input.pixels)?;
+            Ok(Case { input: input.pixels, expected, truth, size: input.size })
+        };
+        let mut cases: Vec<Case> = images.paths.iter().map(case).collect::<Result<_>>()?;
+        forget_rare(&mut cases);
+        let manifest = config.map(|config| verify::for_decoding(config, Vec::new()));
+        Ok(Self { graph, weights, manifest, cases })
+    }
+
+    /// Mean noise over signal of the outputs, on the first [`ERRORS`] images.
+    pub(crate) fn error(&self, model: &Quantized) -> Result<f64> {
+        let cases = &self.cases[..self.cases.len().min(ERRORS)];
+        let simulation = Simulation::new(model)?;
+        let mut sum = 0.0;
+        for case in cases {
+            sum += distortion(&case.expected, &simulation.run(&case.input, |_, _| {})?);
+        }
+        Ok(sum / cases.len().max(1) as f64)
+    }
+
+    /// The task that loses most and how much of its metric, relative to float.
+    pub(crate) fn drop(&self, model: &Quantized) -> Result<(f64, String)> {
+        let lines = self.lines(model)?;
+        Ok(verify::worst_drop(&lines).unwrap_or((0.0, "nothing measured".into())))
+    }
+
+    /// Every metric of the rounded network beside float's.
+    pub(crate) fn lines(&self, model: &Quantized) -> Result<Vec<Line>> {
+        let Some(manifest) = &self.manifest else { return Ok(Vec::new()) };
+        let simulation = Simulation::new(model)?;
+        let answer = |case: &Case| {
+            let rounded = simulation.run(&case.input, |_, _| {})?;
+            let outputs = [case.expected.clone(), rounded];
+            let truth = Truth { findings: findings(&case.truth, manifest), ..case.truth.clone() };
+            Answer::new(self.graph, manifest, outputs, &truth, case.size)
+        };
+        let answers = self.cases.iter().map(answer).collect::<Result<Vec<_>>>()?;
+        Ok(verify::lines(manifest, &answers))
+    }
+
+    /// Layers by the noise each brings alone, most first.
+    pub(crate) fn sensitivities(
+        &self,
+        owned: &BTreeMap<String, QuantParams>,
+        progress: &ProgressBar,
+    ) -> Result<Vec<Sensitivity>> {
+        let layers: Vec<&str> =
+            self.graph.nodes.iter().filter(|n| is_layer(n)).map(|n| n.name.as_str()).collect();
+        progress.set_length(layers.len() as u64);
+        let mut found = Vec::new();
+        for name in &layers {
+            let others = layers.iter().filter(|other| *other != name);
+            let float: BTreeSet<String> = others.map(|&other| other.to_owned()).collect();
+            let plan = Plan::with_float(self.graph, &float)?;
+            let mut model = Quantized::new(self.graph.clone(), plan, self.weights, owned);
+            // Only what this layer reads is rounded; the others' inputs are theirs to lose.
+            let node = self.graph.node(name).expect("it was listed above");
+            model.activations.retain(|tensor, _| *tensor == node.inputs[0]);
+            let sqnr_db = -10.0 * self.error(&model)?.max(1e-20).log10();
+            found.push(Sensitivity { node: (*name).to_owned(), sqnr_db });
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        found.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+        Ok(found)
+    }
+}
+
+/// The ranges a table of observations gives, by tensor.
+pub(crate) fn params(table: &Table) -> BTreeMap<String, QuantParams> {
+    table.tensors.iter().map(|(name, entry)| (name.clone(), entry.params)).collect()
+}
+
+/// `scale² / 12` over the mean square of the values.
+pub(crate) fn relative_noise(
+    params: QuantParams,
+    observations: &Observations,
+    tensor: &str,
+) -> f64 {
+    let histogram = observations.observers[tensor].histogram();
+    let half = histogram.width() / 2.0;
+    let energy: f64 =
+        histogram.bins().map(|(edge, count)| count as f64 * (edge + half).powi(2)).sum();
+    let step = f64::from(params.scale);
+    step * step / 12.0 * histogram.total() as f64 / energy.max(f64::MIN_POSITIVE)
+}
+
+fn truth(record: &Record, config: &CheckpointConfig, size: [usize; 2]) -> Result<Truth> {
+    Truth::of(record, &config.model, size)
+}
+
+/// Drops the truth of labels with too few images of either kind.
+fn forget_rare(cases: &mut [Case]) {
+    let labels = cases.iter().map(|case| case.truth.findings.len()).max().unwrap_or(0);
+    for at in 0..labels {
+        let count = |wanted: bool| {
+            cases.iter().filter(|case| case.truth.findings.get(at) == Some(&Some(wanted))).count()
+        };
+        if count(true).min(count(false)) < LEAST {
+            let all = cases.iter_mut().filter_map(|case| case.truth.findings.get_mut(at));
+            all.for_each(|truth| *truth = None);
+        }
+    }
+}
+
+/// Unknown for every label where no index says anything.
+fn findings(truth: &Truth, manifest: &Manifest) -> Vec<Option<bool>> {
+    let labels = manifest.head(graph::Task::Classification).map_or(0, |head| head.labels.len());
+    if truth.findings.len() == labels { truth.findings.clone() } else { vec![None; labels] }
+}
