@@ -61,7 +61,7 @@ mod winograd;
 
 pub mod scalar;
 
-pub use buffer::{Buffer, SLACK};
+pub use buffer::{Buffer, SLACK, release_freed_memory};
 pub use conv::{Conv, Linear, Scratch};
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
 pub use eltwise::{Add, Rows, copy, lookup, requant_table, table_of};
@@ -70,4 +70,4 @@ pub use peak::peak_macs_per_second;
 pub use pool::Pool;
 pub use pooling::{AvgPool, MaxPool};
 pub use resample::{Bilinear, Nearest};
-pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError};
+pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError, absolute_sum};

@@ -13,7 +13,7 @@ pub use linear::Linear;
 use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::pool::Pool;
-use crate::spec::{ConvSpec, ConvWeights, Residual, SpecError};
+use crate::spec::{ConvSpec, ConvWeights, Residual, SpecError, absolute_sum};
 use crate::tile::{Kernel, Requant};
 use plan::Plan;
 use run::Target;
@@ -172,7 +172,7 @@ fn unbounded(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
     let per_channel = weights.weight.len() / spec.out_channels;
     weights.weight.chunks_exact(per_channel).zip(weights.bias).zip(weights.scale).any(
         |((w, bias), scale)| {
-            let sum: f64 = w.iter().map(|w| f64::from(w.unsigned_abs()) * 255.0).sum();
+            let sum = (absolute_sum(w) * 255) as f64;
             (sum + f64::from(bias.unsigned_abs())) * f64::from(*scale) > f64::from(1 << 30)
         },
     )

@@ -11,7 +11,7 @@ use super::plan::Block;
 use super::run::{Run, Target};
 use crate::buffer::Buffer;
 use crate::isa::Isa;
-use crate::spec::{ConvSpec, ConvWeights};
+use crate::spec::{ConvSpec, ConvWeights, absolute_sum};
 use crate::tile::{Output, Tile};
 use crate::winograd::{self, CENTRE, CHUNK, Input, POINTS, Sums, Weights};
 
@@ -77,8 +77,7 @@ fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
     let per_channel = weights.weight.len() / spec.out_channels;
     let channels = weights.weight.chunks_exact(per_channel).zip(weights.bias).zip(weights.scale);
     channels.into_iter().all(|((w, bias), scale)| {
-        let sum: i64 = w.iter().map(|w| i64::from(w.unsigned_abs())).sum();
-        let largest = sum * 255 + i64::from(bias.unsigned_abs());
+        let largest = absolute_sum(w) * 255 + i64::from(bias.unsigned_abs());
         4 * largest <= i64::from(i32::MAX) && (*scale == 0.0 || *scale > 1e-30)
     })
 }
