@@ -193,7 +193,8 @@ def main() -> None:
             options.out.write_text(json.dumps(document, indent=1) + "\n")
     if options.chart and document["results"]:
         report.chart(document, options.chart)
-    print(json.dumps(document) if options.json else report.table(document))
+    tables = [report.table(document), report.memory_table(document), report.agreement_table(document)]
+    print(json.dumps(document) if options.json else "\n\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,32 @@ def table(document: dict) -> str:
         row += [f"{latency[name]['median']:.2f}" if name in latency else "-" for name in ["ours", *peers]]
         row += ["{median:.3f} [{q1:.3f}, {q3:.3f}]".format(**ratio[name]) if name in ratio else "-" for name in peers]
         rows.append(row)
+    return lines(rows)
+
+
+def memory_table(document: dict) -> str:
+    """Highest resident size of each engine's process, in 10⁶ bytes; the Python ones hold an interpreter and NumPy too."""
+    rows = [["model", "threads", "file MB"] + [f"{name} MB" for name in document["engines"]]]
+    rows.append(["---"] * len(rows[0]))
+    for result in document["results"]:
+        row = [result["model"], str(result["threads"]), f"{result['model_mb']:.1f}"]
+        rows.append(row + [f"{result['memory_mb'][name]['VmHWM']:.0f}" for name in document["engines"]])
+    return lines(rows)
+
+
+def agreement_table(document: dict) -> str:
+    """Largest difference to our outputs, of the largest output."""
+    peers = [name for name in document["engines"] if name != "ours"]
+    rows = [["model", *peers], ["---"] * (1 + len(peers))]
+    seen = set()
+    for result in document["results"]:
+        if result["model"] not in seen:
+            seen.add(result["model"])
+            rows.append([result["model"]] + [f"{100 * result['agreement'][name]:.2g} %" for name in peers])
+    return lines(rows)
+
+
+def lines(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

@@ -2,7 +2,8 @@
 //!
 //! `alternate MODEL.onnx THREADS [IMAGE.f32]`: prints the load time in milliseconds and `ready`; then answers each line
 //! on standard input: `N` runs N times and prints the N latencies in milliseconds, `outputs` prints the results and
-//! `memory` the resident and the highest resident megabytes, both as JSON, `layers` a table. The instruction set is
+//! `memory` the resident and the highest resident megabytes, both as JSON, `layers` a table
+//! with the machine's peak. The instruction set is
 //! `CXR_ISA` or the best. `runtime/benches/peers.py` speaks to it.
 #![expect(clippy::print_stdout, reason = "a program that answers on its output")]
 
@@ -96,7 +97,8 @@ fn layers(engine: &mut Engine, image: &[f32]) -> Result<(), Box<dyn Error>> {
             layer.name, layer.kind
         );
     }
-    println!("sum {:.3} ms", best.iter().sum::<f64>() / 1e3);
+    let peak = kernels::peak_macs_per_second(kernels::Isa::from_name(engine.isa())?) / 1e9;
+    println!("sum {:.3} ms, peak {peak:.1} GMAC/s of one thread", best.iter().sum::<f64>() / 1e3);
     Ok(())
 }
 
