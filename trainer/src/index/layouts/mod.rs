@@ -1,6 +1,7 @@
 //! How each data set lies on disk.
 
 mod cxr_mini;
+mod mimic_cxr;
 
 use super::{IndexError, Record};
 use std::path::Path;
@@ -10,6 +11,8 @@ use std::path::Path;
 pub enum Layout {
     /// `manifest.jsonl` beside `images/` and `masks/`; also what `trainer phantom` writes
     CxrMini,
+    /// MIMIC-CXR-JPG 2.0.0 with MIMIC-CXR's reports: frontal images
+    MimicCxr,
 }
 
 impl Layout {
@@ -17,6 +20,7 @@ impl Layout {
     pub fn records(self, root: &Path) -> Result<Vec<Record>, IndexError> {
         match self {
             Self::CxrMini => cxr_mini::records(root),
+            Self::MimicCxr => mimic_cxr::records(root),
         }
     }
 }
