@@ -2,8 +2,8 @@
 //!
 //! Two layouts are known. torchvision's ResNets need nothing but the stem summed over RGB (a grey
 //! picture shown three times gives the same sums) and the classifier of a thousand everyday things
-//! dropped. PRIOR's name the image encoder `image_encoder.…` and keep text encoder, decoders and
-//! projections beside it; those do not ship.
+//! dropped. PRIOR's name the image encoder `image_encoder.encoder.…` and its pool `image_encoder.atten_pool.…`, and
+//! keep text encoder, decoders and projections beside them; those do not ship.
 
 use crate::weights::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
@@ -87,10 +87,8 @@ pub(crate) fn convert(foreign: Weights, width: usize, height: usize) -> Result<I
         })?;
     let stem = &foreign[&format!("{prefix}conv1.weight")].shape;
     ensure!(stem.len() == 4, "`{prefix}conv1.weight` has shape {stem:?}, expected [O, I, 7, 7]");
-    let pool = match foreign.keys().any(|name| name.starts_with(&format!("{prefix}attnpool."))) {
-        true => Pool::Attention,
-        false => Pool::Mean,
-    };
+    let pool_prefix = pool_prefix(&foreign, prefix);
+    let pool = if pool_prefix.is_some() { Pool::Attention } else { Pool::Mean };
     let config = CheckpointConfig {
         model: ModelConfig {
             width: stem[0],
@@ -102,7 +100,10 @@ pub(crate) fn convert(foreign: Weights, width: usize, height: usize) -> Result<I
     let mut imported =
         Imported { config, weights: Weights::new(), names: Vec::new(), dropped: Vec::new() };
     for param in graph.params() {
-        let theirs = format!("{prefix}{}", param.name);
+        let theirs = match (&pool_prefix, param.name.strip_prefix("attnpool.")) {
+            (Some(prefix), Some(rest)) => format!("{prefix}{rest}"),
+            _ => format!("{prefix}{}", param.name),
+        };
         let Some(array) = foreign.get(&theirs) else {
             bail!("`{theirs}` of shape {:?} is missing, which a {} needs", param.shape, graph.name);
         };
@@ -114,6 +115,14 @@ pub(crate) fn convert(foreign: Weights, width: usize, height: usize) -> Result<I
     imported.dropped = foreign.keys().filter(|name| !used(name)).cloned().collect();
     crate::weights::check(&imported.weights, &graph)?;
     Ok(imported)
+}
+
+/// Where the attention pool's parameters are: CLIP's name inside the encoder, or PRIOR's beside it.
+fn pool_prefix(weights: &Weights, prefix: &str) -> Option<String> {
+    let beside = prefix.strip_suffix("encoder.").unwrap_or(prefix);
+    [format!("{prefix}attnpool."), format!("{beside}atten_pool."), format!("{prefix}atten_pool.")]
+        .into_iter()
+        .find(|pool| weights.contains_key(&format!("{pool}k_proj.weight")))
 }
 
 /// Told apart by what the last stage holds.
@@ -170,6 +179,34 @@ mod tests {
         let imported = convert(torchvision("image_encoder."), 64, 64).unwrap();
         assert_eq!(imported.names[0].0, "image_encoder.conv1.weight");
         assert_eq!(imported.names[0].1, "conv1.weight");
+    }
+
+    #[test]
+    fn the_released_priors_attention_pool_lies_beside_its_encoder() {
+        let config =
+            ModelConfig { width: 8, ..ModelConfig::encoder(Backbone::Resnet50, Pool::Attention) };
+        let graph = config.graph([1, 64, 64]).unwrap();
+        let released = |name: String| match name.strip_prefix("attnpool.") {
+            Some(rest) => format!("image_encoder.atten_pool.{rest}"),
+            None => format!("image_encoder.encoder.{name}"),
+        };
+        let array = Array { shape: vec![1], values: vec![0.0] };
+        let mut foreign: Weights = fixtures::random(&graph, 3)
+            .into_iter()
+            .map(|(name, array)| (released(name), array))
+            .collect();
+        foreign.insert("text_encoder.encoder.embeddings.LayerNorm.bias".into(), array.clone());
+        foreign.insert("logit_scale".into(), array);
+        let imported = convert(foreign, 64, 64).unwrap();
+        assert_eq!(imported.config.model.pool, Pool::Attention);
+        assert_eq!(imported.names.len(), graph.params().len());
+        let pair =
+            ("image_encoder.atten_pool.c_proj.bias".to_owned(), "attnpool.c_proj.bias".to_owned());
+        assert!(imported.names.contains(&pair));
+        assert_eq!(
+            imported.dropped,
+            ["logit_scale", "text_encoder.encoder.embeddings.LayerNorm.bias"]
+        );
     }
 
     #[test]

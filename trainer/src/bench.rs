@@ -1,19 +1,27 @@
-//! `trainer bench`: how long a training step takes, stage by stage, on made-up pairs.
+//! `trainer bench`: how long a training step takes, stage by stage, on made-up pairs or real ones.
 
 use crate::{
     device::DeviceArg,
-    pretrain::{Prepared, PretrainConfig, Stage, Trainer},
+    index::{self, Split},
+    pretrain::{Loading, Pairs, Pictures, Prepared, PretrainConfig, Stage, Trainer},
     prior::{Objective, Prior},
     terminal::Terminal,
-    text::Encoded,
+    text::{Encoded, wordpiece::Words},
 };
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use std::{fs, path::PathBuf, time::Instant};
+use serde_json::json;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 use tch::{Device, nn};
+use torch_ext::Operation;
 
 /// Measures seconds per training step of each stage
 #[derive(Debug, Args)]
@@ -36,6 +44,16 @@ pub struct BenchArgs {
     /// Sentences of every report
     #[arg(long, default_value_t = 6)]
     sentences: usize,
+    /// Pairs of this index's train split instead of made-up ones; the shape of the text encoder stays the configuration's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tokens", "sentences"])]
+    data: Option<PathBuf>,
+    /// Also tell the operations that take longest, and how often each runs in a step
+    #[arg(long)]
+    profile: bool,
+    /// Make one step for each line of standard input, which says the number of a stage, and answer with its seconds: for
+    /// programs that measure in turns
+    #[arg(long, conflicts_with_all = ["steps", "profile"])]
+    on_request: bool,
     /// Change the configuration; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
@@ -52,6 +70,16 @@ struct Line<'a> {
     rss_mb: f64,
 }
 
+/// What is measured.
+struct Bench {
+    config: PretrainConfig,
+    trainer: Trainer,
+    batches: Vec<Prepared>,
+    device: Device,
+    /// Steps made so far.
+    step: usize,
+}
+
 impl BenchArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         ensure!(self.steps > 0, "steps is 0, expected 1 or more");
@@ -61,6 +89,43 @@ impl BenchArgs {
             self.tokens,
             self.sentences
         );
+        let mut bench = self.prepare()?;
+        if self.on_request {
+            return bench.answer(terminal);
+        }
+        for at in 0..bench.config.stage.len() {
+            let stage = bench.config.stage[at].clone();
+            bench.trainer.reset_optimizer();
+            bench.time(&stage)?;
+            let mut seconds: Vec<f64> =
+                (0..self.steps).map(|_| bench.time(&stage)).collect::<Result<_>>()?;
+            seconds.sort_by(f64::total_cmp);
+            let line = Line {
+                stage: &stage.name,
+                batch: bench.config.batch,
+                seconds_per_step: seconds[seconds.len() / 2],
+                fastest: seconds[0],
+                rss_mb: peak_memory()?,
+            };
+            terminal.json(&line)?;
+            terminal.say(format!(
+                "{}: {:.3} s per step of {} pairs ({:.1} pairs/s), fastest {:.3} s, {:.0} MB",
+                line.stage,
+                line.seconds_per_step,
+                line.batch,
+                line.batch as f64 / line.seconds_per_step,
+                line.fastest,
+                line.rss_mb
+            ))?;
+            if self.profile {
+                let (seconds, operations) = torch_ext::profile(|| bench.time(&stage))?;
+                tell(&stage.name, seconds?, &operations, terminal)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<Bench> {
         let config = PretrainConfig::read(&self.config, &self.changes)?;
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
@@ -78,56 +143,12 @@ impl BenchArgs {
         let store = nn::VarStore::new(device);
         let graph = config.checkpoint().graph()?;
         let prior = Prior::new(&store.root(), &graph, config.prior(text), None)?;
-        let mut trainer = Trainer::new(prior, store, &config, None)?;
-        let batch = self.pairs(&config, pieces);
-        for stage in &config.stage {
-            trainer.reset_optimizer();
-            let mut seconds = (0..=self.steps)
-                .map(|step| self.time(&mut trainer, stage, &batch, step, device))
-                .collect::<Result<Vec<f64>>>()?;
-            seconds.remove(0);
-            seconds.sort_by(f64::total_cmp);
-            let line = Line {
-                stage: &stage.name,
-                batch: config.batch,
-                seconds_per_step: seconds[seconds.len() / 2],
-                fastest: seconds[0],
-                rss_mb: peak_memory()?,
-            };
-            terminal.json(&line)?;
-            terminal.say(format!(
-                "{}: {:.3} s per step of {} pairs ({:.1} pairs/s), fastest {:.3} s, {:.0} MB",
-                line.stage,
-                line.seconds_per_step,
-                line.batch,
-                line.batch as f64 / line.seconds_per_step,
-                line.fastest,
-                line.rss_mb
-            ))?;
-        }
-        Ok(())
-    }
-
-    fn time(
-        &self,
-        trainer: &mut Trainer,
-        stage: &Stage,
-        batch: &Prepared,
-        step: usize,
-        device: Device,
-    ) -> Result<f64> {
-        let objective = Objective { weights: stage.weights, tau: stage.tau.at(0.0) };
-        let begun = Instant::now();
-        trainer.step(
-            std::slice::from_ref(batch),
-            &objective,
-            stage.learning_rate.start,
-            step as u64,
-        )?;
-        if let Device::Cuda(index) = device {
-            tch::Cuda::synchronize(index as i64);
-        }
-        Ok(begun.elapsed().as_secs_f64())
+        let trainer = Trainer::new(prior, store, &config, None)?;
+        let batches = match &self.data {
+            Some(data) => real(&config, data)?,
+            None => vec![self.pairs(&config, pieces)],
+        };
+        Ok(Bench { config, trainer, batches, device, step: 0 })
     }
 
     /// One batch of noise with reports of the lengths asked for.
@@ -152,6 +173,87 @@ impl BenchArgs {
             ids,
         }
     }
+}
+
+impl Bench {
+    /// One step of this stage on the next batch.
+    fn time(&mut self, stage: &Stage) -> Result<f64> {
+        let objective = Objective { weights: stage.weights, tau: stage.tau.at(0.0) };
+        let batch = &self.batches[self.step % self.batches.len()];
+        self.step += 1;
+        let begun = Instant::now();
+        let (rate, number) = (stage.learning_rate.start, self.step as u64);
+        self.trainer.step(std::slice::from_ref(batch), &objective, rate, number)?;
+        if let Device::Cuda(index) = self.device {
+            tch::Cuda::synchronize(index as i64);
+        }
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    /// First what the batches are, so that another program can make the same; then a step for each line.
+    fn answer(&mut self, terminal: &Terminal) -> Result<()> {
+        let sentences: Vec<Vec<&Vec<i64>>> = self
+            .batches
+            .iter()
+            .map(|batch| batch.reports.iter().map(|report| &report.sentence).collect())
+            .collect();
+        terminal.json(&json!({ "batches": sentences }))?;
+        for line in io::stdin().lines() {
+            let line = line.context("cannot read standard input")?;
+            let stage = line.trim().parse().ok().and_then(|at: usize| self.config.stage.get(at));
+            let stage =
+                stage.with_context(|| format!("`{line}` is not the number of a stage"))?.clone();
+            let seconds = self.time(&stage)?;
+            terminal.json(
+                &json!({ "stage": stage.name, "seconds": seconds, "rss_mb": peak_memory()? }),
+            )?;
+            terminal.say(format!("{} {seconds:.3} s", stage.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Two hundred pairs of the train split in the order of the first epoch, as a run would see them.
+fn real(config: &PretrainConfig, data: &Path) -> Result<Vec<Prepared>> {
+    let records = index::read(data)?;
+    let train = |record: &index::Record| record.split.is_none_or(|split| split == Split::Train);
+    let mut pairs = Pairs::of(&records, config.min_sentences, train);
+    pairs.all.truncate(200);
+    let sentences = pairs.all.iter().flat_map(|pair| pair.sentences.iter());
+    let words = Words::build(sentences.map(String::as_str), config.text.vocabulary)?;
+    pairs.check(&words, config.batch)?;
+    let loading = Arc::new(Loading {
+        pictures: Pictures::new(config.preprocess, None)?,
+        batch: config.batch,
+        max_tokens: config.max_tokens,
+        rotation: config.rotation,
+        flip: config.flip,
+        released_quirks: config.model.released_quirks,
+        seed: config.seed,
+        rank: 0,
+        world: 1,
+        workers: 1,
+        words,
+        pairs,
+    });
+    loading.epoch(0, 0).collect()
+}
+
+/// Where the time of one step went.
+fn tell(stage: &str, seconds: f64, operations: &[Operation], terminal: &Terminal) -> Result<()> {
+    const SHOWN: usize = 14;
+    let all: f64 = operations.iter().map(|operation| operation.seconds).sum();
+    for Operation { name, calls, seconds } in operations.iter().take(SHOWN) {
+        terminal.json(
+            &json!({ "stage": stage, "operation": name, "calls": calls, "seconds": seconds }),
+        )?;
+        let share = 100.0 * seconds / all;
+        terminal.say(format!("  {share:5.1} %  {seconds:7.3} s  {calls:5} x {name}"))?;
+    }
+    terminal.say(format!(
+        "  of {all:.3} s inside operations, {seconds:.3} s in all, while recording"
+    ))?;
+    Ok(())
 }
 
 /// The most memory this process has held, in MB.

@@ -73,7 +73,12 @@ pub fn save(
     let plan = plan(folder, weights, tables, state, optimizer)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     recover(folder)?;
-    plan.into_iter().try_for_each(|operation| operation.run(folder))
+    plan.into_iter().try_for_each(|operation| operation.run(folder)).inspect_err(|_| {
+        // A full disk stays usable: half a checkpoint goes. What matters is the error at hand.
+        if !folder.join(COMMIT).exists() {
+            let _ = recover(folder);
+        }
+    })
 }
 
 /// Reads a checkpoint, finishing an interrupted save first.

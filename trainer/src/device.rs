@@ -1,8 +1,8 @@
 //! Where tensors live: `cpu`, `cuda`, `cuda:N`.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::{fmt, str::FromStr};
-use tch::Device;
+use std::{cell::Cell, fmt, str::FromStr};
+use tch::{Device, Tensor};
 
 /// What the user asked for; [`Self::open`] checks that it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,22 @@ impl fmt::Display for DeviceArg {
             Self::Cuda(Some(index)) => write!(f, "cuda:{index}"),
         }
     }
+}
+
+thread_local! {
+    static DOWNLOADS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The tensor on the CPU, for which the host waits until the device has computed it: the only way training code looks
+/// at numbers, so that it can be counted.
+pub fn download(tensor: &Tensor) -> Tensor {
+    DOWNLOADS.set(DOWNLOADS.get() + 1);
+    tensor.to_device(Device::Cpu)
+}
+
+/// Times this thread has waited so.
+pub fn downloads() -> u64 {
+    DOWNLOADS.get()
 }
 
 #[cfg(test)]

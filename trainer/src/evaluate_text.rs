@@ -7,7 +7,7 @@ use crate::{
     index::{Record, Split, Truth},
     metrics::{classes::ClassTable, ranking::Ranking},
     pretrain::{Pairs, Pictures},
-    prior::{Batch, Objective, Trained, Weights},
+    prior::{Batch, Objective, Trained},
     text::Encoded,
 };
 use anyhow::{Context, Result, ensure};
@@ -89,7 +89,7 @@ pub fn zero_shot(
         .iter()
         .map(|class| trained.words.encode(&[format!("{class} is observed")], 64))
         .collect::<Result<_>>()?;
-    let objective = objective(trained)?;
+    let objective = trained.objective()?;
     let scores = tch::no_grad(|| -> Result<Tensor> {
         let text = texts(trained, &prompts, &objective);
         let mut rows = Vec::new();
@@ -144,12 +144,12 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
         .iter()
         .map(|pair| trained.words.encode(&pair.sentences, 256))
         .collect::<Result<_>>()?;
-    let objective = objective(trained)?;
+    let objective = trained.objective()?;
     let similarity = tch::no_grad(|| -> Result<Tensor> {
         let text = texts(trained, &reports, &objective);
         let mut rows = Vec::new();
         for chunk in pairs.chunks(BATCH) {
-            let paths: Vec<_> = chunk.iter().map(|pair| pair.image.as_path()).collect();
+            let paths: Vec<_> = chunk.iter().map(|pair| pair.images[0].as_path()).collect();
             let (global, _) = trained.prior.embed_images(&pictures(trained, &paths)?);
             rows.push(global.matmul(&text.transpose(0, 1)));
         }
@@ -239,28 +239,6 @@ fn at_k(
         high: replicates[REPLICATES - 1 - REPLICATES / 40],
         chance: mean(&mut (0..n).map(|image| chance(image, k))),
     }
-}
-
-/// What the checkpoint's last stage made of sentences decides how they are read.
-fn objective(trained: &Trained) -> Result<Objective> {
-    #[derive(serde::Deserialize)]
-    struct Training {
-        stage: Vec<Stage>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Stage {
-        weights: Weights,
-    }
-    let table =
-        trained.tables.get("training").context("the checkpoint's config.toml has no [training]")?;
-    let training: Training = table
-        .clone()
-        .try_into()
-        .context("[training] of the checkpoint's config.toml is damaged")?;
-    // `state.stage` is the stage at work, or the number of stages at the end.
-    let at = trained.state.stage.saturating_sub(usize::from(trained.state.finished));
-    let stage = training.stage.get(at).or(training.stage.last()).context("no stage")?;
-    Ok(Objective { weights: stage.weights, tau: 0.9 })
 }
 
 fn positive(record: &Record) -> String {

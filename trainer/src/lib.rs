@@ -6,6 +6,7 @@
 //! finetune   encoder + records → a network for one task
 //! evaluate   network + records → metrics with intervals, a page with plots
 //! network    graph::Graph in tch, shared by every task
+//! torch_file files of torch.save, read without PyTorch
 //! checkpoint what a run leaves behind: model.safetensors, config.toml, state.json
 //! ```
 //!
@@ -26,3 +27,4 @@ pub mod pretrain;
 pub mod prior;
 pub mod terminal;
 pub mod text;
+pub mod torch_file;

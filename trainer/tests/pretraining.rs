@@ -12,7 +12,7 @@ use std::{
 };
 use tch::Device;
 use trainer::{
-    checkpoint,
+    checkpoint, device,
     index::Record,
     pretrain::{Pairs, PretrainConfig, Run, Setup},
     prior::Trained,
@@ -226,6 +226,212 @@ fn a_finished_checkpoint_opens_and_embeds() {
     for param in graph.params() {
         assert!(weights.contains_key(&param.name), "{}", param.name);
     }
+}
+
+#[test]
+fn a_run_is_the_same_whatever_the_number_of_workers() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let one = losses(&mut run(data, &data.join("one"), false, &["workers=1"]), 8);
+    let three = losses(&mut run(data, &data.join("three"), false, &["workers=3"]), 8);
+    assert_eq!(one, three);
+    // The number may change in the middle of a run.
+    let mut cut = losses(&mut run(data, &data.join("cut"), false, &["workers=3"]), 5);
+    cut.extend(losses(&mut run(data, &data.join("cut"), true, &["workers=2"]), 3));
+    assert_eq!(one, cut);
+}
+
+#[test]
+fn a_step_waits_for_the_device_only_to_match_sentences_and_at_its_end() {
+    // Whatever makes the host look at numbers the device has computed.
+    const WAITING: [&str; 12] = [
+        "aten::_local_scalar_dense",
+        "aten::item",
+        "aten::is_nonzero",
+        "aten::nonzero",
+        "aten::nonzero_numpy",
+        "aten::masked_select",
+        "aten::equal",
+        "aten::_unique2",
+        "aten::unique_consecutive",
+        "aten::bincount",
+        "aten::repeat_interleave",
+        "aten::_assert_async",
+    ];
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    for (stage, changes, waits) in
+        [("alignment", vec![], 1), ("reconstruction", vec!["stage.0.epochs=0"], 2)]
+    {
+        for precision in ["f32", "bf16"] {
+            let precise = format!("precision={precision}");
+            let changes = [&changes[..], &[precise.as_str()]].concat();
+            let mut run = run(data, &data.join(format!("{stage}-{precision}")), false, &changes);
+            losses(&mut run, 1); // what only the first step does
+            let before = device::downloads();
+            let (_, operations) = torch_ext::profile(|| losses(&mut run, 1)).unwrap();
+            assert_eq!(device::downloads() - before, waits, "{stage}");
+            let calls =
+                |name: &str| operations.iter().find(|o| o.name == name).map_or(0, |o| o.calls);
+            // The fused optimizer's CPU kernel reads its own step counters so, which lie beside it; a card's does not.
+            let optimizer =
+                checkpoint::load_optimizer(&data.join(format!("{stage}-{precision}"))).unwrap();
+            let counters = optimizer
+                .iter()
+                .filter(|(name, n)| name.ends_with(".step") && n.double_value(&[]) > 0.0)
+                .count() as u64;
+            let waiting: Vec<_> = WAITING
+                .into_iter()
+                .map(|name| {
+                    let reads = matches!(name, "aten::item" | "aten::_local_scalar_dense");
+                    (name, calls(name), if reads { counters } else { 0 })
+                })
+                .filter(|(_, found, expected)| found != expected)
+                .collect();
+            assert!(waiting.is_empty(), "{stage}: {waiting:?}");
+            assert!(calls("aten::convolution") > 20, "the step was recorded");
+        }
+    }
+}
+
+#[test]
+fn half_precision_trains_with_a_loss_scale_that_is_resumed() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let plain = losses(&mut run(data, &data.join("f32"), false, &[]), 12);
+    let changes = ["precision=f16"];
+    let whole = losses(&mut run(data, &data.join("whole"), false, &changes), usize::MAX);
+    assert!((whole[0] - plain[0]).abs() < 0.03 * plain[0], "{whole:?} {plain:?}");
+    assert!(whole.iter().all(|loss| loss.is_finite()));
+    let mut cut = losses(&mut run(data, &data.join("cut"), false, &changes), 4);
+    cut.extend(losses(&mut run(data, &data.join("cut"), true, &changes), usize::MAX));
+    assert_eq!(cut, whole);
+    let state = checkpoint::load_state(&data.join("cut")).unwrap();
+    assert!(state.extra["loss_scale"][0].as_f64().unwrap() > 1.0, "{state:?}");
+}
+
+#[test]
+fn accumulated_batches_count_as_their_mean() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    // Without luck and without learning, batches know nothing of each other.
+    let still = [
+        "joint.dropout=0.0",
+        "stage.0.learning-rate.start=0.0",
+        "stage.0.learning-rate.peak=0.0",
+        "stage.1.epochs=0",
+    ];
+    let single = losses(&mut run(data, &data.join("single"), false, &still), usize::MAX);
+    let changes = [&still[..], &["accumulate=2"]].concat();
+    let double = losses(&mut run(data, &data.join("double"), false, &changes), usize::MAX);
+    assert_eq!((single.len(), double.len()), (6, 3));
+    for (pair, mean) in single.chunks_exact(2).zip(double) {
+        assert!(((pair[0] + pair[1]) / 2.0 - mean).abs() < 1e-5, "{pair:?} {mean}");
+    }
+}
+
+#[test]
+fn a_run_begins_with_the_encoders_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trainer::index::write(&folder.join("index.jsonl"), &records(folder)).unwrap();
+    let nothing = ["--set", "stage.0.epochs=0", "--set", "stage.1.epochs=0"];
+    let (fine, _, error) = pretrain(folder, "true", &[&nothing[..], &["--set", "seed=5"]].concat());
+    assert!(fine, "{error}");
+    let donor = folder.join("donor");
+    fs::rename(folder.join("out"), &donor).unwrap();
+    let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/bert");
+    let encoders =
+        ["--image-encoder", donor.to_str().unwrap(), "--text-encoder", bert.to_str().unwrap()];
+    let (fine, _, error) = pretrain(folder, "true", &[&nothing[..], &encoders].concat());
+    assert!(fine, "{error}");
+    let ours = checkpoint::load(&folder.join("out")).unwrap().weights;
+    let donor = checkpoint::load(&donor).unwrap().weights;
+    let text = trainer::torch_file::read(&bert.join("pytorch_model.bin")).unwrap();
+    let mut begun = 0;
+    for (name, weight) in &ours {
+        if let Some(rest) = name.strip_prefix("text_encoder.encoder.") {
+            assert!(weight.equal(&text[&format!("bert.{rest}")]), "{name}");
+        } else if name.starts_with("image_encoder.") {
+            assert!(weight.equal(&donor[name]), "{name}");
+        } else {
+            continue;
+        }
+        begun += 1;
+    }
+    assert!(begun > 100, "{begun}");
+    assert!(
+        !ours["predictor.0.weight"].equal(&donor["predictor.0.weight"]),
+        "the rest is the seed's"
+    );
+}
+
+/// The binary on drawn pictures: its events and its last words.
+fn pretrain(folder: &Path, limit: &str, more: &[&str]) -> (bool, Vec<serde_json::Value>, String) {
+    let config = folder.join("c.toml");
+    fs::write(&config, CONFIG).unwrap();
+    let output = Command::new("bash")
+        .args(["-c", &format!("trap '' XFSZ; {limit}; exec \"$@\""), "bash"])
+        .arg(env!("CARGO_BIN_EXE_trainer"))
+        .args(["pretrain", "--json", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(folder.join("index.jsonl"))
+        .arg("--out")
+        .arg(folder.join("out"))
+        .args(more)
+        .env("OMP_NUM_THREADS", "1")
+        .output()
+        .unwrap();
+    let events = String::from_utf8(output.stdout).unwrap();
+    let events = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (output.status.success(), events, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn unreadable_images_stop_a_run_unless_a_few_are_allowed_and_then_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trainer::index::write(&folder.join("index.jsonl"), &records(folder)).unwrap();
+    fs::write(folder.join("7.png"), b"not a picture").unwrap();
+    let (fine, _, error) = pretrain(folder, "true", &[]);
+    assert!(!fine && error.contains("case-7") && error.contains("7.png"), "{error}");
+    fs::remove_dir_all(folder.join("out")).unwrap();
+
+    // One pair fewer: five steps an epoch instead of six.
+    let (fine, events, error) = pretrain(folder, "true", &["--skip-bad-images", "1"]);
+    assert!(fine, "{error}");
+    let end = events.last().unwrap();
+    assert_eq!((&end["event"], end["step"].as_u64()), (&"end".into(), Some(10)));
+    assert_eq!(end["skipped"][0]["id"], "case-7");
+
+    let page = fs::read_to_string(folder.join("out/report.html")).unwrap();
+    assert!(page.matches("<svg").count() >= 12, "a curve for each term, and more");
+    assert!(page.contains("<h2>Prototypes</h2>") && page.contains("Heart size"));
+    assert!(page.matches("data:image/png;base64,").count() == 12, "six images and what was drawn");
+    assert!(page.contains("7.png") && !page.contains("http://localhost"));
+    assert_eq!(fs::read_to_string(folder.join("out/history.jsonl")).unwrap().lines().count(), 10);
+}
+
+#[test]
+fn a_disk_without_room_is_a_clear_error_and_leaves_no_half_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trainer::index::write(&folder.join("index.jsonl"), &records(folder)).unwrap();
+    // Files may grow to 64 kB: enough for pictures, words and events, not for a model.
+    let (fine, _, error) = pretrain(folder, "ulimit -f 64", &[]);
+    assert!(!fine, "{error}");
+    assert!(error.contains("cannot write") && error.contains("model.safetensors"), "{error}");
+    let left: Vec<_> = fs::read_dir(folder.join("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".new") || name.starts_with("state"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Runs the binary on one or two processes and returns the first step's `(loss, gradient)` of rank 0.

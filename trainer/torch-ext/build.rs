@@ -7,9 +7,9 @@ fn main() {
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys tells where libtorch is");
     let root = Path::new(&lib).parent().expect("libtorch has include/ beside lib/");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}"); // for this crate's own tests
-    // Optimising pays nothing here, every function only forwards; two files compile at the same time.
+    // Optimising pays nothing here, every function only forwards; the files compile at the same time.
     thread::scope(|scope| {
-        for name in ["math", "group"] {
+        for name in ["math", "group", "profile"] {
             scope.spawn(move || {
                 cc::Build::new()
                     .cpp(true)

@@ -19,13 +19,13 @@ use super::{
     store::{Store, failed},
     wire::Wire,
 };
-use crate::{dicom::Uid, spool::Accepted};
+use crate::spool::Accepted;
 use bytes::BytesMut;
 use dicom_ul::{
     Pdu,
     pdu::{AbortRQServiceProviderReason as Reason, AbortRQSource, PDataValue, PDataValueType},
 };
-use std::{io, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 use thiserror::Error;
 use tokio::{net::TcpStream, task::block_in_place, time::Instant};
 

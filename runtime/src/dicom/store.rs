@@ -14,7 +14,7 @@ use std::io;
 /// An object being written.
 pub(super) struct Store<'a> {
     incoming: Incoming<'a>,
-    uid: Uid,
+    pub(super) uid: Uid,
     pub(super) class: &'static str,
     syntax: &'static str,
     /// The first bytes, to see what it is.

@@ -35,6 +35,9 @@ pub struct Record {
     #[serde(default)]
     pub source: String,
     pub patient_id: String,
+    /// Images of one study share a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub study_id: Option<String>,
     /// What must stay in one split; the patient, unless patients share pictures.
     #[serde(default)]
     pub patient_group: String,

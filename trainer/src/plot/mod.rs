@@ -1,5 +1,11 @@
 //! Charts as SVG: one file, no fonts to find, the same bytes everywhere.
 
+mod lines;
+mod picture;
+
+pub use lines::{Lines, bars};
+pub use picture::img;
+
 use std::fmt::Write;
 
 /// A square chart of curves over `[0, 1] × [0, 1]`.

@@ -1,19 +1,21 @@
 //! The command line of `trainer pretrain`.
 
-use super::{PretrainConfig, Run, Setup, events::Events, pairs::Pairs, run::Progress};
+use super::{
+    Damaged, History, Line, Pairs, Pictures, PretrainConfig, Run, Setup, Shown, events::Events,
+    leave_out, run::Progress, write_report,
+};
 use crate::{
     checkpoint,
     device::DeviceArg,
     index::{self, Record, Split},
     terminal::Terminal,
-    text::{bert::BertConfig, wordpiece::Words},
+    text::{bert::BertConfig, hugging_face::Pretrained, wordpiece::Words},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::json;
 use std::{
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
     rc::Rc,
     time::Instant,
@@ -42,7 +44,8 @@ pub struct PretrainArgs {
     /// Change the configuration, `stage.0.epochs=2`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
-    /// Hugging Face folder of a BERT to begin with: config.json, tokenizer.json or vocab.txt, model.safetensors
+    /// Hugging Face folder of a BERT to begin with: config.json, tokenizer.json or vocab.txt, model.safetensors or
+    /// pytorch_model.bin
     #[arg(long, value_name = "DIR")]
     text_encoder: Option<PathBuf>,
     /// Checkpoint of an image encoder to begin with
@@ -51,6 +54,9 @@ pub struct PretrainArgs {
     /// Keep resized images here; default: `cache` in the checkpoint folder
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Read every image first and leave out as many as N that cannot be read; they are listed at the end
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip_bad_images: usize,
 }
 
 impl PretrainArgs {
@@ -71,13 +77,18 @@ impl PretrainArgs {
             self.device.open(group.as_ref().map_or(0, |group| group.local_rank as usize))?;
         let records = index::read(&self.data)?;
         let train = |record: &Record| record.split.is_none_or(|split| split == Split::Train);
-        let pairs = Pairs::of(&records, config.min_sentences, train);
+        let mut pairs = Pairs::of(&records, config.min_sentences, train);
         log::info!(
             "{} pairs, {} images without a report of {} sentences",
             pairs.all.len(),
             pairs.left_out,
             config.min_sentences
         );
+        let first = group.as_ref().is_none_or(|group| group.rank == 0);
+        let silent = Terminal { json: false, quiet: true };
+        let terminal = if first { terminal } else { &silent };
+        let cache = self.cache.clone().unwrap_or_else(|| self.out.join("cache"));
+        let damaged = self.damaged(&config, &mut pairs, &cache, terminal)?;
         let (words, text, mut start) = self.text(&config, &pairs)?;
         if let Some(folder) = &self.image_encoder {
             start.extend(image_start(folder)?);
@@ -86,32 +97,74 @@ impl PretrainArgs {
             Setup {
                 prior: config.prior(text),
                 config,
-                pairs,
+                pairs: pairs.clone(),
                 words,
                 start,
-                cache: Some(self.cache.clone().unwrap_or_else(|| self.out.join("cache"))),
+                cache: Some(cache),
                 out: self.out.clone(),
                 device,
                 group: group.clone(),
             },
             self.resume,
         )?;
-        let first = group.as_ref().is_none_or(|group| group.rank == 0);
-        let silent = Terminal { json: false, quiet: true };
-        let terminal = if first { terminal } else { &silent };
         let mut reporter = Reporter::new(&run, terminal, first.then_some(self.out.as_path()))?;
         run.train(|progress| reporter.step(progress).map(|()| true))?;
         reporter.end();
         if let Some(group) = &group {
             group.barrier()?; // nobody leaves while others still talk to it
         }
-        terminal
-            .json(&json!({ "event": "end", "checkpoint": self.out, "step": run.state().step }))?;
-        terminal.say(format!(
-            "{} steps, checkpoint in {}",
-            run.state().step,
-            self.out.display()
-        ))?;
+        let step = run.state().step;
+        drop(run); // its memory, before the page opens the checkpoint
+        if first {
+            self.end(step, &records, &pairs, &damaged, terminal)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves out what cannot be read, where that is allowed.
+    fn damaged(
+        &self,
+        config: &PretrainConfig,
+        pairs: &mut Pairs,
+        cache: &Path,
+        terminal: &Terminal,
+    ) -> Result<Vec<Damaged>> {
+        if self.skip_bad_images == 0 {
+            return Ok(Vec::new());
+        }
+        let pictures = Pictures::new(config.preprocess, Some(cache.to_owned()))?;
+        let images: usize = pairs.all.iter().map(|pair| pair.images.len()).sum();
+        let bar = terminal.progress(images as u64).with_message("reading every image once");
+        let damaged =
+            leave_out(pairs, &pictures, self.skip_bad_images, config.workers, || bar.inc(1))?;
+        bar.finish_and_clear();
+        Ok(damaged)
+    }
+
+    /// The page, and what is said at the end.
+    fn end(
+        &self,
+        step: u64,
+        records: &[Record],
+        pairs: &Pairs,
+        damaged: &[Damaged],
+        terminal: &Terminal,
+    ) -> Result<()> {
+        let unseen = Pairs::of(records, 1, |record| record.split == Some(Split::Val)).all;
+        let (images, images_are) = match unseen.is_empty() {
+            true => (&pairs.all, "The run was trained on them"),
+            false => (&unseen, "The run has never seen them"),
+        };
+        let shown = Shown { trained_on: pairs, images, images_are, damaged };
+        let page = write_report(&self.out, &shown)?;
+        terminal.json(&json!({
+            "event": "end", "checkpoint": self.out, "step": step, "report": page, "skipped": damaged,
+        }))?;
+        terminal.say(format!("{step} steps, checkpoint in {}", self.out.display()))?;
+        terminal.say(format!("what came of it: {}", page.display()))?;
+        for Damaged { id, image, reason } in damaged {
+            terminal.say(format!("left out {} of {id}: {reason}", image.display()))?;
+        }
         Ok(())
     }
 
@@ -122,15 +175,7 @@ impl PretrainArgs {
         pairs: &Pairs,
     ) -> Result<(Words, BertConfig, HashMap<String, Tensor>)> {
         if let Some(folder) = &self.text_encoder {
-            let words = Words::open(folder)?;
-            let text = read_bert(folder)?;
-            ensure!(
-                words.count() <= text.vocab_size,
-                "the tokenizer of {} has {} pieces, its BERT embeds {}",
-                folder.display(),
-                words.count(),
-                text.vocab_size
-            );
+            let Pretrained { words, config: text, weights } = Pretrained::open(folder)?;
             ensure!(
                 config.max_tokens as i64 <= text.max_position_embeddings,
                 "max-tokens is {}, the BERT of {} reads {}",
@@ -138,7 +183,8 @@ impl PretrainArgs {
                 folder.display(),
                 text.max_position_embeddings
             );
-            return Ok((words, text, bert_weights(folder)?));
+            let ours = |(name, tensor)| (format!("text_encoder.encoder.{name}"), tensor);
+            return Ok((words, text, weights.into_iter().map(ours).collect()));
         }
         let words = if self.resume {
             Words::open(&self.out)?
@@ -149,28 +195,6 @@ impl PretrainArgs {
         let text = config.text_encoder(words.count());
         Ok((words, text, HashMap::new()))
     }
-}
-
-/// `config.json` of a Hugging Face folder.
-fn read_bert(folder: &Path) -> Result<BertConfig> {
-    let path = folder.join("config.json");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} describes no BERT", path.display()))
-}
-
-/// Weights of a Hugging Face folder by our names. The pooler and task heads are not used.
-fn bert_weights(folder: &Path) -> Result<HashMap<String, Tensor>> {
-    let all = checkpoint::read_tensors(&folder.join("model.safetensors"))?;
-    Ok(all
-        .into_iter()
-        .filter_map(|(name, tensor)| {
-            let name = name.strip_prefix("bert.").unwrap_or(&name);
-            let kept = (name.starts_with("embeddings.") && !name.ends_with("position_ids"))
-                || name.starts_with("encoder.");
-            kept.then(|| (format!("text_encoder.encoder.{name}"), tensor))
-        })
-        .collect())
 }
 
 /// Weights of an image encoder by our names; heads are not used.
@@ -196,6 +220,7 @@ struct Reporter<'a> {
     terminal: &'a Terminal,
     bar: indicatif::ProgressBar,
     events: Option<Events>,
+    history: Option<History>,
     begun: Instant,
     begun_at: u64,
     epoch: Option<(String, u64)>,
@@ -210,6 +235,7 @@ impl<'a> Reporter<'a> {
             terminal,
             bar,
             events: out.map(|out| Events::create(&out.join("events"))).transpose()?,
+            history: out.map(|out| History::open(out, run.state().step)).transpose()?,
             begun: Instant::now(),
             begun_at: run.state().step,
             epoch: None,
@@ -254,6 +280,16 @@ impl<'a> Reporter<'a> {
                 ("temperature".to_owned(), now.tau),
             ]);
             events.scalars(now.step, &scalars)?;
+        }
+        if let Some(history) = &mut self.history {
+            history.push(&Line {
+                step: now.step,
+                stage: now.stage.name.clone(),
+                rate: now.rate,
+                loss: now.outcome.loss,
+                gradient: Some(now.outcome.gradient).filter(|norm| norm.is_finite()),
+                terms: now.outcome.terms.iter().copied().collect(),
+            })?;
         }
         let epoch = (now.stage.name.clone(), now.epoch);
         if self.epoch.as_ref() != Some(&epoch) {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use graph::{Backbone, CheckpointConfig, ModelConfig, Pool, Preprocess};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
-use tch::Kind;
+use tch::{Device, Kind};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -119,7 +119,10 @@ pub struct LearningRate {
 pub enum Precision {
     #[default]
     F32,
+    /// On a card that has no bf16, f16 with a loss scale.
     Bf16,
+    /// With a loss scale that keeps small gradients above zero.
+    F16,
 }
 
 impl Precision {
@@ -127,7 +130,21 @@ impl Precision {
         match self {
             Self::F32 => None,
             Self::Bf16 => Some(Kind::BFloat16),
+            Self::F16 => Some(Kind::Half),
         }
+    }
+
+    /// What this device can do of it: cards before compute capability 8 have no bf16.
+    pub fn on(self, device: Device) -> Result<Self> {
+        let (Self::Bf16, Device::Cuda(index)) = (self, device) else { return Ok(self) };
+        let (major, minor) = torch_ext::cuda_capability(index)?;
+        if major >= 8 {
+            return Ok(self);
+        }
+        log::warn!(
+            "cuda:{index} (compute capability {major}.{minor}) has no bf16: f16 with a loss scale"
+        );
+        Ok(Self::F16)
     }
 }
 

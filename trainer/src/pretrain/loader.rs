@@ -6,7 +6,7 @@
 use super::{Pairs, Pictures};
 use crate::text::{Encoded, wordpiece::Words};
 use anyhow::{Context, Result, anyhow};
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use std::{
     sync::{
@@ -91,9 +91,13 @@ impl Loading {
         for &at in &order[first..first + self.batch] {
             let pair = &self.pairs.all[at];
             let mut rng = ChaCha8Rng::seed_from_u64(mix(&[self.seed, epoch, 1 + at as u64]));
+            let image = match &pair.images[..] {
+                [only] => only,
+                several => &several[rng.random_range(0..several.len())],
+            };
             let pixels = self
                 .pictures
-                .read(&pair.image)
+                .read(image)
                 .with_context(|| format!("cannot train on {}", pair.id))?;
             prepared.images.extend(self.pictures.augmented(
                 &pixels,
@@ -156,7 +160,12 @@ mod tests {
                         .unwrap();
                 }
                 let sentences = vec![format!("Case {n}."), "Heart normal.".to_owned()];
-                Pair { id: n.to_string(), image, sentences, report_group: String::new() }
+                Pair {
+                    id: n.to_string(),
+                    images: vec![image],
+                    sentences,
+                    report_group: String::new(),
+                }
             })
             .collect();
         let texts: Vec<String> = all.iter().flat_map(|pair| pair.sentences.clone()).collect();

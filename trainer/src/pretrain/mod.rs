@@ -8,23 +8,33 @@
 //! step      one optimizer step; a loss that is not finite stops the run before it reaches the weights
 //! run       stages, epochs, checkpoints, resuming
 //! events    loss curves for TensorBoard
+//! history   every step's losses beside the checkpoint
+//! damaged   pictures that cannot be read, before the first step
+//! report    the page at the end: curves, prototypes, images drawn again
 //! ```
 
 mod command;
 mod config;
+mod damaged;
 mod events;
+mod history;
 mod loader;
 mod pairs;
 mod picture;
+mod report;
 mod run;
+mod scale;
 mod schedule;
 mod step;
 
 pub use command::PretrainArgs;
 pub use config::{Architecture, Joint, LearningRate, Precision, PretrainConfig, Stage, TextShape};
+pub use damaged::{Damaged, leave_out};
+pub use history::{History, Line};
 pub use loader::{Loader, Loading, Prepared};
 pub use pairs::{Pair, Pairs};
 pub use picture::Pictures;
+pub use report::{Shown, write as write_report};
 pub use run::{Progress, Run, Setup};
 pub use schedule::Schedule;
 pub use step::{Outcome, Trainer};

@@ -37,13 +37,12 @@ impl Pictures {
         let Some(folder) = &self.cache else { return self.decode(path) };
         let kept = folder.join(self.key(path)?);
         if let Ok(bytes) = fs::read(&kept)
-            && bytes.len() == height * width * 4
+            && let Some(pixels) = unpack(&bytes, height * width)
         {
-            let numbers = bytes.chunks_exact(4);
-            return Ok(numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect());
+            return Ok(pixels);
         }
         let pixels = self.decode(path)?;
-        let bytes: Vec<u8> = pixels.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let bytes = pack(&pixels);
         // Aside and renamed: a reader never sees half a picture.
         tempfile::NamedTempFile::new_in(folder)
             .and_then(|mut file| {
@@ -90,10 +89,36 @@ impl Pictures {
             fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
         let changed = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let Preprocess { height, width, .. } = self.preprocess;
-        let text = format!("{}|{}|{changed:?}|{height}x{width}", path.display(), about.len());
+        let text = format!("2|{}|{}|{changed:?}|{height}x{width}", path.display(), about.len());
         let digest = Sha256::digest(text.as_bytes());
         Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
+}
+
+/// Pixels and their checksum: a power cut can leave a renamed file of the right length full of zeros.
+fn pack(pixels: &[f32]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = pixels.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let sum = checksum(&bytes);
+    bytes.extend(sum.to_le_bytes());
+    bytes
+}
+
+/// `None` for anything but what [`pack`] made of `count` pixels.
+fn unpack(bytes: &[u8], count: usize) -> Option<Vec<f32>> {
+    let (pixels, sum) = bytes.split_at_checked(count * 4)?;
+    if sum != checksum(pixels).to_le_bytes() {
+        return None;
+    }
+    let numbers = pixels.chunks_exact(4);
+    Some(numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+/// FNV-1a over words of four bytes.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.chunks_exact(4).fold(0xcbf2_9ce4_8422_2325, |hash, b| {
+        let word = u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// About the centre, bilinear, black outside.
@@ -128,6 +153,7 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use std::fs::File;
 
     const SIZE: Preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25 };
 
@@ -159,10 +185,61 @@ mod tests {
         let pictures = Pictures::new(SIZE, Some(cache.clone())).unwrap();
         let pixels = pictures.read(&file).unwrap();
         let kept = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
-        fs::write(&kept, b"half").unwrap();
-        assert_eq!(pictures.read(&file).unwrap(), pixels);
+        let whole = fs::read(&kept).unwrap();
+        for damage in [b"half".to_vec(), vec![0; whole.len()], [&whole[4..], &[0; 4]].concat()] {
+            fs::write(&kept, damage).unwrap();
+            assert_eq!(pictures.read(&file).unwrap(), pixels);
+        }
         let error = pictures.read(&folder.path().join("absent.png")).unwrap_err();
         assert!(format!("{error:#}").contains("absent.png"));
+    }
+
+    #[test]
+    fn a_kept_picture_is_used_until_its_source_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, cache) = (folder.path().join("a.png"), folder.path().join("cache"));
+        png(&file);
+        let pictures = Pictures::new(SIZE, Some(cache)).unwrap();
+        let pixels = pictures.read(&file).unwrap();
+        // Rubbish of the same length and time: only the kept picture can answer.
+        let about = fs::metadata(&file).unwrap();
+        fs::write(&file, vec![7; about.len() as usize]).unwrap();
+        let time = fs::FileTimes::new().set_modified(about.modified().unwrap());
+        File::options().write(true).open(&file).unwrap().set_times(time).unwrap();
+        assert_eq!(pictures.read(&file).unwrap(), pixels);
+        // Another picture of the same name.
+        image::GrayImage::from_pixel(50, 40, image::Luma([200])).save(&file).unwrap();
+        assert_ne!(pictures.read(&file).unwrap(), pixels);
+        // Another size asked for.
+        let larger = Preprocess { height: 64, ..SIZE };
+        let larger = Pictures::new(larger, Some(folder.path().join("cache"))).unwrap();
+        assert_eq!(larger.read(&file).unwrap().len(), 64 * 32);
+    }
+
+    #[test]
+    fn runs_that_share_a_cache_at_the_same_time_see_whole_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let files: Vec<PathBuf> = (0..8)
+            .map(|n| {
+                let file = folder.path().join(format!("{n}.png"));
+                image::GrayImage::from_pixel(64, 64, image::Luma([n * 20])).save(&file).unwrap();
+                file
+            })
+            .collect();
+        let plain = Pictures::new(SIZE, None).unwrap();
+        let expected: Vec<_> = files.iter().map(|file| plain.read(file).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let pictures = Pictures::new(SIZE, Some(cache.clone())).unwrap();
+                    for (file, expected) in files.iter().zip(&expected) {
+                        assert_eq!(&pictures.read(file).unwrap(), expected);
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(&cache).unwrap().count(), files.len(), "nothing is left aside");
     }
 
     #[test]

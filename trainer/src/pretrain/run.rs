@@ -2,6 +2,7 @@
 
 use super::{
     Loading, Outcome, Pairs, Pictures, PretrainConfig, Schedule, Stage, Trainer, loader::Prepared,
+    scale::LossScale,
 };
 use crate::{
     checkpoint::{self, State},
@@ -62,6 +63,7 @@ pub struct Progress<'a> {
 }
 
 const BATCH: &str = "batch_in_epoch";
+const SCALE: &str = "loss_scale";
 
 impl Run {
     /// A run at its first step, or, with `resume`, where its checkpoint stands.
@@ -135,6 +137,9 @@ impl Run {
             return Ok(());
         }
         self.state.extra.insert(BATCH.into(), self.batch.into());
+        if let Some(scale) = self.trainer.scale() {
+            self.state.extra.insert(SCALE.into(), serde_json::to_value(scale.state())?);
+        }
         let weights = checkpoint::variables(&self.trainer.store);
         let optimizer = self.trainer.optimizer().state();
         checkpoint::save(&self.out, &weights, &self.tables, &self.state, Some(&optimizer))
@@ -218,7 +223,7 @@ impl Run {
         let name = folder.display();
         ensure!(checkpoint::exists(&folder), "no checkpoint to resume in {name}");
         let saved = checkpoint::load(&folder)?;
-        if saved.tables != self.tables {
+        if comparable(&saved.tables) != comparable(&self.tables) {
             bail!("the run in {name} has another configuration; start it anew in another folder");
         }
         if saved.state.data_digest != self.state.data_digest {
@@ -236,6 +241,11 @@ impl Run {
             .with_context(|| format!("cannot resume {name}: optimizer.safetensors"))?;
         let batch = saved.state.extra.get(BATCH).and_then(serde_json::Value::as_u64);
         self.batch = batch.with_context(|| format!("{name}/state.json has no {BATCH}"))? as usize;
+        if let (Some(scale), Some(saved)) = (self.trainer.scale(), saved.state.extra.get(SCALE)) {
+            let saved = serde_json::from_value(saved.clone())
+                .with_context(|| format!("{name}/state.json: {SCALE}"))?;
+            *scale = LossScale::restore(saved);
+        }
         self.state = saved.state;
         Ok(())
     }
@@ -248,4 +258,14 @@ impl Run {
     fn first(&self) -> bool {
         self.group.as_ref().is_none_or(|group| group.rank == 0)
     }
+}
+
+/// A configuration without what changes no number: how many threads prepare batches, how often is saved.
+fn comparable(tables: &toml::Table) -> toml::Table {
+    let mut tables = tables.clone();
+    if let Some(toml::Value::Table(training)) = tables.get_mut("training") {
+        training.remove("workers");
+        training.remove("checkpoint-every");
+    }
+    tables
 }

@@ -3,11 +3,13 @@
 use super::{
     Precision, PretrainConfig,
     loader::{Prepared, mix},
+    scale::LossScale,
 };
+use crate::device;
 use crate::prior::{Batch, Losses, Noise, Objective, Prior, Term};
 use anyhow::{Context, Result, bail};
 use std::rc::Rc;
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 use torch_ext::{AdamW, Group, Reduce};
 
 /// The model with its optimizer.
@@ -17,6 +19,8 @@ pub struct Trainer {
     pub store: nn::VarStore,
     optimizer: AdamW,
     precision: Precision,
+    /// Only in f16.
+    scale: Option<LossScale>,
     channels_last: bool,
     clip_norm: Option<f64>,
     weight_decay: f64,
@@ -34,6 +38,8 @@ pub struct Outcome {
     pub loss: f64,
     /// Norm of the gradient before clipping.
     pub gradient: f64,
+    /// What the loss was multiplied by for the backward pass, where 16 bits ask for it.
+    pub scale: Option<f64>,
 }
 
 impl Trainer {
@@ -47,10 +53,12 @@ impl Trainer {
             to_channels_last(&store)?;
         }
         let optimizer = AdamW::new(trained(&store), config.weight_decay);
+        let precision = config.precision.on(store.device())?;
         Ok(Self {
             prior,
             optimizer,
-            precision: config.precision,
+            precision,
+            scale: (precision == Precision::F16).then(LossScale::default),
             channels_last: config.channels_last,
             clip_norm: config.clip_norm,
             weight_decay: config.weight_decay,
@@ -70,10 +78,18 @@ impl Trainer {
         &mut self.optimizer
     }
 
+    /// The loss scale, which a resumed run goes on with.
+    pub fn scale(&mut self) -> Option<&mut LossScale> {
+        self.scale.as_mut()
+    }
+
     /// One step on these batches, whose gradients are averaged. `number` counts steps over all stages and
     /// with the seed decides the dropout and the Gumbel noise, so that a resumed run draws the same.
     ///
-    /// Fails on a loss or gradient that is not finite, before it can reach the weights.
+    /// Fails on a loss or gradient that is not finite, before it can reach the weights. With a loss scale, a gradient
+    /// that is not finite only lowers the scale and leaves the step out.
+    ///
+    /// The host waits for the device at the end, to read the losses, and where sentences are matched; nowhere else.
     pub fn step(
         &mut self,
         batches: &[Prepared],
@@ -83,13 +99,14 @@ impl Trainer {
     ) -> Result<Outcome> {
         self.optimizer.clear_grads();
         let share = 1.0 / batches.len() as f64;
+        let factor = self.scale.as_ref().map(LossScale::factor);
         let mut measured: Option<Tensor> = None; // terms, then their weighted sum
         let mut names = Vec::new();
         for (micro, prepared) in batches.iter().enumerate() {
             self.seed_step(number, micro as u64);
             let losses = self.forward(prepared, objective)?;
             let total = losses.total(&objective.weights) * share;
-            total.backward();
+            (&total * factor.unwrap_or(1.0)).backward();
             names = losses.terms.iter().map(|(term, _)| *term).collect();
             let mut values: Vec<Tensor> = losses
                 .terms
@@ -105,20 +122,34 @@ impl Trainer {
         }
         let measured = measured.context("a step needs a batch")?;
         self.average_gradients()?;
-
+        if let Some(factor) = factor {
+            let inverse = Tensor::full([], 1.0 / factor, (Kind::Float, self.store.device()));
+            // What it finds is in the gradients' norm too.
+            let _ = self.optimizer.unscale(&inverse)?;
+        }
         let norm = self.optimizer.clip_grad_norm(self.clip_norm)?.to_kind(Kind::Float);
         let measured = Tensor::cat(&[measured, norm.view([1])], 0);
-        let skip = measured.isfinite().all().logical_not().to_kind(Kind::Float);
+        // The losses of all processes, and their one gradient.
+        let unfit = |x: &Tensor| x.isfinite().all().logical_not().to_kind(Kind::Float).view([1]);
+        let terms = names.len() as i64 + 1;
+        let skip = Tensor::cat(&[unfit(&measured.narrow(0, 0, terms)), unfit(&measured)], 0);
         if let Some(group) = &self.group {
             group.all_reduce(&skip, Reduce::Max)?; // all processes stop, or none
         }
-        self.optimizer.step(rate, &skip)?;
+        self.optimizer.step(rate, &skip.get(1))?;
         self.prior.clamp_logit_scales();
 
-        let values = Vec::<f32>::try_from(measured.to_device(Device::Cpu))?;
-        let outcome = outcome(&names, &values);
-        if skip.double_value(&[]) != 0.0 {
+        let values = Vec::<f32>::try_from(device::download(&Tensor::cat(&[measured, skip], 0)))?;
+        let (values, unfit) = values.split_at(names.len() + 2);
+        let outcome = Outcome { scale: factor, ..outcome(&names, values) };
+        let (loss_unfit, skipped) = (unfit[0] != 0.0, unfit[1] != 0.0);
+        if loss_unfit || (skipped && factor.is_none()) {
             bail!("{} (step {number}, batch {})", complaint(&outcome), ids(batches));
+        }
+        if let Some(scale) = &mut self.scale {
+            scale
+                .update(!skipped)
+                .with_context(|| format!("step {number}, batch {}", ids(batches)))?;
         }
         Ok(outcome)
     }
@@ -186,6 +217,7 @@ fn outcome(names: &[Term], values: &[f32]) -> Outcome {
         terms: names.iter().enumerate().map(|(at, term)| (*term, value(at))).collect(),
         loss: value(names.len()),
         gradient: value(names.len() + 1),
+        scale: None,
     }
 }
 

@@ -43,25 +43,46 @@ impl Batch {
         }
     }
 
-    pub(super) fn device(&self) -> Device {
-        self.image.device()
+    /// Where its sentences lie, at most `limit` of a report, and in `queries` slots.
+    pub(super) fn slots(&self, limit: i64, queries: i64) -> Slots {
+        let device = self.image.device();
+        let counts: Vec<i64> = self.counts.iter().map(|&n| n.min(limit)).collect();
+        let most = counts.iter().copied().max().unwrap_or(1);
+        let present = bert::token_mask(&counts, most).to_device(device);
+        let kind = if self.image.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        Slots {
+            rows: rows(&counts, most).to_device(device),
+            query_rows: (limit <= queries).then(|| rows(&counts, queries).to_device(device)),
+            present: present.to_kind(kind),
+            reports: counts.len() as i64,
+            most,
+        }
     }
+}
 
-    /// Where the first `counts[b]` of `stride` slots of each report lie when slots are one list: `[N]`.
-    pub(super) fn rows(&self, counts: &[i64], stride: i64) -> Tensor {
-        let rows: Vec<i64> = counts
-            .iter()
-            .enumerate()
-            .flat_map(|(b, &n)| (0..n).map(move |s| b as i64 * stride + s))
-            .collect();
-        Tensor::from_slice(&rows).to_device(self.device())
-    }
-
+/// Where the sentences of a batch lie. Everything the device has to be told is told here, before it has work to do:
+/// copies to a GPU wait for what runs on it.
+pub(super) struct Slots {
+    /// `[N]`, place of each sentence among `B · S` slots.
+    pub(super) rows: Tensor,
+    /// `[N]`, the same among `B · Q` slots, where every report fits into `Q`.
+    pub(super) query_rows: Option<Tensor>,
     /// `[B, S]`, 1 where a sentence is.
-    pub(super) fn present(&self, counts: &[i64], slots: i64) -> Tensor {
-        let mask = bert::token_mask(counts, slots).to_device(self.device());
-        mask.to_kind(if self.image.kind() == Kind::Double { Kind::Double } else { Kind::Float })
-    }
+    pub(super) present: Tensor,
+    /// `B`
+    pub(super) reports: i64,
+    /// `S`
+    pub(super) most: i64,
+}
+
+/// Where the first `counts[b]` of `stride` slots of each report lie when slots are one list: `[N]`.
+fn rows(counts: &[i64], stride: i64) -> Tensor {
+    let rows: Vec<i64> = counts
+        .iter()
+        .enumerate()
+        .flat_map(|(b, &n)| (0..n).map(move |s| b as i64 * stride + s))
+        .collect();
+    Tensor::from_slice(&rows)
 }
 
 /// Randomness given from outside, for tests; what is absent is drawn from the process's generator.

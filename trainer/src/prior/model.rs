@@ -4,15 +4,17 @@ use super::{
     Batch, Noise, Objective, PriorConfig, Term, Weights, align,
     attention::LocalAttention,
     bank::{Bank, gumbel},
+    batch::Slots,
     image_decoder::ImageDecoder,
     matching,
 };
+use crate::device;
 use crate::network::{AttentionPool, Network};
 use crate::text::bert::{Decoder, Encoder};
 use anyhow::{Result, ensure};
 use graph::{Graph, Op, Output};
 use std::rc::Rc;
-use tch::{Device, Kind, Reduction, Tensor, nn};
+use tch::{Kind, Reduction, Tensor, nn};
 use torch_ext::Group;
 
 /// All networks of the method. Parameter names are the released code's.
@@ -41,10 +43,6 @@ pub struct Prior {
 #[derive(Debug)]
 pub struct Losses {
     pub terms: Vec<(Term, Tensor)>,
-    /// The most used prototype of each sentence `[N]`, from stage 2.
-    pub nearest: Option<Tensor>,
-    /// The image redrawn `[B, 1, H, W]`, in stage 3.
-    pub redrawn: Option<Tensor>,
 }
 
 impl Losses {
@@ -72,13 +70,8 @@ struct Seen {
 struct Read {
     /// Sentences or their prototypes, padded with zeros, `[B, S, D]`.
     sentences: Tensor,
-    /// `[B, S]`
-    present: Tensor,
     /// The same sentences without padding, `[N, D]`.
     flat: Tensor,
-    counts: Vec<i64>,
-    /// `[N]`, place of each of them among `B · S` slots.
-    rows: Tensor,
     /// Similarity of the sentences to the prototypes `[N, K]`.
     logits: Option<Tensor>,
     /// `L_proto`
@@ -144,8 +137,9 @@ impl Prior {
         train: bool,
     ) -> Losses {
         let weights = &objective.weights;
+        let slots = self.slots(batch, objective);
         let seen = self.see(&batch.image, train);
-        let read = self.read(batch, objective, noise.prototypes.as_ref(), train);
+        let read = self.read(batch, &slots, objective, noise.prototypes.as_ref(), train);
         let group = self.group.as_deref();
         let mut terms = Vec::new();
         let mut add = |term: Term, loss: Tensor| {
@@ -156,32 +150,30 @@ impl Prior {
 
         let scale = self.logit_scale.exp();
         add(Term::Global, align::info_nce(&seen.global, &read.global, &scale, group));
-        let attended = self.local.forward(&seen.places, &read.sentences, &read.present);
+        let attended = self.local.forward(&seen.places, &read.sentences, &slots.present);
         let predict = |x: &Tensor| x.apply(&self.predictor[0]).relu().apply(&self.predictor[1]);
         add(Term::LocalImage, align::simsiam(&seen.places, &attended.places, predict));
         let local_scale = self.local_logit_scale.exp();
         let (image, text) = (&attended.sentences, &read.sentences);
-        add(Term::LocalText, align::info_nce_within(image, text, &local_scale, &read.present));
+        add(Term::LocalText, align::info_nce_within(image, text, &local_scale, &slots.present));
         if let Some(distance) = &read.distance {
             add(Term::Prototype, distance.shallow_clone());
         }
 
-        let mut redrawn = None;
         if weights.image > 0.0 {
             let image = self.redraw(&seen, &attended.places, noise.channels.as_ref(), train);
             add(Term::Image, image.l1_loss(&batch.image, Reduction::Mean));
-            redrawn = Some(image.detach());
         }
         if weights.decodes_sentences() {
             let tau = objective.tau;
-            let foretold = self.foretell(&seen, &read, batch, tau, noise.foretold.as_ref(), train);
+            let noise = noise.foretold.as_ref();
+            let foretold = self.foretell(&seen, &read, &slots, tau, noise, train);
             add(Term::Sentence, foretold.sentence);
             add(Term::Divergence, foretold.divergence);
             let loss = align::info_nce(&foretold.global, &read.global, &scale, group);
             add(Term::Report, loss);
         }
-        let nearest = read.logits.as_ref().map(|logits| logits.detach().argmax(-1, false));
-        Losses { terms, nearest, redrawn }
+        Losses { terms }
     }
 
     /// Keeps the logit scales at most 100, as CLIP does; call after every optimizer step.
@@ -203,16 +195,31 @@ impl Prior {
 
     /// Reports `[B, D]`, length 1; sentences are prototypes where `prototypes`.
     pub fn embed_reports(&self, batch: &Batch, objective: &Objective) -> Tensor {
-        let read = self.read(batch, objective, None, false);
+        let read = self.read(batch, &self.slots(batch, objective), objective, None, false);
         align::unit(&read.global)
+    }
+
+    /// Similarity of each sentence to each prototype `[N, K]`, where `objective` has prototypes.
+    pub fn prototypes(&self, batch: &Batch, objective: &Objective) -> Option<Tensor> {
+        self.read(batch, &self.slots(batch, objective), objective, None, false).logits
+    }
+
+    /// Images drawn again from their places and what their reports say of them, `[B, 1, H, W]`.
+    pub fn redrawn(&self, batch: &Batch, objective: &Objective) -> Tensor {
+        let slots = self.slots(batch, objective);
+        let seen = self.see(&batch.image, false);
+        let read = self.read(batch, &slots, objective, None, false);
+        let attended = self.local.forward(&seen.places, &read.sentences, &slots.present);
+        self.redraw(&seen, &attended.places, None, false)
     }
 
     /// How well each of these images (their places `[B, P, D]`) fits one text `[1, S, D]`: the mean of both attention
     /// maps, `[B]`.
     pub fn local_score(&self, places: &Tensor, batch: &Batch, objective: &Objective) -> Tensor {
-        let read = self.read(batch, objective, None, false);
+        let slots = self.slots(batch, objective);
+        let read = self.read(batch, &slots, objective, None, false);
         let text = read.sentences.expand([places.size()[0], -1, -1], false);
-        let present = read.present.expand([places.size()[0], -1], false);
+        let present = slots.present.expand([places.size()[0], -1], false);
         let attended = self.local.forward(places, &text, &present);
         let mean = |map: Tensor| map.mean_dim([1_i64, 2].as_slice(), false, None);
         (mean(attended.place_map) + mean(attended.sentence_map)) / 2.0
@@ -244,23 +251,23 @@ impl Prior {
         }
     }
 
+    /// Sentences are decoded into at most `Q`, so no more of a report take part.
+    fn slots(&self, batch: &Batch, objective: &Objective) -> Slots {
+        let decodes = objective.weights.decodes_sentences();
+        batch.slots(if decodes { self.config.queries } else { i64::MAX }, self.config.queries)
+    }
+
     fn read(
         &self,
         batch: &Batch,
+        slots: &Slots,
         objective: &Objective,
         noise: Option<&Tensor>,
         train: bool,
     ) -> Read {
-        let limit =
-            if objective.weights.decodes_sentences() { self.config.queries } else { i64::MAX };
-        let counts: Vec<i64> = batch.counts.iter().map(|&n| n.min(limit)).collect();
-        let slots = counts.iter().copied().max().unwrap_or(1);
-        let (rows, present) = (batch.rows(&counts, slots), batch.present(&counts, slots));
-
         let words = self.text.forward(&batch.ids, &batch.mask, train).apply(&self.local_text);
-        let raw = sentence_means(&words, &batch.sentence, slots); // [B, S, D]
-        let (b, d) = (raw.size()[0], self.config.embed);
-        let mut flat = raw.reshape([b * slots, d]).index_select(0, &rows);
+        let raw = sentence_means(&words, &batch.sentence, slots.most); // [B, S, D]
+        let mut flat = raw.reshape([-1, self.config.embed]).index_select(0, &slots.rows);
         let (mut logits, mut distance) = (None, None);
         if objective.weights.uses_prototypes() {
             let similarity = self.bank.logits(&flat);
@@ -268,9 +275,9 @@ impl Prior {
             distance = Some(self.row_mean((&prototype - &flat).abs().mean_dim(1, false, None)));
             (logits, flat) = (Some(similarity), prototype);
         }
-        let sentences = spread(&flat, &rows, b, slots);
-        let global = self.report_pool.forward(&sentences, Some(&present));
-        Read { sentences, present, flat, counts, rows, logits, distance, global }
+        let sentences = spread(&flat, &slots.rows, slots.reports, slots.most);
+        let global = self.report_pool.forward(&sentences, Some(&slots.present));
+        Read { sentences, flat, logits, distance, global }
     }
 
     /// Mixture of prototypes: noisy in training, and (quirk 5) always in the released code.
@@ -307,30 +314,30 @@ impl Prior {
         &self,
         seen: &Seen,
         read: &Read,
-        batch: &Batch,
+        slots: &Slots,
         tau: f64,
         noise: Option<&Tensor>,
         train: bool,
     ) -> Foretold {
-        let (b, q, d) = (batch.counts.len() as i64, self.config.queries, self.config.embed);
+        let (b, q, d) = (slots.reports, self.config.queries, self.config.embed);
         let queries = self.queries.expand([b, -1, -1], false);
         let written = self.sentence_decoder.forward(&queries, &seen.places, train);
-        let query_rows = batch.rows(&read.counts, q);
-        let wanted = spread(&read.flat, &query_rows, b, q);
+        let query_rows =
+            slots.query_rows.as_ref().expect("no report has more sentences than queries");
+        let wanted = spread(&read.flat, query_rows, b, q);
         let order = self.match_up(&written, &wanted);
         let matched = written.gather(1, &order.unsqueeze(-1).expand([-1, -1, d], false), false);
 
-        let real = matched.reshape([b * q, d]).index_select(0, &query_rows); // [N, D]
+        let real = matched.reshape([b * q, d]).index_select(0, query_rows); // [N, D]
         let logits = self.bank.logits(&real);
         let target = read.logits.as_ref().expect("prototypes are in use").log_softmax(-1, None);
         let divergence = target.exp() * (target - logits.log_softmax(-1, None));
         let prototype = self.prototype(&logits, tau, noise, train);
-        let slots = read.present.size()[1];
-        let sentences = spread(&prototype, &read.rows, b, slots);
+        let sentences = spread(&prototype, &slots.rows, b, slots.most);
         Foretold {
             sentence: matched.l1_loss(&wanted, Reduction::Mean),
             divergence: self.row_mean(divergence.sum_dim_intlist(1, false, None)),
-            global: self.report_pool.forward(&sentences, Some(&read.present)),
+            global: self.report_pool.forward(&sentences, Some(&slots.present)),
         }
     }
 
@@ -340,7 +347,7 @@ impl Prior {
         let cost = tch::no_grad(|| {
             let (x, y) = (wide(written), wide(wanted));
             let cost = Tensor::cdist(&x, &y, 1.0, None::<i64>);
-            cost.to_device(Device::Cpu).to_kind(Kind::Double).contiguous().view([-1])
+            device::download(&cost).to_kind(Kind::Double).contiguous().view([-1])
         });
         let cost = Vec::<f64>::try_from(&cost).expect("a flat list of doubles");
         let size = q as usize;
@@ -359,7 +366,7 @@ impl Prior {
     /// the mean of the joined batch although `N` differs.
     fn row_mean(&self, rows: Tensor) -> Tensor {
         let Some(group) = &self.group else { return rows.mean(None) };
-        let count = Tensor::from_slice(&[rows.size()[0] as f32]).to_device(rows.device());
+        let count = Tensor::full([1], rows.size()[0], (Kind::Float, rows.device()));
         group.all_reduce(&count, torch_ext::Reduce::Sum).expect("the group is alive");
         rows.sum(None) * group.world as f64 / count.squeeze().to_kind(rows.kind())
     }

@@ -1,6 +1,6 @@
 //! A PRIOR checkpoint opened for use.
 
-use super::{Prior, PriorConfig};
+use super::{Objective, Prior, PriorConfig, Weights};
 use crate::{
     checkpoint::{self, one_line},
     text::wordpiece::Words,
@@ -17,6 +17,7 @@ pub struct Trained {
     pub words: Words,
     pub preprocess: Preprocess,
     pub state: checkpoint::State,
+    config: PriorConfig,
     /// The whole of `config.toml`.
     pub tables: toml::Table,
     /// Owns the weights.
@@ -37,16 +38,55 @@ impl Trained {
             .map_err(|e| anyhow!("[prior] of {name}/config.toml: {}", one_line(&e)))?;
         let graph = checkpoint.config.graph().with_context(|| format!("{name}/config.toml"))?;
         let store = nn::VarStore::new(device);
-        let prior = Prior::new(&store.root(), &graph, config, None)?;
+        let prior = Prior::new(&store.root(), &graph, config.clone(), None)?;
         checkpoint::assign(&store, &checkpoint.weights, |_| true)
             .with_context(|| format!("{name}/model.safetensors does not fit its config.toml"))?;
         Ok(Self {
             prior,
+            config,
             words: Words::open(folder)?,
             preprocess: checkpoint.config.preprocess,
             state: checkpoint.state,
             tables: checkpoint.tables,
             store,
         })
+    }
+
+    /// What the last stage at work made of sentences decides how they are read. Without noise.
+    pub fn objective(&self) -> Result<Objective> {
+        #[derive(serde::Deserialize)]
+        struct Training {
+            stage: Vec<Stage>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Stage {
+            weights: Weights,
+        }
+        let table = self
+            .tables
+            .get("training")
+            .context("the checkpoint's config.toml has no [training]")?;
+        let training: Training = table
+            .clone()
+            .try_into()
+            .context("[training] of the checkpoint's config.toml is damaged")?;
+        // `state.stage` is the stage at work, or the number of stages at the end.
+        let at = self.state.stage.saturating_sub(usize::from(self.state.finished));
+        let stage = training.stage.get(at).or(training.stage.last()).context("no stage")?;
+        Ok(Objective { weights: stage.weights, tau: 0.9 })
+    }
+
+    /// Tokens the text encoder has places for.
+    pub fn longest_report(&self) -> usize {
+        self.config.text.max_position_embeddings as usize
+    }
+
+    /// Sentences of a report that take part.
+    pub fn sentences_read(&self, objective: &Objective) -> usize {
+        if objective.weights.decodes_sentences() {
+            self.config.queries as usize
+        } else {
+            usize::MAX
+        }
     }
 }

@@ -5,9 +5,11 @@
 //! report::sentences  a section      → sentences
 //! wordpiece          sentences      → Encoded: token ids, and the sentence each token belongs to
 //! bert               ids            → vectors
+//! hugging_face       a folder       → words, shape and weights of a BERT
 //! ```
 
 pub mod bert;
+pub mod hugging_face;
 pub mod report;
 pub mod wordpiece;
 

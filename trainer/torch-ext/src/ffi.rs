@@ -18,6 +18,7 @@ type Message = *mut c_char;
 
 unsafe extern "C" {
     pub(crate) fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void;
+    pub(crate) fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
     fn dlerror() -> *const c_char;
 
     fn ext_free(message: Message);
@@ -46,6 +47,9 @@ unsafe extern "C" {
         skip: T,
     ) -> Message;
 
+    pub(crate) fn ext_profile_begin(handle: *mut u64) -> Message;
+    pub(crate) fn ext_profile_end(handle: u64, out: *mut Message) -> Message;
+
     pub(crate) fn ext_group_open(
         host: *const c_char,
         port: c_int,
@@ -72,12 +76,18 @@ pub(crate) fn check(message: Message) -> Result<(), Error> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: the C side returns null or a string made by strdup.
-    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
-    // SAFETY: it is ours to free, once.
-    unsafe { ext_free(message) };
+    let text = owned_text(message);
     // libtorch appends a stack trace of its own after the first line.
     Err(Error(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+/// A string of the C side's, freed there.
+pub(crate) fn owned_text(text: *mut c_char) -> String {
+    // SAFETY: the C side gives a string made by strdup.
+    let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    // SAFETY: it is ours to free, once.
+    unsafe { ext_free(text) };
+    copy
 }
 
 /// The handle libtorch knows this tensor by; valid as long as the tensor lives.

@@ -5,6 +5,7 @@
 //! channels_last   the memory format convolutions like
 //! AdamW           fused, with state that can be saved and restored
 //! Group           c10d process groups (Gloo) with collectives autograd differentiates
+//! profile         which operations ran, and how long each took
 //! load_cuda       finds the CUDA half of libtorch at run time, so one CPU-linked binary serves both
 //! ```
 
@@ -12,14 +13,19 @@ mod adamw;
 mod autocast;
 mod ffi;
 mod group;
+mod profile;
 
 pub use adamw::AdamW;
 pub use autocast::autocast;
 pub use ffi::Error;
 pub use group::{Group, Reduce};
+pub use profile::{Operation, profile};
 
 use ffi::{check, handle, owned};
-use std::ptr;
+use std::{
+    ffi::{c_int, c_void},
+    ptr,
+};
 use tch::Tensor;
 
 /// Makes a gradient undefined, as before the first backward pass: saves the memory and a pass of zeroing.
@@ -44,6 +50,30 @@ pub fn load_cuda() -> Result<(), Error> {
     // SAFETY: a C string and flags; the library's initialisers are PyTorch's own.
     let loaded = unsafe { ffi::dlopen(name.as_ptr(), ffi::RTLD_NOW | ffi::RTLD_GLOBAL) };
     if loaded.is_null() { Err(ffi::last_load_error()) } else { Ok(()) }
+}
+
+/// Major and minor compute capability of a card; call after [`load_cuda`].
+pub fn cuda_capability(index: usize) -> Result<(i32, i32), Error> {
+    type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
+    let name = c"cudaDeviceGetAttribute";
+    // SAFETY: null searches all libraries loaded so far, the CUDA runtime among them.
+    let symbol = unsafe { ffi::dlsym(ptr::null_mut(), name.as_ptr()) };
+    if symbol.is_null() {
+        return Err(Error("the CUDA runtime is not loaded".into()));
+    }
+    // SAFETY: the CUDA runtime documents this signature.
+    let attribute = unsafe { std::mem::transmute::<*mut c_void, Attribute>(symbol) };
+    let ask = |which: c_int| {
+        let mut value = 0;
+        // SAFETY: a number out.
+        match unsafe { attribute(&mut value, which, index as c_int) } {
+            0 => Ok(value),
+            code => Err(Error(format!("CUDA error {code} asking for a card's capability"))),
+        }
+    };
+    const MAJOR: c_int = 75;
+    const MINOR: c_int = 76;
+    Ok((ask(MAJOR)?, ask(MINOR)?))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod table;
 mod vindr;
 
 pub(super) use table::Table;
+mod mimic_cxr;
 
 use super::{IndexError, Record};
 use std::path::Path;
@@ -41,6 +42,8 @@ pub enum Layout {
     Nih,
     /// Pictures anywhere, and `labels.csv` with image, patient_id, split and findings if wanted
     Folder,
+    /// MIMIC-CXR-JPG 2.0.0 with MIMIC-CXR's reports: frontal images
+    MimicCxr,
 }
 
 impl Layout {
@@ -58,6 +61,7 @@ impl Layout {
             Self::Vindr => vindr::records(root),
             Self::Nih => nih::records(root),
             Self::Folder => folder::records(root),
+            Self::MimicCxr => mimic_cxr::records(root),
         }
     }
 }
