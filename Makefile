@@ -4,7 +4,11 @@
 #   make test                     everything CI checks
 #   make test-arm                 the int8 kernels on aarch64 under emulation (Debian, as root; not part of CI)
 
-.PHONY: demo test test-arm lint unit docs build setup
+#   make fuzz [FUZZ_SECONDS=600]  hostile ONNX, bundles and pictures for that long each, from a seed of its own
+#   make miri                     the kernels' scalar and packing code under Miri (rustup, nightly)
+#   make sanitize                 the parsers, the engine and the kernels under the address sanitizer (rustup, nightly)
+
+.PHONY: demo test test-arm fuzz miri sanitize lint unit docs build setup
 
 CARGO := cargo
 # cargo-nextest where it is installed (one process a test); elsewhere the same tests by `cargo test`, one at a time,
@@ -21,6 +25,24 @@ test: setup lint unit docs
 test-arm:
 	bash .ci/arm-setup.sh
 	bash .ci/arm-test.sh
+
+# The case being tried when a run dies lies in target/tmp/fuzz-case; the seed is printed.
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?= $(shell date +%s)
+fuzz:
+	@echo "FUZZ_SEED=$(FUZZ_SEED)"
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test -p engine --test fuzz -- --test-threads 1
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_CASES=$$((200 * $(FUZZ_SECONDS))) $(CARGO) test -p radiograph --test it noise -- --test-threads 1
+	PROPTEST_CASES=$$((2000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p bundle -- --test-threads 1
+
+# Miri interprets: a few cases of everything take minutes.
+miri:
+	KERNELS_CASES=4 MIRIFLAGS=-Zmiri-env-forward=KERNELS_CASES $(CARGO) +nightly miri test -p kernels
+
+# The standard library stays as it is; our crates and their dependencies are built with checks around every access.
+SANITIZE := CARGO_TARGET_DIR=target/sanitize RUSTFLAGS=-Zsanitizer=address RUSTDOCFLAGS=-Zsanitizer=address
+sanitize:
+	$(SANITIZE) $(CARGO) +nightly test --target x86_64-unknown-linux-gnu --lib --tests -p kernels -p engine -p bundle -p radiograph -p protocol
 
 setup:
 	@bash .ci/setup.sh peers libtorch python

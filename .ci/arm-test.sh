@@ -2,10 +2,9 @@
 # Builds for aarch64 once and runs the tests under three emulated CPUs:
 #   cortex-a72  no dot products (Raspberry Pi 4)      cortex-a76  dot products (Raspberry Pi 5, Jetson Orin)
 #   max         and matrix multiplication (newer cores)
-# Arguments go to `cargo test`; without any, the int8 kernels are tested.
+# Arguments go to `cargo test`; without any, the int8 kernels are tested, and whole models for the bits they have on x86-64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- -p kernels
 
 # Debian's compiler and nothing of rustup's: another version cannot read Debian's standard library.
 export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
@@ -15,12 +14,22 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64
 export TEST_RUNNER=qemu-aarch64                                # for tests that start our own programs
 export KERNELS_CASES="${KERNELS_CASES:-80}"                    # an emulator is 20 times slower
+export CARGO_PROFILE_RELEASE_LTO=off                           # linking tract once more for each program takes minutes
 unset LD_LIBRARY_PATH
 
-test=(/usr/bin/cargo test --quiet --target aarch64-unknown-linux-gnu --lib --bins --tests)
-"${test[@]}" --no-run "$@"
-for cpu in cortex-a72=neon,scalar cortex-a76=dotprod,neon,scalar max=i8mm,dotprod,neon,scalar; do
-  echo "== ARM tests on ${cpu%%=*}: ${cpu##*=}"
-  # EXPECT_ISA makes a run fail that took another path than this CPU's.
-  QEMU_CPU=${cpu%%=*} EXPECT_ISA=${cpu##*=} timeout 1800 "${test[@]}" "$@"
-done
+# On each CPU, `cargo test` with these arguments. EXPECT_ISA makes a run fail that took another path than this CPU's.
+everywhere() {
+  local test=(/usr/bin/cargo test --quiet --target aarch64-unknown-linux-gnu "$@") cpu
+  "${test[@]}" --no-run
+  for cpu in cortex-a72=neon,scalar cortex-a76=dotprod,neon,scalar max=i8mm,dotprod,neon,scalar; do
+    echo "== ARM tests on ${cpu%%=*}: ${cpu##*=}"
+    QEMU_CPU=${cpu%%=*} EXPECT_ISA=${cpu##*=} timeout 1800 "${test[@]}"
+  done
+}
+
+if [ $# -gt 0 ]; then
+  everywhere --lib --bins --tests "$@"
+else
+  everywhere --lib --bins --tests -p kernels
+  everywhere --release -p engine --test models
+fi

@@ -9,7 +9,6 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, VerifyingKey};
-use ed25519_dalek::pkcs8::DecodePublicKey;
 use serde::Serialize;
 use std::{
     fs, io,
@@ -229,14 +228,5 @@ fn verifying_key(key: &str) -> Result<VerifyingKey> {
     } else {
         fs::read_to_string(key).with_context(|| format!("cannot read the key {key}"))?
     };
-    let text = text.trim();
-    if text.starts_with("-----BEGIN") {
-        return VerifyingKey::from_public_key_pem(text)
-            .with_context(|| format!("{key}: no ed25519 public key (PEM)"));
-    }
-    let bytes: [u8; 32] =
-        hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).with_context(|| {
-            format!("{key}: found {} characters, expected PEM or 64 hexadecimal digits", text.len())
-        })?;
-    VerifyingKey::from_bytes(&bytes).with_context(|| format!("{key}: no ed25519 public key"))
+    bundle::public_key(&text).with_context(|| format!("trusted key {key}"))
 }

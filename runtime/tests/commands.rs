@@ -139,6 +139,12 @@ fn bench_measures_what_the_contract_names() {
         assert_eq!(latency("reported").is_some(), scenario == "single-stream");
         assert!(result["peak_share"].as_f64().unwrap() > 0.0);
         assert!(result["rss_mb"].as_f64().unwrap() > 1.0);
-        assert!(result["layers"].as_array().unwrap().len() >= 3);
+        assert!(result["peak_rss_mb"].as_f64() >= result["rss_mb"].as_f64());
+        let images = if scenario == "multi-stream" { 8.0 } else { 1.0 };
+        assert_eq!(result["images_per_query"].as_f64(), Some(images));
+        let share = result["floor_ms"].as_f64().unwrap() / (latency("p50").unwrap() / images);
+        assert!((share / result["peak_share"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+        let layers = result["layers"].as_array().unwrap();
+        assert!(layers.len() >= 3 && layers.iter().all(|layer| layer["lost_ms"].is_number()));
     }
 }

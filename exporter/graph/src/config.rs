@@ -61,8 +61,10 @@ pub enum Task {
     Classification,
     /// U-Net decoder on C1–C5: `seg.*`, logits at half the input's size.
     Segmentation,
-    /// Single-stage detector on C3–C5: `det.*`.
+    /// Single-stage, anchor-free detector on C3–C5: `det.*`.
     Detection,
+    /// YOLOv3 (Redmon 2018) on C3–C5: `yolo.*`. For comparison with the literature; [`Task::Detection`] is lighter.
+    Yolov3,
 }
 
 /// From decoded pixels in `[0, 1]` to the network's input. The only such description (DESIGN §4).
@@ -184,6 +186,7 @@ impl fmt::Display for Task {
             Self::Classification => "classification",
             Self::Segmentation => "segmentation",
             Self::Detection => "detection",
+            Self::Yolov3 => "yolov3",
         })
     }
 }

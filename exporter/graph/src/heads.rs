@@ -13,6 +13,7 @@ pub(crate) fn append(graph: &mut Graph, head: &Head, features: &Features, pooled
         }
         Task::Segmentation => segmentation(graph, head, features),
         Task::Detection => detection(graph, head, features),
+        Task::Yolov3 => yolov3(graph, head, features),
     }
 }
 
@@ -66,6 +67,56 @@ fn detection(graph: &mut Graph, head: &Head, features: &Features) {
         let node = graph.push(format!("{name}.out"), biased(width, head.labels.len() + 5), &[&y]);
         graph.outputs.push(Output { name: format!("detection.p{level}"), node });
     }
+}
+
+/// YOLOv3 on C5, C4, C3: five convolutions a level, of which the coarser level's result is upsampled and joined with
+/// the finer map. Its widths at the published backbone's 64 channels (512, 256, 128), and ReLU where it has leaky ReLU,
+/// which folds into int8 convolutions. Channels: for each of [`ANCHORS`] of the level `x, y, w, h, object`, then the classes.
+fn yolov3(graph: &mut Graph, head: &Head, features: &Features) {
+    let mut coarser: Option<(String, usize)> = None;
+    for level in (3..=5).rev() {
+        let width = features.channels[0] << (level - 2);
+        let map = &features.names[level - 1];
+        let (mut x, mut channels) = (map.clone(), features.channels[level - 1]);
+        if let Some((above, above_channels)) = coarser {
+            let name = format!("yolo.p{level}.reduce");
+            let y = conv_bn_relu(graph, &name, &above, conv(above_channels, width, 1, 1));
+            let up = Op::UpsampleNearest { factor: 2 };
+            let up = graph.push(format!("yolo.p{level}.up"), up, &[&y]);
+            x = graph.push(format!("yolo.p{level}.join"), Op::Concat, &[&up, map]);
+            channels += width;
+        }
+        for (at, (out, kernel)) in
+            [(width, 1), (2 * width, 3), (width, 1), (2 * width, 3), (width, 1)]
+                .into_iter()
+                .enumerate()
+        {
+            let name = format!("yolo.p{level}.{at}");
+            x = conv_bn_relu(graph, &name, &x, conv(channels, out, kernel, 1));
+            channels = out;
+        }
+        coarser = Some((x.clone(), width));
+        let name = format!("yolo.p{level}.5");
+        let y = conv_bn_relu(graph, &name, &x, conv(width, 2 * width, 3, 1));
+        let out = biased(2 * width, ANCHORS[0].len() * (head.labels.len() + 5));
+        let node = graph.push(format!("yolo.p{level}.out"), out, &[&y]);
+        graph.outputs.push(Output { name: format!("yolov3.p{level}"), node });
+    }
+}
+
+/// YOLOv3's anchors on C3, C4, C5: width and height in pixels of its 416x416 input, which scale with the input.
+pub const ANCHORS: [[[f32; 2]; 3]; 3] = [
+    [[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]],
+    [[30.0, 61.0], [62.0, 45.0], [59.0, 119.0]],
+    [[116.0, 90.0], [156.0, 198.0], [373.0, 326.0]],
+];
+/// Side of the input [`ANCHORS`] are meant for.
+pub const ANCHOR_INPUT: f32 = 416.0;
+
+/// Convolution, batch normalisation, ReLU as `name.conv`, `name.bn`, `name.relu`; returns the last.
+fn conv_bn_relu(graph: &mut Graph, name: &str, x: &str, op: Op) -> String {
+    let y = conv_bn(graph, &format!("{name}.conv"), &format!("{name}.bn"), x, op);
+    graph.push(format!("{name}.relu"), Op::Relu, &[&y])
 }
 
 fn biased(in_channels: usize, out_channels: usize) -> Op {

@@ -20,6 +20,7 @@ mod shape;
 pub use config::{
     Backbone, CheckpointConfig, CheckpointError, Head, ModelConfig, Pool, Preprocess, Task,
 };
+pub use heads::{ANCHOR_INPUT, ANCHORS};
 pub use shape::ShapeError;
 
 use serde::{Deserialize, Serialize};

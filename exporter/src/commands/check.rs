@@ -1,9 +1,8 @@
 //! `exporter check`: is this bundle whole, and signed by whom?
 
-use super::keys;
 use crate::{network::Network, terminal::Terminal};
 use anyhow::{Context, Result, ensure};
-use bundle::{Bundle, section};
+use bundle::{Bundle, read_public_key, section};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     bundle: PathBuf,
-    /// Public key (PEM) that must have signed it; may be repeated
+    /// Public key (PEM or 64 hexadecimal digits) that must have signed it; may be repeated
     #[arg(long, value_name = "PUB")]
     key: Vec<PathBuf>,
 }
@@ -22,8 +21,8 @@ impl Check {
         let name = self.bundle.display();
         let bundle = Bundle::open(&self.bundle)?;
         if !self.key.is_empty() {
-            let trusted = self.key.iter().map(|path| keys::read_public(path));
-            let trusted = trusted.collect::<Result<Vec<_>>>()?;
+            let trusted = self.key.iter().map(|path| read_public_key(path));
+            let trusted = trusted.collect::<Result<Vec<_>, _>>()?;
             bundle.check_signature(&trusted).with_context(|| name.to_string())?;
         }
         let preprocess = bundle.manifest.preprocess;

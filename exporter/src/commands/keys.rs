@@ -2,11 +2,10 @@
 
 use crate::{files, terminal::Terminal};
 use anyhow::{Context, Result, ensure};
-use bundle::{Bundle, SigningKey, VerifyingKey};
+use bundle::{Bundle, SigningKey};
 use clap::Args;
 use ed25519_dalek::pkcs8::{
-    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey,
-    spki::der::pem::LineEnding,
+    DecodePrivateKey, EncodePrivateKey, EncodePublicKey, spki::der::pem::LineEnding,
 };
 use serde_json::json;
 use std::{
@@ -81,14 +80,6 @@ pub(crate) fn read_private(path: &Path) -> Result<SigningKey> {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     SigningKey::from_pkcs8_pem(&pem)
         .with_context(|| format!("{}: no ed25519 private key (PEM)", path.display()))
-}
-
-/// A public key from a PEM file.
-pub(crate) fn read_public(path: &Path) -> Result<VerifyingKey> {
-    let pem =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    VerifyingKey::from_public_key_pem(&pem)
-        .with_context(|| format!("{}: no ed25519 public key (PEM)", path.display()))
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -1,9 +1,7 @@
 //! `agent.toml`; `agent.example.toml` explains every line.
 
 use super::check::Policy;
-use anyhow::{Context, Result, bail, ensure};
-use bundle::VerifyingKey;
-use ed25519_dalek::pkcs8::DecodePublicKey;
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Deserializer, de};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -126,8 +124,8 @@ impl Config {
         let Bundles { trusted_keys, allow_unsigned, allow_downgrade, limit } = file.bundles;
         let trusted = trusted_keys
             .iter()
-            .map(|key| read_key(&folder.join(key)))
-            .collect::<Result<Vec<_>>>()?;
+            .map(|key| bundle::read_public_key(&folder.join(key)))
+            .collect::<Result<Vec<_>, _>>()?;
         ensure!(
             allow_unsigned || !trusted.is_empty(),
             "[bundles] names no trusted_keys: no bundle could ever be accepted (allow_unsigned = true accepts all)"
@@ -159,23 +157,6 @@ impl Config {
             device: file.device,
             sysroot: folder.join(file.sysroot),
         })
-    }
-}
-
-fn read_key(path: &Path) -> Result<VerifyingKey> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = text.trim();
-    if let Ok(key) = VerifyingKey::from_public_key_pem(text) {
-        return Ok(key);
-    }
-    let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    match bytes.map(|bytes| VerifyingKey::from_bytes(&bytes)) {
-        Some(Ok(key)) => Ok(key),
-        _ => bail!(
-            "{}: not a public key, expected ed25519 as PEM or 64 hexadecimal digits",
-            path.display()
-        ),
     }
 }
 
@@ -244,17 +225,5 @@ mod tests {
         assert_eq!(config.policy.trusted, [key]);
         assert_eq!(config.trial.timeout, ten_minutes());
         assert_eq!(config.sysroot, root());
-    }
-
-    #[test]
-    fn keys_are_read_as_pem_too() {
-        use ed25519_dalek::pkcs8::EncodePublicKey;
-        let key = bundle::SigningKey::from_bytes(&[7; 32]).verifying_key();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("site.pub");
-        fs::write(&path, key.to_public_key_pem(Default::default()).unwrap()).unwrap();
-        assert_eq!(read_key(&path).unwrap(), key);
-        fs::write(&path, "ed25519").unwrap();
-        assert!(read_key(&path).unwrap_err().to_string().contains("64 hexadecimal digits"));
     }
 }

@@ -13,12 +13,14 @@
 
 mod error;
 mod golden;
+mod keys;
 mod manifest;
 mod wire;
 
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use error::BundleError;
 pub use golden::{Golden, GoldenOutput, GoldenVector};
+pub use keys::{public_key, read_public_key};
 pub use manifest::{
     Calibration, Histogram, Manifest, Metric, OperatingPoint, Provenance, SectionEntry, TensorRange,
 };

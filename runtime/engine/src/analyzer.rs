@@ -1,16 +1,12 @@
 //! From a radiograph to findings: gate, preprocessing, network, decoding.
 
-use crate::decode::{self, Cells, Detection, Mask};
+use crate::decode::{self, Cells, Detection, Detector, Level, Mask};
 use crate::{Engine, EngineError, Options, Output, Outputs};
 use bundle::{Bundle, Manifest};
 use graph::{Head, Task};
 use radiograph::Radiograph;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-
-/// Overlap above which the weaker of two boxes goes, and how many may stay.
-const OVERLAP: f32 = 0.5;
-const MOST_BOXES: usize = 100;
 
 /// A bundle ready to look at radiographs.
 pub struct Analyzer {
@@ -114,7 +110,11 @@ pub fn interpret(
         match head.task {
             Task::Classification => findings.findings = classification(outputs, manifest, head)?,
             Task::Segmentation => findings.masks = segmentation(outputs, manifest, head, source)?,
-            Task::Detection => findings.boxes = Some(detection(outputs, manifest, head, source)?),
+            Task::Detection | Task::Yolov3 => {
+                let kind = Detector::of(head.task).expect("both tasks are detectors");
+                let found = detection(outputs, manifest, head, kind, source)?;
+                findings.boxes.get_or_insert_default().extend(found);
+            }
         }
     }
     Ok(findings)
@@ -154,26 +154,19 @@ fn detection(
     outputs: &Outputs,
     manifest: &Manifest,
     head: &Head,
-    [height, width]: [usize; 2],
+    kind: Detector,
+    source: [usize; 2],
 ) -> Result<Vec<Detection>, EngineError> {
-    let input = [manifest.preprocess.height, manifest.preprocess.width];
-    let mut found = Vec::new();
-    for output in outputs.outputs.iter().filter(|o| o.name.starts_with("detection.")) {
-        let [rows, columns] = planes(output, head.labels.len() + 5)?;
-        let cells = Cells { data: &output.data, rows, columns };
-        let lowest = head.labels.iter().map(|name| manifest.threshold(name));
-        found.extend(decode::boxes(cells, &head.labels, lowest.fold(1.0, f32::min), input));
+    let channels = kind.channels(head.labels.len());
+    let mut levels = Vec::new();
+    for number in kind.levels() {
+        let output = outputs.require(&kind.output(number))?;
+        let [rows, columns] = planes(output, channels)?;
+        levels.push(Level { number, cells: Cells { data: &output.data, rows, columns } });
     }
-    found.retain(|detection| detection.score >= manifest.threshold(&detection.name));
-    let (sx, sy) = (width as f32 / input[1] as f32, height as f32 / input[0] as f32);
-    let scaled = decode::suppress(found, OVERLAP, MOST_BOXES).into_iter().map(|d| Detection {
-        x: d.x * sx,
-        y: d.y * sy,
-        width: d.width * sx,
-        height: d.height * sy,
-        ..d
-    });
-    Ok(scaled.collect())
+    let input = [manifest.preprocess.height, manifest.preprocess.width];
+    let least = |name: &str| manifest.threshold(name);
+    Ok(decode::detect(kind, &levels, &head.labels, least, input, source))
 }
 
 /// Rows and columns of a `[1, channels, rows, columns]` output.

@@ -114,6 +114,8 @@ impl Engine {
             share.float_nodes.extend(island.nodes.iter().cloned());
         }
         let outputs = flow.outputs.iter().map(|(name, _)| name.clone()).collect();
+        drop(flow);
+        kernels::release_freed_memory();
         Self::start(plan, image, outputs, share, options, isa)
     }
 

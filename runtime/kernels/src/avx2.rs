@@ -1,7 +1,7 @@
 //! AVX2: `vpmaddwd` on activations and weights widened to 16 bits.
 //!
 //! `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 16 bits and change results. So the input is
-//! widened once per layer (`Kernel::wide`) and a step takes two channels. Tile: 6 pixels by 16 channels, 12 accumulators
+//! widened once per layer (`Kernel::wide`), weights on their way to a register, and a step takes two channels. Tile: 6 pixels by 16 channels, 12 accumulators
 //! of 16 registers. The last step to bytes is shared with AVX-VNNI.
 
 use std::arch::asm;
@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 
 use crate::spec::Residual;
 use crate::tile::{Kernel, Output, Requant, Tile, nothing};
+use crate::winograd::{self, Input, Winograd};
 
 pub(crate) const PIXELS: usize = 6;
 pub(crate) const CHANNELS: usize = 16;
@@ -28,18 +29,82 @@ pub(crate) const KERNEL: Kernel = Kernel {
     peak,
 };
 
+pub(crate) const WINOGRAD: Winograd = Winograd {
+    product: &Kernel { tile: wide_tile, ..KERNEL },
+    weights: winograd_weights,
+    input: winograd_input,
+    output: winograd_output,
+    finish: finish_sums,
+};
+
+/// # Safety
+/// See [`winograd::weights`]; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn winograd_weights(t: &winograd::Weights) {
+    // SAFETY: as this function demands.
+    unsafe { winograd::weights::<{ 2 * CHANNELS }>(t) }
+}
+
+/// # Safety
+/// See [`winograd::input`]; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn winograd_input(t: &Input) {
+    // SAFETY: as this function demands.
+    unsafe { winograd::input(t) }
+}
+
+/// # Safety
+/// See [`winograd::output`]; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn winograd_output(t: &winograd::Sums) {
+    // SAFETY: as this function demands.
+    unsafe { winograd::output::<CHANNELS>(t) }
+}
+
+/// # Safety
+/// See [`Winograd::finish`]; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
+    let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
+    for (r, row) in sums.iter_mut().enumerate().take(t.pixels) {
+        for (v, vector) in row.iter_mut().enumerate() {
+            // SAFETY: there are 16 sums for each of the tile's pixels.
+            *vector = unsafe { _mm256_loadu_si256(from.add(r * CHANNELS + 8 * v).cast()) };
+        }
+    }
+    // SAFETY: as this function demands.
+    unsafe { finish(t, &sums) }
+}
+
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX2.
 unsafe fn tile(t: &Tile<'_>) {
     // SAFETY: as this function demands.
+    unsafe { any_rows::<false>(t) }
+}
+
+/// As [`tile`], with weights of 16 bits.
+///
+/// # Safety
+/// See [`Kernel::tile`]; the CPU has AVX2.
+unsafe fn wide_tile(t: &Tile<'_>) {
+    // SAFETY: as this function demands.
+    unsafe { any_rows::<true>(t) }
+}
+
+/// # Safety
+/// As [`tile`].
+#[inline]
+unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
+    // SAFETY: as this function demands.
     unsafe {
         match t.pixels {
-            1 => rows::<1>(t),
-            2 => rows::<2>(t),
-            3 => rows::<3>(t),
-            4 => rows::<4>(t),
-            5 => rows::<5>(t),
-            _ => rows::<6>(t),
+            1 => rows::<1, WIDE>(t),
+            2 => rows::<2, WIDE>(t),
+            3 => rows::<3, WIDE>(t),
+            4 => rows::<4, WIDE>(t),
+            5 => rows::<5, WIDE>(t),
+            _ => rows::<6, WIDE>(t),
         }
     }
 }
@@ -47,7 +112,7 @@ unsafe fn tile(t: &Tile<'_>) {
 /// # Safety
 /// As [`tile`], and `t.pixels == P`.
 #[target_feature(enable = "avx2")]
-unsafe fn rows<const P: usize>(t: &Tile<'_>) {
+unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations are read within the ranges that `Tile` documents.
     unsafe {
         let bias = [_mm256_loadu_si256(t.bias.cast()), _mm256_loadu_si256(t.bias.add(8).cast())];
@@ -56,9 +121,12 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
         for tap in 0..t.taps {
             let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
             for step in 0..t.steps {
-                let w =
-                    [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(32).cast())];
-                weights = weights.add(64);
+                let w = if WIDE {
+                    [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(32).cast())]
+                } else {
+                    [widened(weights), widened(weights.add(16))]
+                };
+                weights = weights.add(if WIDE { 64 } else { 32 });
                 for r in 0..P {
                     let a = _mm256_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
                     acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(a, w[0]));
@@ -70,6 +138,17 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
         sums[..P].copy_from_slice(&acc);
         finish(t, &sums);
     }
+}
+
+/// Sixteen weights.
+///
+/// # Safety
+/// `from` is aligned to 16.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn widened(from: *const u8) -> __m256i {
+    // SAFETY: as this function demands.
+    _mm256_cvtepi8_epi16(unsafe { _mm_load_si128(from.cast()) })
 }
 
 /// `[pixel][vector]`, in memory, so that loops over pixels do not drag accumulators out of their registers.

@@ -3,12 +3,13 @@
 //! Activations are made signed on loading (`xor 0x80`), since `udot` and `sdot` cannot mix signs. Tile: 6 pixels by 16
 //! channels, 24 accumulators of 32 registers; a 16-byte load of a pixel serves four steps by lane.
 //!
-//! The intrinsics are not stable in Rust; inline assembly is.
+//! The intrinsics are not stable in Rust; inline assembly is. Loops rather than `map` and `from_fn`: those are calls in
+//! functions with features of their own.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use crate::neon::{CHANNELS, finish};
+use crate::neon::{CHANNELS, bias, finish, kept};
 use crate::tile::{Kernel, Tile, nothing};
 
 const PIXELS: usize = 6;
@@ -51,14 +52,17 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
     // documents.
     unsafe {
-        let bias: [int32x4_t; 4] = std::array::from_fn(|v| vld1q_s32(t.bias.add(4 * v)));
-        let mut acc = [bias; P];
+        let mut acc = [bias(t); P];
         let mut weights = t.weights.cast::<i8>();
         for tap in 0..t.taps {
-            let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
+            let rows = t.rows.add(tap * PIXELS);
+            let mut from = [std::ptr::null(); P];
+            for r in 0..P {
+                from[r] = *rows.add(r);
+            }
             let mut step = 0;
             while step + 4 <= t.steps {
-                let x: [int8x16_t; P] = std::array::from_fn(|r| signed(x[r].add(step * 4)));
+                let x = signed(&from, step * 4);
                 one_step::<P, 0>(&mut acc, &x, weights);
                 one_step::<P, 1>(&mut acc, &x, weights.add(64));
                 one_step::<P, 2>(&mut acc, &x, weights.add(128));
@@ -67,25 +71,30 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
                 step += 4;
             }
             while step < t.steps {
-                let x: [int8x16_t; P] = std::array::from_fn(|r| signed(x[r].add(step * 4)));
+                let x = signed(&from, step * 4);
                 one_step::<P, 0>(&mut acc, &x, weights);
                 weights = weights.add(64);
                 step += 1;
             }
         }
-        finish(t, &acc);
+        finish(t, &kept(&acc));
     }
 }
 
-/// 16 activations as signed bytes, `x − 128`.
+/// 16 activations of each pixel as signed bytes, `x − 128`.
 ///
 /// # Safety
-/// 16 bytes can be read at `x`.
+/// 16 bytes can be read at `first` bytes behind each row.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn signed(x: *const u8) -> int8x16_t {
-    // SAFETY: as this function demands.
-    unsafe { vreinterpretq_s8_u8(veorq_u8(vld1q_u8(x), vdupq_n_u8(0x80))) }
+unsafe fn signed<const P: usize>(rows: &[*const u8; P], first: usize) -> [int8x16_t; P] {
+    let mut x = [vdupq_n_s8(0); P];
+    for r in 0..P {
+        // SAFETY: as this function demands.
+        let bytes = unsafe { vld1q_u8(rows[r].add(first)) };
+        x[r] = vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(0x80)));
+    }
+    x
 }
 
 /// Step `LANE` of four in `x`; weights are `[channel][4]`.

@@ -4,7 +4,8 @@
 //! 6 pixels by 16 channels in 24 accumulators `[pixel pair][channel pair]`, each
 //! `[p0 c0, p0 c1, p1 c0, p1 c1]`.
 //!
-//! The intrinsics are not stable in Rust; inline assembly is.
+//! The intrinsics are not stable in Rust; inline assembly is. Loops rather than `map` and `from_fn`: those are calls in
+//! functions with features of their own.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -49,29 +50,25 @@ unsafe fn pairs<const P: usize>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
     // documents.
     unsafe {
-        let bias: [int32x4_t; 8] = std::array::from_fn(|c| {
+        let mut bias = [vdupq_n_s32(0); 8];
+        for c in 0..8 {
             let two = vld1_s32(t.bias.add(2 * c));
-            vcombine_s32(two, two)
-        });
+            bias[c] = vcombine_s32(two, two);
+        }
         let mut acc = [bias; P];
         let mut weights = t.weights.cast::<i8>();
         for tap in 0..t.taps {
             // An odd last pixel has no partner: it stands in for it, and is left out at the end.
-            let row = |r: usize| *t.rows.add(tap * PIXELS + r.min(t.pixels - 1));
-            let x: [[*const u8; 2]; P] = std::array::from_fn(|p| [row(2 * p), row(2 * p + 1)]);
-            let mut step = 0;
-            while step + 2 <= t.steps {
-                let both: [[uint8x16_t; 2]; P] =
-                    std::array::from_fn(|p| x[p].map(|x| vld1q_u8(x.add(step * 8))));
-                one_step(&mut acc, &both.map(|[a, b]| zip1(a, b)), weights);
-                one_step(&mut acc, &both.map(|[a, b]| zip2(a, b)), weights.add(128));
-                weights = weights.add(256);
-                step += 2;
+            let rows = t.rows.add(tap * PIXELS);
+            let mut from = [[std::ptr::null::<u8>(); 2]; P];
+            for p in 0..P {
+                from[p] = [*rows.add(2 * p), *rows.add((2 * p + 1).min(t.pixels - 1))];
             }
-            if step < t.steps {
-                let x: [uint8x16_t; P] = std::array::from_fn(|p| {
-                    vcombine_u8(vld1_u8(x[p][0].add(step * 8)), vld1_u8(x[p][1].add(step * 8)))
-                });
+            for step in 0..t.steps {
+                let mut x = [vdupq_n_u8(0); P];
+                for p in 0..P {
+                    x[p] = pair(from[p][0].add(step * 8), from[p][1].add(step * 8));
+                }
                 one_step(&mut acc, &x, weights);
                 weights = weights.add(128);
             }
@@ -124,16 +121,18 @@ fn usmmla(mut acc: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
     acc
 }
 
+/// Eight activations of one pixel and eight of another. (Sixteen of each, zipped, would take as many instructions, and more
+/// registers than there are beside the accumulators.)
+///
+/// # Safety
+/// 8 bytes can be read at each.
 #[inline]
 #[target_feature(enable = "neon")]
-fn zip1(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
-    vreinterpretq_u8_u64(vzip1q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)))
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn zip2(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
-    vreinterpretq_u8_u64(vzip2q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)))
+unsafe fn pair(a: *const u8, b: *const u8) -> uint8x16_t {
+    // SAFETY: as this function demands.
+    let both =
+        unsafe { vld1q_lane_u64::<1>(b.cast(), vcombine_u64(vld1_u64(a.cast()), vdup_n_u64(0))) };
+    vreinterpretq_u8_u64(both)
 }
 
 /// See [`Kernel::peak`].

@@ -6,7 +6,7 @@ use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
 use crate::{amx, avx2, avx512, avxvnni};
-use crate::{depthwise, portable, spec::ConvSpec, tile::Kernel};
+use crate::{depthwise, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd};
 #[cfg(target_arch = "aarch64")]
 use crate::{dotprod, i8mm, neon};
 
@@ -155,6 +155,15 @@ impl Isa {
 
     pub(crate) fn kernel(self) -> &'static Kernel {
         self.0.kernel()
+    }
+
+    /// Winograd's form, where the set multiplies 16-bit numbers as fast as bytes.
+    pub(crate) fn winograd(self) -> Option<&'static Winograd> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => Some(&avx2::WINOGRAD),
+            _ => None,
+        }
     }
 
     /// The kernel for a convolution: where the set's own cannot or should not do it, the next best can.

@@ -6,9 +6,10 @@
 //!
 //! ```text
 //! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
-//! conv.rs       packing, tiling and threading of convolutions; the same for every instruction set
+//! conv/         packing, tiling and threading of convolutions; the same for every instruction set
 //! tile.rs       what a kernel computes and what it may assume
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
+//! winograd.rs   3x3 convolutions with fewer multiplications, to the same bits
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
 //! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
@@ -56,10 +57,12 @@ mod portable;
 mod resample;
 mod spec;
 mod tile;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX2 gains by it"))]
+mod winograd;
 
 pub mod scalar;
 
-pub use buffer::{Buffer, SLACK};
+pub use buffer::{Buffer, SLACK, release_freed_memory};
 pub use conv::{Conv, Linear, Scratch};
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
 pub use eltwise::{Add, Rows, copy, lookup, requant_table, table_of};
@@ -68,4 +71,4 @@ pub use peak::peak_macs_per_second;
 pub use pool::Pool;
 pub use pooling::{AvgPool, MaxPool};
 pub use resample::{Bilinear, Nearest};
-pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError};
+pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError, absolute_sum};

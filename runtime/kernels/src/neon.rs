@@ -49,41 +49,72 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
     // documents.
     unsafe {
-        let bias: [int32x4_t; 4] = std::array::from_fn(|v| vld1q_s32(t.bias.add(4 * v)));
-        let mut acc = [bias; P];
+        let mut acc = [bias(t); P];
         let mut weights = t.weights.cast::<i8>();
         for tap in 0..t.taps {
-            let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
-            let mut step = 0;
-            while step + 8 <= t.steps {
-                let x: [int16x8_t; P] = std::array::from_fn(|r| signed(x[r].add(step * 2)));
+            let rows = t.rows.add(tap * PIXELS);
+            let mut from = [std::ptr::null(); P];
+            for r in 0..P {
+                from[r] = *rows.add(r);
+            }
+            for _ in 0..t.steps / 8 {
+                let x = signed(&mut from, 16);
                 two_steps::<P, 0, 1>(&mut acc, &x, weights);
                 two_steps::<P, 2, 3>(&mut acc, &x, weights.add(64));
                 two_steps::<P, 4, 5>(&mut acc, &x, weights.add(128));
                 two_steps::<P, 6, 7>(&mut acc, &x, weights.add(192));
                 weights = weights.add(256);
-                step += 8;
             }
-            while step < t.steps {
-                let x: [int16x8_t; P] = std::array::from_fn(|r| signed(x[r].add(step * 2)));
+            for _ in 0..t.steps % 8 {
+                let x = signed(&mut from, 2);
                 one_step(&mut acc, &x, weights);
                 weights = weights.add(32);
-                step += 1;
             }
         }
-        finish(t, &acc);
+        finish(t, &kept(&acc));
     }
 }
 
-/// 16 activations as signed bytes (`x − 128`), seen as pairs.
+/// What each pixel's sums start from.
 ///
 /// # Safety
-/// 16 bytes can be read at `x`.
+/// See [`Tile::bias`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn signed(x: *const u8) -> int16x8_t {
+pub(crate) unsafe fn bias(t: &Tile<'_>) -> [int32x4_t; 4] {
     // SAFETY: as this function demands.
-    unsafe { vreinterpretq_s16_u8(veorq_u8(vld1q_u8(x), vdupq_n_u8(0x80))) }
+    let at = |v: usize| unsafe { vld1q_s32(t.bias.add(4 * v)) };
+    [at(0), at(1), at(2), at(3)]
+}
+
+/// A copy in memory for [`finish`]: handing out a reference to the accumulators would keep them out of registers all along.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn kept<const P: usize>(acc: &[[int32x4_t; 4]; P]) -> [[int32x4_t; 4]; P] {
+    let mut sums = [[vdupq_n_s32(0); 4]; P];
+    for r in 0..P {
+        for v in 0..4 {
+            sums[r][v] = acc[r][v];
+        }
+    }
+    sums
+}
+
+/// 16 activations of each pixel as signed bytes (`x − 128`), seen as pairs; then each row moves on by `next` bytes.
+///
+/// # Safety
+/// 16 bytes can be read at each row.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn signed<const P: usize>(rows: &mut [*const u8; P], next: usize) -> [int16x8_t; P] {
+    let mut x = [vdupq_n_s16(0); P];
+    for r in 0..P {
+        // SAFETY: as this function demands.
+        let bytes = unsafe { vld1q_u8(rows[r]) };
+        rows[r] = rows[r].wrapping_add(next);
+        x[r] = vreinterpretq_s16_u8(veorq_u8(bytes, vdupq_n_u8(0x80)));
+    }
+    x
 }
 
 /// Steps `A` and `B` (of eight in `x`): weights are `[step][channel][2]`, so 16 bytes hold 8 channels.
@@ -98,7 +129,8 @@ unsafe fn two_steps<const P: usize, const A: i32, const B: i32>(
     weights: *const i8,
 ) {
     // SAFETY: as this function demands.
-    let w: [int8x16_t; 4] = std::array::from_fn(|i| unsafe { vld1q_s8(weights.add(16 * i)) });
+    let w = |i: usize| unsafe { vld1q_s8(weights.add(16 * i)) };
+    let w = [w(0), w(1), w(2), w(3)];
     for r in 0..P {
         let a = vreinterpretq_s8_s16(vdupq_laneq_s16::<A>(x[r]));
         let b = vreinterpretq_s8_s16(vdupq_laneq_s16::<B>(x[r]));
@@ -125,7 +157,8 @@ unsafe fn one_step<const P: usize>(
     weights: *const i8,
 ) {
     // SAFETY: as this function demands.
-    let w: [int8x16_t; 2] = std::array::from_fn(|i| unsafe { vld1q_s8(weights.add(16 * i)) });
+    let w = |i: usize| unsafe { vld1q_s8(weights.add(16 * i)) };
+    let w = [w(0), w(1)];
     for r in 0..P {
         let a = vreinterpretq_s8_s16(vdupq_laneq_s16::<0>(x[r]));
         for half in 0..2 {
@@ -174,10 +207,11 @@ unsafe fn write(
     requant: &Requant,
 ) {
     // SAFETY: `scale` has 16 entries.
-    let scale: [float32x4_t; 4] = std::array::from_fn(|v| unsafe { vld1q_f32(t.scale.add(4 * v)) });
+    let scale = |v: usize| unsafe { vld1q_f32(t.scale.add(4 * v)) };
+    let scale = [scale(0), scale(1), scale(2), scale(3)];
     for (pixel, row) in sums.iter().enumerate() {
-        let q = std::array::from_fn(|v| vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(row[v]), scale[v])));
-        let q = bytes(q, requant.zero, requant.lo, requant.hi);
+        let q = |v: usize| vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(row[v]), scale[v]));
+        let q = bytes([q(0), q(1), q(2), q(3)], requant.zero, requant.lo, requant.hi);
         // SAFETY: as this function demands.
         unsafe { store(t, q, y.add(pixel * stride)) };
     }
@@ -196,7 +230,8 @@ unsafe fn write_added(
     add: &Residual,
 ) {
     // SAFETY: `scale` has 16 entries.
-    let scale: [float32x4_t; 4] = std::array::from_fn(|v| unsafe { vld1q_f32(t.scale.add(4 * v)) });
+    let scale = |v: usize| unsafe { vld1q_f32(t.scale.add(4 * v)) };
+    let scale = [scale(0), scale(1), scale(2), scale(3)];
     let zero = i32::from(requant.zero);
     let (lo, hi) =
         (vdupq_n_s32(i32::from(requant.lo) - zero), vdupq_n_s32(i32::from(requant.hi) - zero));
@@ -214,14 +249,14 @@ unsafe fn write_added(
             vmovl_s16(vget_low_s16(high)),
             vmovl_high_s16(high),
         ];
-        let q = std::array::from_fn(|v| {
+        let q = |v: usize| {
             // c − zero of the convolution's own result, as the definition rounds and clamps it
             let c = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(row[v]), scale[v]));
             let c = vcvtq_f32_s32(vmaxq_s32(vminq_s32(c, hi), lo));
             let sum = vaddq_f32(vmulq_f32(c, conv_ratio), vmulq_f32(vcvtq_f32_s32(r[v]), ratio));
             vcvtnq_s32_f32(sum)
-        });
-        let q = bytes(q, add.out_zero, add.lo, add.hi);
+        };
+        let q = bytes([q(0), q(1), q(2), q(3)], add.out_zero, add.lo, add.hi);
         // SAFETY: as this function demands.
         unsafe { store(t, q, y.add(pixel * stride)) };
     }

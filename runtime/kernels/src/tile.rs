@@ -22,7 +22,7 @@ pub(crate) struct Kernel {
     pub(crate) depth: usize,
     /// The kernel is one for depthwise convolutions: see `depthwise.rs` for what differs.
     pub(crate) depthwise: bool,
-    /// Activations and weights are given as `i16` (for CPUs that cannot multiply bytes without saturation).
+    /// Activations are given as `i16` (for CPUs that cannot multiply bytes without saturation).
     pub(crate) wide: bool,
     /// The kernel multiplies `x − 128` instead of `x`; the bias makes up for it.
     pub(crate) signed: bool,
@@ -64,7 +64,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) offset: usize,
     pub(crate) taps: usize,
     pub(crate) steps: usize,
-    /// `[taps][steps][kernel.channels][depth]` of `i8` (`i16` if wide), aligned to 64.
+    /// `[taps][steps][kernel.channels][depth]` of `i8`, aligned to 64.
     pub(crate) weights: *const u8,
     /// `[kernel.channels]`: what the sums start from.
     pub(crate) bias: *const i32,

@@ -11,10 +11,12 @@ use random::Random;
 
 fn random_spec(random: &mut Random) -> ConvSpec {
     let groups = random.pick(&[1, 1, 1, 2, 3]);
-    let channel_counts =
-        [1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70, 100];
-    let in_channels = random.pick(&channel_counts) * groups;
-    let out_channels = random.pick(&channel_counts) * groups;
+    let channel_counts: &[usize] =
+        &[1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70, 100];
+    // An interpreter is ten thousand times slower.
+    let channel_counts = if cfg!(miri) { &channel_counts[..9] } else { channel_counts };
+    let in_channels = random.pick(channel_counts) * groups;
+    let out_channels = random.pick(channel_counts) * groups;
     let kernel =
         random.pick(&[[1, 1], [1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [1, 3], [2, 2], [4, 1]]);
     let stride = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 2], [3, 2]]);
@@ -79,7 +81,34 @@ fn depthwise_convolutions_equal_the_definition() {
     }
 }
 
+/// What may run as Winograd's: every edge of its tiles, of its strips and of its blocks.
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "too much for an interpreter, which has no instruction set that takes Winograd's form"
+)]
+fn three_by_three_convolutions_equal_the_definition() {
+    let pools = [Pool::new(1), Pool::new(3)];
+    for seed in 0..cases() / 4 {
+        let random = &mut Random::new(4000 + seed);
+        let mut spec = random_spec(random);
+        (spec.groups, spec.kernel, spec.stride, spec.dilation) = (1, [3; 2], [1; 2], [1; 2]);
+        spec.padding = std::array::from_fn(|_| random.pick(&[0, 1, 1, 2]));
+        (spec.in_h, spec.in_w) = (3 + random.below(30), 3 + random.below(30));
+        spec.in_channels = random.pick(&[15, 16, 17, 32, 50, 70]);
+        spec.out_channels = random.pick(&[15, 16, 17, 32, 50, 70]);
+        spec.in_stride = spec.in_channels + random.below(3);
+        spec.out_stride = spec.out_channels + random.below(3);
+        let with_residual = random.below(2) == 0;
+        let case = Case::new(random, spec, with_residual);
+        for isa in Isa::available() {
+            case.check(isa, &pools[seed as usize % 2]);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of millions of multiplications")]
 fn layers_of_real_networks_equal_the_definition() {
     // first convolution; 1x1 with many channels in and out; 3x3 at 7x7; strided shortcut
     let shapes = [

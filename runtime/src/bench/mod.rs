@@ -5,8 +5,12 @@
 //! | single-stream | one image | 90th percentile by early stopping |
 //! | multi-stream | eight images | 99th percentile by early stopping |
 //! | offline | one image, back to back | images per second |
+//!
+//! The peak is measured in the same process, before and behind the queries; the better of the two counts.
 
 mod early_stopping;
+mod machine;
+mod measured;
 
 use crate::{Output, print_json};
 use anyhow::{Context, Result, ensure};
@@ -15,9 +19,9 @@ use clap::{Args, ValueEnum};
 use engine::{Engine, Options};
 use indicatif::{ProgressBar, ProgressStyle};
 use kernels::Isa;
+use measured::{Latency, Layer, Measured};
 use serde::Serialize;
 use std::{
-    fmt::Write as _,
     fs,
     io::{self, Write as _},
     path::PathBuf,
@@ -65,50 +69,6 @@ impl Scenario {
     }
 }
 
-/// The JSON of `runtime bench --json` (DESIGN §5): append only.
-#[derive(Clone, Debug, Serialize)]
-struct Measured {
-    bundle: String,
-    digest: String,
-    scenario: Scenario,
-    threads: u32,
-    isa: String,
-    queries: u64,
-    latency_ms: Latency,
-    images_per_second: f64,
-    /// Multiplications of one image by its median time and the machine's peak.
-    peak_share: Option<f64>,
-    /// Of all threads, 10⁹ multiplications per second.
-    peak_gmacs: f64,
-    integer_gmacs: f64,
-    float_gmacs: f64,
-    /// From the file to the first result.
-    load_ms: f64,
-    rss_mb: f64,
-    peak_rss_mb: f64,
-    bundle_mb: f64,
-    layers: Vec<Layer>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Latency {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    /// By early stopping; none offline, or if there were too few queries.
-    reported: Option<f64>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Layer {
-    name: String,
-    kind: String,
-    /// Median.
-    ms: f64,
-    mmacs: f64,
-    peak_share: Option<f64>,
-}
-
 /// Runs of which each layer's median is taken.
 const LAYER_RUNS: usize = 21;
 const WARM_UP: usize = 5;
@@ -124,10 +84,11 @@ impl Bench {
         if output.json {
             print_json(&measured)
         } else {
-            Ok(io::stdout().write_all(table(&measured).as_bytes())?)
+            Ok(io::stdout().write_all(measured.table().as_bytes())?)
         }
     }
 
+    /// Load, warm up, peak, queries, peak again, layers.
     fn measure(&self) -> Result<Measured> {
         let began = Instant::now();
         let bundle = Bundle::open(&self.bundle)?;
@@ -143,18 +104,19 @@ impl Bench {
             engine.run(&input)?;
         }
         let isa = Isa::from_name(engine.isa())?;
-        let peak = kernels::peak_macs_per_second(isa) * f64::from(self.threads);
-        let latencies = self.queries(&mut engine, &input)?;
-        let layers = layers(&mut engine, &input, peak)?;
+        let before = machine::peak(isa, self.threads);
+        let mut latencies = self.queries(&mut engine, &input)?;
+        let peak = machine::peak(isa, self.threads).max(before);
+        let (layers, whole_ms) = layers(&mut engine, &input, peak)?;
 
         let total: f64 = latencies.iter().sum();
-        let mut sorted = latencies;
-        sorted.sort_by(f64::total_cmp);
-        let queries = sorted.len() as u64;
-        let images = self.scenario.images_per_query();
+        latencies.sort_by(f64::total_cmp);
+        let (queries, images) = (latencies.len() as u64, self.scenario.images_per_query());
         let share = engine.integer_share();
-        let per_image = percentile(&sorted, 0.5) / images as f64 / 1000.0;
-        let rate = share.integer_macs as f64 / per_image;
+        let per_image = percentile(&latencies, 0.5) / images as f64;
+        let floor_ms = share.integer_macs as f64 / peak * 1000.0;
+        let rss_mb = machine::memory("VmRSS")?;
+        let in_layers: f64 = layers.iter().map(|layer| layer.ms).sum();
         Ok(Measured {
             bundle: id,
             digest,
@@ -162,26 +124,34 @@ impl Bench {
             threads: self.threads,
             isa: engine.isa().to_owned(),
             queries,
-            latency_ms: Latency {
-                p50: percentile(&sorted, 0.5),
-                p90: percentile(&sorted, 0.9),
-                p99: percentile(&sorted, 0.99),
-                reported: self
-                    .scenario
-                    .percentile()
-                    .and_then(|p| early_stopping::reported(&sorted, p)),
-            },
+            latency_ms: self.latency(&latencies),
             images_per_second: (queries * images) as f64 / total * 1000.0,
-            peak_share: (share.integer_macs > 0).then_some(rate / peak),
+            peak_share: (share.integer_macs > 0).then_some(floor_ms / per_image),
             peak_gmacs: peak / 1e9,
             integer_gmacs: share.integer_macs as f64 / 1e9,
             float_gmacs: share.float_macs as f64 / 1e9,
             load_ms,
-            rss_mb: memory("VmRSS")?,
-            peak_rss_mb: memory("VmHWM")?,
+            rss_mb,
+            peak_rss_mb: machine::memory("VmHWM")?.max(rss_mb), // the kernel updates it late
             bundle_mb: fs::metadata(&self.bundle)?.len() as f64 / 1e6,
             layers,
+            images_per_query: images,
+            reported_percentile: self.scenario.percentile(),
+            seconds: total / 1000.0,
+            floor_ms,
+            outside_layers_ms: whole_ms - in_layers,
+            processor: machine::processor(),
         })
+    }
+
+    fn latency(&self, sorted: &[f64]) -> Latency {
+        let reported = |p| early_stopping::reported(sorted, p);
+        Latency {
+            p50: percentile(sorted, 0.5),
+            p90: percentile(sorted, 0.9),
+            p99: percentile(sorted, 0.99),
+            reported: self.scenario.percentile().and_then(reported),
+        }
     }
 
     /// Milliseconds of each query, in order.
@@ -216,12 +186,15 @@ fn input(bundle: &Bundle, engine: &Engine) -> Result<Vec<f32>> {
     Ok(first.filter(|input| input.len() == expected).unwrap_or_else(|| vec![0.0; expected]))
 }
 
-/// Median time of each layer.
-fn layers(engine: &mut Engine, input: &[f32], peak: f64) -> Result<Vec<Layer>> {
-    let began = Instant::now();
-    let runs = (0..LAYER_RUNS)
-        .map(|_| Ok(engine.run_timed(input, move || began.elapsed())?.1))
-        .collect::<Result<Vec<_>>>()?;
+/// Median time of each layer, and of the same runs from one end to the other.
+fn layers(engine: &mut Engine, input: &[f32], peak: f64) -> Result<(Vec<Layer>, f64)> {
+    let (mut runs, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..LAYER_RUNS {
+        let start = Instant::now();
+        runs.push(engine.run_timed(input, move || start.elapsed())?.1);
+        whole.push(milliseconds(start.elapsed()));
+    }
+    whole.sort_by(f64::total_cmp);
     let layer = |(at, info): (usize, engine::LayerInfo)| {
         let mut times: Vec<f64> = runs.iter().map(|run| milliseconds(run[at])).collect();
         times.sort_by(f64::total_cmp);
@@ -233,9 +206,11 @@ fn layers(engine: &mut Engine, input: &[f32], peak: f64) -> Result<Vec<Layer>> {
             ms,
             mmacs: info.macs as f64 / 1e6,
             peak_share: (info.macs > 0 && share.is_finite()).then_some(share),
+            lost_ms: ms - info.macs as f64 / peak * 1000.0,
         }
     };
-    Ok(engine.layers().into_iter().enumerate().map(layer).collect())
+    let layers = engine.layers().into_iter().enumerate().map(layer).collect();
+    Ok((layers, percentile(&whole, 0.5)))
 }
 
 /// Nearest rank; `sorted` is not empty.
@@ -246,56 +221,4 @@ fn percentile(sorted: &[f64], p: f64) -> f64 {
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-/// A field of /proc/self/status, 10⁶ bytes.
-fn memory(field: &str) -> Result<f64> {
-    let status =
-        fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with(field));
-    let kib: f64 = line
-        .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
-        .with_context(|| format!("/proc/self/status has no {field}"))?;
-    Ok(kib * 1024.0 / 1e6)
-}
-
-/// For people: the layers that take most, then the summary.
-fn table(m: &Measured) -> String {
-    let mut text = String::new();
-    let mut layers: Vec<_> = m.layers.iter().collect();
-    layers.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    let all: f64 = layers.iter().map(|layer| layer.ms).sum();
-    for layer in layers.iter().take(12) {
-        let share =
-            layer.peak_share.map(|s| format!("{:3.0} % of peak", s * 100.0)).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "{:8.3} ms {:4.1} %  {:18} {:40} {share}",
-            layer.ms,
-            layer.ms / all * 100.0,
-            layer.kind,
-            layer.name
-        );
-    }
-    let Latency { p50, p90, p99, reported } = m.latency_ms;
-    let reported = reported.map(|r| format!("{r:.3}")).unwrap_or_else(|| "-".into());
-    let _ = writeln!(
-        text,
-        "{} · {} threads · {} · {} queries\n\
-         latency ms: p50 {p50:.3}, p90 {p90:.3}, p99 {p99:.3}, reported {reported} · {:.1} images/s\n\
-         {:.3} GMAC int8, {:.3} float · {} of {:.0} GMAC/s peak · load {:.0} ms · {:.0} MB resident, bundle {:.1} MB",
-        m.bundle,
-        m.threads,
-        m.isa,
-        m.queries,
-        m.images_per_second,
-        m.integer_gmacs,
-        m.float_gmacs,
-        m.peak_share.map(|s| format!("{:.0} %", s * 100.0)).unwrap_or_else(|| "-".into()),
-        m.peak_gmacs,
-        m.load_ms,
-        m.rss_mb,
-        m.bundle_mb,
-    );
-    text
 }

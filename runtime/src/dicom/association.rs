@@ -14,32 +14,20 @@
 use super::{
     access,
     command::{self, Command, Status},
-    dataset::{self, Mismatch},
     listener::{Pending, Scp},
     negotiation::{self, Class, Context, Refusal},
-    part10,
+    store::{Store, failed},
+    wire::Wire,
 };
-use crate::{
-    dicom::Uid,
-    spool::{Accepted, Incoming, Spool},
-};
+use crate::{dicom::Uid, spool::Accepted};
 use bytes::BytesMut;
 use dicom_ul::{
     Pdu,
-    association::read_pdu_from_wire_async,
-    pdu::{
-        AbortRQServiceProviderReason as Reason, AbortRQSource, PDataValue, PDataValueType,
-        write_pdu,
-    },
+    pdu::{AbortRQServiceProviderReason as Reason, AbortRQSource, PDataValue, PDataValueType},
 };
 use std::{io, net::SocketAddr, time::Duration};
 use thiserror::Error;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    task::block_in_place,
-    time::{Instant, timeout_at},
-};
+use tokio::{net::TcpStream, task::block_in_place, time::Instant};
 
 /// How an association ended, if not by release.
 #[derive(Debug, Error)]
@@ -408,142 +396,4 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-/// An object being written.
-struct Store<'a> {
-    incoming: Incoming<'a>,
-    uid: Uid,
-    class: &'static str,
-    syntax: &'static str,
-    /// The first bytes, to see what it is.
-    prefix: Vec<u8>,
-    bytes: u64,
-}
-
-impl<'a> Store<'a> {
-    fn begin(
-        spool: &'a Spool,
-        class: &'static str,
-        uid: Uid,
-        syntax: &'static str,
-        peer: &str,
-    ) -> io::Result<Self> {
-        let mut incoming = spool.begin()?;
-        incoming.write_header(&part10::header(class, &uid, syntax, peer))?;
-        incoming.identify(class);
-        incoming.identify(syntax);
-        Ok(Self { incoming, uid, class, syntax, prefix: Vec::new(), bytes: 0 })
-    }
-
-    fn write(&mut self, bytes: &[u8], limit: u64) -> Result<(), Status> {
-        self.bytes += bytes.len() as u64;
-        if self.bytes > limit {
-            let comment = format!("object is larger than {limit} bytes");
-            return Err(Status::failure(Status::OUT_OF_RESOURCES, comment));
-        }
-        let wanted = dataset::PREFIX_BYTES - self.prefix.len();
-        self.prefix.extend_from_slice(&bytes[..wanted.min(bytes.len())]);
-        self.incoming.write(bytes).map_err(|error| failed(&error))
-    }
-
-    fn finish(self) -> Result<Accepted, Status> {
-        let whole = self.bytes == self.prefix.len() as u64;
-        let claim = dataset::claim(&self.prefix, whole, self.syntax);
-        dataset::matches(&claim, self.class, &self.uid).map_err(|mismatch| match mismatch {
-            Mismatch::Nonsense(comment) => Status::failure(Status::CANNOT_UNDERSTAND, comment),
-            Mismatch::Other(comment) => Status::failure(Status::DATASET_MISMATCH, comment),
-        })?;
-        self.incoming.commit(self.uid).map_err(|error| failed(&error))
-    }
-}
-
-/// The status for a file that could not be written.
-fn failed(error: &io::Error) -> Status {
-    log::error!("cannot store an object: {error}");
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Status::failure(Status::OUT_OF_RESOURCES, "no space left")
-        }
-        _ => Status::failure(Status::PROCESSING_FAILURE, "cannot write"),
-    }
-}
-
-/// PDUs over TCP. Nothing waits longer than its limit, nor past the deadline of the association.
-struct Wire {
-    stream: TcpStream,
-    buffer: BytesMut,
-    max_pdu: u32,
-    write_limit: Duration,
-    deadline: Instant,
-    deadline_of: (&'static str, Duration),
-}
-
-impl Wire {
-    async fn receive(&mut self, limit: Duration, what: &'static str) -> Result<Pdu, Ended> {
-        self.receive_until(Instant::now() + limit, what, limit).await
-    }
-
-    /// The next PDU. Strict: one longer than we offered is refused when its header is read.
-    async fn receive_until(
-        &mut self,
-        until: Instant,
-        what: &'static str,
-        limit: Duration,
-    ) -> Result<Pdu, Ended> {
-        let (until, what, limit) = if until < self.deadline {
-            (until, what, limit)
-        } else {
-            (self.deadline, self.deadline_of.0, self.deadline_of.1)
-        };
-        let read = read_pdu_from_wire_async(&mut self.stream, &mut self.buffer, self.max_pdu, true);
-        match timeout_at(until, read).await {
-            Err(_) => Err(Ended::Deadline { what, limit }),
-            Ok(Ok(pdu)) => Ok(pdu),
-            Ok(Err(dicom_ul::association::Error::ConnectionClosed { .. })) => Err(Ended::Closed),
-            Ok(Err(error)) => Err(describe(&error)),
-        }
-    }
-
-    async fn send(&mut self, pdu: &Pdu) -> Result<(), Ended> {
-        let mut bytes = Vec::with_capacity(512);
-        write_pdu(&mut bytes, pdu).map_err(|error| Ended::Protocol(error.to_string()))?;
-        match tokio::time::timeout(self.write_limit, self.stream.write_all(&bytes)).await {
-            Err(_) => Err(Ended::Deadline { what: "writing", limit: self.write_limit }),
-            Ok(Err(_)) => Err(Ended::Closed),
-            Ok(Ok(())) => Ok(()),
-        }
-    }
-
-    /// Closes such that the peer still reads what we sent last: a reset would overtake it. For whoever
-    /// goes on sending, that is soon over.
-    async fn close(mut self) {
-        let _ = self.stream.shutdown().await;
-        let mut rest = [0; 4096];
-        let drained = async {
-            let mut left = LINGER_BYTES;
-            while let Ok(n @ 1..) = self.stream.read(&mut rest).await {
-                left = left.saturating_sub(n);
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(LINGER, drained).await;
-    }
-}
-
-/// How long and how much we still listen after our last word.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 256 << 10;
-
-/// A reader's error on one line, cause included.
-fn describe(error: &(dyn std::error::Error + 'static)) -> Ended {
-    let io = std::iter::successors(Some(error), |e| e.source()).any(|e| e.is::<io::Error>());
-    if io {
-        return Ended::Closed;
-    }
-    let chain: Vec<_> =
-        std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
-    Ended::Protocol(chain.join(": "))
 }

@@ -4,6 +4,8 @@
 //! listener      accepts sockets, bounds how many there are          TcpStream
 //! negotiation   A-ASSOCIATE-RQ → AC or RJ; no I/O                   PDU → PDU
 //! association   one peer, PDU by PDU, with deadlines                PDUs → messages
+//! wire          PDUs over TCP, with deadlines
+//! store         one C-STORE: an object that goes to disk as it arrives
 //! command       command sets of C-ECHO and C-STORE; no I/O          bytes ↔ Command
 //! dataset       what the first bytes of a data set claim to be      bytes → Claim
 //! part10        the file header we put before a received data set   → bytes
@@ -21,6 +23,8 @@ pub(crate) mod dataset;
 pub(crate) mod listener;
 pub(crate) mod negotiation;
 pub(crate) mod part10;
+mod store;
 pub(crate) mod uid;
+mod wire;
 
 pub(crate) use uid::Uid;

@@ -1,30 +1,47 @@
 //! `trainer evaluate`: a checkpoint on a split, in numbers with intervals and as a page to look at.
 //!
 //! ```text
-//! scores          network → probabilities of every image
+//! network         a checkpoint that answers
 //! classification  probabilities + truth → AUROC, AUPRC, what happens at the operating points
-//! report          the same as HTML with curves
+//! segmentation    masks + truth → Dice and IoU, with and without empty images
+//! detection       boxes + truth → mAP, FROC
+//! report, page    the same as HTML with curves; sheet: the best, median and worst cases drawn
 //! ```
+//!
+//! Masks and boxes are decoded by `engine`, so what is measured is what the box shows.
 
 mod classification;
+mod detection;
 mod network;
+mod page;
 mod report;
+mod segmentation;
+mod sheet;
 
 pub use classification::{ClassificationResult, FindingResult};
+pub use detection::{ClassResult, DetectionResult};
 pub use network::Evaluated;
+pub use segmentation::{RegionResult, SegmentationResult};
 
 use crate::{
     device::DeviceArg,
     evaluate_text::{retrieval, zero_shot},
-    finetune::{Targets, Uncertain, columns, logits, pictures::Pictures},
-    index::{self, Record, Split, write_whole},
+    finetune::{Targets, Uncertain, columns, detections, logits, pictures::Pictures, planes},
+    index::{self, Record, Selection, Split, write_whole},
     metrics::bootstrap::Resampling,
     prior::Trained,
     terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use std::{fs, path::PathBuf};
+use engine::decode::Detector;
+use graph::Task;
+use page::Subject;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Measures a checkpoint on one split of an index
 #[derive(Clone, Debug, Args)]
@@ -39,10 +56,9 @@ pub struct EvaluateArgs {
     data: PathBuf,
     #[arg(long, default_value = "test")]
     split: Split,
-    /// Only images of this source
-    #[arg(long, value_name = "NAME")]
-    source: Option<String>,
-    /// Also write a page with curves (index.html) and every score (scores.csv)
+    #[command(flatten)]
+    selection: Selection,
+    /// Also write a page with curves and cases (index.html), and every classifier's score (scores.csv)
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Resamples of the patients for the intervals
@@ -62,6 +78,8 @@ pub struct EvaluateArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TaskArg {
     Classification,
+    Segmentation,
+    Detection,
     /// A PRIOR checkpoint names findings from prompts alone
     ZeroShot,
     /// A PRIOR checkpoint finds the report of an image
@@ -72,6 +90,8 @@ impl EvaluateArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         match self.task {
             TaskArg::Classification => self.classification(terminal),
+            TaskArg::Segmentation => self.segmentation(terminal),
+            TaskArg::Detection => self.detection(terminal),
             TaskArg::ZeroShot => {
                 let (trained, records) = self.prior()?;
                 let result = zero_shot(&trained, &records, self.split, &self.classes)?;
@@ -89,24 +109,116 @@ impl EvaluateArgs {
 
     fn prior(&self) -> Result<(Trained, Vec<Record>)> {
         let trained = Trained::open(&self.checkpoint, self.device.open(0)?)?;
-        let mut records = index::read(&self.data)?;
-        records.retain(|r| self.source.as_ref().is_none_or(|source| r.source == *source));
+        let records = self.selection.of(index::read(&self.data)?)?;
         Ok((trained, records))
     }
 
     fn classification(self, terminal: &Terminal) -> Result<()> {
-        ensure!(self.batch > 0 && self.replicates > 0, "--batch and --replicates are at least 1");
-        let evaluated = Evaluated::open(&self.checkpoint, self.device.open(0)?)?;
-        let labels = evaluated.labels(graph::Task::Classification)?;
-        let mut records = index::read(&self.data)?;
-        records.retain(|record| {
-            record.split == Some(self.split)
-                && self.source.as_ref().is_none_or(|source| record.source == *source)
-        });
+        let evaluated = self.open()?;
+        let labels = evaluated.labels(&[Task::Classification])?.1;
         let uncertain = Uncertain::Unknown;
-        let truth = Targets::of(&records, &labels, uncertain).truth;
-        let mut known = truth.iter().map(|row| row.iter().any(Option::is_some));
-        records.retain(|_| known.next().unwrap_or(false));
+        let known = |record: &Record| {
+            let of = Targets::of(std::slice::from_ref(record), &labels, uncertain);
+            of.truth[0].iter().any(Option::is_some)
+        };
+        let (records, pictures) = self.pictures(&evaluated, &labels, known, terminal)?;
+        let scores =
+            columns(&logits(&pictures, self.batch, &|images| evaluated.forward(images))?.sigmoid());
+        ensure!(
+            scores.iter().flatten().all(|score| score.is_finite()),
+            "{}: the network says NaN",
+            self.checkpoint.display()
+        );
+        let targets = Targets::of(&records, &labels, uncertain);
+        let groups: Vec<&str> = records.iter().map(|record| record.group()).collect();
+        let thresholds = evaluated.operating_points()?;
+        let (resampling, split) = (self.resampling(), self.split);
+        let result =
+            ClassificationResult::of(&targets, &scores, &groups, &thresholds, resampling, split);
+        if let Some(folder) = self.report_folder()? {
+            let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+            let table = report::scores_csv(&ids, &groups, &targets, &scores);
+            write_whole(&folder.join("scores.csv"), table.as_bytes())?;
+            let subject = self.subject("Classification", result.images, result.patients);
+            let page = report::page(&subject, &result, &targets, &scores);
+            write_whole(&folder.join("index.html"), page.as_bytes())?;
+        }
+        terminal.json(&result)?;
+        Ok(terminal.say(result.to_string())?)
+    }
+
+    fn segmentation(self, terminal: &Terminal) -> Result<()> {
+        let evaluated = self.open()?;
+        let labels = evaluated.labels(&[Task::Segmentation])?.1;
+        let known = |record: &Record| labels.iter().any(|label| record.region(label).is_some());
+        let (records, pictures) = self.pictures(&evaluated, &labels, known, terminal)?;
+        let planes = planes(&pictures, self.batch, &|images| evaluated.forward(images))?;
+        let thresholds: BTreeMap<String, f32> = evaluated.operating_points()?;
+        let judged = segmentation::judge(&records, &planes, &labels, &thresholds)?;
+        let (resampling, split) = (self.resampling(), self.split);
+        let result = SegmentationResult::of(&judged, &labels, &thresholds, resampling, split);
+        if let Some(folder) = self.report_folder()? {
+            let cases = segmentation::cases(&judged, &records, &planes, &labels, &thresholds)?;
+            let cases = sheet::write(&cases, folder)?;
+            let of = |(label, name): (usize, &String)| {
+                let own = judged.iter().filter(|j| j.label == label);
+                (name.clone(), own.map(|j| j.overlap.dice()).collect())
+            };
+            let dice: Vec<(String, Vec<f64>)> = labels.iter().enumerate().map(of).collect();
+            let subject = self.subject("Segmentation", result.images, result.patients);
+            let page = page::segmentation(&subject, &result, &dice, &cases);
+            write_whole(&folder.join("index.html"), page.as_bytes())?;
+        }
+        terminal.json(&result)?;
+        Ok(terminal.say(result.to_string())?)
+    }
+
+    fn detection(self, terminal: &Terminal) -> Result<()> {
+        let evaluated = self.open()?;
+        let (task, labels) = evaluated.labels(&[Task::Detection, Task::Yolov3])?;
+        let kind = Detector::of(task).expect("both tasks are detectors");
+        let known = |record: &Record| record.boxes_of(&labels).is_some();
+        let (records, pictures) = self.pictures(&evaluated, &labels, known, terminal)?;
+        let preprocess = evaluated.config.preprocess;
+        let images = detections(
+            &pictures,
+            &records,
+            kind,
+            &labels,
+            [preprocess.height, preprocess.width],
+            self.batch,
+            &|images| evaluated.forward(images),
+        )?;
+        let groups: Vec<&str> = records.iter().map(|record| record.group()).collect();
+        let thresholds = evaluated.operating_points()?;
+        let (resampling, split) = (self.resampling(), self.split);
+        let result = DetectionResult::of(&images, &groups, &labels, &thresholds, resampling, split);
+        if let Some(folder) = self.report_folder()? {
+            let cases = detection::cases(&images, &records, &labels, &thresholds);
+            let cases = sheet::write(&cases, folder)?;
+            let subject = self.subject("Detection", result.images, result.patients);
+            let page = page::detection(&subject, &result, &images, &cases);
+            write_whole(&folder.join("index.html"), page.as_bytes())?;
+        }
+        terminal.json(&result)?;
+        Ok(terminal.say(result.to_string())?)
+    }
+
+    fn open(&self) -> Result<Evaluated> {
+        ensure!(self.batch > 0 && self.replicates > 0, "--batch and --replicates are at least 1");
+        Evaluated::open(&self.checkpoint, self.device.open(0)?)
+    }
+
+    /// The split's images of which something is known, and their pictures.
+    fn pictures(
+        &self,
+        evaluated: &Evaluated,
+        labels: &[String],
+        known: impl Fn(&Record) -> bool,
+        terminal: &Terminal,
+    ) -> Result<(Vec<Record>, Pictures)> {
+        let mut records = self.selection.of(index::read(&self.data)?)?;
+        records.retain(|record| record.split == Some(self.split) && known(record));
         ensure!(
             !records.is_empty(),
             "{}: no image of the {} split has any of the labels {}",
@@ -117,35 +229,23 @@ impl EvaluateArgs {
         let bar = terminal.progress(records.len() as u64).with_message("reading");
         let pictures = Pictures::open(&records, evaluated.config.preprocess, &bar)?;
         bar.finish_and_clear();
-        let scores =
-            columns(&logits(&pictures, self.batch, &|images| evaluated.forward(images))?.sigmoid());
-        ensure!(
-            scores.iter().flatten().all(|score| score.is_finite()),
-            "{}: the network says NaN",
-            self.checkpoint.display()
-        );
-        let targets = Targets::of(&records, &labels, uncertain);
-        let resampling = Resampling { replicates: self.replicates, seed: self.seed };
-        let groups: Vec<&str> = records.iter().map(|record| record.group()).collect();
-        let result = ClassificationResult::of(
-            &targets,
-            &scores,
-            &groups,
-            &evaluated.operating_points()?,
-            resampling,
-            self.split,
-        );
+        Ok((records, pictures))
+    }
+
+    fn resampling(&self) -> Resampling {
+        Resampling { replicates: self.replicates, seed: self.seed }
+    }
+
+    fn report_folder(&self) -> Result<Option<&Path>> {
         if let Some(folder) = &self.report {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make folder {}", folder.display()))?;
-            let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
-            let table = report::scores_csv(&ids, &groups, &targets, &scores);
-            write_whole(&folder.join("scores.csv"), table.as_bytes())?;
-            let page = report::page(&self.checkpoint, &self.data, &result, &targets, &scores);
-            write_whole(&folder.join("index.html"), page.as_bytes())?;
         }
-        terminal.json(&result)?;
-        terminal.say(result.to_string())?;
-        Ok(())
+        Ok(self.report.as_deref())
+    }
+
+    fn subject(&self, task: &'static str, images: usize, patients: usize) -> Subject<'_> {
+        let (checkpoint, data) = (&self.checkpoint, &self.data);
+        Subject { task, checkpoint, data, split: self.split, images, patients }
     }
 }

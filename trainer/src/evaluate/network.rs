@@ -34,16 +34,18 @@ impl Evaluated {
         Ok(Self { config, tables, folder, network, device, _store: store })
     }
 
-    /// Names of a task's outputs; an error if the checkpoint was not trained for it.
-    pub fn labels(&self, task: Task) -> Result<Vec<String>> {
+    /// The first of `tasks` the checkpoint was trained for, and the names of its outputs; an error if there is none.
+    pub fn labels(&self, tasks: &[Task]) -> Result<(Task, Vec<String>)> {
         let heads = &self.config.model.heads;
-        heads.iter().find(|head| head.task == task).map(|head| head.labels.clone()).ok_or_else(
-            || {
-                let tasks: Vec<String> = heads.iter().map(|head| head.task.to_string()).collect();
-                let has = if tasks.is_empty() { "no task".to_owned() } else { tasks.join(", ") };
-                anyhow!("{} was trained for {has}, expected {task}", self.folder)
-            },
-        )
+        let own = tasks.iter().find_map(|task| heads.iter().find(|head| head.task == *task));
+        own.map(|head| (head.task, head.labels.clone())).ok_or_else(|| {
+            let named = |tasks: Vec<Task>| -> String {
+                let names: Vec<String> = tasks.iter().map(Task::to_string).collect();
+                if names.is_empty() { "no task".to_owned() } else { names.join(", ") }
+            };
+            let has = named(heads.iter().map(|head| head.task).collect());
+            anyhow!("{} was trained for {has}, expected {}", self.folder, named(vec![tasks[0]]))
+        })
     }
 
     /// `[B, 1, H, W]` → every output of the network.

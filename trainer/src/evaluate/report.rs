@@ -1,12 +1,15 @@
-//! The page a person looks at, and the scores another program can check.
+//! The page of a classifier, and the scores another program can check.
 
-use super::classification::ClassificationResult;
+use super::{
+    classification::ClassificationResult,
+    page::{Subject, begin, cell},
+};
 use crate::{
     finetune::Targets,
-    metrics::{Estimate, ranking::Ranking, reliability},
+    metrics::{ranking::Ranking, reliability},
     plot::{Chart, Curve, escape},
 };
-use std::{fmt::Write, path::Path};
+use std::fmt::Write;
 
 /// `id,group,` then truth and score of every label; an unknown truth is empty.
 pub(super) fn scores_csv(
@@ -33,23 +36,12 @@ pub(super) fn scores_csv(
 
 /// One HTML file that needs nothing else.
 pub(super) fn page(
-    checkpoint: &Path,
-    data: &Path,
+    subject: &Subject<'_>,
     result: &ClassificationResult,
     targets: &Targets,
     scores: &[Vec<f32>],
 ) -> String {
-    let mut html = format!(
-        "<!doctype html><meta charset=\"utf-8\"><title>Evaluation</title>\n\
-         <style>body{{font-family:sans-serif;max-width:1200px;margin:2em auto}}td,th{{padding:.2em .7em;text-align:right}}\
-         td:first-child,th:first-child{{text-align:left}}tr:nth-child(even){{background:#f4f4f4}}</style>\n\
-         <h1>Classification, {} split</h1>\n<p>Checkpoint {}, data {}. {} images of {} patients; brackets are 95 % intervals over resampled patients.</p>\n",
-        result.split,
-        escape(&checkpoint.display().to_string()),
-        escape(&data.display().to_string()),
-        result.images,
-        result.patients
-    );
+    let mut html = begin(subject);
     table(&mut html, result).expect("writing to a string cannot fail");
     for chart in charts(result, targets, scores) {
         html.push_str(&chart.svg());
@@ -58,10 +50,6 @@ pub(super) fn page(
 }
 
 fn table(html: &mut String, result: &ClassificationResult) -> std::fmt::Result {
-    let cell = |estimate: Option<Estimate>| match estimate {
-        Some(estimate) => format!("<td>{estimate}"),
-        None => "<td>–".into(),
-    };
     writeln!(
         html,
         "<table><tr><th>finding<th>yes<th>no<th>AUROC<th>AUPRC<th>threshold<th>sensitivity<th>specificity<th>accuracy<th>F1<th>κ"

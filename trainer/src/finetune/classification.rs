@@ -6,7 +6,7 @@ use super::{
     targets::Targets,
 };
 use crate::metrics::{
-    bootstrap::{Patients, Resampling},
+    bootstrap::Patients,
     ranking::Ranking,
     threshold::{Confusion, Criterion},
 };
@@ -79,18 +79,13 @@ impl Objective for Classification {
             }
             let groups = Patients::new(at.iter().map(|&at| self.val_groups[at].as_str()));
             let ranking = Ranking::new(&scores, &truth);
-            let resampling = Resampling { replicates: 1000, seed: 0 };
-            if let Some(auroc) = groups.estimate(resampling, |w| ranking.weighted_auroc(w)) {
-                let mut figure = toml::Table::new();
-                figure.insert("task".into(), "classification".into());
-                figure.insert("metric".into(), format!("AUROC {name}").into());
-                figure.insert("data".into(), "the index of this run".into());
-                figure.insert("split".into(), "val".into());
-                figure.insert("value".into(), auroc.value.into());
-                figure.insert("interval".into(), vec![auroc.low, auroc.high].into());
-                figure.insert("n".into(), (truth.len() as i64).into());
-                figures.push(figure.into());
-            }
+            figures.extend(super::figure(
+                "classification",
+                &format!("AUROC {name}"),
+                truth.len(),
+                |weights| ranking.weighted_auroc(weights),
+                &groups,
+            ));
         }
         let mut tables = toml::Table::new();
         tables.insert("operating_points".into(), points.into());

@@ -38,6 +38,9 @@ pub type Outputs = HashMap<String, Tensor>;
 
 /// What a task must say to be trained.
 pub(super) trait Objective {
+    /// Changes to the fresh head before the first step.
+    fn begin(&self, _store: &nn::VarStore) {}
+
     /// Mean loss of a training batch, `[]`.
     fn loss(&self, outputs: &Outputs, batch: &Batch<'_>) -> Tensor;
 
@@ -51,9 +54,10 @@ pub(super) trait Objective {
     fn mixes(&self) -> bool;
 }
 
-/// Which training pictures, and how they were blended.
+/// Which training pictures, how they were moved, and how they were blended.
 pub(super) struct Batch<'a> {
     pub(super) numbers: &'a [usize],
+    pub(super) moves: &'a Moves,
     /// Partner of each picture, and the share of the picture itself.
     pub(super) mix: Option<(Tensor, f64)>,
     pub(super) device: Device,
@@ -102,7 +106,7 @@ pub(super) fn fit(
     terminal: &Terminal,
 ) -> Result<Outcome> {
     let started = Instant::now();
-    let mut run = Run::start(job)?;
+    let mut run = Run::start(job, objective)?;
     let per_epoch = job.pictures.len().div_ceil(job.recipe.batch);
     let schedule = Schedule {
         peak: job.recipe.rate,
@@ -175,13 +179,14 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(job: &'a Job<'a>) -> Result<Self> {
+    fn start(job: &'a Job<'a>, objective: &dyn Objective) -> Result<Self> {
         tch::manual_seed(job.recipe.seed as i64);
         let learner = Weights::fresh(job.config, job.device)?;
         if let Some(encoder) = job.encoder {
             checkpoint::assign(&learner.store, encoder, |name| !is_head(name))
                 .context("the encoder's weights do not fit")?;
         }
+        objective.begin(&learner.store);
         let average = Weights::fresh(job.config, job.device)?;
         tch::no_grad(|| copy(&average.store, &learner.store, 0.0));
         let mut trained = learner.store.variables();
@@ -304,7 +309,7 @@ impl<'a> Run<'a> {
         let aspect =
             self.job.config.preprocess.width as f64 / self.job.config.preprocess.height as f64;
         let moves = Moves::draw(amount, numbers.len(), aspect, random);
-        let mut batch = Batch { numbers, mix: None, device: self.job.device };
+        let mut batch = Batch { numbers, moves: &moves, mix: None, device: self.job.device };
         let outputs = match features {
             Some(features) => {
                 let rows = features.index_select(0, &indices(numbers).to_device(self.job.device));
@@ -453,7 +458,7 @@ impl Best {
 
 /// What is trained on top of the encoder, by the graph's names.
 fn is_head(name: &str) -> bool {
-    ["fc", "seg", "det"].contains(&name.split('.').next().unwrap_or(name))
+    ["fc", "seg", "det", "yolo"].contains(&name.split('.').next().unwrap_or(name))
 }
 
 /// `to = decay·to + (1 − decay)·from`, batch statistics included.

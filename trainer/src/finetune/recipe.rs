@@ -1,6 +1,7 @@
 //! How a run is done: everything that changes its result, saved in the checkpoint.
 
 use super::{augment::Augmentation, targets::Uncertain};
+use graph::Task;
 use serde::{Deserialize, Serialize};
 
 /// What is trained.
@@ -39,6 +40,16 @@ pub enum Select {
     F1,
 }
 
+/// What a segmentation network is punished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegionLoss {
+    /// Cross-entropy + (1 − Dice)
+    CrossEntropyDice,
+    /// MGCA's: 10 · focal (γ = 2) − ln Dice
+    FocalLogDice,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -59,6 +70,8 @@ pub struct Recipe {
     pub mix: f64,
     /// Truth is moved this far towards even odds: text-mined labels are wrong now and then.
     pub smoothing: f64,
+    /// Of segmentation only.
+    pub region_loss: RegionLoss,
     pub augmentation: Augmentation,
     /// Share of the training patients used.
     pub fraction: f64,
@@ -66,31 +79,9 @@ pub struct Recipe {
 }
 
 impl Protocol {
-    pub fn recipe(self) -> Recipe {
-        let edge = Recipe {
-            protocol: self,
-            mode: Mode::Full,
-            epochs: 60,
-            batch: 24,
-            rate: 1e-3,
-            weight_decay: 0.05,
-            warmup_epochs: 3.0,
-            patience: 30,
-            select: Select::Metric,
-            average: 0.98,
-            mix: 0.5,
-            smoothing: 0.05,
-            augmentation: Augmentation {
-                rotation: 8.0,
-                shift: 0.06,
-                scale: 0.12,
-                flip: 0.5,
-                light: 0.15,
-                erase: 0.25,
-            },
-            fraction: 1.0,
-            seed: 0,
-        };
+    /// What the protocol says of a task; where it is silent, what it says of its others.
+    pub fn recipe(self, task: Task) -> Recipe {
+        let edge = edge(self, task);
         let plain = Recipe { average: 0.0, mix: 0.0, smoothing: 0.0, ..edge.clone() };
         match self {
             Self::Edge => edge,
@@ -107,12 +98,13 @@ impl Protocol {
             Self::Mgca => Recipe {
                 mode: Mode::Frozen,
                 epochs: 50,
-                batch: 48,
+                batch: if task == Task::Classification { 48 } else { 16 },
                 rate: 5e-4,
-                weight_decay: 1e-6,
+                weight_decay: if task == Task::Segmentation { 0.05 } else { 1e-6 },
                 warmup_epochs: 0.0,
                 patience: 10,
                 select: Select::Loss,
+                region_loss: RegionLoss::FocalLogDice,
                 augmentation: Augmentation { flip: 0.5, ..Augmentation::NONE },
                 ..plain
             },
@@ -123,10 +115,18 @@ impl Protocol {
                 weight_decay: 1e-6,
                 warmup_epochs: 1.0,
                 patience: 10,
-                select: Select::F1,
+                select: if task == Task::Classification { Select::F1 } else { Select::Metric },
                 augmentation: Augmentation { shift: 0.06, flip: 0.5, ..Augmentation::NONE },
                 ..plain
             },
+        }
+    }
+
+    /// Which detector the protocol is about.
+    pub fn detector(self) -> Task {
+        match self {
+            Self::Mgca => Task::Yolov3,
+            Self::Edge | Self::Prior | Self::Benchx => Task::Detection,
         }
     }
 
@@ -136,5 +136,50 @@ impl Protocol {
             Self::Mgca => Uncertain::Mgca,
             Self::Edge | Self::Prior | Self::Benchx => Uncertain::Unknown,
         }
+    }
+}
+
+/// Ours: small batches and strong augmentation for hundreds of images.
+fn edge(protocol: Protocol, task: Task) -> Recipe {
+    let classification = Recipe {
+        protocol,
+        mode: Mode::Full,
+        epochs: 60,
+        batch: 24,
+        rate: 1e-3,
+        weight_decay: 0.05,
+        warmup_epochs: 3.0,
+        patience: 30,
+        select: Select::Metric,
+        average: 0.98,
+        mix: 0.5,
+        smoothing: 0.05,
+        region_loss: RegionLoss::CrossEntropyDice,
+        augmentation: Augmentation {
+            rotation: 8.0,
+            shift: 0.06,
+            scale: 0.12,
+            flip: 0.5,
+            light: 0.15,
+            erase: 0.25,
+        },
+        fraction: 1.0,
+        seed: 0,
+    };
+    match task {
+        Task::Classification => classification,
+        // Few images have masks or boxes, so an epoch is short; nothing can be blended.
+        Task::Segmentation | Task::Detection | Task::Yolov3 => Recipe {
+            batch: 8,
+            mix: 0.0,
+            smoothing: 0.0,
+            augmentation: Augmentation {
+                scale: 0.15,
+                light: 0.25,
+                erase: 0.1,
+                ..classification.augmentation
+            },
+            ..classification
+        },
     }
 }

@@ -1,6 +1,8 @@
 use super::*;
-use crate::{evaluate::EvaluateArgs, phantom};
+use crate::{checkpoint, evaluate::EvaluateArgs, phantom, terminal::Terminal};
+use anyhow::Result;
 use clap::Parser;
+use std::path::Path;
 
 #[derive(Parser)]
 #[command(args_override_self = true)]
@@ -10,6 +12,7 @@ struct Finetune {
 }
 
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Evaluate {
     #[command(flatten)]
     args: EvaluateArgs,
@@ -70,6 +73,79 @@ fn a_run_leaves_a_checkpoint_that_can_be_evaluated() {
     assert!(std::fs::read_to_string(report.join("scores.csv")).unwrap().lines().count() > 20);
 }
 
+fn evaluate(data: &Path, checkpoint: &Path, task: &str, more: &[&str]) -> Result<()> {
+    let data = data.join("manifest.jsonl").display().to_string();
+    let checkpoint = checkpoint.display().to_string();
+    let args = ["evaluate", "--task", task, "--checkpoint", &checkpoint, "--data", &data];
+    let args = args.iter().chain(&["--replicates", "20"]).chain(more);
+    Evaluate::try_parse_from(args)?.args.run(&QUIET)
+}
+
+/// The figure of the validation split a run ended with.
+fn figure_of(out: &Path) -> f64 {
+    let figures = &checkpoint::load(out).unwrap().tables["metrics"];
+    figures[0]["value"].as_float().unwrap()
+}
+
+#[test]
+fn a_segmentation_network_learns_lungs_and_is_evaluated_on_a_page() {
+    let (data, out) = (phantoms(48), tempfile::tempdir().unwrap());
+    let run = |epochs: &str, out: &Path| {
+        let task = ["--task", "segmentation", "--labels", "lung", "--epochs", epochs];
+        finetune(data.path(), out, &[&task[..], &["--width", "8", "--rate", "0.003"]].concat())
+    };
+    run("8", out.path()).unwrap();
+    assert!(figure_of(out.path()) > 0.75, "Dice {}", figure_of(out.path()));
+    let report = out.path().join("report").display().to_string();
+    evaluate(data.path(), out.path(), "segmentation", &["--split", "train", "--report", &report])
+        .unwrap();
+    let page = std::fs::read_to_string(out.path().join("report/index.html")).unwrap();
+    assert!(page.contains("Dice") && page.contains("worst: phantom-") && page.contains("<svg"));
+    assert!(out.path().join("report/case-9.png").exists());
+    let error = evaluate(data.path(), out.path(), "detection", &[]).unwrap_err().to_string();
+    assert!(error.contains("was trained for segmentation, expected detection"), "{error}");
+}
+
+#[test]
+fn a_detector_learns_the_lungs_boxes_and_is_evaluated_on_a_page() {
+    let (data, out) = (phantoms(48), tempfile::tempdir().unwrap());
+    let labels = "Left Lung,Right Lung";
+    let task = ["--task", "detection", "--labels", labels, "--epochs", "30", "--rate", "0.003"];
+    finetune(data.path(), out.path(), &task).unwrap();
+    let map = figure_of(out.path());
+    assert!(map > 0.3, "mAP {map}");
+    let recipe = &checkpoint::load(out.path()).unwrap().tables["training"];
+    assert_eq!(recipe["augmentation"]["flip"].as_float(), Some(0.0), "left stays left");
+    let report = out.path().join("report").display().to_string();
+    evaluate(data.path(), out.path(), "detection", &["--split", "train", "--report", &report])
+        .unwrap();
+    let page = std::fs::read_to_string(out.path().join("report/index.html")).unwrap();
+    assert!(page.contains("mgca-compat") && page.contains("Left Lung"));
+}
+
+#[test]
+fn mgcas_protocol_freezes_the_encoder_under_its_decoder_and_its_yolov3() {
+    let data = phantoms(24);
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("first");
+    finetune(data.path(), &first, &["--epochs", "1"]).unwrap();
+    let encoder = first.display().to_string();
+    let before = checkpoint::load(&first).unwrap().weights;
+    for (task, labels, head) in
+        [("segmentation", "boxes.Lung Opacity", "seg."), ("detection", "Lung Opacity", "yolo.")]
+    {
+        let out = folder.path().join(task);
+        let protocol = ["--protocol", "mgca", "--encoder", &encoder, "--epochs", "1"];
+        let task = ["--task", task, "--labels", labels];
+        finetune(data.path(), &out, &[&task[..], &protocol].concat()).unwrap();
+        let after = checkpoint::load(&out).unwrap().weights;
+        let shared = before.keys().filter(|name| !name.starts_with("fc."));
+        assert!(shared.into_iter().all(|name| before[name] == after[name]));
+        assert!(after.keys().any(|name| name.starts_with(head)));
+        evaluate(data.path(), &out, task[1], &["--split", "val"]).unwrap();
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_weights_and_a_resumed_run_too() {
     let data = phantoms(32);
@@ -125,4 +201,13 @@ fn wrong_settings_are_one_clear_line() {
     assert!(error(&["--fraction", "0"]).contains("--fraction"));
     assert!(error(&["--resume"]).contains("nothing to resume"));
     assert!(error(&["--image-size", "8"]).contains("8x8"));
+    let segmentation = ["--task", "segmentation", "--labels"];
+    let with = |more: &[&'static str]| [&segmentation[..], more].concat();
+    let unknown = error(&with(&["lungs and heart"]));
+    assert!(unknown.contains("no image has regions called `lungs and heart`; the index has"));
+    assert!(unknown.contains("lung (16 images)"), "{unknown}");
+    assert!(error(&with(&["lung", "--mode", "linear"])).contains("expected frozen or full"));
+    let detection = ["--task", "detection", "--labels", "Left Lungs"];
+    assert!(error(&detection).contains("Left Lung (16 images)"));
+    assert!(error(&["--having", "Hernia"]).contains("no image is stated to show `Hernia`"));
 }

@@ -1,8 +1,11 @@
 //! `trainer index`: a data set's folders and tables to one file.
 
-use super::{Layout, Summary, assign_splits, check, write};
+use super::{
+    Layout, Record, Split, Summary, assign_fold, assign_splits, check, read_splits, write,
+    write_splits,
+};
 use crate::terminal::Terminal;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -17,23 +20,61 @@ pub struct IndexArgs {
     /// Where to write the index
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Shares of train, val and test, in patients, where the data set has no split
-    #[arg(long, value_name = "A:B:C", default_value = "70:15:15", value_parser = shares)]
-    shares: [f64; 3],
-    /// Seed of that split
+    /// Shares of train, val and test, in patients, for those the data set puts in no split; default 70:15:15, or 85:15:0
+    /// where it has a test split
+    #[arg(long, value_name = "A:B:C", value_parser = shares)]
+    shares: Option<[f64; 3]>,
+    /// Forget the data set's own splits and draw all of them
+    #[arg(long)]
+    resplit: bool,
+    /// Cut the patients into this many parts instead, for cross-validation
+    #[arg(long, value_name = "K", requires = "fold", conflicts_with = "shares", value_parser = clap::value_parser!(u32).range(3..=100))]
+    folds: Option<u32>,
+    /// Which part is for testing, from 0; the next is for validation
+    #[arg(long, value_name = "I", requires = "folds")]
+    fold: Option<u32>,
+    /// Seed of those splits
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Take every patient's split from this table instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shares", "resplit", "folds"])]
+    split_file: Option<PathBuf>,
+    /// Write every patient's split to a table others can use with --split-file
+    #[arg(long, value_name = "FILE")]
+    write_splits: Option<PathBuf>,
 }
 
 impl IndexArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
-        let mut records = self.layout.records(&self.root)?;
-        assign_splits(&mut records, self.shares, self.seed);
+        // `data/index.jsonl` has its masks in `data/index.masks/`.
+        let mut records = self.layout.records(&self.root, &self.out.with_extension("masks"))?;
+        self.split(&mut records)?;
         check(&self.out, &records).context("the data set breaks a rule of the index")?;
         write(&self.out, &records)?;
+        if let Some(path) = &self.write_splits {
+            write_splits(path, &records)?;
+        }
         let summary = Summary::of(&records);
         terminal.json(&summary)?;
         terminal.say(format!("{}: {summary}", self.out.display()))?;
+        Ok(())
+    }
+
+    fn split(&self, records: &mut [Record]) -> Result<()> {
+        if let Some(path) = &self.split_file {
+            return Ok(read_splits(path, records)?);
+        }
+        if self.resplit {
+            records.iter_mut().for_each(|record| record.split = None);
+        }
+        if let (Some(folds), Some(fold)) = (self.folds, self.fold) {
+            ensure!(fold < folds, "--fold is {fold}, expected below {folds}");
+            assign_fold(records, folds as usize, fold as usize, self.seed);
+            return Ok(());
+        }
+        let tested = records.iter().any(|record| record.split == Some(Split::Test));
+        let usual = if tested { [85.0, 15.0, 0.0] } else { [70.0, 15.0, 15.0] };
+        assign_splits(records, self.shares.unwrap_or(usual), self.seed);
         Ok(())
     }
 }

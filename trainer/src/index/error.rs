@@ -61,6 +61,12 @@ pub enum IndexError {
     #[error("{}: column `{column}` is missing, the header has {found}", path.display())]
     Column { path: PathBuf, column: String, found: String },
 
+    #[error("cannot use {}: {reason}", path.display())]
+    Picture { path: PathBuf, reason: String },
+
+    #[error("{}: patient `{group}` of the data is in no split of the file", path.display())]
+    Unsplit { path: PathBuf, group: String },
+
     #[error("{}:{line}: {column} is `{found}`, expected {expected}", path.display())]
     Value { path: PathBuf, line: usize, column: String, found: String, expected: String },
 }

@@ -15,6 +15,7 @@ mod command;
 mod error;
 mod layouts;
 mod record;
+mod select;
 mod split;
 mod summary;
 
@@ -22,9 +23,11 @@ pub use command::IndexArgs;
 pub use error::IndexError;
 pub use layouts::Layout;
 pub use record::{
-    Label, LabelledBox, LungMask, NIH_FINDINGS, Record, RegionMask, Rsna, Split, Truth,
+    Label, LabelledBox, LungMask, NIH_FINDINGS, RSNA_BOX, Record, Region, RegionMask, Rsna, Split,
+    Truth,
 };
-pub use split::assign_splits;
+pub use select::Selection;
+pub use split::{assign_fold, assign_splits, read_splits, write_splits};
 pub use summary::Summary;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
 };
@@ -66,6 +66,9 @@ pub struct Record {
     pub lung_masks: Vec<LungMask>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masks: Vec<RegionMask>,
+    /// Classes of boxes and masks somebody looked for: where the image has none of one, there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looked_for: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +111,56 @@ impl Record {
         }
     }
 
+    /// Where a region is; `None` where nobody drew it. `lung` (or `lungs`) is both lungs as a person drew them first,
+    /// `boxes.X` the inside of the boxes called X, any other name a class of [`Self::masks`].
+    pub fn region(&self, name: &str) -> Option<Region<'_>> {
+        if let Some(label) = name.strip_prefix("boxes.") {
+            let boxes = self.boxes_of(&[label.to_owned()])?;
+            return Some(Region::Boxed(boxes.into_iter().map(|(_, corners)| corners).collect()));
+        }
+        let is_lung = ["lung", "lungs"].contains(&name.to_ascii_lowercase().as_str());
+        // One person's drawing is the truth; a second one is another opinion.
+        let lungs = self.lung_masks.iter().filter(|mask| is_lung && mask.human()).take(1);
+        let regions = self.masks.iter().filter(|mask| mask.cls == name);
+        let paths: Vec<&Path> = lungs
+            .map(|mask| mask.path.as_path())
+            .chain(regions.map(|mask| mask.path.as_path()))
+            .collect();
+        (!paths.is_empty() || self.looked_for(name)).then_some(Region::Drawn(paths))
+    }
+
+    /// Number of the label and corners `x1, y1, x2, y2` of every box with one of these labels, in pixels of the image;
+    /// `None` where nobody looked for them.
+    pub fn boxes_of(&self, labels: &[String]) -> Option<Vec<(usize, [f32; 4])>> {
+        let all = self.boxes.iter().chain(self.lung_boxes.iter().flatten());
+        let own = all.filter_map(|b| {
+            let label = labels.iter().position(|label| *label == b.label)?;
+            Some((label, [b.x, b.y, b.x + b.w, b.y + b.h]))
+        });
+        let own: Vec<_> = own.collect();
+        let looked = !own.is_empty() || labels.iter().any(|label| self.looked_for(label));
+        looked.then_some(own)
+    }
+
+    fn looked_for(&self, name: &str) -> bool {
+        // RSNA's readers looked for opacities in every image of theirs.
+        let by_rsna = || name == RSNA_BOX && self.rsna.as_ref().is_some_and(|r| r.target == 0);
+        self.looked_for.iter().any(|own| own == name) || by_rsna()
+    }
+
+    /// Every name [`Self::region`] knows, of this image.
+    pub fn region_names(&self) -> BTreeSet<String> {
+        let lung = self.lung_masks.iter().any(LungMask::human).then(|| "lung".to_owned());
+        let boxed = self.box_names().into_iter().map(|label| format!("boxes.{label}"));
+        self.masks.iter().map(|mask| mask.cls.clone()).chain(lung).chain(boxed).collect()
+    }
+
+    /// Labels of this image's boxes.
+    pub fn box_names(&self) -> BTreeSet<String> {
+        let all = self.boxes.iter().chain(self.lung_boxes.iter().flatten());
+        all.map(|b| b.label.clone()).collect()
+    }
+
     /// Paths as seen from anywhere, given the folder of the index.
     pub(super) fn resolve(&mut self, base: &Path) {
         self.image = base.join(&self.image);
@@ -118,6 +171,18 @@ impl Record {
             mask.path = base.join(&mask.path);
         }
     }
+}
+
+/// What RSNA's challenge calls what its boxes show.
+pub const RSNA_BOX: &str = "Lung Opacity";
+
+/// Where something is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Region<'a> {
+    /// Pictures of which any may show it; none = it is not there.
+    Drawn(Vec<&'a Path>),
+    /// Corners `x1, y1, x2, y2`.
+    Boxed(Vec<[f32; 4]>),
 }
 
 /// What is known of one finding in one image.
@@ -141,6 +206,12 @@ pub enum Label {
     Negative,
     Positive,
     Uncertain,
+}
+
+impl From<bool> for Label {
+    fn from(present: bool) -> Self {
+        if present { Self::Positive } else { Self::Negative }
+    }
 }
 
 impl Serialize for Label {

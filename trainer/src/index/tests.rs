@@ -118,6 +118,45 @@ fn splits_are_by_patient_and_do_not_depend_on_the_order() {
 }
 
 #[test]
+fn folds_cover_everyone_once_for_testing() {
+    let record = |at: usize| Record {
+        id: at.to_string(),
+        patient_id: (at / 3).to_string(),
+        ..Record::default()
+    };
+    let mut tested = std::collections::BTreeMap::<String, usize>::new();
+    for number in 0..5 {
+        let mut records: Vec<Record> = (0..90).map(record).collect();
+        assign_fold(&mut records, 5, number, 1);
+        let of = |split| records.iter().filter(|r| r.split == Some(split)).count();
+        assert_eq!([of(Split::Train), of(Split::Val), of(Split::Test)], [54, 18, 18]);
+        assert!(records.chunks(3).all(|p| p.iter().all(|r| r.split == p[0].split)));
+        let test = records.iter().filter(|r| r.split == Some(Split::Test));
+        test.for_each(|r| *tested.entry(r.id.clone()).or_default() += 1);
+    }
+    assert!(tested.len() == 90 && tested.values().all(|&times| times == 1));
+}
+
+#[test]
+fn a_split_file_gives_everyone_the_same_splits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("splits.csv");
+    let named = |name: &str| Record { patient_id: name.into(), ..Record::default() };
+    let mut records: Vec<Record> = ["a", "b, junior", "c", "311a", "d", "e"].map(named).to_vec();
+    assign_splits(&mut records, [50.0, 25.0, 25.0], 2);
+    write_splits(&path, &records).unwrap();
+    let mut others: Vec<Record> = records.iter().map(|r| named(&r.patient_id)).collect();
+    read_splits(&path, &mut others).unwrap();
+    assert_eq!(others, records);
+
+    let error = read_splits(&path, &mut [named("nobody")]).unwrap_err().to_string();
+    assert!(error.contains("patient `nobody` of the data is in no split"), "{error}");
+    fs::write(&path, "patient,split\na,train\na,test\n").unwrap();
+    let error = read_splits(&path, &mut [named("a")]).unwrap_err().to_string();
+    assert!(error.contains(":3: `split` is `test`, expected train, as said before"), "{error}");
+}
+
+#[test]
 fn cxr_mini_has_the_splits_its_readme_states() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/cxr-mini");
     if !root.is_dir() {
@@ -127,7 +166,7 @@ fn cxr_mini_has_the_splits_its_readme_states() {
         }
         return;
     }
-    let records = Layout::CxrMini.records(&root).unwrap();
+    let records = Layout::CxrMini.records(&root, Path::new("")).unwrap();
     let summary = Summary::of(&records);
     assert_eq!((summary.records, summary.patients), (720, 509));
     let sizes: Vec<_> = summary.splits.iter().map(|(name, s)| (name.as_str(), s.records)).collect();

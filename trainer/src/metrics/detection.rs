@@ -85,29 +85,35 @@ pub fn mean_average_precision(
 
 /// Average precision of one class at one IoU; `None` without truth.
 pub fn average_precision(images: &[&ImageBoxes], class: usize, threshold: f64) -> Option<f64> {
+    if images.iter().all(|image| truth_of(image, class).is_empty()) {
+        return None;
+    }
+    let mut curve = precision_recall(images, class, threshold);
+    for at in (1..curve.len()).rev() {
+        curve[at - 1].1 = curve[at - 1].1.max(curve[at].1);
+    }
+    let at_recall = |wanted: f64| {
+        let place = curve.partition_point(|&(reached, _)| reached < wanted);
+        curve.get(place).map_or(0.0, |&(_, precision)| precision)
+    };
+    Some((0..=100).map(|percent| at_recall(f64::from(percent) * 0.01)).sum::<f64>() / 101.0)
+}
+
+/// Recall and precision after every detection of a class, surest first; empty without truth or detections.
+pub fn precision_recall(images: &[&ImageBoxes], class: usize, threshold: f64) -> Vec<(f64, f64)> {
     let total: usize = images.iter().map(|image| truth_of(image, class).len()).sum();
     if total == 0 {
-        return None;
+        return Vec::new();
     }
     let mut calls: Vec<(f32, bool)> =
         images.iter().flat_map(|image| match_image(image, class, threshold)).collect();
     calls.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable: ties stay in the order of the images
-
     let mut hits = 0usize;
-    let (mut recall, mut precision) = (Vec::new(), Vec::new());
-    for (at, (_, hit)) in calls.iter().enumerate() {
-        hits += usize::from(*hit);
-        recall.push(hits as f64 / total as f64);
-        precision.push(hits as f64 / (at + 1) as f64);
-    }
-    for at in (1..precision.len()).rev() {
-        precision[at - 1] = precision[at - 1].max(precision[at]);
-    }
-    let at_recall = |wanted: f64| {
-        let place = recall.partition_point(|&reached| reached < wanted);
-        precision.get(place).copied().unwrap_or(0.0)
+    let point = |(at, &(_, hit)): (usize, &(f32, bool))| {
+        hits += usize::from(hit);
+        (hits as f64 / total as f64, hits as f64 / (at + 1) as f64)
     };
-    Some((0..=100).map(|percent| at_recall(f64::from(percent) * 0.01)).sum::<f64>() / 101.0)
+    calls.iter().enumerate().map(point).collect()
 }
 
 /// Each detection of one image, best first, with whether it finds a box nobody found before it.
@@ -171,6 +177,24 @@ pub fn froc(images: &[&ImageBoxes], class: usize, rates: &[f64]) -> Option<Vec<f
     Some(rates.iter().map(at_rate).collect())
 }
 
+/// The score from which on boxes of a class are right most often, by F1 at this IoU; `None` without a hit.
+pub fn best_score(images: &[&ImageBoxes], class: usize, threshold: f64) -> Option<f32> {
+    let total: usize = images.iter().map(|image| truth_of(image, class).len()).sum();
+    let mut calls: Vec<(f32, bool)> =
+        images.iter().flat_map(|image| match_image(image, class, threshold)).collect();
+    calls.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut hits, mut best) = (0.0, (0.0, None));
+    for (at, &(score, hit)) in calls.iter().enumerate() {
+        hits += f64::from(u8::from(hit));
+        let whole = calls.get(at + 1).is_none_or(|next| next.0 < score);
+        let f1 = 2.0 * hits / (at + 1 + total) as f64;
+        if whole && f1 > best.0 {
+            best = (f1, Some(score));
+        }
+    }
+    best.1
+}
+
 fn truth_of(image: &ImageBoxes, class: usize) -> Vec<Rect> {
     image.truth.iter().filter(|(own, _)| *own == class).map(|(_, rect)| *rect).collect()
 }
@@ -231,6 +255,18 @@ mod tests {
         let map = |counting| mean_average_precision(&images, 0..1, &RSNA_THRESHOLDS, counting);
         assert!(map(Counting::All).unwrap() < 0.5);
         assert!((map(Counting::MgcaCompat).unwrap() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_best_score_keeps_what_is_right_and_drops_the_rest() {
+        let (truth, wrong) = (rect(0.0, 0.0, 10.0, 10.0), rect(50.0, 50.0, 60.0, 60.0));
+        let images = [
+            image(&[(0.9, truth), (0.3, wrong)], &[truth]),
+            image(&[(0.6, truth), (0.2, wrong)], &[truth]),
+        ];
+        let images: Vec<&ImageBoxes> = images.iter().collect();
+        assert_eq!(best_score(&images, 0, 0.5), Some(0.6));
+        assert_eq!(best_score(&[&image(&[(0.9, wrong)], &[truth])], 0, 0.5), None);
     }
 
     #[test]

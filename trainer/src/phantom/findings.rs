@@ -188,6 +188,18 @@ impl Finding {
         }
     }
 
+    /// Every class and label the next two can give: of those a phantom lacks, there are none.
+    pub(super) const DRAWN: [&'static str; 8] = [
+        "Lung Opacity",
+        "Mass",
+        "Nodule",
+        "consolidation",
+        "ground_glass_opacity",
+        "nodule",
+        "pleural_effusion",
+        "pneumothorax",
+    ];
+
     /// The label of its box; RSNA calls every pneumonia a lung opacity.
     pub(super) fn box_label(&self) -> Option<&'static str> {
         match self {

@@ -124,5 +124,12 @@ pub(crate) fn draw_into(out: &Path, count: u32, seed: u64, size: u32) -> Result<
     args.run(&Terminal { json: false, quiet: true })
 }
 
+/// The same, each as DICOM too.
+#[cfg(test)]
+pub(crate) fn draw_with_dicom(out: &Path, count: u32, seed: u64, size: u32) -> Result<()> {
+    let args = PhantomArgs { out: out.to_owned(), count, seed, size, dicom: count };
+    args.run(&Terminal { json: false, quiet: true })
+}
+
 #[cfg(test)]
 mod tests;

@@ -69,6 +69,7 @@ pub(super) fn draw(seed: u64, number: usize, height: usize) -> Study {
             path: masks[0].0.clone(),
             kind: "human (drawn with the phantom, without the heart)".into(),
         }],
+        looked_for: Finding::DRAWN.map(str::to_owned).to_vec(),
         id,
         ..Record::default()
     };

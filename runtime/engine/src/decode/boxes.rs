@@ -53,21 +53,38 @@ pub fn boxes(
             let x = ((at % columns) as f32 + 0.5) * stride_x;
             let y = ((at / columns) as f32 + 0.5) * stride_y;
             let distance = |side: usize| libm::expf(channel(labels.len() + side));
-            let left = (x - distance(0) * stride_x).max(0.0);
-            let top = (y - distance(1) * stride_y).max(0.0);
-            let right = (x + distance(2) * stride_x).min(width as f32);
-            let bottom = (y + distance(3) * stride_y).min(height as f32);
-            found.push(Detection {
-                name: name.clone(),
-                score,
-                x: left,
-                y: top,
-                width: right - left,
-                height: bottom - top,
-            });
+            let place = Place {
+                left: x - distance(0) * stride_x,
+                top: y - distance(1) * stride_y,
+                right: x + distance(2) * stride_x,
+                bottom: y + distance(3) * stride_y,
+            };
+            found.push(place.detection(name, score, [height, width]));
         }
     }
     found
+}
+
+/// Where a box is, before it is cut to the image.
+pub(super) struct Place {
+    pub(super) left: f32,
+    pub(super) top: f32,
+    pub(super) right: f32,
+    pub(super) bottom: f32,
+}
+
+impl Place {
+    pub(super) fn detection(
+        &self,
+        name: &str,
+        score: f32,
+        [height, width]: [usize; 2],
+    ) -> Detection {
+        let (left, top) = (self.left.max(0.0), self.top.max(0.0));
+        let (right, bottom) = (self.right.min(width as f32), self.bottom.min(height as f32));
+        let name = name.to_owned();
+        Detection { name, score, x: left, y: top, width: right - left, height: bottom - top }
+    }
 }
 
 /// Greedy non-maximum suppression within each class: best first, at most `keep` boxes, none that

@@ -1,12 +1,16 @@
 //! From the network's numbers to what they say: probabilities, masks, boxes.
 //!
-//! Scalar code in a fixed order and pure-Rust `libm`: the same bits on every CPU. The exporter's
-//! evaluation uses these functions too, so int8 and float are judged alike.
+//! Scalar code in a fixed order and pure-Rust `libm`: the same bits on every CPU. The evaluations of trainer and
+//! exporter use these functions too, so what is judged is what runs on the box.
 
+mod anchors;
 mod boxes;
+mod detect;
 mod mask;
 
+pub use anchors::anchored_boxes;
 pub use boxes::{Cells, Detection, boxes, suppress};
+pub use detect::{Detector, Level, detect};
 pub use mask::{Mask, mask};
 
 /// `1 / (1 + e^−x)`

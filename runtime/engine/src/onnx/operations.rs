@@ -164,8 +164,8 @@ impl Reader<'_> {
     fn check_accumulators(&self, conv: &Conv) -> Result<(), EngineError> {
         let each = conv.weights.len() / conv.out_c;
         for (row, &bias) in conv.weights.chunks(each.max(1)).zip(&conv.bias) {
-            let sum: u64 = row.iter().map(|w| u64::from(w.unsigned_abs())).sum();
-            if 255 * sum + u64::from(bias.unsigned_abs()) > i32::MAX as u64 {
+            let largest = 255 * kernels::absolute_sum(row) + i64::from(bias.unsigned_abs());
+            if largest > i64::from(i32::MAX) {
                 return Err(self.error("accumulators could overflow 32 bits"));
             }
         }

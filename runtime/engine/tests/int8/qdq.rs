@@ -22,6 +22,8 @@ pub(crate) struct Qdq {
     random: u64,
     /// Activations are int8 instead of uint8.
     signed: bool,
+    /// Zero points are near the middle, so that a value survives many layers.
+    pub(crate) calm: bool,
     count: usize,
 }
 
@@ -51,7 +53,8 @@ impl Layer {
 
 impl Qdq {
     pub(crate) fn new(seed: u64, signed: bool, [c, h, w]: [usize; 3]) -> (Self, Real) {
-        let mut model = Self { graph: GraphProto::default(), random: seed, signed, count: 0 };
+        let mut model =
+            Self { graph: GraphProto::default(), random: seed, signed, calm: false, count: 0 };
         model.graph.name = "drawn".into();
         model.graph.input.push(info("image", &[1, c, h, w]));
         let image = model.quantized("image", [c, h, w], 4.0);
@@ -214,7 +217,11 @@ impl Qdq {
     /// QuantizeLinear and DequantizeLinear behind `name`, over about `range` in all.
     pub(crate) fn quantized(&mut self, name: &str, shape: [usize; 3], range: f32) -> Real {
         let scale = range / 255.0 * (0.8 + 0.4 * self.unit());
-        let zero = [0, 255, 128, self.below(256), 64 + self.below(128)][self.below(5)];
+        let zero = if self.calm {
+            96 + self.below(64)
+        } else {
+            [0, 255, 128, self.below(256), 64 + self.below(128)][self.below(5)]
+        };
         let kind = if self.signed { DataType::Int8 } else { DataType::Uint8 };
         let zero = if self.signed { (zero as u8).wrapping_sub(128) } else { zero as u8 };
         let zero = self.constant(raw(kind, &[], vec![zero]));

@@ -6,3 +6,7 @@ mod noise;
 mod pictures;
 mod support;
 mod written;
+
+/// A file that asks for more than any picture within `limits.rs` needs ends the test's process.
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, 1 << 30);

@@ -1,4 +1,5 @@
-//! Damaged files of every kind: an error or a picture, never a panic.
+//! Damaged files of every kind: an error or a picture, never a panic, and never much memory (`main.rs`).
+//! `make fuzz` tries more of them (`FUZZ_CASES`), from another seed (`FUZZ_SEED`).
 
 use crate::support::{COLUMNS, Phantom, ROWS};
 use dicom_dictionary_std::uids;
@@ -40,8 +41,19 @@ fn try_everything(bytes: &[u8]) {
     }
 }
 
+fn config() -> ProptestConfig {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u32>().unwrap());
+    let seed = u64::from(number("FUZZ_SEED").unwrap_or(7));
+    ProptestConfig {
+        cases: number("FUZZ_CASES").unwrap_or(2000),
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn damaged_files_never_panic(

@@ -1,6 +1,18 @@
-//! How each data set lies on disk.
+//! How each data set lies on disk: one file each, exact names of columns and files.
 
+mod chexpert;
+mod covidx;
 mod cxr_mini;
+mod files;
+mod folder;
+mod nih;
+mod object_cxr;
+mod rsna;
+mod siim;
+mod table;
+mod vindr;
+
+pub(super) use table::Table;
 
 use super::{IndexError, Record};
 use std::path::Path;
@@ -10,13 +22,50 @@ use std::path::Path;
 pub enum Layout {
     /// `manifest.jsonl` beside `images/` and `masks/`; also what `trainer phantom` writes
     CxrMini,
+    /// `train.csv`, `valid.csv` of CheXpert
+    Chexpert,
+    /// `chexpert_5x200.csv`, for zero-shot classification and retrieval
+    #[value(name = "chexpert-5x200")]
+    Chexpert5x200,
+    /// `stage_2_train_labels.csv` and DICOM files of the RSNA challenge of 2018
+    Rsna,
+    /// `train-rle.csv` and DICOM files of SIIM-ACR pneumothorax; masks are written beside the index
+    Siim,
+    /// `train.csv`, `dev.csv` of Object-CXR
+    ObjectCxr,
+    /// `train_COVIDx*.txt`, `test_COVIDx*.txt`
+    Covidx,
+    /// `annotations_train.csv` (or Kaggle's `train.csv`) of VinDr-CXR
+    Vindr,
+    /// `Data_Entry_2017*.csv` of NIH ChestX-ray14
+    Nih,
+    /// Pictures anywhere, and `labels.csv` with image, patient_id, split and findings if wanted
+    Folder,
 }
 
 impl Layout {
-    /// Every image of the data set under `root`, paths absolute, splits where the data set has them.
-    pub fn records(self, root: &Path) -> Result<Vec<Record>, IndexError> {
+    /// Every image of the data set under `root`, splits where the data set has them; masks that the data set has only as
+    /// text are written into the folder `masks`.
+    pub fn records(self, root: &Path, masks: &Path) -> Result<Vec<Record>, IndexError> {
         match self {
             Self::CxrMini => cxr_mini::records(root),
+            Self::Chexpert => chexpert::records(root),
+            Self::Chexpert5x200 => chexpert::five_by_two_hundred(root),
+            Self::Rsna => rsna::records(root),
+            Self::Siim => siim::records(root, masks),
+            Self::ObjectCxr => object_cxr::records(root),
+            Self::Covidx => covidx::records(root),
+            Self::Vindr => vindr::records(root),
+            Self::Nih => nih::records(root),
+            Self::Folder => folder::records(root),
         }
     }
 }
+
+fn no_layout(root: &Path, layout: &'static str, found: &str, expected: &str) -> IndexError {
+    let (root, found, expected) = (root.to_owned(), found.to_owned(), expected.to_owned());
+    IndexError::Layout { root, layout, found, expected }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Steps of the network as kernels, their weights packed.
+
+use super::{FloatKernel, Kernel, Layer, LayerInfo};
+use crate::EngineError;
+use crate::fuse::Fused;
+use crate::quantized::{Activation, Conv, Op, Quantized, Shape, Source, Step, Table, Window};
+use kernels::{
+    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, Isa, MaxPool, Nearest, PoolSpec, Residual,
+    SpecError,
+};
+
+pub(super) fn layer(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<Layer, EngineError> {
+    let step = fused.step;
+    let shape = net.activations[fused.output()].shape;
+    let (kernel, kind) = kernel(net, fused, isa).map_err(|error| EngineError::Node {
+        node: step.name.clone(),
+        op: op_name(&step.op).to_owned(),
+        reason: error.to_string(),
+    })?;
+    let packed_bytes = match &kernel {
+        Kernel::Conv { conv, .. } => conv.packed_bytes() as u64,
+        _ => 0,
+    };
+    let info = LayerInfo {
+        name: match fused.add {
+            Some((add, _)) => format!("{}+{}", step.name, add.name),
+            None => step.name.clone(),
+        },
+        kind,
+        output: [shape.c, shape.h, shape.w],
+        macs: step.macs(&net.activations),
+        packed_bytes,
+    };
+    Ok(Layer { info, kernel, inputs: fused.inputs().collect(), output: fused.output() })
+}
+
+fn kernel(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<(Kernel, String), SpecError> {
+    let step = fused.step;
+    let activation = |at: usize| &net.activations[step.inputs[at]];
+    let y = &net.activations[step.output];
+    let (shape, quant) = (y.shape, y.quant);
+    let zeros = |x: &Activation| [x.quant.zero, quant.zero];
+    let clamp = || {
+        let full = step.clamp == [0, 255];
+        (!full).then(|| quant.table(quant, step.clamp, |x| x))
+    };
+    let mut kind = op_name(&step.op).to_owned();
+    let kernel = match &step.op {
+        Op::Quantize(input) => Kernel::Quantize(*input),
+        Op::Conv(conv) => {
+            let residual = fused.add.map(|(add, residual)| residual_of(net, step, add, residual));
+            let x = activation(0);
+            let scale = conv.multipliers(x.quant, quant);
+            let weights = conv_weights(conv, &scale, x.quant.zero, quant.zero, step.clamp);
+            let spec = conv_spec(conv, x.shape);
+            let conv = kernels::Conv::pack(isa, &spec, weights, residual)?;
+            kind = conv_kind(&spec, residual.is_some());
+            Kernel::Conv { conv: Box::new(conv), residual: residual.is_some() }
+        }
+        Op::Add => {
+            let (a, b) = (activation(0).quant, activation(1).quant);
+            let ratios = [a.scale / quant.scale, b.scale / quant.scale];
+            Kernel::Add(Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?)
+        }
+        Op::Concat(tables) => {
+            let mut first = 0;
+            let part = |(at, table): (usize, &Option<Table>)| {
+                let part = (first, table.clone());
+                first += activation(at).shape.c;
+                part
+            };
+            Kernel::Concat(tables.iter().enumerate().map(part).collect())
+        }
+        Op::MaxPool { window, table } => {
+            Kernel::MaxPool(MaxPool::new(pool_spec(window, activation(0).shape)?)?, table.clone())
+        }
+        Op::AvgPool { window, include_pad } => {
+            let x = activation(0);
+            let (spec, ratio) = (pool_spec(window, x.shape)?, x.quant.scale / quant.scale);
+            Kernel::AvgPool(AvgPool::new(spec, ratio, zeros(x), *include_pad)?, clamp())
+        }
+        Op::Nearest { table } => {
+            let x = activation(0).shape;
+            let [from, to] = [x, shape].map(|shape| [shape.h, shape.w]);
+            Kernel::Nearest(Nearest::new(from, to, x.c, [x.c, x.c])?, table.clone())
+        }
+        Op::Bilinear => {
+            let x = activation(0);
+            let [from, to] = [x.shape, shape].map(|shape| [shape.h, shape.w]);
+            let (c, ratio) = (shape.c, x.quant.scale / quant.scale);
+            Kernel::Bilinear(Bilinear::new(from, to, c, [c, c], ratio, zeros(x))?, clamp())
+        }
+        Op::Table(table) => Kernel::Table(table.clone()),
+    };
+    Ok((kernel, kind))
+}
+
+pub(super) fn float_kernel(
+    net: &Quantized,
+    source: &Source,
+    isa: Isa,
+) -> Result<FloatKernel, EngineError> {
+    let (input, conv) = match source {
+        Source::Dequantize(at) => return Ok(FloatKernel::Dequantize(*at)),
+        Source::Accumulators { input, conv } => (*input, conv),
+    };
+    let x = &net.activations[input];
+    let scale = conv.scales(x.quant);
+    let weights = conv_weights(conv, &scale, x.quant.zero, 0, [0, 255]);
+    let spec = conv_spec(conv, x.shape);
+    let packed = kernels::Conv::pack(isa, &spec, weights, None).map_err(|error| {
+        EngineError::Node { node: conv.name.clone(), op: "Conv".into(), reason: error.to_string() }
+    })?;
+    let info = LayerInfo {
+        name: conv.name.clone(),
+        kind: format!("{} to float", conv_kind(&spec, false)),
+        output: [spec.out_channels, spec.out_h(), spec.out_w()],
+        macs: packed.macs(),
+        packed_bytes: packed.packed_bytes() as u64,
+    };
+    Ok(FloatKernel::Accumulators { input, conv: Box::new(packed), info })
+}
+
+fn residual_of(net: &Quantized, conv: &Step, add: &Step, residual: usize) -> Residual {
+    let (c, r) = (net.activations[conv.output].quant, net.activations[residual].quant);
+    let y = &net.activations[add.output];
+    Residual {
+        conv_ratio: c.scale / y.quant.scale,
+        ratio: r.scale / y.quant.scale,
+        zero: r.zero,
+        out_zero: y.quant.zero,
+        lo: add.clamp[0],
+        hi: add.clamp[1],
+        stride: y.shape.c,
+    }
+}
+
+fn conv_spec(conv: &Conv, x: Shape) -> ConvSpec {
+    ConvSpec {
+        in_channels: x.c,
+        out_channels: conv.out_c,
+        groups: conv.groups,
+        kernel: conv.window.kernel,
+        stride: conv.window.stride,
+        padding: conv.window.pad,
+        dilation: conv.window.dilation,
+        in_h: x.h,
+        in_w: x.w,
+        in_stride: x.c,
+        out_stride: conv.out_c,
+    }
+}
+
+fn conv_weights<'a>(
+    conv: &'a Conv,
+    scale: &'a [f32],
+    x_zero: u8,
+    y_zero: u8,
+    [lo, hi]: [u8; 2],
+) -> ConvWeights<'a> {
+    ConvWeights { weight: &conv.weights, bias: &conv.bias, scale, x_zero, y_zero, lo, hi }
+}
+
+fn pool_spec(window: &Window, x: Shape) -> Result<PoolSpec, SpecError> {
+    if window.dilation != [1, 1] {
+        return Err(SpecError::TooLarge { what: "pooling dilation" });
+    }
+    Ok(PoolSpec {
+        channels: x.c,
+        kernel: window.kernel,
+        stride: window.stride,
+        padding: window.pad,
+        in_h: x.h,
+        in_w: x.w,
+        in_stride: x.c,
+        out_stride: x.c,
+    })
+}
+
+fn conv_kind(spec: &ConvSpec, residual: bool) -> String {
+    let [h, w] = spec.kernel;
+    let add = if residual { "+add" } else { "" };
+    let groups = if spec.groups > 1 { format!(" g{}", spec.groups) } else { String::new() };
+    format!("conv{add} {h}x{w}/{}{groups}", spec.stride[0])
+}
+
+fn op_name(op: &Op) -> &'static str {
+    match op {
+        Op::Quantize(_) => "quantize",
+        Op::Conv(_) => "conv",
+        Op::Add => "add",
+        Op::Concat(_) => "concat",
+        Op::MaxPool { .. } => "max-pool",
+        Op::AvgPool { .. } => "avg-pool",
+        Op::Nearest { .. } => "nearest",
+        Op::Bilinear => "bilinear",
+        Op::Table(_) => "table",
+    }
+}

@@ -1,0 +1,247 @@
+//! Integer steps as kernels over one arena: everything is decided, packed and placed at load, so
+//! that running allocates nothing.
+
+mod layers;
+mod place;
+mod run;
+
+use crate::EngineError;
+use crate::fuse::{fuse, keep};
+use crate::quantized::{Activation, Quantized, Shape, Table};
+use kernels::{Add, AvgPool, Bilinear, Buffer, Isa, MaxPool, Nearest, Pool, Scratch};
+use layers::{float_kernel, layer};
+use place::{place, slot_bytes};
+use std::ops::Range;
+
+/// A compiled [`Quantized`].
+#[derive(Debug)]
+pub(crate) struct Region {
+    layers: Vec<Layer>,
+    slots: Vec<Slot>,
+    arena_bytes: usize,
+    scratch_bytes: usize,
+    raw_inputs: Vec<usize>,
+    raw_outputs: Vec<usize>,
+    float_outputs: Vec<(FloatKernel, Vec<usize>)>,
+}
+
+/// One kernel call, and what `bench` says about it.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) info: LayerInfo,
+    kernel: Kernel,
+    inputs: Vec<usize>,
+    output: usize,
+}
+
+/// What a layer is and costs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LayerInfo {
+    /// Name of the ONNX node, of both nodes where an addition was fused: `conv+add`.
+    pub name: String,
+    /// `conv 3x3/2`, `conv+add 1x1/1`, `max-pool`, …
+    pub kind: String,
+    /// `C x H x W` that comes out.
+    pub output: [usize; 3],
+    /// Multiplications by weights.
+    pub macs: u64,
+    /// Weights in memory, as packed for this CPU.
+    pub packed_bytes: u64,
+}
+
+/// Where an activation lies.
+#[derive(Clone, Debug)]
+struct Slot {
+    activation: Activation,
+    place: Range<usize>,
+}
+
+#[derive(Debug)]
+enum Kernel {
+    Quantize(usize),
+    Conv {
+        conv: Box<kernels::Conv>,
+        residual: bool,
+    },
+    Add(Add),
+    /// Per input: first channel, table.
+    Concat(Vec<(usize, Option<Table>)>),
+    MaxPool(MaxPool, Option<Table>),
+    AvgPool(AvgPool, Option<Table>),
+    Nearest(Nearest, Option<Table>),
+    Bilinear(Bilinear, Option<Table>),
+    Table(Table),
+}
+
+#[derive(Debug)]
+enum FloatKernel {
+    Dequantize(usize),
+    Accumulators { input: usize, conv: Box<kernels::Conv>, info: LayerInfo },
+}
+
+/// The memory one run works in.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    arena: Buffer,
+    scratch: Scratch,
+    /// Accumulators in float before they go into ONNX order.
+    floats: Vec<f32>,
+}
+
+/// What an observer sees after each layer.
+pub(crate) struct Seen<'a> {
+    pub(crate) layer: usize,
+    /// What it made and its values, `H x W x C`; none for a layer that ends in float.
+    pub(crate) made: Option<(&'a Activation, &'a [u8])>,
+}
+
+impl Region {
+    /// Packs weights for `isa` and places every activation. With `fuse`, additions go into convolutions.
+    pub(crate) fn compile(
+        net: &Quantized,
+        isa: Isa,
+        threads: usize,
+        fused: bool,
+    ) -> Result<Self, EngineError> {
+        net.check_work()?;
+        let plan = if fused { fuse(net) } else { keep(net) };
+        let layout = place(net, &plan)?;
+        let slots: Vec<Slot> = net
+            .activations
+            .iter()
+            .zip(layout.offsets)
+            .map(|(activation, start)| Slot {
+                place: start..start + slot_bytes(activation),
+                activation: activation.clone(),
+            })
+            .collect();
+        let layers: Vec<Layer> =
+            plan.iter().map(|fused| layer(net, *fused, isa)).collect::<Result<_, _>>()?;
+        let float_outputs = net
+            .float_outputs
+            .iter()
+            .map(|output| Ok((float_kernel(net, &output.source, isa)?, output.dims.clone())))
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        let tails = float_outputs.iter().filter_map(|(kernel, _)| match kernel {
+            FloatKernel::Accumulators { conv, .. } => Some(&**conv),
+            FloatKernel::Dequantize(_) => None,
+        });
+        let convs = layers.iter().filter_map(|layer| match &layer.kernel {
+            Kernel::Conv { conv, .. } => Some(&**conv),
+            _ => None,
+        });
+        let scratch_bytes = convs.chain(tails).map(|conv| conv.scratch_bytes(threads)).max();
+        Ok(Self {
+            layers,
+            slots,
+            arena_bytes: layout.bytes,
+            scratch_bytes: scratch_bytes.unwrap_or(0),
+            raw_inputs: net.raw_inputs.clone(),
+            raw_outputs: net.raw_outputs.clone(),
+            float_outputs,
+        })
+    }
+
+    pub(crate) fn workspace(&self) -> Workspace {
+        let floats = self.float_outputs.iter().map(|(kernel, dims)| match kernel {
+            FloatKernel::Accumulators { .. } => dims.iter().product(),
+            FloatKernel::Dequantize(_) => 0,
+        });
+        Workspace {
+            arena: Buffer::zeroed(self.arena_bytes),
+            scratch: Scratch::with_bytes(self.scratch_bytes),
+            floats: vec![0.0; floats.max().unwrap_or(0)],
+        }
+    }
+
+    /// Every layer, those that end in float last.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &LayerInfo> {
+        let tails = self.float_outputs.iter().filter_map(|(kernel, _)| match kernel {
+            FloatKernel::Accumulators { info, .. } => Some(info),
+            FloatKernel::Dequantize(_) => None,
+        });
+        self.layers.iter().map(|layer| &layer.info).chain(tails)
+    }
+
+    /// Shapes of the float outputs.
+    pub(crate) fn float_dims(&self) -> impl Iterator<Item = &[usize]> {
+        self.float_outputs.iter().map(|(_, dims)| dims.as_slice())
+    }
+
+    /// Activations handed to another region.
+    pub(crate) fn raw_outputs(&self) -> impl Iterator<Item = &Activation> {
+        self.raw_outputs.iter().map(|&at| &self.slots[at].activation)
+    }
+
+    /// From floats in ONNX order and raw activations to floats in ONNX order and raw activations.
+    ///
+    /// Allocates nothing. `see` is called after each layer.
+    pub(crate) fn run(
+        &self,
+        workspace: &mut Workspace,
+        pool: &Pool,
+        inputs: Inputs<'_>,
+        outputs: Outputs<'_, '_>,
+        see: &mut dyn FnMut(Seen<'_>),
+    ) {
+        let Workspace { arena, scratch, floats } = workspace;
+        for (&at, bytes) in self.raw_inputs.iter().zip(inputs.raw) {
+            let slot = &self.slots[at];
+            arena[slot.place.start..][..bytes.len()].copy_from_slice(bytes);
+        }
+        for (at, layer) in self.layers.iter().enumerate() {
+            self.run_layer(layer, arena, scratch, pool, inputs.floats);
+            let slot = &self.slots[layer.output];
+            let values = &arena[slot.place.start..][..slot.activation.shape.len()];
+            see(Seen { layer: at, made: Some((&slot.activation, values)) });
+        }
+        let mut tail = self.layers.len();
+        for ((kernel, _), y) in self.float_outputs.iter().zip(outputs.floats) {
+            match kernel {
+                FloatKernel::Dequantize(at) => {
+                    let Slot { activation, place } = &self.slots[*at];
+                    let Shape { c, .. } = activation.shape;
+                    let quant = activation.quant;
+                    let x = &arena[place.clone()];
+                    kernels::dequantize_to_nchw(x, c, c, quant.scale, quant.zero, y);
+                }
+                FloatKernel::Accumulators { input, conv, .. } => {
+                    let place = &self.slots[*input].place;
+                    let sums = &mut floats[..y.len()];
+                    conv.run_f32(&arena[place.clone()], sums, pool, scratch);
+                    planes(sums, conv.spec().out_channels, y);
+                    see(Seen { layer: tail, made: None });
+                    tail += 1;
+                }
+            }
+        }
+        for (&at, y) in self.raw_outputs.iter().zip(outputs.raw) {
+            y.copy_from_slice(&arena[self.slots[at].place.start..][..y.len()]);
+        }
+    }
+}
+
+/// What a region reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// In ONNX order.
+    pub(crate) floats: &'a [&'a [f32]],
+    pub(crate) raw: &'a [&'a [u8]],
+}
+
+/// What a region writes.
+pub(crate) struct Outputs<'a, 'b> {
+    /// In ONNX order.
+    pub(crate) floats: &'a mut [&'b mut [f32]],
+    pub(crate) raw: &'a mut [&'b mut [u8]],
+}
+
+/// `[pixels, channels]` → `[channels, pixels]`
+fn planes(x: &[f32], channels: usize, y: &mut [f32]) {
+    let pixels = x.len() / channels;
+    for (c, plane) in y.chunks_exact_mut(pixels).enumerate() {
+        for (y, x) in plane.iter_mut().zip(x[c..].iter().step_by(channels)) {
+            *y = *x;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! One layer of a region on its part of the arena.
+
+use super::{Kernel, Layer, Region};
+use crate::quantized::Shape;
+use kernels::{Buffer, Pool, Rows, Scratch};
+
+impl Region {
+    pub(super) fn run_layer(
+        &self,
+        layer: &Layer,
+        arena: &mut Buffer,
+        scratch: &mut Scratch,
+        pool: &Pool,
+        floats: &[&[f32]],
+    ) {
+        let place = &self.slots[layer.output].place;
+        let Shape { h, w, c } = self.slots[layer.output].activation.shape;
+        let quant = self.slots[layer.output].activation.quant;
+        let (before, rest) = arena.split_at_mut(place.start);
+        let (y, after) = rest.split_at_mut(place.len());
+        // `y` is alive, so no input overlaps it: each lies before or behind.
+        let x = |at: usize| -> &[u8] {
+            let from = &self.slots[layer.inputs[at]].place;
+            if from.end <= place.start {
+                &before[from.clone()]
+            } else {
+                &after[from.start - place.end..from.end - place.end]
+            }
+        };
+        let rows = Rows { pixels: h * w, channels: c, x_stride: c, y_stride: c };
+        let table = match &layer.kernel {
+            Kernel::Quantize(input) => {
+                let image = floats[*input];
+                let (scale, zero) = (quant.scale, quant.zero);
+                kernels::quantize_from_nchw(image, c, scale, zero, y, c, pool);
+                &None
+            }
+            Kernel::Conv { conv, residual } => {
+                let r = residual.then(|| x(layer.inputs.len() - 1));
+                conv.run(x(0), r, y, pool, scratch);
+                &None
+            }
+            Kernel::Add(add) => {
+                add.run(&rows, x(0), x(1), c, y, pool);
+                &None
+            }
+            Kernel::Concat(parts) => {
+                for (at, (first, table)) in parts.iter().enumerate() {
+                    let channels = self.slots[layer.inputs[at]].activation.shape.c;
+                    let rows = Rows { pixels: h * w, channels, x_stride: channels, y_stride: c };
+                    match table {
+                        None => kernels::copy(&rows, x(at), &mut y[*first..], pool),
+                        Some(table) => kernels::lookup(&rows, table, x(at), &mut y[*first..], pool),
+                    }
+                }
+                &None
+            }
+            Kernel::MaxPool(max, table) => {
+                max.run(x(0), y, pool);
+                table
+            }
+            Kernel::AvgPool(mean, table) => {
+                mean.run(x(0), y, pool);
+                table
+            }
+            Kernel::Nearest(nearest, table) => {
+                nearest.run(x(0), y, pool);
+                table
+            }
+            Kernel::Bilinear(bilinear, table) => {
+                bilinear.run(x(0), y, pool);
+                table
+            }
+            Kernel::Table(table) => {
+                kernels::lookup(&rows, table, x(0), y, pool);
+                &None
+            }
+        };
+        if let Some(table) = table {
+            y[..h * w * c].iter_mut().for_each(|q| *q = table[usize::from(*q)]);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The same for bundles: as files, and as files whose digests are right although what they hold is not.
+
+use crate::guard::Guard;
+use crate::mutate::{self, Dice};
+use crate::network;
+use bundle::{
+    Bundle, Calibration, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, Provenance,
+    section,
+};
+use engine::{Analyzer, Options, selftest};
+use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
+use prost::Message;
+use std::path::PathBuf;
+
+/// Reads, loads, proves itself and looks at one image, as far as it gets. Says whether it ran.
+fn survives(bytes: &[u8]) -> bool {
+    let Ok(bundle) = Bundle::read(bytes) else { return false };
+    let options = Options { threads: 1, isa: None, fuse: true };
+    let Ok(mut analyzer) = Analyzer::open(&bundle, &options) else { return false };
+    if analyzer.engine().integer_share().integer_macs >= 1 << 28 {
+        return false;
+    }
+    let _ = selftest(analyzer.engine(), &bundle);
+    let count = analyzer.engine().input_shape().iter().product();
+    let _ = analyzer.infer(&vec![0.25; count], [2000, 1500]);
+    true
+}
+
+fn manifest(dice: &mut Dice, size: [usize; 2]) -> Manifest {
+    let head = |task, labels: usize| Head {
+        task,
+        labels: (0..labels).map(|at| format!("finding {at}")).collect(),
+    };
+    let tasks = [Task::Classification, Task::Segmentation, Task::Detection];
+    let heads = tasks.into_iter().filter(|_| dice.below(2) == 0).collect::<Vec<_>>();
+    let threshold = dice.float();
+    Manifest {
+        id: "hostile".into(),
+        version: "1.0.0".into(),
+        sections: Vec::new(),
+        model: ModelConfig {
+            heads: heads.into_iter().map(|task| head(task, dice.below(4))).collect(),
+            ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean)
+        },
+        preprocess: Preprocess { height: size[0], width: size[1], ..Preprocess::PRIOR },
+        operating_points: vec![OperatingPoint {
+            name: "finding 0".into(),
+            threshold,
+            chosen: String::new(),
+        }],
+        calibration: Calibration {
+            observer: "minmax".into(),
+            images: 8,
+            data_digest: String::new(),
+            tensors: Vec::new(),
+        },
+        float_nodes: vec!["conv".into()],
+        metrics: Vec::new(),
+        provenance: Provenance {
+            tool: "test".into(),
+            checkpoint_digest: String::new(),
+            training: String::new(),
+        },
+        licence: "MIT".into(),
+        intended_use: "tests".into(),
+    }
+}
+
+fn golden(dice: &mut Dice, size: [usize; 2]) -> Vec<u8> {
+    let output = |name: &str| GoldenOutput { name: name.into(), bytes: vec![0; 12] };
+    let pixels = if dice.below(4) == 0 { dice.below(2000) } else { size[0] * size[1] };
+    let vector = GoldenVector {
+        height: size[0] as u32,
+        width: size[1] as u32,
+        grey: vec![dice.next() as u8; pixels],
+        outputs: vec![output("embedding"), output("classification")],
+    };
+    Golden { vectors: vec![vector; dice.below(3)] }.to_bytes().unwrap()
+}
+
+/// A bundle with right digests around a network whose outputs have the names the manifest's heads want.
+fn sealed(dice: &mut Dice, change: bool) -> Bundle {
+    let mut model = network(dice, 1);
+    let graph = model.graph.as_mut().unwrap();
+    let dims = &graph.input[0];
+    let size = size_of(dims);
+    for (output, name) in graph.output.iter_mut().zip(["segmentation", "embedding"]) {
+        let old = std::mem::replace(&mut output.name, name.into());
+        for node in &mut graph.node {
+            node.output
+                .iter_mut()
+                .chain(&mut node.input)
+                .filter(|n| **n == old)
+                .for_each(|n| *n = name.into());
+        }
+    }
+    for _ in 0..if change { 1 + dice.below(3) } else { 0 } {
+        mutate::model(&mut model, dice);
+    }
+    let mut golden = golden(dice, size);
+    if change && dice.below(3) == 0 {
+        mutate::bytes(&mut golden, dice);
+    }
+    let sections =
+        vec![(section::MODEL.into(), model.encode_to_vec()), (section::GOLDEN.into(), golden)];
+    let mut manifest = manifest(dice, size);
+    if change && dice.below(3) == 0 {
+        let side = dice.number() as usize;
+        manifest.preprocess.height = side;
+        manifest.preprocess.std = dice.float();
+    }
+    Bundle::seal(manifest, sections, None).unwrap()
+}
+
+fn size_of(input: &tract_onnx::pb::ValueInfoProto) -> [usize; 2] {
+    use tract_onnx::pb::{tensor_shape_proto::dimension::Value, type_proto};
+    let kind = input.r#type.as_ref().and_then(|kind| kind.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = kind else { panic!("not a tensor") };
+    let side = |at: usize| match tensor.shape.as_ref().unwrap().dim[at].value {
+        Some(Value::DimValue(side)) => side as usize,
+        _ => panic!("not a number"),
+    };
+    [side(2), side(3)]
+}
+
+#[test]
+fn bundles_unchanged_are_loaded_and_run() {
+    let _alone = crate::guard::alone();
+    for seed in 0..20 {
+        let bundle = sealed(&mut Dice::new(seed), false);
+        let bundle = Bundle::read(&bundle.to_bytes().unwrap()).unwrap();
+        let options = Options::threads(1);
+        Analyzer::open(&bundle, &options).unwrap();
+    }
+}
+
+#[test]
+fn damaged_bundles_end_soon_in_bounded_memory() {
+    let given =
+        std::env::var_os("FUZZ_BUNDLE").map(|path| std::fs::read(PathBuf::from(path)).unwrap());
+    let mut guard = Guard::new("damaged-bundle", 1500);
+    while let Some(mut dice) = guard.next_seed() {
+        let mut bytes = match &given {
+            Some(bytes) if dice.below(2) == 0 => bytes.clone(),
+            _ => sealed(&mut dice, false).to_bytes().unwrap(),
+        };
+        // Half of them in the head, where lengths are.
+        let head = 10 + 600.min(bytes.len() - 10);
+        for _ in 0..1 + dice.below(4) {
+            if dice.below(2) == 0 && bytes.len() > head {
+                let mut start: Vec<u8> = bytes.drain(..head).collect();
+                mutate::bytes(&mut start, &mut dice);
+                bytes.splice(0..0, start);
+            } else {
+                mutate::bytes(&mut bytes, &mut dice);
+            }
+        }
+        guard.watch(&bytes, || survives(&bytes));
+    }
+    guard.finish();
+}
+
+#[test]
+fn sealed_nonsense_ends_soon_in_bounded_memory() {
+    let mut guard = Guard::new("sealed-bundle", 1500);
+    while let Some(mut dice) = guard.next_seed() {
+        let bytes = sealed(&mut dice, true).to_bytes().unwrap();
+        guard.watch(&bytes, || survives(&bytes));
+    }
+    guard.finish();
+}

@@ -1,0 +1,99 @@
+//! Hostile files, one after the other: whatever they are, loading and running ends soon, without a panic and within
+//! bounded memory.
+//!
+//! ```text
+//! seed ─▶ a network or a bundle as our exporter writes it ─▶ mutations ─▶ load ─▶ run, if it loads
+//! ```
+//!
+//! In `cargo test` a fixed number of seeds. `make fuzz` goes on for `FUZZ_SECONDS` from `FUZZ_SEED` on, on the same code;
+//! `FUZZ_BUNDLE` names a bundle of yours to mutate too. The file being tried lies in the target's `tmp/fuzz-case`
+//! when a run dies.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod bundles;
+mod guard;
+mod mutate;
+#[path = "../int8/qdq.rs"]
+#[expect(dead_code, reason = "not every layer is drawn here")]
+mod qdq;
+
+use engine::{Engine, Options};
+use guard::Guard;
+use mutate::Dice;
+use prost::Message;
+use qdq::{Layer, Qdq, Real, Rectify};
+use tract_onnx::pb::ModelProto;
+
+/// A network with every kind of layer the engine fuses, and a float tail.
+pub(crate) fn network(dice: &mut Dice, channels: usize) -> ModelProto {
+    let shape = [channels, 6 + dice.below(10), 6 + dice.below(10)];
+    let (mut net, x) = Qdq::new(dice.next(), dice.below(2) == 0, shape);
+    let a = net.conv(&x, Layer::square(4, 3, 2, Rectify::Relu6));
+    let b = net.conv(&a, Layer::square(4, 1, 1, Rectify::None));
+    let sum = net.add(&a, &b, true);
+    let depthwise = Layer { groups: 4, ..Layer::square(4, 3, 1, Rectify::Relu) };
+    let c = net.conv(&sum, depthwise);
+    let linear = dice.below(2) == 0;
+    let up = net.upsample(&c, 2, linear);
+    let y = net.unary(["Sigmoid", "HardSwish", "Tanh"][dice.below(3)], &up);
+    let joined = net.concat(&[&y, &up]);
+    let pooled = net.pool(["MaxPool", "AveragePool"][dice.below(2)], &joined, 3, 2);
+    net.output(&pooled);
+    let mean = net.global_pool(&pooled);
+    let logits = net.linear(&mean, 3, true);
+    let probability = net.float("Softmax", &[&logits], vec![]);
+    net.output(&Real { name: probability, ..mean });
+    net.model()
+}
+
+/// Loads, and runs what loads unless that is honest but long work. Says whether it ran.
+fn survives(bytes: &[u8]) -> bool {
+    let options = Options { threads: 1, isa: None, fuse: true };
+    let Ok(mut engine) = Engine::from_onnx(bytes, &["conv".into()], &options) else { return false };
+    if engine.integer_share().integer_macs >= 1 << 28 {
+        return false;
+    }
+    let count = engine.input_shape().iter().product();
+    engine.run(&vec![0.25; count]).is_ok()
+}
+
+#[test]
+fn networks_unchanged_are_loaded_and_run() {
+    let _alone = guard::alone();
+    for seed in 0..20 {
+        let bytes = network(&mut Dice::new(seed), 3).encode_to_vec();
+        let mut engine = Engine::from_onnx(&bytes, &[], &Options::threads(1)).unwrap();
+        let count = engine.input_shape().iter().product();
+        engine.run(&vec![0.25; count]).unwrap();
+    }
+}
+
+/// Protobuf that still decodes: shapes, references, attributes, types and operators exchanged for others.
+#[test]
+fn well_formed_nonsense_ends_soon_in_bounded_memory() {
+    let mut guard = Guard::new("onnx", 1500);
+    while let Some(mut dice) = guard.next_seed() {
+        let channels = dice.pick(&[1, 3, 4]);
+        let mut model = network(&mut dice, channels);
+        for _ in 0..1 + dice.below(4) {
+            mutate::model(&mut model, &mut dice);
+        }
+        let bytes = model.encode_to_vec();
+        guard.watch(&bytes, || survives(&bytes));
+    }
+    guard.finish();
+}
+
+/// Bits flipped, pieces cut out, doubled and moved.
+#[test]
+fn damaged_onnx_ends_soon_in_bounded_memory() {
+    let mut guard = Guard::new("damaged-onnx", 1500);
+    while let Some(mut dice) = guard.next_seed() {
+        let mut bytes = network(&mut dice, 1).encode_to_vec();
+        for _ in 0..1 + dice.below(6) {
+            mutate::bytes(&mut bytes, &mut dice);
+        }
+        guard.watch(&bytes, || survives(&bytes));
+    }
+    guard.finish();
+}

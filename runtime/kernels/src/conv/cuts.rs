@@ -1,0 +1,37 @@
+//! How tiles and blocks are divided among threads.
+
+use std::ops::Range;
+
+/// How tiles and blocks are divided among parts: by blocks where weights are most of the traffic, else by tiles.
+pub(super) struct Cuts {
+    tiles: usize,
+    blocks: usize,
+    pub(super) parts: usize,
+    by_block: bool,
+}
+
+impl Cuts {
+    pub(super) fn new(
+        tiles: usize,
+        blocks: usize,
+        weight_bytes: usize,
+        input_bytes: usize,
+        threads: usize,
+    ) -> Self {
+        let by_block = tiles < threads || (weight_bytes > input_bytes && blocks >= threads);
+        let cuttable = if by_block { blocks } else { tiles };
+        // A few parts a thread, so that one whose core is busy elsewhere does not hold up the layer.
+        let parts = if threads == 1 { 1 } else { cuttable.min(threads * 4) };
+        Self { tiles, blocks, parts, by_block }
+    }
+
+    /// Tiles and blocks of a part.
+    pub(super) fn part(&self, i: usize) -> (Range<usize>, Range<usize>) {
+        let cut = |n: usize| n * i / self.parts..n * (i + 1) / self.parts;
+        if self.by_block {
+            (0..self.tiles, cut(self.blocks))
+        } else {
+            (cut(self.tiles), 0..self.blocks)
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Convolutions: weights packed at load, and the loops around a kernel's tile. The same for every instruction set.
+
+mod cuts;
+mod linear;
+mod pack;
+mod plan;
+mod rows;
+mod run;
+mod winograd;
+
+pub use linear::Linear;
+
+use crate::buffer::Buffer;
+use crate::isa::Isa;
+use crate::pool::Pool;
+use crate::spec::{ConvSpec, ConvWeights, Residual, SpecError, absolute_sum};
+use crate::tile::{Kernel, Requant};
+use plan::Plan;
+use run::Target;
+use winograd::Winograd;
+
+/// A convolution ready to run on one instruction set.
+#[derive(Debug)]
+pub struct Conv {
+    spec: ConvSpec,
+    kernel: &'static Kernel,
+    plan: Plan,
+    /// Set where the convolution runs as Winograd's; then weights, biases and scales are those of that form.
+    winograd: Option<Winograd>,
+    /// As the kernel wants them, block behind block.
+    weights: Buffer,
+    /// `[block][kernel.channels]`, zero points folded in
+    bias: Vec<i32>,
+    /// `[block][kernel.channels]`
+    scale: Vec<f32>,
+    x_zero: u8,
+    requant: Requant,
+    residual: Option<Residual>,
+    /// Some `sum · scale` may not fit an `i32`, where vector conversions and the definition differ.
+    unbounded: bool,
+    /// The row that a tap on padding reads.
+    padding: Buffer,
+}
+
+/// Memory that `run` works in. One serves any number of convolutions, one after the other.
+#[derive(Debug)]
+pub struct Scratch(Buffer);
+
+impl Scratch {
+    pub fn with_bytes(bytes: usize) -> Self {
+        Self(Buffer::zeroed(bytes))
+    }
+}
+
+impl Conv {
+    /// Checks shapes and lays the weights out for `isa`.
+    pub fn pack(
+        isa: Isa,
+        spec: &ConvSpec,
+        weights: ConvWeights<'_>,
+        residual: Option<Residual>,
+    ) -> Result<Self, SpecError> {
+        spec.check()?;
+        weights.check(spec)?;
+        residual.iter().try_for_each(|r| r.check(spec))?;
+        let unbounded = unbounded(spec, &weights);
+        let winograd = Winograd::of(isa, spec, &weights).filter(|_| !unbounded);
+        let kernel = winograd
+            .as_ref()
+            .map_or_else(|| isa.kernel_for(spec, weights.weight), Winograd::product);
+        let plan = Plan::new(spec, kernel);
+        let mut packed = Self {
+            kernel,
+            x_zero: weights.x_zero,
+            requant: Requant { zero: weights.y_zero, lo: weights.lo, hi: weights.hi },
+            residual,
+            unbounded,
+            padding: Buffer::zeroed(plan.run * kernel.element()),
+            weights: Buffer::zeroed(0),
+            bias: Vec::new(),
+            scale: Vec::new(),
+            spec: spec.clone(),
+            plan,
+            winograd,
+        };
+        packed.weights = match &packed.winograd {
+            Some(winograd) => packed.winograd_weights(winograd, &weights),
+            None if kernel.depthwise => packed.depthwise_weights(&weights),
+            None => packed.tile_weights(&weights),
+        };
+        packed.pack_channels(&weights);
+        packed.fill_padding();
+        Ok(packed)
+    }
+
+    pub fn spec(&self) -> &ConvSpec {
+        &self.spec
+    }
+
+    pub fn macs(&self) -> u64 {
+        self.spec.macs()
+    }
+
+    /// Bytes that stay resident: packed weights and per-channel parameters.
+    pub fn packed_bytes(&self) -> usize {
+        self.weights.len() + self.padding.len() + self.bias.len() * 8
+    }
+
+    /// Bytes that [`Conv::run`] needs in its [`Scratch`] with a pool of `threads`.
+    pub fn scratch_bytes(&self, threads: usize) -> usize {
+        self.input_scratch() + threads * self.thread_scratch()
+    }
+
+    /// `x` → `y`, adding `r` if the convolution was packed with a [`Residual`].
+    ///
+    /// # Panics
+    /// If a slice is too short (`x` needs [`SLACK`]), `scratch` is smaller than [`Conv::scratch_bytes`], or `r` is given
+    /// without a packed residual or the other way round.
+    pub fn run(
+        &self,
+        x: &[u8],
+        r: Option<&[u8]>,
+        y: &mut [u8],
+        pool: &Pool,
+        scratch: &mut Scratch,
+    ) {
+        assert!(
+            y.len() >= self.out_elements(),
+            "output of {} bytes, expected {}",
+            y.len(),
+            self.out_elements()
+        );
+        let residual = match (&self.residual, r) {
+            (None, None) => None,
+            (Some(add), Some(r)) => {
+                let expected = (self.spec.out_pixels() - 1) * add.stride + self.spec.out_channels;
+                assert!(r.len() >= expected, "residual of {} bytes, expected {expected}", r.len());
+                Some((r.as_ptr(), add))
+            }
+            (None, Some(_)) => {
+                panic!("a residual is given, but the convolution was packed without one")
+            }
+            (Some(_), None) => {
+                panic!("the convolution was packed with a residual, but none is given")
+            }
+        };
+        self.drive(x, Target::Bytes { y: y.as_mut_ptr(), residual }, pool, scratch);
+    }
+
+    /// `x` → `y = sum · scale`, not requantized.
+    ///
+    /// # Panics
+    /// As [`Conv::run`], and if the convolution was packed with a residual.
+    pub fn run_f32(&self, x: &[u8], y: &mut [f32], pool: &Pool, scratch: &mut Scratch) {
+        assert!(
+            y.len() >= self.out_elements(),
+            "output of {} floats, expected {}",
+            y.len(),
+            self.out_elements()
+        );
+        assert!(self.residual.is_none(), "a residual needs requantization");
+        self.drive(x, Target::Floats(y.as_mut_ptr()), pool, scratch);
+    }
+
+    fn out_elements(&self) -> usize {
+        (self.spec.out_pixels() - 1) * self.spec.out_stride + self.spec.out_channels
+    }
+}
+
+/// Whether some `sum · scale` could exceed 2^30.
+fn unbounded(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
+    let per_channel = weights.weight.len() / spec.out_channels;
+    weights.weight.chunks_exact(per_channel).zip(weights.bias).zip(weights.scale).any(
+        |((w, bias), scale)| {
+            let sum = (absolute_sum(w) * 255) as f64;
+            (sum + f64::from(bias.unsigned_abs())) * f64::from(*scale) > f64::from(1 << 30)
+        },
+    )
+}

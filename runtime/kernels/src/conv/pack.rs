@@ -1,0 +1,108 @@
+//! Weights as the kernels want them, and per-channel parameters with zero points folded in.
+
+use super::Conv;
+use super::plan::{Block, Source};
+use crate::buffer::Buffer;
+use crate::spec::ConvWeights;
+
+impl Conv {
+    /// Bytes of a row of activations as the kernel's steps read it.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.plan.steps * self.kernel.depth * self.kernel.element()
+    }
+
+    /// Bytes of one block's weights.
+    pub(super) fn block_bytes(&self) -> usize {
+        let row = if self.kernel.depthwise { 2 } else { self.plan.steps * self.kernel.depth };
+        self.plan.kernel_taps(self.kernel) * row * self.kernel.channels
+    }
+
+    /// `[block][tap][channel]` of `i16`
+    pub(super) fn depthwise_weights(&self, weights: &ConvWeights<'_>) -> Buffer {
+        let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
+        let taps = self.spec.taps();
+        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
+            for tap in 0..taps {
+                for n in 0..channels {
+                    let w = i16::from(weights.weight[(channel + n) * taps + tap]);
+                    let at = ((block * taps + tap) * self.kernel.channels + n) * 2;
+                    packed[at..at + 2].copy_from_slice(&w.to_ne_bytes());
+                }
+            }
+        }
+        packed
+    }
+
+    /// `[block][tap][step][channel][depth]`
+    pub(super) fn tile_weights(&self, weights: &ConvWeights<'_>) -> Buffer {
+        let (depth, lanes) = (self.kernel.depth, self.kernel.channels);
+        let in_group = self.spec.in_channels / self.spec.groups;
+        let [kernel_h, kernel_w] = self.spec.kernel;
+        let gathered = self.kernel.gathered.is_some();
+        // Entry `k` of a tap: where it lies among the weights of a channel, and in a packed block.
+        let entry = |tap: usize, k: usize| {
+            let (ky, kx, c) = match self.plan.input {
+                Source::Direct => (tap / kernel_w, tap % kernel_w, k),
+                Source::Rows => (tap, k / in_group, k % in_group),
+            };
+            // Or of all taps in a row.
+            let (tap, k) = if gathered { (0, tap * self.plan.run + k) } else { (tap, k) };
+            let step = tap * self.plan.steps + k / depth;
+            ((c * kernel_h + ky) * kernel_w + kx, step * lanes * depth + k % depth)
+        };
+        let taps = 0..self.plan.taps[0] * self.plan.taps[1];
+        let entries = taps.flat_map(|tap| (0..self.plan.run).map(move |k| (tap, k)));
+        let entries: Vec<_> = entries.map(|(tap, k)| entry(tap, k)).collect();
+        self.scatter(weights, &entries, self.block_bytes(), depth)
+    }
+
+    /// Blocks of weights. `entries`: where a channel's weights lie in the file, and where those of a block's first channel
+    /// go; the next channels' follow every `depth` bytes.
+    pub(super) fn scatter(
+        &self,
+        weights: &ConvWeights<'_>,
+        entries: &[(usize, usize)],
+        block_bytes: usize,
+        depth: usize,
+    ) -> Buffer {
+        let per_channel = weights.weight.len() / self.spec.out_channels;
+        let mut packed = Buffer::zeroed(self.plan.blocks.len() * block_bytes);
+        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
+            let from = &weights.weight[channel * per_channel..][..channels * per_channel];
+            let to = &mut packed[block * block_bytes..][..block_bytes];
+            for &(first, at) in entries {
+                let from = from[first..].iter().step_by(per_channel);
+                to[at..].iter_mut().step_by(depth).zip(from).for_each(|(to, w)| *to = *w as u8);
+            }
+        }
+        packed
+    }
+
+    pub(super) fn pack_channels(&mut self, weights: &ConvWeights<'_>) {
+        let entries = self.plan.blocks.len() * self.kernel.channels;
+        (self.bias, self.scale) = (vec![0; entries], vec![0.0; entries]);
+        let offset = if self.kernel.signed { 128 } else { 0 };
+        let per_channel = weights.weight.len() / self.spec.out_channels;
+        for (block, &Block { channel: first, channels, .. }) in self.plan.blocks.iter().enumerate()
+        {
+            for n in 0..channels {
+                let (at, channel) = (block * self.kernel.channels + n, first + n);
+                let w = &weights.weight[channel * per_channel..][..per_channel];
+                let sum: i32 = w.iter().map(|w| i32::from(*w)).sum();
+                // Sums wrap around 2^32 on the way and end where the exact sum is, which fits (ConvWeights::check).
+                let zero = (offset - i32::from(weights.x_zero)).wrapping_mul(sum);
+                let (factor, part) = if self.winograd.is_some() { (4, 0.25) } else { (1, 1.0) };
+                self.bias[at] = weights.bias[channel].wrapping_add(zero).wrapping_mul(factor);
+                self.scale[at] = weights.scale[channel] * part;
+            }
+        }
+    }
+
+    pub(super) fn fill_padding(&mut self) {
+        // Winograd's form reads bytes, whatever its products are of.
+        let element = if self.winograd.is_some() { 1 } else { self.kernel.element() };
+        for entry in self.padding.chunks_exact_mut(element) {
+            entry.copy_from_slice(&i16::from(self.x_zero).to_le_bytes()[..element]);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The loops around a kernel's tile: strips of tiles by blocks of weights, on the threads of a pool.
+
+use std::ops::Range;
+
+use super::cuts::Cuts;
+use super::plan::{Block, Source};
+use super::{Conv, Scratch};
+use crate::buffer::SLACK;
+use crate::pool::Pool;
+use crate::scalar;
+use crate::spec::Residual;
+use crate::tile::{Output, Tile};
+
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    Bytes { y: *mut u8, residual: Option<(*const u8, &'a Residual)> },
+    Floats(*mut f32),
+}
+
+/// Pointers for one run; parts write disjoint tiles.
+pub(super) struct Run<'a> {
+    pub(super) conv: &'a Conv,
+    /// First activation, and bytes from one pixel to the next.
+    pub(super) x: *const u8,
+    pub(super) pitch: usize,
+    /// Whether padding is written out in what `x` points to.
+    pub(super) padded: bool,
+    pub(super) target: Target<'a>,
+    pub(super) threads: *mut u8,
+}
+
+// SAFETY: the threads of a pool read `x` and the convolution, write disjoint tiles of the target (a tile is one block of
+// channels by a range of pixels, and `drive` gives each to one part), and use the scratch of their own thread.
+unsafe impl Sync for Run<'_> {}
+
+impl Conv {
+    /// Bytes of the copy of the input that the plan asks for.
+    pub(super) fn input_scratch(&self) -> usize {
+        if self.winograd.is_some() {
+            return 0;
+        }
+        let (height, width) = self.source_size();
+        let bytes = match (self.plan.input, self.kernel.wide) {
+            (Source::Direct, false) => return 0,
+            (Source::Direct, true) => height * width * self.spec.in_channels * 2,
+            (Source::Rows, _) => height * width * self.spec.in_channels * self.kernel.element(),
+        };
+        (bytes + SLACK).next_multiple_of(64)
+    }
+
+    /// Height and width of what the taps read.
+    pub(super) fn source_size(&self) -> (usize, usize) {
+        let [top, left, bottom, right] = self.spec.padding;
+        match self.plan.input {
+            Source::Direct => (self.spec.in_h, self.spec.in_w),
+            Source::Rows => (self.spec.in_h + top + bottom, self.spec.in_w + left + right),
+        }
+    }
+
+    /// Bytes a thread needs: pointers of a strip of tiles, the sums of one tile, and room for gathered rows.
+    pub(super) fn thread_scratch(&self) -> usize {
+        if let Some(winograd) = &self.winograd {
+            return winograd.thread_scratch();
+        }
+        let sums = self.kernel.pixels * self.kernel.channels * size_of::<i32>();
+        let panel = if self.kernel.gathered.is_some() {
+            STRIP.min(self.strip()) * self.panel_bytes() + SLACK
+        } else {
+            0
+        };
+        (STRIP * self.pointers() * size_of::<*const u8>() + sums + panel).next_multiple_of(64)
+    }
+
+    /// Row pointers of one tile.
+    fn pointers(&self) -> usize {
+        (self.plan.kernel_taps(self.kernel) * self.kernel.pixels).next_multiple_of(8)
+    }
+
+    /// Bytes of a tile's gathered rows.
+    fn panel_bytes(&self) -> usize {
+        self.kernel.pixels * self.row_bytes()
+    }
+
+    /// Tiles that take turns with one block of weights. A strip's activations stay near; it is longer the more weights
+    /// there are to reuse.
+    fn strip(&self) -> usize {
+        let strip = match self.weights.len() {
+            0..NEAR => 1,
+            NEAR..FAR => 8,
+            _ => STRIP,
+        };
+        if self.kernel.gathered.is_some() {
+            strip.min((PANELS / self.panel_bytes()).max(1))
+        } else {
+            strip
+        }
+    }
+
+    pub(super) fn drive(&self, x: &[u8], target: Target<'_>, pool: &Pool, scratch: &mut Scratch) {
+        let spec = &self.spec;
+        let needed = (spec.in_h * spec.in_w - 1) * spec.in_stride + spec.in_channels + SLACK;
+        assert!(x.len() >= needed, "input of {} bytes, expected {needed} with slack", x.len());
+        let needed = self.scratch_bytes(pool.threads());
+        assert!(
+            scratch.0.len() >= needed,
+            "scratch of {} bytes, expected {needed}",
+            scratch.0.len()
+        );
+        let (copy, threads) = scratch.0.split_at_mut(self.input_scratch());
+        let copied = !copy.is_empty();
+        if copied {
+            self.copy_input(x, copy, pool);
+        }
+        let run = Run {
+            conv: self,
+            x: if copied { copy.as_ptr() } else { x.as_ptr() },
+            pitch: if self.winograd.is_some() { spec.in_stride } else { self.plan.pitch },
+            padded: self.plan.input == Source::Rows,
+            target,
+            threads: threads.as_mut_ptr(),
+        };
+        if let Some(winograd) = &self.winograd {
+            let cuts = winograd.cuts(self, x.len(), pool.threads());
+            return pool.run(cuts.parts, |thread, part| {
+                let (strips, blocks) = cuts.part(part);
+                winograd.part(&run, thread, strips, blocks);
+            });
+        }
+        let cuts = Cuts::new(
+            self.plan.tiles,
+            self.plan.blocks.len(),
+            self.weights.len(),
+            x.len(),
+            pool.threads(),
+        );
+        pool.run(cuts.parts, |thread, part| {
+            let (tiles, blocks) = cuts.part(part);
+            run.part(thread, tiles, blocks);
+        });
+    }
+
+    /// Writes the input as the taps want it: padded, dense, widened.
+    fn copy_input(&self, x: &[u8], copy: &mut [u8], pool: &Pool) {
+        let spec = &self.spec;
+        let [top, left, ..] = if self.plan.input == Source::Rows { spec.padding } else { [0; 4] };
+        let (height, width) = self.source_size();
+        let (element, channels) = (self.kernel.element(), spec.in_channels);
+        let pitch = width * channels * element;
+        let wide_zero = u16::from(self.x_zero).to_le_bytes();
+        pool.split_rows(&mut copy[..height * pitch], height, pitch, |rows, copy| {
+            for (copy, row) in copy.chunks_exact_mut(pitch).zip(rows) {
+                let inside = row.checked_sub(top).filter(|row| *row < spec.in_h);
+                if inside.is_none() || width > spec.in_w {
+                    copy.chunks_exact_mut(element)
+                        .for_each(|e| e.copy_from_slice(&wide_zero[..element]));
+                }
+                let Some(row) = inside else { continue };
+                let x = &x[row * spec.in_w * spec.in_stride..];
+                let copy = &mut copy[left * channels * element..][..spec.in_w * channels * element];
+                if element == 1 && spec.in_stride == channels {
+                    copy.copy_from_slice(&x[..spec.in_w * channels]);
+                    continue;
+                }
+                for (copy, x) in
+                    copy.chunks_exact_mut(channels * element).zip(x.chunks(spec.in_stride))
+                {
+                    if element == 1 {
+                        copy.copy_from_slice(&x[..channels]);
+                    } else {
+                        for (wide, x) in copy.chunks_exact_mut(2).zip(x) {
+                            wide.copy_from_slice(&u16::from(*x).to_le_bytes());
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Tiles in the longest strip.
+const STRIP: usize = 32;
+
+/// Weights of fewer bytes than this stay in the first-level cache beside activations.
+const NEAR: usize = 1 << 15;
+
+/// Weights of more bytes than this are not expected in the second-level cache.
+const FAR: usize = 1 << 20;
+
+/// Bytes of gathered rows that a strip may have: they should stay in the second-level cache.
+const PANELS: usize = 640 << 10;
+
+impl Run<'_> {
+    /// Loop order: a strip of tiles for one block of weights, then the next block.
+    fn part(&self, thread: usize, tiles: Range<usize>, blocks: Range<usize>) {
+        let (conv, kernel) = (self.conv, self.conv.kernel);
+        let (strip, pointers) = (conv.strip(), conv.pointers());
+        let rows = self.threads.wrapping_add(thread * conv.thread_scratch()).cast::<*const u8>();
+        let sums = rows.wrapping_add(STRIP * pointers).cast::<i32>();
+        let panels = sums.wrapping_add(kernel.pixels * kernel.channels).cast::<u8>();
+        let rows_of = |i: usize| rows.wrapping_add(i * pointers);
+        // SAFETY: the kernel came from an `Isa`, which proves the CPU has it.
+        unsafe { (kernel.enter)() };
+        let mut first = tiles.start;
+        while first < tiles.end {
+            let last = (first + strip).min(tiles.end);
+            let mut group_of_rows = usize::MAX;
+            for block in blocks.clone() {
+                let group = conv.plan.blocks[block].group;
+                if group != group_of_rows {
+                    for (i, tile) in (first..last).enumerate() {
+                        // SAFETY: this thread's scratch has room for the pointers and panels of a strip.
+                        unsafe {
+                            if kernel.gathered.is_some() {
+                                self.gather_rows(
+                                    group,
+                                    tile,
+                                    rows_of(i),
+                                    panels.add(i * conv.panel_bytes()),
+                                );
+                            } else {
+                                self.find_rows(group, tile, rows_of(i));
+                            }
+                        }
+                    }
+                    group_of_rows = group;
+                }
+                let mut tile = self.tile_of(block, last - first);
+                for (i, at) in (first..last).enumerate() {
+                    tile.rows = rows_of(i);
+                    // SAFETY: block and tile exist, rows were filled for them, `sums` lies behind the pointers.
+                    unsafe { self.one_tile(block, at, &mut tile, sums) };
+                }
+            }
+            first = last;
+        }
+        // SAFETY: as for `enter`.
+        unsafe { (kernel.leave)() };
+    }
+
+    /// What the tiles of a block have in common. While a strip of `tiles` uses one block of weights, it fetches the next one,
+    /// a share in each tile: a network's weights have left the second-level cache since the last inference. Where they are
+    /// few, the address stands still instead.
+    fn tile_of(&self, block: usize, tiles: usize) -> Tile<'_> {
+        let (conv, lanes, bytes) = (self.conv, self.conv.kernel.channels, self.conv.block_bytes());
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
+        let (taps, steps) = (conv.plan.kernel_taps(conv.kernel), conv.plan.steps);
+        let weights = conv.weights[block * bytes..].as_ptr();
+        Tile {
+            rows: std::ptr::null(),
+            offset: if conv.kernel.depthwise { channel } else { 0 },
+            taps,
+            steps,
+            weights,
+            bias: conv.bias[block * lanes..].as_ptr(),
+            scale: conv.scale[block * lanes..].as_ptr(),
+            pixels: 0,
+            channels,
+            output: Output::Sums(std::ptr::null_mut()),
+            prefetch: if conv.weights.len() < NEAR {
+                (weights, 0)
+            } else {
+                (weights.wrapping_add(bytes), (bytes / tiles).div_ceil(taps * steps))
+            },
+        }
+    }
+
+    /// # Safety
+    /// Block and tile exist; `tile.rows` is filled for them; `sums` has room for a tile.
+    unsafe fn one_tile<'t>(&'t self, block: usize, at: usize, tile: &mut Tile<'t>, sums: *mut i32) {
+        let (conv, lanes) = (self.conv, self.conv.kernel.channels);
+        let (first, pixels) = self.pixels_of(at);
+        tile.pixels = pixels;
+        tile.output = match self.target {
+            Target::Bytes { y, residual } if !conv.unbounded => {
+                let channel = conv.plan.blocks[block].channel;
+                Output::Bytes {
+                    y: y.wrapping_add(first * conv.spec.out_stride + channel),
+                    stride: conv.spec.out_stride,
+                    requant: &conv.requant,
+                    residual: residual
+                        .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
+                }
+            }
+            Target::Bytes { .. } | Target::Floats(_) => Output::Sums(sums),
+        };
+        // SAFETY: the kernel came from an `Isa`, which proves the CPU has it; pointers are as `Tile` documents:
+        // rows end at most at the end of the input, behind which SLACK bytes are readable.
+        unsafe { (conv.kernel.tile)(tile) };
+        let (next, step) = tile.prefetch;
+        tile.prefetch.0 = next.wrapping_add(step * tile.taps * tile.steps);
+        if let Output::Sums(sums) = tile.output {
+            // SAFETY: the tile has just written `pixels · lanes` sums.
+            let sums = unsafe { std::slice::from_raw_parts(sums, pixels * lanes) };
+            for (pixel, sums) in sums.chunks_exact(lanes).enumerate() {
+                // SAFETY: this tile's part of the target is this part's alone and was checked for length in `run`.
+                unsafe { self.finish(block, first + pixel, sums) };
+            }
+        }
+    }
+
+    /// Requantizes the sums of one pixel by the scalar definition, or multiplies only.
+    ///
+    /// # Safety
+    /// Block and pixel exist, and no other thread writes them.
+    pub(super) unsafe fn finish(&self, block: usize, pixel: usize, sums: &[i32]) {
+        let conv = self.conv;
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
+        let scale = &conv.scale[block * conv.kernel.channels..][..channels];
+        let at = pixel * conv.spec.out_stride + channel;
+        for (n, (sum, scale)) in sums.iter().zip(scale).enumerate() {
+            let v = *sum as f32 * scale;
+            match self.target {
+                // SAFETY: as this function demands.
+                Target::Floats(y) => unsafe { y.add(at + n).write(v) },
+                Target::Bytes { y, residual } => {
+                    let c =
+                        scalar::requantize(v, conv.requant.zero, conv.requant.lo, conv.requant.hi);
+                    let q = residual.map_or(c, |(r, add)| {
+                        // SAFETY: the residual was checked for length in `run`.
+                        let r = unsafe { *r.add(pixel * add.stride + channel + n) };
+                        scalar::add_one(add, conv.requant.zero, c, r)
+                    });
+                    // SAFETY: as this function demands.
+                    unsafe { y.add(at + n).write(q) };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Convolutions that run as Winograd's: weights transformed at load, and the loops around the products.
+//!
+//! A strip of 4x4 input tiles is transformed once; then, for each block of output channels, come sixteen products (the
+//! same kernel as elsewhere, on "pixels" that are tiles) and the way back to two rows of outputs.
+
+use std::ops::Range;
+
+use super::Conv;
+use super::cuts::Cuts;
+use super::plan::Block;
+use super::run::{Run, Target};
+use crate::buffer::Buffer;
+use crate::isa::Isa;
+use crate::spec::{ConvSpec, ConvWeights, absolute_sum};
+use crate::tile::{Output, Tile};
+use crate::winograd::{self, CENTRE, CHUNK, Input, POINTS, Sums, Weights};
+
+/// What a convolution needs to run in this form.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    steps: &'static winograd::Winograd,
+    /// Tiles of 2x2 outputs, `[down, across]`.
+    tiles: [usize; 2],
+    /// Tiles that are transformed together.
+    strip: usize,
+    /// Input channels, rounded up to whole chunks.
+    channels: usize,
+    /// What the sums of all points but the centre start from.
+    zeros: Vec<i32>,
+}
+
+/// A strip's transformed inputs should stay near, and so should the sums of one block.
+const STRIP_BYTES: usize = 400 << 10;
+const STRIP: usize = 96;
+const TAPS: usize = 9;
+
+impl Winograd {
+    /// The form for this convolution, if the instruction set gains by it and the sums stay exact.
+    pub(super) fn of(isa: Isa, spec: &ConvSpec, weights: &ConvWeights<'_>) -> Option<Self> {
+        let steps = isa.winograd()?;
+        let fits = spec.kernel == [3, 3] && spec.stride == [1, 1] && spec.dilation == [1, 1];
+        if !fits || spec.groups > 1 || spec.in_channels < CHUNK || spec.out_channels < CHUNK {
+            return None;
+        }
+        let tiles = [spec.out_h().div_ceil(2), spec.out_w().div_ceil(2)];
+        // Sixteen products a tile and the transforms must be less than nine a pixel.
+        let count = tiles[0] * tiles[1];
+        if 2 * count > spec.out_pixels() || !exact(spec, weights) {
+            return None;
+        }
+        let channels = spec.in_channels.next_multiple_of(CHUNK);
+        let most = (STRIP_BYTES / (POINTS * 2 * channels)).clamp(steps.product.pixels, STRIP);
+        // An even number of strips, for two threads.
+        let strips = count.div_ceil(most);
+        let strip = count.div_ceil(if strips > 1 { strips.next_multiple_of(2) } else { 1 });
+        Some(Self { steps, tiles, strip, channels, zeros: vec![0; steps.product.channels] })
+    }
+
+    pub(super) fn product(&self) -> &'static crate::tile::Kernel {
+        self.steps.product
+    }
+
+    fn count(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    /// Entries from one point to the next: of a strip's inputs, of a block's weights, of their sums. Never a multiple of a
+    /// page: sixteen points at such distances would push each other out of the first-level cache.
+    fn planes(&self) -> [usize; 3] {
+        let lanes = self.steps.product.channels;
+        [self.strip * self.channels + 32, self.channels * lanes + 32, self.strip * lanes + 16]
+    }
+}
+
+/// Four times every sum fits 32 bits, and a quarter of every scale is exact.
+fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
+    let per_channel = weights.weight.len() / spec.out_channels;
+    let channels = weights.weight.chunks_exact(per_channel).zip(weights.bias).zip(weights.scale);
+    channels.into_iter().all(|((w, bias), scale)| {
+        let largest = absolute_sum(w) * 255 + i64::from(bias.unsigned_abs());
+        4 * largest <= i64::from(i32::MAX) && (*scale == 0.0 || *scale > 1e-30)
+    })
+}
+
+// Packing.
+
+impl Conv {
+    /// `[block][step][tap][channel][2]`
+    pub(super) fn winograd_weights(&self, w: &Winograd, weights: &ConvWeights<'_>) -> Buffer {
+        let lanes = self.kernel.channels;
+        let entry =
+            |c: usize, tap: usize| (c * TAPS + tap, (c / 2 * TAPS + tap) * lanes * 2 + c % 2);
+        let channels = 0..self.spec.in_channels;
+        let entries: Vec<_> =
+            channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
+        self.scatter(weights, &entries, w.block_bytes(self), 2)
+    }
+}
+
+impl Winograd {
+    fn product_steps(&self, conv: &Conv) -> usize {
+        conv.spec.in_channels.div_ceil(2)
+    }
+
+    fn block_bytes(&self, conv: &Conv) -> usize {
+        TAPS * self.product_steps(conv) * self.steps.product.channels * 2
+    }
+}
+
+// Running.
+
+/// A thread's part of the scratch.
+struct Work {
+    v: *mut i16,
+    u: *mut i16,
+    m: *mut i32,
+    rows: [*mut i32; 2],
+    pointers: *mut *const u8,
+}
+
+impl Winograd {
+    /// Bytes that a thread needs.
+    pub(super) fn thread_scratch(&self) -> usize {
+        let [.., end] = self.layout();
+        end
+    }
+
+    /// Where weights, sums, rows of outputs and pointers begin behind the inputs, and the end, in bytes.
+    fn layout(&self) -> [usize; 5] {
+        let Self { steps: winograd::Winograd { product, .. }, .. } = self;
+        let [v, u, m] = self.planes();
+        let rows = 2 * product.pixels * product.channels * 4;
+        let pointers = product.pixels * size_of::<*const u8>();
+        let mut at = 0;
+        [v * POINTS * 2 + 64, u * POINTS * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
+            at += bytes.next_multiple_of(64);
+            at
+        })
+    }
+
+    pub(super) fn cuts(&self, conv: &Conv, input_bytes: usize, threads: usize) -> Cuts {
+        let strips = self.count().div_ceil(self.strip);
+        Cuts::new(strips, conv.plan.blocks.len(), conv.weights.len(), input_bytes, threads)
+    }
+
+    /// Strips of tiles by blocks of output channels.
+    pub(super) fn part(
+        &self,
+        run: &Run<'_>,
+        thread: usize,
+        strips: Range<usize>,
+        blocks: Range<usize>,
+    ) {
+        let scratch = run.threads.wrapping_add(thread * self.thread_scratch());
+        let [u, m, rows, pointers, _] = self.layout();
+        let product = self.steps.product;
+        let upper = scratch.wrapping_add(rows).cast::<i32>();
+        let work = Work {
+            v: scratch.cast(),
+            u: scratch.wrapping_add(u).cast(),
+            m: scratch.wrapping_add(m).cast(),
+            rows: [upper, upper.wrapping_add(product.pixels * product.channels)],
+            pointers: scratch.wrapping_add(pointers).cast(),
+        };
+        for strip in strips {
+            let first = strip * self.strip;
+            let tiles = first..(first + self.strip).min(self.count());
+            // SAFETY: strips and blocks exist, and the scratch is this thread's.
+            unsafe {
+                for (i, tile) in tiles.clone().enumerate() {
+                    self.transform(run, tile, work.v.add(i * self.channels));
+                }
+                for block in blocks.clone() {
+                    self.multiply(run, block, tiles.len(), &work);
+                    self.write(run, block, tiles.clone(), &work);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The tile exists; `v` is its place in this thread's scratch.
+    unsafe fn transform(&self, run: &Run<'_>, tile: usize, v: *mut i16) {
+        let (spec, pitch) = (&run.conv.spec, run.pitch);
+        let (y, x) = (tile / self.tiles[1] * 2, tile % self.tiles[1] * 2);
+        let pixels = std::array::from_fn(|i| {
+            let (row, col) = (
+                (y + i / 4).wrapping_sub(spec.padding[0]),
+                (x + i % 4).wrapping_sub(spec.padding[1]),
+            );
+            // Wrapped below zero is far above the size, too.
+            if row < spec.in_h && col < spec.in_w {
+                run.x.wrapping_add((row * spec.in_w + col) * pitch)
+            } else {
+                run.conv.padding.as_ptr()
+            }
+        });
+        let input = Input { pixels, chunks: self.channels / CHUNK, v, plane: self.planes()[0] };
+        // SAFETY: the steps came from an `Isa`, which proves the CPU has it; a pixel's channels, rounded up to a chunk,
+        // end at most SLACK behind the input, and the row of padding is that long.
+        unsafe { (self.steps.input)(&input) };
+    }
+
+    /// The sixteen products of a strip with one block of weights.
+    ///
+    /// # Safety
+    /// The block exists, and `tiles` inputs are transformed.
+    unsafe fn multiply(&self, run: &Run<'_>, block: usize, tiles: usize, work: &Work) {
+        let (conv, product) = (run.conv, self.steps.product);
+        let [v_plane, u_plane, m_plane] = self.planes();
+        let (steps, lanes) = (self.product_steps(conv), product.channels);
+        let g = conv.weights[block * self.block_bytes(conv)..].as_ptr().cast();
+        // SAFETY: as in `transform`; a block has `steps` steps, and there is room for as many of each point.
+        unsafe { (self.steps.weights)(&Weights { g, steps, u: work.u, plane: u_plane }) };
+        let weights = work.u.cast_const().cast::<u8>();
+        let groups = tiles.div_ceil(product.pixels);
+        for xi in 0..POINTS {
+            let bias = if xi == CENTRE { &conv.bias[block * lanes..] } else { &self.zeros };
+            for group in 0..groups {
+                let (first, last) = (tiles * group / groups, tiles * (group + 1) / groups);
+                for (i, tile) in (first..last).enumerate() {
+                    // SAFETY: there are pointers for a full tile of the kernel.
+                    unsafe {
+                        let v = work.v.add(xi * v_plane + tile * self.channels);
+                        work.pointers.add(i).write(v.cast());
+                    }
+                }
+                let tile = Tile {
+                    rows: work.pointers,
+                    offset: 0,
+                    taps: 1,
+                    steps,
+                    weights: weights.wrapping_add(xi * u_plane * 2),
+                    bias: bias.as_ptr(),
+                    scale: conv.scale[block * lanes..].as_ptr(),
+                    pixels: last - first,
+                    channels: lanes,
+                    output: Output::Sums(work.m.wrapping_add(xi * m_plane + first * lanes)),
+                    prefetch: (weights, 0),
+                };
+                // SAFETY: as in `transform`; the rows hold `steps` pairs, the planes have room for each tile's sums.
+                unsafe { (product.tile)(&tile) };
+            }
+        }
+    }
+
+    /// From sums to outputs: tiles that are neighbours in a row, as many as fill the kernel's pixels, make two rows.
+    ///
+    /// # Safety
+    /// The block and the tiles exist, and their sums are there.
+    unsafe fn write(&self, run: &Run<'_>, block: usize, tiles: Range<usize>, work: &Work) {
+        let (spec, product) = (&run.conv.spec, self.steps.product);
+        let across = self.tiles[1];
+        let mut tile = tiles.start;
+        while tile < tiles.end {
+            let (y, x) = (tile / across * 2, tile % across * 2);
+            let count = (product.pixels / 2).min(tiles.end - tile).min(across - tile % across);
+            let sums = Sums {
+                m: work.m.wrapping_add((tile - tiles.start) * product.channels),
+                plane: self.planes()[2],
+                tiles: count,
+                rows: work.rows,
+            };
+            // SAFETY: as in `transform`; the rows have room for the kernel's pixels.
+            unsafe { (self.steps.output)(&sums) };
+            let pixels = (2 * count).min(spec.out_w() - x);
+            for (row, sums) in (y..spec.out_h()).zip(work.rows) {
+                // SAFETY: these pixels of this block are this part's alone.
+                unsafe { self.finish(run, block, row * spec.out_w() + x, pixels, sums) };
+            }
+            tile += count;
+        }
+    }
+
+    /// Requantizes sums of neighbouring pixels, or multiplies only.
+    ///
+    /// # Safety
+    /// The block and the pixels exist and belong to this part; there are sums for them.
+    unsafe fn finish(
+        &self,
+        run: &Run<'_>,
+        block: usize,
+        first: usize,
+        pixels: usize,
+        sums: *const i32,
+    ) {
+        let (conv, lanes) = (run.conv, self.steps.product.channels);
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
+        let at = first * conv.spec.out_stride + channel;
+        let Target::Bytes { y, residual } = run.target else {
+            // SAFETY: as this function demands.
+            let sums = unsafe { std::slice::from_raw_parts(sums, pixels * lanes) };
+            for (pixel, sums) in sums.chunks_exact(lanes).enumerate() {
+                // SAFETY: as this function demands.
+                unsafe { run.finish(block, first + pixel, sums) };
+            }
+            return;
+        };
+        let tile = Tile {
+            rows: std::ptr::null(),
+            offset: 0,
+            taps: 0,
+            steps: 0,
+            weights: std::ptr::null(),
+            bias: std::ptr::null(),
+            scale: conv.scale[block * lanes..].as_ptr(),
+            pixels,
+            channels,
+            output: Output::Bytes {
+                y: y.wrapping_add(at),
+                stride: conv.spec.out_stride,
+                requant: &conv.requant,
+                residual: residual
+                    .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
+            },
+            prefetch: (std::ptr::null(), 0),
+        };
+        // SAFETY: as in `transform`; outputs and residuals were checked for length in `Conv::run`.
+        unsafe { (self.steps.finish)(&tile, sums) };
+    }
+}

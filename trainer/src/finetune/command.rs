@@ -1,0 +1,323 @@
+//! The verb: what to learn, from which images, beginning with what.
+
+use super::{
+    classification::Classification,
+    detection::{Detection, truth_in_shares},
+    fit::{Job, Objective, Outcome, fit},
+    pictures::Pictures,
+    recipe::{Mode, Protocol, Recipe},
+    regions::{Regions, choose},
+    segmentation::Segmentation,
+    start::{Beginning, data_digest, take_fraction},
+    targets::{Targets, choose_labels},
+};
+use crate::{
+    device::DeviceArg,
+    index::{self, Record, Selection, Split},
+    metrics::threshold::Criterion,
+    terminal::Terminal,
+};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use engine::decode::Detector;
+use graph::{CheckpointConfig, Head, Task};
+use indicatif::ProgressBar;
+use std::path::PathBuf;
+use tch::Kind;
+
+/// Trains a head, or everything, for one task
+#[derive(Clone, Debug, Args)]
+pub struct FinetuneArgs {
+    #[arg(long)]
+    task: TaskArg,
+    #[command(flatten)]
+    beginning: Beginning,
+    /// Index written by `trainer index`
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Folder of the new checkpoint
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Findings, regions or boxes to learn; default: every finding that train and val have both with and without
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    labels: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Settings of the literature, or `edge` for hundreds of images; single ones can be overridden below
+    #[arg(long, default_value = "edge")]
+    protocol: Protocol,
+    #[arg(long)]
+    mode: Option<Mode>,
+    #[arg(long)]
+    epochs: Option<usize>,
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Peak learning rate
+    #[arg(long)]
+    rate: Option<f64>,
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Epochs without a better one before stopping
+    #[arg(long)]
+    patience: Option<usize>,
+    /// Blending of pictures, 0 to 1
+    #[arg(long)]
+    mix: Option<f64>,
+    /// Decay of the average of weights, 0 to 1
+    #[arg(long)]
+    average: Option<f64>,
+    /// Contrast and brightness either way
+    #[arg(long)]
+    light: Option<f64>,
+    /// Share of the pictures with a blanked rectangle
+    #[arg(long)]
+    erase: Option<f64>,
+    /// Share of the training patients to use
+    #[arg(long, default_value_t = 1.0)]
+    fraction: f64,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Choose thresholds for this sensitivity on the val split instead of Youden's J
+    #[arg(long, value_name = "SHARE")]
+    target_sensitivity: Option<f64>,
+    #[arg(long, default_value = "cpu")]
+    device: DeviceArg,
+    /// Type of the matrix products in training
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
+    /// Go on where an interrupted run stopped
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TaskArg {
+    /// Findings of the whole image: `--labels Pneumonia,rsna.target`
+    Classification,
+    /// Regions: `--labels lung`, a class of masks, or `boxes.X` for the inside of boxes
+    Segmentation,
+    /// Boxes: `--labels "Left Lung,Right Lung"`
+    Detection,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    F32,
+    Bf16,
+}
+
+impl FinetuneArgs {
+    pub fn run(self, terminal: &Terminal) -> Result<()> {
+        let outcome = self.train(terminal)?;
+        terminal.json(&outcome)?;
+        let metric = match self.task {
+            TaskArg::Classification => "AUROC",
+            TaskArg::Segmentation => "Dice",
+            TaskArg::Detection => "mAP .40-.75",
+        };
+        terminal.say(format!(
+            "{}: best epoch {} of {}, validation {metric} {:.3}, {:.0} s",
+            self.out.display(),
+            outcome.best_epoch,
+            outcome.epochs,
+            outcome.best.metric,
+            outcome.seconds
+        ))?;
+        Ok(())
+    }
+
+    fn train(&self, terminal: &Terminal) -> Result<Outcome> {
+        let device = self.device.open(0)?;
+        let task = self.task();
+        let records = self.selection.of(index::read(&self.data)?)?;
+        let labels = self.labels(&records)?;
+        let recipe = self.recipe(task, &labels)?;
+        let (config, encoder) = self.beginning.network(Head { task, labels: labels.clone() })?;
+        let part = |split| -> Vec<Record> {
+            let of_split = records.iter().filter(|record| record.split == Some(split));
+            of_split.filter(|record| self.stated(record, &labels)).cloned().collect()
+        };
+        let train = take_fraction(part(Split::Train), recipe.fraction, recipe.seed);
+        let val = part(Split::Val);
+        for (records, split) in [(&train, Split::Train), (&val, Split::Val)] {
+            ensure!(
+                !records.is_empty(),
+                "{}: the {split} split has no image with {}",
+                self.data.display(),
+                labels.join(", ")
+            );
+        }
+        log::info!(
+            "{}: {} images to learn from, {} to judge by, labels {}",
+            self.data.display(),
+            train.len(),
+            val.len(),
+            labels.join(", ")
+        );
+        let bar = terminal.progress(2 * (train.len() + val.len()) as u64).with_message("reading");
+        let pictures = Pictures::open(&train, config.preprocess, &bar)?;
+        let objective = self.objective(&labels, &recipe, &config, [&train, &val], &bar)?;
+        bar.finish_and_clear();
+        let digest = data_digest(&train, &val);
+        let job = Job {
+            recipe: &recipe,
+            config: &config,
+            encoder: encoder.as_ref(),
+            pictures: &pictures,
+            out: &self.out,
+            resume: self.resume,
+            device,
+            precision: (self.precision == Precision::Bf16).then_some(Kind::BFloat16),
+            data_digest: &digest,
+            training: self.training(&recipe, &train, &val)?,
+        };
+        fit(&job, objective.as_ref(), terminal)
+    }
+
+    fn task(&self) -> Task {
+        match self.task {
+            TaskArg::Classification => Task::Classification,
+            TaskArg::Segmentation => Task::Segmentation,
+            TaskArg::Detection => self.protocol.detector(),
+        }
+    }
+
+    fn labels(&self, records: &[Record]) -> Result<Vec<String>> {
+        match self.task {
+            TaskArg::Classification => {
+                choose_labels(records, &self.labels, self.protocol.uncertain())
+            }
+            TaskArg::Segmentation => choose(records, &self.labels, "regions", Record::region_names),
+            TaskArg::Detection => choose(records, &self.labels, "boxes", Record::box_names),
+        }
+    }
+
+    /// Whether anybody said anything of the labels.
+    fn stated(&self, record: &Record, labels: &[String]) -> bool {
+        match self.task {
+            TaskArg::Classification => {
+                let uncertain = self.protocol.uncertain();
+                let of = Targets::of(std::slice::from_ref(record), labels, uncertain);
+                of.truth[0].iter().any(Option::is_some)
+            }
+            TaskArg::Segmentation => labels.iter().any(|label| record.region(label).is_some()),
+            TaskArg::Detection => record.boxes_of(labels).is_some(),
+        }
+    }
+
+    fn objective(
+        &self,
+        labels: &[String],
+        recipe: &Recipe,
+        config: &CheckpointConfig,
+        [train, val]: [&[Record]; 2],
+        bar: &ProgressBar,
+    ) -> Result<Box<dyn Objective>> {
+        let val_pictures = Pictures::open(val, config.preprocess, bar)?;
+        let (labels, val_records) = (labels.to_vec(), val.to_vec());
+        let batch = recipe.batch;
+        let input = [config.preprocess.height, config.preprocess.width];
+        Ok(match self.task {
+            TaskArg::Classification => {
+                let uncertain = self.protocol.uncertain();
+                Box::new(Classification {
+                    train: Targets::of(train, &labels, uncertain),
+                    val: Targets::of(val, &labels, uncertain),
+                    val_pictures,
+                    val_groups: val.iter().map(|record| record.group().to_owned()).collect(),
+                    smoothing: recipe.smoothing,
+                    criterion: match self.target_sensitivity {
+                        None => Criterion::Youden,
+                        Some(share) => Criterion::Sensitivity(share),
+                    },
+                    batch,
+                })
+            }
+            TaskArg::Segmentation => {
+                // The head answers at half the input's size.
+                let grid = input.map(|side| side / 2);
+                Box::new(Segmentation {
+                    loss: recipe.region_loss,
+                    train: Regions::open(train, &labels, grid, bar)?,
+                    val: Regions::open(val, &labels, grid, bar)?,
+                    val_pictures,
+                    val_records,
+                    batch,
+                    labels,
+                })
+            }
+            TaskArg::Detection => Box::new(Detection {
+                kind: Detector::of(self.task()).expect("a detector's task"),
+                input,
+                train: truth_in_shares(train, &labels)?,
+                val: truth_in_shares(val, &labels)?,
+                val_pictures,
+                val_records,
+                batch,
+                labels,
+            }),
+        })
+    }
+
+    /// The protocol's recipe with the user's changes.
+    fn recipe(&self, task: Task, labels: &[String]) -> Result<Recipe> {
+        let mut recipe = self.protocol.recipe(task);
+        let sided = |label: &&String| {
+            let label = label.to_ascii_lowercase();
+            ["left", "right"].iter().any(|side| label.contains(side))
+        };
+        if let Some(label) = labels.iter().find(sided) {
+            log::info!("pictures are not mirrored: `{label}` names a side");
+            recipe.augmentation.flip = 0.0;
+        }
+        recipe.mode = self.mode.unwrap_or(recipe.mode);
+        recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
+        recipe.batch = self.batch.unwrap_or(recipe.batch);
+        recipe.rate = self.rate.unwrap_or(recipe.rate);
+        recipe.weight_decay = self.weight_decay.unwrap_or(recipe.weight_decay);
+        recipe.patience = self.patience.unwrap_or(recipe.patience);
+        recipe.mix = self.mix.unwrap_or(recipe.mix);
+        recipe.average = self.average.unwrap_or(recipe.average);
+        recipe.augmentation.light = self.light.unwrap_or(recipe.augmentation.light);
+        recipe.augmentation.erase = self.erase.unwrap_or(recipe.augmentation.erase);
+        (recipe.fraction, recipe.seed) = (self.fraction, self.seed);
+        let share = |value: f64| (0.0..=1.0).contains(&value);
+        ensure!(
+            recipe.mode != Mode::Linear || task == Task::Classification,
+            "--mode linear is for classification: {task} reads whole feature maps, expected frozen or full"
+        );
+        ensure!(
+            recipe.epochs > 0 && recipe.batch > 1,
+            "expected at least one epoch of batches of two"
+        );
+        ensure!(
+            recipe.fraction > 0.0 && share(recipe.fraction),
+            "--fraction is a share above 0 up to 1"
+        );
+        ensure!(recipe.rate > 0.0, "--rate is a positive number");
+        let shares = [recipe.mix, recipe.average, recipe.augmentation.erase];
+        ensure!(
+            shares.into_iter().all(share),
+            "--mix, --average and --erase are shares from 0 to 1"
+        );
+        ensure!(
+            self.target_sensitivity.is_none_or(share),
+            "--target-sensitivity is a share from 0 to 1"
+        );
+        Ok(recipe)
+    }
+
+    /// `[training]` of `config.toml`: enough to do the run again.
+    fn training(&self, recipe: &Recipe, train: &[Record], val: &[Record]) -> Result<toml::Table> {
+        let mut table = toml::Table::try_from(recipe).context("the recipe is no TOML table")?;
+        table.insert("encoder".into(), self.beginning.encoder.clone().into());
+        table.insert(
+            "precision".into(),
+            if self.precision == Precision::Bf16 { "bf16" } else { "f32" }.into(),
+        );
+        table.insert("train_images".into(), (train.len() as i64).into());
+        table.insert("val_images".into(), (val.len() as i64).into());
+        table.extend(self.selection.table());
+        Ok(table)
+    }
+}

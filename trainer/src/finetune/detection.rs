@@ -1,0 +1,273 @@
+//! Detection: boxes of the index, the loss of the head, mean average precision on the validation split.
+
+use super::{
+    anchor_free::{self, Boxes, Grid},
+    fit::{Batch, Judgement, Objective, Outputs},
+    pictures::Pictures,
+    regions::size_of_image,
+    yolov3,
+};
+use crate::{
+    index::Record,
+    metrics::{
+        bootstrap::Patients,
+        detection::{
+            Counting, Detection as Called, ImageBoxes, RSNA_THRESHOLDS, Rect, best_score,
+            mean_average_precision,
+        },
+    },
+};
+use anyhow::Result;
+use engine::decode::{Cells, Detector, Level, detect};
+use tch::{Device, Kind, Tensor, nn};
+
+/// Train and validation truth of a run.
+pub(super) struct Detection {
+    pub(super) labels: Vec<String>,
+    pub(super) kind: Detector,
+    pub(super) input: [usize; 2],
+    pub(super) train: Vec<Boxes>,
+    pub(super) val: Vec<Boxes>,
+    pub(super) val_pictures: Pictures,
+    pub(super) val_records: Vec<Record>,
+    pub(super) batch: usize,
+}
+
+impl Objective for Detection {
+    fn begin(&self, store: &nn::VarStore) {
+        let variables = store.variables();
+        let classes = self.labels.len() as i64;
+        let bias = (anchor_free::FIRST_SCORE / (1.0 - anchor_free::FIRST_SCORE)).ln();
+        for level in self.kind.levels() {
+            let (name, channels): (_, Vec<i64>) = match self.kind {
+                Detector::AnchorFree => (format!("det.p{level}.out.bias"), (0..classes).collect()),
+                Detector::Yolov3 => (
+                    format!("yolo.p{level}.out.bias"),
+                    (0..3).map(|a| a * (classes + 5) + 4).collect(),
+                ),
+            };
+            tch::no_grad(|| {
+                for channel in channels {
+                    let _ = variables[&name].get(channel).fill_(bias);
+                }
+            });
+        }
+    }
+
+    fn loss(&self, outputs: &Outputs, batch: &Batch<'_>) -> Tensor {
+        let moved: Vec<Boxes> = batch
+            .numbers
+            .iter()
+            .enumerate()
+            .map(|(at, &number)| {
+                let own = self.train[number].iter();
+                own.filter_map(|&(label, b)| Some((label, batch.moves.rectangle(at, b)?))).collect()
+            })
+            .collect();
+        self.loss_of(outputs, &moved)
+    }
+
+    fn judge(&self, forward: &dyn Fn(&Tensor) -> Outputs) -> Result<Judgement> {
+        let all: Vec<usize> = (0..self.val_pictures.len()).collect();
+        let (mut loss, mut batches, mut images) = (0.0, 0.0, Vec::new());
+        for numbers in all.chunks(self.batch) {
+            let outputs = forward(&self.val_pictures.batch(numbers)?);
+            let truth: Vec<Boxes> = numbers.iter().map(|&n| self.val[n].clone()).collect();
+            loss += self.loss_of(&outputs, &truth).double_value(&[]);
+            batches += 1.0;
+            let records: Vec<&Record> = numbers.iter().map(|&n| &self.val_records[n]).collect();
+            images.extend(judged(&outputs, self.kind, &self.labels, self.input, &records)?);
+        }
+        let images: Vec<&ImageBoxes> = images.iter().collect();
+        let classes = 0..self.labels.len();
+        let map = mean_average_precision(&images, classes, &RSNA_THRESHOLDS, Counting::All);
+        Ok(Judgement { loss: loss / batches, metric: map.unwrap_or(0.0), f1: None })
+    }
+
+    /// Scores with the best F1 at half overlap.
+    fn conclude(&self, forward: &dyn Fn(&Tensor) -> Outputs) -> Result<toml::Table> {
+        let images = detections(
+            &self.val_pictures,
+            &self.val_records,
+            self.kind,
+            &self.labels,
+            self.input,
+            self.batch,
+            forward,
+        )?;
+        let mut points = toml::value::Array::new();
+        let all: Vec<&ImageBoxes> = images.iter().collect();
+        for (class, name) in self.labels.iter().enumerate() {
+            let Some(score) = best_score(&all, class, 0.5) else { continue };
+            let mut point = toml::Table::new();
+            point.insert("name".into(), name.clone().into());
+            point.insert("threshold".into(), f64::from(score).into());
+            point.insert("chosen".into(), "highest F1 at IoU 0.5 on the val split".into());
+            points.push(point.into());
+        }
+        let groups: Vec<&str> = self.val_records.iter().map(|record| record.group()).collect();
+        let figure = super::figure(
+            "detection",
+            "mAP .40-.75",
+            groups.len(),
+            |weights| weighted_map(&images, self.labels.len(), weights, Counting::All),
+            &Patients::new(groups.iter().copied()),
+        );
+        let mut tables = toml::Table::new();
+        tables.insert("operating_points".into(), points.into());
+        tables.insert("metrics".into(), figure.into_iter().collect::<Vec<_>>().into());
+        Ok(tables)
+    }
+
+    fn mixes(&self) -> bool {
+        false
+    }
+}
+
+impl Detection {
+    fn loss_of(&self, outputs: &Outputs, truth: &[Boxes]) -> Tensor {
+        let levels: Vec<(Grid, &Tensor)> = self
+            .kind
+            .levels()
+            .map(|level| {
+                let output = &outputs[&self.kind.output(level)];
+                let size = output.size();
+                let (rows, columns) = (size[2] as usize, size[3] as usize);
+                (Grid { level, rows, columns }, output)
+            })
+            .collect();
+        match self.kind {
+            Detector::AnchorFree => anchor_free::loss(&levels, truth, self.labels.len()),
+            Detector::Yolov3 => yolov3::loss(&levels, truth, self.labels.len()),
+        }
+    }
+}
+
+/// Boxes weaker than this change no figure worth having, and there are many.
+const LEAST_SCORE: f32 = 0.01;
+
+/// Boxes of the index in shares of the image's sides; empty where there are none.
+pub(super) fn truth_in_shares(records: &[Record], labels: &[String]) -> Result<Vec<Boxes>> {
+    let shares = |record: &Record| {
+        let [height, width] = size_of_image(record)?.map(|side| side as f64);
+        let boxes = record.boxes_of(labels).unwrap_or_default();
+        let share = |corners: [f32; 4]| {
+            let [x1, y1, x2, y2] = corners.map(f64::from);
+            [x1 / width, y1 / height, x2 / width, y2 / height].map(|x| x.clamp(0.0, 1.0))
+        };
+        Ok(boxes.into_iter().map(|(label, corners)| (label, share(corners))).collect())
+    };
+    records.iter().map(shares).collect()
+}
+
+/// The network's boxes on every picture beside the true ones, in pixels of the images.
+pub fn detections(
+    pictures: &Pictures,
+    records: &[Record],
+    kind: Detector,
+    labels: &[String],
+    input: [usize; 2],
+    batch: usize,
+    forward: &dyn Fn(&Tensor) -> Outputs,
+) -> Result<Vec<ImageBoxes>> {
+    let all: Vec<usize> = (0..pictures.len()).collect();
+    let mut images = Vec::with_capacity(all.len());
+    for numbers in all.chunks(batch) {
+        let outputs = forward(&pictures.batch(numbers)?);
+        let records: Vec<&Record> = numbers.iter().map(|&number| &records[number]).collect();
+        images.extend(judged(&outputs, kind, labels, input, &records)?);
+    }
+    Ok(images)
+}
+
+/// Mean average precision where image `i` counts `weights[i]` times.
+pub fn weighted_map(
+    images: &[ImageBoxes],
+    classes: usize,
+    weights: &[u32],
+    counting: Counting,
+) -> Option<f64> {
+    let drawn: Vec<&ImageBoxes> = images
+        .iter()
+        .zip(weights)
+        .flat_map(|(image, &weight)| std::iter::repeat_n(image, weight as usize))
+        .collect();
+    mean_average_precision(&drawn, 0..classes, &RSNA_THRESHOLDS, counting)
+}
+
+fn judged(
+    outputs: &Outputs,
+    kind: Detector,
+    labels: &[String],
+    input: [usize; 2],
+    records: &[&Record],
+) -> Result<Vec<ImageBoxes>> {
+    let levels: Vec<(usize, Tensor)> = kind
+        .levels()
+        .map(|level| {
+            let output = outputs[&kind.output(level)].to_device(Device::Cpu).to_kind(Kind::Float);
+            (level, output)
+        })
+        .collect();
+    let image = |(at, record): (usize, &&Record)| -> Result<ImageBoxes> {
+        let data: Result<Vec<Vec<f32>>, _> = levels
+            .iter()
+            .map(|(_, x)| Vec::try_from(x.get(at as i64).contiguous().flatten(0, -1)))
+            .collect();
+        let data = data?;
+        let cells: Vec<Level<'_>> = levels
+            .iter()
+            .zip(&data)
+            .map(|((number, x), data)| {
+                let size = x.size();
+                let (rows, columns) = (size[2] as usize, size[3] as usize);
+                Level { number: *number, cells: Cells { data, rows, columns } }
+            })
+            .collect();
+        let size = size_of_image(record)?;
+        let found = detect(kind, &cells, labels, |_| LEAST_SCORE, input, size);
+        let called = found.into_iter().map(|d| Called {
+            class: labels.iter().position(|name| *name == d.name).expect("a label of the head"),
+            score: d.score,
+            rect: rect([d.x, d.y, d.x + d.width, d.y + d.height]),
+        });
+        let truth = record.boxes_of(labels).unwrap_or_default();
+        Ok(ImageBoxes {
+            detections: called.collect(),
+            truth: truth.into_iter().map(|(label, corners)| (label, rect(corners))).collect(),
+        })
+    };
+    records.iter().enumerate().map(image).collect()
+}
+
+fn rect(corners: [f32; 4]) -> Rect {
+    let [x1, y1, x2, y2] = corners.map(f64::from);
+    Rect { x1, y1, x2, y2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::LabelledBox;
+
+    #[test]
+    fn boxes_of_the_index_become_shares_of_the_image() {
+        let b = |label: &str| LabelledBox {
+            label: label.into(),
+            x: 10.0,
+            y: 20.0,
+            w: 30.0,
+            h: 41.0,
+            source: String::new(),
+        };
+        let record = Record {
+            width: 100,
+            height: 60,
+            boxes: vec![b("Mass"), b("Nodule")],
+            ..Record::default()
+        };
+        let shares = truth_in_shares(&[record], &["Nodule".into()]).unwrap();
+        // The lower edge is a pixel out of the image, which the index allows.
+        assert_eq!(shares, [vec![(0, [0.1, 20.0 / 60.0, 0.4, 1.0])]]);
+    }
+}

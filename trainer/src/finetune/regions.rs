@@ -1,0 +1,209 @@
+//! Truth of segmentation: regions of the index as masks, in their own size and in the network's.
+
+use crate::index::{Record, Region};
+use anyhow::{Context, Result, bail, ensure};
+use graph::Preprocess;
+use indicatif::ProgressBar;
+use radiograph::Image;
+use rayon::prelude::*;
+use std::{collections::BTreeMap, path::Path};
+use tch::{Kind, Tensor};
+
+/// Masks of many images on the grid of the network's logits.
+#[derive(Debug)]
+pub(super) struct Regions {
+    /// `[N, L, h, w]`, share of the cell that is inside in 255ths.
+    cover: Tensor,
+    /// `[N, L]`, 1 where somebody looked.
+    known: Tensor,
+}
+
+impl Regions {
+    /// `grid` is rows and columns of the logits.
+    pub(super) fn open(
+        records: &[Record],
+        labels: &[String],
+        grid: [usize; 2],
+        progress: &ProgressBar,
+    ) -> Result<Self> {
+        let as_is = Preprocess { height: grid[0], width: grid[1], mean: 0.0, std: 1.0 };
+        let cells = grid[0] * grid[1];
+        let pairs: Vec<(&Record, &String)> = records
+            .iter()
+            .flat_map(|record| labels.iter().map(move |label| (record, label)))
+            .collect();
+        let read: Result<Vec<Option<Vec<u8>>>> = pairs
+            .into_par_iter()
+            .map(|(record, label)| {
+                let mask = mask_of(record, label)?;
+                progress.inc(1);
+                // The very resizing of the pictures, so that both cover the same places.
+                Ok(mask.map(|mask| {
+                    let shares = radiograph::network_input(&mask, &as_is);
+                    shares.into_iter().map(|x| (x * 255.0 + 0.5) as u8).collect()
+                }))
+            })
+            .collect();
+        let read = read?;
+        let known: Vec<f32> = read.iter().map(|mask| f32::from(u8::from(mask.is_some()))).collect();
+        let flat: Vec<u8> =
+            read.into_iter().flat_map(|mask| mask.unwrap_or_else(|| vec![0; cells])).collect();
+        let (n, l) = (records.len() as i64, labels.len() as i64);
+        let cover = Tensor::from_slice(&flat).view([n, l, grid[0] as i64, grid[1] as i64]);
+        Ok(Self { cover, known: Tensor::from_slice(&known).view([n, l]) })
+    }
+
+    /// `[B, L, h, w]` in 0…1 and `[B, L]`.
+    pub(super) fn batch(&self, numbers: &[usize]) -> (Tensor, Tensor) {
+        let at = super::pictures::indices(numbers);
+        let cover = self.cover.index_select(0, &at).to_kind(Kind::Float) / 255.0;
+        (cover, self.known.index_select(0, &at))
+    }
+}
+
+/// A region as a mask of 0 and 1 of the image's size; `None` where nobody looked for it.
+pub fn mask_of(record: &Record, label: &str) -> Result<Option<Image>> {
+    let Some(region) = record.region(label) else { return Ok(None) };
+    let [height, width] = size_of_image(record)?;
+    let mut mask = vec![0.0f32; height * width];
+    match region {
+        Region::Boxed(boxes) => boxes.iter().for_each(|&b| fill(&mut mask, width, b)),
+        Region::Drawn(paths) => {
+            for path in paths {
+                add(&mut mask, [height, width], path)
+                    .with_context(|| format!("`{}`", record.id))?;
+            }
+        }
+    }
+    Ok(Some(Image::new(height, width, mask)?))
+}
+
+/// Rows and columns.
+pub fn size_of_image(record: &Record) -> Result<[usize; 2]> {
+    ensure!(
+        record.width > 0 && record.height > 0,
+        "`{}` has no width and height in the index, expected the pixels of its image",
+        record.id
+    );
+    Ok([record.height as usize, record.width as usize])
+}
+
+fn add(mask: &mut [f32], size: [usize; 2], path: &Path) -> Result<()> {
+    let picture = radiograph::read_file(path)
+        .with_context(|| format!("cannot use mask {}", path.display()))?
+        .image;
+    ensure!(
+        [picture.height, picture.width] == size,
+        "mask {} is {}x{}, expected the image's {}x{}",
+        path.display(),
+        picture.width,
+        picture.height,
+        size[1],
+        size[0]
+    );
+    mask.iter_mut().zip(picture.pixels).filter(|(_, x)| *x >= 0.5).for_each(|(m, _)| *m = 1.0);
+    Ok(())
+}
+
+fn fill(mask: &mut [f32], width: usize, [x1, y1, x2, y2]: [f32; 4]) {
+    let height = mask.len() / width;
+    let place = |x: f32, side: usize| (x.round().max(0.0) as usize).min(side);
+    for y in place(y1, height)..place(y2, height) {
+        mask[y * width + place(x1, width)..y * width + place(x2, width)].fill(1.0);
+    }
+}
+
+/// Checks the names asked for against what `names` finds in the records, with `what` they are in messages.
+pub(super) fn choose(
+    records: &[Record],
+    asked: &[String],
+    what: &str,
+    names: impl Fn(&Record) -> std::collections::BTreeSet<String>,
+) -> Result<Vec<String>> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    records.iter().flat_map(names).for_each(|name| *counts.entry(name).or_default() += 1);
+    let has: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name} ({count} images)")).collect();
+    let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
+    ensure!(!asked.is_empty(), "--labels: name the {what} to learn; the index has {has}");
+    for label in asked {
+        if !counts.contains_key(label) {
+            bail!("no image has {what} called `{label}`; the index has {has}");
+        }
+    }
+    Ok(asked.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{LabelledBox, LungMask, RegionMask};
+
+    fn record() -> Record {
+        Record { id: "a".into(), width: 8, height: 4, ..Record::default() }
+    }
+
+    fn draw(
+        folder: &Path,
+        name: &str,
+        width: u32,
+        height: u32,
+        inside: &[[u32; 2]],
+    ) -> std::path::PathBuf {
+        let path = folder.join(name);
+        let mut picture = image::GrayImage::new(width, height);
+        inside.iter().for_each(|&[x, y]| picture.put_pixel(x, y, image::Luma([255])));
+        picture.save(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn masks_of_one_class_are_joined_and_machines_are_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut record = record();
+        let region = |path| RegionMask { path, cls: "nodule".into(), group: "lesion".into() };
+        record.masks = vec![
+            region(draw(folder.path(), "1.png", 8, 4, &[[1, 0]])),
+            region(draw(folder.path(), "2.png", 8, 4, &[[7, 3]])),
+        ];
+        let kind = "machine-made".to_owned();
+        record.lung_masks = vec![LungMask { path: record.masks[0].path.clone(), kind }];
+        let mask = mask_of(&record, "nodule").unwrap().unwrap();
+        let inside: Vec<usize> = (0..32).filter(|&at| mask.pixels[at] > 0.5).collect();
+        assert_eq!(inside, [1, 31]);
+        assert!(mask_of(&record, "lung").unwrap().is_none());
+        assert!(mask_of(&record, "mass").unwrap().is_none());
+        record.looked_for = vec!["mass".into()];
+        assert!(mask_of(&record, "mass").unwrap().unwrap().pixels.iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn a_mask_of_another_size_is_named_with_both_sizes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut record = record();
+        let path = draw(folder.path(), "m.png", 4, 4, &[]);
+        record.masks = vec![RegionMask { path, cls: "nodule".into(), group: "lesion".into() }];
+        let error = format!("{:#}", mask_of(&record, "nodule").unwrap_err());
+        assert!(error.contains("m.png is 4x4, expected the image's 8x4"), "{error}");
+        record.width = 0;
+        let error = format!("{:#}", mask_of(&record, "nodule").unwrap_err());
+        assert!(error.contains("`a` has no width and height"), "{error}");
+    }
+
+    #[test]
+    fn boxes_become_masks() {
+        let mut record = record();
+        let b = LabelledBox {
+            label: "X".into(),
+            x: 2.0,
+            y: 1.0,
+            w: 3.0,
+            h: 2.0,
+            source: String::new(),
+        };
+        record.boxes = vec![b];
+        let mask = mask_of(&record, "boxes.X").unwrap().unwrap();
+        let inside: Vec<usize> = (0..32).filter(|&at| mask.pixels[at] > 0.5).collect();
+        assert_eq!(inside, [10, 11, 12, 18, 19, 20]);
+    }
+}

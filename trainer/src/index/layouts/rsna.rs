@@ -1,0 +1,73 @@
+//! RSNA pneumonia detection 2018: `stage_2_train_labels.csv` with `patientId,x,y,width,height,Target`, a row for each box and
+//! one with blanks where there is none; `stage_2_detailed_class_info.csv` with `patientId,class`; DICOM files by patientId.
+//!
+//! `patientId` names an image: who the patient is, the data set does not say.
+
+use super::{files, no_layout, table::Table};
+use crate::index::{IndexError, Label, LabelledBox, RSNA_BOX, Record, Rsna};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+    let labels = root.join("stage_2_train_labels.csv");
+    if !labels.is_file() {
+        let found = "no stage_2_train_labels.csv";
+        return Err(no_layout(root, "rsna", found, "it beside stage_2_train_images/"));
+    }
+    let classes = detailed_classes(&root.join("stage_2_detailed_class_info.csv"))?;
+    let table = Table::read(&labels)?;
+    let [id, x, y, w, h, target] = ["patientId", "x", "y", "width", "height", "Target"];
+    let id = table.column(&[id])?;
+    let sides =
+        [table.column(&[x])?, table.column(&[y])?, table.column(&[w])?, table.column(&[h])?];
+    let target = table.column(&[target])?;
+    let mut records: BTreeMap<String, Record> = BTreeMap::new();
+    for row in table.rows() {
+        let name = row.text(id);
+        let positive = match row.text(target) {
+            "0" => false,
+            "1" => true,
+            _ => return Err(row.wrong(target, "0 or 1")),
+        };
+        let record = records.entry(name.to_owned()).or_insert_with(|| Record {
+            id: name.to_owned(),
+            patient_id: name.to_owned(),
+            source: "rsna".into(),
+            image: root.join("stage_2_train_images").join(format!("{name}.dcm")),
+            rsna: Some(Rsna {
+                patient_id: name.to_owned(),
+                detailed_class: classes.get(name).cloned().unwrap_or_default(),
+                target: u8::from(positive),
+            }),
+            labels: BTreeMap::from([(RSNA_BOX.to_owned(), Label::from(positive))]),
+            looked_for: vec![RSNA_BOX.to_owned()],
+            ..Record::default()
+        });
+        if positive {
+            let [x, y, w, h] = sides.map(|side| row.number(side));
+            record.boxes.push(LabelledBox {
+                label: RSNA_BOX.into(),
+                x: x?,
+                y: y?,
+                w: w?,
+                h: h?,
+                source: "rsna".into(),
+            });
+        }
+    }
+    let mut records: Vec<Record> = records.into_values().collect();
+    files::measure(&mut records)?;
+    Ok(records)
+}
+
+/// Rows repeat for every box; they all say the same.
+fn detailed_classes(path: &Path) -> Result<HashMap<String, String>, IndexError> {
+    if !path.is_file() {
+        return Ok(HashMap::new());
+    }
+    let table = Table::read(path)?;
+    let (id, class) = (table.column(&["patientId"])?, table.column(&["class"])?);
+    Ok(table.rows().map(|row| (row.text(id).to_owned(), row.text(class).to_owned())).collect())
+}
