@@ -12,6 +12,12 @@ use std::{
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Record {
     pub(crate) id: String,
+    /// Empty = a patient of its own.
+    #[serde(default)]
+    patient_id: String,
+    /// What may not be torn apart; the patient, unless patients share pictures.
+    #[serde(default)]
+    patient_group: String,
     /// `train`, `val` or `test`; absent = train.
     #[serde(default)]
     split: Option<String>,
@@ -81,6 +87,12 @@ impl Record {
             Some(0.0) => Some(false),
             _ => None,
         }
+    }
+
+    /// Whose image it is: images of one patient are alike.
+    pub(crate) fn patient(&self) -> &str {
+        let names = [&self.patient_group, &self.patient_id];
+        names.into_iter().find(|name| !name.is_empty()).unwrap_or(&self.id)
     }
 
     /// Drawings of a region: lungs (as people drew them), or a class of lesion, anatomy or device.

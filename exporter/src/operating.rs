@@ -4,7 +4,7 @@ use crate::{
     images::Input,
     index::{self, Record},
     network::Network,
-    verify::{at_sensitivity, auroc, interval, youden},
+    verify::{Patients, at_sensitivity, auroc, youden},
 };
 use anyhow::Result;
 use bundle::{Manifest, Metric, OperatingPoint};
@@ -43,11 +43,13 @@ pub(crate) fn refit(
     }
     progress.finish_and_clear();
     for (at, label) in labels.iter().enumerate() {
-        let known = records
-            .iter()
-            .zip(&scores)
-            .filter_map(|(record, scores)| Some((scores[at], record.truth(label)?)));
-        let (scores, truth): (Vec<f32>, Vec<bool>) = known.unzip();
+        let known = || {
+            let all = records.iter().zip(&scores);
+            all.filter_map(|(record, scores)| Some((record, scores[at], record.truth(label)?)))
+        };
+        let (scores, truth): (Vec<f32>, Vec<bool>) =
+            known().map(|(_, score, truth)| (score, truth)).unzip();
+        let patients = Patients::of(known().map(|(record, ..)| record.patient()));
         let positive = truth.iter().filter(|&&positive| positive).count();
         if positive.min(truth.len() - positive) < LEAST {
             log::warn!(
@@ -57,12 +59,12 @@ pub(crate) fn refit(
             );
             continue;
         }
-        fit(manifest, label, &scores, &truth);
+        fit(manifest, label, &scores, &truth, &patients);
     }
     Ok(())
 }
 
-fn fit(manifest: &mut Manifest, label: &str, scores: &[f32], truth: &[bool]) {
+fn fit(manifest: &mut Manifest, label: &str, scores: &[f32], truth: &[bool], patients: &Patients) {
     let n = truth.len();
     if let Some(point) = manifest.operating_points.iter_mut().find(|point| point.name == label)
         && let Some((threshold, chosen)) = threshold(point, scores, truth)
@@ -74,7 +76,7 @@ fn fit(manifest: &mut Manifest, label: &str, scores: &[f32], truth: &[bool]) {
         let truth: Vec<bool> = sample.iter().map(|&at| truth[at]).collect();
         auroc(&scores, &truth)
     };
-    if let (Some(value), Some(interval)) = (auroc(scores, truth), interval(n, of)) {
+    if let (Some(value), Some(interval)) = (auroc(scores, truth), patients.interval(of)) {
         manifest.metrics.push(Metric {
             task: Task::Classification.to_string(),
             metric: format!("AUROC {label}"),

@@ -24,6 +24,8 @@ pub(crate) struct Quantized {
     pub(crate) float_layers: BTreeMap<String, [Array; 2]>,
     /// Whether files say s8 around 0 instead of u8 around 128 (symmetric activations).
     pub(crate) signed: bool,
+    /// Whether files give biases in float, as what their codes stand for: TensorRT dequantizes no i32.
+    pub(crate) float_bias: bool,
 }
 
 /// One convolution or linear layer.
@@ -230,7 +232,7 @@ impl Quantized {
             (name.clone(), [weight, bias])
         };
         let float_layers = plan.float.iter().map(kept).collect();
-        Self { graph, plan, activations, layers, float_layers, signed: false }
+        Self { graph, plan, activations, layers, float_layers, signed: false, float_bias: false }
     }
 }
 

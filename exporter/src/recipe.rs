@@ -42,7 +42,7 @@ pub(crate) struct Recipe {
     adaround: bool,
     /// Signed activations around 0, as TensorRT wants them
     #[arg(long)]
-    symmetric: bool,
+    pub(crate) symmetric: bool,
     /// Leave this convolution or linear layer in float; may be repeated. The bundle says so
     #[arg(long, value_name = "NODE")]
     float: Vec<String>,

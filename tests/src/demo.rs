@@ -93,8 +93,9 @@ impl Demo {
                 .arg(work.folder.join("evaluation"))
                 .run()
         })?;
+        steps.step("exporter distill", || work.distill())?;
         steps.step("exporter keygen", || work.make_key())?;
-        steps.step("exporter quantize", || work.quantize())?;
+        steps.step("exporter quantize", || work.quantize_student())?;
         steps.step("exporter verify", || {
             exporter()
                 .arg("verify")
@@ -102,7 +103,9 @@ impl Demo {
                 .arg("--data")
                 .arg(work.index())
                 .arg("--checkpoint")
-                .arg(work.checkpoint())
+                .arg(work.student())
+                .arg("--report")
+                .arg(work.folder.join("verify.html"))
                 .run()
         })?;
         let edge = steps.step("firmware-host agent, runtime serve", || {

@@ -30,6 +30,9 @@ pub(crate) struct Onnx {
     calibration: Option<PathBuf>,
     #[command(flatten)]
     recipe: Recipe,
+    /// As TensorRT's parser wants it: activations signed around 0, biases in float
+    #[arg(long, requires = "int8")]
+    tensorrt: bool,
     /// Leave the number of images open instead of one
     #[arg(long)]
     dynamic_batch: bool,
@@ -39,13 +42,15 @@ pub(crate) struct Onnx {
 }
 
 impl Onnx {
-    pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
+    pub(crate) fn run(mut self, terminal: Terminal) -> Result<()> {
+        self.recipe.symmetric |= self.tensorrt;
         let batch = if self.dynamic_batch { Batch::Dynamic } else { Batch::One };
         let model = match &self.calibration {
             Some(images) => {
                 let checkpoint = Checkpoint::open(&self.checkpoint)?;
-                let outcome =
+                let mut outcome =
                     self.recipe.of_checkpoint(&self.checkpoint, &checkpoint, images, terminal)?;
+                outcome.model.float_bias = self.tensorrt;
                 quantized_model(&outcome.model, batch)?
             }
             None => {

@@ -144,6 +144,12 @@ impl Writer<'_> {
         let dq = format!("{weight}.dq");
         self.onnx.node("DequantizeLinear", &dq, &[&q, &scale, &zero], &dq, &axis);
 
+        if self.model.float_bias {
+            let real = layer.bias.iter().zip(&layer.bias_scales);
+            let real: Vec<f32> = real.map(|(&q, scale)| q as f32 * scale).collect();
+            self.onnx.f32(&bias, &[channels], &real);
+            return [dq, bias];
+        }
         let [q, scale, zero] = parts(&bias);
         self.onnx.i32(&q, &[channels], &layer.bias);
         self.onnx.f32(&scale, &[channels], &layer.bias_scales);

@@ -1,6 +1,7 @@
 //! Area under the ROC curve, and how much quantization moved it.
 
 use crate::noise::Noise;
+use std::collections::BTreeMap;
 
 const RESAMPLES: usize = 1000;
 const SEED: u64 = 6;
@@ -62,19 +63,35 @@ pub(crate) fn at_sensitivity(scores: &[f32], truth: &[bool], wanted: f64) -> Opt
     Some(if lower == f32::MIN { above } else { above / 2.0 + lower / 2.0 })
 }
 
-/// 95 % interval of a statistic over resampled images; of a difference, where both sides see the same ones.
-pub(crate) fn interval(n: usize, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<[f64; 2]> {
-    let mut noise = Noise(SEED);
-    let mut values: Vec<f64> = (0..RESAMPLES)
-        .filter_map(|_| {
-            let sample: Vec<usize> = (0..n).map(|_| noise.below(n as u64) as usize).collect();
-            statistic(&sample)
-        })
-        .collect();
-    values.sort_by(f64::total_cmp);
-    let at =
-        |share: f64| values.get((share * values.len().saturating_sub(1) as f64).round() as usize);
-    Some([*at(0.025)?, *at(0.975)?])
+/// Places of each patient's images: whoever is drawn brings all of them, because they are alike.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Patients(Vec<Vec<usize>>);
+
+impl Patients {
+    /// From the patient of each image, in the images' order.
+    pub(crate) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, name) in names.into_iter().enumerate() {
+            places.entry(name).or_default().push(at);
+        }
+        Self(places.into_values().collect())
+    }
+
+    /// 95 % interval of a statistic over resampled patients; of a difference, where both sides see the same ones.
+    pub(crate) fn interval(&self, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<[f64; 2]> {
+        let mut noise = Noise(SEED);
+        let mut values: Vec<f64> = (0..RESAMPLES)
+            .filter_map(|_| {
+                let draw = |_| &self.0[noise.below(self.0.len() as u64) as usize];
+                let sample: Vec<usize> = (0..self.0.len()).flat_map(draw).copied().collect();
+                statistic(&sample)
+            })
+            .collect();
+        values.sort_by(f64::total_cmp);
+        let last = values.len().saturating_sub(1) as f64;
+        let at = |share: f64| values.get((share * last).round() as usize);
+        Some([*at(0.025)?, *at(0.975)?])
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +123,23 @@ mod tests {
             let truth: Vec<bool> = sample.iter().map(|&at| truth[at]).collect();
             Some(auroc(&scores, &truth)? - auroc(&scores, &truth)?)
         };
-        assert_eq!(interval(40, difference), Some([0.0, 0.0]));
+        let names: Vec<String> = (0..40).map(|i| format!("{}", i / 2)).collect();
+        let patients = Patients::of(names.iter().map(String::as_str));
+        assert_eq!(patients.interval(difference), Some([0.0, 0.0]));
+    }
+
+    #[test]
+    fn ten_images_of_one_patient_say_no_more_than_one() {
+        // Each patient's images have one value, so the mean's interval is that of three images, not of thirty.
+        let values: Vec<f64> = (0..30).map(|i| f64::from(i / 10)).collect();
+        let mean = |sample: &[usize]| {
+            Some(sample.iter().map(|&at| values[at]).sum::<f64>() / sample.len() as f64)
+        };
+        let names: Vec<String> = (0..30).map(|i| format!("{}", i / 10)).collect();
+        let grouped = Patients::of(names.iter().map(String::as_str)).interval(mean).unwrap();
+        assert_eq!(grouped, [0.0, 2.0]);
+        let ids: Vec<String> = (0..30).map(|i| format!("{i:02}")).collect();
+        let single = Patients::of(ids.iter().map(String::as_str)).interval(mean).unwrap();
+        assert!(single[0] > 0.5 && single[1] < 1.5, "{single:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Answer,
-    auroc::{auroc, interval},
+    auroc::{Patients, auroc},
     boxes::{Matches, mean_average_precision},
 };
 use bundle::Manifest;
@@ -18,7 +18,7 @@ pub(crate) struct Line {
     pub(crate) int8: f64,
     /// `int8 − float`.
     pub(crate) difference: f64,
-    /// 95 %, paired bootstrap over images.
+    /// 95 %, paired bootstrap over patients.
     pub(crate) interval: [f64; 2],
     pub(crate) n: usize,
 }
@@ -34,9 +34,9 @@ pub(crate) fn lines(manifest: &Manifest, answers: &[Answer]) -> Vec<Line> {
     }
     if let Some(head) = manifest.head(Task::Segmentation) {
         for (at, label) in head.labels.iter().enumerate() {
-            let known: Vec<[f64; 2]> = answers
+            let known: Vec<(&str, [f64; 2])> = answers
                 .iter()
-                .filter_map(|answer| answer.dice.get(at).copied().flatten())
+                .filter_map(|answer| Some((answer.patient.as_str(), (*answer.dice.get(at)?)?)))
                 .collect();
             lines.extend(means_line("segmentation", format!("dice/{label}"), &known));
         }
@@ -53,7 +53,7 @@ pub(crate) fn lines(manifest: &Manifest, answers: &[Answer]) -> Vec<Line> {
 
 fn auroc_line(answers: &[Answer], at: usize, label: &str) -> Option<Line> {
     let mut scores = [Vec::new(), Vec::new()];
-    let mut truth = Vec::new();
+    let (mut truth, mut patients) = (Vec::new(), Vec::new());
     for answer in answers {
         let (Some(positive), Some((float, int8))) =
             (answer.findings[at], answer.outputs("classification"))
@@ -61,6 +61,7 @@ fn auroc_line(answers: &[Answer], at: usize, label: &str) -> Option<Line> {
             continue;
         };
         truth.push(positive);
+        patients.push(answer.patient.as_str());
         scores[0].push(float[at]);
         scores[1].push(int8[at]);
     }
@@ -69,25 +70,20 @@ fn auroc_line(answers: &[Answer], at: usize, label: &str) -> Option<Line> {
         let truth: Vec<bool> = sample.iter().map(|&at| truth[at]).collect();
         auroc(&scores, &truth)
     };
-    let n = truth.len();
-    let interval = interval(n, |sample| Some(of(&scores[1], sample)? - of(&scores[0], sample)?));
-    Some(line(
-        "classification",
-        format!("auroc/{label}"),
-        [auroc(&scores[0], &truth)?, auroc(&scores[1], &truth)?],
-        interval?,
-        n,
-    ))
+    let difference = |sample: &[usize]| Some(of(&scores[1], sample)? - of(&scores[0], sample)?);
+    let interval = Patients::of(patients).interval(difference)?;
+    let values = [auroc(&scores[0], &truth)?, auroc(&scores[1], &truth)?];
+    Some(line("classification", format!("auroc/{label}"), values, interval, truth.len()))
 }
 
 /// How often both networks decide alike at the operating point; float agrees with itself.
 fn agreement_line(answers: &[Answer], at: usize, label: &str, threshold: f32) -> Option<Line> {
-    let alike: Vec<f64> = answers
+    let alike: Vec<(&str, f64)> = answers
         .iter()
-        .filter_map(|answer| answer.outputs("classification"))
-        .map(|(float, int8)| {
+        .filter_map(|answer| Some((answer.patient.as_str(), answer.outputs("classification")?)))
+        .map(|(patient, (float, int8))| {
             let positive = |logit: f32| sigmoid(logit) >= threshold;
-            f64::from(u8::from(positive(float[at]) == positive(int8[at])))
+            (patient, f64::from(u8::from(positive(float[at]) == positive(int8[at]))))
         })
         .collect();
     mean_line("classification", format!("agreement/{label}"), &alike)
@@ -99,38 +95,41 @@ fn similarity_line(
     metric: &str,
     similarity: fn(&[f32], &[f32]) -> f64,
 ) -> Option<Line> {
-    let values: Vec<f64> = answers
+    let values: Vec<(&str, f64)> = answers
         .iter()
-        .filter_map(|answer| answer.outputs(output))
-        .map(|(float, int8)| similarity(float, int8))
+        .filter_map(|answer| Some((answer.patient.as_str(), answer.outputs(output)?)))
+        .map(|(patient, (float, int8))| (patient, similarity(float, int8)))
         .collect();
     mean_line(output, metric.into(), &values)
 }
 
 /// Mean average precision where boxes are known.
 fn precision_line(answers: &[Answer]) -> Option<Line> {
-    let known: Vec<&[Matches; 2]> =
-        answers.iter().filter_map(|answer| answer.boxes.as_ref()).collect();
+    let (patients, known): (Vec<&str>, Vec<&[Matches; 2]>) = answers
+        .iter()
+        .filter_map(|answer| Some((answer.patient.as_str(), answer.boxes.as_ref()?)))
+        .unzip();
     let of = |side: usize, sample: &[usize]| {
         mean_average_precision(&sample.iter().map(|&at| &known[at][side]).collect::<Vec<_>>())
     };
     let all: Vec<usize> = (0..known.len()).collect();
     let difference = |sample: &[usize]| Some(of(1, sample)? - of(0, sample)?);
-    let interval = interval(known.len(), difference)?;
+    let interval = Patients::of(patients).interval(difference)?;
     let values = [of(0, &all)?, of(1, &all)?];
     Some(line("detection", "map/.40-.75".into(), values, interval, known.len()))
 }
 
 /// Means of paired values.
-fn means_line(task: &str, metric: String, values: &[[f64; 2]]) -> Option<Line> {
+fn means_line(task: &str, metric: String, values: &[(&str, [f64; 2])]) -> Option<Line> {
     let mean = |side: usize, sample: &[usize]| {
-        sample.iter().map(|&at| values[at][side]).sum::<f64>() / sample.len() as f64
+        sample.iter().map(|&at| values[at].1[side]).sum::<f64>() / sample.len() as f64
     };
     if values.is_empty() {
         return None;
     }
     let all: Vec<usize> = (0..values.len()).collect();
-    let interval = interval(values.len(), |sample| Some(mean(1, sample) - mean(0, sample)))?;
+    let patients = Patients::of(values.iter().map(|(patient, _)| *patient));
+    let interval = patients.interval(|sample| Some(mean(1, sample) - mean(0, sample)))?;
     Some(line(task, metric, [mean(0, &all), mean(1, &all)], interval, values.len()))
 }
 
@@ -161,15 +160,16 @@ pub(crate) fn worst_drop(lines: &[Line]) -> Option<(f64, String)> {
     .max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-fn mean_line(task: &str, metric: String, values: &[f64]) -> Option<Line> {
+fn mean_line(task: &str, metric: String, values: &[(&str, f64)]) -> Option<Line> {
     let mean = |sample: &[usize]| {
-        Some(sample.iter().map(|&at| values[at]).sum::<f64>() / sample.len() as f64)
+        Some(sample.iter().map(|&at| values[at].1).sum::<f64>() / sample.len() as f64)
     };
     if values.is_empty() {
         return None;
     }
     let all: Vec<usize> = (0..values.len()).collect();
-    let interval = interval(values.len(), |sample| Some(mean(sample)? - 1.0))?;
+    let patients = Patients::of(values.iter().map(|(patient, _)| *patient));
+    let interval = patients.interval(|sample| Some(mean(sample)? - 1.0))?;
     Some(line(task, metric, [1.0, mean(&all)?], interval, values.len()))
 }
 
@@ -204,6 +204,7 @@ mod tests {
     fn answer(float: f32, int8: f32, truth: Option<bool>) -> Answer {
         let outputs = |logit| vec![("classification".to_owned(), vec![logit])];
         Answer {
+            patient: "somebody".into(),
             float: outputs(float),
             int8: outputs(int8),
             findings: vec![truth],

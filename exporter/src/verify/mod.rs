@@ -7,7 +7,7 @@ mod lines;
 mod report;
 mod truth;
 
-pub(crate) use auroc::{at_sensitivity, auroc, interval, youden};
+pub(crate) use auroc::{Patients, at_sensitivity, auroc, youden};
 pub(crate) use layers::{LayerError, LayerErrors};
 pub(crate) use lines::{Line, lines, worst_drop};
 pub(crate) use report::{Page, html};
@@ -22,6 +22,7 @@ use graph::{CheckpointConfig, Graph, Task};
 /// Both networks' outputs on one image, and how they compare with what is known of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
+    pub(crate) patient: String,
     pub(crate) float: Outputs,
     pub(crate) int8: Outputs,
     /// By label of the classification head.
@@ -64,7 +65,8 @@ impl Answer {
                     .map(|side| Matches::of(&called(labels, &findings[side]), truth, labels.len()))
             });
         }
-        Ok(Self { float, int8, findings: truth.findings.clone(), dice, boxes })
+        let (patient, findings) = (truth.patient.clone(), truth.findings.clone());
+        Ok(Self { patient, float, int8, findings, dice, boxes })
     }
 
     fn outputs(&self, name: &str) -> Option<(&[f32], &[f32])> {

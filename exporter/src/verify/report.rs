@@ -67,7 +67,7 @@ fn write_metrics(out: &mut String, lines: &[Line]) -> std::fmt::Result {
     writeln!(
         out,
         "<h2>Metrics</h2><div class=\"wide\"><table><tr><th>task<th>metric<th class=\"n\">float<th class=\"n\">int8\
-         <th class=\"n\">difference<th>95 % interval (paired bootstrap)<th class=\"n\">n"
+         <th class=\"n\">difference<th>95 % interval (paired bootstrap over patients)<th class=\"n\">n"
     )?;
     for Line { task, metric, float, int8, difference, interval: [lo, hi], n } in lines {
         writeln!(

@@ -7,6 +7,8 @@ use graph::{ModelConfig, Task};
 /// Truth of one image; `None` = nobody said.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Truth {
+    /// Whose image it is.
+    pub(crate) patient: String,
     /// By label of the classification head.
     pub(crate) findings: Vec<Option<bool>>,
     /// By label of the segmentation head, in pixels of the source image.
@@ -24,6 +26,7 @@ impl Truth {
         };
         let masks = labels(Task::Segmentation).iter().map(|label| mask(record, label, size));
         Ok(Self {
+            patient: record.patient().to_owned(),
             findings: labels(Task::Classification).iter().map(|l| record.truth(l)).collect(),
             masks: masks.collect::<Result<_>>()?,
             boxes: boxes(record, labels(Task::Detection)),

@@ -167,6 +167,11 @@ fn bad_calibration_pictures_are_named() {
 
     let error = quantize(&checkpoint, &folder.path().join("nowhere"), &out).unwrap_err();
     assert!(error.contains("nowhere"), "{error}");
+
+    fs::remove_file(&constant).unwrap();
+    fs::remove_file(images.join("0.png")).unwrap();
+    let error = quantize(&checkpoint, &images, &out).unwrap_err();
+    assert!(error.contains("found 7 images") && error.contains("at least 8"), "{error}");
     assert!(!out.exists());
 }
 

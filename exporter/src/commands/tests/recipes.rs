@@ -19,6 +19,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use tract_onnx::pb::ModelProto;
 
 #[derive(Debug, clap::Parser)]
 struct Only {
@@ -75,6 +76,38 @@ fn symmetric_activations_are_signed_around_zero_and_close_to_float() {
         // ONNX's number for INT8.
         assert_eq!((zero.data_type, zero.int32_data.iter().sum::<i32>()), (3, 0), "{}", zero.name);
         assert!(zero.raw_data.iter().all(|&byte| byte == 0), "{}", zero.name);
+    }
+}
+
+/// What its parser refuses: any zero point but 0, and dequantized i32.
+#[test]
+fn a_file_for_tensorrt_has_nothing_its_parser_refuses() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let out = folder.path().join("trt.onnx");
+    run(&[
+        &"onnx",
+        &"--int8",
+        &"--tensorrt",
+        &"--checkpoint",
+        &checkpoint,
+        &"--calibration",
+        &images,
+        &"--out",
+        &out,
+    ])
+    .unwrap();
+    let model = ModelProto::decode(&fs::read(&out).unwrap()[..]).unwrap();
+    let graph = model.graph.unwrap();
+    let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name);
+    let is_scale_node = |kind: &str| kind == "QuantizeLinear" || kind == "DequantizeLinear";
+    let nodes: Vec<_> = graph.node.iter().filter(|node| is_scale_node(&node.op_type)).collect();
+    assert!(nodes.len() > 80, "{}", nodes.len());
+    for node in nodes {
+        let zero = constant(&node.input[2]).unwrap();
+        // ONNX's number for INT8.
+        assert_eq!(zero.data_type, 3, "{}", node.name);
+        assert!(zero.raw_data.iter().all(|&byte| byte == 0), "{}", node.name);
+        assert!(zero.int32_data.iter().all(|&code| code == 0), "{}", node.name);
     }
 }
 
