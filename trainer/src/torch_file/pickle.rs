@@ -13,9 +13,9 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Text(String),
-    List(Vec<Value>),
-    Tuple(Vec<Value>),
-    Dict(Vec<(Value, Value)>),
+    List(Vec<Self>),
+    Tuple(Vec<Self>),
+    Dict(Vec<(Self, Self)>),
     /// `module name`
     Global(String),
     Storage(Storage),
