@@ -39,6 +39,9 @@ pub(crate) struct Record {
     lung_masks: Vec<LungMask>,
     #[serde(default)]
     masks: Vec<RegionMask>,
+    /// Classes of boxes and masks somebody looked for: where the image has none of one, there is none.
+    #[serde(default)]
+    looked_for: Vec<String>,
 }
 
 /// `x, y` is the top left corner, in pixels of the stored image.
@@ -112,7 +115,15 @@ impl Record {
             .as_ref()
             .is_some_and(|boxes| boxes.iter().any(|own| labels.contains(&own.label)));
         let lesions = self.boxes.iter().any(|own| labels.contains(&own.label));
-        lungs || lesions || self.rsna.as_ref().is_some_and(|rsna| rsna.target == 0)
+        lungs || lesions || labels.iter().any(|label| self.looked_for(label))
+    }
+
+    /// Whether a region or box that is not there is known not to be.
+    pub(crate) fn looked_for(&self, label: &str) -> bool {
+        // RSNA's readers looked for opacities in every image of theirs.
+        let by_rsna =
+            || label == "Lung Opacity" && self.rsna.as_ref().is_some_and(|r| r.target == 0);
+        self.looked_for.iter().any(|own| own == label) || by_rsna()
     }
 
     /// Label and corners `x1, y1, x2, y2` of every box.

@@ -76,6 +76,38 @@ def classes_oracle(case):
     }
 
 
+def multi_label_cases(rng):
+    for size in [1, 3, 40]:
+        for labels in [1, 4]:
+            for unknown in [0.0, 0.5, 1.0]:
+                for share in [0.0, 0.4]:
+                    scores = (rng.integers(0, 8, (size, labels)) / 8).astype(np.float32)
+                    truth = rng.random((size, labels)) < share
+                    known = rng.random((size, labels)) >= unknown
+                    rows = [[bool(t) if k else None for t, k in zip(*pair)] for pair in zip(truth, known)]
+                    weights = rng.integers(0, 4, size)
+                    yield {"kind": "multi-label", "scores": scores.tolist(), "truth": rows, "weights": weights.tolist()}
+
+
+def multi_label_oracle(case):
+    scores, weights = np.array(case["scores"]), np.array(case["weights"])
+
+    def area(pairs):
+        scores, truth, weights = (np.array([pair[at] for pair in pairs]) for at in range(3))
+        kept = [(t, w) for t, w in zip(truth, weights) if w > 0]
+        if len({bool(t) for t, _ in kept}) < 2:
+            return None
+        return float(sk.roc_auc_score(truth.astype(bool), scores, sample_weight=weights))
+
+    columns = []
+    for label in range(scores.shape[1]):
+        rows = [(s[label], t[label], w) for s, t, w in zip(scores, case["truth"], weights)]
+        columns.append([row for row in rows if row[1] is not None])
+    areas = [a for a in (area(column) for column in columns if column) if a is not None]
+    pooled = [row for column in columns for row in column]
+    return {"macro": float(np.mean(areas)) if areas else None, "micro": area(pooled) if pooled else None}
+
+
 def overlap_cases(rng):
     for share in [0.0, 0.1, 0.9]:
         for other in [0.0, 0.5, 1.0]:
@@ -181,6 +213,7 @@ def main():
     kinds = {
         "binary": (binary_cases, binary_oracle),
         "classes": (classes_cases, classes_oracle),
+        "multi-label": (multi_label_cases, multi_label_oracle),
         "overlap": (overlap_cases, overlap_oracle),
         "detection": (detection_cases, detection_oracle),
     }

@@ -138,6 +138,7 @@ mod tests {
                 head(Task::Classification, 14),
                 head(Task::Segmentation, 1),
                 head(Task::Detection, 2),
+                head(Task::Yolov3, 2),
             ],
             ..ModelConfig::encoder(Backbone::Resnet50, Pool::Attention)
         };
@@ -152,6 +153,8 @@ mod tests {
         assert_eq!(of("segmentation"), [1, 112, 112]);
         assert_eq!(of("detection.p3"), [7, 28, 28]);
         assert_eq!(of("detection.p5"), [7, 7, 7]);
+        assert_eq!(of("yolov3.p3"), [3 * 7, 28, 28]);
+        assert_eq!(of("yolov3.p5"), [3 * 7, 7, 7]);
     }
 
     #[test]

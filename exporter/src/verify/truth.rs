@@ -37,7 +37,8 @@ impl Truth {
 /// All regions of the label together; lungs only as people drew them.
 fn mask(record: &Record, label: &str, size: [usize; 2]) -> Result<Option<Vec<bool>>> {
     let paths = record.mask_paths(label);
-    let mut union: Option<Vec<bool>> = None;
+    let nothing = record.looked_for(label).then(|| vec![false; size[0] * size[1]]);
+    let mut union: Option<Vec<bool>> = nothing;
     for path in paths {
         let picture =
             radiograph::read_file(path).with_context(|| format!("mask {}", path.display()))?.image;

@@ -1,7 +1,7 @@
 //! Every number of a multi-label classifier, with intervals by patient.
 
 use crate::{
-    finetune::Targets,
+    finetune::{Targets, weighted_mean},
     index::Split,
     metrics::{
         Estimate,
@@ -25,6 +25,9 @@ pub struct ClassificationResult {
     pub macro_auroc: Option<Estimate>,
     /// All findings' scores in one ranking.
     pub micro_auroc: Option<Estimate>,
+    /// Share of the images whose highest score is the true class; only where the labels are `covidx.*`, which exclude
+    /// each other.
+    pub top_class_accuracy: Option<Estimate>,
     pub findings: Vec<FindingResult>,
 }
 
@@ -58,20 +61,15 @@ impl ClassificationResult {
         resampling: Resampling,
         split: Split,
     ) -> Self {
-        let findings: Vec<Known> =
-            (0..targets.labels.len()).map(|label| Known::of(targets, scores, label)).collect();
+        let areas = Areas::of(targets, scores);
         let all = Patients::new(groups.iter().copied());
-        let macro_auroc = all.estimate(resampling, |weights| {
-            let areas: Vec<f64> = findings
-                .iter()
-                .filter_map(|finding| finding.ranking.weighted_auroc(&finding.own(weights)))
-                .collect();
-            (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
-        });
-        let pooled = Known::pooled(&findings);
-        let micro_auroc =
-            all.estimate(resampling, |weights| pooled.ranking.weighted_auroc(&pooled.own(weights)));
-        let results = findings.iter().enumerate().map(|(label, finding)| {
+        let macro_auroc = all.estimate(resampling, |weights| areas.of_means(weights));
+        let micro_auroc = all.estimate(resampling, |weights| areas.of_all(weights));
+        let exclusive = targets.labels.iter().all(|label| label.starts_with("covidx."));
+        let right = exclusive.then(|| top_class_right(targets, scores));
+        let top_class_accuracy = right
+            .and_then(|right| all.estimate(resampling, |weights| weighted_mean(&right, weights)));
+        let results = areas.findings.iter().enumerate().map(|(label, finding)| {
             let name = &targets.labels[label];
             finding.result(name, groups, thresholds.get(name).copied(), resampling)
         });
@@ -83,8 +81,46 @@ impl ClassificationResult {
             patients: patients.len(),
             macro_auroc,
             micro_auroc,
+            top_class_accuracy,
             findings: results.collect(),
         }
+    }
+}
+
+/// 1 for every image whose highest score is a true label, 0 for the others.
+fn top_class_right(targets: &Targets, scores: &[Vec<f32>]) -> Vec<f64> {
+    let right = |(at, row): (usize, &Vec<Option<bool>>)| {
+        let best = (0..row.len()).max_by(|&a, &b| scores[a][at].total_cmp(&scores[b][at]));
+        f64::from(u8::from(best.is_some_and(|best| row[best] == Some(true))))
+    };
+    targets.truth.iter().enumerate().map(right).collect()
+}
+
+/// Areas under the ROC curves of several findings together; unknown truth is left out.
+pub struct Areas {
+    findings: Vec<Known>,
+    pooled: Known,
+}
+
+impl Areas {
+    /// `scores[label][image]`
+    pub fn of(targets: &Targets, scores: &[Vec<f32>]) -> Self {
+        let labels = 0..targets.labels.len();
+        let findings: Vec<Known> = labels.map(|label| Known::of(targets, scores, label)).collect();
+        let pooled = Known::pooled(&findings);
+        Self { findings, pooled }
+    }
+
+    /// Macro: the mean over the findings that have one; `weights` of the images.
+    pub fn of_means(&self, weights: &[u32]) -> Option<f64> {
+        let area = |finding: &Known| finding.ranking.weighted_auroc(&finding.own(weights));
+        let areas: Vec<f64> = self.findings.iter().filter_map(area).collect();
+        (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
+    }
+
+    /// Micro: all findings' scores in one ranking.
+    pub fn of_all(&self, weights: &[u32]) -> Option<f64> {
+        self.pooled.ranking.weighted_auroc(&self.pooled.own(weights))
     }
 }
 
@@ -182,6 +218,9 @@ impl fmt::Display for ClassificationResult {
             let (all, pooled) = (shown(self.macro_auroc), shown(self.micro_auroc));
             write!(f, "\nmacro AUROC {all}, micro AUROC {pooled}")?;
         }
+        if let Some(accuracy) = self.top_class_accuracy {
+            write!(f, "\naccuracy of the highest score {accuracy}")?;
+        }
         Ok(())
     }
 }
@@ -189,6 +228,31 @@ impl fmt::Display for ClassificationResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_that_exclude_each_other_have_an_accuracy() {
+        let targets = |prefix: &str| Targets {
+            labels: ["normal", "pneumonia", "covid19"].map(|l| format!("{prefix}{l}")).to_vec(),
+            truth: (0..4).map(|at| (0..3).map(|l| Some(l == at % 3)).collect()).collect(),
+        };
+        let scores = [vec![0.9, 0.5, 0.1, 0.2], vec![0.1, 0.4, 0.2, 0.6], vec![0.2, 0.3, 0.7, 0.1]];
+        let accuracy = |prefix| {
+            let (groups, thresholds) = (["a", "b", "c", "d"], BTreeMap::new());
+            let resampling = Resampling { replicates: 50, seed: 1 };
+            let targets = targets(prefix);
+            ClassificationResult::of(
+                &targets,
+                &scores,
+                &groups,
+                &thresholds,
+                resampling,
+                Split::Test,
+            )
+            .top_class_accuracy
+        };
+        assert_eq!(accuracy("covidx.").unwrap().value, 0.5);
+        assert_eq!(accuracy(""), None);
+    }
 
     #[test]
     fn a_finding_of_one_class_is_clear_and_spoils_no_other() {

@@ -177,19 +177,20 @@ mod tests {
     fn images_without_boxes_count_unless_asked_otherwise() {
         let truth = Rect { x1: 0.0, y1: 0.0, x2: 10.0, y2: 10.0 };
         let call = |score| Detection { class: 0, score, rect: truth };
-        let images = [
+        let pair = [
             ImageBoxes { detections: vec![call(0.6)], truth: vec![(0, truth)] },
             ImageBoxes { detections: vec![call(0.9)], truth: vec![] },
         ];
+        let images = [pair.clone(), pair.clone(), pair.clone(), pair].concat();
         let result = DetectionResult::of(
             &images,
-            &["a", "b"],
+            &["a", "b", "c", "d", "e", "f", "g", "h"],
             &["x".into()],
             &BTreeMap::new(),
             Resampling { replicates: 50, seed: 1 },
             Split::Test,
         );
-        assert_eq!((result.images, result.empty), (2, 1));
+        assert_eq!((result.images, result.empty), (8, 4));
         assert!((result.map.unwrap().value - 0.5).abs() < 1e-9);
         assert!((result.map_mgca_compat.unwrap().value - 1.0).abs() < 1e-9);
         assert_eq!(result.image_auroc.unwrap().value, 0.0);

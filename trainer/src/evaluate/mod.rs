@@ -18,7 +18,7 @@ mod report;
 mod segmentation;
 mod sheet;
 
-pub use classification::{ClassificationResult, FindingResult};
+pub use classification::{Areas, ClassificationResult, FindingResult};
 pub use detection::{ClassResult, DetectionResult};
 pub use network::Evaluated;
 pub use segmentation::{RegionResult, SegmentationResult};
@@ -28,7 +28,7 @@ use crate::{
     evaluate_text::{retrieval, zero_shot},
     finetune::{Targets, Uncertain, columns, detections, logits, pictures::Pictures, planes},
     index::{self, Record, Selection, Split, write_whole},
-    metrics::bootstrap::Resampling,
+    metrics::{Estimate, bootstrap::Resampling, runs::over_runs},
     prior::Trained,
     terminal::Terminal,
 };
@@ -48,9 +48,9 @@ use std::{
 pub struct EvaluateArgs {
     #[arg(long)]
     pub task: TaskArg,
-    /// Checkpoint to measure
-    #[arg(long, value_name = "DIR")]
-    checkpoint: PathBuf,
+    /// Checkpoint to measure; several, of runs with different seeds, give a mean over them too
+    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    checkpoint: Vec<PathBuf>,
     /// Index written by `trainer index`
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -88,32 +88,70 @@ pub enum TaskArg {
 
 impl EvaluateArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
-        match self.task {
+        let mut figures: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+        for (number, checkpoint) in self.checkpoint.iter().enumerate() {
+            let of_several = |folder: &PathBuf| match self.checkpoint.len() {
+                1 => folder.clone(),
+                _ => folder.join(format!("{}", number + 1)),
+            };
+            let run = Run {
+                checkpoint: checkpoint.clone(),
+                report: self.report.as_ref().map(of_several),
+                args: &self,
+            };
+            for (name, value) in run.measure(terminal)? {
+                figures.entry(name).or_default().push(value);
+            }
+        }
+        for (name, values) in figures.iter().filter(|(_, values)| values.len() > 1) {
+            let Some(mean) = over_runs(values) else { continue };
+            let runs = values.len();
+            terminal.json(&serde_json::json!({ "metric": name, "runs": runs, "mean": mean }))?;
+            terminal.say(format!("{name} over {runs} runs: {mean} (interval over the runs)"))?;
+        }
+        Ok(())
+    }
+}
+
+/// One checkpoint.
+struct Run<'a> {
+    checkpoint: PathBuf,
+    report: Option<PathBuf>,
+    args: &'a EvaluateArgs,
+}
+
+impl Run<'_> {
+    /// Prints everything, returns the figures worth a mean over runs.
+    fn measure(&self, terminal: &Terminal) -> Result<Vec<(&'static str, f64)>> {
+        match self.args.task {
             TaskArg::Classification => self.classification(terminal),
             TaskArg::Segmentation => self.segmentation(terminal),
             TaskArg::Detection => self.detection(terminal),
             TaskArg::ZeroShot => {
                 let (trained, records) = self.prior()?;
-                let result = zero_shot(&trained, &records, self.split, &self.classes)?;
+                let classes = &self.args.classes;
+                let result = zero_shot(&trained, &records, self.args.split, classes)?;
                 terminal.json(&result)?;
-                Ok(terminal.say(result.to_string())?)
+                terminal.say(result.to_string())?;
+                Ok(Vec::new())
             }
             TaskArg::Retrieval => {
                 let (trained, records) = self.prior()?;
-                let result = retrieval(&trained, &records, self.split)?;
+                let result = retrieval(&trained, &records, self.args.split)?;
                 terminal.json(&result)?;
-                Ok(terminal.say(result.to_string())?)
+                terminal.say(result.to_string())?;
+                Ok(Vec::new())
             }
         }
     }
 
     fn prior(&self) -> Result<(Trained, Vec<Record>)> {
-        let trained = Trained::open(&self.checkpoint, self.device.open(0)?)?;
-        let records = self.selection.of(index::read(&self.data)?)?;
+        let trained = Trained::open(&self.checkpoint, self.args.device.open(0)?)?;
+        let records = self.args.selection.of(index::read(&self.args.data)?)?;
         Ok((trained, records))
     }
 
-    fn classification(self, terminal: &Terminal) -> Result<()> {
+    fn classification(&self, terminal: &Terminal) -> Result<Vec<(&'static str, f64)>> {
         let evaluated = self.open()?;
         let labels = evaluated.labels(&[Task::Classification])?.1;
         let uncertain = Uncertain::Unknown;
@@ -122,8 +160,9 @@ impl EvaluateArgs {
             of.truth[0].iter().any(Option::is_some)
         };
         let (records, pictures) = self.pictures(&evaluated, &labels, known, terminal)?;
-        let scores =
-            columns(&logits(&pictures, self.batch, &|images| evaluated.forward(images))?.sigmoid());
+        let scores = columns(
+            &logits(&pictures, self.args.batch, &|images| evaluated.forward(images))?.sigmoid(),
+        );
         ensure!(
             scores.iter().flatten().all(|score| score.is_finite()),
             "{}: the network says NaN",
@@ -132,7 +171,7 @@ impl EvaluateArgs {
         let targets = Targets::of(&records, &labels, uncertain);
         let groups: Vec<&str> = records.iter().map(|record| record.group()).collect();
         let thresholds = evaluated.operating_points()?;
-        let (resampling, split) = (self.resampling(), self.split);
+        let (resampling, split) = (self.resampling(), self.args.split);
         let result =
             ClassificationResult::of(&targets, &scores, &groups, &thresholds, resampling, split);
         if let Some(folder) = self.report_folder()? {
@@ -144,18 +183,19 @@ impl EvaluateArgs {
             write_whole(&folder.join("index.html"), page.as_bytes())?;
         }
         terminal.json(&result)?;
-        Ok(terminal.say(result.to_string())?)
+        terminal.say(result.to_string())?;
+        Ok(figures([("macro AUROC", result.macro_auroc), ("micro AUROC", result.micro_auroc)]))
     }
 
-    fn segmentation(self, terminal: &Terminal) -> Result<()> {
+    fn segmentation(&self, terminal: &Terminal) -> Result<Vec<(&'static str, f64)>> {
         let evaluated = self.open()?;
         let labels = evaluated.labels(&[Task::Segmentation])?.1;
         let known = |record: &Record| labels.iter().any(|label| record.region(label).is_some());
         let (records, pictures) = self.pictures(&evaluated, &labels, known, terminal)?;
-        let planes = planes(&pictures, self.batch, &|images| evaluated.forward(images))?;
+        let planes = planes(&pictures, self.args.batch, &|images| evaluated.forward(images))?;
         let thresholds: BTreeMap<String, f32> = evaluated.operating_points()?;
         let judged = segmentation::judge(&records, &planes, &labels, &thresholds)?;
-        let (resampling, split) = (self.resampling(), self.split);
+        let (resampling, split) = (self.resampling(), self.args.split);
         let result = SegmentationResult::of(&judged, &labels, &thresholds, resampling, split);
         if let Some(folder) = self.report_folder()? {
             let cases = segmentation::cases(&judged, &records, &planes, &labels, &thresholds)?;
@@ -170,10 +210,17 @@ impl EvaluateArgs {
             write_whole(&folder.join("index.html"), page.as_bytes())?;
         }
         terminal.json(&result)?;
-        Ok(terminal.say(result.to_string())?)
+        terminal.say(result.to_string())?;
+        let mean = |value: fn(&RegionResult) -> Option<Estimate>| {
+            let values: Option<Vec<f64>> =
+                result.regions.iter().map(|region| value(region).map(|e| e.value)).collect();
+            values.map(|values| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let named = [("Dice", mean(|r| r.dice)), ("IoU", mean(|r| r.iou))];
+        Ok(named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
     }
 
-    fn detection(self, terminal: &Terminal) -> Result<()> {
+    fn detection(&self, terminal: &Terminal) -> Result<Vec<(&'static str, f64)>> {
         let evaluated = self.open()?;
         let (task, labels) = evaluated.labels(&[Task::Detection, Task::Yolov3])?;
         let kind = Detector::of(task).expect("both tasks are detectors");
@@ -186,12 +233,12 @@ impl EvaluateArgs {
             kind,
             &labels,
             [preprocess.height, preprocess.width],
-            self.batch,
+            self.args.batch,
             &|images| evaluated.forward(images),
         )?;
         let groups: Vec<&str> = records.iter().map(|record| record.group()).collect();
         let thresholds = evaluated.operating_points()?;
-        let (resampling, split) = (self.resampling(), self.split);
+        let (resampling, split) = (self.resampling(), self.args.split);
         let result = DetectionResult::of(&images, &groups, &labels, &thresholds, resampling, split);
         if let Some(folder) = self.report_folder()? {
             let cases = detection::cases(&images, &records, &labels, &thresholds);
@@ -201,12 +248,16 @@ impl EvaluateArgs {
             write_whole(&folder.join("index.html"), page.as_bytes())?;
         }
         terminal.json(&result)?;
-        Ok(terminal.say(result.to_string())?)
+        terminal.say(result.to_string())?;
+        Ok(figures([("mAP .40-.75", result.map), ("image AUROC", result.image_auroc)]))
     }
 
     fn open(&self) -> Result<Evaluated> {
-        ensure!(self.batch > 0 && self.replicates > 0, "--batch and --replicates are at least 1");
-        Evaluated::open(&self.checkpoint, self.device.open(0)?)
+        ensure!(
+            self.args.batch > 0 && self.args.replicates > 0,
+            "--batch and --replicates are at least 1"
+        );
+        Evaluated::open(&self.checkpoint, self.args.device.open(0)?)
     }
 
     /// The split's images of which something is known, and their pictures.
@@ -217,13 +268,13 @@ impl EvaluateArgs {
         known: impl Fn(&Record) -> bool,
         terminal: &Terminal,
     ) -> Result<(Vec<Record>, Pictures)> {
-        let mut records = self.selection.of(index::read(&self.data)?)?;
-        records.retain(|record| record.split == Some(self.split) && known(record));
+        let mut records = self.args.selection.of(index::read(&self.args.data)?)?;
+        records.retain(|record| record.split == Some(self.args.split) && known(record));
         ensure!(
             !records.is_empty(),
             "{}: no image of the {} split has any of the labels {}",
-            self.data.display(),
-            self.split,
+            self.args.data.display(),
+            self.args.split,
             labels.join(", ")
         );
         let bar = terminal.progress(records.len() as u64).with_message("reading");
@@ -233,7 +284,7 @@ impl EvaluateArgs {
     }
 
     fn resampling(&self) -> Resampling {
-        Resampling { replicates: self.replicates, seed: self.seed }
+        Resampling { replicates: self.args.replicates, seed: self.args.seed }
     }
 
     fn report_folder(&self) -> Result<Option<&Path>> {
@@ -245,7 +296,13 @@ impl EvaluateArgs {
     }
 
     fn subject(&self, task: &'static str, images: usize, patients: usize) -> Subject<'_> {
-        let (checkpoint, data) = (&self.checkpoint, &self.data);
-        Subject { task, checkpoint, data, split: self.split, images, patients }
+        let (checkpoint, data) = (&self.checkpoint, &self.args.data);
+        Subject { task, checkpoint, data, split: self.args.split, images, patients }
     }
+}
+
+fn figures<const N: usize>(
+    named: [(&'static str, Option<Estimate>); N],
+) -> Vec<(&'static str, f64)> {
+    named.into_iter().filter_map(|(name, estimate)| Some((name, estimate?.value))).collect()
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     device::DeviceArg,
     index::{self, Record, Selection, Split},
-    metrics::threshold::Criterion,
+    metrics::{runs::over_runs, threshold::Criterion},
     terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};
@@ -77,6 +77,9 @@ pub struct FinetuneArgs {
     fraction: f64,
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// One run for each of these seeds, in DIR/seed-N
+    #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with = "seed")]
+    seeds: Vec<u64>,
     /// Choose thresholds for this sensitivity on the val split instead of Youden's J
     #[arg(long, value_name = "SHARE")]
     target_sensitivity: Option<f64>,
@@ -108,25 +111,46 @@ enum Precision {
 
 impl FinetuneArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
-        let outcome = self.train(terminal)?;
+        if self.seeds.is_empty() {
+            return self.train(terminal).map(drop);
+        }
+        let mut metrics = Vec::new();
+        for &seed in &self.seeds {
+            let out = self.out.join(format!("seed-{seed}"));
+            let run = Self { seed, out, seeds: Vec::new(), ..self.clone() };
+            metrics.push(run.train(terminal)?);
+        }
+        let Some(mean) = over_runs(&metrics) else { return Ok(()) };
+        terminal.json(&serde_json::json!({ "seeds": self.seeds, "validation": mean }))?;
+        let (metric, runs) = (self.metric(), metrics.len());
+        Ok(terminal.say(format!("validation {metric} over {runs} seeds: {mean}"))?)
+    }
+
+    /// One run; its validation metric.
+    fn train(&self, terminal: &Terminal) -> Result<f64> {
+        let outcome = self.fit(terminal)?;
         terminal.json(&outcome)?;
-        let metric = match self.task {
-            TaskArg::Classification => "AUROC",
-            TaskArg::Segmentation => "Dice",
-            TaskArg::Detection => "mAP .40-.75",
-        };
         terminal.say(format!(
-            "{}: best epoch {} of {}, validation {metric} {:.3}, {:.0} s",
+            "{}: best epoch {} of {}, validation {} {:.3}, {:.0} s",
             self.out.display(),
             outcome.best_epoch,
             outcome.epochs,
+            self.metric(),
             outcome.best.metric,
             outcome.seconds
         ))?;
-        Ok(())
+        Ok(outcome.best.metric)
     }
 
-    fn train(&self, terminal: &Terminal) -> Result<Outcome> {
+    fn metric(&self) -> &'static str {
+        match self.task {
+            TaskArg::Classification => "AUROC",
+            TaskArg::Segmentation => "Dice",
+            TaskArg::Detection => "mAP .40-.75",
+        }
+    }
+
+    fn fit(&self, terminal: &Terminal) -> Result<Outcome> {
         let device = self.device.open(0)?;
         let task = self.task();
         let records = self.selection.of(index::read(&self.data)?)?;

@@ -8,7 +8,7 @@ use super::{
     reliability,
     threshold::Confusion,
 };
-use crate::terminal::Terminal;
+use crate::{evaluate::Areas, finetune::Targets, terminal::Terminal};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Deserialize;
@@ -18,17 +18,37 @@ use std::{fs, path::PathBuf};
 /// Computes metrics of scores and truth in a file: one JSON case a line
 #[derive(Debug, Args)]
 pub struct MetricsArgs {
-    /// `{"kind":"binary","scores":[…],"truth":[…],"threshold":…}`, or kind classes, overlap, detection
+    /// `{"kind":"binary","scores":[…],"truth":[…],"threshold":…}`, or kind classes, multi-label, overlap, detection
     file: PathBuf,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum Case {
-    Binary { scores: Vec<f32>, truth: Vec<bool>, threshold: f32 },
-    Classes { classes: usize, predicted: Vec<usize>, truth: Vec<usize> },
-    Overlap { predicted: Vec<bool>, truth: Vec<bool> },
-    Detection { classes: usize, images: Vec<ImageBoxes> },
+    Binary {
+        scores: Vec<f32>,
+        truth: Vec<bool>,
+        threshold: f32,
+    },
+    Classes {
+        classes: usize,
+        predicted: Vec<usize>,
+        truth: Vec<usize>,
+    },
+    /// `scores[image][label]`; a truth of `null` is unknown, `weights` are how often each image counts.
+    MultiLabel {
+        scores: Vec<Vec<f32>>,
+        truth: Vec<Vec<Option<bool>>>,
+        weights: Vec<u32>,
+    },
+    Overlap {
+        predicted: Vec<bool>,
+        truth: Vec<bool>,
+    },
+    Detection {
+        classes: usize,
+        images: Vec<ImageBoxes>,
+    },
 }
 
 impl MetricsArgs {
@@ -52,6 +72,14 @@ impl Case {
         let (found, expected) = match self {
             Self::Binary { scores, truth, .. } => (truth.len(), scores.len()),
             Self::Overlap { predicted, truth } => (truth.len(), predicted.len()),
+            Self::MultiLabel { scores, truth, weights } => {
+                let labels = scores.first().map_or(0, Vec::len);
+                let even = scores.iter().all(|row| row.len() == labels)
+                    && truth.iter().all(|row| row.len() == labels)
+                    && weights.len() == scores.len();
+                ensure!(even, "rows of different lengths, expected {labels} labels everywhere");
+                (truth.len(), scores.len())
+            }
             Self::Classes { classes, predicted, truth } => {
                 let highest = predicted.iter().chain(truth).max();
                 ensure!(
@@ -76,6 +104,7 @@ impl Case {
                     "recall": table.macro_recall(), "f1": table.macro_f1(), "kappa": table.kappa(),
                 })
             }
+            Self::MultiLabel { scores, truth, weights } => multi_label(scores, truth, weights),
             Self::Overlap { predicted, truth } => {
                 let overlap = Overlap::of(predicted, truth);
                 json!({ "dice": overlap.dice(), "iou": overlap.iou() })
@@ -93,6 +122,19 @@ impl Case {
             }
         }
     }
+}
+
+/// By the very code `trainer evaluate` uses.
+fn multi_label(scores: &[Vec<f32>], truth: &[Vec<Option<bool>>], weights: &[u32]) -> Value {
+    let labels = scores.first().map_or(0, Vec::len);
+    let targets = Targets {
+        labels: (0..labels).map(|label| label.to_string()).collect(),
+        truth: truth.to_vec(),
+    };
+    let columns: Vec<Vec<f32>> =
+        (0..labels).map(|label| scores.iter().map(|row| row[label]).collect()).collect();
+    let areas = Areas::of(&targets, &columns);
+    json!({ "macro": areas.of_means(weights), "micro": areas.of_all(weights) })
 }
 
 fn binary(scores: &[f32], truth: &[bool], threshold: f32) -> Value {

@@ -10,6 +10,7 @@ pub mod detection;
 pub mod overlap;
 pub mod ranking;
 pub mod reliability;
+pub mod runs;
 pub mod threshold;
 
 pub use command::MetricsArgs;

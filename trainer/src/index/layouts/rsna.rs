@@ -1,5 +1,6 @@
 //! RSNA pneumonia detection 2018: `stage_2_train_labels.csv` with `patientId,x,y,width,height,Target`, a row for each box and
-//! one with blanks where there is none; `stage_2_detailed_class_info.csv` with `patientId,class`; DICOM files by patientId.
+//! one with blanks where there is none; `stage_2_detailed_class_info.csv` with `patientId,class`; DICOM files by patientId (or
+//! PNG and JPEG of the same size).
 //!
 //! `patientId` names an image: who the patient is, the data set does not say.
 
@@ -23,6 +24,8 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
     let sides =
         [table.column(&[x])?, table.column(&[y])?, table.column(&[w])?, table.column(&[h])?];
     let target = table.column(&[target])?;
+    let folder = root.join("stage_2_train_images");
+    let pictures = if folder.is_dir() { files::pictures(&folder)? } else { BTreeMap::new() };
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
     for row in table.rows() {
         let name = row.text(id);
@@ -35,7 +38,10 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
             id: name.to_owned(),
             patient_id: name.to_owned(),
             source: "rsna".into(),
-            image: root.join("stage_2_train_images").join(format!("{name}.dcm")),
+            image: pictures
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| folder.join(format!("{name}.dcm"))),
             rsna: Some(Rsna {
                 patient_id: name.to_owned(),
                 detailed_class: classes.get(name).cloned().unwrap_or_default(),
