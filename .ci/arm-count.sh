@@ -9,12 +9,9 @@ cd "$(dirname "$0")/.."
 for file in "$@"; do [ -r "$file" ] || { echo "error: cannot read $file" >&2; exit 1; }; done
 
 bash .ci/arm-setup.sh >&2
-export RUSTC=/usr/bin/rustc CARGO_TARGET_DIR="${ARM_TARGET_DIR:-$PWD/target/arm}"
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export CARGO_PROFILE_RELEASE_LTO=off # as arm-test.sh; all of a kernel is in one crate anyway
-unset LD_LIBRARY_PATH RUST_BACKTRACE # a backtrace adds instructions
-/usr/bin/cargo build --quiet --release --target aarch64-unknown-linux-gnu -p engine --example alternate
-program="$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/examples/alternate"
+source .ci/arm-env.sh
+/usr/bin/cargo build --quiet "${whole[@]}" -p engine --example alternate
+program="$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/debug/examples/alternate"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

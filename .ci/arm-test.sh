@@ -5,21 +5,13 @@
 # Arguments go to `cargo test`; without any, the int8 kernels are tested, and whole models for the bits they have on x86-64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-# Debian's compiler and nothing of rustup's: another version cannot read Debian's standard library.
-export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
-export CARGO_TARGET_DIR="${ARM_TARGET_DIR:-$PWD/target/arm}"   # of its own: two compilers in one folder rebuild each other
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-# No -L: with libc6:arm64 installed, ld.so and libc would come from two builds, and starting a thread would hang.
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64
-export TEST_RUNNER=qemu-aarch64                                # for tests that start our own programs
-export KERNELS_CASES="${KERNELS_CASES:-80}"                    # an emulator is 20 times slower
-export CARGO_PROFILE_RELEASE_LTO=off                           # linking tract once more for each program takes minutes
-unset LD_LIBRARY_PATH
+source .ci/arm-env.sh
+export TEST_RUNNER=qemu-aarch64             # for tests that start our own programs
+export KERNELS_CASES="${KERNELS_CASES:-80}" # an emulator is 20 times slower
 
 # On each CPU, `cargo test` with these arguments. EXPECT_ISA makes a run fail that took another path than this CPU's.
 everywhere() {
-  local test=(/usr/bin/cargo test --quiet --target aarch64-unknown-linux-gnu "$@") cpu
+  local test=(/usr/bin/cargo test --quiet "$@") cpu
   "${test[@]}" --no-run
   for cpu in cortex-a72=neon,scalar cortex-a76=dotprod,neon,scalar max=i8mm,dotprod,neon,scalar; do
     echo "== ARM tests on ${cpu%%=*}: ${cpu##*=}"
@@ -28,8 +20,8 @@ everywhere() {
 }
 
 if [ $# -gt 0 ]; then
-  everywhere --lib --bins --tests "$@"
+  everywhere "${target[@]}" --lib --bins --tests "$@"
 else
-  everywhere --lib --bins --tests -p kernels
-  everywhere --release -p engine --test models
+  everywhere "${target[@]}" --lib --bins --tests -p kernels
+  everywhere "${whole[@]}" -p engine --test models
 fi
