@@ -291,7 +291,7 @@ fn a_step_waits_for_the_device_only_to_match_sentences_and_at_its_end() {
                 .filter(|(_, found, expected)| found != expected)
                 .collect();
             assert!(waiting.is_empty(), "{stage}: {waiting:?}");
-            assert!(calls("aten::convolution") > 20, "the step was recorded");
+            assert!(calls("aten::convolution") >= 20, "the step was recorded");
         }
     }
 }

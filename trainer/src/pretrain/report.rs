@@ -82,9 +82,12 @@ fn curves(html: &mut String, lines: &[history::Line]) {
         }
     }
     let chart = |title: String, of: &dyn Fn(&history::Line) -> Option<f64>| {
-        let points = lines.iter().filter_map(|line| Some((line.step as f64, of(line)?))).collect();
+        let points: Vec<_> =
+            lines.iter().filter_map(|line| Some((line.step as f64, of(line)?))).collect();
+        let first = points.first().map_or(0.0, |(step, _)| *step);
+        let marks = marks.iter().filter(|(step, _)| *step >= first).cloned().collect();
         let curve = Curve { name: title.clone(), points: thinned(points), dots: false };
-        Lines { title, x: "step".into(), curves: vec![curve], marks: marks.clone() }.svg()
+        Lines { title, x: "step".into(), curves: vec![curve], marks }.svg()
     };
     html.push_str(&chart("total, weighted".into(), &|line| Some(line.loss)));
     for term in Term::ALL {
