@@ -126,7 +126,7 @@ fn a_detector_learns_the_lungs_boxes_and_is_evaluated_on_a_page() {
 
 #[test]
 fn mgcas_protocol_freezes_the_encoder_under_its_decoder_and_its_yolov3() {
-    let data = phantoms(24);
+    let data = phantoms(48);
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("first");
     finetune(data.path(), &first, &["--epochs", "1"]).unwrap();
