@@ -16,9 +16,8 @@ pub struct AdamW {
 struct Entry {
     name: String,
     parameter: Tensor,
-    /// Running mean of the gradient and of its square.
-    mean: Tensor,
-    square: Tensor,
+    /// Running mean of the gradient and of its square; a parameter that has never had one needs no memory for it.
+    running: Option<[Tensor; 2]>,
     /// Steps taken, `[]` f32 as the kernel wants it.
     step: Tensor,
 }
@@ -31,8 +30,7 @@ impl AdamW {
     pub fn new(parameters: Vec<(String, Tensor)>, weight_decay: f64) -> Self {
         let entry = |(name, parameter): (String, Tensor)| Entry {
             name,
-            mean: parameter.detach().zeros_like(),
-            square: parameter.detach().zeros_like(),
+            running: None,
             step: Tensor::zeros([], (Kind::Float, parameter.device())),
             parameter,
         };
@@ -44,14 +42,21 @@ impl AdamW {
     /// `skip` is a `[]` f32 tensor: where it is 1 nothing changes. It is read on the device, so that a
     /// loss that is not finite never reaches the weights and nobody waits to find out.
     pub fn step(&mut self, rate: f64, skip: &Tensor) -> Result<(), Error> {
+        for entry in self.entries.iter_mut().filter(|e| e.parameter.grad().defined()) {
+            entry.begin();
+        }
         let with_grad = self.with_grad();
         if with_grad.is_empty() {
             return Ok(());
         }
         let grads: Vec<Tensor> = with_grad.iter().map(|entry| entry.parameter.grad()).collect();
         let column = |of: fn(&Entry) -> &Tensor| handles(with_grad.iter().map(|entry| of(entry)));
-        let (parameters, means) = (column(|e| &e.parameter), column(|e| &e.mean));
-        let (squares, steps) = (column(|e| &e.square), column(|e| &e.step));
+        let running = |which: usize| {
+            let begun = with_grad.iter().filter_map(|entry| entry.running.as_ref());
+            handles(begun.map(|running| &running[which]))
+        };
+        let (parameters, steps) = (column(|e| &e.parameter), column(|e| &e.step));
+        let (means, squares) = (running(0), running(1));
         let grads = handles(&grads);
         // SAFETY: five lists of `n` live tensors; libtorch checks that shapes and kinds agree.
         check(unsafe {
@@ -104,7 +109,7 @@ impl AdamW {
         self.with_grad().iter().map(|entry| entry.parameter.grad()).collect()
     }
 
-    /// Everything a resumed run needs, by name: `{parameter}.mean`, `.square`, `.step`.
+    /// Everything a resumed run needs, by name: `{parameter}.step`, and once it has had a gradient `.mean`, `.square`.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         self.entries
             .iter()
@@ -118,7 +123,13 @@ impl AdamW {
 
     /// Restores [`Self::state`]; every entry must be there in its shape.
     pub fn load(&mut self, state: &HashMap<String, Tensor>) -> Result<(), Error> {
-        for entry in &self.entries {
+        for entry in &mut self.entries {
+            // Nothing running is restored of a parameter that never had a gradient.
+            if state.contains_key(&format!("{}.mean", entry.name)) {
+                entry.begin();
+            } else {
+                entry.running = None;
+            }
             for (part, tensor) in entry.parts() {
                 let name = format!("{}.{part}", entry.name);
                 let saved =
@@ -145,8 +156,16 @@ impl AdamW {
 }
 
 impl Entry {
-    fn parts(&self) -> [(&'static str, &Tensor); 3] {
-        [("mean", &self.mean), ("square", &self.square), ("step", &self.step)]
+    /// Makes the running means where there are none yet.
+    fn begin(&mut self) {
+        let zeros = || self.parameter.detach().zeros_like();
+        self.running.get_or_insert_with(|| [zeros(), zeros()]);
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let running =
+            self.running.iter().flat_map(|[mean, square]| [("mean", mean), ("square", square)]);
+        running.chain([("step", &self.step)])
     }
 }
 
@@ -223,7 +242,7 @@ mod tests {
             optimizer.step(0.05, &go).unwrap();
         }
         assert!(x.equal(&y));
-        assert!(second.load(&HashMap::new()).unwrap_err().to_string().contains("x.mean"));
+        assert!(second.load(&HashMap::new()).unwrap_err().to_string().contains("x.step"));
     }
 
     #[test]
