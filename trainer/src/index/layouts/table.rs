@@ -1,8 +1,10 @@
-//! CSV tables of data sets: columns by their exact names, rows with their lines for messages.
+//! CSV tables of data sets, plain or gzipped: columns by their exact names, rows with their lines for messages.
 
 use crate::index::IndexError;
+use flate2::read::MultiGzDecoder;
 use std::{
-    fs,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -27,9 +29,15 @@ pub(in crate::index) struct Row<'a> {
 pub(in crate::index) struct Column(usize);
 
 impl Table {
+    /// `{name}.csv` or else `{name}.csv.gz`; `None` where neither is.
+    pub(in crate::index) fn find(root: &Path, name: &str) -> Result<Option<Self>, IndexError> {
+        let paths = ["csv", "csv.gz"].map(|ending| root.join(format!("{name}.{ending}")));
+        paths.iter().find(|path| path.is_file()).map(|path| Self::read(path)).transpose()
+    }
+
     pub(in crate::index) fn read(path: &Path) -> Result<Self, IndexError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
+        let text =
+            text(path).map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut rows = parse(text);
         if rows.is_empty() {
@@ -60,6 +68,18 @@ impl Table {
         })
     }
 
+    /// Columns of which no version has another name.
+    pub(in crate::index) fn columns<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Column; N], IndexError> {
+        let mut columns = [Column(0); N];
+        for (column, name) in columns.iter_mut().zip(names) {
+            *column = self.column(&[name])?;
+        }
+        Ok(columns)
+    }
+
     pub(in crate::index) fn optional(&self, names: &[&str]) -> Option<Column> {
         names.iter().find_map(|name| self.header.iter().position(|own| own == name)).map(Column)
     }
@@ -87,6 +107,15 @@ impl<'a> Row<'a> {
         number.ok_or_else(|| self.wrong(column, "a number"))
     }
 
+    /// A count, also where it is written as `2.0`.
+    pub(in crate::index) fn whole(&self, column: Column) -> Result<u32, IndexError> {
+        let number: Option<f64> = self.text(column).parse().ok();
+        match number {
+            Some(n) if n >= 0.0 && n.fract() == 0.0 && n <= f64::from(u32::MAX) => Ok(n as u32),
+            _ => Err(self.wrong(column, "a whole number")),
+        }
+    }
+
     /// An error about a field of this row.
     pub(in crate::index) fn wrong(&self, column: Column, expected: &str) -> IndexError {
         IndexError::Value {
@@ -97,6 +126,17 @@ impl<'a> Row<'a> {
             expected: expected.to_owned(),
         }
     }
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let mut file = File::open(path)?;
+    if path.extension().is_some_and(|ending| ending == "gz") {
+        MultiGzDecoder::new(file).read_to_string(&mut text)?;
+    } else {
+        file.read_to_string(&mut text)?;
+    }
+    Ok(text)
 }
 
 /// Rows with their line numbers; quoted fields may hold commas, doubled quotes and line ends. Empty lines are left out.
@@ -148,8 +188,16 @@ mod tests {
     fn table(text: &str) -> Result<Table, IndexError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
-        fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
         Table::read(&path)
+    }
+
+    #[test]
+    fn counts_are_whole_numbers_however_they_are_written() {
+        let table = table("a\n2.0\n3\n2.5\n-1\n").unwrap();
+        let [a] = table.columns(["a"]).unwrap();
+        let found: Vec<_> = table.rows().map(|row| row.whole(a).ok()).collect();
+        assert_eq!(found, [Some(2), Some(3), None, None]);
     }
 
     #[test]

@@ -11,8 +11,7 @@
 //! Frontal views (PA, AP) only. A record carries its study's findings and impression when they are four sentences or
 //! more, which is what PRIOR learns from; images with a shorter report stay for the other tasks.
 
-mod table;
-
+use super::Table;
 use crate::{
     index::{IndexError, Label, Record, Split},
     text::report,
@@ -22,7 +21,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use table::Table;
 
 /// Sentences a report needs.
 const SENTENCES: usize = 4;
@@ -47,7 +45,7 @@ const FINDINGS: [&str; 14] = [
 
 pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
     let metadata =
-        Table::open(root, "mimic-cxr-2.0.0-metadata")?.ok_or_else(|| no_data_set(root))?;
+        Table::find(root, "mimic-cxr-2.0.0-metadata")?.ok_or_else(|| no_data_set(root))?;
     let splits = splits(root)?;
     let labels = labels(root)?;
     let mut reports = Reports::new(root);
@@ -60,27 +58,26 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
         "Columns",
     ])?;
     let mut records = Vec::new();
-    for (line, row) in metadata.rows() {
-        if !VIEWS.contains(&row[view].as_str()) {
+    for row in metadata.rows() {
+        if !VIEWS.contains(&row.text(view)) {
             continue;
         }
-        let (id, patient, study) = (&row[dicom], &row[subject], &row[study]);
-        let pixels = |column: usize| metadata.number(line, column);
+        let (id, patient, study) = (row.text(dicom), row.text(subject), row.text(study));
         let text = reports.of(patient, study)?;
         records.push(Record {
-            id: id.clone(),
+            id: id.to_owned(),
             split: Some(
                 *splits
                     .get(id)
-                    .ok_or_else(|| metadata.value(line, dicom, "an image the split table names"))?,
+                    .ok_or_else(|| row.wrong(dicom, "an image the split table names"))?,
             ),
             source: "mimic-cxr".into(),
-            patient_id: patient.clone(),
-            study_id: Some(study.clone()),
-            view: row[view].clone(),
+            patient_id: patient.to_owned(),
+            study_id: Some(study.to_owned()),
+            view: row.text(view).to_owned(),
             image: root.join(study_folder(patient, study)).join(format!("{id}.jpg")),
-            width: pixels(columns)?,
-            height: pixels(rows)?,
+            width: row.whole(columns)?,
+            height: row.whole(rows)?,
             labels: labels.get(study).cloned().unwrap_or_default(),
             findings_sentences: text.as_ref().map(|text| text.sentences),
             findings_text: text.map(|text| text.text),
@@ -107,7 +104,7 @@ fn study_folder(patient: &str, study: &str) -> PathBuf {
 }
 
 fn splits(root: &Path) -> Result<HashMap<String, Split>, IndexError> {
-    let table = Table::open(root, "mimic-cxr-2.0.0-split")?.ok_or_else(|| IndexError::Layout {
+    let table = Table::find(root, "mimic-cxr-2.0.0-split")?.ok_or_else(|| IndexError::Layout {
         root: root.to_owned(),
         layout: "mimic-cxr",
         found: "no mimic-cxr-2.0.0-split.csv(.gz)".into(),
@@ -115,40 +112,40 @@ fn splits(root: &Path) -> Result<HashMap<String, Split>, IndexError> {
     })?;
     let [dicom, split] = table.columns(["dicom_id", "split"])?;
     let mut splits = HashMap::new();
-    for (line, row) in table.rows() {
-        let of = match row[split].as_str() {
+    for row in table.rows() {
+        let of = match row.text(split) {
             "train" => Split::Train,
             "validate" => Split::Val,
             "test" => Split::Test,
-            _ => return Err(table.value(line, split, "train, validate or test")),
+            _ => return Err(row.wrong(split, "train, validate or test")),
         };
-        splits.insert(row[dicom].clone(), of);
+        splits.insert(row.text(dicom).to_owned(), of);
     }
     Ok(splits)
 }
 
 /// Findings of each study; blank = not mentioned.
 fn labels(root: &Path) -> Result<HashMap<String, BTreeMap<String, Label>>, IndexError> {
-    let Some(table) = Table::open(root, "mimic-cxr-2.0.0-chexpert")? else {
+    let Some(table) = Table::find(root, "mimic-cxr-2.0.0-chexpert")? else {
         log::warn!("{}: no mimic-cxr-2.0.0-chexpert.csv(.gz), so no labels", root.display());
         return Ok(HashMap::new());
     };
     let [study] = table.columns(["study_id"])?;
     let findings = table.columns(FINDINGS)?;
     let mut labels = HashMap::new();
-    for (line, row) in table.rows() {
+    for row in table.rows() {
         let mut known = BTreeMap::new();
         for (name, column) in FINDINGS.iter().zip(findings) {
-            let label = match row[column].trim() {
+            let label = match row.text(column) {
                 "" => continue,
                 "1" | "1.0" => Label::Positive,
                 "0" | "0.0" => Label::Negative,
                 "-1" | "-1.0" => Label::Uncertain,
-                _ => return Err(table.value(line, column, "1, 0, -1 or nothing")),
+                _ => return Err(row.wrong(column, "1, 0, -1 or nothing")),
             };
             known.insert((*name).to_owned(), label);
         }
-        labels.insert(row[study].clone(), known);
+        labels.insert(row.text(study).to_owned(), known);
     }
     Ok(labels)
 }
