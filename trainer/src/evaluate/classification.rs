@@ -1,8 +1,9 @@
 //! Every number of a multi-label classifier, with intervals by patient.
 
+use super::sheet::{Case, pick};
 use crate::{
     finetune::{Targets, weighted_mean},
-    index::Split,
+    index::{Record, Split},
     metrics::{
         Estimate,
         bootstrap::{Patients, Resampling},
@@ -85,6 +86,40 @@ impl ClassificationResult {
             findings: results.collect(),
         }
     }
+}
+
+/// Scores nearest to the truth, in the middle, and farthest from it.
+pub(super) fn cases(
+    targets: &Targets,
+    scores: &[Vec<f32>],
+    records: &[Record],
+    thresholds: &BTreeMap<String, f32>,
+) -> Vec<Case> {
+    let labels = 0..targets.labels.len();
+    let known = labels.flat_map(|label| {
+        let (at, truth) = targets.known(label);
+        at.into_iter().zip(truth).map(move |(at, truth)| (label, at, truth))
+    });
+    let known: Vec<(usize, usize, bool)> = known.collect();
+    let nearness = |&(label, at, truth): &(usize, usize, bool)| {
+        let score = f64::from(scores[label][at]);
+        if truth { score } else { 1.0 - score }
+    };
+    let case = |(rank, &(label, at, truth)): (&'static str, &(usize, usize, bool))| {
+        let (name, record) = (&targets.labels[label], &records[at]);
+        let (truth, score) = (if truth { "yes" } else { "no" }, scores[label][at]);
+        let threshold = thresholds.get(name).copied().unwrap_or(0.5);
+        Case {
+            image: record.image.clone(),
+            caption: format!(
+                "{rank}: {}, {name} {truth}, score {score:.3}, called from {threshold:.3}",
+                record.id
+            ),
+            truth: Vec::new(),
+            ours: Vec::new(),
+        }
+    };
+    pick(&known, nearness).into_iter().map(case).collect()
 }
 
 /// 1 for every image whose highest score is a true label, 0 for the others.
@@ -252,6 +287,26 @@ mod tests {
         };
         assert_eq!(accuracy("covidx.").unwrap().value, 0.5);
         assert_eq!(accuracy(""), None);
+    }
+
+    #[test]
+    fn cases_are_those_nearest_to_and_farthest_from_the_truth() {
+        let n = 12;
+        let targets = Targets {
+            labels: vec!["Mass".into()],
+            truth: (0..n).map(|at| vec![Some(at % 2 == 0)]).collect(),
+        };
+        // Ever less right: 0 yes with 0.99, 1 no with 0.09, …
+        let score = |at: usize| 0.99 - 0.08 * at as f32;
+        let scores =
+            vec![(0..n).map(|at| if at % 2 == 0 { score(at) } else { 1.0 - score(at) }).collect()];
+        let record = |at: usize| Record { id: at.to_string(), ..Record::default() };
+        let records: Vec<Record> = (0..n).map(record).collect();
+        let cases = cases(&targets, &scores, &records, &BTreeMap::new());
+        let captions: Vec<&str> = cases.iter().map(|case| case.caption.as_str()).collect();
+        assert_eq!(captions[0], "best: 0, Mass yes, score 0.990, called from 0.500");
+        assert_eq!(captions[8], "worst: 11, Mass no, score 0.890, called from 0.500");
+        assert_eq!(captions.len(), 9);
     }
 
     #[test]

@@ -43,6 +43,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+const REPLICATES: usize = 2000;
+const BATCH: usize = 32;
+
 /// Measures a checkpoint on one split of an index
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
@@ -62,11 +65,11 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Resamples of the patients for the intervals
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = REPLICATES)]
     replicates: usize,
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = BATCH)]
     batch: usize,
     #[arg(long, default_value = "cpu")]
     device: DeviceArg,
@@ -87,6 +90,30 @@ pub enum TaskArg {
 }
 
 impl EvaluateArgs {
+    /// The test split with a report, everything else as without options.
+    pub(crate) fn of(
+        task: TaskArg,
+        checkpoint: Vec<PathBuf>,
+        data: PathBuf,
+        selection: Selection,
+        device: DeviceArg,
+        report: PathBuf,
+    ) -> Self {
+        Self {
+            task,
+            checkpoint,
+            data,
+            split: Split::Test,
+            selection,
+            report: Some(report),
+            replicates: REPLICATES,
+            seed: 0,
+            batch: BATCH,
+            device,
+            classes: Vec::new(),
+        }
+    }
+
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         let mut figures: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
         for (number, checkpoint) in self.checkpoint.iter().enumerate() {
@@ -178,8 +205,10 @@ impl Run<'_> {
             let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
             let table = report::scores_csv(&ids, &groups, &targets, &scores);
             write_whole(&folder.join("scores.csv"), table.as_bytes())?;
+            let cases = classification::cases(&targets, &scores, &records, &thresholds);
+            let cases = sheet::write(&cases, folder)?;
             let subject = self.subject("Classification", result.images, result.patients);
-            let page = report::page(&subject, &result, &targets, &scores);
+            let page = report::page(&subject, &result, &targets, &scores, &cases);
             write_whole(&folder.join("index.html"), page.as_bytes())?;
         }
         terminal.json(&result)?;

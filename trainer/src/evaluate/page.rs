@@ -42,11 +42,11 @@ pub(super) fn cell(estimate: Option<Estimate>) -> String {
     estimate.map_or("<td>–".into(), |estimate| format!("<td>{estimate}"))
 }
 
+const OUTLINES: &str = "Green: truth. Orange: the network.";
+
 /// Names and captions of [`super::sheet::write`].
-fn sheet(html: &mut String, cases: &[(String, String)]) {
-    html.push_str(
-        "<h2>Best, median and worst cases</h2>\n<p>Green: truth. Orange: the network.</p>\n",
-    );
+pub(super) fn sheet(html: &mut String, cases: &[(String, String)], legend: &str) {
+    html.push_str(&format!("<h2>Best, median and worst cases</h2>\n<p>{legend}</p>\n"));
     for (name, caption) in cases {
         let caption = escape(caption);
         let _ = writeln!(
@@ -94,7 +94,7 @@ pub(super) fn segmentation(
         diagonal: false,
     };
     html.push_str(&chart.svg());
-    sheet(&mut html, cases);
+    sheet(&mut html, cases, OUTLINES);
     html
 }
 
@@ -146,6 +146,6 @@ pub(super) fn detection(
         diagonal: false,
     };
     html.push_str(&chart.svg());
-    sheet(&mut html, cases);
+    sheet(&mut html, cases, OUTLINES);
     html
 }

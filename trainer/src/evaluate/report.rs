@@ -2,7 +2,7 @@
 
 use super::{
     classification::ClassificationResult,
-    page::{Subject, begin, cell},
+    page::{Subject, begin, cell, sheet},
 };
 use crate::{
     finetune::Targets,
@@ -40,12 +40,14 @@ pub(super) fn page(
     result: &ClassificationResult,
     targets: &Targets,
     scores: &[Vec<f32>],
+    cases: &[(String, String)],
 ) -> String {
     let mut html = begin(subject);
     table(&mut html, result).expect("writing to a string cannot fail");
     for chart in charts(result, targets, scores) {
         html.push_str(&chart.svg());
     }
+    sheet(&mut html, cases, "Best is the score nearest to the truth.");
     html
 }
 

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     device::DeviceArg,
+    evaluate::{self, EvaluateArgs},
     index::{self, Record, Selection, Split},
     metrics::{runs::over_runs, threshold::Criterion},
     terminal::Terminal,
@@ -88,6 +89,9 @@ pub struct FinetuneArgs {
     /// Type of the matrix products in training
     #[arg(long, default_value = "f32")]
     precision: Precision,
+    /// Then measure what was learnt on the test split, as `trainer evaluate --report DIR` does
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Go on where an interrupted run stopped
     #[arg(long)]
     resume: bool,
@@ -112,7 +116,8 @@ enum Precision {
 impl FinetuneArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         if self.seeds.is_empty() {
-            return self.train(terminal).map(drop);
+            self.train(terminal)?;
+            return self.evaluate(vec![self.out.clone()], terminal);
         }
         let mut metrics = Vec::new();
         for &seed in &self.seeds {
@@ -123,7 +128,22 @@ impl FinetuneArgs {
         let Some(mean) = over_runs(&metrics) else { return Ok(()) };
         terminal.json(&serde_json::json!({ "seeds": self.seeds, "validation": mean }))?;
         let (metric, runs) = (self.metric(), metrics.len());
-        Ok(terminal.say(format!("validation {metric} over {runs} seeds: {mean}"))?)
+        terminal.say(format!("validation {metric} over {runs} seeds: {mean}"))?;
+        let folders = self.seeds.iter().map(|seed| self.out.join(format!("seed-{seed}")));
+        self.evaluate(folders.collect(), terminal)
+    }
+
+    /// The test split, if a report was asked for.
+    fn evaluate(&self, checkpoints: Vec<PathBuf>, terminal: &Terminal) -> Result<()> {
+        let Some(report) = &self.report else { return Ok(()) };
+        let task = match self.task {
+            TaskArg::Classification => evaluate::TaskArg::Classification,
+            TaskArg::Segmentation => evaluate::TaskArg::Segmentation,
+            TaskArg::Detection => evaluate::TaskArg::Detection,
+        };
+        let (data, selection) = (self.data.clone(), self.selection.clone());
+        EvaluateArgs::of(task, checkpoints, data, selection, self.device, report.clone())
+            .run(terminal)
     }
 
     /// One run; its validation metric.

@@ -74,6 +74,17 @@ fn a_run_leaves_a_checkpoint_that_can_be_evaluated() {
     assert!(std::fs::read_to_string(report.join("scores.csv")).unwrap().lines().count() > 20);
 }
 
+#[test]
+fn one_command_goes_from_an_index_to_a_report() {
+    let (data, out) = (phantoms(48), tempfile::tempdir().unwrap());
+    let report = out.path().join("report");
+    let name = report.display().to_string();
+    finetune(data.path(), out.path(), &["--epochs", "1", "--report", &name]).unwrap();
+    let page = std::fs::read_to_string(report.join("index.html")).unwrap();
+    assert!(page.contains("test split") && page.contains("case-1.png"));
+    assert!(report.join("case-1.png").is_file() && report.join("scores.csv").is_file());
+}
+
 fn evaluate(data: &Path, checkpoint: &Path, task: &str, more: &[&str]) -> Result<()> {
     let data = data.join("manifest.jsonl").display().to_string();
     let checkpoint = checkpoint.display().to_string();

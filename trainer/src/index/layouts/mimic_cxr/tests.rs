@@ -100,7 +100,7 @@ fn what_is_missing_or_wrong_is_named() {
     let text = fs::read_to_string(&metadata).unwrap();
     fs::write(&metadata, text.replace("e084de3b-be89b11e", "unknown")).unwrap();
     assert!(
-        message().contains(":5: dicom_id is `unknown`, expected an image the split table names"),
+        message().contains(":5: `dicom_id` is `unknown`, expected an image the split table names"),
         "{}",
         message()
     );
@@ -109,7 +109,7 @@ fn what_is_missing_or_wrong_is_named() {
     fs::write(&metadata, text).unwrap();
     fs::write(root.join("mimic-cxr-2.0.0-split.csv"), "dicom_id,split\na,training\n").unwrap();
     assert!(
-        message().contains("split is `training`, expected train, validate or test"),
+        message().contains("`split` is `training`, expected train, validate or test"),
         "{}",
         message()
     );

@@ -1,0 +1,101 @@
+//! Zero-shot classification and retrieval on a data set in CheXpert-5x200's layout, by the binary, as a user would.
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const CLASSES: [&str; 5] =
+    ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"];
+const IMAGES: usize = 20;
+
+/// What the binary prints with `--json`, or its complaint.
+fn trainer(arguments: &[&str]) -> Result<Vec<Value>, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .args(arguments)
+        .arg("--json")
+        .env("OMP_NUM_THREADS", "1")
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8(output.stderr).unwrap());
+    }
+    let lines = String::from_utf8(output.stdout).unwrap();
+    Ok(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A PRIOR checkpoint that has seen a few phantoms.
+fn pretrained(folder: &Path) -> PathBuf {
+    let (phantoms, index, out) =
+        (folder.join("phantoms"), folder.join("phantoms.jsonl"), folder.join("prior"));
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/test.toml");
+    trainer(&["phantom", "--seed", "3", "--count", "24", "--out", text(&phantoms)]).unwrap();
+    trainer(&["index", "cxr-mini", "--root", text(&phantoms), "--out", text(&index)]).unwrap();
+    let (config, data) = (["--config", text(&config)], ["--data", text(&index)]);
+    trainer(&[&["pretrain"], &config[..], &data, &["--out", text(&out)]].concat()).unwrap();
+    out
+}
+
+/// Four drawn pictures of each class, and the index of them.
+fn five_classes(folder: &Path) -> PathBuf {
+    let (root, index) = (folder.join("chexpert"), folder.join("5x200.jsonl"));
+    let mut table = format!(",Path,{},Report Impression\n", CLASSES.join(","));
+    for n in 0..IMAGES {
+        let path = format!("CheXpert-v1.0/train/patient{n:05}/study1/view1_frontal.jpg");
+        let file = root.join(&path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let pixel = |x: u32, y: u32| image::Luma([((x * (n as u32 + 1)) ^ (y * 3)) as u8]);
+        image::GrayImage::from_fn(64, 64, pixel).save(&file).unwrap();
+        let marks: Vec<&str> = (0..5).map(|c| if c == n % 5 { "1" } else { "0" }).collect();
+        let class = CLASSES[n % 5].to_lowercase();
+        table
+            .push_str(&format!("{n},{path},{},\"There is {class}. Case {n}.\"\n", marks.join(",")));
+    }
+    fs::write(root.join("chexpert_5x200.csv"), table).unwrap();
+    let paths = ["--root", text(&root), "--out", text(&index)];
+    trainer(&[&["index", "chexpert-5x200"], &paths[..]].concat()).unwrap();
+    index
+}
+
+#[test]
+fn a_pretrained_checkpoint_names_and_finds_what_it_was_never_taught_and_always_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (prior, index) = (pretrained(folder.path()), five_classes(folder.path()));
+    let on = ["--checkpoint", text(&prior), "--data", text(&index)];
+    let classes = CLASSES.join(",");
+    let zero_shot = |classes: &str| {
+        let task = ["evaluate", "--task", "zero-shot", "--classes", classes];
+        trainer(&[&task[..], &on].concat())
+    };
+    let found = zero_shot(&classes).unwrap();
+    assert_eq!(found[0]["images"], IMAGES);
+    assert_eq!(found[0]["auroc"].as_object().unwrap().len(), CLASSES.len());
+    // Every class is as frequent, so accuracy is a multiple of one image, and the mean recall is the accuracy.
+    let accuracy = found[0]["accuracy"].as_f64().unwrap();
+    let right = accuracy * IMAGES as f64;
+    assert!((right - right.round()).abs() < 1e-9);
+    assert!((accuracy - found[0]["macro_recall"].as_f64().unwrap()).abs() < 1e-12);
+    assert_eq!(zero_shot(&classes).unwrap(), found);
+    let complaint = zero_shot("Fracture,Hernia").unwrap_err();
+    assert!(complaint.contains("Fracture"), "{complaint}");
+
+    let retrieval = || trainer(&[&["evaluate", "--task", "retrieval"], &on[..]].concat()).unwrap();
+    let found = retrieval();
+    assert_eq!(found[0]["pairs"], IMAGES);
+    for (at, k) in [1, 5, 10].into_iter().enumerate() {
+        let (precision, recall) = (&found[0]["precision"][at], &found[0]["recall"][at]);
+        assert_eq!((&precision["k"], &recall["k"]), (&k.into(), &k.into()));
+        // Four of twenty reports have the image's class; one of them is its own.
+        assert!((precision["chance"].as_f64().unwrap() - 0.2).abs() < 1e-12);
+        assert!((recall["chance"].as_f64().unwrap() - f64::from(k) / 20.0).abs() < 1e-12);
+        assert!(precision["low"].as_f64() <= precision["value"].as_f64());
+        assert!(precision["value"].as_f64() <= precision["high"].as_f64());
+    }
+    assert_eq!(retrieval(), found);
+}
