@@ -1,5 +1,7 @@
 //! Zero-shot classification and retrieval on a data set in CheXpert-5x200's layout, by the binary, as a user would.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use serde_json::Value;
 use std::{
     fs,
