@@ -7,7 +7,7 @@ impl Run<'_> {
     /// input, where that is the same.
     ///
     /// # Safety
-    /// `rows` has room for `kernel.pixels` pointers, `panel` for `panel_bytes` and [`SLACK`].
+    /// `rows` has room for `kernel.pixels` pointers, `panel` for `panel_bytes` and `SLACK`.
     pub(super) unsafe fn gather_rows(
         &self,
         group: usize,
