@@ -1,6 +1,7 @@
 //! Every number of a multi-label classifier, with intervals by patient.
 
 use super::sheet::{Case, pick};
+use super::shown;
 use crate::{
     finetune::{Targets, weighted_mean},
     index::{Record, Split},
@@ -226,7 +227,6 @@ impl Known {
 
 impl fmt::Display for ClassificationResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |estimate: Option<Estimate>| estimate.map_or("-".into(), |e| e.to_string());
         write!(
             f,
             "{} split: {} images of {} patients, 95 % intervals by patient",

@@ -1,6 +1,7 @@
 //! Every number of a detector, with intervals by patient.
 
 use super::sheet::{Case, Drawing};
+use super::shown;
 use crate::{
     finetune::weighted_map,
     index::{Record, Split},
@@ -138,7 +139,6 @@ pub(super) fn cases(
 
 impl fmt::Display for DetectionResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |estimate: Option<Estimate>| estimate.map_or("-".into(), |e| e.to_string());
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
         write!(
             f,

@@ -330,6 +330,11 @@ impl Run<'_> {
     }
 }
 
+/// An estimate for people, a dash where there is none.
+fn shown(estimate: Option<Estimate>) -> String {
+    estimate.map_or_else(|| "-".into(), |estimate| estimate.to_string())
+}
+
 fn figures<const N: usize>(
     named: [(&'static str, Option<Estimate>); N],
 ) -> Vec<(&'static str, f64)> {

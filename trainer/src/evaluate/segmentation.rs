@@ -1,6 +1,7 @@
 //! Every number of a segmentation network, with intervals by patient.
 
 use super::sheet::{Case, Drawing};
+use super::shown;
 use crate::{
     finetune::{Planes, mask_of, weighted_mean},
     index::{Record, Split},
@@ -141,7 +142,6 @@ pub(super) fn cases(
 
 impl fmt::Display for SegmentationResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |estimate: Option<Estimate>| estimate.map_or("-".into(), |e| e.to_string());
         write!(
             f,
             "{} split: {} images of {} patients, 95 % intervals by patient",
