@@ -173,7 +173,10 @@ fn layer(isa: Isa, &(name, count, c_in, c_out, kernel, stride, size, add): &Row)
         out_stride: c_out,
     };
     let weights = c_out * c_in / groups * kernel * kernel;
-    let weight: Vec<i8> = noise().take(weights).map(|b| (b as i8).max(-127)).collect();
+    // Bell-shaped as trained weights are: Winograd's form asks how large sums can get.
+    let mut bytes = noise().map(|b| i16::from(b as i8));
+    let mut bell = || (0..4).filter_map(|_| bytes.next()).sum::<i16>() / 4;
+    let weight: Vec<i8> = (0..weights).map(|_| bell().max(-127) as i8).collect();
     let scale = vec![1e-4; c_out];
     let bias = vec![0; c_out];
     let weights = ConvWeights {

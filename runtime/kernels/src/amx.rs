@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use crate::avx512::{fetch_output, finish};
-use crate::tile::{Kernel, Tile};
+use crate::tile::{Activations, Kernel, Tile};
 
 const PIXELS: usize = 32;
 const CHANNELS: usize = 32;
@@ -23,8 +23,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     channels: CHANNELS,
     depth: 4,
     depthwise: false,
-    wide: false,
-    signed: false,
+    activations: Activations::Bytes,
     no_lowest_weight: false,
     gathered: Some(16),
     enter: configure,

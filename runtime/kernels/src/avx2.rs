@@ -1,15 +1,14 @@
 //! AVX2: `vpmaddwd` on activations and weights widened to 16 bits.
 //!
 //! `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 16 bits and change results. So the input is
-//! widened once per layer (`Kernel::wide`), weights on their way to a register, and a step takes two channels. Tile: 6 pixels by 16 channels, 12 accumulators
+//! widened once per layer (`Activations::Wide`), weights on their way to a register, and a step takes two channels. Tile: 6 pixels by 16 channels, 12 accumulators
 //! of 16 registers. The last step to bytes is shared with AVX-VNNI.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::spec::Residual;
-use crate::tile::{Kernel, Output, Requant, Tile, nothing};
-use crate::winograd::{self, Input, Winograd};
+use crate::tile::{Activations, Kernel, Output, Requant, Tile, nothing};
 
 pub(crate) const PIXELS: usize = 6;
 pub(crate) const CHANNELS: usize = 16;
@@ -19,8 +18,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     channels: CHANNELS,
     depth: 2,
     depthwise: false,
-    wide: true,
-    signed: false,
+    activations: Activations::Wide,
     no_lowest_weight: false,
     gathered: None,
     enter: nothing,
@@ -29,52 +27,8 @@ pub(crate) const KERNEL: Kernel = Kernel {
     peak,
 };
 
-pub(crate) const WINOGRAD: Winograd = Winograd {
-    product: &Kernel { tile: wide_tile, ..KERNEL },
-    weights: winograd_weights,
-    input: winograd_input,
-    output: winograd_output,
-    finish: finish_sums,
-};
-
-/// # Safety
-/// See [`winograd::weights`]; the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn winograd_weights(t: &winograd::Weights) {
-    // SAFETY: as this function demands.
-    unsafe { winograd::weights::<{ 2 * CHANNELS }>(t) }
-}
-
-/// # Safety
-/// See [`winograd::input`]; the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn winograd_input(t: &Input) {
-    // SAFETY: as this function demands.
-    unsafe { winograd::input(t) }
-}
-
-/// # Safety
-/// See [`winograd::output`]; the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn winograd_output(t: &winograd::Sums) {
-    // SAFETY: as this function demands.
-    unsafe { winograd::output::<CHANNELS>(t) }
-}
-
-/// # Safety
-/// See [`Winograd::finish`]; the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
-    let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
-    for (r, row) in sums.iter_mut().enumerate().take(t.pixels) {
-        for (v, vector) in row.iter_mut().enumerate() {
-            // SAFETY: there are 16 sums for each of the tile's pixels.
-            *vector = unsafe { _mm256_loadu_si256(from.add(r * CHANNELS + 8 * v).cast()) };
-        }
-    }
-    // SAFETY: as this function demands.
-    unsafe { finish(t, &sums) }
-}
+/// The same on weights of 16 bits.
+pub(crate) const WIDE: Kernel = Kernel { tile: wide_tile, ..KERNEL };
 
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX2.
@@ -133,6 +87,13 @@ unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
                     acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(a, w[1]));
                 }
             }
+        }
+        if let (true, Output::Sums(all)) = (WIDE, &t.output) {
+            for (r, row) in acc.iter().enumerate() {
+                _mm256_storeu_si256(all.add(r * CHANNELS).cast(), row[0]);
+                _mm256_storeu_si256(all.add(r * CHANNELS + 8).cast(), row[1]);
+            }
+            return;
         }
         let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
         sums[..P].copy_from_slice(&acc);

@@ -6,18 +6,17 @@
 use std::arch::x86_64::*;
 
 use crate::spec::Residual;
-use crate::tile::{Kernel, Output, Requant, Tile, nothing};
+use crate::tile::{Activations, Kernel, Output, Requant, Tile, nothing};
 
 const PIXELS: usize = 12;
-const CHANNELS: usize = 32;
+pub(crate) const CHANNELS: usize = 32;
 
 pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
     depthwise: false,
-    wide: false,
-    signed: false,
+    activations: Activations::Bytes,
     no_lowest_weight: false,
     gathered: None,
     enter: nothing,
@@ -26,24 +25,43 @@ pub(crate) const KERNEL: Kernel = Kernel {
     peak,
 };
 
+/// `vpdpwssd` on activations and weights of 16 bits: half as many multiplications an instruction.
+pub(crate) const WIDE: Kernel =
+    Kernel { depth: 2, activations: Activations::Wide, tile: wide_tile, ..KERNEL };
+
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX-512 F, BW, VL and VNNI.
 unsafe fn tile(t: &Tile<'_>) {
     // SAFETY: as this function demands.
+    unsafe { any_rows::<false>(t) }
+}
+
+/// # Safety
+/// As [`tile`].
+unsafe fn wide_tile(t: &Tile<'_>) {
+    // SAFETY: as this function demands.
+    unsafe { any_rows::<true>(t) }
+}
+
+/// # Safety
+/// As [`tile`].
+#[inline]
+unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
+    // SAFETY: as this function demands.
     unsafe {
         match t.pixels {
-            1 => rows::<1>(t),
-            2 => rows::<2>(t),
-            3 => rows::<3>(t),
-            4 => rows::<4>(t),
-            5 => rows::<5>(t),
-            6 => rows::<6>(t),
-            7 => rows::<7>(t),
-            8 => rows::<8>(t),
-            9 => rows::<9>(t),
-            10 => rows::<10>(t),
-            11 => rows::<11>(t),
-            _ => rows::<12>(t),
+            1 => rows::<1, WIDE>(t),
+            2 => rows::<2, WIDE>(t),
+            3 => rows::<3, WIDE>(t),
+            4 => rows::<4, WIDE>(t),
+            5 => rows::<5, WIDE>(t),
+            6 => rows::<6, WIDE>(t),
+            7 => rows::<7, WIDE>(t),
+            8 => rows::<8, WIDE>(t),
+            9 => rows::<9, WIDE>(t),
+            10 => rows::<10, WIDE>(t),
+            11 => rows::<11, WIDE>(t),
+            _ => rows::<12, WIDE>(t),
         }
     }
 }
@@ -51,7 +69,7 @@ unsafe fn tile(t: &Tile<'_>) {
 /// # Safety
 /// As [`tile`], and `t.pixels == P`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<const P: usize>(t: &Tile<'_>) {
+unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations are read within the ranges that `Tile` documents; `sums` is ours.
     unsafe {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
@@ -67,10 +85,22 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
                 (weights, ahead) = (weights.add(128), ahead.wrapping_add(ahead_step));
                 for r in 0..P {
                     let a = _mm512_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
-                    acc[r][0] = _mm512_dpbusd_epi32(acc[r][0], a, w[0]);
-                    acc[r][1] = _mm512_dpbusd_epi32(acc[r][1], a, w[1]);
+                    for v in 0..2 {
+                        acc[r][v] = if WIDE {
+                            _mm512_dpwssd_epi32(acc[r][v], a, w[v])
+                        } else {
+                            _mm512_dpbusd_epi32(acc[r][v], a, w[v])
+                        };
+                    }
                 }
             }
+        }
+        if let (true, Output::Sums(all)) = (WIDE, &t.output) {
+            for (r, row) in acc.iter().enumerate() {
+                _mm512_storeu_si512(all.add(r * CHANNELS).cast(), row[0]);
+                _mm512_storeu_si512(all.add(r * CHANNELS + 16).cast(), row[1]);
+            }
+            return;
         }
         // Through memory, so that loops over pixels below do not drag the accumulators out of their registers above.
         let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];

@@ -5,15 +5,14 @@
 use std::arch::x86_64::*;
 
 use crate::avx2::{CHANNELS, PIXELS, finish};
-use crate::tile::{Kernel, Tile, nothing};
+use crate::tile::{Activations, Kernel, Tile, nothing};
 
 pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
     depthwise: false,
-    wide: false,
-    signed: false,
+    activations: Activations::Bytes,
     no_lowest_weight: false,
     gathered: None,
     enter: nothing,

@@ -5,7 +5,7 @@
 //! A product of a byte and a weight fits 16 bits, so compilers multiply there and widen once.
 
 use crate::scalar;
-use crate::tile::{Kernel, Output, Tile, nothing};
+use crate::tile::{Activations, Kernel, Output, Tile, nothing};
 
 const CHANNELS: usize = 64;
 
@@ -21,8 +21,7 @@ const fn kernel(tile: unsafe fn(&Tile<'_>)) -> Kernel {
         channels: CHANNELS,
         depth: 1,
         depthwise: true,
-        wide: false,
-        signed: false,
+        activations: Activations::Bytes,
         no_lowest_weight: false,
         gathered: None,
         enter: nothing,

@@ -11,7 +11,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use crate::neon::{CHANNELS, finish};
-use crate::tile::{Kernel, Tile, nothing};
+use crate::tile::{Activations, Kernel, Tile, nothing};
 
 const PIXELS: usize = 6;
 
@@ -20,8 +20,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     channels: CHANNELS,
     depth: 8,
     depthwise: false,
-    wide: false,
-    signed: false,
+    activations: Activations::Bytes,
     no_lowest_weight: false,
     gathered: None,
     enter: nothing,

@@ -5,7 +5,7 @@
 use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
-use crate::{amx, avx2, avx512, avxvnni};
+use crate::{amx, avx2, avx512, avxvnni, winograd};
 use crate::{depthwise, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd};
 #[cfg(target_arch = "aarch64")]
 use crate::{dotprod, i8mm, neon};
@@ -157,11 +157,13 @@ impl Isa {
         self.0.kernel()
     }
 
-    /// Winograd's form, where the set multiplies 16-bit numbers as fast as bytes.
+    /// Winograd's form, where the set multiplies 16-bit numbers at least half as fast as bytes.
     pub(crate) fn winograd(self) -> Option<&'static Winograd> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => Some(&avx2::WINOGRAD),
+            Set::Avx512Vnni => Some(&winograd::avx512::WINOGRAD),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => Some(&winograd::avx2::WINOGRAD),
             _ => None,
         }
     }

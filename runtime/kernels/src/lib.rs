@@ -9,7 +9,7 @@
 //! conv/         packing, tiling and threading of convolutions; the same for every instruction set
 //! tile.rs       what a kernel computes and what it may assume
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
-//! winograd.rs   3x3 convolutions with fewer multiplications, to the same bits
+//! winograd/     3x3 convolutions with fewer multiplications, to the same bits
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
 //! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
@@ -57,7 +57,6 @@ mod portable;
 mod resample;
 mod spec;
 mod tile;
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX2 gains by it"))]
 mod winograd;
 
 pub mod scalar;

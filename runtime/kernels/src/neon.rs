@@ -8,7 +8,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use crate::spec::Residual;
-use crate::tile::{Kernel, Output, Requant, Tile, nothing};
+use crate::tile::{Activations, Kernel, Output, Requant, Tile, nothing};
 
 const PIXELS: usize = 4;
 pub(crate) const CHANNELS: usize = 16;
@@ -18,8 +18,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     channels: CHANNELS,
     depth: 2,
     depthwise: false,
-    wide: false,
-    signed: true,
+    activations: Activations::Signed,
     no_lowest_weight: true,
     gathered: None,
     enter: nothing,
@@ -32,20 +31,29 @@ pub(crate) const KERNEL: Kernel = Kernel {
 /// See [`Kernel::tile`]; the CPU has NEON, as every one of this architecture.
 unsafe fn tile(t: &Tile<'_>) {
     // SAFETY: as this function demands.
+    unsafe { if t.steps.is_multiple_of(8) { pixels::<8>(t) } else { pixels::<1>(t) } }
+}
+
+/// # Safety
+/// As [`tile`], and `t.steps` is a multiple of `STEPS`.
+unsafe fn pixels<const STEPS: usize>(t: &Tile<'_>) {
+    // SAFETY: as this function demands.
     unsafe {
         match t.pixels {
-            1 => rows::<1>(t),
-            2 => rows::<2>(t),
-            3 => rows::<3>(t),
-            _ => rows::<4>(t),
+            1 => rows::<1, STEPS>(t),
+            2 => rows::<2, STEPS>(t),
+            3 => rows::<3, STEPS>(t),
+            _ => rows::<4, STEPS>(t),
         }
     }
 }
 
+/// One loop, of one or eight steps a turn, as in `dotprod.rs`.
+///
 /// # Safety
-/// As [`tile`], and `t.pixels == P`.
+/// As [`pixels`], and `t.pixels == P`.
 #[target_feature(enable = "neon")]
-unsafe fn rows<const P: usize>(t: &Tile<'_>) {
+unsafe fn rows<const P: usize, const STEPS: usize>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
     // documents.
     unsafe {
@@ -57,18 +65,17 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
             for r in 0..P {
                 from[r] = *rows.add(r);
             }
-            for _ in 0..t.steps / 8 {
-                let x = signed(&mut from, 16);
-                two_steps::<P, 0, 1>(&mut acc, &x, weights);
-                two_steps::<P, 2, 3>(&mut acc, &x, weights.add(64));
-                two_steps::<P, 4, 5>(&mut acc, &x, weights.add(128));
-                two_steps::<P, 6, 7>(&mut acc, &x, weights.add(192));
-                weights = weights.add(256);
-            }
-            for _ in 0..t.steps % 8 {
-                let x = signed(&mut from, 2);
-                one_step(&mut acc, &x, weights);
-                weights = weights.add(32);
+            for _ in 0..t.steps / STEPS {
+                let x = load_pairs(&mut from, 2 * STEPS);
+                if STEPS == 8 {
+                    two_steps::<P, 0, 1>(&mut acc, &x, weights);
+                    two_steps::<P, 2, 3>(&mut acc, &x, weights.add(64));
+                    two_steps::<P, 4, 5>(&mut acc, &x, weights.add(128));
+                    two_steps::<P, 6, 7>(&mut acc, &x, weights.add(192));
+                } else {
+                    one_step(&mut acc, &x, weights);
+                }
+                weights = weights.add(32 * STEPS);
             }
         }
         finish(t, &kept(&acc));
@@ -100,19 +107,18 @@ pub(crate) fn kept<const P: usize>(acc: &[[int32x4_t; 4]; P]) -> [[int32x4_t; 4]
     sums
 }
 
-/// 16 activations of each pixel as signed bytes (`x − 128`), seen as pairs; then each row moves on by `next` bytes.
+/// 16 activations of each pixel, seen as pairs; then each row moves on by `next` bytes.
 ///
 /// # Safety
 /// 16 bytes can be read at each row.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn signed<const P: usize>(rows: &mut [*const u8; P], next: usize) -> [int16x8_t; P] {
+unsafe fn load_pairs<const P: usize>(rows: &mut [*const u8; P], next: usize) -> [int16x8_t; P] {
     let mut x = [vdupq_n_s16(0); P];
     for r in 0..P {
         // SAFETY: as this function demands.
-        let bytes = unsafe { vld1q_u8(rows[r]) };
+        x[r] = vreinterpretq_s16_u8(unsafe { vld1q_u8(rows[r]) });
         rows[r] = rows[r].wrapping_add(next);
-        x[r] = vreinterpretq_s16_u8(veorq_u8(bytes, vdupq_n_u8(0x80)));
     }
     x
 }

@@ -1,6 +1,6 @@
 //! The tile in plain Rust: `CXR_ISA=scalar`, CPUs without a set of their own, and Miri.
 
-use crate::tile::{Kernel, Tile, nothing};
+use crate::tile::{Activations, Kernel, Tile, nothing};
 
 const CHANNELS: usize = 8;
 
@@ -9,8 +9,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     channels: CHANNELS,
     depth: 1,
     depthwise: false,
-    wide: false,
-    signed: false,
+    activations: Activations::Bytes,
     no_lowest_weight: false,
     gathered: None,
     enter: nothing,

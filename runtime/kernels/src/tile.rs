@@ -22,10 +22,7 @@ pub(crate) struct Kernel {
     pub(crate) depth: usize,
     /// The kernel is one for depthwise convolutions: see `depthwise.rs` for what differs.
     pub(crate) depthwise: bool,
-    /// Activations are given as `i16` (for CPUs that cannot multiply bytes without saturation).
-    pub(crate) wide: bool,
-    /// The kernel multiplies `x − 128` instead of `x`; the bias makes up for it.
-    pub(crate) signed: bool,
+    pub(crate) activations: Activations,
     /// The kernel is right only if no weight is −128; convolutions that have one run on the portable kernel. (Our
     /// exporter quantizes weights to −127..=127; the file format allows −128.)
     pub(crate) no_lowest_weight: bool,
@@ -49,6 +46,37 @@ pub(crate) struct Kernel {
     /// # Safety
     /// The CPU has the instruction set.
     pub(crate) peak: unsafe fn(rounds: usize) -> u64,
+}
+
+/// What a kernel multiplies weights by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activations {
+    /// The bytes as they are.
+    Bytes,
+    /// `x − 128` as a signed byte, for CPUs that cannot multiply unsigned by signed; the bias makes up for it.
+    Signed,
+    /// `i16`, for CPUs that cannot multiply bytes without saturation.
+    Wide,
+}
+
+impl Activations {
+    /// Bytes of one.
+    pub(crate) fn bytes(self) -> usize {
+        if self == Self::Wide { 2 } else { 1 }
+    }
+
+    /// `x` as a kernel wants it, written to `to`, which has room for just that.
+    pub(crate) fn convert(self, x: &[u8], to: &mut [u8]) {
+        match self {
+            Self::Bytes => to.copy_from_slice(x),
+            Self::Signed => to.iter_mut().zip(x).for_each(|(to, x)| *to = x ^ 0x80),
+            Self::Wide => {
+                for (to, x) in to.chunks_exact_mut(2).zip(x) {
+                    to.copy_from_slice(&u16::from(*x).to_le_bytes());
+                }
+            }
+        }
+    }
 }
 
 /// For kernels that need no preparation.

@@ -75,7 +75,7 @@ impl Conv {
             requant: Requant { zero: weights.y_zero, lo: weights.lo, hi: weights.hi },
             residual,
             unbounded,
-            padding: Buffer::zeroed(plan.run * kernel.element()),
+            padding: Buffer::zeroed(plan.run * kernel.activations.bytes()),
             weights: Buffer::zeroed(0),
             bias: Vec::new(),
             scale: Vec::new(),

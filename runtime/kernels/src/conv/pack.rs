@@ -4,11 +4,13 @@ use super::Conv;
 use super::plan::{Block, Source};
 use crate::buffer::Buffer;
 use crate::spec::ConvWeights;
+use crate::tile::Activations;
+use crate::winograd::CENTRE_FACTOR;
 
 impl Conv {
     /// Bytes of a row of activations as the kernel's steps read it.
     pub(super) fn row_bytes(&self) -> usize {
-        self.plan.steps * self.kernel.depth * self.kernel.element()
+        self.plan.steps * self.kernel.depth * self.kernel.activations.bytes()
     }
 
     /// Bytes of one block's weights.
@@ -42,7 +44,7 @@ impl Conv {
         // Entry `k` of a tap: where it lies among the weights of a channel, and in a packed block.
         let entry = |tap: usize, k: usize| {
             let (ky, kx, c) = match self.plan.input {
-                Source::Direct => (tap / kernel_w, tap % kernel_w, k),
+                Source::Direct | Source::Converted => (tap / kernel_w, tap % kernel_w, k),
                 Source::Rows => (tap, k / in_group, k % in_group),
             };
             // Or of all taps in a row.
@@ -81,7 +83,7 @@ impl Conv {
     pub(super) fn pack_channels(&mut self, weights: &ConvWeights<'_>) {
         let entries = self.plan.blocks.len() * self.kernel.channels;
         (self.bias, self.scale) = (vec![0; entries], vec![0.0; entries]);
-        let offset = if self.kernel.signed { 128 } else { 0 };
+        let offset = if self.kernel.activations == Activations::Signed { 128 } else { 0 };
         let per_channel = weights.weight.len() / self.spec.out_channels;
         for (block, &Block { channel: first, channels, .. }) in self.plan.blocks.iter().enumerate()
         {
@@ -91,18 +93,19 @@ impl Conv {
                 let sum: i32 = w.iter().map(|w| i32::from(*w)).sum();
                 // Sums wrap around 2^32 on the way and end where the exact sum is, which fits (ConvWeights::check).
                 let zero = (offset - i32::from(weights.x_zero)).wrapping_mul(sum);
-                let (factor, part) = if self.winograd.is_some() { (4, 0.25) } else { (1, 1.0) };
+                let factor = if self.winograd.is_some() { CENTRE_FACTOR } else { 1 };
                 self.bias[at] = weights.bias[channel].wrapping_add(zero).wrapping_mul(factor);
-                self.scale[at] = weights.scale[channel] * part;
+                self.scale[at] = weights.scale[channel];
             }
         }
     }
 
     pub(super) fn fill_padding(&mut self) {
         // Winograd's form reads bytes, whatever its products are of.
-        let element = if self.winograd.is_some() { 1 } else { self.kernel.element() };
-        for entry in self.padding.chunks_exact_mut(element) {
-            entry.copy_from_slice(&i16::from(self.x_zero).to_le_bytes()[..element]);
+        let bytes = self.winograd.is_some();
+        let activations = if bytes { Activations::Bytes } else { self.kernel.activations };
+        for entry in self.padding.chunks_exact_mut(activations.bytes()) {
+            activations.convert(&[self.x_zero], entry);
         }
     }
 }

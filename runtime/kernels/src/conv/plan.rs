@@ -1,7 +1,7 @@
 //! How a convolution becomes taps, steps, blocks and tiles.
 
 use crate::spec::ConvSpec;
-use crate::tile::Kernel;
+use crate::tile::{Activations, Kernel};
 
 /// How the convolution becomes taps and steps.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ pub(super) struct Block {
 pub(super) enum Source {
     /// The input itself.
     Direct,
+    /// A copy in the form that the kernel wants, channels dense: made once, it spares every tap of every block of
+    /// channels the conversion.
+    Converted,
     /// A copy with padding written out and channels dense, so that a whole kernel row is one contiguous tap: for
     /// few channels, where single taps would be mostly rounding.
     Rows,
@@ -58,7 +61,8 @@ impl Plan {
         let (input, run, taps) = if rows {
             (Source::Rows, row, [spec.kernel[0], 1])
         } else {
-            (Source::Direct, in_group, spec.kernel)
+            let bytes = kernel.activations == Activations::Bytes;
+            (if bytes { Source::Direct } else { Source::Converted }, in_group, spec.kernel)
         };
         let block = |group: usize, inner: usize| Block {
             group,
@@ -68,12 +72,11 @@ impl Plan {
         let blocks = (0..groups).flat_map(|group| {
             (0..out_group).step_by(kernel.channels).map(move |inner| block(group, inner))
         });
+        let dense = spec.in_channels * kernel.activations.bytes();
         let (pitch, width) = match input {
-            Source::Direct if !kernel.wide => (spec.in_stride, spec.in_w),
-            Source::Direct => (spec.in_channels * kernel.element(), spec.in_w),
-            Source::Rows => {
-                (spec.in_channels * kernel.element(), spec.in_w + spec.padding[1] + spec.padding[3])
-            }
+            Source::Direct => (spec.in_stride, spec.in_w),
+            Source::Converted => (dense, spec.in_w),
+            Source::Rows => (dense, spec.in_w + spec.padding[1] + spec.padding[3]),
         };
         let offset =
             |ky: usize, kx: usize| (ky * spec.dilation[0] * width + kx * spec.dilation[1]) * pitch;
@@ -107,12 +110,5 @@ impl Plan {
     /// What the kernel sees: one tap if they are gathered.
     pub(super) fn kernel_taps(&self, kernel: &Kernel) -> usize {
         if kernel.gathered.is_some() { 1 } else { self.taps[0] * self.taps[1] }
-    }
-}
-
-impl Kernel {
-    /// Bytes of an activation.
-    pub(super) fn element(&self) -> usize {
-        if self.wide { 2 } else { 1 }
     }
 }

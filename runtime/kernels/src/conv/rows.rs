@@ -63,7 +63,8 @@ impl Run<'_> {
 
     fn group_start(&self, group: usize) -> *const u8 {
         let spec = &self.conv.spec;
-        self.x.wrapping_add(group * (spec.in_channels / spec.groups) * self.conv.kernel.element())
+        let channels = group * (spec.in_channels / spec.groups);
+        self.x.wrapping_add(channels * self.conv.kernel.activations.bytes())
     }
 
     /// `visit(pixel, tap, activations under the tap)`, pixel by pixel.

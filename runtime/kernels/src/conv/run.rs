@@ -40,19 +40,17 @@ impl Conv {
             return 0;
         }
         let (height, width) = self.source_size();
-        let bytes = match (self.plan.input, self.kernel.wide) {
-            (Source::Direct, false) => return 0,
-            (Source::Direct, true) => height * width * self.spec.in_channels * 2,
-            (Source::Rows, _) => height * width * self.spec.in_channels * self.kernel.element(),
-        };
-        (bytes + SLACK).next_multiple_of(64)
+        if self.plan.input == Source::Direct {
+            return 0;
+        }
+        (height * width * self.plan.pitch + SLACK).next_multiple_of(64)
     }
 
     /// Height and width of what the taps read.
     pub(super) fn source_size(&self) -> (usize, usize) {
         let [top, left, bottom, right] = self.spec.padding;
         match self.plan.input {
-            Source::Direct => (self.spec.in_h, self.spec.in_w),
+            Source::Direct | Source::Converted => (self.spec.in_h, self.spec.in_w),
             Source::Rows => (self.spec.in_h + top + bottom, self.spec.in_w + left + right),
         }
     }
@@ -144,33 +142,27 @@ impl Conv {
         let spec = &self.spec;
         let [top, left, ..] = if self.plan.input == Source::Rows { spec.padding } else { [0; 4] };
         let (height, width) = self.source_size();
-        let (element, channels) = (self.kernel.element(), spec.in_channels);
-        let pitch = width * channels * element;
-        let wide_zero = u16::from(self.x_zero).to_le_bytes();
+        let (activations, channels) = (self.kernel.activations, spec.in_channels);
+        let (element, dense) = (activations.bytes(), spec.in_stride == channels);
+        let pixel = channels * element;
+        let pitch = width * pixel;
         pool.split_rows(&mut copy[..height * pitch], height, pitch, |rows, copy| {
             for (copy, row) in copy.chunks_exact_mut(pitch).zip(rows) {
                 let inside = row.checked_sub(top).filter(|row| *row < spec.in_h);
                 if inside.is_none() || width > spec.in_w {
-                    copy.chunks_exact_mut(element)
-                        .for_each(|e| e.copy_from_slice(&wide_zero[..element]));
+                    // The row that taps on padding read is at least one element long.
+                    let zero = &self.padding[..element];
+                    copy.chunks_exact_mut(element).for_each(|e| e.copy_from_slice(zero));
                 }
                 let Some(row) = inside else { continue };
                 let x = &x[row * spec.in_w * spec.in_stride..];
-                let copy = &mut copy[left * channels * element..][..spec.in_w * channels * element];
-                if element == 1 && spec.in_stride == channels {
-                    copy.copy_from_slice(&x[..spec.in_w * channels]);
+                let copy = &mut copy[left * pixel..][..spec.in_w * pixel];
+                if dense {
+                    activations.convert(&x[..spec.in_w * channels], copy);
                     continue;
                 }
-                for (copy, x) in
-                    copy.chunks_exact_mut(channels * element).zip(x.chunks(spec.in_stride))
-                {
-                    if element == 1 {
-                        copy.copy_from_slice(&x[..channels]);
-                    } else {
-                        for (wide, x) in copy.chunks_exact_mut(2).zip(x) {
-                            wide.copy_from_slice(&u16::from(*x).to_le_bytes());
-                        }
-                    }
+                for (copy, x) in copy.chunks_exact_mut(pixel).zip(x.chunks(spec.in_stride)) {
+                    activations.convert(&x[..channels], copy);
                 }
             }
         });

@@ -1,7 +1,7 @@
 //! Convolutions that run as Winograd's: weights transformed at load, and the loops around the products.
 //!
-//! A strip of 4x4 input tiles is transformed once; then, for each block of output channels, come sixteen products (the
-//! same kernel as elsewhere, on "pixels" that are tiles) and the way back to two rows of outputs.
+//! A strip of 6x6 input tiles is transformed once; then, for each block of output channels, come 36 products (the
+//! same kernel as elsewhere, on "pixels" that are tiles) and the way back to four rows of outputs.
 
 use std::ops::Range;
 
@@ -11,15 +11,15 @@ use super::plan::Block;
 use super::run::{Run, Target};
 use crate::buffer::Buffer;
 use crate::isa::Isa;
-use crate::spec::{ConvSpec, ConvWeights, absolute_sum};
+use crate::spec::{ConvSpec, ConvWeights};
 use crate::tile::{Output, Tile};
-use crate::winograd::{self, CENTRE, CHUNK, Input, POINTS, Sums, Weights};
+use crate::winograd::{self, CENTRE, Input, PATCH, POINTS, POWER_OF_TWO, SIDE, Sums, Weights};
 
 /// What a convolution needs to run in this form.
 #[derive(Debug)]
 pub(super) struct Winograd {
     steps: &'static winograd::Winograd,
-    /// Tiles of 2x2 outputs, `[down, across]`.
+    /// Tiles of 4x4 outputs, `[down, across]`.
     tiles: [usize; 2],
     /// Tiles that are transformed together.
     strip: usize,
@@ -39,21 +39,25 @@ impl Winograd {
     pub(super) fn of(isa: Isa, spec: &ConvSpec, weights: &ConvWeights<'_>) -> Option<Self> {
         let steps = isa.winograd()?;
         let fits = spec.kernel == [3, 3] && spec.stride == [1, 1] && spec.dilation == [1, 1];
-        if !fits || spec.groups > 1 || spec.in_channels < CHUNK || spec.out_channels < CHUNK {
+        let chunk = steps.chunk;
+        if !fits || spec.groups > 1 || spec.in_channels < chunk || spec.out_channels < chunk {
             return None;
         }
-        let tiles = [spec.out_h().div_ceil(2), spec.out_w().div_ceil(2)];
-        // Sixteen products a tile and the transforms must be less than nine a pixel.
+        let tiles = [spec.out_h().div_ceil(SIDE), spec.out_w().div_ceil(SIDE)];
         let count = tiles[0] * tiles[1];
-        if 2 * count > spec.out_pixels() || !exact(spec, weights) {
-            return None;
-        }
-        let channels = spec.in_channels.next_multiple_of(CHUNK);
+        let channels = spec.in_channels.next_multiple_of(chunk);
         let most = (STRIP_BYTES / (POINTS * 2 * channels)).clamp(steps.product.pixels, STRIP);
         // An even number of strips, for two threads.
         let strips = count.div_ceil(most);
-        let strip = count.div_ceil(if strips > 1 { strips.next_multiple_of(2) } else { 1 });
-        Some(Self { steps, tiles, strip, channels, zeros: vec![0; steps.product.channels] })
+        let strips = if strips > 1 { strips.next_multiple_of(2) } else { 1 };
+        let (strip, lanes) = (count.div_ceil(strips), steps.product.channels);
+        (pays(spec, count, strips, steps.plain) && exact(spec, weights)).then(|| Self {
+            steps,
+            tiles,
+            strip,
+            channels,
+            zeros: vec![0; lanes],
+        })
     }
 
     pub(super) fn product(&self) -> &'static crate::tile::Kernel {
@@ -72,38 +76,52 @@ impl Winograd {
     }
 }
 
-/// Four times every sum fits 32 bits, and a quarter of every scale is exact.
+/// Whether products and transforms cost less than the plain convolution. In multiplications of 16 bits for each pair of
+/// channels; a transform's share was fitted to measurements (`cargo bench -p kernels`).
+fn pays(spec: &ConvSpec, tiles: usize, strips: usize, plain: usize) -> bool {
+    let (inputs, outputs) = (spec.in_channels as f64, spec.out_channels as f64);
+    let transforms = strips as f64 * 150.0 + tiles as f64 * (140.0 / outputs + 260.0 / inputs);
+    (tiles * POINTS) as f64 + transforms < (spec.out_pixels() * TAPS) as f64 / plain as f64
+}
+
+/// The power of two that is shifted out at the end, times every sum, fits 32 bits.
 fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
     let per_channel = weights.weight.len() / spec.out_channels;
-    let channels = weights.weight.chunks_exact(per_channel).zip(weights.bias).zip(weights.scale);
-    channels.into_iter().all(|((w, bias), scale)| {
-        let largest = absolute_sum(w) * 255 + i64::from(bias.unsigned_abs());
-        4 * largest <= i64::from(i32::MAX) && (*scale == 0.0 || *scale > 1e-30)
+    let zero = i64::from(weights.x_zero);
+    weights.weight.chunks_exact(per_channel).zip(weights.bias).all(|(w, bias)| {
+        let part = |sign: i64| -> i64 { w.iter().map(|w| (sign * i64::from(*w)).max(0)).sum() };
+        let (positive, negative) = (part(1), part(-1));
+        // Activations less their zero point lie in −zero..=255 − zero.
+        let most = positive * (255 - zero) + negative * zero;
+        let least = negative * (255 - zero) + positive * zero;
+        POWER_OF_TWO * (most.max(least) + i64::from(bias.unsigned_abs())) <= i64::from(i32::MAX)
     })
 }
 
 // Packing.
 
 impl Conv {
-    /// `[block][step][tap][channel][2]`
+    /// `[block][step][tap][channel][depth]`
     pub(super) fn winograd_weights(&self, w: &Winograd, weights: &ConvWeights<'_>) -> Buffer {
-        let lanes = self.kernel.channels;
-        let entry =
-            |c: usize, tap: usize| (c * TAPS + tap, (c / 2 * TAPS + tap) * lanes * 2 + c % 2);
+        let (lanes, depth) = (self.kernel.channels, self.kernel.depth);
+        let entry = |c: usize, tap: usize| {
+            (c * TAPS + tap, (c / depth * TAPS + tap) * lanes * depth + c % depth)
+        };
         let channels = 0..self.spec.in_channels;
         let entries: Vec<_> =
             channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
-        self.scatter(weights, &entries, w.block_bytes(self), 2)
+        self.scatter(weights, &entries, w.block_bytes(self), depth)
     }
 }
 
 impl Winograd {
     fn product_steps(&self, conv: &Conv) -> usize {
-        conv.spec.in_channels.div_ceil(2)
+        conv.spec.in_channels.div_ceil(self.steps.product.depth)
     }
 
     fn block_bytes(&self, conv: &Conv) -> usize {
-        TAPS * self.product_steps(conv) * self.steps.product.channels * 2
+        let product = self.steps.product;
+        TAPS * self.product_steps(conv) * product.channels * product.depth
     }
 }
 
@@ -114,7 +132,7 @@ struct Work {
     v: *mut i16,
     u: *mut i16,
     m: *mut i32,
-    rows: [*mut i32; 2],
+    rows: [*mut i32; SIDE],
     pointers: *mut *const u8,
 }
 
@@ -129,7 +147,7 @@ impl Winograd {
     fn layout(&self) -> [usize; 5] {
         let Self { steps: winograd::Winograd { product, .. }, .. } = self;
         let [v, u, m] = self.planes();
-        let rows = 2 * product.pixels * product.channels * 4;
+        let rows = SIDE * product.pixels * product.channels * 4;
         let pointers = product.pixels * size_of::<*const u8>();
         let mut at = 0;
         [v * POINTS * 2 + 64, u * POINTS * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
@@ -154,12 +172,13 @@ impl Winograd {
         let scratch = run.threads.wrapping_add(thread * self.thread_scratch());
         let [u, m, rows, pointers, _] = self.layout();
         let product = self.steps.product;
-        let upper = scratch.wrapping_add(rows).cast::<i32>();
+        let first = scratch.wrapping_add(rows).cast::<i32>();
+        let row = |i: usize| first.wrapping_add(i * product.pixels * product.channels);
         let work = Work {
             v: scratch.cast(),
             u: scratch.wrapping_add(u).cast(),
             m: scratch.wrapping_add(m).cast(),
-            rows: [upper, upper.wrapping_add(product.pixels * product.channels)],
+            rows: std::array::from_fn(row),
             pointers: scratch.wrapping_add(pointers).cast(),
         };
         for strip in strips {
@@ -182,11 +201,11 @@ impl Winograd {
     /// The tile exists; `v` is its place in this thread's scratch.
     unsafe fn transform(&self, run: &Run<'_>, tile: usize, v: *mut i16) {
         let (spec, pitch) = (&run.conv.spec, run.pitch);
-        let (y, x) = (tile / self.tiles[1] * 2, tile % self.tiles[1] * 2);
+        let (y, x) = (tile / self.tiles[1] * SIDE, tile % self.tiles[1] * SIDE);
         let pixels = std::array::from_fn(|i| {
             let (row, col) = (
-                (y + i / 4).wrapping_sub(spec.padding[0]),
-                (x + i % 4).wrapping_sub(spec.padding[1]),
+                (y + i / PATCH).wrapping_sub(spec.padding[0]),
+                (x + i % PATCH).wrapping_sub(spec.padding[1]),
             );
             // Wrapped below zero is far above the size, too.
             if row < spec.in_h && col < spec.in_w {
@@ -195,13 +214,14 @@ impl Winograd {
                 run.conv.padding.as_ptr()
             }
         });
-        let input = Input { pixels, chunks: self.channels / CHUNK, v, plane: self.planes()[0] };
+        let input =
+            Input { pixels, chunks: self.channels / self.steps.chunk, v, plane: self.planes()[0] };
         // SAFETY: the steps came from an `Isa`, which proves the CPU has it; a pixel's channels, rounded up to a chunk,
         // end at most SLACK behind the input, and the row of padding is that long.
         unsafe { (self.steps.input)(&input) };
     }
 
-    /// The sixteen products of a strip with one block of weights.
+    /// The products of a strip with one block of weights.
     ///
     /// # Safety
     /// The block exists, and `tiles` inputs are transformed.
@@ -244,7 +264,7 @@ impl Winograd {
         }
     }
 
-    /// From sums to outputs: tiles that are neighbours in a row, as many as fill the kernel's pixels, make two rows.
+    /// From sums to outputs: tiles that are neighbours in a row, as many as fill the kernel's pixels, make four rows.
     ///
     /// # Safety
     /// The block and the tiles exist, and their sums are there.
@@ -253,8 +273,8 @@ impl Winograd {
         let across = self.tiles[1];
         let mut tile = tiles.start;
         while tile < tiles.end {
-            let (y, x) = (tile / across * 2, tile % across * 2);
-            let count = (product.pixels / 2).min(tiles.end - tile).min(across - tile % across);
+            let (y, x) = (tile / across * SIDE, tile % across * SIDE);
+            let count = (product.pixels / SIDE).min(tiles.end - tile).min(across - tile % across);
             let sums = Sums {
                 m: work.m.wrapping_add((tile - tiles.start) * product.channels),
                 plane: self.planes()[2],
@@ -263,7 +283,7 @@ impl Winograd {
             };
             // SAFETY: as in `transform`; the rows have room for the kernel's pixels.
             unsafe { (self.steps.output)(&sums) };
-            let pixels = (2 * count).min(spec.out_w() - x);
+            let pixels = (SIDE * count).min(spec.out_w() - x);
             for (row, sums) in (y..spec.out_h()).zip(work.rows) {
                 // SAFETY: these pixels of this block are this part's alone.
                 unsafe { self.finish(run, block, row * spec.out_w() + x, pixels, sums) };
@@ -317,5 +337,71 @@ impl Winograd {
         };
         // SAFETY: as in `transform`; outputs and residuals were checked for length in `Conv::run`.
         unsafe { (self.steps.finish)(&tile, sums) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Conv, Pool, Scratch, scalar};
+
+    fn spec(channels: usize) -> ConvSpec {
+        ConvSpec {
+            in_channels: channels,
+            out_channels: 64,
+            groups: 1,
+            kernel: [3; 2],
+            stride: [1; 2],
+            padding: [1; 4],
+            dilation: [1; 2],
+            in_h: 28,
+            in_w: 28,
+            in_stride: channels,
+            out_stride: 64,
+        }
+    }
+
+    fn takes_the_form(isa: Isa, spec: &ConvSpec, weight: &[i8], bias: i32) -> bool {
+        Winograd::of(isa, spec, &weights(weight, &vec![bias; 64])).is_some()
+    }
+
+    fn weights<'a>(weight: &'a [i8], bias: &'a [i32]) -> ConvWeights<'a> {
+        const SCALE: &[f32] = &[3e-6; 64]; // sums of 2²⁵ become 100
+        ConvWeights { weight, bias, scale: SCALE, x_zero: 0, y_zero: 100, lo: 0, hi: 255 }
+    }
+
+    #[test]
+    fn sets_that_gain_by_the_form_take_it_exactly_as_long_as_sums_fit() {
+        // 64 · 255 · 127 · 9 · 115 < 2³¹, and 116 channels are too many.
+        for isa in Isa::available().into_iter().filter(|isa| isa.winograd().is_some()) {
+            for (channels, fits) in [(115, true), (116, false)] {
+                let weight = vec![127; 64 * channels * 9];
+                assert_eq!(takes_the_form(isa, &spec(channels), &weight, 0), fits, "{isa:?}");
+                let weight: Vec<i8> = weight.iter().map(|w| -w).collect();
+                assert_eq!(takes_the_form(isa, &spec(channels), &weight, 0), fits, "{isa:?}");
+            }
+            let weight = vec![1; 64 * 64 * 9];
+            let most = i32::MAX / 64 - 255 * 64 * 9;
+            assert!(takes_the_form(isa, &spec(64), &weight, most), "{isa:?}");
+            assert!(!takes_the_form(isa, &spec(64), &weight, most + 1), "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_that_fit_are_exact() {
+        let spec = spec(115);
+        let x = vec![255; 28 * 28 * 115 + crate::SLACK];
+        for sign in [1, -1] {
+            let weight = vec![127 * sign; 64 * 115 * 9];
+            let weights = weights(&weight, &[0; 64]);
+            let mut expected = vec![0; spec.out_pixels() * 64];
+            scalar::conv(&spec, &weights, &x, None, &mut expected);
+            for isa in Isa::available() {
+                let conv = Conv::pack(isa, &spec, weights, None).expect("a convolution");
+                let (pool, mut y) = (Pool::new(1), vec![0; expected.len()]);
+                conv.run(&x, None, &mut y, &pool, &mut Scratch::with_bytes(conv.scratch_bytes(1)));
+                assert_eq!(y, expected, "{isa:?}");
+            }
+        }
     }
 }

@@ -1,0 +1,299 @@
+//! Winograd's F(4x4, 3x3) in integers, to the same bits as the plain convolution: the transforms around its 36 products.
+//!
+//! ```text
+//! 6x6 inputs d ──▶ V = Bᵀ d B        36 numbers                                      |V| ≤ 17,340
+//! 3x3 weights g ─▶ U = S G g (S G)ᵀ  36 numbers, S = diag(12, −6, −6, 24, 24, 3)     |U| ≤ 6,223
+//! M[ξ] = Σ over channels V[ξ]·U[ξ]                                                   modulo 2³²
+//! 4x4 outputs  ──▶ Aᵀ (24/S) M (24/S) A = 576 · (the convolution's sums)             modulo 2³²
+//! ```
+//!
+//! 36 multiplications replace 144. Engines that round the transforms lose accuracy here; nothing is rounded in this one.
+//! `S` clears the fractions of Winograd's `G` row by row, so that `V` and `U` are whole and fit 16 bits. Sums may overflow:
+//! arithmetic modulo 2³² does not mind. At the end 576 = 9 · 2⁶ has to be divided out: 9 is odd and has an inverse modulo
+//! 2³², and the factor of two left over (up to 64) goes by a shift, which is exact if 64 times the sum fits 32 bits.
+//! `conv/winograd.rs` asks that of the weights before it chooses this form.
+//!
+//! Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016, §4.3, for the matrices.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+
+use crate::tile::{Kernel, Tile};
+
+/// Outputs of a tile, in each direction.
+pub(crate) const SIDE: usize = 4;
+/// Inputs of a tile, in each direction.
+pub(crate) const PATCH: usize = 6;
+/// Products of one tile.
+pub(crate) const POINTS: usize = PATCH * PATCH;
+/// The point where a constant `c` added to all inputs adds `36c` (the others' rows of B sum to zero), and whose product adds a
+/// 36th of itself to all outputs: what the zero point and the bias fold into.
+pub(crate) const CENTRE: usize = PATCH + 1;
+/// What a bias is multiplied by at [`CENTRE`].
+pub(crate) const CENTRE_FACTOR: i32 = 36;
+/// What is left of 576 when 9 is divided out.
+pub(crate) const POWER_OF_TWO: i64 = 64;
+/// Modulo 2³².
+const NINTH: i32 = 0x38e3_8e39;
+
+/// Winograd's convolution with one instruction set.
+#[derive(Debug)]
+pub(crate) struct Winograd {
+    /// Multiplies 16-bit numbers.
+    pub(crate) product: &'static Kernel,
+    /// How many times as fast the set multiplies bytes in the plain convolution.
+    pub(crate) plain: usize,
+    /// Channels that `input` transforms at a time.
+    pub(crate) chunk: usize,
+    pub(crate) weights: unsafe fn(&Weights),
+    pub(crate) input: unsafe fn(&Input),
+    pub(crate) output: unsafe fn(&Sums),
+    /// Writes `[pixel][product.channels]` sums as the tile's output asks; rows and weights of the tile are not used.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set; the pointers of the tile are as documented there; there are sums for its pixels,
+    /// rounded up to an even number, aligned to 64 bytes.
+    pub(crate) finish: unsafe fn(&Tile<'_>, *const i32),
+}
+
+/// A block of 3x3 weights to transform.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// `[step][tap][product.channels][product.depth]`, as small as the network has them: transformed again at each run,
+    /// they cost less than what they would grow to costs to fetch.
+    pub(crate) g: *const i8,
+    pub(crate) steps: usize,
+    /// Where `U[0]` goes, `[step][product.channels][product.depth]`, and entries from there to `U[1]` and so on.
+    pub(crate) u: *mut i16,
+    pub(crate) plane: usize,
+}
+
+/// The pixels of a tile to transform.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// Row by row; each can be read for `chunks` chunks.
+    pub(crate) pixels: [*const u8; POINTS],
+    pub(crate) chunks: usize,
+    /// Where `V[0]` goes, and entries from there to `V[1]` and so on; all chunks of each are written.
+    pub(crate) v: *mut i16,
+    pub(crate) plane: usize,
+}
+
+/// Sums of neighbouring tiles to turn into four rows of outputs.
+#[derive(Debug)]
+pub(crate) struct Sums {
+    /// `M[0]`, `[tile][product.channels]`, and entries from there to `M[1]` and so on.
+    pub(crate) m: *const i32,
+    pub(crate) plane: usize,
+    pub(crate) tiles: usize,
+    /// Writable `[4 · tiles][product.channels]`: the sums of each row of outputs.
+    pub(crate) rows: [*mut i32; SIDE],
+}
+
+/// A register of 16-bit or 32-bit numbers; arithmetic wraps.
+///
+/// # Safety
+/// Of all functions: the CPU has the implementing set's instructions, and the pointer can be read or written for a register.
+pub(crate) trait Vector: Copy {
+    /// 16-bit numbers in a register.
+    const WORDS: usize;
+    unsafe fn zero() -> Self;
+    /// Bytes to 16 bits: half a register's worth is read.
+    unsafe fn from_u8(from: *const u8) -> Self;
+    unsafe fn from_i8(from: *const i8) -> Self;
+    unsafe fn load(from: *const i32) -> Self;
+    unsafe fn store(self, to: *mut i32);
+    unsafe fn add16(self, other: Self) -> Self;
+    unsafe fn sub16(self, other: Self) -> Self;
+    unsafe fn double16(self) -> Self;
+    unsafe fn quadruple16(self) -> Self;
+    unsafe fn add32(self, other: Self) -> Self;
+    unsafe fn sub32(self, other: Self) -> Self;
+    unsafe fn double32(self) -> Self;
+    unsafe fn times32(self, factor: i32) -> Self;
+    /// Arithmetic shift.
+    unsafe fn shift_right32<const BITS: u32>(self) -> Self;
+}
+
+/// `S G` times a column of weights.
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
+    // SAFETY: as this function demands.
+    unsafe {
+        let ends = a.add16(c);
+        let (far, twice) = (a.add16(c.quadruple16()), b.double16());
+        [
+            a.add16(a.double16()),
+            ends.add16(b),
+            ends.sub16(b),
+            far.add16(twice),
+            far.sub16(twice),
+            c.add16(c.double16()),
+        ]
+    }
+}
+
+/// `Bᵀ` times a column of inputs.
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn input_column<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
+    // SAFETY: as this function demands.
+    unsafe {
+        let even = d[4].sub16(d[2].quadruple16());
+        let odd = d[3].sub16(d[1].quadruple16());
+        let (inner, slope) = (d[4].sub16(d[2]), d[3].sub16(d[1]).double16());
+        [
+            even.add16(d[0].quadruple16()).sub16(d[2]),
+            even.add16(odd),
+            even.sub16(odd),
+            inner.add16(slope),
+            inner.sub16(slope),
+            d[5].sub16(odd).sub16(d[3].quadruple16()),
+        ]
+    }
+}
+
+/// `Aᵀ 24/S` times a column of sums, each row divided by what its entries have in common: 1, 2, 4, 4. What is left of 24
+/// is then three times a power of two, see [`POWERS`].
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
+    // SAFETY: as this function demands.
+    unsafe {
+        let (p, q) = (m[1].add32(m[2]), m[1].sub32(m[2]));
+        let (r, s) = (m[3].add32(m[4]), m[3].sub32(m[4]));
+        [
+            r.add32(m[0].sub32(p.double32()).double32()),
+            s.sub32(q.double32()),
+            r.sub32(p),
+            s.add32(m[5]).double32().sub32(q),
+        ]
+    }
+}
+
+/// Exponents of two in 24, 12, 6 and 6.
+const POWERS: [u32; SIDE] = [3, 2, 1, 1];
+
+// No closures below: they are not inlined into functions with features of their own, nor are the intrinsics in them then.
+
+/// `N` is `product.channels · product.depth`.
+///
+/// # Safety
+/// The pointers are as [`Weights`] documents; see [`Vector`].
+#[inline(always)]
+pub(crate) unsafe fn weights<V: Vector, const N: usize>(t: &Weights) {
+    for step in 0..t.steps {
+        for first in (0..N).step_by(V::WORDS) {
+            // SAFETY: there are nine taps of `N` weights for each step, and room for `N` at each step of each point.
+            unsafe {
+                let g = t.g.add(step * 9 * N + first);
+                let mut columns = [[V::zero(); PATCH]; 3];
+                for (j, column) in columns.iter_mut().enumerate() {
+                    let g = g.add(j * N);
+                    *column = weight_column([
+                        V::from_i8(g),
+                        V::from_i8(g.add(3 * N)),
+                        V::from_i8(g.add(6 * N)),
+                    ]);
+                }
+                for i in 0..PATCH {
+                    let row = weight_column([columns[0][i], columns[1][i], columns[2][i]]);
+                    for j in 0..PATCH {
+                        let at = (PATCH * i + j) * t.plane + step * N + first;
+                        row[j].store(t.u.add(at).cast());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The pointers are as [`Input`] documents; see [`Vector`].
+#[inline(always)]
+pub(crate) unsafe fn input<V: Vector>(t: &Input) {
+    for chunk in 0..t.chunks {
+        let first = chunk * V::WORDS;
+        // SAFETY: each pixel can be read, and each plane has room, for all chunks.
+        unsafe {
+            let mut columns = [[V::zero(); PATCH]; PATCH];
+            for j in 0..PATCH {
+                let mut d = [V::zero(); PATCH];
+                for i in 0..PATCH {
+                    d[i] = V::from_u8(t.pixels[PATCH * i + j].add(first));
+                }
+                columns[j] = input_column(d);
+            }
+            for i in 0..PATCH {
+                let row = input_column(across(&columns, i));
+                for j in 0..PATCH {
+                    row[j].store(t.v.add((PATCH * i + j) * t.plane + first).cast());
+                }
+            }
+        }
+    }
+}
+
+/// `N` is `product.channels`.
+///
+/// # Safety
+/// The pointers are as [`Sums`] documents; see [`Vector`].
+#[inline(always)]
+pub(crate) unsafe fn output<V: Vector, const N: usize>(t: &Sums) {
+    for tile in 0..t.tiles {
+        for first in (0..N).step_by(V::WORDS / 2) {
+            // SAFETY: each plane has sums for each tile, and each row room for four pixels of each tile.
+            unsafe {
+                let mut columns = [[V::zero(); SIDE]; PATCH];
+                for j in 0..PATCH {
+                    let mut m = [V::zero(); PATCH];
+                    for i in 0..PATCH {
+                        let at = (PATCH * i + j) * t.plane + tile * N + first;
+                        m[i] = V::load(t.m.add(at));
+                    }
+                    columns[j] = output_column(m);
+                }
+                for i in 0..SIDE {
+                    let row = output_column(across(&columns, i));
+                    for j in 0..SIDE {
+                        let sum = shifted(row[j].times32(NINTH), POWERS[i] + POWERS[j]);
+                        sum.store(t.rows[i].add((SIDE * tile + j) * N + first));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Row `i` of a matrix of columns.
+#[inline(always)]
+fn across<V: Copy, const N: usize>(c: &[[V; N]; PATCH], i: usize) -> [V; PATCH] {
+    [c[0][i], c[1][i], c[2][i], c[3][i], c[4][i], c[5][i]]
+}
+
+/// `bits` is known when this is compiled into the loops above.
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn shifted<V: Vector>(v: V, bits: u32) -> V {
+    // SAFETY: as this function demands.
+    unsafe {
+        match bits {
+            2 => v.shift_right32::<2>(),
+            3 => v.shift_right32::<3>(),
+            4 => v.shift_right32::<4>(),
+            5 => v.shift_right32::<5>(),
+            _ => v.shift_right32::<6>(),
+        }
+    }
+}
