@@ -8,7 +8,7 @@ use std::fmt;
 use crate::{amx, avx2, avx512, avxvnni, winograd};
 use crate::{depthwise, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd};
 #[cfg(target_arch = "aarch64")]
-use crate::{dotprod, i8mm, neon};
+use crate::{dotprod, i8mm, neon, winograd};
 
 /// Proof that this CPU has an instruction set. Only [`Isa::available`] and what builds on it make one, so code that
 /// holds an `Isa` may call that set's kernels.
@@ -164,6 +164,8 @@ impl Isa {
             Set::Avx512Vnni => Some(&winograd::avx512::WINOGRAD),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => Some(&winograd::avx2::WINOGRAD),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => Some(&winograd::neon::WINOGRAD),
             _ => None,
         }
     }

@@ -104,11 +104,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) channels: usize,
     pub(crate) output: Output<'a>,
     /// An address worth fetching into the second-level cache at the first step, and how far to move it at each: the share
-    /// of the next block's weights that falls to this tile. It may lie anywhere; it is for prefetching only.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "only AVX-512 needs it so far")
-    )]
+    /// of the next block's weights that falls to this tile. It may lie anywhere; it is for prefetching only, which so far only AVX-512 does.
     pub(crate) prefetch: (*const u8, usize),
 }
 

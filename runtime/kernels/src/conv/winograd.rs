@@ -110,18 +110,19 @@ impl Conv {
         let channels = 0..self.spec.in_channels;
         let entries: Vec<_> =
             channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
-        self.scatter(weights, &entries, w.block_bytes(self), depth)
+        self.scatter(weights, &entries, w.block_bytes(), depth)
     }
 }
 
 impl Winograd {
-    fn product_steps(&self, conv: &Conv) -> usize {
-        conv.spec.in_channels.div_ceil(self.steps.product.depth)
+    /// Steps of a product: those behind the last channel meet weights of zero.
+    fn product_steps(&self) -> usize {
+        self.channels / self.steps.product.depth
     }
 
-    fn block_bytes(&self, conv: &Conv) -> usize {
-        let product = self.steps.product;
-        TAPS * self.product_steps(conv) * product.channels * product.depth
+    /// Bytes of a block's weights.
+    fn block_bytes(&self) -> usize {
+        TAPS * self.channels * self.steps.product.channels
     }
 }
 
@@ -150,7 +151,7 @@ impl Winograd {
         let rows = SIDE * product.pixels * product.channels * 4;
         let pointers = product.pixels * size_of::<*const u8>();
         let mut at = 0;
-        [v * POINTS * 2 + 64, u * POINTS * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
+        [v * POINTS * 2 + 64, u * PATCH * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
             at += bytes.next_multiple_of(64);
             at
         })
@@ -228,13 +229,20 @@ impl Winograd {
     unsafe fn multiply(&self, run: &Run<'_>, block: usize, tiles: usize, work: &Work) {
         let (conv, product) = (run.conv, self.steps.product);
         let [v_plane, u_plane, m_plane] = self.planes();
-        let (steps, lanes) = (self.product_steps(conv), product.channels);
-        let g = conv.weights[block * self.block_bytes(conv)..].as_ptr().cast();
-        // SAFETY: as in `transform`; a block has `steps` steps, and there is room for as many of each point.
-        unsafe { (self.steps.weights)(&Weights { g, steps, u: work.u, plane: u_plane }) };
+        let (steps, lanes) = (self.product_steps(), product.channels);
+        let g = conv.weights[block * self.block_bytes()..].as_ptr();
         let weights = work.u.cast_const().cast::<u8>();
         let groups = tiles.div_ceil(product.pixels);
+        // While this block is at work, the next one's weights come near.
+        let step = self.block_bytes().div_ceil(POINTS * groups * steps);
+        let mut ahead = g.wrapping_add(self.block_bytes());
         for xi in 0..POINTS {
+            let (row, column) = (xi / PATCH, xi % PATCH);
+            if column == 0 {
+                let block = Weights { g: g.cast(), steps, row, u: work.u, plane: u_plane };
+                // SAFETY: as in `transform`; a block has `steps` steps, and there is room for as many of each point.
+                unsafe { (self.steps.weights)(&block) };
+            }
             let bias = if xi == CENTRE { &conv.bias[block * lanes..] } else { &self.zeros };
             for group in 0..groups {
                 let (first, last) = (tiles * group / groups, tiles * (group + 1) / groups);
@@ -250,15 +258,16 @@ impl Winograd {
                     offset: 0,
                     taps: 1,
                     steps,
-                    weights: weights.wrapping_add(xi * u_plane * 2),
+                    weights: weights.wrapping_add(column * u_plane * 2),
                     bias: bias.as_ptr(),
                     scale: conv.scale[block * lanes..].as_ptr(),
                     pixels: last - first,
                     channels: lanes,
                     output: Output::Sums(work.m.wrapping_add(xi * m_plane + first * lanes)),
-                    prefetch: (weights, 0),
+                    prefetch: (ahead, step),
                 };
-                // SAFETY: as in `transform`; the rows hold `steps` pairs, the planes have room for each tile's sums.
+                ahead = ahead.wrapping_add(step * steps);
+                // SAFETY: as in `transform`; the rows hold all steps, the planes have room for each tile's sums.
                 unsafe { (product.tile)(&tile) };
             }
         }

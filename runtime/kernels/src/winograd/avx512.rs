@@ -69,5 +69,5 @@ impl Vector for __m512i {
     #[inline(always)] unsafe fn sub32(self, other: Self) -> Self { unsafe { _mm512_sub_epi32(self, other) } }
     #[inline(always)] unsafe fn double32(self) -> Self { unsafe { _mm512_add_epi32(self, self) } }
     #[inline(always)] unsafe fn times32(self, factor: i32) -> Self { unsafe { _mm512_mullo_epi32(self, _mm512_set1_epi32(factor)) } }
-    #[inline(always)] unsafe fn shift_right32<const BITS: u32>(self) -> Self { unsafe { _mm512_sra_epi32(self, _mm_cvtsi32_si128(BITS as i32)) } }
+    #[inline(always)] unsafe fn shift_right32<const BITS: i32>(self) -> Self { unsafe { _mm512_sra_epi32(self, _mm_cvtsi32_si128(BITS)) } }
 }

@@ -15,10 +15,17 @@
 //!
 //! Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016, §4.3, for the matrices.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "adaptors of iterators are not inlined here, see below"
+)]
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 
 use crate::tile::{Kernel, Tile};
 
@@ -58,14 +65,16 @@ pub(crate) struct Winograd {
     pub(crate) finish: unsafe fn(&Tile<'_>, *const i32),
 }
 
-/// A block of 3x3 weights to transform.
+/// A block of 3x3 weights to transform, one row of points at a time: six of the 36 stay near until they are used.
 #[derive(Debug)]
 pub(crate) struct Weights {
     /// `[step][tap][product.channels][product.depth]`, as small as the network has them: transformed again at each run,
     /// they cost less than what they would grow to costs to fetch.
     pub(crate) g: *const i8,
     pub(crate) steps: usize,
-    /// Where `U[0]` goes, `[step][product.channels][product.depth]`, and entries from there to `U[1]` and so on.
+    /// `0..PATCH`
+    pub(crate) row: usize,
+    /// Where the row's first point goes, `[step][product.channels][product.depth]`, and entries from there to the next.
     pub(crate) u: *mut i16,
     pub(crate) plane: usize,
 }
@@ -114,7 +123,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn double32(self) -> Self;
     unsafe fn times32(self, factor: i32) -> Self;
     /// Arithmetic shift.
-    unsafe fn shift_right32<const BITS: u32>(self) -> Self;
+    unsafe fn shift_right32<const BITS: i32>(self) -> Self;
 }
 
 /// `S G` times a column of weights.
@@ -181,9 +190,10 @@ unsafe fn output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
 }
 
 /// Exponents of two in 24, 12, 6 and 6.
-const POWERS: [u32; SIDE] = [3, 2, 1, 1];
+const POWERS: [i32; SIDE] = [3, 2, 1, 1];
 
-// No closures below: they are not inlined into functions with features of their own, nor are the intrinsics in them then.
+// No closures and no iterators below: they are not inlined into functions with features of their own, and then the
+// intrinsics in them are calls.
 
 /// `N` is `product.channels · product.depth`.
 ///
@@ -191,26 +201,38 @@ const POWERS: [u32; SIDE] = [3, 2, 1, 1];
 /// The pointers are as [`Weights`] documents; see [`Vector`].
 #[inline(always)]
 pub(crate) unsafe fn weights<V: Vector, const N: usize>(t: &Weights) {
+    // SAFETY: as this function demands.
+    unsafe {
+        match t.row {
+            0 => weights_of_row::<V, N, 0>(t),
+            1 => weights_of_row::<V, N, 1>(t),
+            2 => weights_of_row::<V, N, 2>(t),
+            3 => weights_of_row::<V, N, 3>(t),
+            4 => weights_of_row::<V, N, 4>(t),
+            _ => weights_of_row::<V, N, 5>(t),
+        }
+    }
+}
+
+/// # Safety
+/// As [`weights`].
+#[inline(always)]
+unsafe fn weights_of_row<V: Vector, const N: usize, const ROW: usize>(t: &Weights) {
     for step in 0..t.steps {
         for first in (0..N).step_by(V::WORDS) {
             // SAFETY: there are nine taps of `N` weights for each step, and room for `N` at each step of each point.
             unsafe {
                 let g = t.g.add(step * 9 * N + first);
-                let mut columns = [[V::zero(); PATCH]; 3];
-                for (j, column) in columns.iter_mut().enumerate() {
+                let mut entries = [V::zero(); 3];
+                for j in 0..3 {
                     let g = g.add(j * N);
-                    *column = weight_column([
-                        V::from_i8(g),
-                        V::from_i8(g.add(3 * N)),
-                        V::from_i8(g.add(6 * N)),
-                    ]);
+                    let (a, b, c) = (g, g.add(3 * N), g.add(6 * N));
+                    // Only the entry of this row is computed.
+                    entries[j] = weight_column([V::from_i8(a), V::from_i8(b), V::from_i8(c)])[ROW];
                 }
-                for i in 0..PATCH {
-                    let row = weight_column([columns[0][i], columns[1][i], columns[2][i]]);
-                    for j in 0..PATCH {
-                        let at = (PATCH * i + j) * t.plane + step * N + first;
-                        row[j].store(t.u.add(at).cast());
-                    }
+                let row = weight_column(entries);
+                for j in 0..PATCH {
+                    row[j].store(t.u.add(j * t.plane + step * N + first).cast());
                 }
             }
         }
@@ -285,7 +307,7 @@ fn across<V: Copy, const N: usize>(c: &[[V; N]; PATCH], i: usize) -> [V; PATCH] 
 /// # Safety
 /// See [`Vector`].
 #[inline(always)]
-unsafe fn shifted<V: Vector>(v: V, bits: u32) -> V {
+unsafe fn shifted<V: Vector>(v: V, bits: i32) -> V {
     // SAFETY: as this function demands.
     unsafe {
         match bits {
