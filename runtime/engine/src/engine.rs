@@ -74,6 +74,8 @@ pub struct IntegerShare {
 pub struct Engine {
     state: SimpleState<TypedFact, Box<dyn TypedOp>>,
     input: Vec<usize>,
+    /// The last image, whose memory the next one takes.
+    image: Arc<Tensor>,
     outputs: Vec<String>,
     regions: Vec<Arc<Region>>,
     probe: Arc<Mutex<Probe>>,
@@ -147,7 +149,8 @@ impl Engine {
         let layers = regions.iter().flat_map(|region| region.layers());
         share.integer_macs = layers.map(|layer| layer.macs).sum();
         let threads = options.threads.max(1);
-        Ok(Self { state, input, outputs, regions, probe, share, isa: isa.name(), threads })
+        let image = Arc::new(Tensor::zero::<f32>(&input).map_err(tract_error)?);
+        Ok(Self { state, input, image, outputs, regions, probe, share, isa: isa.name(), threads })
     }
 
     /// Shape of the input, `[1, C, H, W]`.
@@ -188,14 +191,26 @@ impl Engine {
         if let Some(at) = input.iter().position(|x| !x.is_finite()) {
             return Err(EngineError::NotFinite { at, found: input[at] });
         }
-        let tensor = Tensor::from_shape(&self.input, input).map_err(tract_error)?;
-        let results = self.state.run(tvec![tensor.into_tvalue()]).map_err(tract_error)?;
+        self.keep(input).map_err(tract_error)?;
+        let image = TValue::from_const(self.image.clone());
+        let results = self.state.run(tvec![image]).map_err(tract_error)?;
         let output = |(name, value): (&String, &TValue)| {
             let data = value.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
             Ok(Output { name: name.clone(), shape: value.shape().to_vec(), data })
         };
         let outputs = self.outputs.iter().zip(results.iter()).map(output);
         Ok(Outputs { outputs: outputs.collect::<TractResult<_>>().map_err(tract_error)? })
+    }
+
+    /// Copies the image to where tract reads it.
+    fn keep(&mut self, input: &[f32]) -> TractResult<()> {
+        if let Some(image) = Arc::get_mut(&mut self.image) {
+            image.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(input);
+        } else {
+            // A result that is the image itself may still be about.
+            self.image = Arc::new(Tensor::from_shape(&self.input, input)?);
+        }
+        Ok(())
     }
 
     /// As [`Self::run`], with every quantized activation the plan makes (see [`Options::fuse`]).

@@ -12,7 +12,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use crate::avx512::{fetch_output, finish};
+use crate::avx512_bytes::{fetch_output, finish};
 use crate::tile::{Activations, Kernel, Tile};
 
 const PIXELS: usize = 32;

@@ -5,8 +5,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::spec::Residual;
-use crate::tile::{Activations, Kernel, Output, Requant, Tile, nothing};
+use crate::avx512_bytes::{Added, Plain, fetch_output};
+use crate::tile::{Activations, Kernel, Output, Tile, nothing};
 
 const PIXELS: usize = 12;
 pub(crate) const CHANNELS: usize = 32;
@@ -66,6 +66,18 @@ unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
     }
 }
 
+/// Each pair of pixels. Written out, because a loop over pixels would drag the accumulators out of their registers.
+macro_rules! pairs {
+    ($p:ident, $acc:ident, $to:ident) => {
+        $to.pair::<$p, 0>(&$acc);
+        $to.pair::<$p, 1>(&$acc);
+        $to.pair::<$p, 2>(&$acc);
+        $to.pair::<$p, 3>(&$acc);
+        $to.pair::<$p, 4>(&$acc);
+        $to.pair::<$p, 5>(&$acc);
+    };
+}
+
 /// # Safety
 /// As [`tile`], and `t.pixels == P`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -95,180 +107,23 @@ unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
                 }
             }
         }
-        if let (true, Output::Sums(all)) = (WIDE, &t.output) {
-            for (r, row) in acc.iter().enumerate() {
-                _mm512_storeu_si512(all.add(r * CHANNELS).cast(), row[0]);
-                _mm512_storeu_si512(all.add(r * CHANNELS + 16).cast(), row[1]);
-            }
-            return;
-        }
-        // Through memory, so that loops over pixels below do not drag the accumulators out of their registers above.
-        let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];
-        sums[..P].copy_from_slice(&acc);
-        finish(t, &sums);
-    }
-}
-
-/// Asks for the cache lines that [`finish`] will write and read, so that they are here when the sums are.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(crate) fn fetch_output(t: &Tile<'_>) {
-    let Output::Bytes { y, stride, residual, .. } = &t.output else { return };
-    for pixel in 0..t.pixels {
-        _mm_prefetch::<_MM_HINT_ET0>(y.wrapping_add(pixel * stride).cast());
-        if let Some((r, add)) = residual {
-            _mm_prefetch::<_MM_HINT_T0>(r.wrapping_add(pixel * add.stride).cast());
-        }
-    }
-}
-
-/// Writes the tile, by whatever way its output asks for. `sums` is `[pixel][vector]`.
-///
-/// # Safety
-/// See [`Kernel::tile`]; `sums` has at least `t.pixels` rows, rounded up to even.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &Sums) {
-    // SAFETY: as this function demands.
-    unsafe {
         match &t.output {
             Output::Sums(all) => {
-                for (r, row) in sums.iter().enumerate().take(t.pixels) {
+                for (r, row) in acc.iter().enumerate() {
                     _mm512_storeu_si512(all.add(r * CHANNELS).cast(), row[0]);
                     _mm512_storeu_si512(all.add(r * CHANNELS + 16).cast(), row[1]);
                 }
             }
             Output::Bytes { y, stride, requant, residual: None } => {
-                write(t, sums, *y, *stride, requant)
+                let to = Plain::new(t, *y, *stride, requant);
+                pairs!(P, acc, to);
             }
             Output::Bytes { y, stride, requant, residual: Some((r, add)) } => {
-                write_added(t, sums, *y, *stride, requant, *r, add);
+                let to = Added::new(t, *y, *stride, requant, *r, add);
+                pairs!(P, acc, to);
             }
         }
     }
-}
-
-type Sums = [[__m512i; 2]];
-
-/// # Safety
-/// As [`tile`]; `y` and `stride` are those of `t.output`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn write(t: &Tile<'_>, sums: &Sums, y: *mut u8, stride: usize, requant: &Requant) {
-    // SAFETY: `scale` has 32 entries.
-    let scale = unsafe { [_mm512_loadu_ps(t.scale), _mm512_loadu_ps(t.scale.add(16))] };
-    let bytes = Bytes::new(requant.zero, requant.lo, requant.hi);
-    let scaled = |sum: __m512i, v: usize| {
-        _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale[v]))
-    };
-    for (pair, rows) in sums.chunks_exact(2).enumerate().take(t.pixels.div_ceil(2)) {
-        let q = bytes.pack([
-            [scaled(rows[0][0], 0), scaled(rows[0][1], 1)],
-            [scaled(rows[1][0], 0), scaled(rows[1][1], 1)],
-        ]);
-        // SAFETY: as this function demands.
-        unsafe { store(t, q, y.add(2 * pair * stride), stride, t.pixels - 2 * pair) };
-    }
-}
-
-/// # Safety
-/// As [`tile`]; the other arguments are those of `t.output`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn write_added(
-    t: &Tile<'_>,
-    sums: &Sums,
-    y: *mut u8,
-    stride: usize,
-    requant: &Requant,
-    r: *const u8,
-    add: &Residual,
-) {
-    // SAFETY: `scale` has 32 entries.
-    let scale = unsafe { [_mm512_loadu_ps(t.scale), _mm512_loadu_ps(t.scale.add(16))] };
-    let bytes = Bytes::new(add.out_zero, add.lo, add.hi);
-    let zero = i32::from(requant.zero);
-    let lo = _mm512_set1_epi32(i32::from(requant.lo) - zero);
-    let hi = _mm512_set1_epi32(i32::from(requant.hi) - zero);
-    let (conv_ratio, ratio) = (_mm512_set1_ps(add.conv_ratio), _mm512_set1_ps(add.ratio));
-    let r_zero = _mm512_set1_epi32(i32::from(add.zero));
-    let mask = channels_mask(t);
-    let added = |sum: __m512i, v: usize, r: __m256i| {
-        // c − zero of the convolution's own result, as the definition rounds and clamps it
-        let c = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale[v]));
-        let c = _mm512_cvtepi32_ps(_mm512_max_epi32(_mm512_min_epi32(c, hi), lo));
-        let half =
-            if v == 0 { _mm256_castsi256_si128(r) } else { _mm256_extracti128_si256::<1>(r) };
-        let r = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(half), r_zero));
-        _mm512_cvtps_epi32(_mm512_add_ps(_mm512_mul_ps(c, conv_ratio), _mm512_mul_ps(r, ratio)))
-    };
-    for (pair, rows) in sums.chunks_exact(2).enumerate().take(t.pixels.div_ceil(2)) {
-        let mut q = [[_mm512_setzero_si512(); 2]; 2];
-        for i in 0..2 {
-            // An odd last pixel has no partner: it stands in for it, and `store` leaves the result out.
-            let pixel = (2 * pair + i).min(t.pixels - 1);
-            // SAFETY: `r` can be read for the channels under the mask of each pixel of the tile.
-            let r = unsafe { _mm256_maskz_loadu_epi8(mask, r.add(pixel * add.stride).cast()) };
-            q[i] = [added(rows[i][0], 0, r), added(rows[i][1], 1, r)];
-        }
-        // SAFETY: as this function demands.
-        unsafe { store(t, bytes.pack(q), y.add(2 * pair * stride), stride, t.pixels - 2 * pair) };
-    }
-}
-
-/// The last step to bytes: plus zero point, clamp.
-struct Bytes {
-    zero: __m512i,
-    lo: __m512i,
-    hi: __m512i,
-    order: __m512i,
-}
-
-impl Bytes {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn new(zero: u8, lo: u8, hi: u8) -> Self {
-        Self {
-            zero: _mm512_set1_epi16(i16::from(zero)),
-            lo: _mm512_set1_epi8(lo as i8),
-            hi: _mm512_set1_epi8(hi as i8),
-            // Packing interleaves the four vectors by 128-bit lanes; this undoes it.
-            order: _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
-        }
-    }
-
-    /// `[pixel][vector]` of integers → 32 bytes of the one pixel, then of the other. Saturation on the way is harmless:
-    /// what leaves 16 bits is far outside `lo..=hi`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn pack(&self, q: [[__m512i; 2]; 2]) -> __m512i {
-        let first = _mm512_adds_epi16(_mm512_packs_epi32(q[0][0], q[0][1]), self.zero);
-        let second = _mm512_adds_epi16(_mm512_packs_epi32(q[1][0], q[1][1]), self.zero);
-        let bytes = _mm512_permutexvar_epi32(self.order, _mm512_packus_epi16(first, second));
-        _mm512_max_epu8(_mm512_min_epu8(bytes, self.hi), self.lo)
-    }
-}
-
-/// Stores two pixels, or one if only one is left.
-///
-/// # Safety
-/// `y` is the first of `left` pixels of the tile.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn store(t: &Tile<'_>, q: __m512i, y: *mut u8, stride: usize, left: usize) {
-    let mask = channels_mask(t);
-    // SAFETY: only channels of the tile (the mask) of pixels of the tile (`left`) are written.
-    unsafe {
-        _mm256_mask_storeu_epi8(y.cast(), mask, _mm512_castsi512_si256(q));
-        if left > 1 {
-            _mm256_mask_storeu_epi8(y.add(stride).cast(), mask, _mm512_extracti64x4_epi64::<1>(q));
-        }
-    }
-}
-
-#[inline]
-fn channels_mask(t: &Tile<'_>) -> __mmask32 {
-    u32::MAX >> (CHANNELS - t.channels)
 }
 
 /// See [`Kernel::peak`].

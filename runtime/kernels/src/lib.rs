@@ -37,6 +37,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512_bytes;
+#[cfg(target_arch = "x86_64")]
 mod avxvnni;
 mod buffer;
 mod conv;

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::{Input, Sums, Vector, Weights, Winograd, input, output, weights};
-use crate::avx512::{CHANNELS, WIDE, finish};
+use crate::avx512::{CHANNELS, WIDE};
+use crate::avx512_bytes::finish;
 use crate::tile::Tile;
 
 pub(crate) const WINOGRAD: Winograd = Winograd {
