@@ -65,6 +65,18 @@ impl Activations {
         if self == Self::Wide { 2 } else { 1 }
     }
 
+    /// `x` everywhere in `to`, which has room for whole ones.
+    pub(crate) fn fill(self, x: u8, to: &mut [u8]) {
+        match self {
+            Self::Bytes => to.fill(x),
+            Self::Signed => to.fill(x ^ 0x80),
+            Self::Wide => {
+                to.chunks_exact_mut(2)
+                    .for_each(|to| to.copy_from_slice(&u16::from(x).to_le_bytes()));
+            }
+        }
+    }
+
     /// `x` as a kernel wants it, written to `to`, which has room for just that.
     pub(crate) fn convert(self, x: &[u8], to: &mut [u8]) {
         match self {

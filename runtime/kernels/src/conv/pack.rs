@@ -104,8 +104,6 @@ impl Conv {
         // Winograd's form reads bytes, whatever its products are of.
         let bytes = self.winograd.is_some();
         let activations = if bytes { Activations::Bytes } else { self.kernel.activations };
-        for entry in self.padding.chunks_exact_mut(activations.bytes()) {
-            activations.convert(&[self.x_zero], entry);
-        }
+        activations.fill(self.x_zero, &mut self.padding);
     }
 }

@@ -143,20 +143,19 @@ impl Conv {
         let [top, left, ..] = if self.plan.input == Source::Rows { spec.padding } else { [0; 4] };
         let (height, width) = self.source_size();
         let (activations, channels) = (self.kernel.activations, spec.in_channels);
-        let (element, dense) = (activations.bytes(), spec.in_stride == channels);
-        let pixel = channels * element;
+        let (pixel, dense) = (channels * activations.bytes(), spec.in_stride == channels);
         let pitch = width * pixel;
         pool.split_rows(&mut copy[..height * pitch], height, pitch, |rows, copy| {
             for (copy, row) in copy.chunks_exact_mut(pitch).zip(rows) {
-                let inside = row.checked_sub(top).filter(|row| *row < spec.in_h);
-                if inside.is_none() || width > spec.in_w {
-                    // The row that taps on padding read is at least one element long.
-                    let zero = &self.padding[..element];
-                    copy.chunks_exact_mut(element).for_each(|e| e.copy_from_slice(zero));
-                }
-                let Some(row) = inside else { continue };
+                let Some(row) = row.checked_sub(top).filter(|row| *row < spec.in_h) else {
+                    activations.fill(self.x_zero, copy);
+                    continue;
+                };
+                let (before, copy) = copy.split_at_mut(left * pixel);
+                let (copy, behind) = copy.split_at_mut(spec.in_w * pixel);
+                activations.fill(self.x_zero, before);
+                activations.fill(self.x_zero, behind);
                 let x = &x[row * spec.in_w * spec.in_stride..];
-                let copy = &mut copy[left * pixel..][..spec.in_w * pixel];
                 if dense {
                     activations.convert(&x[..spec.in_w * channels], copy);
                     continue;
