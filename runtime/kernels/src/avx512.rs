@@ -49,19 +49,30 @@ unsafe fn wide_tile(t: &Tile<'_>) {
 unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
     // SAFETY: as this function demands.
     unsafe {
+        // A last block of few channels needs no second vector.
+        if t.channels <= CHANNELS / 2 { vectors::<1, WIDE>(t) } else { vectors::<2, WIDE>(t) }
+    }
+}
+
+/// # Safety
+/// As [`tile`], and the tile's channels fit `V` vectors.
+#[inline]
+unsafe fn vectors<const V: usize, const WIDE: bool>(t: &Tile<'_>) {
+    // SAFETY: as this function demands.
+    unsafe {
         match t.pixels {
-            1 => rows::<1, WIDE>(t),
-            2 => rows::<2, WIDE>(t),
-            3 => rows::<3, WIDE>(t),
-            4 => rows::<4, WIDE>(t),
-            5 => rows::<5, WIDE>(t),
-            6 => rows::<6, WIDE>(t),
-            7 => rows::<7, WIDE>(t),
-            8 => rows::<8, WIDE>(t),
-            9 => rows::<9, WIDE>(t),
-            10 => rows::<10, WIDE>(t),
-            11 => rows::<11, WIDE>(t),
-            _ => rows::<12, WIDE>(t),
+            1 => rows::<1, V, WIDE>(t),
+            2 => rows::<2, V, WIDE>(t),
+            3 => rows::<3, V, WIDE>(t),
+            4 => rows::<4, V, WIDE>(t),
+            5 => rows::<5, V, WIDE>(t),
+            6 => rows::<6, V, WIDE>(t),
+            7 => rows::<7, V, WIDE>(t),
+            8 => rows::<8, V, WIDE>(t),
+            9 => rows::<9, V, WIDE>(t),
+            10 => rows::<10, V, WIDE>(t),
+            11 => rows::<11, V, WIDE>(t),
+            _ => rows::<12, V, WIDE>(t),
         }
     }
 }
@@ -79,9 +90,9 @@ macro_rules! pairs {
 }
 
 /// # Safety
-/// As [`tile`], and `t.pixels == P`.
+/// As [`vectors`], and `t.pixels == P`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
+unsafe fn rows<const P: usize, const V: usize, const WIDE: bool>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations are read within the ranges that `Tile` documents; `sums` is ours.
     unsafe {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
@@ -97,7 +108,7 @@ unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
                 (weights, ahead) = (weights.add(128), ahead.wrapping_add(ahead_step));
                 for r in 0..P {
                     let a = _mm512_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
-                    for v in 0..2 {
+                    for v in 0..V {
                         acc[r][v] = if WIDE {
                             _mm512_dpwssd_epi32(acc[r][v], a, w[v])
                         } else {

@@ -1,4 +1,4 @@
-//! Convolutions that run as Winograd's: weights transformed at load, and the loops around the products.
+//! Convolutions that run as Winograd's: when they may, their weights, and the loops around the products.
 //!
 //! A strip of 6x6 input tiles is transformed once; then, for each block of output channels, come 36 products (the
 //! same kernel as elsewhere, on "pixels" that are tiles) and the way back to four rows of outputs.
@@ -33,6 +33,8 @@ pub(super) struct Winograd {
 const STRIP_BYTES: usize = 400 << 10;
 const STRIP: usize = 96;
 const TAPS: usize = 9;
+/// Fewer output channels would leave most of a register empty.
+const LANES: usize = 16;
 
 impl Winograd {
     /// The form for this convolution, if the instruction set gains by it and the sums stay exact.
@@ -40,7 +42,7 @@ impl Winograd {
         let steps = isa.winograd()?;
         let fits = spec.kernel == [3, 3] && spec.stride == [1, 1] && spec.dilation == [1, 1];
         let chunk = steps.chunk;
-        if !fits || spec.groups > 1 || spec.in_channels < chunk || spec.out_channels < chunk {
+        if !fits || spec.groups > 1 || spec.in_channels < chunk || spec.out_channels < LANES {
             return None;
         }
         let tiles = [spec.out_h().div_ceil(SIDE), spec.out_w().div_ceil(SIDE)];
@@ -230,6 +232,7 @@ impl Winograd {
         let (conv, product) = (run.conv, self.steps.product);
         let [v_plane, u_plane, m_plane] = self.planes();
         let (steps, lanes) = (self.product_steps(), product.channels);
+        let channels = conv.plan.blocks[block].channels;
         let g = conv.weights[block * self.block_bytes()..].as_ptr();
         let weights = work.u.cast_const().cast::<u8>();
         let groups = tiles.div_ceil(product.pixels);
@@ -262,7 +265,7 @@ impl Winograd {
                     bias: bias.as_ptr(),
                     scale: conv.scale[block * lanes..].as_ptr(),
                     pixels: last - first,
-                    channels: lanes,
+                    channels,
                     output: Output::Sums(work.m.wrapping_add(xi * m_plane + first * lanes)),
                     prefetch: (ahead, step),
                 };
@@ -288,6 +291,7 @@ impl Winograd {
                 m: work.m.wrapping_add((tile - tiles.start) * product.channels),
                 plane: self.planes()[2],
                 tiles: count,
+                channels: run.conv.plan.blocks[block].channels,
                 rows: work.rows,
             };
             // SAFETY: as in `transform`; the rows have room for the kernel's pixels.

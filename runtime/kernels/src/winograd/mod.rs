@@ -97,6 +97,8 @@ pub(crate) struct Sums {
     pub(crate) m: *const i32,
     pub(crate) plane: usize,
     pub(crate) tiles: usize,
+    /// Channels that are wanted, at most `product.channels`.
+    pub(crate) channels: usize,
     /// Writable `[4 · tiles][product.channels]`: the sums of each row of outputs.
     pub(crate) rows: [*mut i32; SIDE],
 }
@@ -272,7 +274,7 @@ pub(crate) unsafe fn input<V: Vector>(t: &Input) {
 #[inline(always)]
 pub(crate) unsafe fn output<V: Vector, const N: usize>(t: &Sums) {
     for tile in 0..t.tiles {
-        for first in (0..N).step_by(V::WORDS / 2) {
+        for first in (0..t.channels).step_by(V::WORDS / 2) {
             // SAFETY: each plane has sums for each tile, and each row room for four pixels of each tile.
             unsafe {
                 let mut columns = [[V::zero(); SIDE]; PATCH];
