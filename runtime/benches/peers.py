@@ -32,6 +32,8 @@ NETWORKS = ["resnet50", "resnet18", "segmentation", "detection"]
 #: A turn lasts at least that long, so that ticks of the kernel's clock can tell who used the processor.
 TURN_SECONDS = 0.3
 FOREIGN_SHARE = 0.05
+#: Our instruction sets by OpenVINO's names (those of its library oneDNN). ONNX Runtime cannot be restricted.
+ONEDNN = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512vnni": "AVX512_CORE_VNNI", "amx": "AVX512_CORE_AMX"}
 
 
 def arguments() -> argparse.Namespace:
@@ -40,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--engines", nargs="+", choices=ENGINES[1:], default=ENGINES[1:])
     parser.add_argument("--rounds", type=int, default=15, help="rounds that count (default 15)")
-    parser.add_argument("--isa", help="instruction set of ours (CXR_ISA); the others take what the machine has")
+    parser.add_argument("--isa", help="instruction set of ours (CXR_ISA) and of OpenVINO; ONNX Runtime takes what the machine has")
     parser.add_argument("--patience", type=float, default=300, help="seconds to wait in all for an idle machine, a model (default 300)")
     parser.add_argument("--folder", type=Path, default=ROOT / "target/peers", help="where models lie (default target/peers)")
     parser.add_argument("--exporter", type=Path, default=ROOT / "target/debug/exporter")
@@ -70,7 +72,11 @@ class Worker:
 
     def __init__(self, engine: str, command: list, isa: str | None):
         self.engine = engine
-        environment = dict(os.environ, **({"CXR_ISA": isa} if isa and engine == "ours" else {}))
+        environment = dict(os.environ)
+        if isa and engine == "ours":
+            environment["CXR_ISA"] = isa
+        if isa in ONEDNN and engine == "openvino":
+            environment["ONEDNN_MAX_CPU_ISA"] = ONEDNN[isa]
         environment.pop("OMP_NUM_THREADS", None)
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.greeting = []
@@ -104,7 +110,7 @@ def measure(model: str, threads: int, options: argparse.Namespace) -> dict | Non
     models.image().tofile(image)
     workers = [Worker("ours", [options.ours, path, threads, image], options.isa)]
     for engine in options.engines:
-        workers.append(Worker(engine, [sys.executable, HERE / "engines/worker.py", engine, path, threads, image], None))
+        workers.append(Worker(engine, [sys.executable, HERE / "engines/worker.py", engine, path, threads, image], options.isa))
     try:
         outputs = {worker.engine: json.loads(worker.ask("outputs")) for worker in workers}
         counts = {worker.engine: turn(worker) for worker in workers}

@@ -33,6 +33,9 @@ pub fn quantize_from_nchw(
     assert!(pixels > 0 && pixels * channels == x.len() && y_stride >= channels, "shape");
     let y = &mut y[..(pixels - 1) * y_stride + channels];
     pool.split_rows(y, pixels, y_stride, |range, y| {
+        if y_stride == 1 {
+            return quantize(&x[range], scale, zero, y); // what compilers make vectors of
+        }
         for (c, plane) in x.chunks_exact(pixels).enumerate() {
             for (y, x) in y[c..].iter_mut().step_by(y_stride).zip(&plane[range.clone()]) {
                 *y = requantize(*x / scale, zero, 0, 255);
