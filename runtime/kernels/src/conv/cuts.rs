@@ -25,6 +25,11 @@ impl Cuts {
         Self { tiles, blocks, parts, by_block }
     }
 
+    /// One part a thread where blocks are divided: for work on tiles that every part has to repeat.
+    pub(super) fn coarse(self, threads: usize) -> Self {
+        if self.by_block { Self { parts: self.parts.min(threads), ..self } } else { self }
+    }
+
     /// Tiles and blocks of a part.
     pub(super) fn part(&self, i: usize) -> (Range<usize>, Range<usize>) {
         let cut = |n: usize| n * i / self.parts..n * (i + 1) / self.parts;

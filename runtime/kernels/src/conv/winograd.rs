@@ -161,7 +161,9 @@ impl Winograd {
 
     pub(super) fn cuts(&self, conv: &Conv, input_bytes: usize, threads: usize) -> Cuts {
         let strips = self.count().div_ceil(self.strip);
-        Cuts::new(strips, conv.plan.blocks.len(), conv.weights.len(), input_bytes, threads)
+        let cuts =
+            Cuts::new(strips, conv.plan.blocks.len(), conv.weights.len(), input_bytes, threads);
+        cuts.coarse(threads)
     }
 
     /// Strips of tiles by blocks of output channels.
