@@ -5,10 +5,11 @@
 #   make test-arm                 the int8 kernels on aarch64 under emulation (Debian, as root; not part of CI)
 
 #   make fuzz [FUZZ_SECONDS=600]  hostile ONNX, bundles and pictures for that long each, from a seed of its own
+#   make memcheck                 the kernels under valgrind (x86-64: scalar and AVX2): no byte read or written out of bounds
 #   make miri                     the kernels' scalar and packing code under Miri (rustup, nightly)
 #   make sanitize                 the parsers, the engine and the kernels under the address sanitizer (rustup, nightly)
 
-.PHONY: demo test test-arm fuzz miri sanitize lint unit docs build setup
+.PHONY: demo test test-arm fuzz memcheck miri sanitize lint unit docs build setup
 
 CARGO := cargo
 # cargo-nextest where it is installed (one process a test); elsewhere the same tests by `cargo test`, one at a time,
@@ -36,6 +37,11 @@ fuzz:
 	PROPTEST_CASES=$$((2000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p bundle -- --test-threads 1
 
 # Miri interprets: a few cases of everything take minutes, and 600,000 roundings would take an hour.
+# Valgrind has no AVX-512, so that set is left to the address sanitizer.
+memcheck:
+	KERNELS_CASES=24 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind --quiet --error-exitcode=1' \
+		$(CARGO) test --release -p kernels --lib --tests -- --test-threads 1
+
 miri:
 	KERNELS_CASES=4 MIRIFLAGS=-Zmiri-env-forward=KERNELS_CASES $(CARGO) +nightly miri test -p kernels --lib --tests -- --skip rounding_is_exact
 
