@@ -69,7 +69,12 @@ pub fn download(tensor: &Tensor) -> Tensor {
     tensor.to_device(Device::Cpu)
 }
 
-/// Times this thread has waited so.
+/// The tensor on `device`, for which nobody waits: a plain copy to a card waits for what runs there.
+pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
+    torch_ext::upload(tensor, device).expect("the device was there when it was opened")
+}
+
+/// Times this thread has waited in [`download`].
 pub fn downloads() -> u64 {
     DOWNLOADS.get()
 }

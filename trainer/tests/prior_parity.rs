@@ -17,7 +17,7 @@ use std::{
     rc::Rc,
 };
 use tch::{Device, Kind, Tensor, nn};
-use torch_ext::{AdamW, Group, Reduce};
+use torch_ext::{AdamW, Group, Ranks, Reduce};
 use trainer::{
     checkpoint,
     prior::{Batch, Noise, Objective, Prior, PriorConfig, Weights},
@@ -370,7 +370,8 @@ fn share(reference: &mut Reference, rank: i64) {
 
 /// One of the two processes: the same test, told by its environment.
 fn be_a_rank(out: &Path) {
-    let group = Rc::new(Group::from_env().unwrap().unwrap());
+    let ranks = Ranks::from_env().unwrap().unwrap();
+    let group = Rc::new(Group::join(&ranks, Device::Cpu).unwrap());
     let mut reference = Reference::open(&committed(), Kind::Double, false, Some(group.clone()));
     share(&mut reference, group.rank);
     let all: Vec<_> = (0..3).flat_map(|stage| gradients(&reference, stage, Some(&group))).collect();

@@ -11,7 +11,7 @@ use crate::{
     terminal::Terminal,
     text::{bert::BertConfig, hugging_face::Pretrained, wordpiece::Words},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 use std::{
@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 use tch::Tensor;
-use torch_ext::Group;
+use torch_ext::{Group, Ranks};
 
 /// Learns from radiographs and their reports: an image encoder, a text encoder, and what joins them
 #[derive(Debug, Args)]
@@ -72,9 +72,13 @@ impl PretrainArgs {
             "{} holds no checkpoint to resume",
             self.out.display()
         );
-        let group = Group::from_env()?.map(Rc::new);
-        let device =
-            self.device.open(group.as_ref().map_or(0, |group| group.local_rank as usize))?;
+        let ranks = Ranks::from_env()?;
+        if ranks.is_some() && self.device != DeviceArg::Cpu {
+            torch_ext::need_nccl()?;
+        }
+        let device = self.device.open(ranks.as_ref().map_or(0, |ranks| ranks.local_rank))?;
+        let group = ranks.map(|ranks| Group::join(&ranks, device)).transpose();
+        let group = group.context("cannot join the other processes")?.map(Rc::new);
         let records = index::read(&self.data)?;
         let train = |record: &Record| record.split.is_none_or(|split| split == Split::Train);
         let mut pairs = Pairs::of(&records, config.min_sentences, train);
@@ -115,6 +119,7 @@ impl PretrainArgs {
         }
         let step = run.state().step;
         drop(run); // its memory, before the page opens the checkpoint
+        drop(group); // all leave now: NCCL's ranks wait for each other
         if first {
             self.end(step, &records, &pairs, &damaged, terminal)?;
         }

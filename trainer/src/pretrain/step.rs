@@ -32,7 +32,7 @@ pub struct Trainer {
 /// What a step measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Unweighted terms, of this process.
+    /// Unweighted terms, of the joined batch of all processes.
     pub terms: Vec<(Term, f64)>,
     /// Their weighted sum.
     pub loss: f64,
@@ -128,6 +128,7 @@ impl Trainer {
             let _ = self.optimizer.unscale(&inverse)?;
         }
         let norm = self.optimizer.clip_grad_norm(self.clip_norm)?.to_kind(Kind::Float);
+        let joined = self.mean(&measured)?;
         let measured = Tensor::cat(&[measured, norm.view([1])], 0);
         // The losses of all processes, and their one gradient.
         let unfit = |x: &Tensor| x.isfinite().all().logical_not().to_kind(Kind::Float).view([1]);
@@ -139,13 +140,20 @@ impl Trainer {
         self.optimizer.step(rate, &skip.get(1))?;
         self.prior.clamp_logit_scales();
 
-        let values = Vec::<f32>::try_from(device::download(&Tensor::cat(&[measured, skip], 0)))?;
-        let (values, unfit) = values.split_at(names.len() + 2);
-        let outcome = Outcome { scale: factor, ..outcome(&names, values) };
+        let all = Tensor::cat(&[measured, skip, joined], 0);
+        let values = Vec::<f32>::try_from(device::download(&all))?;
+        let (own, values) = values.split_at(names.len() + 2);
+        let (unfit, joined) = values.split_at(2);
         let (loss_unfit, skipped) = (unfit[0] != 0.0, unfit[1] != 0.0);
         if loss_unfit || (skipped && factor.is_none()) {
-            bail!("{} (step {number}, batch {})", complaint(&outcome), ids(batches));
+            bail!("{} (step {number}, batch {})", complaint(&names, own), ids(batches));
         }
+        let outcome = Outcome {
+            terms: names.iter().copied().zip(joined.iter().copied().map(f64::from)).collect(),
+            loss: f64::from(joined[names.len()]),
+            gradient: f64::from(own[names.len() + 1]),
+            scale: factor,
+        };
         if let Some(scale) = &mut self.scale {
             scale
                 .update(!skipped)
@@ -158,7 +166,8 @@ impl Trainer {
     pub fn forward(&self, prepared: &Prepared, objective: &Objective) -> Result<Losses> {
         let device = self.store.device();
         let [h, w] = self.size;
-        let image = Tensor::from_slice(&prepared.images).view([-1, 1, h, w]).to_device(device);
+        let image =
+            device::upload(&Tensor::from_slice(&prepared.images).view([-1, 1, h, w]), device);
         let image = if self.channels_last { torch_ext::channels_last(&image)? } else { image };
         let batch = Batch::new(image, &prepared.reports, device);
         let kind = self.precision.autocast();
@@ -170,6 +179,14 @@ impl Trainer {
     fn seed_step(&self, number: u64, micro: u64) {
         let rank = self.group.as_ref().map_or(0, |group| group.rank as u64);
         tch::manual_seed(mix(&[self.seed, number, micro, rank]) as i64);
+    }
+
+    /// Losses of the joined batch: a mean over the processes, as their gradients are.
+    fn mean(&self, own: &Tensor) -> Result<Tensor> {
+        let mean = own.copy();
+        let Some(group) = &self.group else { return Ok(mean) };
+        group.all_reduce(&mean, Reduce::Sum)?;
+        Ok(mean / group.world as f64)
     }
 
     /// One collective for all gradients of each kind.
@@ -211,24 +228,14 @@ fn to_channels_last(store: &nn::VarStore) -> Result<()> {
     Ok(())
 }
 
-fn outcome(names: &[Term], values: &[f32]) -> Outcome {
-    let value = |at: usize| f64::from(values[at]);
-    Outcome {
-        terms: names.iter().enumerate().map(|(at, term)| (*term, value(at))).collect(),
-        loss: value(names.len()),
-        gradient: value(names.len() + 1),
-        scale: None,
-    }
-}
-
-/// Which of the numbers is not one.
-fn complaint(outcome: &Outcome) -> String {
-    match outcome.terms.iter().find(|(_, loss)| !loss.is_finite()) {
+/// Which of this process's numbers, its terms, their sum and the gradient's norm, is not one.
+fn complaint(names: &[Term], own: &[f32]) -> String {
+    let mut terms = names.iter().zip(own);
+    let (loss, gradient) = (own[names.len()], own[names.len() + 1]);
+    match terms.find(|(_, loss)| !loss.is_finite()) {
         Some((term, loss)) => format!("the {term} loss is {loss}"),
-        None if !outcome.loss.is_finite() => format!("the loss is {}", outcome.loss),
-        None if !outcome.gradient.is_finite() => {
-            format!("the gradient's norm is {}", outcome.gradient)
-        }
+        None if !loss.is_finite() => format!("the loss is {loss}"),
+        None if !gradient.is_finite() => format!("the gradient's norm is {gradient}"),
         None => "another process found a loss that is not finite".to_owned(),
     }
 }

@@ -1,5 +1,6 @@
 //! Pairs ready for the model, and the randomness of one step.
 
+use crate::device::upload;
 use crate::text::{Encoded, bert};
 use tch::{Device, Kind, Tensor};
 
@@ -32,12 +33,12 @@ impl Batch {
                 all.extend_from_slice(row);
                 all.resize(all.len() + width as usize - row.len(), 0);
             }
-            Tensor::from_slice(&all).view([reports.len() as i64, width]).to_device(device)
+            upload(&Tensor::from_slice(&all).view([reports.len() as i64, width]), device)
         };
         Self {
-            image: image.to_device(device),
+            image: upload(&image, device),
             ids: rows(|report| &report.ids),
-            mask: bert::token_mask(&lengths, width).to_device(device),
+            mask: upload(&bert::token_mask(&lengths, width), device),
             sentence: rows(|report| &report.sentence),
             counts: reports.iter().map(|report| report.sentences as i64).collect(),
         }
@@ -48,11 +49,11 @@ impl Batch {
         let device = self.image.device();
         let counts: Vec<i64> = self.counts.iter().map(|&n| n.min(limit)).collect();
         let most = counts.iter().copied().max().unwrap_or(1);
-        let present = bert::token_mask(&counts, most).to_device(device);
+        let present = upload(&bert::token_mask(&counts, most), device);
         let kind = if self.image.kind() == Kind::Double { Kind::Double } else { Kind::Float };
         Slots {
-            rows: rows(&counts, most).to_device(device),
-            query_rows: (limit <= queries).then(|| rows(&counts, queries).to_device(device)),
+            rows: upload(&rows(&counts, most), device),
+            query_rows: (limit <= queries).then(|| upload(&rows(&counts, queries), device)),
             present: present.to_kind(kind),
             reports: counts.len() as i64,
             most,
@@ -60,8 +61,7 @@ impl Batch {
     }
 }
 
-/// Where the sentences of a batch lie. Everything the device has to be told is told here, before it has work to do:
-/// copies to a GPU wait for what runs on it.
+/// Where the sentences of a batch lie: everything the device has to be told of them.
 pub(super) struct Slots {
     /// `[N]`, place of each sentence among `B · S` slots.
     pub(super) rows: Tensor,

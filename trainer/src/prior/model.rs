@@ -359,7 +359,7 @@ impl Prior {
             })
             .map(|query| query as i64)
             .collect();
-        Tensor::from_slice(&order).view([b, q]).to_device(written.device())
+        device::upload(&Tensor::from_slice(&order).view([b, q]), written.device())
     }
 
     /// Mean over the rows `[N]` of all processes, in such a way that averaging it over the processes gives

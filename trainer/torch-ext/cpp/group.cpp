@@ -1,5 +1,6 @@
-// Process groups of c10d over Gloo: rendezvous by a TCP store as torchrun sets it up, collectives, and
-// two collectives autograd can differentiate.
+// Process groups of c10d, over Gloo on CPUs and NCCL on cards: rendezvous by a TCP store as torchrun sets it up,
+// collectives, and two collectives autograd can differentiate. On a card, to wait for a collective makes the card's
+// stream wait, not the host.
 #define USE_C10D_GLOO 1
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -9,12 +10,17 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "group.h"
 #include "guard.h"
 
-struct Group {
-  c10::intrusive_ptr<c10d::Store> store;
-  c10::intrusive_ptr<c10d::Backend> backend;
-};
+static c10::intrusive_ptr<c10d::Backend> open_gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int world,
+                                                   std::chrono::milliseconds timeout) {
+  auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+  const char* interface = getenv("GLOO_SOCKET_IFNAME");
+  options->devices.push_back(interface ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
+                                       : c10d::ProcessGroupGloo::createDefaultDevice());
+  return c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, world, options);
+}
 
 static void all_reduce(Group* g, at::Tensor& t, int op) {
   at::NoGradGuard no_grad;
@@ -69,8 +75,10 @@ struct Sum : public torch::autograd::Function<Sum> {
 };
 
 extern "C" {
-char* ext_group_open(const char* host, int port, int rank, int world, int seconds, Group** out) {
+// Over NCCL on card number `card`; over Gloo where it is negative.
+char* ext_group_open(const char* host, int port, int rank, int world, int card, int seconds, Group** out) {
   GUARD({
+    std::chrono::milliseconds timeout = std::chrono::seconds(seconds);
     // torchrun's agent already serves the store; otherwise rank 0 does.
     const char* agent = getenv("TORCHELASTIC_USE_AGENT_STORE");
     c10d::TCPStoreOptions o;
@@ -78,21 +86,24 @@ char* ext_group_open(const char* host, int port, int rank, int world, int second
     o.isServer = rank == 0 && !(agent && !strcmp(agent, "True"));
     o.numWorkers = world;
     o.waitWorkers = true;
-    o.timeout = std::chrono::seconds(seconds);
+    o.timeout = timeout;
     auto g = std::make_unique<Group>();
     g->store = c10::make_intrusive<c10d::TCPStore>(host, o);
     const char* attempt = getenv("TORCHELASTIC_RESTART_COUNT");
     auto prefix = std::string("cxr_edge_") + (attempt ? attempt : "0");
     auto store = c10::make_intrusive<c10d::PrefixStore>(prefix, g->store);
-    auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::seconds(seconds));
-    const char* interface = getenv("GLOO_SOCKET_IFNAME");
-    options->devices.push_back(interface ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
-                                         : c10d::ProcessGroupGloo::createDefaultDevice());
-    g->backend = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, world, options);
+    g->backend = card < 0 ? open_gloo(store, rank, world, timeout) : open_nccl(store, rank, world, card, timeout);
     *out = g.release();
   })
 }
-void ext_group_close(Group* g) { delete g; }
+void ext_group_close(Group* g) {
+  try {
+    g->backend->shutdown();  // NCCL's finishes what is under way
+  } catch (const std::exception&) {
+    // Nobody can do anything about a group that will not end.
+  }
+  delete g;
+}
 char* ext_all_reduce(Group* g, at::Tensor* t, int op) { GUARD(all_reduce(g, *t, op)) }
 char* ext_broadcast(Group* g, at::Tensor* t, int root) {
   GUARD({

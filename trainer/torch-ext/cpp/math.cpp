@@ -1,4 +1,4 @@
-// Autocast, memory format, gradients and the fused optimizer, behind a C interface.
+// Autocast, memory format, copies to cards, gradients and the fused optimizer, behind a C interface.
 // Every function returns null, or an error message the caller frees with ext_free.
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
@@ -40,6 +40,14 @@ char* ext_autocast(int cuda, int on, int kind) {
 
 char* ext_channels_last(at::Tensor* src, at::Tensor** out) {
   GUARD(*out = new at::Tensor(src->contiguous(at::MemoryFormat::ChannelsLast)))
+}
+
+// Through pinned memory: a copy from elsewhere makes the host wait for what the card is doing.
+char* ext_upload(at::Tensor* src, int card, at::Tensor** out) {
+  GUARD({
+    at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(card));
+    *out = new at::Tensor(src->pin_memory().to(device, src->scalar_type(), /*non_blocking=*/true));
+  })
 }
 
 // The norm of all gradients together; when max > 0 they are scaled so that it is at most max.

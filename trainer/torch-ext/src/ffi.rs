@@ -25,6 +25,7 @@ unsafe extern "C" {
     pub(crate) fn ext_clear_grad(tensor: T);
     pub(crate) fn ext_autocast(cuda: c_int, on: c_int, kind: c_int) -> Message;
     pub(crate) fn ext_channels_last(tensor: T, out: *mut T) -> Message;
+    pub(crate) fn ext_upload(tensor: T, card: c_int, out: *mut T) -> Message;
     pub(crate) fn ext_clip_grad_norm(grads: *const T, n: c_int, max: f64, out: *mut T) -> Message;
     pub(crate) fn ext_unscale(
         grads: *const T,
@@ -50,11 +51,15 @@ unsafe extern "C" {
     pub(crate) fn ext_profile_begin(handle: *mut u64) -> Message;
     pub(crate) fn ext_profile_end(handle: u64, out: *mut Message) -> Message;
 
+    pub(crate) fn ext_waits_begin() -> Message;
+    pub(crate) fn ext_waits_end(count: *mut u64) -> Message;
+
     pub(crate) fn ext_group_open(
         host: *const c_char,
         port: c_int,
         rank: c_int,
         world: c_int,
+        card: c_int,
         seconds: c_int,
         out: *mut *mut RawGroup,
     ) -> Message;

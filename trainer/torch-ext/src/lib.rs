@@ -3,9 +3,11 @@
 //! ```text
 //! autocast        bf16 or fp16 mixed precision, on CPU too
 //! channels_last   the memory format convolutions like
+//! upload          to a card, without waiting for it
 //! AdamW           fused, with state that can be saved and restored
-//! Group           c10d process groups (Gloo) with collectives autograd differentiates
+//! Group           c10d process groups (Gloo, NCCL) with collectives autograd differentiates
 //! profile         which operations ran, and how long each took
+//! Waits           how often the host waited for a card
 //! load_cuda       finds the CUDA half of libtorch at run time, so one CPU-linked binary serves both
 //! ```
 
@@ -14,19 +16,21 @@ mod autocast;
 mod ffi;
 mod group;
 mod profile;
+mod waits;
 
 pub use adamw::AdamW;
 pub use autocast::autocast;
 pub use ffi::Error;
-pub use group::{Group, Reduce};
+pub use group::{Group, Ranks, Reduce};
 pub use profile::{Operation, profile};
+pub use waits::Waits;
 
 use ffi::{check, handle, owned};
 use std::{
     ffi::{c_int, c_void},
     ptr,
 };
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// Makes a gradient undefined, as before the first backward pass: saves the memory and a pass of zeroing.
 pub fn clear_grad(tensor: &Tensor) {
@@ -42,6 +46,18 @@ pub fn channels_last(tensor: &Tensor) -> Result<Tensor, Error> {
     Ok(owned(out))
 }
 
+/// The tensor on `device`. The host goes on at once whatever a card is still computing, which a plain copy does not.
+pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, Error> {
+    let Device::Cuda(card) = device else { return Ok(tensor.to_device(device)) };
+    if tensor.device() == device {
+        return Ok(tensor.shallow_clone());
+    }
+    let mut out = ptr::null_mut();
+    // SAFETY: a live tensor in, a fresh one out; libtorch keeps the pinned copy until the card has read it.
+    check(unsafe { ffi::ext_upload(handle(tensor), card as c_int, &mut out) })?;
+    Ok(owned(out))
+}
+
 /// Loads `libtorch_cuda.so`, which registers the CUDA backend. Call it before any other tensor call.
 ///
 /// The library is looked for beside the libtorch this binary was linked to and along `LD_LIBRARY_PATH`.
@@ -50,6 +66,19 @@ pub fn load_cuda() -> Result<(), Error> {
     // SAFETY: a C string and flags; the library's initialisers are PyTorch's own.
     let loaded = unsafe { ffi::dlopen(name.as_ptr(), ffi::RTLD_NOW | ffi::RTLD_GLOBAL) };
     if loaded.is_null() { Err(ffi::last_load_error()) } else { Ok(()) }
+}
+
+/// Whether ranks on cards can join a [`Group`]: decided when this was built, by what `LIBTORCH` held; the error says what
+/// it lacked.
+pub fn need_nccl() -> Result<(), Error> {
+    if cfg!(nccl) {
+        return Ok(());
+    }
+    Err(Error(
+        "built without NCCL, which ranks on CUDA cards need: LIBTORCH held no lib/libtorch_cuda.so then \
+         (trainer/docs/gpu.md says how to build with it)"
+            .into(),
+    ))
 }
 
 /// Major and minor compute capability of a card; call after [`load_cuda`].
@@ -79,7 +108,7 @@ pub fn cuda_capability(index: usize) -> Result<(i32, i32), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     #[test]
     fn channels_last_keeps_values_and_changes_strides() {
