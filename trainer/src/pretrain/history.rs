@@ -36,22 +36,34 @@ impl History {
     pub fn open(folder: &Path, done: u64) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let path = folder.join(FILE);
-        let kept: Vec<Line> = read(folder)?.into_iter().filter(|line| line.step <= done).collect();
+        let lines = lines(folder)?.into_iter();
+        // As they stand: a number read and written again may end in another digit.
+        let kept: String =
+            lines.filter(|(line, _)| line.step <= done).map(|(_, text)| text + "\n").collect();
         let failed = || format!("cannot write {}", path.display());
         let mut history = Self { file: File::create(&path).with_context(failed)?, path };
-        kept.iter().try_for_each(|line| history.push(line))?;
+        history.write(kept.as_bytes())?;
         Ok(history)
     }
 
     pub fn push(&mut self, line: &Line) -> Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
-        self.file.write_all(&text).with_context(|| format!("cannot write {}", self.path.display()))
+        self.write(&text)
+    }
+
+    fn write(&mut self, text: &[u8]) -> Result<()> {
+        self.file.write_all(text).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
-/// All whole lines; a last one cut by a kill is left out.
+/// All steps; a last one cut by a kill is left out.
 pub(super) fn read(folder: &Path) -> Result<Vec<Line>> {
+    Ok(lines(folder)?.into_iter().map(|(line, _)| line).collect())
+}
+
+/// Steps, each with its text.
+fn lines(folder: &Path) -> Result<Vec<(Line, String)>> {
     let path = folder.join(FILE);
     if !path.exists() {
         return Ok(Vec::new());
@@ -59,9 +71,10 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Line>> {
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let line = |(at, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .with_context(|| format!("{}:{} is no step", path.display(), at + 1))
+    let line = |(at, text): (usize, &str)| {
+        let line = serde_json::from_str(text)
+            .with_context(|| format!("{}:{} is no step", path.display(), at + 1))?;
+        Ok((line, text.to_owned()))
     };
     whole.lines().enumerate().map(line).collect()
 }
@@ -88,5 +101,19 @@ mod tests {
         let steps: Vec<u64> = read(folder.path()).unwrap().iter().map(|line| line.step).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
         assert_eq!(read(folder.path()).unwrap()[3], line(4));
+    }
+
+    #[test]
+    fn steps_are_kept_to_the_last_digit() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = || fs::read_to_string(folder.path().join(FILE)).unwrap();
+        let mut history = History::open(folder.path(), 0).unwrap();
+        // serde_json reads the first of these one unit off.
+        for loss in [3.8434858322143555, 3.7388246059417725] {
+            history.push(&Line { loss, ..line(1) }).unwrap();
+        }
+        let before = text();
+        History::open(folder.path(), 1).unwrap();
+        assert_eq!(text(), before);
     }
 }
