@@ -8,10 +8,17 @@
 //! end     the best checkpoint gets its thresholds and figures, DIR/resume goes
 //! ```
 
+mod objective;
+mod saved;
+mod weights;
+
+pub use objective::Outputs;
+pub(super) use objective::{Batch, Judgement, Objective};
+
 use super::{
     augment::{self, Augmentation, Moves},
     pictures::{Pictures, indices},
-    recipe::{Mode, Recipe, Select},
+    recipe::{Mode, Recipe},
     schedule::Schedule,
 };
 use crate::{
@@ -24,53 +31,10 @@ use graph::CheckpointConfig;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-    time::Instant,
-};
-use tch::{Device, Kind, Tensor, nn};
+use std::{collections::HashMap, path::Path, time::Instant};
+use tch::{Device, Kind, Tensor};
 use torch_ext::AdamW;
-
-/// What the network gave, by output name.
-pub type Outputs = HashMap<String, Tensor>;
-
-/// What a task must say to be trained.
-pub(super) trait Objective {
-    /// Changes to the fresh head before the first step.
-    fn begin(&self, _store: &nn::VarStore) {}
-
-    /// Mean loss of a training batch, `[]`.
-    fn loss(&self, outputs: &Outputs, batch: &Batch<'_>) -> Tensor;
-
-    /// How good the network is on the validation split.
-    fn judge(&self, forward: &dyn Fn(&Tensor) -> Outputs) -> Result<Judgement>;
-
-    /// Tables for `config.toml`: thresholds and figures of the finished network on the validation split.
-    fn conclude(&self, forward: &dyn Fn(&Tensor) -> Outputs) -> Result<toml::Table>;
-
-    /// Whether pictures may be blended: only where truth can be blended too.
-    fn mixes(&self) -> bool;
-}
-
-/// Which training pictures, how they were moved, and how they were blended.
-pub(super) struct Batch<'a> {
-    pub(super) numbers: &'a [usize],
-    pub(super) moves: &'a Moves,
-    /// Partner of each picture, and the share of the picture itself.
-    pub(super) mix: Option<(Tensor, f64)>,
-    pub(super) device: Device,
-}
-
-/// Validation after an epoch. `f1` only where the task has one.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Judgement {
-    pub(super) loss: f64,
-    /// Greater is better.
-    pub(super) metric: f64,
-    pub(super) f1: Option<f64>,
-}
+use weights::{Weights, copy, is_head};
 
 /// Everything fixed before the first step.
 pub(super) struct Job<'a> {
@@ -154,20 +118,6 @@ pub(super) fn fit(
     })
 }
 
-/// A network with its own variables.
-struct Weights {
-    store: nn::VarStore,
-    network: Network,
-}
-
-impl Weights {
-    fn fresh(config: &CheckpointConfig, device: Device) -> Result<Self> {
-        let store = nn::VarStore::new(device);
-        let network = Network::new(&store.root(), &config.graph()?)?;
-        Ok(Self { store, network })
-    }
-}
-
 struct Run<'a> {
     job: &'a Job<'a>,
     learner: Weights,
@@ -211,44 +161,6 @@ impl<'a> Run<'a> {
             run.resume()?;
         }
         Ok(run)
-    }
-
-    fn resume(&mut self) -> Result<()> {
-        let folder = self.resume_folder();
-        ensure!(
-            checkpoint::exists(&folder),
-            "nothing to resume: no unfinished run in {}",
-            self.job.out.display()
-        );
-        let saved = checkpoint::load(&folder)?;
-        ensure!(
-            saved.state.data_digest == self.state.data_digest,
-            "cannot resume {}: the index has changed since the run began",
-            folder.display()
-        );
-        ensure!(
-            saved.tables.get("training") == Some(&self.job.training.clone().into()),
-            "cannot resume {}: the run was started with other settings",
-            folder.display()
-        );
-        checkpoint::assign(&self.learner.store, &saved.weights, |_| true)?;
-        let optimizer = checkpoint::load_optimizer(&folder)?;
-        let (average, moments): (HashMap<_, _>, HashMap<_, _>) =
-            optimizer.into_iter().partition(|(name, _)| name.starts_with(AVERAGE));
-        let strip = |(name, tensor): (String, Tensor)| (name[AVERAGE.len()..].to_owned(), tensor);
-        let average: HashMap<_, _> = average.into_iter().map(strip).collect();
-        checkpoint::assign(&self.average.store, &average, |_| true)?;
-        self.optimizer.load(&moments)?;
-        self.best = saved
-            .state
-            .extra
-            .get("best")
-            .map(|best| serde_json::from_value::<Best>(best.clone()))
-            .transpose()
-            .with_context(|| format!("{} is damaged", folder.display()))?
-            .map(|best| (best.epoch, best.judgement()));
-        self.state = saved.state;
-        Ok(())
     }
 
     /// Embeddings of all training pictures, where only a linear head on them is trained.
@@ -371,101 +283,10 @@ impl<'a> Run<'a> {
         checkpoint::variables(&self.average.store)
     }
 
-    /// Remembers a judgement; whether it is the best so far.
-    fn note(&mut self, judgement: Judgement) -> bool {
-        let select = self.job.recipe.select;
-        let better = self.best.is_none_or(|(_, best)| judgement.beats(&best, select));
-        if better {
-            self.best = Some((self.state.epoch, judgement));
-        }
-        self.state.extra.insert(
-            "best".into(),
-            serde_json::json!(self.best.map(|(epoch, judgement)| Best::of(epoch, judgement))),
-        );
-        better
-    }
-
     fn finished(&self) -> bool {
         let waited = self.best.map_or(0, |(epoch, _)| self.state.epoch - epoch);
         self.state.epoch >= self.job.recipe.epochs as u64
             || waited >= self.job.recipe.patience as u64
-    }
-
-    fn tables(&self) -> toml::Table {
-        let mut tables = checkpoint::config_tables(self.job.config);
-        tables.insert("training".into(), self.job.training.clone().into());
-        tables
-    }
-
-    fn resume_folder(&self) -> PathBuf {
-        self.job.out.join("resume")
-    }
-
-    fn save_resume(&self) -> Result<()> {
-        let mut optimizer = self.optimizer.state();
-        let average = checkpoint::variables(&self.average.store);
-        optimizer.extend(average.into_iter().map(|(name, t)| (format!("{AVERAGE}{name}"), t)));
-        checkpoint::save(
-            &self.resume_folder(),
-            &checkpoint::variables(&self.learner.store),
-            &self.tables(),
-            &self.state,
-            Some(&optimizer),
-        )
-    }
-
-    /// Gives the best checkpoint its thresholds and figures.
-    fn conclude(&mut self, objective: &dyn Objective) -> Result<()> {
-        let best = checkpoint::load(self.job.out)?;
-        checkpoint::assign(&self.average.store, &best.weights, |_| true)?;
-        let mut tables = self.tables();
-        tables.extend(objective.conclude(&|images| self.judged(images))?);
-        let state = State { finished: true, ..best.state };
-        checkpoint::save(self.job.out, &self.judged_weights(), &tables, &state, None)?;
-        let resume = self.resume_folder();
-        fs::remove_dir_all(&resume).with_context(|| format!("cannot remove {}", resume.display()))
-    }
-}
-
-impl Judgement {
-    fn beats(&self, other: &Self, select: Select) -> bool {
-        match select {
-            Select::Loss => self.loss < other.loss,
-            Select::Metric => self.metric > other.metric,
-            Select::F1 => self.f1.unwrap_or(self.metric) > other.f1.unwrap_or(other.metric),
-        }
-    }
-}
-
-/// A judgement as `state.json` keeps it.
-#[derive(Serialize, serde::Deserialize)]
-struct Best {
-    epoch: u64,
-    loss: f64,
-    metric: f64,
-    f1: Option<f64>,
-}
-
-impl Best {
-    fn of(epoch: u64, Judgement { loss, metric, f1 }: Judgement) -> Self {
-        Self { epoch, loss, metric, f1 }
-    }
-
-    fn judgement(&self) -> Judgement {
-        Judgement { loss: self.loss, metric: self.metric, f1: self.f1 }
-    }
-}
-
-/// What is trained on top of the encoder, by the graph's names.
-fn is_head(name: &str) -> bool {
-    ["fc", "seg", "det", "yolo"].contains(&name.split('.').next().unwrap_or(name))
-}
-
-/// `to = decay·to + (1 − decay)·from`, batch statistics included.
-fn copy(to: &nn::VarStore, from: &nn::VarStore, decay: f64) {
-    let from = from.variables();
-    for (name, variable) in to.variables() {
-        let _ = variable.shallow_clone().lerp_(&from[&name], 1.0 - decay);
     }
 }
 
@@ -475,6 +296,5 @@ std::thread_local! {
     pub(super) static STOP_AFTER: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-const AVERAGE: &str = "average.";
 /// Larger gradients are scaled down to this norm.
 const CLIP_NORM: f64 = 5.0;
