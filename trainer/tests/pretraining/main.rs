@@ -1,6 +1,6 @@
 //! What a pre-training run promises, on a tiny model and drawn pictures.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
 mod checkpoints;
 mod command;
