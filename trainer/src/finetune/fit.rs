@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, State},
+    device,
     network::Network,
     terminal::Terminal,
 };
@@ -239,17 +240,18 @@ impl<'a> Run<'a> {
             }
         };
         let loss = objective.loss(&outputs, &batch);
-        let value = loss.double_value(&[]);
+        self.optimizer.clear_grads();
+        loss.backward();
+        let _norm = self.optimizer.clip_grad_norm(Some(CLIP_NORM))?;
+        // A loss that is not finite changes no weight, and the device need not be asked before the end.
+        let unfit = loss.isfinite().logical_not().to_kind(Kind::Float);
+        self.optimizer.step(schedule.at(self.state.step as usize), &unfit)?;
+        let value = device::download(&loss.detach()).double_value(&[]);
         ensure!(
             value.is_finite(),
             "loss is {value} at step {}: try a lower --rate",
             self.state.step
         );
-        self.optimizer.clear_grads();
-        loss.backward();
-        let _norm = self.optimizer.clip_grad_norm(Some(CLIP_NORM))?;
-        let never = Tensor::zeros([], (Kind::Float, self.job.device));
-        self.optimizer.step(schedule.at(self.state.step as usize), &never)?;
         self.state.step += 1;
         // Early on the average follows closely: the first weights are noise.
         let decay =
