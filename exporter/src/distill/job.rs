@@ -7,7 +7,7 @@ use super::{
     teacher::Teacher,
 };
 use anyhow::{Context, Result, ensure};
-use graph::CheckpointConfig;
+use graph::{CheckpointConfig, Preprocess};
 use indicatif::ProgressBar;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -19,8 +19,14 @@ use trainer::{
 };
 
 /// Mild: the teacher sees the same picture as the student, whatever was done to it.
-const AUGMENTATION: Augmentation =
-    Augmentation { rotation: 8.0, shift: 0.06, scale: 0.12, flip: 0.5, light: 0.15, erase: 0.0 };
+const AUGMENTATION: Augmentation = Augmentation {
+    rotation: 8.0,
+    shift: 0.06,
+    scale: 0.12,
+    flip: 0.5,
+    light: 0.15,
+    ..Augmentation::NONE
+};
 const WEIGHT_DECAY: f64 = 0.02;
 const CLIP_NORM: f64 = 5.0;
 
@@ -94,9 +100,8 @@ impl Job<'_> {
         rate: f64,
         random: &mut ChaCha8Rng,
     ) -> Result<f64> {
-        let preprocess = &self.config.preprocess;
-        let aspect = preprocess.width as f64 / preprocess.height as f64;
-        let moves = Moves::draw(&AUGMENTATION, numbers.len(), aspect, random);
+        let Preprocess { height, width, .. } = self.config.preprocess;
+        let moves = Moves::draw(&AUGMENTATION, numbers.len(), [height, width], random);
         let images = self.data.train.batch(numbers)?.to_device(self.recipe.device);
         let images = moves.pictures(&images);
         let wanted = self.teacher.outputs(&images);

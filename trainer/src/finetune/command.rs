@@ -21,7 +21,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use engine::decode::Detector;
-use graph::{CheckpointConfig, Head, Task};
+use graph::{CheckpointConfig, Head, Preprocess, Task};
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use tch::Kind;
@@ -199,7 +199,9 @@ impl FinetuneArgs {
             labels.join(", ")
         );
         let bar = terminal.progress(2 * (train.len() + val.len()) as u64).with_message("reading");
-        let pictures = Pictures::open(&train, config.preprocess, &bar)?;
+        let [height, width] = recipe.kept([config.preprocess.height, config.preprocess.width]);
+        let kept = Preprocess { height, width, ..config.preprocess };
+        let pictures = Pictures::open(&train, kept, &bar)?;
         let objective = self.objective(&labels, &recipe, &config, [&train, &val], &bar)?;
         bar.finish_and_clear();
         let digest = data_digest(&train, &val);
@@ -280,9 +282,10 @@ impl FinetuneArgs {
             TaskArg::Segmentation => {
                 // The head answers at half the input's size.
                 let grid = input.map(|side| side / 2);
+                let kept = recipe.kept(input).map(|side| side / 2);
                 Box::new(Segmentation {
                     loss: recipe.region_loss,
-                    train: Regions::open(train, &labels, grid, bar)?,
+                    train: Regions::open(train, &labels, kept, bar)?,
                     val: Regions::open(val, &labels, grid, bar)?,
                     val_pictures,
                     val_records,

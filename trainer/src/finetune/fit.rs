@@ -28,7 +28,7 @@ use crate::{
     terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};
-use graph::CheckpointConfig;
+use graph::{CheckpointConfig, Preprocess};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -219,9 +219,8 @@ impl<'a> Run<'a> {
         let recipe = self.job.recipe;
         let still = features.is_some();
         let amount = if still { &Augmentation::NONE } else { &recipe.augmentation };
-        let aspect =
-            self.job.config.preprocess.width as f64 / self.job.config.preprocess.height as f64;
-        let moves = Moves::draw(amount, numbers.len(), aspect, random);
+        let Preprocess { height, width, .. } = self.job.config.preprocess;
+        let moves = Moves::draw(amount, numbers.len(), [height, width], random);
         let mut batch = Batch { numbers, moves: &moves, mix: None, device: self.job.device };
         let outputs = match features {
             Some(features) => {

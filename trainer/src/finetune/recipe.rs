@@ -1,6 +1,9 @@
 //! How a run is done: everything that changes its result, saved in the checkpoint.
 
-use super::{augment::Augmentation, targets::Uncertain};
+use super::{
+    augment::{Augmentation, Crop},
+    targets::Uncertain,
+};
 use graph::Task;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +29,7 @@ pub enum Protocol {
     Prior,
     /// MGCA: linear probe, AdamW 5e-4, batch 48, 50 epochs, patience 10 on the validation loss
     Mgca,
-    /// BenchX: full fine-tuning, cosine, early stop on F1
+    /// BenchX: full fine-tuning on random parts of 512-pixel pictures, cosine, early stop on F1
     Benchx,
 }
 
@@ -78,6 +81,17 @@ pub struct Recipe {
     pub seed: u64,
 }
 
+impl Recipe {
+    /// Rows and columns at which training pictures are kept for a network of this `input`: more than it sees where
+    /// parts are cut from them. A linear probe sees whole pictures once.
+    pub fn kept(&self, input: [usize; 2]) -> [usize; 2] {
+        match self.augmentation.crop {
+            Some(crop) if self.mode != Mode::Linear => [crop.from; 2],
+            _ => input,
+        }
+    }
+}
+
 impl Protocol {
     /// What the protocol says of a task; where it is silent, what it says of its others.
     pub fn recipe(self, task: Task) -> Recipe {
@@ -116,7 +130,11 @@ impl Protocol {
                 warmup_epochs: 1.0,
                 patience: 10,
                 select: if task == Task::Classification { Select::F1 } else { Select::Metric },
-                augmentation: Augmentation { shift: 0.06, flip: 0.5, ..Augmentation::NONE },
+                augmentation: Augmentation {
+                    flip: 0.5,
+                    crop: Some(BENCHX_CROP),
+                    ..Augmentation::NONE
+                },
                 ..plain
             },
         }
@@ -138,6 +156,10 @@ impl Protocol {
         }
     }
 }
+
+/// Pictures are kept at 512 pixels a side; training sees parts of them, evaluation (as the box) the whole picture.
+/// Shares are torchvision's defaults, which its code leaves as they are.
+const BENCHX_CROP: Crop = Crop { from: 512, least_area: 0.08, aspect: 4.0 / 3.0 };
 
 /// Ours: small batches and strong augmentation for hundreds of images.
 fn edge(protocol: Protocol, task: Task) -> Recipe {
@@ -162,6 +184,7 @@ fn edge(protocol: Protocol, task: Task) -> Recipe {
             flip: 0.5,
             light: 0.15,
             erase: 0.25,
+            crop: None,
         },
         fraction: 1.0,
         seed: 0,
