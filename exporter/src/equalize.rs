@@ -1,6 +1,6 @@
 //! Cross-layer equalization: moves scale between two layers so that their channels' ranges agree.
 //!
-//! With a ReLU between them, `relu(s·x) = s·relu(x)` for `s > 0`: dividing output channel `i` of the
+//! With a ReLU, leaky or not, between them, `relu(s·x) = s·relu(x)` for `s > 0`: dividing output channel `i` of the
 //! first layer by `s_i` and multiplying what the second reads of it by `s_i` changes nothing in
 //! float. `s_i = √(r1_i / r2_i)` makes both ranges `√(r1_i·r2_i)` (Nagel et al. 2019, §4.1). The codes
 //! of the tensor between are shared by all channels, so channels of like range waste fewer of them.
@@ -28,7 +28,8 @@ fn partner<'a>(graph: &'a Graph, first: &Node) -> Option<&'a Node> {
         let is_output = graph.outputs.iter().any(|output| output.node == node.name);
         (!is_output).then_some(only)
     };
-    let relu = only_reader(first).filter(|relu| relu.op == Op::Relu)?;
+    let relu =
+        only_reader(first).filter(|relu| matches!(relu.op, Op::Relu | Op::LeakyRelu { .. }))?;
     only_reader(relu).filter(|second| is_plain(first) && is_plain(second))
 }
 

@@ -15,6 +15,20 @@ pub(crate) fn network(backbone: Backbone, seed: u32) -> (Graph, Weights) {
     (graph, weights)
 }
 
+/// [`network`] with YOLOv3 in place of the anchor-free detector.
+pub(crate) fn yolov3(backbone: Backbone, seed: u32) -> (Graph, Weights) {
+    let graph = yolov3_config(backbone).graph([1, 64, 64]).unwrap();
+    let weights = random(&graph, seed);
+    (graph, weights)
+}
+
+pub(crate) fn yolov3_config(backbone: Backbone) -> ModelConfig {
+    let mut config = config(backbone);
+    let detector = config.heads.iter_mut().find(|head| head.task == Task::Detection);
+    detector.expect("the usual network detects").task = Task::Yolov3;
+    config
+}
+
 pub(crate) fn config(backbone: Backbone) -> ModelConfig {
     let head = |task, labels: &[&str]| Head {
         task,
@@ -79,10 +93,15 @@ pub(crate) fn image(graph: &Graph, seed: u32) -> Vec<f32> {
 
 /// A checkpoint folder with a width-8 network, and a folder of eight pictures beside it.
 pub(crate) fn workplace(backbone: Backbone) -> (TempDir, PathBuf, PathBuf) {
+    workplace_of(config(backbone))
+}
+
+/// [`workplace`] for a network of one's own.
+pub(crate) fn workplace_of(model: ModelConfig) -> (TempDir, PathBuf, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoint, images) = (folder.path().join("checkpoint"), folder.path().join("images"));
     let config = CheckpointConfig {
-        model: config(backbone),
+        model,
         preprocess: Preprocess { height: 64, width: 64, ..Preprocess::PRIOR },
     };
     let graph = config.graph().unwrap();

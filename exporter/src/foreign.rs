@@ -105,8 +105,12 @@ mod tests {
 
     #[test]
     fn our_own_float_files_come_back_with_the_same_outputs() {
-        for backbone in [Backbone::Resnet18, Backbone::Mobilenetv2] {
-            let (graph, weights) = fixtures::network(backbone, 2);
+        let networks = [
+            fixtures::network(Backbone::Resnet18, 2),
+            fixtures::network(Backbone::Mobilenetv2, 2),
+            fixtures::yolov3(Backbone::Resnet18, 2),
+        ];
+        for (graph, weights) in networks {
             let model = onnx::float_model(&graph, &weights, onnx::Batch::One).unwrap();
             let foreign = read(&model.encode_to_vec()).unwrap();
             let image = fixtures::image(&graph, 8);
@@ -116,7 +120,7 @@ mod tests {
                 .outputs(&image)
                 .unwrap();
             for ((name, a), (_, b)) in ours.iter().zip(&theirs) {
-                assert!(fixtures::relative_difference(a, b) < 1e-5, "{backbone} {name}");
+                assert!(fixtures::relative_difference(a, b) < 1e-5, "{} {name}", graph.name);
             }
         }
     }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use graph::Preprocess;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -38,7 +38,7 @@ impl ImageSet {
     pub(crate) fn find(source: &Path, limit: usize) -> Result<Self> {
         let (all, records) = if source.is_dir() {
             let mut paths = Vec::new();
-            walk(source, &mut paths)?;
+            walk(source, &mut BTreeSet::new(), &mut paths)?;
             paths.sort();
             (paths, HashMap::new())
         } else {
@@ -89,13 +89,21 @@ pub(crate) fn spread<T: Clone>(all: Vec<T>, limit: usize) -> Vec<T> {
     (0..limit).map(|at| all[at * n / limit].clone()).collect()
 }
 
-fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+/// Links may lead back up: every folder is read once.
+fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let unreadable = || format!("cannot read {}", folder.display());
+    if !seen.insert(folder.canonicalize().with_context(unreadable)?) {
+        return Ok(());
+    }
+    let entries = fs::read_dir(folder).with_context(unreadable)?;
+    let mut inside: Vec<PathBuf> = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<_>>()
+        .with_context(unreadable)?;
+    inside.sort();
+    for path in inside {
         if path.is_dir() {
-            walk(&path, paths)?;
+            walk(&path, seen, paths)?;
         } else if is_image(&path) {
             paths.push(path);
         }

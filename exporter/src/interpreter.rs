@@ -95,6 +95,7 @@ impl<'a> Interpreter<'a> {
             }
             Op::Relu => x.relu()?,
             Op::Relu6 => x.clamp(0.0_f32, 6.0_f32)?,
+            Op::LeakyRelu { slope } => x.maximum(&(x * f64::from(*slope))?)?,
             Op::Add => (x + input(1)?)?,
             Op::Concat => {
                 let all = (0..node.inputs.len()).map(input).collect::<Result<Vec<_>>>()?;

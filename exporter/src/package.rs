@@ -7,7 +7,6 @@ use bundle::{
     section,
 };
 use clap::Args;
-use graph::Task;
 use serde::Deserialize;
 
 /// Bins of a tensor's histogram in the manifest.
@@ -87,14 +86,16 @@ pub(crate) fn sections(
     .to_vec())
 }
 
-/// Fitted thresholds; ½ for findings nobody fitted one for.
+/// Fitted thresholds of every head's labels; ½ where nobody fitted one. A name that two heads share has one threshold.
 fn operating_points(checkpoint: &Checkpoint) -> Result<Vec<OperatingPoint>> {
     let fitted = checkpoint.operating_points()?;
-    let head = checkpoint.config.model.heads.iter().find(|head| head.task == Task::Classification);
-    let labels = head.map_or(&[][..], |head| &head.labels);
-    Ok(labels
-        .iter()
-        .map(|name| match fitted.iter().find(|point| point.name == *name) {
+    let heads = &checkpoint.config.model.heads;
+    let mut points: Vec<OperatingPoint> = Vec::new();
+    for name in heads.iter().flat_map(|head| &head.labels) {
+        if points.iter().any(|point| point.name == *name) {
+            continue;
+        }
+        points.push(match fitted.iter().find(|point| point.name == *name) {
             Some(point) => OperatingPoint {
                 name: name.clone(),
                 threshold: point.threshold,
@@ -105,8 +106,9 @@ fn operating_points(checkpoint: &Checkpoint) -> Result<Vec<OperatingPoint>> {
                 threshold: 0.5,
                 chosen: "not fitted: even odds".into(),
             },
-        })
-        .collect())
+        });
+    }
+    Ok(points)
 }
 
 fn tensor_ranges(outcome: &Outcome) -> Vec<TensorRange> {

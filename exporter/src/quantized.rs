@@ -154,7 +154,8 @@ impl Plan {
                     let owner = plan.owner(&node.inputs[0]).to_owned();
                     plan.owners.insert(name.clone(), owner);
                 }
-                Op::Add | Op::Concat | Op::GlobalAvgPool => {}
+                // A leaky ReLU is no clamp: it reads codes and makes others.
+                Op::Add | Op::Concat | Op::GlobalAvgPool | Op::LeakyRelu { .. } => {}
             }
             if makes_logits(graph, node) {
                 plan.writes.insert(name, Write::Real);

@@ -14,12 +14,14 @@ use crate::{
     judge::{self, Judge, Sensitivity},
     quantized::{Plan, Quantized},
     terminal::Terminal,
+    verify,
     weights::Weights,
 };
 use anyhow::{Context, Result, ensure};
 use calibration::{Method, Table};
 use clap::Args;
-use graph::{CheckpointConfig, Graph, Preprocess, Task};
+use engine::decode::Detector;
+use graph::{CheckpointConfig, Graph, Preprocess};
 use std::{collections::BTreeSet, path::Path};
 
 /// How a network is rounded.
@@ -167,9 +169,7 @@ impl Recipe {
 
     /// Whether some images must be kept from calibration.
     fn judges(&self, source: &Source<'_>) -> bool {
-        let detects = source.config.is_some_and(|config| {
-            config.model.heads.iter().any(|head| head.task == Task::Detection)
-        });
+        let detects = source.config.is_some_and(|config| config.model.detector().is_some());
         self.observer == Method::Auto
             || self.sensitivity
             || self.max_drop.is_some()
@@ -197,15 +197,15 @@ impl Rounding<'_> {
         chosen: &mut String,
     ) -> Result<Quantized> {
         let mut model = self.model(&float, observations)?;
-        let last: Vec<String> = (3..=5)
-            .map(|level| format!("det.p{level}.out"))
+        let last: Vec<String> = [Detector::AnchorFree, Detector::Yolov3]
+            .into_iter()
+            .flat_map(|kind| kind.levels().map(move |level| kind.last_layer(level)))
             .filter(|name| self.graph.node(name).is_some())
             .collect();
         if !last.is_empty() && !self.recipe.int8_detection {
             let lines = judge.lines(&model)?;
-            let lines: Vec<_> =
-                lines.into_iter().filter(|line| line.task.starts_with("detection")).collect();
-            if let Some((drop, task)) = crate::verify::worst_drop(&lines)
+            let lines: Vec<_> = lines.into_iter().filter(verify::Line::is_of_boxes).collect();
+            if let Some((drop, task)) = verify::worst_drop(&lines)
                 && drop > DETECTION_DROP
             {
                 *chosen += &format!("; detection's last convolutions in float ({task} -{drop:.4})");

@@ -38,6 +38,7 @@ enum Layer {
     BatchNorm(BatchNorm),
     Relu,
     Relu6,
+    LeakyRelu { slope: f64 },
     Add,
     Concat,
     MaxPool { kernel: i64, stride: i64, padding: i64 },
@@ -161,6 +162,7 @@ impl Layer {
             }
             Op::Relu => Self::Relu,
             Op::Relu6 => Self::Relu6,
+            Op::LeakyRelu { slope } => Self::LeakyRelu { slope: f64::from(*slope) },
             Op::Add => Self::Add,
             Op::Concat => Self::Concat,
             Op::MaxPool2d { kernel, stride, padding } => Self::MaxPool {
@@ -191,6 +193,7 @@ impl Layer {
             Self::Relu if in_place => x[0].shallow_clone().relu_(),
             Self::Relu => x[0].relu(),
             Self::Relu6 => x[0].clamp(0.0, 6.0),
+            Self::LeakyRelu { slope } => leaky_relu(x[0], *slope),
             Self::Add if in_place => x[0].shallow_clone().g_add_(x[1]),
             Self::Add => x[0] + x[1],
             Self::Concat => Tensor::cat(x, 1),
@@ -206,6 +209,11 @@ impl Layer {
             Self::Linear(linear) => x[0].apply(linear),
         }
     }
+}
+
+/// `x` where it is positive, `slope · x` elsewhere. tch's own has its slope fixed at 0.01.
+pub fn leaky_relu(x: &Tensor, slope: f64) -> Tensor {
+    x.where_self(&x.gt(0.0), &(x * slope))
 }
 
 /// Batch normalisation over `[B, C, H, W]`, momentum 0.1 as everywhere; weights begin at 1.

@@ -63,8 +63,18 @@ pub enum Task {
     Segmentation,
     /// Single-stage, anchor-free detector on C3–C5: `det.*`.
     Detection,
+    /// [`Task::Yolov3`] with ReLU for leaky ReLU: what checkpoints and bundles of before mean by `yolov3`.
+    #[serde(rename = "yolov3")]
+    Yolov3Relu,
     /// YOLOv3 (Redmon 2018) on C3–C5: `yolo.*`. For comparison with the literature; [`Task::Detection`] is lighter.
+    // Bundles hold a task as its position: append.
+    #[serde(rename = "yolov3-leaky")]
     Yolov3,
+}
+
+impl Task {
+    /// Those that find boxes; a network has at most one of them.
+    pub const DETECTORS: [Self; 3] = [Self::Detection, Self::Yolov3, Self::Yolov3Relu];
 }
 
 /// From decoded pixels in `[0, 1]` to the network's input. The only such description (DESIGN §4).
@@ -100,6 +110,11 @@ impl CheckpointConfig {
 }
 
 impl ModelConfig {
+    /// The head that finds boxes.
+    pub fn detector(&self) -> Option<&Head> {
+        self.heads.iter().find(|head| Task::DETECTORS.contains(&head.task))
+    }
+
     /// A backbone without heads.
     pub fn encoder(backbone: Backbone, pool: Pool) -> Self {
         Self { backbone, width: published_width(), pool, heads: Vec::new() }
@@ -128,8 +143,13 @@ impl ModelConfig {
             if head.labels.is_empty() {
                 return Err(CheckpointError::NoLabels(head.task));
             }
-            if self.heads[..at].iter().any(|other| other.task == head.task) {
+            let others = &self.heads[..at];
+            if others.iter().any(|other| other.task == head.task) {
                 return Err(CheckpointError::TwoHeads(head.task));
+            }
+            let detects = |head: &&Head| Task::DETECTORS.contains(&head.task);
+            if let (Some(other), true) = (others.iter().find(detects), detects(&head)) {
+                return Err(CheckpointError::TwoDetectors(other.task, head.task));
             }
             heads::append(&mut graph, head, &features, name);
         }
@@ -186,7 +206,8 @@ impl fmt::Display for Task {
             Self::Classification => "classification",
             Self::Segmentation => "segmentation",
             Self::Detection => "detection",
-            Self::Yolov3 => "yolov3",
+            Self::Yolov3Relu => "yolov3",
+            Self::Yolov3 => "yolov3-leaky",
         })
     }
 }
@@ -200,6 +221,7 @@ pub enum CheckpointError {
     Std(f32),
     NoLabels(Task),
     TwoHeads(Task),
+    TwoDetectors(Task, Task),
 }
 
 impl fmt::Display for CheckpointError {
@@ -214,6 +236,9 @@ impl fmt::Display for CheckpointError {
             Self::Std(std) => write!(f, "preprocess.std is {std}, expected a positive number"),
             Self::NoLabels(task) => write!(f, "the {task} head has no labels"),
             Self::TwoHeads(task) => write!(f, "two {task} heads, expected at most one"),
+            Self::TwoDetectors(a, b) => {
+                write!(f, "the heads {a} and {b} both find boxes, expected at most one")
+            }
         }
     }
 }

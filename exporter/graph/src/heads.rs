@@ -13,7 +13,8 @@ pub(crate) fn append(graph: &mut Graph, head: &Head, features: &Features, pooled
         }
         Task::Segmentation => segmentation(graph, head, features),
         Task::Detection => detection(graph, head, features),
-        Task::Yolov3 => yolov3(graph, head, features),
+        Task::Yolov3Relu => yolov3(graph, head, features, &Op::Relu),
+        Task::Yolov3 => yolov3(graph, head, features, &Op::LeakyRelu { slope: 0.1 }),
     }
 }
 
@@ -70,9 +71,8 @@ fn detection(graph: &mut Graph, head: &Head, features: &Features) {
 }
 
 /// YOLOv3 on C5, C4, C3: five convolutions a level, of which the coarser level's result is upsampled and joined with
-/// the finer map. Its widths at the published backbone's 64 channels (512, 256, 128), and ReLU where it has leaky ReLU,
-/// which folds into int8 convolutions. Channels: for each of [`ANCHORS`] of the level `x, y, w, h, object`, then the classes.
-fn yolov3(graph: &mut Graph, head: &Head, features: &Features) {
+/// the finer map. Its widths at the published backbone's 64 channels (512, 256, 128). Channels: for each of [`ANCHORS`] of the level `x, y, w, h, object`, then the classes.
+fn yolov3(graph: &mut Graph, head: &Head, features: &Features, rectify: &Op) {
     let mut coarser: Option<(String, usize)> = None;
     for level in (3..=5).rev() {
         let width = features.channels[0] << (level - 2);
@@ -80,7 +80,8 @@ fn yolov3(graph: &mut Graph, head: &Head, features: &Features) {
         let (mut x, mut channels) = (map.clone(), features.channels[level - 1]);
         if let Some((above, above_channels)) = coarser {
             let name = format!("yolo.p{level}.reduce");
-            let y = conv_bn_relu(graph, &name, &above, conv(above_channels, width, 1, 1));
+            let op = conv(above_channels, width, 1, 1);
+            let y = conv_bn_relu(graph, &name, &above, op, rectify);
             let up = Op::UpsampleNearest { factor: 2 };
             let up = graph.push(format!("yolo.p{level}.up"), up, &[&y]);
             x = graph.push(format!("yolo.p{level}.join"), Op::Concat, &[&up, map]);
@@ -92,12 +93,12 @@ fn yolov3(graph: &mut Graph, head: &Head, features: &Features) {
                 .enumerate()
         {
             let name = format!("yolo.p{level}.{at}");
-            x = conv_bn_relu(graph, &name, &x, conv(channels, out, kernel, 1));
+            x = conv_bn_relu(graph, &name, &x, conv(channels, out, kernel, 1), rectify);
             channels = out;
         }
         coarser = Some((x.clone(), width));
         let name = format!("yolo.p{level}.5");
-        let y = conv_bn_relu(graph, &name, &x, conv(width, 2 * width, 3, 1));
+        let y = conv_bn_relu(graph, &name, &x, conv(width, 2 * width, 3, 1), rectify);
         let out = biased(2 * width, ANCHORS[0].len() * (head.labels.len() + 5));
         let node = graph.push(format!("yolo.p{level}.out"), out, &[&y]);
         graph.outputs.push(Output { name: format!("yolov3.p{level}"), node });
@@ -113,10 +114,10 @@ pub const ANCHORS: [[[f32; 2]; 3]; 3] = [
 /// Side of the input [`ANCHORS`] are meant for.
 pub const ANCHOR_INPUT: f32 = 416.0;
 
-/// Convolution, batch normalisation, ReLU as `name.conv`, `name.bn`, `name.relu`; returns the last.
-fn conv_bn_relu(graph: &mut Graph, name: &str, x: &str, op: Op) -> String {
+/// Convolution, batch normalisation, a kind of ReLU as `name.conv`, `name.bn`, `name.relu`; returns the last.
+fn conv_bn_relu(graph: &mut Graph, name: &str, x: &str, op: Op, rectify: &Op) -> String {
     let y = conv_bn(graph, &format!("{name}.conv"), &format!("{name}.bn"), x, op);
-    graph.push(format!("{name}.relu"), Op::Relu, &[&y])
+    graph.push(format!("{name}.relu"), rectify.clone(), &[&y])
 }
 
 fn biased(in_channels: usize, out_channels: usize) -> Op {

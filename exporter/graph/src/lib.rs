@@ -78,6 +78,8 @@ pub enum Op {
     Relu,
     /// ONNX `Clip` to `[0, 6]`.
     Relu6,
+    /// ONNX `LeakyRelu`: `x` where it is positive, `slope · x` elsewhere; the slope lies between 0 and 1.
+    LeakyRelu { slope: f32 },
     /// ONNX `Add` of two tensors of one shape.
     Add,
     /// ONNX `Concat` along the channels.
@@ -157,6 +159,7 @@ impl Node {
             }
             Op::Relu
             | Op::Relu6
+            | Op::LeakyRelu { .. }
             | Op::Add
             | Op::Concat
             | Op::MaxPool2d { .. }

@@ -53,8 +53,8 @@ fn infer(op: &Op, inputs: &[Vec<usize>]) -> Result<Vec<usize>, String> {
         (Op::Conv2d { in_channels, .. }, _) => Err(format!("[{in_channels}, H, W]")),
         (Op::BatchNorm2d { channels, .. }, [x @ [c, _, _]]) if c == channels => Ok(x.to_vec()),
         (Op::BatchNorm2d { channels, .. }, _) => Err(format!("[{channels}, H, W]")),
-        (Op::Relu | Op::Relu6, [x]) => Ok(x.to_vec()),
-        (Op::Relu | Op::Relu6, _) => Err("one tensor".into()),
+        (Op::Relu | Op::Relu6 | Op::LeakyRelu { .. }, [x]) => Ok(x.to_vec()),
+        (Op::Relu | Op::Relu6 | Op::LeakyRelu { .. }, _) => Err("one tensor".into()),
         (Op::Add, [a, b]) if a == b => Ok(a.to_vec()),
         (Op::Add, _) => Err("two tensors of one shape".into()),
         (Op::Concat, [[_, h, w], ..])
@@ -112,7 +112,7 @@ impl Error for ShapeError {}
 
 #[cfg(test)]
 mod tests {
-    use crate::{Backbone, Head, ModelConfig, Pool, Task};
+    use crate::{Backbone, Graph, Head, ModelConfig, Op, Pool, Task};
 
     fn trained(backbone: Backbone) -> usize {
         let config = ModelConfig {
@@ -133,28 +133,59 @@ mod tests {
     #[test]
     fn every_head_gets_the_shapes_it_promises() {
         let head = |task, n| Head { task, labels: vec!["x".into(); n] };
-        let config = ModelConfig {
-            heads: vec![
-                head(Task::Classification, 14),
-                head(Task::Segmentation, 1),
-                head(Task::Detection, 2),
-                head(Task::Yolov3, 2),
-            ],
-            ..ModelConfig::encoder(Backbone::Resnet50, Pool::Attention)
+        for detector in [Task::Detection, Task::Yolov3, Task::Yolov3Relu] {
+            let config = ModelConfig {
+                heads: vec![
+                    head(Task::Classification, 14),
+                    head(Task::Segmentation, 1),
+                    head(detector, 2),
+                ],
+                ..ModelConfig::encoder(Backbone::Resnet50, Pool::Attention)
+            };
+            let graph = config.graph([1, 224, 224]).unwrap();
+            let shapes = graph.shapes().unwrap();
+            let of = |name: &str| {
+                let output = graph.outputs.iter().find(|output| output.name == name).unwrap();
+                shapes[output.node.as_str()].clone()
+            };
+            assert_eq!(of("embedding"), [2048]);
+            assert_eq!(of("classification"), [14]);
+            assert_eq!(of("segmentation"), [1, 112, 112]);
+            let (name, channels) =
+                if detector == Task::Detection { ("detection", 7) } else { ("yolov3", 3 * 7) };
+            assert_eq!(of(&format!("{name}.p3")), [channels, 28, 28]);
+            assert_eq!(of(&format!("{name}.p5")), [channels, 7, 7]);
+        }
+    }
+
+    #[test]
+    fn yolov3_is_leaky_but_where_it_was_trained_with_relu() {
+        let graph = |task| {
+            let heads = vec![Head { task, labels: vec!["x".into()] }];
+            let config =
+                ModelConfig { heads, ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean) };
+            config.graph([1, 64, 64]).unwrap()
         };
-        let graph = config.graph([1, 224, 224]).unwrap();
-        let shapes = graph.shapes().unwrap();
-        let of = |name: &str| {
-            let output = graph.outputs.iter().find(|output| output.name == name).unwrap();
-            shapes[output.node.as_str()].clone()
+        let (leaky, relu) = (graph(Task::Yolov3), graph(Task::Yolov3Relu));
+        let count = |graph: &Graph, op: Op| {
+            graph.nodes.iter().filter(|n| n.name.starts_with("yolo.") && n.op == op).count()
         };
-        assert_eq!(of("embedding"), [2048]);
-        assert_eq!(of("classification"), [14]);
-        assert_eq!(of("segmentation"), [1, 112, 112]);
-        assert_eq!(of("detection.p3"), [7, 28, 28]);
-        assert_eq!(of("detection.p5"), [7, 7, 7]);
-        assert_eq!(of("yolov3.p3"), [3 * 7, 28, 28]);
-        assert_eq!(of("yolov3.p5"), [3 * 7, 7, 7]);
+        // Six a level, and one to each finer level.
+        assert_eq!(count(&leaky, Op::LeakyRelu { slope: 0.1 }), 3 * 6 + 2);
+        assert_eq!((count(&leaky, Op::Relu), count(&relu, Op::Relu)), (0, 3 * 6 + 2));
+        assert_eq!(leaky.params(), relu.params());
+    }
+
+    #[test]
+    fn boxes_come_from_one_head() {
+        let head = |task| Head { task, labels: vec!["x".into()] };
+        let heads = vec![head(Task::Detection), head(Task::Yolov3)];
+        let config = ModelConfig { heads, ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean) };
+        let error = config.graph([1, 64, 64]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the heads detection and yolov3-leaky both find boxes, expected at most one"
+        );
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl Quantize {
         let mut manifest = package::manifest(&checkpoint, &outcome, &self.identity)?;
         let network = Network::open(&manifest, &onnx)?;
         let progress = terminal.progress("fitting thresholds");
-        operating::refit(&mut manifest, &network, &self.calibration, &progress)?;
+        let graph = &checkpoint.graph;
+        operating::refit(&mut manifest, graph, &network, &self.calibration, &progress)?;
         let golden = golden::vectors(&manifest.preprocess, |input| network.infer(input))?;
         let sections = package::sections(&manifest, onnx, &golden)?;
         let bundle = bundle::Bundle::seal(manifest, sections, key.as_ref())?;

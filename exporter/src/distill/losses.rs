@@ -10,6 +10,7 @@
 
 use super::{Outputs, STAGES};
 use anyhow::{Context, Result};
+use engine::decode::Detector;
 use graph::Graph;
 use tch::{Device, Kind, Reduction, Tensor, nn};
 use trainer::finetune::Targets;
@@ -109,34 +110,60 @@ fn similarity(teacher: &Tensor, student: &Tensor) -> Tensor {
 /// Cross-entropy with the teacher's probabilities, over every head there is.
 fn logits(teacher: &Outputs, student: &Outputs) -> Tensor {
     let mut sum = Tensor::zeros([], (Kind::Float, teacher["embedding"].device()));
-    let soft = |wanted: &Tensor, own: &Tensor| {
-        own.binary_cross_entropy_with_logits::<Tensor>(
-            &wanted.sigmoid(),
-            None,
-            None,
-            Reduction::Mean,
-        )
-    };
     for head in ["classification", "segmentation"] {
         if let (Some(wanted), Some(own)) = (teacher.get(head), student.get(head)) {
-            sum += soft(wanted, own);
+            sum += soft(wanted, own).mean(Kind::Float);
         }
     }
-    for level in 3..=5 {
-        let name = format!("detection.p{level}");
-        let (Some(wanted), Some(own)) = (teacher.get(&name), student.get(&name)) else { continue };
-        // Channels: scores, four distances, centre-ness (graph::heads).
-        let classes = wanted.size()[1] - 5;
-        let part = |x: &Tensor, at, n| x.narrow(1, at, n);
-        sum += soft(&part(wanted, 0, classes), &part(own, 0, classes));
-        sum += soft(&part(wanted, classes + 4, 1), &part(own, classes + 4, 1));
-        // Distances matter where the teacher sees something.
-        let (weight, _) = part(wanted, 0, classes).sigmoid().max_dim(1, true);
-        let off = part(wanted, classes, 4) - part(own, classes, 4);
-        let total = weight.sum(Kind::Float).clamp_min(1e-3) * 4.0;
-        sum += (off.abs() * &weight).sum(Kind::Float) / total;
+    for kind in [Detector::AnchorFree, Detector::Yolov3] {
+        for level in kind.levels() {
+            let name = kind.output(level);
+            if let (Some(wanted), Some(own)) = (teacher.get(&name), student.get(&name)) {
+                sum += match kind {
+                    Detector::AnchorFree => distances(wanted, own),
+                    Detector::Yolov3 => anchored(wanted, own),
+                };
+            }
+        }
     }
     sum
+}
+
+/// Cross-entropy of each number with the teacher's probability.
+fn soft(wanted: &Tensor, own: &Tensor) -> Tensor {
+    own.binary_cross_entropy_with_logits::<Tensor>(&wanted.sigmoid(), None, None, Reduction::None)
+}
+
+/// Mean of `each [B, n, h, w]` (or with an axis of anchors before `n`) where the teacher sees something: `seen` is 1 wide there.
+fn where_seen(each: &Tensor, seen: &Tensor, axis: i64) -> Tensor {
+    let total = seen.sum(Kind::Float).clamp_min(1e-3) * each.size()[axis as usize] as f64;
+    (each * seen).sum(Kind::Float) / total
+}
+
+/// A level of the anchor-free head. Channels: scores, four distances, centre-ness (`graph::heads`).
+fn distances(wanted: &Tensor, own: &Tensor) -> Tensor {
+    let classes = wanted.size()[1] - 5;
+    let part = |x: &Tensor, at, n| x.narrow(1, at, n);
+    let cross = |at, n| soft(&part(wanted, at, n), &part(own, at, n)).mean(Kind::Float);
+    let (seen, _) = part(wanted, 0, classes).sigmoid().max_dim(1, true);
+    let off = (part(wanted, classes, 4) - part(own, classes, 4)).abs();
+    cross(0, classes) + cross(classes + 4, 1) + where_seen(&off, &seen, 1)
+}
+
+/// A level of YOLOv3. Channels of each anchor: middle, logarithms of the sides, object, classes. Place and class matter
+/// where the teacher sees an object.
+fn anchored(wanted: &Tensor, own: &Tensor) -> Tensor {
+    let (b, _, h, w) = wanted.size4().expect("images are [B, C, H, W]");
+    let split = |x: &Tensor| x.view([b, graph::ANCHORS[0].len() as i64, -1, h, w]);
+    let (wanted, own) = (split(wanted), split(own));
+    let classes = wanted.size()[2] - 5;
+    let part = |x: &Tensor, at, n| x.narrow(2, at, n);
+    let cross = |at, n| soft(&part(&wanted, at, n), &part(&own, at, n));
+    let seen = part(&wanted, 4, 1).sigmoid();
+    let sides = (part(&wanted, 2, 2) - part(&own, 2, 2)).abs();
+    cross(4, 1).mean(Kind::Float)
+        + where_seen(&Tensor::cat(&[cross(0, 2), sides], 2), &seen, 2)
+        + where_seen(&cross(5, classes), &seen, 2)
 }
 
 fn channels(graph: &Graph, output: &str) -> Result<i64> {
@@ -157,6 +184,31 @@ mod tests {
         let other = Tensor::rand([4, 6, 3, 3], (Kind::Float, Device::Cpu)) - 0.7;
         assert!(apart(&x, &other).double_value(&[]) > 0.1);
         assert!(similarity(&x, &other).double_value(&[]) > 1e-4);
+    }
+
+    #[test]
+    fn a_student_that_calls_its_teachers_boxes_costs_least_whatever_the_detector() {
+        tch::manual_seed(5);
+        for (kind, channels) in [(Detector::AnchorFree, 7), (Detector::Yolov3, 21)] {
+            let embedding =
+                || ("embedding".to_owned(), Tensor::zeros([2, 4], (Kind::Float, Device::Cpu)));
+            let level = || Tensor::randn([2, channels, 4, 4], (Kind::Float, Device::Cpu)) * 3.0;
+            let outputs =
+                |x: &Tensor| Outputs::from([embedding(), (kind.output(4), x.shallow_clone())]);
+            let (theirs, other) = (level(), level());
+            let cost = |own: &Tensor| logits(&outputs(&theirs), &outputs(own)).double_value(&[]);
+            let nothing = logits(&Outputs::from([embedding()]), &Outputs::from([embedding()]));
+            assert_eq!(nothing.double_value(&[]), 0.0);
+            // Cross-entropy with itself is its entropy: no less is possible, and a step away costs more.
+            let (same, near, far) = (cost(&theirs), cost(&(&theirs + 0.3)), cost(&other));
+            assert!(0.0 < same && same < near && near < far, "{kind:?}: {same} {near} {far}");
+            // Every channel pulls.
+            let own = other.detach().set_requires_grad(true);
+            logits(&outputs(&theirs), &outputs(&own)).backward();
+            let pull =
+                own.grad().abs().sum_dim_intlist([0_i64, 2, 3].as_slice(), false, Kind::Float);
+            assert!(pull.min().double_value(&[]) > 0.0, "{kind:?}");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tch::{Device, Kind, Tensor};
+use trainer::network::leaky_relu;
 
 /// Integers up to this are exact in f32, and so are sums whose terms' magnitudes stay below it, in any order.
 const EXACT_IN_F32: f64 = 16_777_216.0;
@@ -135,6 +136,10 @@ impl Rounded {
                     quotient(&real, out.scale)
                 };
                 Tensor::cat(&node.inputs.iter().enumerate().map(part).collect::<Vec<_>>(), 1)
+            }
+            Op::LeakyRelu { slope } => {
+                let real = x * f64::from(own(0));
+                quotient(&leaky_relu(&real, f64::from(*slope)), out.scale)
             }
             Op::GlobalAvgPool => {
                 let (_, _, h, w) = x.size4().expect("images are [B, C, H, W]");

@@ -20,7 +20,11 @@ use tempfile::TempDir;
 
 /// A teacher, an index over eight pictures of each split, and a place for the student.
 fn workplace(teacher: Backbone) -> (TempDir, Recipe) {
-    let (folder, checkpoint, _) = fixtures::workplace(teacher);
+    workplace_of(fixtures::config(teacher))
+}
+
+fn workplace_of(teacher: ModelConfig) -> (TempDir, Recipe) {
+    let (folder, checkpoint, _) = fixtures::workplace_of(teacher);
     let line = |at: usize, split: &str| {
         format!(
             "{{\"id\":\"{split}{at}\",\"patient_id\":\"{split}{at}\",\"split\":\"{split}\",\
@@ -106,8 +110,13 @@ fn rounded_training_lowers_the_loss_of_the_rounded_student() {
 /// The engine is the box; what it loads is the file that ships.
 #[test]
 fn training_on_integers_makes_every_code_the_box_makes() {
-    for backbone in [Backbone::Resnet18, Backbone::Mobilenetv2] {
-        let (_folder, checkpoint, images) = fixtures::workplace(backbone);
+    let models = [
+        fixtures::config(Backbone::Resnet18),
+        fixtures::config(Backbone::Mobilenetv2),
+        fixtures::yolov3_config(Backbone::Resnet18),
+    ];
+    for model in models {
+        let (_folder, checkpoint, images) = fixtures::workplace_of(model);
         let Checkpoint { config, weights, .. } = Checkpoint::open(&checkpoint).unwrap();
         let original = config.graph().unwrap();
         let (folded, weights) = fold::fold_batch_norms(&original, &weights);
@@ -132,15 +141,27 @@ fn training_on_integers_makes_every_code_the_box_makes() {
             let zero = model.activations[&seen.tensor].zero as i16;
             let expected: Vec<f32> =
                 seen.codes.iter().map(|&code| f32::from(code - zero)).collect();
-            assert_eq!(list(&codes[seen.tensor.as_str()]), expected, "{backbone} {}", seen.tensor);
+            assert_eq!(list(&codes[seen.tensor.as_str()]), expected, "{}", seen.tensor);
             compared += 1;
         }
         assert!(compared > 30, "{compared}");
         let found = rounded.forward(&picture, false);
         for (name, expected) in &outputs {
-            assert_eq!(&list(&found[name]), expected, "{backbone} {name}");
+            assert_eq!(&list(&found[name]), expected, "{name}");
         }
     }
+}
+
+#[test]
+fn a_student_learns_the_boxes_of_a_yolov3_teacher() {
+    let (_folder, mut recipe) = workplace_of(fixtures::yolov3_config(Backbone::Resnet18));
+    recipe.qat = 2;
+    let (_, epochs) = run(&recipe).unwrap();
+    assert!(epochs[5].train < 0.9 * epochs[0].train, "{} {}", epochs[0].train, epochs[5].train);
+    let phases: Vec<&str> = epochs.iter().map(|epoch| epoch.phase).collect();
+    assert_eq!(phases[5..], ["distill", "qat", "qat"]);
+    let student = Checkpoint::open(&recipe.out).unwrap();
+    assert_eq!(student.config.model.heads[2].task, graph::Task::Yolov3);
 }
 
 #[test]

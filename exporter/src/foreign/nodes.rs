@@ -59,6 +59,11 @@ impl<'a> Reader<'a> {
             "Conv" => self.conv(node),
             "BatchNormalization" => self.norm(node),
             "Relu" => self.push(node, Op::Relu, 1),
+            "LeakyRelu" => {
+                let slope = float(node, "alpha", 0.01);
+                ensure!((0.0..=1.0).contains(&slope), "alpha {slope}, expected 0 to 1");
+                self.push(node, Op::LeakyRelu { slope }, 1)
+            }
             "Clip" => {
                 ensure!(self.clip(node)? == [0.0, 6.0], "bounds other than 0 and 6");
                 self.push(node, Op::Relu6, 1)

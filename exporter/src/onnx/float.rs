@@ -68,14 +68,22 @@ mod tests {
 
     #[test]
     fn tract_reads_the_file_and_gets_what_candle_gets() {
-        for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
-            let (graph, weights) = fixtures::network(backbone, 5);
+        let networks = [
+            fixtures::network(Backbone::Resnet18, 5),
+            fixtures::network(Backbone::Resnet50, 5),
+            fixtures::yolov3(Backbone::Resnet18, 5),
+        ];
+        for (graph, weights) in networks {
             let image = fixtures::image(&graph, 9);
             let model = float_model(&graph, &weights, Batch::One).unwrap();
             let theirs = run_in_tract(&model, &image, graph.input_shape);
             let ours = Interpreter::new(&graph, &weights).unwrap().outputs(&image).unwrap();
             for ((name, ours), theirs) in ours.iter().zip(&theirs) {
-                assert!(fixtures::relative_difference(ours, theirs) < 1e-4, "{backbone} {name}");
+                assert!(
+                    fixtures::relative_difference(ours, theirs) < 1e-4,
+                    "{} {name}",
+                    graph.name
+                );
             }
         }
     }

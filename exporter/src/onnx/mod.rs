@@ -40,6 +40,9 @@ fn operator(onnx: &mut Builder, node: &Node, inputs: &[&str], output: &str) {
             onnx.f32(&hi, &[], &[6.0]);
             onnx.node("Clip", name, &[inputs[0], &lo, &hi], output, &[]);
         }
+        Op::LeakyRelu { slope } => {
+            onnx.node("LeakyRelu", name, inputs, output, &[("alpha", Attr::Float(*slope))]);
+        }
         Op::Add => onnx.node("Add", name, inputs, output, &[]),
         Op::Concat => onnx.node("Concat", name, inputs, output, &[("axis", Attr::Int(1))]),
         Op::MaxPool2d { kernel, stride, padding } => {

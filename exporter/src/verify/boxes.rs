@@ -52,6 +52,26 @@ impl Matches {
     }
 }
 
+/// The score from which on calls of a class are right most often, by F1 at half overlap; `None` without a hit.
+pub(crate) fn best_score(images: &[&Matches], class: usize) -> Option<f32> {
+    let half = OVERLAPS.iter().position(|&overlap| overlap == 0.5).expect("half is among them");
+    let total: usize = images.iter().map(|image| image.truth[class]).sum();
+    let mut calls: Vec<(f32, bool)> =
+        images.iter().flat_map(|image| image.calls[half][class].iter().copied()).collect();
+    calls.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut hits, mut best) = (0, (0.0, None));
+    for (at, &(score, hit)) in calls.iter().enumerate() {
+        hits += usize::from(hit);
+        // Equal scores are all called or none.
+        let whole = calls.get(at + 1).is_none_or(|next| next.0 < score);
+        let f1 = 2.0 * hits as f64 / (at + 1 + total) as f64;
+        if whole && f1 > best.0 {
+            best = (f1, Some(score));
+        }
+    }
+    best.1
+}
+
 /// Mean over overlaps and over classes that have a true box; `None` without any.
 pub(crate) fn mean_average_precision(images: &[&Matches]) -> Option<f64> {
     let classes = images.first()?.truth.len();
@@ -114,6 +134,16 @@ mod tests {
         let blind = Matches::of(&[], &truth, 1);
         assert_eq!(mean_average_precision(&[&blind]), Some(0.0));
         assert_eq!(mean_average_precision(&[&Matches::of(&[], &[], 1)]), None);
+    }
+
+    #[test]
+    fn the_best_score_keeps_what_is_right_and_drops_the_rest() {
+        let truth = [(0, [0.0, 0.0, 10.0, 10.0])];
+        let a = Matches::of(&[call(0.9, 0.0), call(0.3, 50.0)], &truth, 1);
+        let b = Matches::of(&[call(0.6, 0.0), call(0.2, 50.0)], &truth, 1);
+        assert_eq!(best_score(&[&a, &b], 0), Some(0.6));
+        let wrong = Matches::of(&[call(0.9, 50.0)], &truth, 1);
+        assert_eq!(best_score(&[&wrong], 0), None);
     }
 
     #[test]

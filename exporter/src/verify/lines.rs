@@ -6,6 +6,7 @@ use super::{
     boxes::{Matches, mean_average_precision},
 };
 use bundle::Manifest;
+use engine::decode::Detector;
 use graph::Task;
 use serde::Serialize;
 
@@ -43,9 +44,10 @@ pub(crate) fn lines(manifest: &Manifest, answers: &[Answer]) -> Vec<Line> {
         lines.extend(similarity_line(answers, "segmentation", "dice-with-float", dice));
     }
     lines.extend(precision_line(answers));
-    for level in 3..=5 {
-        let name = format!("detection.p{level}");
-        lines.extend(similarity_line(answers, &name, "cosine-with-float", cosine));
+    if let Some(kind) = manifest.model.detector().and_then(|head| Detector::of(head.task)) {
+        lines.extend(kind.levels().filter_map(|level| {
+            similarity_line(answers, &kind.output(level), "cosine-with-float", cosine)
+        }));
     }
     lines.extend(similarity_line(answers, "embedding", "cosine-with-float", cosine));
     lines
@@ -133,15 +135,23 @@ fn means_line(task: &str, metric: String, values: &[(&str, [f64; 2])]) -> Option
     Some(line(task, metric, [mean(0, &all), mean(1, &all)], interval, values.len()))
 }
 
+impl Line {
+    /// Whether it says how well boxes are found.
+    pub(crate) fn is_of_boxes(&self) -> bool {
+        ["detection", "yolov3"].iter().any(|task| self.task.starts_with(task))
+    }
+}
+
 /// The task that lost most, relative to float, and how much: by its metric where truth is known, otherwise by
 /// how far both networks agree.
 pub(crate) fn worst_drop(lines: &[Line]) -> Option<(f64, String)> {
     let judged = |task: &str, measured: &str, otherwise: &str| {
         let of = |prefix: &str| -> Vec<&Line> {
-            lines
-                .iter()
-                .filter(|line| line.task.starts_with(task) && line.metric.starts_with(prefix))
-                .collect()
+            let of_task = |line: &&Line| match task {
+                "detection" => line.is_of_boxes(),
+                _ => line.task.starts_with(task),
+            };
+            lines.iter().filter(of_task).filter(|line| line.metric.starts_with(prefix)).collect()
         };
         let chosen = Some(of(measured)).filter(|found| !found.is_empty()).unwrap_or(of(otherwise));
         let drops = chosen.iter().map(|line| -line.difference / line.float.max(1e-9));

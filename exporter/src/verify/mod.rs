@@ -8,6 +8,7 @@ mod report;
 mod truth;
 
 pub(crate) use auroc::{Patients, at_sensitivity, auroc, youden};
+pub(crate) use boxes::{Matches, best_score, mean_average_precision};
 pub(crate) use layers::{LayerError, LayerErrors};
 pub(crate) use lines::{Line, lines, worst_drop};
 pub(crate) use report::{Page, html};
@@ -15,9 +16,10 @@ pub(crate) use truth::Truth;
 
 use crate::interpreter::Outputs;
 use anyhow::{Context, Result};
-use boxes::{Called, Matches};
+use boxes::Called;
 use bundle::{Calibration, Manifest, OperatingPoint, Provenance};
-use graph::{CheckpointConfig, Graph, Task};
+use engine::Findings;
+use graph::{CheckpointConfig, Graph};
 
 /// Both networks' outputs on one image, and how they compare with what is known of it.
 #[derive(Clone, Debug)]
@@ -48,22 +50,15 @@ impl Answer {
         let mut dice = vec![None; truth.masks.len()];
         let mut boxes = None;
         if truth.masks.iter().any(Option::is_some) || truth.boxes.is_some() {
-            let manifest = with_every_box(manifest);
-            let decode = |outputs: &Outputs| {
-                engine::interpret(&shaped(graph, outputs)?, &manifest, size)
-                    .context("the outputs cannot be decoded")
-            };
-            let findings = [decode(&float)?, decode(&int8)?];
+            let findings =
+                [decoded(graph, manifest, &float, size)?, decoded(graph, manifest, &int8, size)?];
             for (at, truth) in truth.masks.iter().enumerate() {
                 let of =
                     |truth: &Vec<bool>, side: usize| overlap(&findings[side].masks[at].data, truth);
                 dice[at] = truth.as_ref().map(|truth| [of(truth, 0), of(truth, 1)]);
             }
-            let labels = manifest.head(Task::Detection).map_or(&[][..], |head| &head.labels);
-            boxes = truth.boxes.as_ref().map(|truth| {
-                [0, 1]
-                    .map(|side| Matches::of(&called(labels, &findings[side]), truth, labels.len()))
-            });
+            let truth = truth.boxes.as_ref();
+            boxes = truth.map(|truth| [0, 1].map(|side| matches(manifest, &findings[side], truth)));
         }
         let (patient, findings) = (truth.patient.clone(), truth.findings.clone());
         Ok(Self { patient, float, int8, findings, dice, boxes })
@@ -104,10 +99,31 @@ pub(crate) fn for_decoding(config: &CheckpointConfig, points: Vec<OperatingPoint
     }
 }
 
+/// One network's outputs as the box decodes them, every box included.
+pub(crate) fn decoded(
+    graph: &Graph,
+    manifest: &Manifest,
+    outputs: &Outputs,
+    size: [usize; 2],
+) -> Result<Findings> {
+    engine::interpret(&shaped(graph, outputs)?, &with_every_box(manifest), size)
+        .context("the outputs cannot be decoded")
+}
+
+/// Decoded boxes against the true ones.
+pub(crate) fn matches(
+    manifest: &Manifest,
+    findings: &Findings,
+    truth: &[(usize, [f32; 4])],
+) -> Matches {
+    let labels = manifest.model.detector().map_or(&[][..], |head| &head.labels);
+    Matches::of(&called(labels, findings), truth, labels.len())
+}
+
 /// Average precision ranks boxes, so all of them must come.
 fn with_every_box(manifest: &Manifest) -> Manifest {
     let mut manifest = manifest.clone();
-    let labels = manifest.head(Task::Detection).map_or(Vec::new(), |head| head.labels.clone());
+    let labels = manifest.model.detector().map_or(Vec::new(), |head| head.labels.clone());
     manifest.operating_points.retain(|point| !labels.contains(&point.name));
     manifest.operating_points.extend(labels.into_iter().map(|name| OperatingPoint {
         name,
@@ -128,7 +144,7 @@ fn shaped(graph: &Graph, outputs: &Outputs) -> Result<engine::Outputs> {
     Ok(engine::Outputs { outputs: outputs.iter().map(named).collect::<Result<_>>()? })
 }
 
-fn called(labels: &[String], findings: &engine::Findings) -> Vec<Called> {
+fn called(labels: &[String], findings: &Findings) -> Vec<Called> {
     let called = |found: &engine::Detection| {
         let class = labels.iter().position(|label| *label == found.name)?;
         let corners = [found.x, found.y, found.x + found.width, found.y + found.height];
@@ -138,7 +154,7 @@ fn called(labels: &[String], findings: &engine::Findings) -> Vec<Called> {
 }
 
 /// Dice; two empty masks are alike.
-fn overlap(mask: &[u8], truth: &[bool]) -> f64 {
+pub(crate) fn overlap(mask: &[u8], truth: &[bool]) -> f64 {
     let count = |of: &dyn Fn(bool, bool) -> bool| {
         mask.iter().zip(truth).filter(|&(&a, &b)| of(a == 1, b)).count() as f64
     };

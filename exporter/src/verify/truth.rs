@@ -18,18 +18,35 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
+    /// Whether anybody said anything of what the network's heads find.
+    pub(crate) fn is_known(record: &Record, model: &ModelConfig) -> bool {
+        model.heads.iter().any(|head| {
+            let any = |known: &dyn Fn(&String) -> bool| head.labels.iter().any(known);
+            match head.task {
+                Task::Classification => any(&|label| record.truth(label).is_some()),
+                Task::Segmentation => {
+                    any(&|label| record.looked_for(label) || !record.mask_paths(label).is_empty())
+                }
+                Task::Detection | Task::Yolov3 | Task::Yolov3Relu => {
+                    record.boxes_known(&head.labels)
+                }
+            }
+        })
+    }
+
     /// Reads masks; `size` is rows and columns of the source image.
     pub(crate) fn of(record: &Record, model: &ModelConfig, size: [usize; 2]) -> Result<Self> {
         let labels = |task| {
             let head = model.heads.iter().find(|head| head.task == task);
             head.map_or(&[][..], |head| &head.labels)
         };
+        let boxed = model.detector().map_or(&[][..], |head| &head.labels);
         let masks = labels(Task::Segmentation).iter().map(|label| mask(record, label, size));
         Ok(Self {
             patient: record.patient().to_owned(),
             findings: labels(Task::Classification).iter().map(|l| record.truth(l)).collect(),
             masks: masks.collect::<Result<_>>()?,
-            boxes: boxes(record, labels(Task::Detection)),
+            boxes: boxes(record, boxed),
         })
     }
 }
@@ -46,10 +63,10 @@ fn mask(record: &Record, label: &str, size: [usize; 2]) -> Result<Option<Vec<boo
             [picture.height, picture.width] == size,
             "{}: mask is {}x{}, expected the image's {}x{}",
             path.display(),
-            picture.height,
             picture.width,
-            size[0],
-            size[1]
+            picture.height,
+            size[1],
+            size[0]
         );
         let inside = picture.pixels.iter().map(|&x| x >= 0.5);
         union = Some(match union {

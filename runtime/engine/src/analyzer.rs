@@ -110,8 +110,8 @@ pub fn interpret(
         match head.task {
             Task::Classification => findings.findings = classification(outputs, manifest, head)?,
             Task::Segmentation => findings.masks = segmentation(outputs, manifest, head, source)?,
-            Task::Detection | Task::Yolov3 => {
-                let kind = Detector::of(head.task).expect("both tasks are detectors");
+            Task::Detection | Task::Yolov3 | Task::Yolov3Relu => {
+                let kind = Detector::of(head.task).expect("these tasks are detectors");
                 let found = detection(outputs, manifest, head, kind, source)?;
                 findings.boxes.get_or_insert_default().extend(found);
             }

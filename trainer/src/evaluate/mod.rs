@@ -21,6 +21,7 @@ mod sheet;
 pub use classification::{Areas, ClassificationResult, FindingResult};
 pub use detection::{ClassResult, DetectionResult};
 pub use network::Evaluated;
+pub(crate) use segmentation::Judged;
 pub use segmentation::{RegionResult, SegmentationResult};
 
 use crate::{
@@ -251,7 +252,7 @@ impl Run<'_> {
 
     fn detection(&self, terminal: &Terminal) -> Result<Vec<(&'static str, f64)>> {
         let evaluated = self.open()?;
-        let (task, labels) = evaluated.labels(&[Task::Detection, Task::Yolov3])?;
+        let (task, labels) = evaluated.labels(&Task::DETECTORS)?;
         let kind = Detector::of(task).expect("both tasks are detectors");
         let known = |record: &Record| record.boxes_of(&labels).is_some();
         let (records, pictures) = self.pictures(&evaluated, &labels, known, terminal)?;

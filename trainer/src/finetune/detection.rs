@@ -39,12 +39,10 @@ impl Objective for Detection {
         let classes = self.labels.len() as i64;
         let bias = (anchor_free::FIRST_SCORE / (1.0 - anchor_free::FIRST_SCORE)).ln();
         for level in self.kind.levels() {
-            let (name, channels): (_, Vec<i64>) = match self.kind {
-                Detector::AnchorFree => (format!("det.p{level}.out.bias"), (0..classes).collect()),
-                Detector::Yolov3 => (
-                    format!("yolo.p{level}.out.bias"),
-                    (0..3).map(|a| a * (classes + 5) + 4).collect(),
-                ),
+            let name = format!("{}.bias", self.kind.last_layer(level));
+            let channels: Vec<i64> = match self.kind {
+                Detector::AnchorFree => (0..classes).collect(),
+                Detector::Yolov3 => (0..3).map(|a| a * (classes + 5) + 4).collect(),
             };
             tch::no_grad(|| {
                 for channel in channels {

@@ -192,7 +192,7 @@ fn edge(protocol: Protocol, task: Task) -> Recipe {
     match task {
         Task::Classification => classification,
         // Few images have masks or boxes, so an epoch is short; nothing can be blended.
-        Task::Segmentation | Task::Detection | Task::Yolov3 => Recipe {
+        Task::Segmentation | Task::Detection | Task::Yolov3 | Task::Yolov3Relu => Recipe {
             batch: 8,
             mix: 0.0,
             smoothing: 0.0,

@@ -11,7 +11,7 @@ use crate::{
     metrics::{bootstrap::Patients, overlap::Overlap},
 };
 use anyhow::{Result, ensure};
-use engine::decode;
+use engine::decode::{self, MASK_THRESHOLDS};
 use tch::{Device, Kind, Reduction, Tensor};
 
 /// Train and validation truth of a run.
@@ -65,16 +65,16 @@ impl Objective for Segmentation {
                         .overlap(label, name, &inside, [truth.height, truth.width], threshold)
                         .dice()
                 };
-                table.push(THRESHOLDS.map(at));
+                table.push(MASK_THRESHOLDS.map(at));
                 groups.push(record.group());
             }
             let mean = |at: usize| table.iter().map(|row| row[at]).sum::<f64>();
-            let best = (0..THRESHOLDS.len())
+            let best = (0..MASK_THRESHOLDS.len())
                 .max_by(|&a, &b| mean(a).total_cmp(&mean(b)))
                 .expect("there are thresholds");
             let mut point = toml::Table::new();
             point.insert("name".into(), name.clone().into());
-            point.insert("threshold".into(), f64::from(THRESHOLDS[best]).into());
+            point.insert("threshold".into(), f64::from(MASK_THRESHOLDS[best]).into());
             point.insert("chosen".into(), "highest mean Dice on the val split".into());
             points.push(point.into());
             let values: Vec<f64> = table.iter().map(|row| row[best]).collect();
@@ -96,9 +96,6 @@ impl Objective for Segmentation {
         false
     }
 }
-
-/// Probabilities from which a place may be inside.
-const THRESHOLDS: [f32; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
 /// Logits of one image, `[L, rows, columns]`.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The verbs from end to end, on a width-8 network with random weights.
 
+mod operating;
 mod recipes;
 
 use super::Cli;
@@ -39,8 +40,14 @@ fn the_command_line_is_consistent() {
 
 #[test]
 fn int8_outputs_are_close_to_float() {
-    for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
-        let (folder, checkpoint, images) = fixtures::workplace(backbone);
+    let models = [
+        fixtures::config(Backbone::Resnet18),
+        fixtures::config(Backbone::Resnet50),
+        fixtures::yolov3_config(Backbone::Resnet18),
+    ];
+    for model in models {
+        let backbone = model.backbone;
+        let (folder, checkpoint, images) = fixtures::workplace_of(model);
         let out = folder.path().join("out.bundle");
         quantize(&checkpoint, &images, &out).unwrap();
 
@@ -175,6 +182,52 @@ fn bad_calibration_pictures_are_named() {
     assert!(!out.exists());
 }
 
+/// Permissions do not stop root, so folders are unreadable in the ways that stop everyone.
+#[test]
+fn a_calibration_folder_that_cannot_be_read_is_named() {
+    use std::os::unix::fs::symlink;
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let out = folder.path().join("out.bundle");
+    let at = |name: &str| folder.path().join(name);
+    let refused = |images: &Path| quantize(&checkpoint, images, &out).unwrap_err();
+
+    symlink(at("gone"), at("dangling")).unwrap();
+    let error = refused(&at("dangling"));
+    assert!(error.contains("cannot read") && error.contains("dangling"), "{error}");
+    symlink(at("circle"), at("circle")).unwrap();
+    let error = refused(&at("circle"));
+    assert!(error.contains("cannot read") && error.contains("circle"), "{error}");
+    fs::write(at("notes"), "three pictures of Monday\n").unwrap();
+    let error = refused(&at("notes"));
+    assert!(error.contains("notes line 1: no image record"), "{error}");
+
+    // A picture that is a link to nothing, and a folder called like a picture.
+    symlink(at("gone"), images.join("lost.png")).unwrap();
+    let error = refused(&images);
+    assert!(error.contains("cannot read") && error.contains("lost.png"), "{error}");
+    fs::remove_file(images.join("lost.png")).unwrap();
+    fs::create_dir(images.join("folder.png")).unwrap();
+
+    // A folder inside itself is read once.
+    let digest = || {
+        quantize(&checkpoint, &images, &out).unwrap();
+        Bundle::open(&out).unwrap().digest()
+    };
+    let without = digest();
+    symlink(&images, images.join("again")).unwrap();
+    assert_eq!(digest(), without);
+}
+
+#[test]
+fn an_input_no_network_takes_is_refused_with_its_size() {
+    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
+    let path = checkpoint.join("config.toml");
+    let text = fs::read_to_string(&path).unwrap().replace("height = 64", "height = 8");
+    fs::write(&path, text).unwrap();
+    let error = quantize(&checkpoint, &images, &folder.path().join("out.bundle")).unwrap_err();
+    assert!(error.contains("config.toml") && error.contains("input is 8x64"), "{error}");
+}
+
 #[test]
 fn an_attention_pool_is_refused_with_what_to_do() {
     let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
@@ -189,6 +242,30 @@ fn an_attention_pool_is_refused_with_what_to_do() {
     fixtures::save(&checkpoint, &config, &fixtures::random(&graph, 1));
     let error = quantize(&checkpoint, &images, &folder.path().join("out.bundle")).unwrap_err();
     assert!(error.contains("`attnpool`") && error.contains("pool = \"mean\""), "{error}");
+}
+
+/// YOLOv3's boxes are verified as the anchor-free detector's are.
+#[test]
+fn verify_measures_a_yolov3_heads_boxes() {
+    let (folder, checkpoint, images) =
+        fixtures::workplace_of(fixtures::yolov3_config(Backbone::Resnet18));
+    let (out, report) = (folder.path().join("out.bundle"), folder.path().join("report.html"));
+    quantize(&checkpoint, &images, &out).unwrap();
+    let index = folder.path().join("index.jsonl");
+    let line = |at: usize| {
+        format!(
+            r#"{{"id":"{at}","split":"test","image":"images/{at}.png","looked_for":["Opacity"],
+            "boxes":[{{"label":"Opacity","x":8,"y":8,"w":30,"h":30}}]}}"#
+        )
+        .replace('\n', "")
+    };
+    fs::write(&index, (0..8).map(|at| line(at) + "\n").collect::<String>()).unwrap();
+    run(&[&"verify", &out, &"--data", &index, &"--checkpoint", &checkpoint, &"--report", &report])
+        .unwrap();
+    let page = fs::read_to_string(&report).unwrap();
+    for part in ["map/.40-.75", "yolov3.p3", "yolov3.p5", "yolo.p4.2.relu"] {
+        assert!(page.contains(part), "{part}");
+    }
 }
 
 #[test]

@@ -177,6 +177,26 @@ fn detections_last_convolutions_stay_in_float_where_int8_costs_more_than_a_perce
 }
 
 #[test]
+fn so_do_yolov3s() {
+    let (_folder, checkpoint, images) =
+        fixtures::workplace_of(fixtures::yolov3_config(Backbone::Resnet18));
+    let path = checkpoint.join("model.safetensors");
+    let (mut params, _) = weights::read(&path).unwrap();
+    // As above; a leaky ReLU leaves a thousandth of the channel's -0.01, which the huge weight makes 0.3.
+    for level in 3..=5 {
+        params.get_mut(&format!("yolo.p{level}.5.bn.weight")).unwrap().values[0] = 0.0;
+        params.get_mut(&format!("yolo.p{level}.5.bn.bias")).unwrap().values[0] = -0.01;
+        let kernel = params.get_mut(&format!("yolo.p{level}.out.weight")).unwrap();
+        let row = kernel.shape[1];
+        kernel.values.chunks_mut(row).for_each(|row| row[0] = 300.0);
+    }
+    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    let outcome = outcome(&checkpoint, &images, &[]).unwrap();
+    let float: Vec<&str> = outcome.model.plan.float().iter().map(String::as_str).collect();
+    assert_eq!(float, ["yolo.p3.out", "yolo.p4.out", "yolo.p5.out"]);
+}
+
+#[test]
 fn a_budget_puts_just_the_costly_layer_into_float() {
     let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
     let path = checkpoint.join("model.safetensors");

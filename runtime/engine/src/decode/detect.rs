@@ -28,7 +28,7 @@ impl Detector {
     pub fn of(task: Task) -> Option<Self> {
         match task {
             Task::Detection => Some(Self::AnchorFree),
-            Task::Yolov3 => Some(Self::Yolov3),
+            Task::Yolov3 | Task::Yolov3Relu => Some(Self::Yolov3),
             Task::Classification | Task::Segmentation => None,
         }
     }
@@ -42,6 +42,14 @@ impl Detector {
         match self {
             Self::AnchorFree => format!("detection.p{level}"),
             Self::Yolov3 => format!("yolov3.p{level}"),
+        }
+    }
+
+    /// Name of the layer that makes it.
+    pub fn last_layer(self, level: usize) -> String {
+        match self {
+            Self::AnchorFree => format!("det.p{level}.out"),
+            Self::Yolov3 => format!("yolo.p{level}.out"),
         }
     }
 

@@ -20,6 +20,9 @@ impl Mask {
     }
 }
 
+/// Probabilities from which a place may be inside: what operating points of regions are chosen from.
+pub const MASK_THRESHOLDS: [f32; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+
 /// Logits `[rows, columns]` over the whole image → mask of `height x width`, inside where the
 /// probability, interpolated between cell centres, is at least `threshold`.
 ///

@@ -11,7 +11,7 @@ mod mask;
 pub use anchors::anchored_boxes;
 pub use boxes::{Cells, Detection, boxes, suppress};
 pub use detect::{Detector, Level, detect};
-pub use mask::{Mask, mask};
+pub use mask::{MASK_THRESHOLDS, Mask, mask};
 
 /// `1 / (1 + e^−x)`
 pub fn sigmoid(x: f32) -> f32 {

@@ -30,7 +30,10 @@ fn draw(seed: u64, signed: bool) -> (Vec<u8>, [usize; 3]) {
             }
             3 => net.pool("MaxPool", &x, 3, 2),
             4 => net.pool("AveragePool", &x, 3, 1),
-            5 => net.unary(["Sigmoid", "HardSwish", "Tanh", "Relu"][x.shape[1] % 4], &x),
+            5 => {
+                let ops = ["Sigmoid", "HardSwish", "Tanh", "Relu", "LeakyRelu"];
+                net.unary(ops[x.shape[1] % 5], &x)
+            }
             6 => {
                 // Depthwise.
                 let layer = Layer::square(x.shape[0], 3, 1 + net.below(2), Rectify::Relu6);
@@ -104,6 +107,28 @@ proptest! {
                     prop_assert_eq!(Some(&value), activations.get(&value.name), "{}", &what);
                 }
             }
+        }
+    }
+}
+
+/// `q = clamp(round_ties_even(x / scale) + zero)` of `x` or a tenth of it, written out.
+#[test]
+fn a_leaky_relu_is_what_design_says_for_every_code() {
+    for seed in 0..40 {
+        let (mut net, x) = Qdq::new(seed, seed % 2 == 1, [1, 16, 32]);
+        let y = net.unary("LeakyRelu", &x);
+        net.output(&y);
+        let pixels: Vec<f32> = (0..512).map(|i| (i as f32 / 256.0 - 1.0) * 4.0).collect();
+        let mut engine = Engine::from_onnx(&net.bytes(), &[], &Options::threads(1)).unwrap();
+        let (_, seen) = engine.run_intermediates(&pixels).unwrap();
+        let [x, y] = &seen[..] else { panic!("{} activations", seen.len()) };
+        // Signed codes lie between -128 and 127, unsigned ones between 0 and 255.
+        let lowest = if seed % 2 == 1 { -128.0 } else { 0.0 };
+        for (&from, &code) in x.values.iter().zip(&y.values) {
+            let real = (i32::from(from) - x.zero) as f32 * x.scale;
+            let leaked = if real < 0.0 { 0.1 * real } else { real };
+            let steps = (leaked / y.scale).round_ties_even() + y.zero as f32;
+            assert_eq!(f32::from(code), steps.clamp(lowest, lowest + 255.0), "seed {seed}: {real}");
         }
     }
 }

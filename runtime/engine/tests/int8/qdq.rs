@@ -208,9 +208,10 @@ impl Qdq {
         self.quantized(&name, [x.shape[0], 1, 1], 128.0 * x.scale)
     }
 
-    /// `Sigmoid`, `HardSwish`, …
+    /// `Sigmoid`, `HardSwish`, …; a `LeakyRelu` has slope 0.1.
     pub(crate) fn unary(&mut self, op: &str, x: &Real) -> Real {
-        let name = self.node(op, &[&x.name], vec![]);
+        let slope = (op == "LeakyRelu").then(|| float("alpha", 0.1));
+        let name = self.node(op, &[&x.name], slope.into_iter().collect());
         self.quantized(&name, x.shape, 2.0)
     }
 
@@ -284,6 +285,11 @@ pub(crate) fn int(name: &str, i: i64) -> AttributeProto {
 pub(crate) fn ints(name: &str, ints: &[i64]) -> AttributeProto {
     let r#type = AttributeType::Ints as i32;
     AttributeProto { name: name.into(), ints: ints.to_vec(), r#type, ..AttributeProto::default() }
+}
+
+fn float(name: &str, f: f32) -> AttributeProto {
+    let r#type = AttributeType::Float as i32;
+    AttributeProto { name: name.into(), f, r#type, ..AttributeProto::default() }
 }
 
 fn text(name: &str, s: &str) -> AttributeProto {
