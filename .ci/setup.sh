@@ -38,7 +38,7 @@ PY
   ln -sfn "$home" .venv/libtorch
 }
 
-# The independent oracles of the tests: ONNX Runtime, pydicom, scikit-learn, and pydicom's real radiographs.
+# The independent oracles of the tests: ONNX Runtime, OpenVINO, pydicom, scikit-learn, and pydicom's real radiographs.
 python() {
   cmp -s tests/requirements.txt .venv/requirements.txt && return
   say "installing $(tr '\n' ' ' < tests/requirements.txt)"

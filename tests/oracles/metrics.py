@@ -1,6 +1,7 @@
 """Holds `trainer metrics` to scikit-learn, NumPy and pycocotools on random and degenerate inputs.
 
 usage: metrics.py TRAINER   (the binary); prints one line a kind, exits 1 at the first difference above 1e-6
+(of bootstrap intervals, whose random numbers are others: above a tenth of their width)
 needs numpy, scikit-learn, pycocotools
 """
 
@@ -21,6 +22,7 @@ from sklearn import metrics as sk
 THRESHOLDS = np.array([0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75])
 RATES = [0.125, 0.25, 0.5, 1, 2, 4, 8]
 TOLERANCE = 1e-6
+REPLICATES = 4000
 
 
 def binary_cases(rng):
@@ -122,6 +124,56 @@ def overlap_oracle(case):
     return {"dice": sk.f1_score(truth, predicted), "iou": sk.jaccard_score(truth, predicted)}
 
 
+def segmentation_cases(rng):
+    """Images of few and of many patients; with regions in all, in some and in none of them."""
+    for patients, images in [(1, 1), (1, 4), (7, 20), (40, 60)]:
+        for there in [0.0, 0.5, 1.0]:
+            case = {"kind": "segmentation", "images": [], "replicates": REPLICATES}
+            for number in range(images):
+                truth = rng.random(64) < 0.3 * (rng.random() < there)
+                predicted = (truth ^ (rng.random(64) < rng.uniform(0, 0.3))) & (rng.random() < 0.8)
+                masks = {"predicted": predicted.tolist(), "truth": truth.tolist()}
+                case["images"].append({"patient": str(number % patients), **masks})
+            yield case
+    yield {"kind": "segmentation", "images": [], "replicates": 10}
+
+
+def segmentation_oracle(case):
+    values = [overlap_oracle(image) for image in case["images"]]
+    present = [value for value, image in zip(values, case["images"]) if any(image["truth"])]
+    mean = lambda of, name: float(np.mean([value[name] for value in of])) if of else None
+    return {
+        "dice": mean(values, "dice"),
+        "iou": mean(values, "iou"),
+        "dice_present": mean(present, "dice"),
+        "iou_present": mean(present, "iou"),
+        "interval": interval(np.array([v["dice"] for v in values]), [i["patient"] for i in case["images"]]),
+    }
+
+
+def interval(values, patients):
+    """NumPy's bootstrap of a mean over patients; other random numbers, so equal within what chance does to its ends."""
+    if not len(values):
+        return None
+    rng = np.random.default_rng(1)
+    sums, counts = {}, {}
+    for value, patient in zip(values, patients):
+        sums[patient], counts[patient] = sums.get(patient, 0) + value, counts.get(patient, 0) + 1
+    total, count = np.array(list(sums.values())), np.array(list(counts.values()))
+    drawn = rng.integers(0, len(total), (REPLICATES, len(total)))
+    means = total[drawn].sum(1) / count[drawn].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Near([low, high], 0.1 * (high - low) + TOLERANCE)
+
+
+class Near(list):
+    """Numbers that need not be equal to TOLERANCE."""
+
+    def __init__(self, values, tolerance):
+        super().__init__(values)
+        self.tolerance = tolerance
+
+
 def detection_cases(rng):
     def rect():
         x, y = rng.uniform(0, 80, 2)
@@ -147,16 +199,17 @@ def detection_cases(rng):
             yield case
 
 
-def coco_map(images):
+def coco_map(images, label=None, at=slice(None)):
+    """Over both labels and every threshold, or of one label, at some thresholds."""
     box = lambda r: [r["x1"], r["y1"], r["x2"] - r["x1"], r["y2"] - r["y1"]]
     truth, found = [], []
     for number, image in enumerate(images):
-        for label, r in image["truth"]:
+        for own, r in image["truth"]:
             area = box(r)[2] * box(r)[3]
-            truth.append({"id": len(truth) + 1, "image_id": number, "category_id": label, "bbox": box(r), "area": area, "iscrowd": 0})
+            truth.append({"id": len(truth) + 1, "image_id": number, "category_id": own, "bbox": box(r), "area": area, "iscrowd": 0})
         for d in image["detections"]:
             found.append({"image_id": number, "category_id": d["class"], "bbox": box(d["rect"]), "score": d["score"]})
-    if not truth:
+    if not any(label in (None, t["category_id"]) for t in truth):
         return None
     if not found:
         return 0.0
@@ -169,8 +222,10 @@ def coco_map(images):
         run.params.areaRng, run.params.areaRngLbl = [[0, 1e10]], ["all"]
         run.evaluate()
         run.accumulate()
-    precision = run.eval["precision"][:, :, :, 0, -1]
-    return float(precision[precision > -1].mean())
+    precision = run.eval["precision"][at, :, :, 0, -1]
+    precision = precision if label is None else precision[..., label]
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else None
 
 
 def froc(images, label):
@@ -194,7 +249,17 @@ def froc(images, label):
 def detection_oracle(case):
     images = case["images"]
     both = [image for image in images if image["detections"] and image["truth"]]
-    return {"map": coco_map(images), "map_mgca_compat": coco_map(both), "froc": [froc(images, 0), froc(images, 1)]}
+    there = [bool(image["truth"]) for image in images]
+    surest = [max((d["score"] for d in image["detections"]), default=0.0) for image in images]
+    half = slice(2, 3)  # THRESHOLDS[2] = 0.5
+    return {
+        "map": coco_map(images),
+        "map_mgca_compat": coco_map(both),
+        "ap": [coco_map(images, label) for label in range(2)],
+        "ap50": [coco_map(images, label, half) for label in range(2)],
+        "image_auroc": sk.roc_auc_score(there, surest) if len(set(there)) == 2 else None,
+        "froc": [froc(images, 0), froc(images, 1)],
+    }
 
 
 def differs(ours, theirs):
@@ -202,6 +267,8 @@ def differs(ours, theirs):
         return ours is not theirs
     if isinstance(theirs, dict):
         return ours.keys() != theirs.keys() or any(differs(ours[key], theirs[key]) for key in theirs)
+    if isinstance(theirs, Near):
+        return any(abs(a - b) > theirs.tolerance for a, b in zip(ours, theirs, strict=True))
     if isinstance(theirs, (list, tuple)):
         return len(ours) != len(theirs) or any(differs(a, b) for a, b in zip(ours, theirs))
     return not abs(ours - theirs) <= TOLERANCE
@@ -215,6 +282,7 @@ def main():
         "classes": (classes_cases, classes_oracle),
         "multi-label": (multi_label_cases, multi_label_oracle),
         "overlap": (overlap_cases, overlap_oracle),
+        "segmentation": (segmentation_cases, segmentation_oracle),
         "detection": (detection_cases, detection_oracle),
     }
     for kind, (cases, oracle) in kinds.items():

@@ -46,10 +46,10 @@ pub struct RegionResult {
 }
 
 /// Overlap of one region in one image.
-pub(super) struct Judged<'a> {
-    pub(super) record: &'a Record,
-    pub(super) label: usize,
-    pub(super) overlap: Overlap,
+pub(crate) struct Judged<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) label: usize,
+    pub(crate) overlap: Overlap,
 }
 
 /// Every region somebody looked for.
@@ -74,7 +74,7 @@ pub(super) fn judge<'a>(
 }
 
 impl SegmentationResult {
-    pub(super) fn of(
+    pub(crate) fn of(
         judged: &[Judged<'_>],
         labels: &[String],
         thresholds: &BTreeMap<String, f32>,

@@ -1,6 +1,8 @@
 //! `trainer metrics`: the metrics alone, on numbers from a file, so that other tools can check them.
 
 use super::{
+    Estimate,
+    bootstrap::Resampling,
     classes::ClassTable,
     detection::{Counting, FROC_RATES, ImageBoxes, RSNA_THRESHOLDS, froc, mean_average_precision},
     overlap::Overlap,
@@ -8,17 +10,23 @@ use super::{
     reliability,
     threshold::Confusion,
 };
-use crate::{evaluate::Areas, finetune::Targets, terminal::Terminal};
+use crate::{
+    evaluate::{Areas, Judged, SegmentationResult},
+    finetune::Targets,
+    index::{Record, Split},
+    terminal::Terminal,
+};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 /// Computes metrics of scores and truth in a file: one JSON case a line
 #[derive(Debug, Args)]
 pub struct MetricsArgs {
-    /// `{"kind":"binary","scores":[…],"truth":[…],"threshold":…}`, or kind classes, multi-label, overlap, detection
+    /// `{"kind":"binary","scores":[…],"truth":[…],"threshold":…}`, or kind classes, multi-label, overlap,
+    /// segmentation, detection
     file: PathBuf,
 }
 
@@ -45,10 +53,23 @@ enum Case {
         predicted: Vec<bool>,
         truth: Vec<bool>,
     },
+    /// One region in many images of patients.
+    Segmentation {
+        images: Vec<RegionOf>,
+        replicates: usize,
+    },
     Detection {
         classes: usize,
         images: Vec<ImageBoxes>,
     },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegionOf {
+    patient: String,
+    predicted: Vec<bool>,
+    truth: Vec<bool>,
 }
 
 impl MetricsArgs {
@@ -88,6 +109,13 @@ impl Case {
                 );
                 (truth.len(), predicted.len())
             }
+            Self::Segmentation { images, .. } => {
+                let count = |of: fn(&RegionOf) -> usize| images.iter().map(of).collect::<Vec<_>>();
+                let [truth, predicted] =
+                    [count(|image| image.truth.len()), count(|image| image.predicted.len())];
+                ensure!(truth == predicted, "masks of {truth:?} pixels, expected {predicted:?}");
+                (0, 0)
+            }
             Self::Detection { .. } => (0, 0),
         };
         ensure!(found == expected, "{found} values of truth, expected {expected}");
@@ -109,19 +137,55 @@ impl Case {
                 let overlap = Overlap::of(predicted, truth);
                 json!({ "dice": overlap.dice(), "iou": overlap.iou() })
             }
-            Self::Detection { classes, images } => {
-                let images: Vec<&ImageBoxes> = images.iter().collect();
-                let map = |counting| {
-                    mean_average_precision(&images, 0..*classes, &RSNA_THRESHOLDS, counting)
-                };
-                json!({
-                    "map": map(Counting::All),
-                    "map_mgca_compat": map(Counting::MgcaCompat),
-                    "froc": (0..*classes).map(|class| froc(&images, class, &FROC_RATES)).collect::<Vec<_>>(),
-                })
-            }
+            Self::Segmentation { images, replicates } => segmentation(images, *replicates),
+            Self::Detection { classes, images } => detection(images, *classes),
         }
     }
+}
+
+/// By the very code `trainer evaluate` uses.
+fn segmentation(images: &[RegionOf], replicates: usize) -> Value {
+    let record =
+        |image: &RegionOf| Record { patient_id: image.patient.clone(), ..Record::default() };
+    let records: Vec<Record> = images.iter().map(record).collect();
+    let judged: Vec<Judged<'_>> = images
+        .iter()
+        .zip(&records)
+        .map(|(image, record)| Judged {
+            record,
+            label: 0,
+            overlap: Overlap::of(&image.predicted, &image.truth),
+        })
+        .collect();
+    let (labels, resampling) = (["region".to_owned()], Resampling { replicates, seed: 0 });
+    let result =
+        SegmentationResult::of(&judged, &labels, &BTreeMap::new(), resampling, Split::Test);
+    let region = &result.regions[0];
+    let value = |estimate: &Option<Estimate>| estimate.map(|estimate| estimate.value);
+    json!({
+        "dice": value(&region.dice), "iou": value(&region.iou),
+        "dice_present": value(&region.dice_present), "iou_present": value(&region.iou_present),
+        "interval": region.dice.map(|dice| [dice.low, dice.high]),
+    })
+}
+
+/// By the functions `trainer evaluate` takes its intervals of.
+fn detection(images: &[ImageBoxes], classes: usize) -> Value {
+    let all: Vec<&ImageBoxes> = images.iter().collect();
+    let map = |counting| mean_average_precision(&all, 0..classes, &RSNA_THRESHOLDS, counting);
+    let ap = |thresholds: &[f64]| -> Vec<Option<f64>> {
+        let of = |class| mean_average_precision(&all, class..class + 1, thresholds, Counting::All);
+        (0..classes).map(of).collect()
+    };
+    let surest = |image: &ImageBoxes| image.detections.iter().map(|d| d.score).fold(0.0, f32::max);
+    let scores: Vec<f32> = images.iter().map(surest).collect();
+    let truth: Vec<bool> = images.iter().map(|image| !image.truth.is_empty()).collect();
+    json!({
+        "map": map(Counting::All), "map_mgca_compat": map(Counting::MgcaCompat),
+        "ap": ap(&RSNA_THRESHOLDS), "ap50": ap(&[0.5]),
+        "image_auroc": Ranking::new(&scores, &truth).auroc(),
+        "froc": (0..classes).map(|class| froc(&all, class, &FROC_RATES)).collect::<Vec<_>>(),
+    })
 }
 
 /// By the very code `trainer evaluate` uses.
