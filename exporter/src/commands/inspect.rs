@@ -73,7 +73,7 @@ impl Inspect {
         }
         for point in &manifest.operating_points {
             lines.push(format!(
-                "threshold     {} {:.4} ({})",
+                "threshold     {} {:.4}, {}",
                 point.name, point.threshold, point.chosen
             ));
         }

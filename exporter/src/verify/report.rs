@@ -19,6 +19,8 @@ pub(crate) struct Page<'a> {
 
 /// Tensors whose histogram is drawn.
 const DRAWN: usize = 12;
+/// Below a tenth of the signal, noise is worth a look.
+const WEAK: f64 = 20.0;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1d2733}\
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.3rem 0}.dim{color:#5c6b7a}\
@@ -47,12 +49,12 @@ fn write_page(out: &mut String, page: &Page<'_>) -> std::fmt::Result {
     writeln!(
         out,
         "<p>{images} images of split <b>{}</b>; {integer} of {all} layers on integers; {}, width {}.</p>\
-         <p class=\"dim\">Ranges by {} on {} images. Bundle digest {digest}</p>",
+         <p class=\"dim\">Calibrated on {} images: {}. Bundle digest {digest}</p>",
         escaped(split),
         manifest.model.backbone,
         manifest.model.width,
-        escaped(&manifest.calibration.observer),
         manifest.calibration.images,
+        escaped(&manifest.calibration.observer),
     )?;
     if !manifest.float_nodes.is_empty() {
         writeln!(out, "<p>In float on purpose: {}</p>", escaped(&manifest.float_nodes.join(", ")))?;
@@ -88,14 +90,15 @@ fn write_layers(out: &mut String, layers: &[LayerError]) -> std::fmt::Result {
     let most = shown.iter().map(|layer| layer.sqnr_db).fold(1.0, f64::max);
     writeln!(
         out,
-        "<h2>Worst of {} tensors</h2><p class=\"dim\">Signal to quantization noise in dB (more is better), and cosine, \
-         over all images.</p><svg viewBox=\"0 0 640 {}\" role=\"img\">",
+        "<h2>The {} worst of {} tensors</h2><p class=\"dim\">Signal to quantization noise in dB (more is better), and \
+         cosine, over all images; orange below {WEAK} dB.</p><svg viewBox=\"0 0 640 {}\" role=\"img\">",
+        shown.len(),
         layers.len(),
         shown.len() * ROW + 4
     )?;
     for (at, layer) in shown.iter().enumerate() {
         let (y, width) = (at * ROW, 300.0 * (layer.sqnr_db / most).max(0.0));
-        let class = if layer.sqnr_db < 20.0 { "weak" } else { "good" };
+        let class = if layer.sqnr_db < WEAK { "weak" } else { "good" };
         writeln!(
             out,
             "<text x=\"212\" y=\"{}\" text-anchor=\"end\">{}</text><rect class=\"{class}\" x=\"218\" y=\"{}\" \

@@ -123,16 +123,17 @@ pub(super) fn cases(
         })
         .collect();
     let shown = |class: usize| thresholds.get(&labels[class]).copied().unwrap_or(0.5);
-    let case = |(rank, &(at, value)): (&'static str, &(usize, f64))| Case {
-        image: records[at].image.clone(),
-        caption: format!("{rank}: {}, mAP {value:.3}", records[at].id),
-        truth: images[at].truth.iter().map(|(_, rect)| Drawing::Rectangle(*rect)).collect(),
-        ours: images[at]
-            .detections
-            .iter()
-            .filter(|d| d.score >= shown(d.class))
-            .map(|d| Drawing::Rectangle(d.rect))
-            .collect(),
+    let case = |(rank, &(at, value)): (&'static str, &(usize, f64))| {
+        let called = || images[at].detections.iter().filter(|d| d.score >= shown(d.class));
+        let names: Vec<String> =
+            called().map(|d| format!("{} {:.2}", labels[d.class], d.score)).collect();
+        let names = if names.is_empty() { "nothing".into() } else { names.join(", ") };
+        Case {
+            image: records[at].image.clone(),
+            caption: format!("{rank}: {}, mAP {value:.3}; called {names}", records[at].id),
+            truth: images[at].truth.iter().map(|(_, rect)| Drawing::Rectangle(*rect)).collect(),
+            ours: called().map(|d| Drawing::Rectangle(d.rect)).collect(),
+        }
     };
     super::sheet::pick(&ranked, |(_, value)| *value).into_iter().map(case).collect()
 }

@@ -25,9 +25,12 @@ pub(super) struct Subject<'a> {
 pub(super) fn begin(subject: &Subject<'_>) -> String {
     format!(
         "<!doctype html><meta charset=\"utf-8\"><title>Evaluation</title>\n\
-         <style>body{{font-family:sans-serif;max-width:1200px;margin:2em auto}}td,th{{padding:.2em .7em;text-align:right}}\
-         td:first-child,th:first-child{{text-align:left}}tr:nth-child(even){{background:#f4f4f4}}\
-         figure{{display:inline-block;margin:.4em;vertical-align:top}}figcaption{{max-width:22em;font-size:.85em}}</style>\n\
+         <style>body{{font-family:sans-serif;max-width:1200px;margin:2em auto;padding:0 1em}}\
+         table{{border-collapse:collapse;display:block;overflow-x:auto;margin:1em 0}}\
+         td,th{{padding:.2em .7em;text-align:right;vertical-align:top;white-space:nowrap}}\
+         td:first-child,th:first-child{{text-align:left}}tr:nth-child(even){{background:#f4f4f4}}small{{color:#555}}\
+         .sheet{{display:grid;grid-template-columns:repeat(3,max-content);gap:1em;overflow-x:auto}}\
+         figure{{margin:0}}figcaption{{max-width:26em;font-size:.85em}}</style>\n\
          <h1>{}, {} split</h1>\n<p>Checkpoint {}, data {}. {} images of {} patients; brackets are 95 % intervals over resampled patients.</p>\n",
         subject.task,
         subject.split,
@@ -38,15 +41,20 @@ pub(super) fn begin(subject: &Subject<'_>) -> String {
     )
 }
 
+/// The interval below its value, so that many columns fit.
 pub(super) fn cell(estimate: Option<Estimate>) -> String {
-    estimate.map_or("<td>–".into(), |estimate| format!("<td>{estimate}"))
+    estimate.map_or("<td>–".into(), |Estimate { value, low, high }| {
+        format!("<td>{value:.3}<br><small>[{low:.3}, {high:.3}]</small>")
+    })
 }
 
 const OUTLINES: &str = "Green: truth. Orange: the network.";
 
 /// Names and captions of [`super::sheet::write`].
 pub(super) fn sheet(html: &mut String, cases: &[(String, String)], legend: &str) {
-    html.push_str(&format!("<h2>Best, median and worst cases</h2>\n<p>{legend}</p>\n"));
+    html.push_str(&format!(
+        "<h2>Best, median and worst cases</h2>\n<p>{legend}</p>\n<div class=\"sheet\">\n"
+    ));
     for (name, caption) in cases {
         let caption = escape(caption);
         let _ = writeln!(
@@ -54,6 +62,7 @@ pub(super) fn sheet(html: &mut String, cases: &[(String, String)], legend: &str)
             "<figure><img src=\"{name}\" alt=\"{caption}\"><figcaption>{caption}</figcaption></figure>"
         );
     }
+    html.push_str("</div>\n<p><small>Not for diagnostic use.</small></p>\n");
 }
 
 pub(super) fn segmentation(
@@ -116,7 +125,7 @@ pub(super) fn detection(
     html.push_str(
         "<p>mgca-compat leaves out images that have no box, true or called, which flatters.</p>\n",
     );
-    html.push_str("<table><tr><th>label<th>boxes<th>AP<th>AP50<th>score shown from<th>FROC");
+    html.push_str("<table><tr><th>label<th>boxes<th>AP<th>AP50<th>shown from score<th>FROC, mean");
     FROC_RATES.iter().for_each(|rate| html.push_str(&format!("<th>at {rate}")));
     for class in &result.classes {
         html.push_str(&format!(

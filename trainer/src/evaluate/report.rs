@@ -74,7 +74,7 @@ fn table(html: &mut String, result: &ClassificationResult) -> std::fmt::Result {
     }
     writeln!(
         html,
-        "<tr><td>macro<td><td>{}<tr><td>micro<td><td>{}</table>",
+        "<tr><td>macro<td><td>{}<td colspan=\"7\"><tr><td>micro<td><td>{}<td colspan=\"7\"></table>",
         cell(result.macro_auroc),
         cell(result.micro_auroc)
     )
@@ -95,19 +95,22 @@ fn charts(result: &ClassificationResult, targets: &Targets, scores: &[Vec<f32>])
         let (at, truth) = targets.known(label);
         let own: Vec<f32> = at.iter().map(|&at| scores[label][at]).collect();
         let ranking = Ranking::new(&own, &truth);
-        let named = |points: Vec<(f64, f64)>, dots| Curve {
-            name: match finding.auroc {
-                Some(auroc) => format!("{} {:.3}", finding.name, auroc.value),
+        let named = |what: &str, value: Option<f64>, points: Vec<(f64, f64)>, dots| Curve {
+            name: match value {
+                Some(value) => format!("{}: {what} {value:.3}", finding.name),
                 None => finding.name.clone(),
             },
             points,
             dots,
         };
-        roc.curves.push(named(ranking.roc().iter().map(|p| (p.x, p.y)).collect(), false));
+        let (auroc, auprc) = (finding.auroc.map(|e| e.value), finding.auprc.map(|e| e.value));
+        let points = ranking.roc().iter().map(|p| (p.x, p.y)).collect();
+        roc.curves.push(named("AUROC", auroc, points, false));
         let points = ranking.precision_recall().iter().map(|p| (p.x, p.y)).collect();
-        pr.curves.push(named(points, false));
+        pr.curves.push(named("AUPRC", auprc, points, false));
         let bins = reliability::curve(&own, &truth, 10);
-        trust.curves.push(named(bins.iter().map(|b| (b.stated, b.observed)).collect(), true));
+        let points = bins.iter().map(|b| (b.stated, b.observed)).collect();
+        trust.curves.push(named("calibration error", finding.calibration_error, points, true));
     }
     vec![roc, pr, trust]
 }

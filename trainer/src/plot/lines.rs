@@ -33,15 +33,6 @@ impl Lines {
         let legend = if self.curves.len() > 1 { 15.0 * self.curves.len() as f64 } else { 0.0 };
         open(svg, PAGE.1 + legend, &self.title, &self.x)?;
         grid(svg, &x, &y)?;
-        for (at, name) in &self.marks {
-            let place = LEFT + WIDTH * x.share(*at);
-            writeln!(
-                svg,
-                "<path d=\"M{place:.1} {TOP}v{HEIGHT}\" stroke=\"#888\" stroke-dasharray=\"3 3\"/>"
-            )?;
-            let (at, name) = (place + 3.0, escape(name));
-            writeln!(svg, "<text x=\"{at:.1}\" y=\"{}\" fill=\"#555\">{name}</text>", TOP + 10.0)?;
-        }
         for (at, curve) in self.curves.iter().enumerate() {
             let colour = COLOURS[at % COLOURS.len()];
             let place = |p: &(f64, f64)| {
@@ -63,6 +54,21 @@ impl Lines {
                 )?;
                 writeln!(svg, "<text x=\"{}\" y=\"{y}\">{name}</text>", LEFT + 24.0)?;
             }
+        }
+        // Last, so that their names stay readable.
+        for (at, name) in &self.marks {
+            let place = LEFT + WIDTH * x.share(*at);
+            writeln!(
+                svg,
+                "<path d=\"M{place:.1} {TOP}v{HEIGHT}\" stroke=\"#888\" stroke-dasharray=\"3 3\"/>"
+            )?;
+            let (at, name) = (place + 3.0, escape(name));
+            writeln!(
+                svg,
+                "<text x=\"{at:.1}\" y=\"{}\" fill=\"#555\" stroke=\"white\" stroke-width=\"3\" \
+                 paint-order=\"stroke\">{name}</text>",
+                TOP + 10.0
+            )?;
         }
         svg.push_str("</svg>\n");
         Ok(())

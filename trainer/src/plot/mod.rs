@@ -35,7 +35,7 @@ const COLOURS: [&str; 8] =
 
 impl Chart {
     pub fn svg(&self) -> String {
-        let legend = 15.0 * self.curves.len() as f64;
+        let legend = 15.0 * self.curves.len() as f64 + 5.0;
         let (width, height) = (SIDE + 2.0 * MARGIN, SIDE + 2.0 * MARGIN + legend);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
@@ -112,7 +112,7 @@ impl Curve {
         for (x, y) in places.iter().filter(|_| self.dots) {
             writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>")?;
         }
-        let y = 2.0 * MARGIN + SIDE + 15.0 * at as f64 - 2.0;
+        let y = 2.0 * MARGIN + SIDE + 15.0 * at as f64 + 3.0;
         writeln!(svg, "<path d=\"M{MARGIN} {y}h18\" stroke=\"{colour}\" stroke-width=\"3\"/>")?;
         writeln!(
             svg,
