@@ -158,6 +158,28 @@ fn mgcas_protocol_freezes_the_encoder_under_its_decoder_and_its_yolov3() {
     }
 }
 
+/// Training sees parts of 512-pixel pictures, the checkpoint's own input (and the box) the whole one.
+#[test]
+fn benchxs_protocol_learns_every_task_from_parts_of_larger_pictures() {
+    let data = phantoms(32);
+    let folder = tempfile::tempdir().unwrap();
+    for (task, labels) in
+        [("classification", "Pneumonia"), ("segmentation", "lung"), ("detection", "Lung Opacity")]
+    {
+        let out = folder.path().join(task);
+        let args = ["--task", task, "--labels", labels, "--protocol", "benchx", "--epochs", "1"];
+        finetune(data.path(), &out, &args).unwrap();
+        let saved = checkpoint::load(&out).unwrap();
+        let crop = &saved.tables["training"]["augmentation"]["crop"];
+        assert_eq!(crop["from"].as_integer(), Some(512));
+        assert_eq!((saved.config.preprocess.height, saved.config.preprocess.width), (64, 64));
+        evaluate(data.path(), &out, task, &["--split", "val"]).unwrap();
+    }
+    let recipe = Protocol::Benchx.recipe(graph::Task::Classification);
+    assert_eq!(recipe.kept([224, 224]), [512, 512]);
+    assert_eq!(Recipe { mode: Mode::Linear, ..recipe }.kept([224, 224]), [224, 224]);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_weights_and_a_resumed_run_too() {
     let data = phantoms(32);
