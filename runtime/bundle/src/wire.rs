@@ -102,6 +102,16 @@ mod tests {
     use graph::{Backbone, ModelConfig, Pool, Preprocess};
     use proptest::prelude::*;
 
+    #[test]
+    fn heads_keep_their_numbers() {
+        use graph::Task::{Classification, Detection, Segmentation, Yolov3, Yolov3Relu};
+        for (number, task) in
+            [Classification, Segmentation, Detection, Yolov3Relu, Yolov3].into_iter().enumerate()
+        {
+            assert_eq!(postcard::to_allocvec(&task).unwrap(), [number as u8], "{task}");
+        }
+    }
+
     fn manifest() -> Manifest {
         Manifest {
             id: "chest".into(),

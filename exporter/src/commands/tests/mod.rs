@@ -244,6 +244,23 @@ fn an_attention_pool_is_refused_with_what_to_do() {
     assert!(error.contains("`attnpool`") && error.contains("pool = \"mean\""), "{error}");
 }
 
+/// What `yolov3` meant before leaky ReLU.
+#[test]
+fn a_yolov3_checkpoint_of_before_keeps_the_relus_it_was_trained_with() {
+    let (_folder, checkpoint, _) =
+        fixtures::workplace_of(fixtures::yolov3_config(Backbone::Resnet18));
+    let rectifiers = || {
+        let graph = Checkpoint::open(&checkpoint).unwrap().graph;
+        let leaky = |node: &&graph::Node| matches!(node.op, graph::Op::LeakyRelu { .. });
+        graph.nodes.iter().filter(leaky).count()
+    };
+    assert_eq!(rectifiers(), 20);
+    let path = checkpoint.join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("yolov3-leaky", "yolov3")).unwrap();
+    assert_eq!(rectifiers(), 0);
+}
+
 /// YOLOv3's boxes are verified as the anchor-free detector's are.
 #[test]
 fn verify_measures_a_yolov3_heads_boxes() {
