@@ -1,0 +1,186 @@
+//! Convolutions that run as Winograd's: when they may and should, and their weights.
+
+mod run;
+
+use super::Conv;
+use crate::buffer::Buffer;
+use crate::isa::Isa;
+use crate::spec::{ConvSpec, ConvWeights};
+use crate::winograd::{self, POINTS, POWER_OF_TWO, SIDE};
+
+/// What a convolution needs to run in this form.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    steps: &'static winograd::Winograd,
+    /// Tiles of 4x4 outputs, `[down, across]`.
+    tiles: [usize; 2],
+    /// Tiles that are transformed together.
+    strip: usize,
+    /// Input channels, rounded up to whole chunks.
+    channels: usize,
+    /// What the sums of all points but the centre start from.
+    zeros: Vec<i32>,
+}
+
+/// A strip's transformed inputs should stay near, and so should the sums of one block.
+const STRIP_BYTES: usize = 400 << 10;
+const STRIP: usize = 96;
+const TAPS: usize = 9;
+/// Fewer output channels would leave most of a register empty.
+const LANES: usize = 16;
+
+impl Winograd {
+    /// The form for this convolution, if the instruction set gains by it and the sums stay exact.
+    pub(super) fn of(isa: Isa, spec: &ConvSpec, weights: &ConvWeights<'_>) -> Option<Self> {
+        let steps = isa.winograd()?;
+        let fits = spec.kernel == [3, 3] && spec.stride == [1, 1] && spec.dilation == [1, 1];
+        let chunk = steps.chunk;
+        if !fits || spec.groups > 1 || spec.in_channels < chunk || spec.out_channels < LANES {
+            return None;
+        }
+        let tiles = [spec.out_h().div_ceil(SIDE), spec.out_w().div_ceil(SIDE)];
+        let count = tiles[0] * tiles[1];
+        let channels = spec.in_channels.next_multiple_of(chunk);
+        let most = (STRIP_BYTES / (POINTS * 2 * channels)).clamp(steps.product.pixels, STRIP);
+        // An even number of strips, for two threads.
+        let strips = count.div_ceil(most);
+        let strips = if strips > 1 { strips.next_multiple_of(2) } else { 1 };
+        let (strip, lanes) = (count.div_ceil(strips), steps.product.channels);
+        (pays(spec, count, strips, steps.plain) && exact(spec, weights)).then(|| Self {
+            steps,
+            tiles,
+            strip,
+            channels,
+            zeros: vec![0; lanes],
+        })
+    }
+
+    pub(super) fn product(&self) -> &'static crate::tile::Kernel {
+        self.steps.product
+    }
+
+    fn count(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    /// Entries from one point to the next: of a strip's inputs, of a block's weights, of their sums. Never a multiple of a
+    /// page: sixteen points at such distances would push each other out of the first-level cache.
+    fn planes(&self) -> [usize; 3] {
+        let lanes = self.steps.product.channels;
+        [self.strip * self.channels + 32, self.channels * lanes + 32, self.strip * lanes + 16]
+    }
+}
+
+/// Whether products and transforms cost less than the plain convolution. In multiplications of 16 bits for each pair of
+/// channels; a transform's share was fitted to measurements (`cargo bench -p kernels`).
+fn pays(spec: &ConvSpec, tiles: usize, strips: usize, plain: usize) -> bool {
+    let (inputs, outputs) = (spec.in_channels as f64, spec.out_channels as f64);
+    let transforms = strips as f64 * 150.0 + tiles as f64 * (140.0 / outputs + 260.0 / inputs);
+    (tiles * POINTS) as f64 + transforms < (spec.out_pixels() * TAPS) as f64 / plain as f64
+}
+
+/// The power of two that is shifted out at the end, times every sum, fits 32 bits.
+fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
+    let per_channel = weights.weight.len() / spec.out_channels;
+    let zero = i64::from(weights.x_zero);
+    weights.weight.chunks_exact(per_channel).zip(weights.bias).all(|(w, bias)| {
+        let part = |sign: i64| -> i64 { w.iter().map(|w| (sign * i64::from(*w)).max(0)).sum() };
+        let (positive, negative) = (part(1), part(-1));
+        // Activations less their zero point lie in −zero..=255 − zero.
+        let most = positive * (255 - zero) + negative * zero;
+        let least = negative * (255 - zero) + positive * zero;
+        POWER_OF_TWO * (most.max(least) + i64::from(bias.unsigned_abs())) <= i64::from(i32::MAX)
+    })
+}
+
+impl Conv {
+    /// `[block][step][tap][channel][depth]`
+    pub(super) fn winograd_weights(&self, w: &Winograd, weights: &ConvWeights<'_>) -> Buffer {
+        let (lanes, depth) = (self.kernel.channels, self.kernel.depth);
+        let entry = |c: usize, tap: usize| {
+            (c * TAPS + tap, (c / depth * TAPS + tap) * lanes * depth + c % depth)
+        };
+        let channels = 0..self.spec.in_channels;
+        let entries: Vec<_> =
+            channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
+        self.scatter(weights, &entries, w.block_bytes(), depth)
+    }
+}
+
+impl Winograd {
+    /// Steps of a product: those behind the last channel meet weights of zero.
+    fn product_steps(&self) -> usize {
+        self.channels / self.steps.product.depth
+    }
+
+    /// Bytes of a block's weights.
+    fn block_bytes(&self) -> usize {
+        TAPS * self.channels * self.steps.product.channels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Conv, Pool, Scratch, scalar};
+
+    fn spec(channels: usize) -> ConvSpec {
+        ConvSpec {
+            in_channels: channels,
+            out_channels: 64,
+            groups: 1,
+            kernel: [3; 2],
+            stride: [1; 2],
+            padding: [1; 4],
+            dilation: [1; 2],
+            in_h: 28,
+            in_w: 28,
+            in_stride: channels,
+            out_stride: 64,
+        }
+    }
+
+    fn takes_the_form(isa: Isa, spec: &ConvSpec, weight: &[i8], bias: i32) -> bool {
+        Winograd::of(isa, spec, &weights(weight, &vec![bias; 64])).is_some()
+    }
+
+    fn weights<'a>(weight: &'a [i8], bias: &'a [i32]) -> ConvWeights<'a> {
+        const SCALE: &[f32] = &[3e-6; 64]; // sums of 2²⁵ become 100
+        ConvWeights { weight, bias, scale: SCALE, x_zero: 0, y_zero: 100, lo: 0, hi: 255 }
+    }
+
+    #[test]
+    fn sets_that_gain_by_the_form_take_it_exactly_as_long_as_sums_fit() {
+        // 64 · 255 · 127 · 9 · 115 < 2³¹, and 116 channels are too many.
+        for isa in Isa::available().into_iter().filter(|isa| isa.winograd().is_some()) {
+            for (channels, fits) in [(115, true), (116, false)] {
+                let weight = vec![127; 64 * channels * 9];
+                assert_eq!(takes_the_form(isa, &spec(channels), &weight, 0), fits, "{isa:?}");
+                let weight: Vec<i8> = weight.iter().map(|w| -w).collect();
+                assert_eq!(takes_the_form(isa, &spec(channels), &weight, 0), fits, "{isa:?}");
+            }
+            let weight = vec![1; 64 * 64 * 9];
+            let most = i32::MAX / 64 - 255 * 64 * 9;
+            assert!(takes_the_form(isa, &spec(64), &weight, most), "{isa:?}");
+            assert!(!takes_the_form(isa, &spec(64), &weight, most + 1), "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_that_fit_are_exact() {
+        let spec = spec(115);
+        let x = vec![255; 28 * 28 * 115 + crate::SLACK];
+        for sign in [1, -1] {
+            let weight = vec![127 * sign; 64 * 115 * 9];
+            let weights = weights(&weight, &[0; 64]);
+            let mut expected = vec![0; spec.out_pixels() * 64];
+            scalar::conv(&spec, &weights, &x, None, &mut expected);
+            for isa in Isa::available() {
+                let conv = Conv::pack(isa, &spec, weights, None).expect("a convolution");
+                let (pool, mut y) = (Pool::new(1), vec![0; expected.len()]);
+                conv.run(&x, None, &mut y, &pool, &mut Scratch::with_bytes(conv.scratch_bytes(1)));
+                assert_eq!(y, expected, "{isa:?}");
+            }
+        }
+    }
+}
