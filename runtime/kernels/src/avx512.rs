@@ -77,15 +77,13 @@ unsafe fn vectors<const V: usize, const WIDE: bool>(t: &Tile<'_>) {
     }
 }
 
-/// Each pair of pixels. Written out, because a loop over pixels would drag the accumulators out of their registers.
-macro_rules! pairs {
-    ($p:ident, $acc:ident, $to:ident) => {
-        $to.pair::<$p, 0>(&$acc);
-        $to.pair::<$p, 1>(&$acc);
-        $to.pair::<$p, 2>(&$acc);
-        $to.pair::<$p, 3>(&$acc);
-        $to.pair::<$p, 4>(&$acc);
-        $to.pair::<$p, 5>(&$acc);
+/// Writes pixels in pairs. Without a loop, which would drag the accumulators out of their registers.
+macro_rules! write_pairs {
+    ($acc:ident, $to:ident, [$($pixel:literal)*]) => {
+        $(if $pixel < P {
+            // An odd last pixel has no partner: it stands in for it.
+            $to.write([$acc[$pixel], $acc[($pixel + 1).min(P - 1)]], $pixel, P);
+        })*
     };
 }
 
@@ -127,11 +125,11 @@ unsafe fn rows<const P: usize, const V: usize, const WIDE: bool>(t: &Tile<'_>) {
             }
             Output::Bytes { y, stride, requant, residual: None } => {
                 let to = Plain::new(t, *y, *stride, requant);
-                pairs!(P, acc, to);
+                write_pairs!(acc, to, [0 2 4 6 8 10]);
             }
             Output::Bytes { y, stride, requant, residual: Some((r, add)) } => {
                 let to = Added::new(t, *y, *stride, requant, *r, add);
-                pairs!(P, acc, to);
+                write_pairs!(acc, to, [0 2 4 6 8 10]);
             }
         }
     }

@@ -69,24 +69,13 @@ impl Plain {
         Self { scale, bytes: Bytes::new(t, y, stride, requant.zero, [requant.lo, requant.hi]) }
     }
 
-    /// Pixels `2 PAIR` and the next of a tile of `P`, as far as there are.
+    /// One of the tile's pixels and the next, if there is one.
     ///
-    /// # Safety
-    /// The tile has `P` pixels.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub(crate) unsafe fn pair<const P: usize, const PAIR: usize>(&self, acc: &[Row; P]) {
-        if 2 * PAIR < P {
-            // SAFETY: as this function demands.
-            unsafe { self.write([acc[2 * PAIR], acc[(2 * PAIR + 1).min(P - 1)]], 2 * PAIR, P) }
-        }
-    }
-
     /// # Safety
     /// `pixel` is one of the tile's `pixels`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn write(&self, rows: [Row; 2], pixel: usize, pixels: usize) {
+    pub(crate) unsafe fn write(&self, rows: [Row; 2], pixel: usize, pixels: usize) {
         let scaled = |sum: __m512i, v: usize| {
             _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), self.scale[v]))
         };
@@ -140,24 +129,13 @@ impl Added {
         }
     }
 
-    /// As [`Plain::pair`].
+    /// One of the tile's pixels and the next, if there is one.
     ///
-    /// # Safety
-    /// The tile has `P` pixels.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub(crate) unsafe fn pair<const P: usize, const PAIR: usize>(&self, acc: &[Row; P]) {
-        if 2 * PAIR < P {
-            // SAFETY: as this function demands.
-            unsafe { self.write([acc[2 * PAIR], acc[(2 * PAIR + 1).min(P - 1)]], 2 * PAIR, P) }
-        }
-    }
-
     /// # Safety
     /// `pixel` is one of the tile's `pixels`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn write(&self, rows: [Row; 2], pixel: usize, pixels: usize) {
+    pub(crate) unsafe fn write(&self, rows: [Row; 2], pixel: usize, pixels: usize) {
         // An odd last pixel has no partner: it stands in for it, and `store` leaves the result out.
         // SAFETY: as this function demands.
         let q = unsafe {
