@@ -1,8 +1,8 @@
 //! AVX2: `vpmaddwd` on activations and weights widened to 16 bits.
 //!
 //! `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 16 bits and change results. So the input is
-//! widened once per layer (`Activations::Wide`), weights on their way to a register, and a step takes two channels. Tile: 6 pixels by 16 channels, 12 accumulators
-//! of 16 registers. The last step to bytes is shared with AVX-VNNI.
+//! widened once per layer (`Activations::Wide`), weights on their way to a register, and a step takes two channels. Tile:
+//! 6 pixels by 16 channels, 12 accumulators of 16 registers. The last step to bytes is shared with AVX-VNNI.
 
 use std::arch::asm;
 use std::arch::x86_64::*;

@@ -91,7 +91,7 @@ macro_rules! write_pairs {
 /// As [`vectors`], and `t.pixels == P`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn rows<const P: usize, const V: usize, const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: bias, rows, weights and activations are read within the ranges that `Tile` documents; `sums` is ours.
+    // SAFETY: bias, rows, weights and activations are read, and outputs written, within the ranges that `Tile` documents.
     unsafe {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
         let mut acc = [bias; P];

@@ -64,7 +64,7 @@ impl Winograd {
     }
 
     /// Entries from one point to the next: of a strip's inputs, of a block's weights, of their sums. Never a multiple of a
-    /// page: sixteen points at such distances would push each other out of the first-level cache.
+    /// page: points at such distances would push each other out of the first-level cache.
     fn planes(&self) -> [usize; 3] {
         let lanes = self.steps.product.channels;
         [self.strip * self.channels + 32, self.channels * lanes + 32, self.strip * lanes + 16]
