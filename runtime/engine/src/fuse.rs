@@ -1,16 +1,23 @@
-//! Which additions disappear into the convolution before them.
+//! Which additions disappear into the convolution before them, which upsampling into the concatenation behind it.
 
 use crate::quantized::{Op, Quantized, Source, Step};
 
-/// A step of the plan: a step of the network, or a convolution with the addition behind it.
-#[derive(Clone, Copy, Debug)]
+/// A step of the plan: a step of the network, a convolution with the addition behind it, or a concatenation with what only
+/// it reads.
+#[derive(Clone, Debug)]
 pub(crate) struct Fused<'a> {
     pub(crate) step: &'a Step,
     /// The addition, and the activation it adds to the convolution's result.
     pub(crate) add: Option<(&'a Step, usize)>,
+    /// Of a concatenation: the upsampling that makes an input, where there is one and nobody else reads it.
+    pub(crate) nearest: Vec<Option<&'a Step>>,
 }
 
-impl Fused<'_> {
+impl<'a> Fused<'a> {
+    fn alone(step: &'a Step) -> Self {
+        Self { step, add: None, nearest: vec![None; step.inputs.len()] }
+    }
+
     /// The activation that is written.
     pub(crate) fn output(&self) -> usize {
         self.add.map_or(self.step.output, |(add, _)| add.output)
@@ -18,17 +25,27 @@ impl Fused<'_> {
 
     /// The activations that are read.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = usize> {
-        self.step.inputs.iter().copied().chain(self.add.map(|(_, residual)| residual))
+        let own = self.step.inputs.iter().zip(&self.nearest);
+        let own = own.map(|(&input, nearest)| nearest.map_or(input, |nearest| nearest.inputs[0]));
+        own.chain(self.add.map(|(_, residual)| residual))
+    }
+
+    /// Names of the steps in order, joined by `+`.
+    pub(crate) fn name(&self) -> String {
+        let before = self.nearest.iter().flatten().copied();
+        let all = before.chain([self.step]).chain(self.add.map(|(add, _)| add));
+        all.map(|step| step.name.as_str()).collect::<Vec<_>>().join("+")
     }
 }
 
 /// The network's steps in order, unchanged.
 pub(crate) fn keep(net: &Quantized) -> Vec<Fused<'_>> {
-    net.steps.iter().map(|step| Fused { step, add: None }).collect()
+    net.steps.iter().map(Fused::alone).collect()
 }
 
-/// Moves a convolution to the addition that alone reads it. Of two such convolutions the later one goes:
-/// the earlier one's result is the residual. Both roundings stay, so no bit changes.
+/// Moves a convolution to the addition that alone reads it, and upsampling to the concatenation that alone reads it. Of two
+/// convolutions before an addition the later one goes: the earlier one's result is the residual. All roundings stay, so no
+/// bit changes.
 pub(crate) fn fuse(net: &Quantized) -> Vec<Fused<'_>> {
     let mut readers = vec![0_usize; net.activations.len()];
     let outputs = net.float_outputs.iter().map(|output| match output.source {
@@ -39,29 +56,34 @@ pub(crate) fn fuse(net: &Quantized) -> Vec<Fused<'_>> {
 
     let mut maker = vec![None; net.activations.len()];
     net.steps.iter().enumerate().for_each(|(at, step)| maker[step.output] = Some(at));
+    let only_reader = |x: usize| maker[x].filter(|_| readers[x] == 1);
     let mut gone = vec![false; net.steps.len()];
-    let mut fused: Vec<Fused<'_>> = Vec::with_capacity(net.steps.len());
-    let mut add_of: Vec<Option<(usize, usize)>> = vec![None; net.steps.len()];
+    let mut plan: Vec<Fused<'_>> = keep(net);
     for (at, step) in net.steps.iter().enumerate() {
-        let (Op::Add, &[a, b]) = (&step.op, &step.inputs[..]) else { continue };
-        let candidate = |x: usize, residual: usize| {
-            let at = maker[x]?;
-            let convolution = matches!(net.steps[at].op, Op::Conv(_));
-            (convolution && readers[x] == 1 && x != residual).then_some((at, residual))
-        };
-        if let Some((conv, residual)) = candidate(a, b).max(candidate(b, a)) {
-            gone[conv] = true;
-            add_of[at] = Some((conv, residual));
-        }
-    }
-    for (at, step) in net.steps.iter().enumerate() {
-        match add_of[at] {
-            _ if gone[at] => {}
-            Some((conv, residual)) => {
-                fused.push(Fused { step: &net.steps[conv], add: Some((step, residual)) });
+        match (&step.op, &step.inputs[..]) {
+            (Op::Add, &[a, b]) => {
+                let candidate = |x: usize, residual: usize| {
+                    let convolution = |at: &usize| matches!(net.steps[*at].op, Op::Conv(_));
+                    let conv = only_reader(x).filter(convolution)?;
+                    (x != residual).then_some((conv, residual))
+                };
+                if let Some((conv, residual)) = candidate(a, b).max(candidate(b, a)) {
+                    gone[conv] = true;
+                    plan[at] =
+                        Fused { add: Some((step, residual)), ..Fused::alone(&net.steps[conv]) };
+                }
             }
-            None => fused.push(Fused { step, add: None }),
+            (Op::Concat(_), inputs) => {
+                for (&x, nearest) in inputs.iter().zip(&mut plan[at].nearest) {
+                    let upsampling = |at: &usize| matches!(net.steps[*at].op, Op::Nearest { .. });
+                    if let Some(maker) = only_reader(x).filter(upsampling) {
+                        gone[maker] = true;
+                        *nearest = Some(&net.steps[maker]);
+                    }
+                }
+            }
+            _ => {}
         }
     }
-    fused
+    plan.into_iter().zip(gone).filter(|(_, gone)| !gone).map(|(fused, _)| fused).collect()
 }

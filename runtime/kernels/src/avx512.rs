@@ -3,6 +3,7 @@
 //! A tile is 12 pixels by 32 channels: 24 accumulators, 2 vectors of weights, 1 of activations, of 32 registers; and 12
 //! row pointers fit the general registers. A step loads 2 vectors and broadcasts 12 times for 24 `vpdpbusd`.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::avx512_bytes::{Added, Plain, fetch_output};
@@ -144,9 +145,16 @@ unsafe fn peak(rounds: usize) -> u64 {
     let (a, w) = (_mm512_set1_epi8(3), _mm512_set1_epi8(5));
     let mut acc = [_mm512_setzero_si512(); 24];
     for _ in 0..rounds {
-        let a = std::hint::black_box(a);
         for acc in &mut acc {
-            *acc = _mm512_dpbusd_epi32(*acc, a, w);
+            // SAFETY: one instruction of the enabled features, on registers only. As assembly, so that nothing else is in
+            // the loop.
+            unsafe {
+                asm!(
+                    "vpdpbusd {0}, {1}, {2}",
+                    inout(zmm_reg) *acc, in(zmm_reg) a, in(zmm_reg) w,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
         }
     }
     std::hint::black_box(acc);

@@ -1,4 +1,4 @@
-//! Element by element: addition, tables, copies between tensors of different strides.
+//! Element by element: addition, copies between tensors of different strides, tables of real functions.
 
 use crate::pool::Pool;
 use crate::scalar::{add_one, requantize};
@@ -15,7 +15,7 @@ pub struct Rows {
 
 impl Rows {
     /// Bytes a slice of these rows must have.
-    fn bytes(&self, stride: usize) -> usize {
+    pub(crate) fn bytes(&self, stride: usize) -> usize {
         assert!(stride >= self.channels && self.channels > 0, "rows overlap");
         self.pixels.checked_sub(1).map_or(0, |last| last * stride + self.channels)
     }
@@ -41,15 +41,6 @@ impl Rows {
 /// Copies rows: concatenation of equally quantized tensors, or padding of strides.
 pub fn copy(rows: &Rows, x: &[u8], y: &mut [u8], pool: &Pool) {
     rows.for_each(x, y, pool, |_, x, y| y.copy_from_slice(x));
-}
-
-/// `y = table[x]`: any function of one quantized value (sigmoid, hard-swish, another scale and zero point).
-pub fn lookup(rows: &Rows, table: &[u8; 256], x: &[u8], y: &mut [u8], pool: &Pool) {
-    rows.for_each(x, y, pool, |_, x, y| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = table[usize::from(*x)];
-        }
-    });
 }
 
 /// The table of a real function between two quantizations: `rte(f((q − x_zero)·x_scale) / y_scale) + y_zero`.

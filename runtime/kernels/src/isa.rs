@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::lookup::{self, Spread};
 #[cfg(target_arch = "x86_64")]
 use crate::{amx, avx2, avx512, avxvnni, winograd};
 use crate::{depthwise, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd};
@@ -167,6 +168,18 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Set::Neon => Some(&winograd::neon::WINOGRAD),
             _ => None,
+        }
+    }
+
+    /// Bytes through a table.
+    pub(crate) fn spread(self) -> unsafe fn(&Spread<'_>) {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx | Set::Avx512Vnni if is_x86_feature_detected!("avx512vbmi") => {
+                lookup::avx512_vbmi
+            }
+            // Narrower registers would look up no more bytes a cycle than two loads do.
+            _ => lookup::scalar,
         }
     }
 

@@ -50,6 +50,7 @@ mod eltwise;
 #[cfg(target_arch = "aarch64")]
 mod i8mm;
 mod isa;
+mod lookup;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod peak;
@@ -64,10 +65,11 @@ mod winograd;
 pub mod scalar;
 
 pub use buffer::{Buffer, SLACK, release_freed_memory};
-pub use conv::{Conv, Linear, Scratch};
+pub use conv::{Conv, Scratch};
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
-pub use eltwise::{Add, Rows, copy, lookup, requant_table, table_of};
+pub use eltwise::{Add, Rows, copy, requant_table, table_of};
 pub use isa::{Isa, UnknownIsa};
+pub use lookup::Lookup;
 pub use peak::peak_macs_per_second;
 pub use pool::Pool;
 pub use pooling::{AvgPool, MaxPool};

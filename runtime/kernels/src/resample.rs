@@ -1,5 +1,7 @@
 //! Upsampling (and downsampling) of an image to another size.
 
+use crate::eltwise::Rows;
+use crate::lookup::Lookup;
 use crate::pool::Pool;
 use crate::scalar::requantize;
 use crate::spec::{SpecError, ratio, sizes, stride};
@@ -53,11 +55,33 @@ impl Nearest {
         Ok(Self { size: Sizes::new(input, output, channels, strides)? })
     }
 
-    pub fn run(&self, x: &[u8], y: &mut [u8], pool: &Pool) {
-        let Sizes { input, output, .. } = self.size;
-        self.size.for_each(x, y, pool, |x, row, col, y| {
-            let (row, col) = (row * input[0] / output[0], col * input[1] / output[1]);
-            y.copy_from_slice(self.size.pixel(x, row, col));
+    /// With `table`, what it answers.
+    pub fn run(&self, table: Option<&Lookup>, x: &[u8], y: &mut [u8], pool: &Pool) {
+        let Sizes { input: [in_h, in_w], output: [out_h, out_w], channels, .. } = self.size;
+        let (x_stride, y_stride) = (self.size.in_stride, self.size.out_stride);
+        let y = &mut y[..(out_h * out_w - 1) * y_stride + channels];
+        pool.split_rows(y, out_h, out_w * y_stride, |rows, y| {
+            for (y, row) in y.chunks_mut(out_w * y_stride).zip(rows) {
+                let x = &x[row * in_h / out_h * in_w * x_stride..];
+                match table {
+                    Some(table) if out_w.is_multiple_of(in_w) => {
+                        let pixels = Rows { pixels: in_w, channels, x_stride, y_stride };
+                        table.pixels(&pixels, out_w / in_w, x, y);
+                    }
+                    _ => {
+                        for (col, y) in y.chunks_mut(y_stride).enumerate() {
+                            let x = &x[col * in_w / out_w * x_stride..];
+                            match table {
+                                Some(table) => {
+                                    let pixel = Rows { pixels: 1, channels, x_stride, y_stride };
+                                    table.pixels(&pixel, 1, x, y);
+                                }
+                                None => y[..channels].copy_from_slice(&x[..channels]),
+                            }
+                        }
+                    }
+                }
+            }
         });
     }
 }
@@ -155,7 +179,7 @@ mod tests {
     fn nearest_doubles_every_pixel() {
         let up = Nearest::new([1, 2], [2, 4], 1, [1, 1]).unwrap();
         let mut y = [0; 8];
-        up.run(&[3, 9], &mut y, &Pool::new(1));
+        up.run(None, &[3, 9], &mut y, &Pool::new(1));
         assert_eq!(y, [3, 3, 9, 9, 3, 3, 9, 9]);
     }
 

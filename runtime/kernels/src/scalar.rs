@@ -72,10 +72,10 @@ pub fn conv(
     });
 }
 
-/// Convolution without requantization: `y = sum · scale`.
+/// Convolution without requantization: `y = sum · scale`, `[out_channels, pixels]`.
 pub fn conv_f32(spec: &ConvSpec, weights: &ConvWeights<'_>, x: &[u8], y: &mut [f32]) {
     conv_sums(spec, weights, x, |pixel, n, sum| {
-        y[pixel * spec.out_stride + n] = sum as f32 * weights.scale[n]
+        y[n * spec.out_pixels() + pixel] = sum as f32 * weights.scale[n]
     });
 }
 

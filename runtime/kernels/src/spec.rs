@@ -16,7 +16,7 @@ pub struct ConvSpec {
     pub in_w: usize,
     /// Bytes from one input pixel to the next.
     pub in_stride: usize,
-    /// Bytes (for `run_f32`: floats) from one output pixel to the next.
+    /// Bytes from one output pixel to the next; `run_f32`, which writes planes, does not use it.
     pub out_stride: usize,
 }
 

@@ -1,15 +1,15 @@
 //! Steps of the network as kernels, their weights packed.
 
-use super::{FloatKernel, Kernel, Layer, LayerInfo};
+use super::{FloatKernel, Kernel, Layer, LayerInfo, Part};
 use crate::EngineError;
 use crate::fuse::Fused;
 use crate::quantized::{Activation, Conv, Op, Quantized, Shape, Source, Step, Table, Window};
 use kernels::{
-    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, Isa, MaxPool, Nearest, PoolSpec, Residual,
-    SpecError,
+    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, Isa, Lookup, MaxPool, Nearest, PoolSpec,
+    Residual, SpecError,
 };
 
-pub(super) fn layer(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<Layer, EngineError> {
+pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Layer, EngineError> {
     let step = fused.step;
     let shape = net.activations[fused.output()].shape;
     let (kernel, kind) = kernel(net, fused, isa).map_err(|error| EngineError::Node {
@@ -22,10 +22,7 @@ pub(super) fn layer(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<Layer
         _ => 0,
     };
     let info = LayerInfo {
-        name: match fused.add {
-            Some((add, _)) => format!("{}+{}", step.name, add.name),
-            None => step.name.clone(),
-        },
+        name: fused.name(),
         kind,
         output: [shape.c, shape.h, shape.w],
         macs: step.macs(&net.activations),
@@ -34,7 +31,7 @@ pub(super) fn layer(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<Layer
     Ok(Layer { info, kernel, inputs: fused.inputs().collect(), output: fused.output() })
 }
 
-fn kernel(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<(Kernel, String), SpecError> {
+fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, String), SpecError> {
     let step = fused.step;
     let activation = |at: usize| &net.activations[step.inputs[at]];
     let y = &net.activations[step.output];
@@ -42,8 +39,9 @@ fn kernel(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<(Kernel, String
     let zeros = |x: &Activation| [x.quant.zero, quant.zero];
     let clamp = || {
         let full = step.clamp == [0, 255];
-        (!full).then(|| quant.table(quant, step.clamp, |x| x))
+        (!full).then(|| Lookup::new(isa, *quant.table(quant, step.clamp, |x| x)))
     };
+    let lookup = |table: &Option<Table>| table.as_ref().map(|table| Lookup::new(isa, **table));
     let mut kind = op_name(&step.op).to_owned();
     let kernel = match &step.op {
         Op::Quantize(input) => Kernel::Quantize(*input),
@@ -63,34 +61,43 @@ fn kernel(net: &Quantized, fused: Fused<'_>, isa: Isa) -> Result<(Kernel, String
             Kernel::Add(Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?)
         }
         Op::Concat(tables) => {
+            if fused.nearest.iter().any(Option::is_some) {
+                kind = "nearest+concat".into();
+            }
             let mut first = 0;
-            let part = |(at, table): (usize, &Option<Table>)| {
-                let part = (first, table.clone());
-                first += activation(at).shape.c;
-                part
+            let mut part = |at: usize, table: &Option<Table>| {
+                let x = activation(at).shape;
+                let nearest = fused.nearest[at].map(|nearest| (nearest, &nearest.op));
+                let part = match nearest {
+                    Some((nearest, Op::Nearest { table: before })) => Part {
+                        first,
+                        nearest: Some(upsampling(net, nearest, shape.c)?),
+                        table: lookup(&both(before, table)),
+                    },
+                    _ => Part { first, nearest: None, table: lookup(table) },
+                };
+                first += x.c;
+                Ok(part)
             };
-            Kernel::Concat(tables.iter().enumerate().map(part).collect())
+            let parts = tables.iter().enumerate().map(|(at, table)| part(at, table));
+            Kernel::Concat(parts.collect::<Result<_, SpecError>>()?)
         }
         Op::MaxPool { window, table } => {
-            Kernel::MaxPool(MaxPool::new(pool_spec(window, activation(0).shape)?)?, table.clone())
+            Kernel::MaxPool(MaxPool::new(pool_spec(window, activation(0).shape)?)?, lookup(table))
         }
         Op::AvgPool { window, include_pad } => {
             let x = activation(0);
             let (spec, ratio) = (pool_spec(window, x.shape)?, x.quant.scale / quant.scale);
             Kernel::AvgPool(AvgPool::new(spec, ratio, zeros(x), *include_pad)?, clamp())
         }
-        Op::Nearest { table } => {
-            let x = activation(0).shape;
-            let [from, to] = [x, shape].map(|shape| [shape.h, shape.w]);
-            Kernel::Nearest(Nearest::new(from, to, x.c, [x.c, x.c])?, table.clone())
-        }
+        Op::Nearest { table } => Kernel::Nearest(upsampling(net, step, shape.c)?, lookup(table)),
         Op::Bilinear => {
             let x = activation(0);
             let [from, to] = [x.shape, shape].map(|shape| [shape.h, shape.w]);
             let (c, ratio) = (shape.c, x.quant.scale / quant.scale);
             Kernel::Bilinear(Bilinear::new(from, to, c, [c, c], ratio, zeros(x))?, clamp())
         }
-        Op::Table(table) => Kernel::Table(table.clone()),
+        Op::Table(table) => Kernel::Table(Lookup::new(isa, **table)),
     };
     Ok((kernel, kind))
 }
@@ -119,6 +126,20 @@ pub(super) fn float_kernel(
         packed_bytes: packed.packed_bytes() as u64,
     };
     Ok(FloatKernel::Accumulators { input, conv: Box::new(packed), info })
+}
+
+/// Upsampling into pixels of `channels`.
+fn upsampling(net: &Quantized, step: &Step, channels: usize) -> Result<Nearest, SpecError> {
+    let [x, y] = [step.inputs[0], step.output].map(|at| net.activations[at].shape);
+    Nearest::new([x.h, x.w], [y.h, y.w], x.c, [x.c, channels])
+}
+
+/// One table, then the other.
+fn both(first: &Option<Table>, second: &Option<Table>) -> Option<Table> {
+    let (Some(first), Some(second)) = (first, second) else {
+        return first.clone().or_else(|| second.clone());
+    };
+    Some(Box::new(first.map(|q| second[usize::from(q)])))
 }
 
 fn residual_of(net: &Quantized, conv: &Step, add: &Step, residual: usize) -> Residual {

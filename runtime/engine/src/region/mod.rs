@@ -7,8 +7,8 @@ mod run;
 
 use crate::EngineError;
 use crate::fuse::{fuse, keep};
-use crate::quantized::{Activation, Quantized, Shape, Table};
-use kernels::{Add, AvgPool, Bilinear, Buffer, Isa, MaxPool, Nearest, Pool, Scratch};
+use crate::quantized::{Activation, Quantized, Shape};
+use kernels::{Add, AvgPool, Bilinear, Buffer, Isa, Lookup, MaxPool, Nearest, Pool, Scratch};
 use layers::{float_kernel, layer};
 use place::{place, slot_bytes};
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub(crate) struct Layer {
 /// What a layer is and costs.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LayerInfo {
-    /// Name of the ONNX node, of both nodes where an addition was fused: `conv+add`.
+    /// Name of the ONNX node, of all where some were fused: `conv+add`.
     pub name: String,
     /// `conv 3x3/2`, `conv+add 1x1/1`, `max-pool`, …
     pub kind: String,
@@ -59,18 +59,23 @@ struct Slot {
 #[derive(Debug)]
 enum Kernel {
     Quantize(usize),
-    Conv {
-        conv: Box<kernels::Conv>,
-        residual: bool,
-    },
+    Conv { conv: Box<kernels::Conv>, residual: bool },
     Add(Add),
-    /// Per input: first channel, table.
-    Concat(Vec<(usize, Option<Table>)>),
-    MaxPool(MaxPool, Option<Table>),
-    AvgPool(AvgPool, Option<Table>),
-    Nearest(Nearest, Option<Table>),
-    Bilinear(Bilinear, Option<Table>),
-    Table(Table),
+    Concat(Vec<Part>),
+    MaxPool(MaxPool, Option<Lookup>),
+    AvgPool(AvgPool, Option<Lookup>),
+    Nearest(Nearest, Option<Lookup>),
+    Bilinear(Bilinear, Option<Lookup>),
+    Table(Lookup),
+}
+
+/// One input of a concatenation.
+#[derive(Debug)]
+struct Part {
+    /// Where its channels begin.
+    first: usize,
+    nearest: Option<Nearest>,
+    table: Option<Lookup>,
 }
 
 #[derive(Debug)]
@@ -84,8 +89,6 @@ enum FloatKernel {
 pub(crate) struct Workspace {
     arena: Buffer,
     scratch: Scratch,
-    /// Accumulators in float before they go into ONNX order.
-    floats: Vec<f32>,
 }
 
 /// What an observer sees after each layer.
@@ -96,7 +99,7 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Region {
-    /// Packs weights for `isa` and places every activation. With `fuse`, additions go into convolutions.
+    /// Packs weights for `isa` and places every activation. With `fused`, some steps go into others: see [`fuse`].
     pub(crate) fn compile(
         net: &Quantized,
         isa: Isa,
@@ -116,7 +119,7 @@ impl Region {
             })
             .collect();
         let layers: Vec<Layer> =
-            plan.iter().map(|fused| layer(net, *fused, isa)).collect::<Result<_, _>>()?;
+            plan.iter().map(|fused| layer(net, fused, isa)).collect::<Result<_, _>>()?;
         let float_outputs = net
             .float_outputs
             .iter()
@@ -143,14 +146,9 @@ impl Region {
     }
 
     pub(crate) fn workspace(&self) -> Workspace {
-        let floats = self.float_outputs.iter().map(|(kernel, dims)| match kernel {
-            FloatKernel::Accumulators { .. } => dims.iter().product(),
-            FloatKernel::Dequantize(_) => 0,
-        });
         Workspace {
             arena: Buffer::zeroed(self.arena_bytes),
             scratch: Scratch::with_bytes(self.scratch_bytes),
-            floats: vec![0.0; floats.max().unwrap_or(0)],
         }
     }
 
@@ -184,7 +182,7 @@ impl Region {
         outputs: Outputs<'_, '_>,
         see: &mut dyn FnMut(Seen<'_>),
     ) {
-        let Workspace { arena, scratch, floats } = workspace;
+        let Workspace { arena, scratch } = workspace;
         for (&at, bytes) in self.raw_inputs.iter().zip(inputs.raw) {
             let slot = &self.slots[at];
             arena[slot.place.start..][..bytes.len()].copy_from_slice(bytes);
@@ -207,9 +205,7 @@ impl Region {
                 }
                 FloatKernel::Accumulators { input, conv, .. } => {
                     let place = &self.slots[*input].place;
-                    let sums = &mut floats[..y.len()];
-                    conv.run_f32(&arena[place.clone()], sums, pool, scratch);
-                    planes(sums, conv.spec().out_channels, y);
+                    conv.run_f32(&arena[place.clone()], y, pool, scratch);
                     see(Seen { layer: tail, made: None });
                     tail += 1;
                 }
@@ -234,14 +230,4 @@ pub(crate) struct Outputs<'a, 'b> {
     /// In ONNX order.
     pub(crate) floats: &'a mut [&'b mut [f32]],
     pub(crate) raw: &'a mut [&'b mut [u8]],
-}
-
-/// `[pixels, channels]` → `[channels, pixels]`
-fn planes(x: &[f32], channels: usize, y: &mut [f32]) {
-    let pixels = x.len() / channels;
-    for (c, plane) in y.chunks_exact_mut(pixels).enumerate() {
-        for (y, x) in plane.iter_mut().zip(x[c..].iter().step_by(channels)) {
-            *y = *x;
-        }
-    }
 }

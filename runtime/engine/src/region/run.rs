@@ -45,12 +45,14 @@ impl Region {
                 &None
             }
             Kernel::Concat(parts) => {
-                for (at, (first, table)) in parts.iter().enumerate() {
+                for (at, part) in parts.iter().enumerate() {
+                    let (x, y) = (x(at), &mut y[part.first..]);
                     let channels = self.slots[layer.inputs[at]].activation.shape.c;
                     let rows = Rows { pixels: h * w, channels, x_stride: channels, y_stride: c };
-                    match table {
-                        None => kernels::copy(&rows, x(at), &mut y[*first..], pool),
-                        Some(table) => kernels::lookup(&rows, table, x(at), &mut y[*first..], pool),
+                    match (&part.nearest, &part.table) {
+                        (Some(nearest), table) => nearest.run(table.as_ref(), x, y, pool),
+                        (None, Some(table)) => table.run(&rows, x, y, pool),
+                        (None, None) => kernels::copy(&rows, x, y, pool),
                     }
                 }
                 &None
@@ -64,20 +66,20 @@ impl Region {
                 table
             }
             Kernel::Nearest(nearest, table) => {
-                nearest.run(x(0), y, pool);
-                table
+                nearest.run(table.as_ref(), x(0), y, pool);
+                &None
             }
             Kernel::Bilinear(bilinear, table) => {
                 bilinear.run(x(0), y, pool);
                 table
             }
             Kernel::Table(table) => {
-                kernels::lookup(&rows, table, x(0), y, pool);
+                table.run(&rows, x(0), y, pool);
                 &None
             }
         };
         if let Some(table) = table {
-            y[..h * w * c].iter_mut().for_each(|q| *q = table[usize::from(*q)]);
+            table.in_place(&mut y[..h * w * c]);
         }
     }
 }

@@ -69,6 +69,22 @@ fn a_segmentation_network_has_the_same_bits_everywhere() {
 }
 
 #[test]
+fn upsampling_before_a_concatenation_and_additions_are_no_layers_of_their_own() {
+    let kinds = |fuse: bool| -> Vec<String> {
+        let options = Options { threads: 1, isa: None, fuse };
+        let engine = Engine::from_onnx(&networks::segmentation().0, &[], &options).unwrap();
+        engine.layers().into_iter().map(|layer| layer.kind).collect()
+    };
+    let (apart, fused) = (kinds(false), kinds(true));
+    let count = |kinds: &[String], wanted: &str| kinds.iter().filter(|k| *k == wanted).count();
+    let [nearest, concat, add] = ["nearest", "concat", "add"].map(|kind| count(&apart, kind));
+    assert!(nearest > 0 && concat >= nearest && add == 8, "{apart:?}");
+    assert_eq!(count(&fused, "nearest+concat"), nearest, "{fused:?}");
+    assert_eq!(["nearest", "add"].map(|kind| count(&fused, kind)), [0, 0], "{fused:?}");
+    assert_eq!(fused.len(), apart.len() - nearest - add);
+}
+
+#[test]
 fn a_detection_network_has_the_same_bits_everywhere() {
     same_everywhere(
         networks::detection(),

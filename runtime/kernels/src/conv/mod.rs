@@ -1,14 +1,11 @@
 //! Convolutions: weights packed at load, and the loops around a kernel's tile. The same for every instruction set.
 
 mod cuts;
-mod linear;
 mod pack;
 mod plan;
 mod rows;
 mod run;
 mod winograd;
-
-pub use linear::Linear;
 
 use crate::buffer::Buffer;
 use crate::isa::Isa;
@@ -124,12 +121,8 @@ impl Conv {
         pool: &Pool,
         scratch: &mut Scratch,
     ) {
-        assert!(
-            y.len() >= self.out_elements(),
-            "output of {} bytes, expected {}",
-            y.len(),
-            self.out_elements()
-        );
+        let expected = (self.spec.out_pixels() - 1) * self.spec.out_stride + self.spec.out_channels;
+        assert!(y.len() >= expected, "output of {} bytes, expected {expected}", y.len());
         let residual = match (&self.residual, r) {
             (None, None) => None,
             (Some(add), Some(r)) => {
@@ -147,23 +140,15 @@ impl Conv {
         self.drive(x, Target::Bytes { y: y.as_mut_ptr(), residual }, pool, scratch);
     }
 
-    /// `x` → `y = sum · scale`, not requantized.
+    /// `x` → `y = sum · scale`, not requantized and channel by channel: `[out_channels, pixels]`.
     ///
     /// # Panics
     /// As [`Conv::run`], and if the convolution was packed with a residual.
     pub fn run_f32(&self, x: &[u8], y: &mut [f32], pool: &Pool, scratch: &mut Scratch) {
-        assert!(
-            y.len() >= self.out_elements(),
-            "output of {} floats, expected {}",
-            y.len(),
-            self.out_elements()
-        );
+        let expected = self.spec.out_channels * self.spec.out_pixels();
+        assert!(y.len() >= expected, "output of {} floats, expected {expected}", y.len());
         assert!(self.residual.is_none(), "a residual needs requantization");
         self.drive(x, Target::Floats(y.as_mut_ptr()), pool, scratch);
-    }
-
-    fn out_elements(&self) -> usize {
-        (self.spec.out_pixels() - 1) * self.spec.out_stride + self.spec.out_channels
     }
 }
 

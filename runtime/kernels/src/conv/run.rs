@@ -282,37 +282,45 @@ impl Run<'_> {
         if let Output::Sums(sums) = tile.output {
             // SAFETY: the tile has just written `pixels · lanes` sums.
             let sums = unsafe { std::slice::from_raw_parts(sums, pixels * lanes) };
-            for (pixel, sums) in sums.chunks_exact(lanes).enumerate() {
-                // SAFETY: this tile's part of the target is this part's alone and was checked for length in `run`.
-                unsafe { self.finish(block, first + pixel, sums) };
-            }
+            // SAFETY: this tile's part of the target is this part's alone and was checked for length in `run`.
+            unsafe { self.finish(block, first, sums) };
         }
     }
 
-    /// Requantizes the sums of one pixel by the scalar definition, or multiplies only.
+    /// Requantizes the sums of neighbouring pixels by the scalar definition, or multiplies only.
     ///
     /// # Safety
-    /// Block and pixel exist, and no other thread writes them.
-    pub(super) unsafe fn finish(&self, block: usize, pixel: usize, sums: &[i32]) {
-        let conv = self.conv;
+    /// The block and the pixels from `first` on exist, and no other thread writes them.
+    pub(super) unsafe fn finish(&self, block: usize, first: usize, sums: &[i32]) {
+        let (conv, lanes) = (self.conv, self.conv.kernel.channels);
         let Block { channel, channels, .. } = conv.plan.blocks[block];
-        let scale = &conv.scale[block * conv.kernel.channels..][..channels];
-        let at = pixel * conv.spec.out_stride + channel;
-        for (n, (sum, scale)) in sums.iter().zip(scale).enumerate() {
-            let v = *sum as f32 * scale;
-            match self.target {
-                // SAFETY: as this function demands.
-                Target::Floats(y) => unsafe { y.add(at + n).write(v) },
-                Target::Bytes { y, residual } => {
-                    let c =
-                        scalar::requantize(v, conv.requant.zero, conv.requant.lo, conv.requant.hi);
-                    let q = residual.map_or(c, |(r, add)| {
-                        // SAFETY: the residual was checked for length in `run`.
-                        let r = unsafe { *r.add(pixel * add.stride + channel + n) };
-                        scalar::add_one(add, conv.requant.zero, c, r)
-                    });
-                    // SAFETY: as this function demands.
-                    unsafe { y.add(at + n).write(q) };
+        let scale = &conv.scale[block * lanes..][..channels];
+        match self.target {
+            Target::Floats(y) => {
+                for (n, scale) in scale.iter().enumerate() {
+                    let plane = y.wrapping_add((channel + n) * conv.spec.out_pixels() + first);
+                    for (pixel, sum) in sums[n..].iter().step_by(lanes).enumerate() {
+                        // SAFETY: as this function demands.
+                        unsafe { plane.add(pixel).write(*sum as f32 * scale) };
+                    }
+                }
+            }
+            Target::Bytes { y, residual } => {
+                let requant = &conv.requant;
+                for (pixel, sums) in sums.chunks_exact(lanes).enumerate() {
+                    let pixel = first + pixel;
+                    let y = y.wrapping_add(pixel * conv.spec.out_stride + channel);
+                    for (n, (sum, scale)) in sums.iter().zip(scale).enumerate() {
+                        let v = *sum as f32 * scale;
+                        let c = scalar::requantize(v, requant.zero, requant.lo, requant.hi);
+                        let q = residual.map_or(c, |(r, add)| {
+                            // SAFETY: the residual was checked for length in `run`.
+                            let r = unsafe { *r.add(pixel * add.stride + channel + n) };
+                            scalar::add_one(add, requant.zero, c, r)
+                        });
+                        // SAFETY: as this function demands.
+                        unsafe { y.add(n).write(q) };
+                    }
                 }
             }
         }

@@ -208,11 +208,8 @@ impl Winograd {
         let Target::Bytes { y, residual } = run.target else {
             // SAFETY: as this function demands.
             let sums = unsafe { std::slice::from_raw_parts(sums, pixels * lanes) };
-            for (pixel, sums) in sums.chunks_exact(lanes).enumerate() {
-                // SAFETY: as this function demands.
-                unsafe { run.finish(block, first + pixel, sums) };
-            }
-            return;
+            // SAFETY: as this function demands.
+            return unsafe { run.finish(block, first, sums) };
         };
         let tile = Tile {
             rows: std::ptr::null(),
