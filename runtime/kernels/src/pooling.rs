@@ -1,5 +1,7 @@
 //! Max and average pooling.
 
+use std::ops::Range;
+
 use crate::pool::Pool;
 use crate::scalar::requantize;
 use crate::spec::{PoolSpec, SpecError, ratio};
@@ -18,11 +20,14 @@ impl MaxPool {
 
     pub fn run(&self, x: &[u8], y: &mut [u8], pool: &Pool) {
         let spec = &self.spec;
-        for_each_window(spec, x, y, pool, |x, pixels, y| {
-            y.fill(0);
-            for pixel in pixels {
-                let x = &x[pixel * spec.in_stride..][..y.len()];
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = (*y).max(*x));
+        for_each_window(spec, x, y, pool, |x, window, y| {
+            let y = blocks::<64>(y, |first, y| *y = window.fold(x, first, [0; 64], largest));
+            let first = spec.channels - y.len();
+            let y = blocks::<16>(y, |at, y| *y = window.fold(x, first + at, [0; 16], largest));
+            let first = spec.channels - y.len();
+            for (channel, y) in y.iter_mut().enumerate() {
+                let [q] = window.fold(x, first + channel, [0], largest);
+                *y = q;
             }
         });
     }
@@ -37,9 +42,6 @@ pub struct AvgPool {
     y_zero: u8,
     count_padding: bool,
 }
-
-/// Channels summed at a time, on the stack.
-const LANES: usize = 64;
 
 impl AvgPool {
     /// `ratio` is `s_x / s_y`. With `count_padding` the divisor is always the window's size.
@@ -81,31 +83,49 @@ impl AvgPool {
 
     pub fn run(&self, x: &[u8], y: &mut [u8], pool: &Pool) {
         let spec = &self.spec;
-        for_each_window(spec, x, y, pool, |x, pixels, y| {
-            let inside = pixels.clone().count();
+        for_each_window(spec, x, y, pool, |x, window, y| {
+            let inside = window.rows.len() * window.cols.len();
             let count = if self.count_padding { spec.kernel[0] * spec.kernel[1] } else { inside };
             let factor = self.ratio / count as f32;
-            for (block, y) in y.chunks_mut(LANES).enumerate() {
-                let mut sums = [-(inside as i32 * i32::from(self.x_zero)); LANES];
-                for pixel in pixels.clone() {
-                    let x = &x[pixel * spec.in_stride + block * LANES..][..y.len()];
-                    sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += i32::from(*x));
-                }
-                for (y, sum) in y.iter_mut().zip(&sums) {
-                    *y = requantize(*sum as f32 * factor, self.y_zero, 0, 255);
-                }
+            let zeros = inside as i32 * i32::from(self.x_zero);
+            let mean = |sum: i32| requantize((sum - zeros) as f32 * factor, self.y_zero, 0, 255);
+            let y = blocks::<64>(y, |first, y| {
+                *y = window.fold(x, first, [0; 64], sum).map(mean);
+            });
+            let first = spec.channels - y.len();
+            for (channel, y) in y.iter_mut().enumerate() {
+                let [all] = window.fold(x, first + channel, [0], sum);
+                *y = mean(all);
             }
         });
     }
 }
 
-/// `each(x, input pixels of the window, channels of the output pixel)` for every output pixel.
+#[inline(always)]
+fn largest(a: u8, x: u8) -> u8 {
+    a.max(x)
+}
+
+#[inline(always)]
+fn sum(a: i32, x: u8) -> i32 {
+    a + i32::from(x)
+}
+
+/// Calls `each(first channel, channels)` for every `N` channels; returns those that are left.
+#[inline(always)]
+fn blocks<const N: usize>(y: &mut [u8], each: impl Fn(usize, &mut [u8; N])) -> &mut [u8] {
+    let (blocks, rest) = y.as_chunks_mut::<N>();
+    blocks.iter_mut().enumerate().for_each(|(block, y)| each(block * N, y));
+    rest
+}
+
+/// `each(x, window, channels of the output pixel)` for every output pixel.
 fn for_each_window(
     spec: &PoolSpec,
     x: &[u8],
     y: &mut [u8],
     pool: &Pool,
-    each: impl Fn(&[u8], Pixels, &mut [u8]) + Sync,
+    each: impl Fn(&[u8], Window, &mut [u8]) + Sync,
 ) {
     let (out_w, pixels) = (spec.out_w(), spec.out_h() * spec.out_w());
     let x = &x[..(spec.in_h * spec.in_w - 1) * spec.in_stride + spec.channels];
@@ -113,51 +133,51 @@ fn for_each_window(
     pool.split_rows(y, pixels, spec.out_stride, |range, y| {
         for (y, pixel) in y.chunks_mut(spec.out_stride).zip(range) {
             let (rows, cols) = (axis(spec, 0, pixel / out_w), axis(spec, 1, pixel % out_w));
-            let window = Pixels {
-                row: rows.0,
-                rows: rows.1,
-                first: cols.0,
-                col: cols.0,
-                cols: cols.1,
-                w: spec.in_w,
-            };
+            let window = Window { rows, cols, width: spec.in_w, stride: spec.in_stride };
             each(x, window, &mut y[..spec.channels]);
         }
     });
 }
 
-/// First and last + 1 coordinate of a window, cut to the image.
-fn axis(spec: &PoolSpec, axis: usize, out: usize) -> (usize, usize) {
+/// The coordinates of a window, cut to the image.
+fn axis(spec: &PoolSpec, axis: usize, out: usize) -> Range<usize> {
     let size = [spec.in_h, spec.in_w][axis];
     let start = out * spec.stride[axis];
     let end = (start + spec.kernel[axis]).saturating_sub(spec.padding[axis]).min(size);
-    (start.saturating_sub(spec.padding[axis]), end)
+    start.saturating_sub(spec.padding[axis])..end
 }
 
-/// Pixels of a window, row by row.
-#[derive(Clone)]
-struct Pixels {
-    row: usize,
-    rows: usize,
-    first: usize,
-    col: usize,
-    cols: usize,
-    w: usize,
+/// The part of an image that one output pixel sees.
+struct Window {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    /// Pixels of a row of the image.
+    width: usize,
+    /// Bytes from one pixel to the next.
+    stride: usize,
 }
 
-impl Iterator for Pixels {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        if self.col == self.cols {
-            self.col = self.first;
-            self.row += 1;
+impl Window {
+    /// Folds `N` channels from `first` on over all pixels. By value, so that the answers stay in registers.
+    #[inline(always)]
+    fn fold<T: Copy, const N: usize>(
+        &self,
+        x: &[u8],
+        first: usize,
+        mut all: [T; N],
+        fold: impl Fn(T, u8) -> T,
+    ) -> [T; N] {
+        for row in self.rows.clone() {
+            for col in self.cols.clone() {
+                let x = &x[(row * self.width + col) * self.stride + first..];
+                let x = x.first_chunk::<N>().expect("a pixel has these channels");
+                let mut next = all;
+                for i in 0..N {
+                    next[i] = fold(all[i], x[i]);
+                }
+                all = next;
+            }
         }
-        if self.row >= self.rows {
-            return None;
-        }
-        let pixel = self.row * self.w + self.col;
-        self.col += 1;
-        Some(pixel)
+        all
     }
 }
