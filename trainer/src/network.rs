@@ -187,7 +187,12 @@ impl Layer {
     fn forward(&self, x: &[&Tensor], train: bool, in_place: bool) -> Tensor {
         match self {
             Self::Conv { weight, bias, stride, padding, groups } => {
-                x[0].conv2d(weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)
+                let (x, stride) = if *padding == 0 && reads_past_its_memory(weight, *stride) {
+                    (&every(x[0], *stride), 1)
+                } else {
+                    (x[0], *stride)
+                };
+                x.conv2d(weight, bias.as_ref(), [stride; 2], [*padding; 2], [1, 1], *groups)
             }
             Self::BatchNorm(norm) => norm.forward(x[0], train),
             Self::Relu if in_place => x[0].shallow_clone().relu_(),
@@ -209,6 +214,19 @@ impl Layer {
             Self::Linear(linear) => x[0].apply(linear),
         }
     }
+}
+
+/// Whether oneDNN computes this kernel's gradient wrongly: on channels-last memory it gathers the pixels that a strided
+/// 1x1 convolution looks at sixteen channels at a time, past the end of its buffer where there are fewer. The process dies
+/// at once or later (libtorch 2.11, f32 and bf16, maps of 48x48 and more; smaller ones may only look well).
+fn reads_past_its_memory(weight: &Tensor, stride: i64) -> bool {
+    let (_, channels, height, width) = weight.size4().expect("kernels are [O, C, h, w]");
+    stride > 1 && [height, width] == [1, 1] && channels < 16
+}
+
+/// Every `step`th row and column of `[B, C, H, W]`: all that a 1x1 convolution of this stride sees.
+fn every(x: &Tensor, step: i64) -> Tensor {
+    x.slice(2, None, None, step).slice(3, None, None, step)
 }
 
 /// `x` where it is positive, `slope · x` elsewhere. tch's own has its slope fixed at 0.01.

@@ -46,6 +46,26 @@ fn a_run_is_the_same_whatever_the_number_of_workers() {
 }
 
 #[test]
+fn a_narrow_network_learns_the_same_on_channels_last_memory() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    // Maps large enough for oneDNN's strided 1x1 gradient to leave its memory with fewer than 16 channels.
+    let large = ["model.width=8", "preprocess.height=224", "preprocess.width=224"];
+    for (precision, tolerance) in [("precision=f32", 1e-3), ("precision=bf16", 2e-2)] {
+        let of = |layout| {
+            let changes = [&large[..], &[precision, layout]].concat();
+            let out = data.join(format!("{precision} {layout}"));
+            losses(&mut run(data, &out, false, &changes), 2)
+        };
+        let (plain, last) = (of("channels-last=false"), of("channels-last=true"));
+        for (plain, last) in plain.iter().zip(&last) {
+            assert!((plain - last).abs() < tolerance * plain, "{precision}: {plain} {last}");
+        }
+    }
+}
+
+#[test]
 fn accumulated_batches_count_as_their_mean() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
