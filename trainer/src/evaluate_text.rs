@@ -53,7 +53,8 @@ pub struct Retrieval {
     pub recall: Vec<AtK>,
 }
 
-/// A share with its 95 % interval (bootstrap over images), and what blind choice gets.
+/// A share with its 95 % interval (bootstrap over images), what blind choice gets, and what the same rankings get when each
+/// is given to every image: one that puts the commonest class first for all of them beats chance, and has seen nothing.
 #[derive(Clone, Debug, Serialize)]
 pub struct AtK {
     pub k: usize,
@@ -61,6 +62,7 @@ pub struct AtK {
     pub low: f64,
     pub high: f64,
     pub chance: f64,
+    pub shuffled: f64,
 }
 
 /// Classifies images by the prompts "{class} is observed".
@@ -165,13 +167,14 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
         })
         .collect::<Result<_>>()?;
     let ks: Vec<usize> = TOP.into_iter().filter(|&k| k <= n).collect();
-    let share = |image: usize, k: usize| {
-        let same = ranked[image][..k].iter().filter(|&&report| class[report] == class[image]);
+    // Of an image, by the ranking made for `asked`.
+    let share = |image: usize, asked: usize, k: usize| {
+        let same = ranked[asked][..k].iter().filter(|&&report| class[report] == class[image]);
         same.count() as f64 / k as f64
     };
-    let found = |image: usize, k: usize| {
+    let found = |image: usize, asked: usize, k: usize| {
         let own = |report: &usize| group[*report] == group[image];
-        f64::from(u8::from(ranked[image][..k].iter().any(own)))
+        f64::from(u8::from(ranked[asked][..k].iter().any(own)))
     };
     let same = |of: &[&String], image: usize| of.iter().filter(|&&o| o == of[image]).count();
     let blind_share = |image: usize, _: usize| same(&class, image) as f64 / n as f64;
@@ -208,10 +211,10 @@ impl fmt::Display for Retrieval {
         for (name, all) in
             [("precision (same labels)", &self.precision), ("recall (own report)", &self.recall)]
         {
-            for AtK { k, value, low, high, chance } in all {
+            for AtK { k, value, low, high, chance, shuffled } in all {
                 write!(
                     f,
-                    "\n  {name} at {k}: {value:.3} [{low:.3}, {high:.3}], chance {chance:.3}"
+                    "\n  {name} at {k}: {value:.3} [{low:.3}, {high:.3}], chance {chance:.3}, shuffled {shuffled:.3}"
                 )?;
             }
         }
@@ -222,10 +225,11 @@ impl fmt::Display for Retrieval {
 fn at_k(
     n: usize,
     k: usize,
-    value: impl Fn(usize, usize) -> f64,
+    value: impl Fn(usize, usize, usize) -> f64,
     chance: impl Fn(usize, usize) -> f64,
 ) -> AtK {
-    let values: Vec<f64> = (0..n).map(|image| value(image, k)).collect();
+    let values: Vec<f64> = (0..n).map(|image| value(image, image, k)).collect();
+    let everyone = (0..n * n).map(|at| value(at / n, at % n, k));
     let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / n as f64;
     let mut rng = ChaCha8Rng::seed_from_u64(k as u64);
     let mut replicates: Vec<f64> = (0..REPLICATES)
@@ -238,6 +242,7 @@ fn at_k(
         low: replicates[REPLICATES / 40],
         high: replicates[REPLICATES - 1 - REPLICATES / 40],
         chance: mean(&mut (0..n).map(|image| chance(image, k))),
+        shuffled: everyone.sum::<f64>() / (n * n) as f64,
     }
 }
 
@@ -270,4 +275,26 @@ fn pictures(trained: &Trained, paths: &[&std::path::Path]) -> Result<Tensor> {
     }
     let (h, w) = (trained.preprocess.height as i64, trained.preprocess.width as i64);
     Ok(Tensor::from_slice(&pixels).view([-1, 1, h, w]).to_device(trained.store.device()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ranking_that_is_the_same_for_every_image_is_worth_no_more_than_shuffled() {
+        // Three of four images are of class 0, and everybody gets one of theirs first.
+        let class = [0, 0, 0, 1];
+        let blind = |image: usize, _: usize| class.iter().filter(|&&c| c == class[image]).count();
+        let first = |image: usize, _: usize, _: usize| f64::from(u8::from(class[image] == 0));
+        let all = at_k(4, 1, first, |image, k| blind(image, k) as f64 / 4.0);
+        assert_eq!((all.value, all.shuffled, all.chance), (0.75, 0.75, 0.625));
+        let own = at_k(
+            4,
+            1,
+            |image, asked, _| f64::from(u8::from(class[image] == class[asked])),
+            |_, _| 0.0,
+        );
+        assert_eq!((own.value, own.shuffled), (1.0, 0.625));
+    }
 }
