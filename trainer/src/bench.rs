@@ -223,11 +223,11 @@ fn real(config: &PretrainConfig, data: &Path) -> Result<Vec<Prepared>> {
     let words = Words::build(sentences.map(String::as_str), config.text.vocabulary)?;
     pairs.check(&words, config.batch)?;
     let loading = Arc::new(Loading {
-        pictures: Pictures::new(config.preprocess, None)?,
+        pictures: Pictures::new(config.kept(), None)?,
+        augmentation: config.augmentation(),
+        input: [config.preprocess.height, config.preprocess.width],
         batch: config.batch,
         max_tokens: config.max_tokens,
-        rotation: config.rotation,
-        flip: config.flip,
         released_quirks: config.model.released_quirks,
         seed: config.seed,
         rank: 0,

@@ -1,5 +1,6 @@
 //! Training pictures moved, stretched, lit differently; masks and boxes move with them.
 
+use anyhow::{Result, ensure};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,7 @@ pub struct Crop {
     /// Side of the (stretched) picture that parts are cut from, in pixels.
     pub from: usize,
     /// Least share of its area; the largest is all of it.
+    #[serde(alias = "least-area")]
     pub least_area: f64,
     /// Longest side over shortest, at most.
     pub aspect: f64,
@@ -48,6 +50,30 @@ impl Augmentation {
         erase: 0.0,
         crop: None,
     };
+
+    /// Fails on amounts that mean nothing.
+    pub fn check(&self) -> Result<()> {
+        for (name, amount) in [("rotation", self.rotation), ("shift", self.shift)] {
+            ensure!(amount.is_finite() && amount >= 0.0, "{name} is {amount}, expected 0 or more");
+        }
+        // Beyond 1, contrast would turn black to white and size would turn around.
+        for (name, share) in [
+            ("scale", self.scale),
+            ("light", self.light),
+            ("flip", self.flip),
+            ("erase", self.erase),
+        ] {
+            ensure!((0.0..=1.0).contains(&share), "{name} is {share}, expected 0 to 1");
+        }
+        let Some(Crop { from, least_area, aspect }) = self.crop else { return Ok(()) };
+        ensure!(from > 0, "crop.from is 0, expected pixels");
+        ensure!(
+            least_area > 0.0 && least_area <= 1.0,
+            "crop.least-area is {least_area}, expected above 0, up to 1"
+        );
+        ensure!(aspect.is_finite() && aspect >= 1.0, "crop.aspect is {aspect}, expected 1 or more");
+        Ok(())
+    }
 }
 
 impl Crop {

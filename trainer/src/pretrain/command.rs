@@ -1,8 +1,11 @@
 //! The command line of `trainer pretrain`.
 
 use super::{
-    Damaged, History, Line, Pairs, Pictures, PretrainConfig, Run, Setup, Shown, events::Events,
-    leave_out, run::Progress, write_report,
+    Damaged, History, Line, Pairs, Pictures, PretrainConfig, Run, Setup, Shown,
+    events::Events,
+    leave_out,
+    run::{Progress, TEXT_ENCODER},
+    write_report,
 };
 use crate::{
     checkpoint,
@@ -137,7 +140,7 @@ impl PretrainArgs {
         if self.skip_bad_images == 0 {
             return Ok(Vec::new());
         }
-        let pictures = Pictures::new(config.preprocess, Some(cache.to_owned()))?;
+        let pictures = Pictures::new(config.kept(), Some(cache.to_owned()))?;
         let images: usize = pairs.all.iter().map(|pair| pair.images.len()).sum();
         let bar = terminal.progress(images as u64).with_message("reading every image once");
         let damaged =
@@ -188,9 +191,10 @@ impl PretrainArgs {
                 folder.display(),
                 text.max_position_embeddings
             );
-            let ours = |(name, tensor)| (format!("text_encoder.encoder.{name}"), tensor);
+            let ours = |(name, tensor)| (format!("{TEXT_ENCODER}{name}"), tensor);
             return Ok((words, text, weights.into_iter().map(ours).collect()));
         }
+        ensure!(!config.freeze_text, "freeze-text is set, and there is no --text-encoder to keep");
         let words = if self.resume {
             Words::open(&self.out)?
         } else {

@@ -2,6 +2,7 @@
 
 use crate::{
     checkpoint::one_line,
+    finetune::augment::{Augmentation, Crop},
     prior::{PriorConfig, Tau, Weights},
     text::bert::BertConfig,
 };
@@ -38,6 +39,18 @@ pub struct PretrainConfig {
     pub rotation: f64,
     /// Mirror half of the images.
     pub flip: bool,
+    /// Contrast and brightness either way, in deviations of the normalised image.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub light: f64,
+    /// Share of the images with a rectangle of up to a third of each side blanked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erase: f64,
+    /// Random parts of larger images instead of whole ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Crop>,
+    /// The text encoder stays as it was given; what reads its words learns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub freeze_text: bool,
     /// Threads that read and prepare images.
     #[serde(default = "two")]
     pub workers: usize,
@@ -175,6 +188,26 @@ impl PretrainConfig {
         }
     }
 
+    /// What may be done to a picture.
+    pub fn augmentation(&self) -> Augmentation {
+        Augmentation {
+            rotation: self.rotation,
+            flip: if self.flip { 0.5 } else { 0.0 },
+            light: self.light,
+            erase: self.erase,
+            crop: self.crop,
+            ..Augmentation::NONE
+        }
+    }
+
+    /// How pictures are kept for training: larger than the network's input where parts are cut from them.
+    pub fn kept(&self) -> Preprocess {
+        match self.crop {
+            Some(crop) => Preprocess { height: crop.from, width: crop.from, ..self.preprocess },
+            None => self.preprocess,
+        }
+    }
+
     /// `[prior]` of the checkpoint, around a text encoder of this shape.
     pub fn prior(&self, text: BertConfig) -> PriorConfig {
         let joint = &self.joint;
@@ -220,6 +253,7 @@ impl PretrainConfig {
         ensure!(self.accumulate >= 1 && self.workers >= 1, "accumulate and workers begin at 1");
         ensure!(self.max_tokens >= 3, "max-tokens is {}, expected 3 or more", self.max_tokens);
         ensure!(!self.stage.is_empty(), "no [[stage]]");
+        self.augmentation().check()?;
         let (joint, text) = (&self.joint, &self.text);
         ensure!(
             joint.embed > 0 && joint.embed % 32 == 0,
@@ -287,6 +321,10 @@ fn set(table: &mut toml::Table, change: &str) -> Result<()> {
     Ok(())
 }
 
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
 fn one() -> usize {
     1
 }
@@ -342,7 +380,17 @@ mod tests {
         let config = PretrainConfig::read(&path, &changed).unwrap();
         assert_eq!((config.stage[0].epochs, config.batch), (7, 4));
         assert_eq!(config.model.pool, Pool::Mean);
-        for bad in ["stage.9.epochs=1", "batches=4", "joint.embed=33", "batch", "seed.x=1"] {
+        for bad in [
+            "stage.9.epochs=1",
+            "batches=4",
+            "joint.embed=33",
+            "batch",
+            "seed.x=1",
+            "erase=1.5",
+            "light=-0.1",
+            "crop={from=96,least-area=0.0,aspect=1.3}",
+            "crop={from=96,least-area=0.5,aspect=0.7}",
+        ] {
             let error = PretrainConfig::read(&path, &changes(&[bad])).unwrap_err();
             assert!(!format!("{error:#}").contains('\n'), "{bad}: {error:#}");
         }

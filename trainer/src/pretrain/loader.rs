@@ -4,7 +4,10 @@
 //! the queues in turn: so the order does not depend on who is fast, and memory is bounded.
 
 use super::{Pairs, Pictures};
-use crate::text::{Encoded, wordpiece::Words};
+use crate::{
+    finetune::augment::Augmentation,
+    text::{Encoded, wordpiece::Words},
+};
 use anyhow::{Context, Result, anyhow};
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -23,12 +26,14 @@ const AHEAD: usize = 2;
 #[derive(Debug)]
 pub struct Loading {
     pub pairs: Pairs,
+    /// At the size of [`super::PretrainConfig::kept`].
     pub pictures: Pictures,
+    pub augmentation: Augmentation,
+    /// Rows and columns of the network's input.
+    pub input: [usize; 2],
     pub words: Words,
     pub batch: usize,
     pub max_tokens: usize,
-    pub rotation: f64,
-    pub flip: bool,
     /// Tokenise as the released code does.
     pub released_quirks: bool,
     pub seed: u64,
@@ -100,9 +105,9 @@ impl Loading {
                 .read(image)
                 .with_context(|| format!("cannot train on {}", pair.id))?;
             prepared.images.extend(self.pictures.augmented(
-                &pixels,
-                self.rotation,
-                self.flip,
+                pixels,
+                &self.augmentation,
+                self.input,
                 &mut rng,
             ));
             let mut sentences = pair.sentences.clone();
@@ -146,18 +151,31 @@ pub(super) fn mix(parts: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finetune::augment::Crop;
     use crate::pretrain::Pair;
     use graph::Preprocess;
     use std::path::Path;
 
+    const PUBLISHED: Augmentation = Augmentation { rotation: 5.0, flip: 0.5, ..Augmentation::NONE };
+    const CROP: Crop = Crop { from: 48, least_area: 0.3, aspect: 1.3 };
+
     fn loading(folder: &Path, workers: usize, rank: usize, world: usize) -> Arc<Loading> {
+        with(folder, workers, rank, world, PUBLISHED)
+    }
+
+    fn with(
+        folder: &Path,
+        workers: usize,
+        rank: usize,
+        world: usize,
+        augmentation: Augmentation,
+    ) -> Arc<Loading> {
         let all: Vec<Pair> = (0..13)
             .map(|n| {
                 let image = folder.join(format!("{n}.png"));
                 if !image.exists() {
-                    image::GrayImage::from_pixel(40, 40, image::Luma([n * 9]))
-                        .save(&image)
-                        .unwrap();
+                    let shade = |x, y| image::Luma([(n as u32 * 9 + x + 2 * y) as u8]);
+                    image::GrayImage::from_fn(40, 40, shade).save(&image).unwrap();
                 }
                 let sentences = vec![format!("Case {n}."), "Heart normal.".to_owned()];
                 Pair {
@@ -169,15 +187,16 @@ mod tests {
             })
             .collect();
         let texts: Vec<String> = all.iter().flat_map(|pair| pair.sentences.clone()).collect();
-        let preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25 };
+        let side = augmentation.crop.map_or(32, |crop| crop.from);
+        let kept = Preprocess { height: side, width: side, mean: 0.5, std: 0.25 };
         Arc::new(Loading {
             pairs: Pairs { all, left_out: 0 },
-            pictures: Pictures::new(preprocess, None).unwrap(),
+            pictures: Pictures::new(kept, None).unwrap(),
+            augmentation,
+            input: [32, 32],
             words: Words::build(texts.iter().map(String::as_str), 512).unwrap(),
             batch: 2,
             max_tokens: 32,
-            rotation: 5.0,
-            flip: true,
             released_quirks: false,
             seed: 7,
             rank,
@@ -197,6 +216,24 @@ mod tests {
         assert_eq!(one.len(), 6);
         assert!(one == batches(loading(folder.path(), 3, 0, 1).epoch(0, 0)));
         assert!(one != batches(loading(folder.path(), 1, 0, 1).epoch(1, 0)));
+    }
+
+    #[test]
+    fn each_option_changes_the_images_and_leaves_their_size_whatever_the_number_of_workers() {
+        let folder = tempfile::tempdir().unwrap();
+        let published = batches(loading(folder.path(), 1, 0, 1).epoch(0, 0));
+        for option in [
+            Augmentation { light: 0.3, ..PUBLISHED },
+            Augmentation { erase: 0.9, ..PUBLISHED },
+            Augmentation { crop: Some(CROP), ..PUBLISHED },
+        ] {
+            let prepared =
+                |workers| batches(with(folder.path(), workers, 0, 1, option).epoch(0, 0));
+            let one = prepared(1);
+            assert!(one.iter().all(|batch| batch.images.len() == 2 * 32 * 32), "{option:?}");
+            assert!(one.iter().zip(&published).all(|(a, b)| a.images != b.images), "{option:?}");
+            assert!(one == prepared(3), "{option:?}");
+        }
     }
 
     #[test]

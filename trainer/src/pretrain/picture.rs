@@ -1,8 +1,10 @@
 //! Pictures ready for the network, decoded once and kept on disk.
 
+use crate::finetune::augment::{Augmentation, Moves};
 use anyhow::{Context, Result};
 use graph::Preprocess;
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -10,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
+use tch::Tensor;
 
 /// Reads pictures at the network's size.
 ///
@@ -53,22 +56,23 @@ impl Pictures {
         Ok(pixels)
     }
 
-    /// Rotated by at most `degrees` either way and perhaps mirrored, then normalised.
+    /// Changed by luck, then normalised; a picture of this size ends as the network's `input` (rows, columns).
     pub fn augmented(
         &self,
-        pixels: &[f32],
-        degrees: f64,
-        flip: bool,
-        rng: &mut impl Rng,
+        pixels: Vec<f32>,
+        amount: &Augmentation,
+        input: [usize; 2],
+        rng: &mut ChaCha8Rng,
     ) -> Vec<f32> {
         let Preprocess { height, width, .. } = self.preprocess;
-        // Both numbers are always drawn, so that settings do not shift each other's luck.
-        let (angle, mirror) = (rng.random_range(-1.0..=1.0) * degrees, rng.random_bool(0.5));
-        let mut pixels = rotate(pixels, height, width, angle.to_radians());
-        if flip && mirror {
-            pixels.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+        let published = Augmentation { light: 0.0, erase: 0.0, crop: None, ..*amount };
+        if *amount == published {
+            return self.normalised(turned(&pixels, [height, width], amount, rng));
         }
-        self.normalised(pixels)
+        let moves = Moves::draw(amount, 1, input, rng);
+        let pixels = Tensor::from_slice(&self.normalised(pixels));
+        let picture = moves.pictures(&pixels.view([1, 1, height as i64, width as i64]));
+        Vec::try_from(&picture.contiguous().view([-1])).expect("a picture is f32 on the CPU")
     }
 
     /// As the box normalises.
@@ -121,6 +125,22 @@ fn checksum(bytes: &[u8]) -> u64 {
     })
 }
 
+/// What the published recipe does: rotated either way and perhaps mirrored.
+fn turned(
+    pixels: &[f32],
+    [height, width]: [usize; 2],
+    amount: &Augmentation,
+    rng: &mut impl Rng,
+) -> Vec<f32> {
+    // Both numbers are always drawn, so that settings do not shift each other's luck.
+    let (angle, mirror) = (rng.random_range(-1.0..=1.0) * amount.rotation, rng.random_bool(0.5));
+    let mut pixels = rotate(pixels, height, width, angle.to_radians());
+    if amount.flip > 0.0 && mirror {
+        pixels.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+    }
+    pixels
+}
+
 /// About the centre, bilinear, black outside.
 fn rotate(pixels: &[f32], height: usize, width: usize, angle: f64) -> Vec<f32> {
     if angle == 0.0 {
@@ -152,7 +172,6 @@ fn rotate(pixels: &[f32], height: usize, width: usize, angle: f64) -> Vec<f32> {
 mod tests {
     use super::*;
     use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
     use std::fs::File;
 
     const SIZE: Preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25 };
@@ -251,8 +270,11 @@ mod tests {
         }
         let pictures = Pictures::new(SIZE, None).unwrap();
         let pixels: Vec<f32> = (0..1024).map(|x| x as f32 / 1024.0).collect();
-        let once =
-            |seed| pictures.augmented(&pixels, 5.0, true, &mut ChaCha8Rng::seed_from_u64(seed));
+        let amount = Augmentation { rotation: 5.0, flip: 0.5, ..Augmentation::NONE };
+        let once = |seed| {
+            let luck = &mut ChaCha8Rng::seed_from_u64(seed);
+            pictures.augmented(pixels.clone(), &amount, [32, 32], luck)
+        };
         assert_eq!(once(1), once(1));
         assert_ne!(once(1), once(2));
     }

@@ -62,6 +62,8 @@ pub struct Progress<'a> {
     pub pairs: usize,
 }
 
+/// Where the text encoder's weights are.
+pub(super) const TEXT_ENCODER: &str = "text_encoder.encoder.";
 const BATCH: &str = "batch_in_epoch";
 const SCALE: &str = "loss_scale";
 
@@ -83,15 +85,18 @@ impl Run {
         let model = Prior::new(&store.root(), &checkpoint.graph()?, prior, group.clone())?;
         checkpoint::assign(&store, &start, |name| start.contains_key(name))
             .context("cannot begin with these weights")?;
+        if config.freeze_text {
+            freeze(&store, TEXT_ENCODER);
+        }
         let trainer = Trainer::new(model, store, &config, group.clone())?;
 
         fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
         let loading = Arc::new(Loading {
-            pictures: Pictures::new(config.preprocess, cache)?,
+            pictures: Pictures::new(config.kept(), cache)?,
+            augmentation: config.augmentation(),
+            input: [config.preprocess.height, config.preprocess.width],
             batch: config.batch,
             max_tokens: config.max_tokens,
-            rotation: config.rotation,
-            flip: config.flip,
             released_quirks: config.model.released_quirks,
             seed: config.seed,
             rank,
@@ -257,6 +262,15 @@ impl Run {
     /// Only one process writes.
     fn first(&self) -> bool {
         self.group.as_ref().is_none_or(|group| group.rank == 0)
+    }
+}
+
+/// Weights whose names begin so learn no more.
+fn freeze(store: &nn::VarStore, prefix: &str) {
+    for (name, tensor) in store.variables() {
+        if name.starts_with(prefix) {
+            let _ = tensor.set_requires_grad(false);
+        }
     }
 }
 

@@ -41,6 +41,15 @@ fn a_run_begins_with_the_encoders_it_is_given() {
 }
 
 #[test]
+fn a_text_encoder_that_is_not_given_cannot_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trainer::index::write(&folder.join("index.jsonl"), &records(folder)).unwrap();
+    let (fine, _, error) = pretrain(folder, "true", &["--set", "freeze-text=true"]);
+    assert!(!fine && error.contains("freeze-text") && error.contains("--text-encoder"), "{error}");
+}
+
+#[test]
 fn unreadable_images_stop_a_run_unless_a_few_are_allowed_and_then_listed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -46,6 +46,21 @@ fn a_run_is_the_same_whatever_the_number_of_workers() {
 }
 
 #[test]
+fn a_run_is_the_same_whatever_the_number_of_workers_with_every_augmentation() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let all = ["light=0.3", "erase=0.5", "crop={from=48,least-area=0.4,aspect=1.3}"];
+    let plain = losses(&mut run(data, &data.join("plain"), false, &[]), 1);
+    let with = |workers| [&all[..], &[workers]].concat();
+    let one = losses(&mut run(data, &data.join("one"), false, &with("workers=1")), 8);
+    let mut cut = losses(&mut run(data, &data.join("cut"), false, &with("workers=3")), 5);
+    cut.extend(losses(&mut run(data, &data.join("cut"), true, &with("workers=2")), 3));
+    assert_eq!(one, cut);
+    assert_ne!(one[0], plain[0]);
+}
+
+#[test]
 fn a_narrow_network_learns_the_same_on_channels_last_memory() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
@@ -62,6 +77,27 @@ fn a_narrow_network_learns_the_same_on_channels_last_memory() {
         for (plain, last) in plain.iter().zip(&last) {
             assert!((plain - last).abs() < tolerance * plain, "{precision}: {plain} {last}");
         }
+    }
+}
+
+#[test]
+fn a_frozen_text_encoder_keeps_its_weights_while_the_rest_learns() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path(), folder.path().join("out"));
+    let mut run = run(data, &out, false, &["freeze-text=true", "checkpoint-every=1"]);
+    losses(&mut run, 1);
+    let before = checkpoint::load(&out).unwrap().weights;
+    losses(&mut run, 7);
+    let after = checkpoint::load(&out).unwrap().weights;
+    for (name, weight) in &before {
+        let same = weight.equal(&after[name]);
+        if name.starts_with("text_encoder.") {
+            assert!(same, "{name}");
+        }
+    }
+    for learned in ["local_text_projection.weight", "image_encoder.encoder.conv1.weight"] {
+        assert!(!before[learned].equal(&after[learned]), "{learned}");
     }
 }
 
