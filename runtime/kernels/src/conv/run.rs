@@ -79,14 +79,10 @@ impl Conv {
         self.kernel.pixels * self.row_bytes()
     }
 
-    /// Tiles that take turns with one block of weights. A strip's activations stay near; it is longer the more weights
-    /// there are to reuse.
+    /// Tiles that take turns with one block of weights. A strip's activations stay near; it is longer where there are many
+    /// weights to reuse.
     fn strip(&self) -> usize {
-        let strip = match self.weights.len() {
-            0..NEAR => 1,
-            NEAR..FAR => 8,
-            _ => STRIP,
-        };
+        let strip = if self.weights.len() < FAR { SHORT } else { STRIP };
         if self.kernel.gathered.is_some() {
             strip.min((PANELS / self.panel_bytes()).max(1))
         } else {
@@ -170,6 +166,9 @@ impl Conv {
 
 /// Tiles in the longest strip.
 const STRIP: usize = 32;
+
+/// Tiles in others. Even with few weights: between tiles of different blocks more changes than between neighbours of one.
+const SHORT: usize = 8;
 
 /// Weights of fewer bytes than this stay in the first-level cache beside activations.
 const NEAR: usize = 1 << 15;
