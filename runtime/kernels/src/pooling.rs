@@ -21,14 +21,7 @@ impl MaxPool {
     pub fn run(&self, x: &[u8], y: &mut [u8], pool: &Pool) {
         let spec = &self.spec;
         for_each_window(spec, x, y, pool, |x, window, y| {
-            let y = blocks::<64>(y, |first, y| *y = window.fold(x, first, [0; 64], largest));
-            let first = spec.channels - y.len();
-            let y = blocks::<16>(y, |at, y| *y = window.fold(x, first + at, [0; 16], largest));
-            let first = spec.channels - y.len();
-            for (channel, y) in y.iter_mut().enumerate() {
-                let [q] = window.fold(x, first + channel, [0], largest);
-                *y = q;
-            }
+            window.fold_all(x, y, |a: u8, x| a.max(x), |largest| largest);
         });
     }
 }
@@ -89,34 +82,9 @@ impl AvgPool {
             let factor = self.ratio / count as f32;
             let zeros = inside as i32 * i32::from(self.x_zero);
             let mean = |sum: i32| requantize((sum - zeros) as f32 * factor, self.y_zero, 0, 255);
-            let y = blocks::<64>(y, |first, y| {
-                *y = window.fold(x, first, [0; 64], sum).map(mean);
-            });
-            let first = spec.channels - y.len();
-            for (channel, y) in y.iter_mut().enumerate() {
-                let [all] = window.fold(x, first + channel, [0], sum);
-                *y = mean(all);
-            }
+            window.fold_all(x, y, |a, x| a + i32::from(x), mean);
         });
     }
-}
-
-#[inline(always)]
-fn largest(a: u8, x: u8) -> u8 {
-    a.max(x)
-}
-
-#[inline(always)]
-fn sum(a: i32, x: u8) -> i32 {
-    a + i32::from(x)
-}
-
-/// Calls `each(first channel, channels)` for every `N` channels; returns those that are left.
-#[inline(always)]
-fn blocks<const N: usize>(y: &mut [u8], each: impl Fn(usize, &mut [u8; N])) -> &mut [u8] {
-    let (blocks, rest) = y.as_chunks_mut::<N>();
-    blocks.iter_mut().enumerate().for_each(|(block, y)| each(block * N, y));
-    rest
 }
 
 /// `each(x, window, channels of the output pixel)` for every output pixel.
@@ -158,15 +126,48 @@ struct Window {
 }
 
 impl Window {
-    /// Folds `N` channels from `first` on over all pixels. By value, so that the answers stay in registers.
+    /// `finish` of each channel folded over all pixels: 64 channels together as long as there are so many, then 16, then one.
     #[inline(always)]
-    fn fold<T: Copy, const N: usize>(
+    fn fold_all<T: Copy + Default>(
+        &self,
+        x: &[u8],
+        y: &mut [u8],
+        fold: impl Fn(T, u8) -> T,
+        finish: impl Fn(T) -> u8,
+    ) {
+        let (first, y) = self.fold_blocks::<T, 64>(x, 0, y, &fold, &finish);
+        let (first, y) = self.fold_blocks::<T, 16>(x, first, y, &fold, &finish);
+        self.fold_blocks::<T, 1>(x, first, y, &fold, &finish);
+    }
+
+    /// As many blocks of `N` channels from `first` on as fit `y`; returns what is left.
+    #[inline(always)]
+    fn fold_blocks<'y, T: Copy + Default, const N: usize>(
         &self,
         x: &[u8],
         first: usize,
-        mut all: [T; N],
-        fold: impl Fn(T, u8) -> T,
+        y: &'y mut [u8],
+        fold: &impl Fn(T, u8) -> T,
+        finish: &impl Fn(T) -> u8,
+    ) -> (usize, &'y mut [u8]) {
+        let (blocks, rest) = y.as_chunks_mut::<N>();
+        let mut first = first;
+        for y in blocks {
+            *y = self.fold(x, first, fold).map(finish);
+            first += N;
+        }
+        (first, rest)
+    }
+
+    /// `N` channels from `first` on. By value, so that they stay in registers.
+    #[inline(always)]
+    fn fold<T: Copy + Default, const N: usize>(
+        &self,
+        x: &[u8],
+        first: usize,
+        fold: &impl Fn(T, u8) -> T,
     ) -> [T; N] {
+        let mut all = [T::default(); N];
         for row in self.rows.clone() {
             for col in self.cols.clone() {
                 let x = &x[(row * self.width + col) * self.stride + first..];

@@ -67,12 +67,11 @@ fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, Strin
             let mut first = 0;
             let mut part = |at: usize, table: &Option<Table>| {
                 let x = activation(at).shape;
-                let nearest = fused.nearest[at].map(|nearest| (nearest, &nearest.op));
-                let part = match nearest {
-                    Some((nearest, Op::Nearest { table: before })) => Part {
+                let part = match fused.nearest[at] {
+                    Some(before @ Step { op: Op::Nearest { table: own }, .. }) => Part {
                         first,
-                        nearest: Some(upsampling(net, nearest, shape.c)?),
-                        table: lookup(&both(before, table)),
+                        nearest: Some(upsampling(net, before, shape.c)?),
+                        table: lookup(&both(own, table)),
                     },
                     _ => Part { first, nearest: None, table: lookup(table) },
                 };
