@@ -68,6 +68,9 @@ struct Line<'a> {
     fastest: f64,
     /// Most memory the process has held so far.
     rss_mb: f64,
+    /// Most of the card's memory its tensors have taken so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_mb: Option<f64>,
 }
 
 /// What is measured.
@@ -106,16 +109,18 @@ impl BenchArgs {
                 seconds_per_step: seconds[seconds.len() / 2],
                 fastest: seconds[0],
                 rss_mb: peak_memory()?,
+                card_mb: bench.card_memory()?,
             };
             terminal.json(&line)?;
             terminal.say(format!(
-                "{}: {:.3} s per step of {} pairs ({:.1} pairs/s), fastest {:.3} s, {:.0} MB",
+                "{}: {:.3} s per step of {} pairs ({:.1} pairs/s), fastest {:.3} s, {:.0} MB{}",
                 line.stage,
                 line.seconds_per_step,
                 line.batch,
                 line.batch as f64 / line.seconds_per_step,
                 line.fastest,
-                line.rss_mb
+                line.rss_mb,
+                line.card_mb.map_or(String::new(), |mb| format!(", {mb:.0} MB of the card"))
             ))?;
             if self.profile {
                 let (seconds, operations) = torch_ext::profile(|| bench.time(&stage))?;
@@ -190,6 +195,15 @@ impl Bench {
         Ok(begun.elapsed().as_secs_f64())
     }
 
+    /// MB, where there is a card and the build has CUDA.
+    fn card_memory(&self) -> Result<Option<f64>> {
+        let Device::Cuda(index) = self.device else { return Ok(None) };
+        if torch_ext::need_nccl().is_err() {
+            return Ok(None);
+        }
+        Ok(Some(torch_ext::card_memory(index)? as f64 / f64::from(1 << 20)))
+    }
+
     /// First what the batches are, so that another program can make the same; then a step for each line.
     fn answer(&mut self, terminal: &Terminal) -> Result<()> {
         let sentences: Vec<Vec<&Vec<i64>>> = self
@@ -204,9 +218,10 @@ impl Bench {
             let stage =
                 stage.with_context(|| format!("`{line}` is not the number of a stage"))?.clone();
             let seconds = self.time(&stage)?;
-            terminal.json(
-                &json!({ "stage": stage.name, "seconds": seconds, "rss_mb": peak_memory()? }),
-            )?;
+            let (rss_mb, card_mb) = (peak_memory()?, self.card_memory()?);
+            terminal.json(&json!({
+                "stage": stage.name, "seconds": seconds, "rss_mb": rss_mb, "card_mb": card_mb,
+            }))?;
             terminal.say(format!("{} {seconds:.3} s", stage.name))?;
         }
         Ok(())

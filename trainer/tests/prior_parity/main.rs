@@ -15,7 +15,10 @@ use reference::{Reference, STAGES, Vectors};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 use torch_ext::AdamW;
-use trainer::prior::{Losses, Weights};
+use trainer::{
+    device::DeviceArg,
+    prior::{Losses, Weights},
+};
 
 /// The reference's name of a term, and the factor it already carries there.
 const TERMS: [(&str, &str, f64); 8] = [
@@ -42,10 +45,11 @@ fn losses_agree(
     vectors: &Vectors,
     kind: Kind,
     tolerance: f64,
+    device: Device,
     agrees: impl Fn(&[(String, Tensor)], &serde_json::Value, &str),
 ) {
     for (setting, quirks) in [("faithful", true), ("fixed", false)] {
-        let reference = Reference::open(vectors, kind, quirks, Device::Cpu, None);
+        let reference = Reference::open(vectors, kind, quirks, device, None);
         for (stage, weights) in STAGES.iter().enumerate() {
             reference.reset();
             let name = vectors.name(setting, stage);
@@ -143,13 +147,21 @@ fn by_module(norms: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64
 #[test]
 fn every_loss_and_gradient_equals_the_reference_in_f64() {
     for vectors in Vectors::all() {
-        losses_agree(&vectors, Kind::Double, 1e-9, parameters_agree);
+        losses_agree(&vectors, Kind::Double, 1e-9, Device::Cpu, parameters_agree);
+    }
+}
+
+#[test]
+fn gpu_every_loss_and_gradient_equals_the_reference_in_f64() {
+    let card = DeviceArg::Cuda(None).open(0).unwrap();
+    for vectors in Vectors::all() {
+        losses_agree(&vectors, Kind::Double, 1e-9, card, parameters_agree);
     }
 }
 
 #[test]
 fn every_loss_and_the_gradient_norm_of_every_module_equal_the_reference_in_f32() {
-    losses_agree(&Vectors::calm(), Kind::Float, 1e-4, |parameters, expected, name| {
+    losses_agree(&Vectors::calm(), Kind::Float, 1e-4, Device::Cpu, |parameters, expected, name| {
         modules_agree(parameters, expected, name, |_| 1e-4);
     });
 }
@@ -159,7 +171,7 @@ fn every_loss_and_the_gradient_norm_of_every_module_equal_the_reference_in_f32()
 #[test]
 fn only_where_rounding_turns_a_relu_over_is_f32_further_than_that() {
     for vectors in Vectors::all() {
-        losses_agree(&vectors, Kind::Float, 1e-4, |parameters, expected, name| {
+        losses_agree(&vectors, Kind::Float, 1e-4, Device::Cpu, |parameters, expected, name| {
             modules_agree(parameters, expected, name, |module| match module {
                 "image_encoder" | "image_decoder" => 5e-3,
                 _ => 1e-4,
@@ -170,15 +182,24 @@ fn only_where_rounding_turns_a_relu_over_is_f32_further_than_that() {
 
 #[test]
 fn three_optimizer_steps_follow_the_reference_in_f64() {
+    optimizer_steps_agree(Device::Cpu);
+}
+
+#[test]
+fn gpu_three_optimizer_steps_follow_the_reference_in_f64() {
+    optimizer_steps_agree(DeviceArg::Cuda(None).open(0).unwrap());
+}
+
+fn optimizer_steps_agree(device: Device) {
     for vectors in Vectors::all() {
         for (setting, quirks) in [("faithful", true), ("fixed", false)] {
-            let reference = Reference::open(&vectors, Kind::Double, quirks, Device::Cpu, None);
+            let reference = Reference::open(&vectors, Kind::Double, quirks, device, None);
             for (stage, weights) in STAGES.iter().enumerate() {
                 reference.reset();
                 let expected = &vectors.report[vectors.name(setting, stage)];
                 let trajectory = parity::doubles(&expected["adamw_lr1e4_wd1e2_losses"]);
                 let mut adamw = AdamW::new(reference.trained(), 1e-2);
-                let go = Tensor::zeros([], (Kind::Float, Device::Cpu));
+                let go = Tensor::zeros([], (Kind::Float, device));
                 // Slots without a sentence all cost the same. Which of them a query gets is anyone's choice, and only
                 // the released code's wrong permutation lets the gradient depend on it.
                 let comparable = if quirks && stage == 2 { 1 } else { trajectory.len() };

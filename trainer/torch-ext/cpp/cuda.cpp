@@ -6,6 +6,7 @@
 #ifdef TORCH_EXT_CUDA
 #define USE_C10D_NCCL 1
 #include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
@@ -63,6 +64,12 @@ char* ext_waits_end(unsigned long* count) {
     *count = waits.count;
   })
 }
+char* ext_card_memory(int card, long long* bytes) {
+  GUARD({
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(card));
+    *bytes = stats.allocated_bytes[0].peak;  // 0: of all pools together
+  })
+}
 }
 
 #else
@@ -76,5 +83,6 @@ c10::intrusive_ptr<c10d::Backend> open_nccl(const c10::intrusive_ptr<c10d::Store
 extern "C" {
 char* ext_waits_begin() { GUARD(throw std::runtime_error(MISSING)) }
 char* ext_waits_end(unsigned long*) { GUARD(throw std::runtime_error(MISSING)) }
+char* ext_card_memory(int, long long*) { GUARD(throw std::runtime_error(MISSING)) }
 }
 #endif

@@ -53,6 +53,7 @@ unsafe extern "C" {
 
     pub(crate) fn ext_waits_begin() -> Message;
     pub(crate) fn ext_waits_end(count: *mut u64) -> Message;
+    pub(crate) fn ext_card_memory(card: c_int, bytes: *mut i64) -> Message;
 
     pub(crate) fn ext_group_open(
         host: *const c_char,

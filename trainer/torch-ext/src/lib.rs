@@ -68,6 +68,14 @@ pub fn load_cuda() -> Result<(), Error> {
     if loaded.is_null() { Err(ffi::last_load_error()) } else { Ok(()) }
 }
 
+/// The most bytes that tensors of this process have taken of a card's memory at a time. An error in a build without CUDA.
+pub fn card_memory(card: usize) -> Result<u64, Error> {
+    let mut bytes = 0;
+    // SAFETY: a number in, a number out.
+    check(unsafe { ffi::ext_card_memory(card as c_int, &mut bytes) })?;
+    Ok(bytes as u64)
+}
+
 /// Whether ranks on cards can join a [`Group`]: decided when this was built, by what `LIBTORCH` held; the error says what
 /// it lacked.
 pub fn need_nccl() -> Result<(), Error> {
