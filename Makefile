@@ -39,14 +39,14 @@ fuzz:
 # Miri interprets: a few cases of everything take minutes, and 600,000 roundings would take an hour.
 # Valgrind has no AVX-512, so that set is left to the address sanitizer.
 memcheck:
-	KERNELS_CASES=24 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind --quiet --error-exitcode=1' \
+	KERNELS_CASES=24 RUSTFLAGS='--cfg separate_buffers' CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind --quiet --error-exitcode=1' \
 		$(CARGO) test --release -p kernels --lib --tests -- --test-threads 1
 
 miri:
 	KERNELS_CASES=4 MIRIFLAGS=-Zmiri-env-forward=KERNELS_CASES $(CARGO) +nightly miri test -p kernels --lib --tests -- --skip rounding_is_exact
 
 # The standard library stays as it is; our crates and their dependencies are built with checks around every access.
-SANITIZE := CARGO_TARGET_DIR=target/sanitize RUSTFLAGS=-Zsanitizer=address RUSTDOCFLAGS=-Zsanitizer=address
+SANITIZE := CARGO_TARGET_DIR=target/sanitize RUSTFLAGS='-Zsanitizer=address --cfg separate_buffers' RUSTDOCFLAGS=-Zsanitizer=address
 sanitize:
 	$(SANITIZE) $(CARGO) +nightly test --target x86_64-unknown-linux-gnu --lib --tests -p kernels -p engine -p bundle -p radiograph -p protocol
 

@@ -1,35 +1,34 @@
 //! AMX: `tdpbusd` multiplies 16 pixels by 16 channels over 64 input channels, 16384 multiplications an instruction, in
 //! eight tile registers of 16 rows by 64 bytes (Sapphire Rapids and later server processors).
 //!
-//! A tile of ours is 32 pixels by 32 channels: four accumulators, two registers of activations, two of weights. Rows must
-//! be equally spaced in memory, so they are gathered first unless the convolution is pointwise. Weights have the layout
-//! of AVX-512-VNNI, and the last step to bytes is its.
+//! A product of ours is 32 pixels by 32 channels: four accumulators, two registers of activations, two of weights. The
+//! registers are a unit of their own: while they multiply, the other instructions of the thread bring earlier sums to bytes
+//! (`conv/grid/run.rs`). Weights have the layout of AVX-512-VNNI, and the last step to bytes is its.
 //!
 //! The intrinsics are not stable in Rust; inline assembly is. A process must ask the kernel before it may use the
-//! registers, and a thread must configure them; both happen here.
+//! registers, and a thread must configure them; both happen here. Compilers never use the registers unasked, so they keep
+//! what one piece of assembly leaves in them for the next.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use crate::avx512_bytes::{fetch_output, finish};
-use crate::tile::{Activations, Kernel, Tile};
+use crate::avx512_bytes::finish_sums;
+use crate::matrix::{Constants, Matrix, Product};
+use crate::tile::Tile;
 
-const PIXELS: usize = 32;
-const CHANNELS: usize = 32;
-
-pub(crate) const KERNEL: Kernel = Kernel {
-    pixels: PIXELS,
-    channels: CHANNELS,
-    depth: 4,
-    depthwise: false,
-    activations: Activations::Bytes,
-    no_lowest_weight: false,
-    gathered: Some(16),
+pub(crate) const MATRIX: Matrix = Matrix {
+    rows: 32,
+    channels: 32,
+    depth: 64,
+    pays: |_| true,
+    runs: false,
     enter: configure,
     leave: release,
-    tile,
-    peak,
+    constants: |_, _| Constants::NONE,
+    multiply,
+    store,
+    finish: finish_sums,
 };
 
 /// Whether the CPU has AMX for bytes and the operating system lets this process use it.
@@ -92,82 +91,110 @@ unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
+/// Bytes of 32 channels' weights for four input channels, and of a row of sums.
+const ROW: usize = 128;
+
 /// # Safety
-/// See [`Kernel::tile`]; AMX is permitted and configured, the CPU has AVX-512 F, BW, VL and VNNI. Rows are equally spaced,
-/// and 16 or 32 of them can be read.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile(t: &Tile<'_>) {
-    fetch_output(t);
-    let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];
-    // SAFETY: rows and weights are read within the ranges that `Tile` documents for gathered kernels, bias over its 32
-    // entries (16 times: its stride is 0), and `sums` has the 32 rows of 128 bytes that are written.
+/// See [`Matrix::multiply`].
+unsafe fn multiply(
+    p: &Product<'_>,
+    done: Option<(&Tile<'_>, *const i32)>,
+    _: &Tile<'_>,
+    _: &Constants,
+) {
+    // SAFETY: as this function demands: bias, rows and weights are read within the ranges that `Product` documents.
     unsafe {
-        let x = *t.rows;
-        let pitch = if t.pixels > 1 { (*t.rows.add(1)).offset_from_unsigned(x) } else { 0 };
-        if t.pixels <= 16 {
-            asm!(
-                "tileloadd tmm0, [{bias} + {none}]",
-                "tileloadd tmm1, [{bias} + {none} + 64]",
-                "2:",
-                "tileloadd tmm4, [{x} + {pitch}]",
-                "tileloadd tmm6, [{w} + {row}]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{w} + {row} + 64]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "add {x}, 64",
-                "add {w}, 2048",
-                "sub {steps}, 16",
-                "jnz 2b",
-                "tilestored [{sums} + {row}], tmm0",
-                "tilestored [{sums} + {row} + 64], tmm1",
-                bias = in(reg) t.bias, none = in(reg) 0usize, x = inout(reg) x => _, pitch = in(reg) pitch,
-                w = inout(reg) t.weights => _, row = in(reg) 128usize, steps = inout(reg) t.steps => _,
-                sums = in(reg) sums.as_mut_ptr(),
-                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                options(nostack)
-            );
-        } else {
-            asm!(
-                "tileloadd tmm0, [{bias} + {none}]",
-                "tileloadd tmm1, [{bias} + {none} + 64]",
-                "tileloadd tmm2, [{bias} + {none}]",
-                "tileloadd tmm3, [{bias} + {none} + 64]",
-                "2:",
-                "tileloadd tmm4, [{x} + {pitch}]",
-                "tileloadd tmm6, [{w} + {row}]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{w} + {row} + 64]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{x2} + {pitch}]",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7",
-                "add {x}, 64",
-                "add {x2}, 64",
-                "add {w}, 2048",
-                "sub {steps}, 16",
-                "jnz 2b",
-                "tilestored [{sums} + {row}], tmm0",
-                "tilestored [{sums} + {row} + 64], tmm1",
-                "tilestored [{sums} + {row} + 2048], tmm2",
-                "tilestored [{sums} + {row} + 2112], tmm3",
-                bias = in(reg) t.bias, none = in(reg) 0usize, x = inout(reg) x => _,
-                x2 = inout(reg) x.wrapping_add(16 * pitch) => _, pitch = in(reg) pitch,
-                w = inout(reg) t.weights => _, row = in(reg) 128usize, steps = inout(reg) t.steps => _,
-                sums = in(reg) sums.as_mut_ptr(),
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack)
-            );
+        // Not from one row at a distance of 0: that takes 150 cycles a register.
+        asm!(
+            "tileloadd tmm0, [{bias} + {row}]",
+            "tileloadd tmm1, [{bias} + {row} + 64]",
+            "tileloadd tmm2, [{bias} + {row}]",
+            "tileloadd tmm3, [{bias} + {row} + 64]",
+            bias = in(reg) p.bias, row = in(reg) ROW,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, options(nostack, readonly)
+        );
+        let (mut weights, (mut ahead, bytes)) = (p.weights, p.ahead);
+        for tap in p.taps {
+            let x = p.x.add(*tap);
+            if p.half {
+                asm!(
+                    "2:",
+                    "tileloadd tmm4, [{x} + {pitch}]",
+                    "tileloadd tmm6, [{w} + {row}]",
+                    "tdpbusd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {row} + 64]",
+                    "tdpbusd tmm1, tmm4, tmm7",
+                    "add {x}, 64",
+                    "add {w}, 2048",
+                    "sub {steps}, 1",
+                    "jnz 2b",
+                    x = inout(reg) x => _, pitch = in(reg) p.pitch, w = inout(reg) weights,
+                    row = in(reg) ROW, steps = inout(reg) p.steps => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, readonly)
+                );
+            } else {
+                asm!(
+                    "2:",
+                    "tileloadd tmm4, [{x} + {pitch}]",
+                    "tileloadd tmm6, [{w} + {row}]",
+                    "tdpbusd tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{w} + {row} + 64]",
+                    "tdpbusd tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{x2} + {pitch}]",
+                    "tdpbusd tmm2, tmm5, tmm6",
+                    "tdpbusd tmm3, tmm5, tmm7",
+                    "mov {n}, {bytes}",
+                    "3:",
+                    "prefetcht1 [{ahead} + {n}]",
+                    "sub {n}, 64",
+                    "jnc 3b",
+                    "add {ahead}, {bytes}",
+                    "add {x}, 64",
+                    "add {x2}, 64",
+                    "add {w}, 2048",
+                    "sub {steps}, 1",
+                    "jnz 2b",
+                    x = inout(reg) x => _, x2 = inout(reg) x.wrapping_add(16 * p.pitch) => _,
+                    pitch = in(reg) p.pitch, w = inout(reg) weights, row = in(reg) ROW,
+                    steps = inout(reg) p.steps => _, ahead = inout(reg) ahead, bytes = in(reg) bytes, n = out(reg) _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, readonly)
+                );
+            }
         }
-        finish(t, &sums);
+        if let Some((tile, sums)) = done {
+            finish_sums(tile, sums);
+        }
     }
 }
 
-/// See [`Kernel::peak`].
+/// # Safety
+/// See [`Matrix::store`].
+unsafe fn store(p: &Product<'_>) {
+    // SAFETY: rows of 128 bytes are written, 16 or 32 of them.
+    unsafe {
+        asm!(
+            "tilestored [{sums} + {row}], tmm0",
+            "tilestored [{sums} + {row} + 64], tmm1",
+            sums = in(reg) p.sums[0], row = in(reg) ROW, options(nostack)
+        );
+        if !p.half {
+            asm!(
+                "tilestored [{sums} + {row} + 2048], tmm2",
+                "tilestored [{sums} + {row} + 2112], tmm3",
+                sums = in(reg) p.sums[0], row = in(reg) ROW, options(nostack)
+            );
+        }
+    }
+}
+
+/// See [`Kernel::peak`](crate::tile::Kernel::peak).
 ///
 /// # Safety
 /// AMX is permitted.
-unsafe fn peak(rounds: usize) -> u64 {
+pub(crate) unsafe fn peak(rounds: usize) -> u64 {
     // SAFETY: as this function demands; the registers are configured first and released at the end.
     unsafe {
         configure();

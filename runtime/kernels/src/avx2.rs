@@ -8,7 +8,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::spec::Residual;
-use crate::tile::{Activations, Kernel, Output, Requant, Tile, nothing};
+use crate::tile::{Activations, Kernel, Output, Requant, Tile};
 
 pub(crate) const PIXELS: usize = 6;
 pub(crate) const CHANNELS: usize = 16;
@@ -20,9 +20,6 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Wide,
     no_lowest_weight: false,
-    gathered: None,
-    enter: nothing,
-    leave: nothing,
     tile,
     peak,
 };

@@ -7,7 +7,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::avx512_bytes::{Added, Plain, fetch_output};
-use crate::tile::{Activations, Kernel, Output, Tile, nothing};
+use crate::tile::{Activations, Kernel, Output, Tile};
 
 const PIXELS: usize = 12;
 pub(crate) const CHANNELS: usize = 32;
@@ -19,9 +19,6 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
-    gathered: None,
-    enter: nothing,
-    leave: nothing,
     tile,
     peak,
 };

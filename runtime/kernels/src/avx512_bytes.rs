@@ -52,6 +52,19 @@ pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &[Row]) {
     }
 }
 
+/// As [`finish`], from wherever the sums lie.
+///
+/// # Safety
+/// As [`finish`], and the sums are aligned to 64 bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
+    // SAFETY: there are two aligned vectors for each pixel, and for one more if their number is odd.
+    unsafe {
+        let sums = std::slice::from_raw_parts(from.cast::<Row>(), t.pixels.next_multiple_of(2));
+        finish(t, sums);
+    }
+}
+
 /// Requantization.
 pub(crate) struct Plain {
     scale: [__m512; 2],

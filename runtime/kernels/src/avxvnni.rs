@@ -6,7 +6,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::avx2::{CHANNELS, PIXELS, finish};
-use crate::tile::{Activations, Kernel, Tile, nothing};
+use crate::tile::{Activations, Kernel, Tile};
 
 pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
@@ -15,9 +15,6 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
-    gathered: None,
-    enter: nothing,
-    leave: nothing,
     tile,
     peak,
 };

@@ -2,23 +2,50 @@
 
 use std::ops::{Deref, DerefMut};
 
+use crate::pages::Piece;
+
 /// Bytes that must be readable behind the last byte of a convolution's input. Kernels load whole vectors; what
 /// they read there is multiplied by zero weights.
 pub const SLACK: usize = 64;
+
+/// Buffers from this size on lie in large pages (`pages.rs`).
+const LARGE: usize = 16 << 10;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
 /// `len` bytes and [`SLACK`] more, aligned to 64. It dereferences to all of them.
-#[derive(Clone)]
-pub struct Buffer {
-    lines: Vec<Line>,
+pub struct Buffer(Memory);
+
+enum Memory {
+    Own(Vec<Line>),
+    Piece(Piece),
 }
+
+// SAFETY: the bytes of a piece are its buffer's alone.
+unsafe impl Send for Buffer {}
+// SAFETY: as above; sharing a buffer lets nobody write.
+unsafe impl Sync for Buffer {}
 
 impl Buffer {
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line([0; 64]); (len + SLACK).div_ceil(64)] }
+        let lines = (len + SLACK).div_ceil(64);
+        // Tools that watch for reads past the end need buffers of their own (`make sanitize`, `make memcheck`).
+        if lines * 64 < LARGE || cfg!(separate_buffers) {
+            return Self(Memory::Own(vec![Line([0; 64]); lines]));
+        }
+        let piece = Piece::new(lines * 64);
+        // SAFETY: the bytes are this piece's.
+        unsafe { piece.start().write_bytes(0, piece.len()) };
+        Self(Memory::Piece(piece))
+    }
+
+    fn place(&self) -> (*const u8, usize) {
+        match &self.0 {
+            Memory::Own(lines) => (lines.as_ptr().cast(), lines.len() * 64),
+            Memory::Piece(piece) => (piece.start().as_ptr(), piece.len()),
+        }
     }
 }
 
@@ -26,17 +53,20 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `Line` is 64 initialised bytes without padding, and `lines` holds `lines.len()` of them in a row.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * 64) }
+        let (start, len) = self.place();
+        // SAFETY: `Line` is 64 initialised bytes without padding, and the bytes of a piece were written when it was cut.
+        unsafe { std::slice::from_raw_parts(start, len) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
+        let (start, len) = match &mut self.0 {
+            Memory::Own(lines) => (lines.as_mut_ptr().cast(), lines.len() * 64),
+            Memory::Piece(piece) => (piece.start().as_ptr(), piece.len()),
+        };
         // SAFETY: as in `deref`, and `self` is borrowed mutably.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * 64)
-        }
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 }
 

@@ -5,7 +5,7 @@
 //! A product of a byte and a weight fits 16 bits, so compilers multiply there and widen once.
 
 use crate::scalar;
-use crate::tile::{Activations, Kernel, Output, Tile, nothing};
+use crate::tile::{Activations, Kernel, Output, Tile};
 
 const CHANNELS: usize = 64;
 
@@ -23,9 +23,6 @@ const fn kernel(tile: unsafe fn(&Tile<'_>)) -> Kernel {
         depthwise: true,
         activations: Activations::Bytes,
         no_lowest_weight: false,
-        gathered: None,
-        enter: nothing,
-        leave: nothing,
         tile,
         peak: none,
     }

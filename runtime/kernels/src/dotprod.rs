@@ -10,7 +10,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use crate::neon::{CHANNELS, bias, finish, kept};
-use crate::tile::{Activations, Kernel, Tile, nothing};
+use crate::tile::{Activations, Kernel, Tile};
 
 const PIXELS: usize = 6;
 
@@ -21,9 +21,6 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Signed,
     no_lowest_weight: false,
-    gathered: None,
-    enter: nothing,
-    leave: nothing,
     tile,
     peak,
 };

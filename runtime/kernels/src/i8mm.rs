@@ -11,7 +11,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use crate::neon::{CHANNELS, finish};
-use crate::tile::{Activations, Kernel, Tile, nothing};
+use crate::tile::{Activations, Kernel, Tile};
 
 const PIXELS: usize = 6;
 
@@ -22,9 +22,6 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
-    gathered: None,
-    enter: nothing,
-    leave: nothing,
     tile,
     peak,
 };

@@ -6,8 +6,10 @@ use std::fmt;
 
 use crate::lookup::{self, Spread};
 #[cfg(target_arch = "x86_64")]
-use crate::{amx, avx2, avx512, avxvnni, winograd};
-use crate::{depthwise, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd};
+use crate::{amx, avx2, avx512, avx512_pointwise, avxvnni, winograd};
+use crate::{
+    depthwise, matrix::Matrix, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd,
+};
 #[cfg(target_arch = "aarch64")]
 use crate::{dotprod, i8mm, neon, winograd};
 
@@ -92,9 +94,7 @@ impl Set {
     fn kernel(self) -> &'static Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => &amx::KERNEL,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => &avx512::KERNEL,
+            Self::Amx | Self::Avx512Vnni => &avx512::KERNEL,
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => &avxvnni::KERNEL,
             #[cfg(target_arch = "x86_64")]
@@ -158,6 +158,26 @@ impl Isa {
         self.0.kernel()
     }
 
+    /// See [`Kernel::peak`]: at the set's highest rate, whichever of its units has it.
+    pub(crate) fn peak(self) -> unsafe fn(usize) -> u64 {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => amx::peak,
+            _ => self.kernel().peak,
+        }
+    }
+
+    /// Registers for matrices, where the set has them.
+    pub(crate) fn matrix(self) -> Option<&'static Matrix> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => Some(&amx::MATRIX),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => Some(&avx512_pointwise::MATRIX),
+            _ => None,
+        }
+    }
+
     /// Winograd's form, where the set multiplies 16-bit numbers at least half as fast as bytes.
     pub(crate) fn winograd(self) -> Option<&'static Winograd> {
         match self.0 {
@@ -192,12 +212,7 @@ impl Isa {
         if kernel.no_lowest_weight && weights.contains(&i8::MIN) {
             return &portable::KERNEL;
         }
-        match self.0 {
-            // Groups have few channels; tiles of 64 would be mostly padding.
-            #[cfg(target_arch = "x86_64")]
-            Set::Amx if spec.groups > 1 => &avx512::KERNEL,
-            _ => kernel,
-        }
+        kernel
     }
 }
 

@@ -9,9 +9,11 @@
 //! conv/         packing, tiling and threading of convolutions; the same for every instruction set
 //! tile.rs       what a kernel computes and what it may assume
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
+//! matrix.rs     what registers for whole matrices compute (amx.rs)
 //! winograd/     3x3 convolutions with fewer multiplications, to the same bits
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
+//! buffer.rs     memory of tensors and weights, in large pages (pages.rs)
 //! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
 //! ```
 //!
@@ -39,6 +41,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bytes;
 #[cfg(target_arch = "x86_64")]
+mod avx512_pointwise;
+#[cfg(target_arch = "x86_64")]
 mod avxvnni;
 mod buffer;
 mod conv;
@@ -51,8 +55,10 @@ mod eltwise;
 mod i8mm;
 mod isa;
 mod lookup;
+mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pages;
 mod peak;
 mod pool;
 mod pooling;

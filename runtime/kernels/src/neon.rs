@@ -8,7 +8,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use crate::spec::Residual;
-use crate::tile::{Activations, Kernel, Output, Requant, Tile, nothing};
+use crate::tile::{Activations, Kernel, Output, Requant, Tile};
 
 const PIXELS: usize = 4;
 pub(crate) const CHANNELS: usize = 16;
@@ -20,9 +20,6 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Signed,
     no_lowest_weight: true,
-    gathered: None,
-    enter: nothing,
-    leave: nothing,
     tile,
     peak,
 };

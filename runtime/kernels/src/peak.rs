@@ -9,11 +9,11 @@ use crate::isa::Isa;
 ///
 /// Measure it in the same process and as close as possible to what it is compared with: clocks drift.
 pub fn peak_macs_per_second(isa: Isa) -> f64 {
-    let kernel = isa.kernel();
+    let peak = isa.peak();
     let measure = |rounds: usize| {
         let start = Instant::now();
         // SAFETY: `isa` proves that the CPU has the instructions.
-        let macs = unsafe { (kernel.peak)(rounds) };
+        let macs = unsafe { peak(rounds) };
         (macs, start.elapsed())
     };
     let mut rounds = 1000;

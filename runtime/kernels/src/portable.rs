@@ -1,6 +1,6 @@
 //! The tile in plain Rust: `CXR_ISA=scalar`, CPUs without a set of their own, and Miri.
 
-use crate::tile::{Activations, Kernel, Tile, nothing};
+use crate::tile::{Activations, Kernel, Tile};
 
 const CHANNELS: usize = 8;
 
@@ -11,9 +11,6 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
-    gathered: None,
-    enter: nothing,
-    leave: nothing,
     tile,
     peak,
 };

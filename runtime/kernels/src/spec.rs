@@ -141,6 +141,11 @@ impl ConvSpec {
         self.out_pixels() as u64 * self.out_channels as u64 * per_output as u64
     }
 
+    /// Output pixel `p` reads input pixel `p` and nothing else.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0; 4]
+    }
+
     /// Every channel is a group of its own.
     pub(crate) fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels

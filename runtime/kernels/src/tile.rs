@@ -26,16 +26,6 @@ pub(crate) struct Kernel {
     /// The kernel is right only if no weight is −128; convolutions that have one run on the portable kernel. (Our
     /// exporter quantizes weights to −127..=127; the file format allows −128.)
     pub(crate) no_lowest_weight: bool,
-    /// The kernel wants one tap with rows equally spaced, 64 readable bytes behind each, and steps in multiples of this:
-    /// taps are copied behind each other unless the convolution is pointwise. Rows up to the next multiple of 16 are
-    /// read.
-    pub(crate) gathered: Option<usize>,
-    /// Called by a thread before its first tile, and after its last.
-    ///
-    /// # Safety
-    /// The CPU has the instruction set.
-    pub(crate) enter: unsafe fn(),
-    pub(crate) leave: unsafe fn(),
     /// Computes one tile.
     ///
     /// # Safety
@@ -90,9 +80,6 @@ impl Activations {
         }
     }
 }
-
-/// For kernels that need no preparation.
-pub(crate) fn nothing() {}
 
 /// One tile: all a kernel needs.
 #[derive(Debug)]

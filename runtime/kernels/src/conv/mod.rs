@@ -1,6 +1,7 @@
 //! Convolutions: weights packed at load, and the loops around a kernel's tile. The same for every instruction set.
 
 mod cuts;
+mod grid;
 mod pack;
 mod plan;
 mod rows;
@@ -9,9 +10,11 @@ mod winograd;
 
 use crate::buffer::Buffer;
 use crate::isa::Isa;
+use crate::matrix::Matrix;
 use crate::pool::Pool;
 use crate::spec::{ConvSpec, ConvWeights, Residual, SpecError, absolute_sum};
 use crate::tile::{Kernel, Requant};
+use grid::Grid;
 use plan::Plan;
 use run::Target;
 use winograd::Winograd;
@@ -24,6 +27,8 @@ pub struct Conv {
     plan: Plan,
     /// Set where the convolution runs as Winograd's; then weights, biases and scales are those of that form.
     winograd: Option<Winograd>,
+    /// Set where it runs as products of matrices; then the weights are those of that form.
+    grid: Option<Grid>,
     /// As the kernel wants them, block behind block.
     weights: Buffer,
     /// `[block][kernel.channels]`, zero points folded in
@@ -57,11 +62,23 @@ impl Conv {
         weights: ConvWeights<'_>,
         residual: Option<Residual>,
     ) -> Result<Self, SpecError> {
+        Self::pack_with(isa, isa.matrix(), spec, weights, residual)
+    }
+
+    fn pack_with(
+        isa: Isa,
+        matrix: Option<&'static Matrix>,
+        spec: &ConvSpec,
+        weights: ConvWeights<'_>,
+        residual: Option<Residual>,
+    ) -> Result<Self, SpecError> {
         spec.check()?;
         weights.check(spec)?;
         residual.iter().try_for_each(|r| r.check(spec))?;
         let unbounded = unbounded(spec, &weights);
-        let winograd = Winograd::of(isa, spec, &weights).filter(|_| !unbounded);
+        let grid = matrix.filter(|_| !unbounded).and_then(|matrix| Grid::of(matrix, spec));
+        let winograd =
+            if grid.is_some() || unbounded { None } else { Winograd::of(isa, spec, &weights) };
         let kernel = winograd
             .as_ref()
             .map_or_else(|| isa.kernel_for(spec, weights.weight), Winograd::product);
@@ -79,11 +96,13 @@ impl Conv {
             spec: spec.clone(),
             plan,
             winograd,
+            grid,
         };
-        packed.weights = match &packed.winograd {
-            Some(winograd) => packed.winograd_weights(winograd, &weights),
-            None if kernel.depthwise => packed.depthwise_weights(&weights),
-            None => packed.tile_weights(&weights),
+        packed.weights = match (&packed.winograd, &packed.grid) {
+            (Some(winograd), _) => packed.winograd_weights(winograd, &weights),
+            (_, Some(grid)) => packed.grid_weights(grid, &weights),
+            _ if kernel.depthwise => packed.depthwise_weights(&weights),
+            _ => packed.tile_weights(&weights),
         };
         packed.pack_channels(&weights);
         packed.fill_padding();

@@ -8,15 +8,10 @@ use crate::tile::Activations;
 use crate::winograd::CENTRE_FACTOR;
 
 impl Conv {
-    /// Bytes of a row of activations as the kernel's steps read it.
-    pub(super) fn row_bytes(&self) -> usize {
-        self.plan.steps * self.kernel.depth * self.kernel.activations.bytes()
-    }
-
     /// Bytes of one block's weights.
     pub(super) fn block_bytes(&self) -> usize {
         let row = if self.kernel.depthwise { 2 } else { self.plan.steps * self.kernel.depth };
-        self.plan.kernel_taps(self.kernel) * row * self.kernel.channels
+        self.plan.taps[0] * self.plan.taps[1] * row * self.kernel.channels
     }
 
     /// `[block][tap][channel]` of `i16`
@@ -40,15 +35,12 @@ impl Conv {
         let (depth, lanes) = (self.kernel.depth, self.kernel.channels);
         let in_group = self.spec.in_channels / self.spec.groups;
         let [kernel_h, kernel_w] = self.spec.kernel;
-        let gathered = self.kernel.gathered.is_some();
         // Entry `k` of a tap: where it lies among the weights of a channel, and in a packed block.
         let entry = |tap: usize, k: usize| {
             let (ky, kx, c) = match self.plan.input {
                 Source::Direct | Source::Converted => (tap / kernel_w, tap % kernel_w, k),
                 Source::Rows => (tap, k / in_group, k % in_group),
             };
-            // Or of all taps in a row.
-            let (tap, k) = if gathered { (0, tap * self.plan.run + k) } else { (tap, k) };
             let step = tap * self.plan.steps + k / depth;
             ((c * kernel_h + ky) * kernel_w + kx, step * lanes * depth + k % depth)
         };

@@ -9,7 +9,7 @@ pub(super) struct Plan {
     /// Contiguous activations a tap reads.
     pub(super) run: usize,
     pub(super) taps: [usize; 2],
-    /// Steps of a tap, or of all taps together if the kernel wants them gathered.
+    /// Steps of a tap.
     pub(super) steps: usize,
     /// Blocks of up to `kernel.channels` output channels of one group.
     pub(super) blocks: Vec<Block>,
@@ -86,29 +86,17 @@ impl Plan {
         Self {
             run,
             taps,
-            steps: match kernel.gathered {
-                None if kernel.depthwise => 1,
-                None => run.div_ceil(kernel.depth),
-                Some(multiple) => {
-                    (run * taps[0] * taps[1]).div_ceil(kernel.depth).next_multiple_of(multiple)
-                }
-            },
+            steps: if kernel.depthwise { 1 } else { run.div_ceil(kernel.depth) },
             blocks: blocks.collect(),
             out_w: spec.out_w(),
             tiles,
-            // Kernels that want rows gathered are at their best with full tiles: those can do without the copy.
-            least: if kernel.gathered.is_some() { kernel.pixels } else { out_pixels / tiles },
-            longer: if kernel.gathered.is_some() { 0 } else { out_pixels % tiles },
+            least: out_pixels / tiles,
+            longer: out_pixels % tiles,
             out_pixels,
-            pointwise: spec.kernel == [1, 1] && spec.stride == [1, 1] && spec.padding == [0; 4],
+            pointwise: spec.is_pointwise(),
             input,
             offsets: offsets.collect(),
             pitch,
         }
-    }
-
-    /// What the kernel sees: one tap if they are gathered.
-    pub(super) fn kernel_taps(&self, kernel: &Kernel) -> usize {
-        if kernel.gathered.is_some() { 1 } else { self.taps[0] * self.taps[1] }
     }
 }

@@ -1,39 +1,8 @@
-//! Where the taps of a tile's pixels lie: pointers into the input, or copies of the taps behind each other.
+//! Where the taps of a tile's pixels lie: pointers into the input.
 
 use super::run::Run;
 
 impl Run<'_> {
-    /// Copies the taps of each pixel of a tile together, row behind row, and points to the rows; or points into the
-    /// input, where that is the same.
-    ///
-    /// # Safety
-    /// `rows` has room for `kernel.pixels` pointers, `panel` for `panel_bytes` and `SLACK`.
-    pub(super) unsafe fn gather_rows(
-        &self,
-        group: usize,
-        tile: usize,
-        rows: *mut *const u8,
-        panel: *mut u8,
-    ) {
-        let (conv, plan) = (self.conv, &self.conv.plan);
-        let (first, pixels) = self.pixels_of(tile);
-        let row_bytes = conv.row_bytes();
-        // The kernel reads whole multiples of 16 rows: only a full tile of the input is sure to have them.
-        if plan.pointwise && pixels == conv.kernel.pixels {
-            // SAFETY: as this function demands.
-            return unsafe { self.find_rows(group, tile, rows) };
-        }
-        for pixel in 0..conv.kernel.pixels {
-            // SAFETY: as this function demands.
-            unsafe { rows.add(pixel).write(panel.add(pixel * row_bytes)) };
-        }
-        self.each_tap(group, first, pixels, |pixel, tap, x| {
-            // SAFETY: whole chunks are copied, up to 63 bytes too much: the input has SLACK, and behind a row's last tap
-            // comes the next row, which is written later, or the panel's SLACK. So rows must be written in order.
-            unsafe { copy_chunks(x, panel.add(pixel * row_bytes + tap * plan.run), plan.run) };
-        });
-    }
-
     /// First pixel of a tile, and how many it has.
     pub(super) fn pixels_of(&self, tile: usize) -> (usize, usize) {
         let plan = &self.conv.plan;
@@ -117,27 +86,4 @@ impl Run<'_> {
             }
         }
     }
-}
-
-/// Copies `len` bytes and what is behind them, up to whole chunks: of 16 bytes for short runs, else of 64.
-///
-/// # Safety
-/// `len + 63` bytes can be read at `from` and written at `to`.
-#[inline(always)]
-unsafe fn copy_chunks(from: *const u8, to: *mut u8, len: usize) {
-    #[inline(always)]
-    unsafe fn copy<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
-        let mut at = 0;
-        while at < len {
-            // SAFETY: as `copy_chunks` demands: the chunk begins before `len` and is at most 64 long.
-            unsafe {
-                to.add(at)
-                    .cast::<[u8; N]>()
-                    .write_unaligned(from.add(at).cast::<[u8; N]>().read_unaligned())
-            };
-            at += N;
-        }
-    }
-    // SAFETY: as this function demands.
-    unsafe { if len <= 32 { copy::<16>(from, to, len) } else { copy::<64>(from, to, len) } }
 }

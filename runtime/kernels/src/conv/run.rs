@@ -36,6 +36,9 @@ unsafe impl Sync for Run<'_> {}
 impl Conv {
     /// Bytes of the copy of the input that the plan asks for.
     pub(super) fn input_scratch(&self) -> usize {
+        if let Some(grid) = &self.grid {
+            return grid.input_scratch(&self.spec);
+        }
         if self.winograd.is_some() {
             return 0;
         }
@@ -55,39 +58,27 @@ impl Conv {
         }
     }
 
-    /// Bytes a thread needs: pointers of a strip of tiles, the sums of one tile, and room for gathered rows.
+    /// Bytes a thread needs: pointers of a strip of tiles, and the sums of one tile.
     pub(super) fn thread_scratch(&self) -> usize {
+        if let Some(grid) = &self.grid {
+            return grid.thread_scratch();
+        }
         if let Some(winograd) = &self.winograd {
             return winograd.thread_scratch();
         }
         let sums = self.kernel.pixels * self.kernel.channels * size_of::<i32>();
-        let panel = if self.kernel.gathered.is_some() {
-            STRIP.min(self.strip()) * self.panel_bytes() + SLACK
-        } else {
-            0
-        };
-        (STRIP * self.pointers() * size_of::<*const u8>() + sums + panel).next_multiple_of(64)
+        (STRIP * self.pointers() * size_of::<*const u8>() + sums).next_multiple_of(64)
     }
 
     /// Row pointers of one tile.
     fn pointers(&self) -> usize {
-        (self.plan.kernel_taps(self.kernel) * self.kernel.pixels).next_multiple_of(8)
-    }
-
-    /// Bytes of a tile's gathered rows.
-    fn panel_bytes(&self) -> usize {
-        self.kernel.pixels * self.row_bytes()
+        (self.plan.taps[0] * self.plan.taps[1] * self.kernel.pixels).next_multiple_of(8)
     }
 
     /// Tiles that take turns with one block of weights. A strip's activations stay near; it is longer where there are many
     /// weights to reuse.
     fn strip(&self) -> usize {
-        let strip = if self.weights.len() < FAR { SHORT } else { STRIP };
-        if self.kernel.gathered.is_some() {
-            strip.min((PANELS / self.panel_bytes()).max(1))
-        } else {
-            strip
-        }
+        if self.weights.len() < FAR { SHORT } else { STRIP }
     }
 
     pub(super) fn drive(&self, x: &[u8], target: Target<'_>, pool: &Pool, scratch: &mut Scratch) {
@@ -102,8 +93,10 @@ impl Conv {
         );
         let (copy, threads) = scratch.0.split_at_mut(self.input_scratch());
         let copied = !copy.is_empty();
-        if copied {
-            self.copy_input(x, copy, pool);
+        match &self.grid {
+            Some(grid) => grid.copy_input(self, x, copy, pool),
+            None if copied => self.copy_input(x, copy, pool),
+            None => {}
         }
         let run = Run {
             conv: self,
@@ -113,6 +106,13 @@ impl Conv {
             target,
             threads: threads.as_mut_ptr(),
         };
+        if let Some(grid) = &self.grid {
+            let cuts = grid.cuts(self, x.len(), pool.threads());
+            return pool.run(cuts.parts, |thread, part| {
+                let (tiles, blocks) = cuts.part(part);
+                grid.part(&run, thread, tiles, blocks);
+            });
+        }
         if let Some(winograd) = &self.winograd {
             let cuts = winograd.cuts(self, x.len(), pool.threads());
             return pool.run(cuts.parts, |thread, part| {
@@ -171,25 +171,19 @@ const STRIP: usize = 32;
 const SHORT: usize = 8;
 
 /// Weights of fewer bytes than this stay in the first-level cache beside activations.
-const NEAR: usize = 1 << 15;
+pub(super) const NEAR: usize = 1 << 15;
 
 /// Weights of more bytes than this are not expected in the second-level cache.
 const FAR: usize = 1 << 20;
 
-/// Bytes of gathered rows that a strip may have: they should stay in the second-level cache.
-const PANELS: usize = 640 << 10;
-
 impl Run<'_> {
     /// Loop order: a strip of tiles for one block of weights, then the next block.
     fn part(&self, thread: usize, tiles: Range<usize>, blocks: Range<usize>) {
-        let (conv, kernel) = (self.conv, self.conv.kernel);
+        let conv = self.conv;
         let (strip, pointers) = (conv.strip(), conv.pointers());
         let rows = self.threads.wrapping_add(thread * conv.thread_scratch()).cast::<*const u8>();
         let sums = rows.wrapping_add(STRIP * pointers).cast::<i32>();
-        let panels = sums.wrapping_add(kernel.pixels * kernel.channels).cast::<u8>();
         let rows_of = |i: usize| rows.wrapping_add(i * pointers);
-        // SAFETY: the kernel came from an `Isa`, which proves the CPU has it.
-        unsafe { (kernel.enter)() };
         let mut first = tiles.start;
         while first < tiles.end {
             let last = (first + strip).min(tiles.end);
@@ -198,19 +192,8 @@ impl Run<'_> {
                 let group = conv.plan.blocks[block].group;
                 if group != group_of_rows {
                     for (i, tile) in (first..last).enumerate() {
-                        // SAFETY: this thread's scratch has room for the pointers and panels of a strip.
-                        unsafe {
-                            if kernel.gathered.is_some() {
-                                self.gather_rows(
-                                    group,
-                                    tile,
-                                    rows_of(i),
-                                    panels.add(i * conv.panel_bytes()),
-                                );
-                            } else {
-                                self.find_rows(group, tile, rows_of(i));
-                            }
-                        }
+                        // SAFETY: this thread's scratch has room for the pointers of a strip.
+                        unsafe { self.find_rows(group, tile, rows_of(i)) };
                     }
                     group_of_rows = group;
                 }
@@ -223,8 +206,6 @@ impl Run<'_> {
             }
             first = last;
         }
-        // SAFETY: as for `enter`.
-        unsafe { (kernel.leave)() };
     }
 
     /// What the tiles of a block have in common. While a strip of `tiles` uses one block of weights, it fetches the next one,
@@ -233,7 +214,7 @@ impl Run<'_> {
     fn tile_of(&self, block: usize, tiles: usize) -> Tile<'_> {
         let (conv, lanes, bytes) = (self.conv, self.conv.kernel.channels, self.conv.block_bytes());
         let Block { channel, channels, .. } = conv.plan.blocks[block];
-        let (taps, steps) = (conv.plan.kernel_taps(conv.kernel), conv.plan.steps);
+        let (taps, steps) = (conv.plan.taps[0] * conv.plan.taps[1], conv.plan.steps);
         let weights = conv.weights[block * bytes..].as_ptr();
         Tile {
             rows: std::ptr::null(),

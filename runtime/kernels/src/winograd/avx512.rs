@@ -4,8 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{Input, Sums, Vector, Weights, Winograd, input, output, weights};
 use crate::avx512::{CHANNELS, WIDE};
-use crate::avx512_bytes::finish;
-use crate::tile::Tile;
+use crate::avx512_bytes::finish_sums;
 
 pub(crate) const WINOGRAD: Winograd = Winograd {
     product: &WIDE,
@@ -39,18 +38,6 @@ unsafe fn transform_input(t: &Input) {
 unsafe fn transform_output(t: &Sums) {
     // SAFETY: as this function demands.
     unsafe { output::<__m512i, CHANNELS>(t) }
-}
-
-/// # Safety
-/// See [`Winograd::finish`]; the CPU has AVX-512 F, BW, VL and VNNI.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
-    // SAFETY: there are two aligned vectors for each pixel, and for one more if their number is odd.
-    unsafe {
-        let sums =
-            std::slice::from_raw_parts(from.cast::<[__m512i; 2]>(), t.pixels.next_multiple_of(2));
-        finish(t, sums);
-    }
 }
 
 #[rustfmt::skip]

@@ -1,0 +1,199 @@
+//! The last step from sums to bytes, with or without an addition, one instruction at a time.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::Place;
+use crate::avx512::CHANNELS;
+use crate::matrix::Constants;
+use crate::spec::Residual;
+use crate::tile::Requant;
+
+/// Places among the constants that [`LastStep`] does not read by itself.
+const LO: usize = 7;
+const HI: usize = 8;
+
+/// The ratios of the addition, the other operand's zero point, that of the result; how packing interleaved vectors, and the
+/// result's bounds; the bounds of the convolution's own result.
+pub(super) fn constants(requant: &Requant, residual: Option<&Residual>) -> Constants {
+    let (zero, lo, hi) = residual
+        .map_or((requant.zero, requant.lo, requant.hi), |add| (add.out_zero, add.lo, add.hi));
+    let ratio = |of: fn(&Residual) -> f32| residual.map_or(0, |add| of(add).to_bits());
+    let bound = |q: u8| (f32::from(q) - f32::from(requant.zero)).to_bits();
+    Constants([
+        [ratio(|add| add.conv_ratio); 16],
+        [ratio(|add| add.ratio); 16],
+        [residual.map_or(0, |add| u32::from(add.zero)); 16],
+        [u32::from(zero) * 0x0001_0001; 16],
+        [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15],
+        [u32::from(hi) * 0x0101_0101; 16],
+        [u32::from(lo) * 0x0101_0101; 16],
+        [bound(requant.lo); 16],
+        [bound(requant.hi); 16],
+    ])
+}
+
+/// The last step of two pixels of 32 channels, an instruction at a time.
+pub(super) struct LastStep {
+    /// Sums, then the convolution's result, then all.
+    c: [__m512i; 4],
+    /// The other operand of the addition.
+    r: [__m512i; 4],
+    scale: [__m512i; 2],
+    lo: __m512i,
+    hi: __m512i,
+    /// See [`constants`].
+    constants: *const Constants,
+    sums: *const i32,
+    residual: [*const u8; 2],
+    y: [*mut u8; 2],
+}
+
+/// One instruction that stays where it stands.
+macro_rules! keep {
+    ($text:literal, $($kind:ident($class:ident) $operand:expr),+) => {
+        // SAFETY: of the enabled features; what is read is as `LastStep` documents.
+        unsafe { asm!($text, $($kind($class) $operand,)+ options(readonly, nostack, preserves_flags)) }
+    };
+}
+
+impl LastStep {
+    /// Of the first two pixels.
+    ///
+    /// # Safety
+    /// The scale of 32 channels can be read.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn new(place: &Place, sums: *const i32, constants: &Constants) -> Self {
+        // SAFETY: as this function demands; constants are aligned registers.
+        let (scale, lo, hi) = unsafe {
+            (
+                [
+                    _mm512_loadu_si512(place.scale.cast()),
+                    _mm512_loadu_si512(place.scale.add(16).cast()),
+                ],
+                _mm512_load_si512(constants.0[LO].as_ptr().cast()),
+                _mm512_load_si512(constants.0[HI].as_ptr().cast()),
+            )
+        };
+        Self {
+            c: [_mm512_setzero_si512(); 4],
+            r: [_mm512_setzero_si512(); 4],
+            scale,
+            lo,
+            hi,
+            constants,
+            sums,
+            residual: [place.r, place.r.wrapping_add(place.r_stride)],
+            y: [place.y, place.y.wrapping_add(place.stride)],
+        }
+    }
+
+    /// On to the next two.
+    #[inline]
+    pub(super) fn advance(&mut self, place: &Place) {
+        self.sums = self.sums.wrapping_add(2 * CHANNELS);
+        self.y = self.y.map(|y| y.wrapping_add(2 * place.stride));
+        self.residual = self.residual.map(|r| r.wrapping_add(2 * place.r_stride));
+    }
+
+    /// What goes behind the `AT`th two products of [`WOVEN`] steps: two instructions of an addition's 58, or two or one of the
+    /// 22 without, the same on each vector before the next kind.
+    ///
+    /// # Safety
+    /// Sums of two pixels can be read, and residuals if there is an addition, and outputs be written; the CPU has the features.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) unsafe fn between<const ADD: bool, const AT: usize>(&mut self) {
+        // SAFETY: as this function demands.
+        unsafe {
+            if ADD {
+                self.with_addition(2 * AT);
+                self.with_addition(2 * AT + 1);
+            } else if AT % 3 < 2 {
+                self.plain(AT / 3 * 2 + AT % 3);
+            }
+        }
+    }
+
+    /// Instruction `n` with an addition; known where it is compiled.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn with_addition(&mut self, n: usize) {
+        let v = n % 4;
+        let (c, r, k) = (&mut self.c[v], &mut self.r[v], self.constants);
+        match n / 4 {
+            0 => {
+                keep!("vcvtdq2ps {}, zmmword ptr [{}]", out(zmm_reg) *c, in(reg) self.sums.wrapping_add(16 * v))
+            }
+            1 => keep!("vmulps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.scale[v % 2]),
+            2 => keep!("vrndscaleps {0}, {0}, 8", inout(zmm_reg) * c),
+            3 => keep!("vminps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.hi),
+            4 => keep!("vmaxps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.lo),
+            5 => keep!("vmulps {0}, {0}, zmmword ptr [{1}]", inout(zmm_reg) *c, in(reg) k),
+            6 => {
+                keep!("vpmovzxbd {}, xmmword ptr [{}]", out(zmm_reg) *r, in(reg) self.residual[v / 2].wrapping_add(16 * (v % 2)))
+            }
+            7 => keep!("vpsubd {0}, {0}, zmmword ptr [{1} + 128]", inout(zmm_reg) *r, in(reg) k),
+            8 => keep!("vcvtdq2ps {0}, {0}", inout(zmm_reg) * r),
+            9 => keep!("vmulps {0}, {0}, zmmword ptr [{1} + 64]", inout(zmm_reg) *r, in(reg) k),
+            10 => keep!("vaddps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) *r),
+            11 => keep!("vcvtps2dq {0}, {0}", inout(zmm_reg) * c),
+            _ => {}
+        }
+        // SAFETY: as this function demands.
+        unsafe { self.bytes(n.wrapping_sub(48)) };
+    }
+
+    /// Instruction `n` without.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn plain(&mut self, n: usize) {
+        let v = n % 4;
+        let c = &mut self.c[v];
+        match n / 4 {
+            0 => {
+                keep!("vcvtdq2ps {}, zmmword ptr [{}]", out(zmm_reg) *c, in(reg) self.sums.wrapping_add(16 * v))
+            }
+            1 => keep!("vmulps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.scale[v % 2]),
+            2 => keep!("vcvtps2dq {0}, {0}", inout(zmm_reg) * c),
+            _ => {}
+        }
+        // SAFETY: as this function demands.
+        unsafe { self.bytes(n.wrapping_sub(12)) };
+    }
+
+    /// Instructions 0 to 9, from integers to bytes in memory.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn bytes(&mut self, n: usize) {
+        let k = self.constants;
+        let [a, b, c, d] = &mut self.c;
+        match n {
+            0 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *b),
+            1 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) *d),
+            2 => keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + 192]", inout(zmm_reg) *a, in(reg) k),
+            3 => keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + 192]", inout(zmm_reg) *c, in(reg) k),
+            4 => keep!("vpackuswb {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *c),
+            5 => keep!("vmovdqa64 {0}, zmmword ptr [{1} + 256]", out(zmm_reg) *b, in(reg) k),
+            6 => keep!("vpermd {0}, {1}, {0}", inout(zmm_reg) *a, in(zmm_reg) *b),
+            7 => keep!("vpminub {0}, {0}, zmmword ptr [{1} + 320]", inout(zmm_reg) *a, in(reg) k),
+            8 => keep!("vpmaxub {0}, {0}, zmmword ptr [{1} + 384]", inout(zmm_reg) *a, in(reg) k),
+            // SAFETY: as this function demands.
+            9 => unsafe {
+                _mm256_storeu_si256(self.y[0].cast(), _mm512_castsi512_si256(*a));
+                _mm256_storeu_si256(self.y[1].cast(), _mm512_extracti64x4_epi64::<1>(*a));
+            },
+            _ => {}
+        }
+    }
+}

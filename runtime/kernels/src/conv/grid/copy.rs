@@ -1,0 +1,116 @@
+//! The input as the taps want it.
+
+use super::{COLUMN, Grid, Source};
+use crate::conv::Conv;
+use crate::pool::Pool;
+
+impl Grid {
+    /// Fills the copy. What lies behind its last row does not matter.
+    pub(in crate::conv) fn copy_input(&self, conv: &Conv, x: &[u8], copy: &mut [u8], pool: &Pool) {
+        match &self.source {
+            Source::Direct => {}
+            Source::Planes { starts, size: [height, width] } => {
+                let (rows, pitch) = (starts.len() * height, width * conv.spec.in_channels);
+                pool.split_rows(&mut copy[..rows * pitch], rows, pitch, |rows, copy| {
+                    for (copy, row) in copy.chunks_exact_mut(pitch).zip(rows) {
+                        plane_row(conv, x, starts[row / height], row % height, copy);
+                    }
+                });
+            }
+            Source::Columns { width } => {
+                let (rows, pitch) = (conv.spec.out_h(), width * COLUMN);
+                pool.split_rows(&mut copy[..rows * pitch], rows, pitch, |rows, copy| {
+                    for (copy, row) in copy.chunks_exact_mut(pitch).zip(rows) {
+                        columns(conv, x, row, copy);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The pixels of one row of the input, if it has it.
+fn input_row<'a>(conv: &Conv, x: &'a [u8], row: usize) -> Option<&'a [u8]> {
+    let row = row.checked_sub(conv.spec.padding[0]).filter(|row| *row < conv.spec.in_h)?;
+    Some(&x[row * conv.spec.in_w * conv.spec.in_stride..])
+}
+
+/// Row `row` of the plane that begins at `start`.
+fn plane_row(conv: &Conv, x: &[u8], start: [usize; 2], row: usize, copy: &mut [u8]) {
+    let spec = &conv.spec;
+    let (channels, right, left) = (spec.in_channels, spec.stride[1], spec.padding[1]);
+    let Some(x) = input_row(conv, x, row * spec.stride[0] + start[0]) else {
+        return copy.fill(conv.x_zero);
+    };
+    // Pixels of the plane that lie on the input: from the first at or behind its left edge to the last before its right.
+    let width = copy.len() / channels;
+    let before = left.saturating_sub(start[1]).div_ceil(right).min(width);
+    let inside = (left + spec.in_w).saturating_sub(start[1]).div_ceil(right).min(width).max(before);
+    copy[..before * channels].fill(conv.x_zero);
+    copy[inside * channels..].fill(conv.x_zero);
+    let copy = &mut copy[before * channels..inside * channels];
+    if copy.is_empty() {
+        return;
+    }
+    let x = &x[(before * right + start[1] - left) * spec.in_stride..];
+    let step = right * spec.in_stride;
+    if step == channels {
+        return copy.copy_from_slice(&x[..copy.len()]);
+    }
+    for (copy, x) in copy.chunks_exact_mut(channels).zip(x.chunks(step)) {
+        copy.copy_from_slice(&x[..channels]);
+    }
+}
+
+/// The columns for row `row` of the outputs.
+fn columns(conv: &Conv, x: &[u8], row: usize, copy: &mut [u8]) {
+    let spec = &conv.spec;
+    let (left, width) = (spec.padding[1], copy.len() / COLUMN);
+    let inside = left.min(width)..(left + spec.in_w).min(width);
+    copy[..inside.start * COLUMN].fill(conv.x_zero);
+    copy[inside.end * COLUMN..].fill(conv.x_zero);
+    let copy = &mut copy[inside.start * COLUMN..inside.end * COLUMN];
+    let first = row * spec.stride[0];
+    let rows: [Option<&[u8]>; COLUMN] = std::array::from_fn(|y| input_row(conv, x, first + y));
+    if spec.in_stride == 1 {
+        // Eight columns are turned at a time.
+        let whole = copy.len() / (COLUMN * COLUMN) * COLUMN;
+        for (at, copy) in copy.chunks_exact_mut(COLUMN * COLUMN).enumerate() {
+            let side_by_side = rows.map(|row| match row {
+                Some(row) => u64::from_le_bytes(
+                    row[at * COLUMN..][..COLUMN].try_into().expect("eight bytes"),
+                ),
+                None => u64::from(conv.x_zero) * 0x0101_0101_0101_0101,
+            });
+            for (copy, column) in copy.chunks_exact_mut(COLUMN).zip(turned(side_by_side)) {
+                copy.copy_from_slice(&column.to_le_bytes());
+            }
+        }
+        return one_by_one(conv, &rows, whole, &mut copy[whole * COLUMN..]);
+    }
+    one_by_one(conv, &rows, 0, copy);
+}
+
+/// Columns from the input's column `first` on.
+fn one_by_one(conv: &Conv, rows: &[Option<&[u8]>; COLUMN], first: usize, copy: &mut [u8]) {
+    for (at, column) in copy.chunks_exact_mut(COLUMN).enumerate() {
+        for (to, row) in column.iter_mut().zip(rows) {
+            *to = row.map_or(conv.x_zero, |row| row[(first + at) * conv.spec.in_stride]);
+        }
+    }
+}
+
+/// Eight rows of eight bytes → their columns: halves, quarters and eighths change places (Warren, *Hacker's Delight*, §7-3).
+fn turned(mut rows: [u64; 8]) -> [u64; 8] {
+    const HALVES: [(usize, u64); 3] =
+        [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)];
+    for (apart, low) in HALVES {
+        let bits = 8 * apart;
+        for at in (0..8).filter(|at| at & apart == 0) {
+            let (a, b) = (rows[at], rows[at + apart]);
+            rows[at] = a & low | (b & low) << bits;
+            rows[at + apart] = a >> bits & low | b & !low;
+        }
+    }
+    rows
+}

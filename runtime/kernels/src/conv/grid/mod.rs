@@ -1,0 +1,190 @@
+//! Convolutions on registers for matrices, which want pixels at equal distances: when they may run so, and their weights.
+//!
+//! Output pixels are numbered on a grid that is a little wider than the output, so that under every tap the pixels of the
+//! input follow each other at one distance, across the ends of rows too. What the grid has too much is computed and left
+//! out. The input is copied with its padding written out, unless the convolution is pointwise ([`Source`]).
+//!
+//! ```text
+//! 3x3, padding 1      input with padding      grid of products, as wide as that
+//!                     . . . . . .             0  1  2  3  –  –
+//!                     . a b c d .             6  7  8  9  –  –      product m under tap (y, x) reads
+//!                     . e f g h .                                    pixel m + 6y + x
+//!                     . . . . . .
+//! ```
+
+mod copy;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use super::Conv;
+use crate::buffer::{Buffer, SLACK};
+use crate::matrix::Matrix;
+use crate::spec::{ConvSpec, ConvWeights};
+
+/// What a convolution needs to run in this form.
+#[derive(Debug)]
+pub(super) struct Grid {
+    matrix: &'static Matrix,
+    source: Source,
+    /// Products in a row of the grid, and how many of them are outputs.
+    across: usize,
+    wanted: usize,
+    /// Products, from the first output to the last.
+    count: usize,
+    /// Bytes from one product's pixels to the next's.
+    pitch: usize,
+    /// Bytes from the first tap's pixels to each tap's.
+    taps: Vec<usize>,
+    /// Bytes that a tap reads of a pixel: of that and its neighbours, where they follow each other.
+    run: usize,
+}
+
+/// What the taps read.
+#[derive(Debug)]
+enum Source {
+    /// The input itself.
+    Direct,
+    /// A copy with padding written out and channels dense: one plane for each place within a stride that a tap lies on, so
+    /// that its pixels are neighbours.
+    Planes {
+        /// First row and column of each, counted from the padding's corner.
+        starts: Vec<[usize; 2]>,
+        /// Height and width of each.
+        size: [usize; 2],
+    },
+    /// One channel: for every row of outputs a row of columns of [`COLUMN`] pixels, so that a whole window is one run.
+    Columns {
+        /// Columns in a row.
+        width: usize,
+    },
+}
+
+/// Pixels in a column.
+const COLUMN: usize = 8;
+
+impl Grid {
+    /// The form for this convolution, if it is large enough.
+    pub(super) fn of(matrix: &'static Matrix, spec: &ConvSpec) -> Option<Self> {
+        if spec.groups > 1 || spec.out_pixels() < matrix.rows / 2 || !(matrix.pays)(spec) {
+            return None;
+        }
+        let [height, width] = spec.kernel;
+        let window = spec.in_channels == 1 && height.max(width) <= COLUMN && width > 1;
+        Some(match (spec.is_pointwise(), window && spec.dilation == [1, 1]) {
+            (true, _) => Self::direct(matrix, spec),
+            (_, true) => Self::columns(matrix, spec),
+            _ => Self::planes(matrix, spec),
+        })
+    }
+
+    fn direct(matrix: &'static Matrix, spec: &ConvSpec) -> Self {
+        let count = spec.out_pixels();
+        Self {
+            matrix,
+            source: Source::Direct,
+            across: count,
+            wanted: count,
+            count,
+            pitch: spec.in_stride,
+            taps: vec![0],
+            run: spec.in_channels,
+        }
+    }
+
+    fn columns(matrix: &'static Matrix, spec: &ConvSpec) -> Self {
+        let (right, wanted) = (spec.stride[1], spec.out_w());
+        let across = ((wanted - 1) * right + spec.kernel[1]).div_ceil(right);
+        Self {
+            matrix,
+            source: Source::Columns { width: across * right },
+            across,
+            wanted,
+            count: (spec.out_h() - 1) * across + wanted,
+            pitch: right * COLUMN,
+            taps: vec![0],
+            run: spec.kernel[1] * COLUMN,
+        }
+    }
+
+    fn planes(matrix: &'static Matrix, spec: &ConvSpec) -> Self {
+        let ([down, right], [taps_h, taps_w]) = (spec.stride, spec.kernel);
+        // Neighbours under one row of the window follow each other.
+        let joined = if right == 1 && spec.dilation[1] == 1 { taps_w } else { 1 };
+        let at = |tap: usize| {
+            let (y, x) = (tap / taps_w * spec.dilation[0], tap % taps_w * spec.dilation[1]);
+            ([y % down, x % right], [y / down, x / right])
+        };
+        let (mut starts, mut size) = (Vec::new(), [spec.out_h(), spec.out_w()]);
+        for (start, [y, x]) in (0..taps_h * taps_w).map(at) {
+            if !starts.contains(&start) {
+                starts.push(start);
+            }
+            size = [size[0].max(spec.out_h() + y), size[1].max(spec.out_w() + x)];
+        }
+        let pixels = size[0] * size[1];
+        let offset = |tap: usize| {
+            let (start, [y, x]) = at(tap);
+            let plane = starts.iter().position(|s| *s == start).expect("every tap has a plane");
+            (plane * pixels + y * size[1] + x) * spec.in_channels
+        };
+        Self {
+            matrix,
+            taps: (0..taps_h * taps_w).step_by(joined).map(offset).collect(),
+            source: Source::Planes { starts, size },
+            across: size[1],
+            wanted: spec.out_w(),
+            count: (spec.out_h() - 1) * size[1] + spec.out_w(),
+            pitch: spec.in_channels,
+            run: joined * spec.in_channels,
+        }
+    }
+
+    /// Steps of a tap.
+    fn steps(&self) -> usize {
+        self.run.div_ceil(self.matrix.depth)
+    }
+
+    /// Bytes of the weights of one block of channels.
+    fn block_bytes(&self) -> usize {
+        self.taps.len() * self.steps() * self.matrix.depth * self.matrix.channels
+    }
+
+    /// Bytes of the copied input. The last product may have rows behind it.
+    pub(super) fn input_scratch(&self, spec: &ConvSpec) -> usize {
+        let pixels = match &self.source {
+            Source::Direct => return 0,
+            Source::Planes { starts, size } => starts.len() * size[0] * size[1] * self.pitch,
+            Source::Columns { width } => spec.out_h() * width * COLUMN,
+        };
+        let behind = self.matrix.rows * self.pitch + self.matrix.depth;
+        (pixels + behind + SLACK).next_multiple_of(64)
+    }
+}
+
+impl Conv {
+    /// `[block][tap][step][depth / 4][channel][4]`
+    pub(super) fn grid_weights(&self, grid: &Grid, weights: &ConvWeights<'_>) -> Buffer {
+        const QUAD: usize = 4;
+        let (lanes, [taps_h, taps_w]) = (grid.matrix.channels, self.spec.kernel);
+        let tap_bytes = grid.steps() * grid.matrix.depth;
+        let channels = self.spec.in_channels;
+        // Where the weight of a channel under a tap meets its activation: which tap of ours, and where in its run.
+        let place = |c: usize, y: usize, x: usize| match grid.source {
+            Source::Direct => (0, c),
+            Source::Columns { .. } => (0, x * COLUMN + y),
+            Source::Planes { .. } => {
+                let joined = grid.run / channels;
+                ((y * taps_w + x) / joined, x % joined * channels + c)
+            }
+        };
+        let entry = |c: usize, y: usize, x: usize| {
+            let (tap, k) = place(c, y, x);
+            let quad = (tap * tap_bytes + k) / QUAD;
+            ((c * taps_h + y) * taps_w + x, quad * lanes * QUAD + k % QUAD)
+        };
+        let window = |c| (0..taps_h).flat_map(move |y| (0..taps_w).map(move |x| (c, y, x)));
+        let entries = (0..channels).flat_map(window).map(|(c, y, x)| entry(c, y, x));
+        self.scatter(weights, &entries.collect::<Vec<_>>(), grid.block_bytes(), QUAD)
+    }
+}

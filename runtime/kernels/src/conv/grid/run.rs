@@ -1,0 +1,278 @@
+//! The loops around the products, and their overlap: while one product is multiplied, earlier ones become bytes.
+
+use std::ops::Range;
+
+use super::{Grid, Source};
+use crate::buffer::SLACK;
+use crate::conv::Conv;
+use crate::conv::cuts::Cuts;
+use crate::conv::plan::Block;
+use crate::conv::run::{NEAR, Run, Target};
+use crate::matrix::{Constants, Product};
+use crate::tile::{Output, Tile};
+
+/// Neighbouring pixels that take turns with one block of weights: their activations stay near.
+const STRIP: usize = 256;
+
+/// One product's sums on their way to bytes.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    block: usize,
+    /// First product of the grid that the sums are of, the first that is not another's already, and the end.
+    first: usize,
+    new: usize,
+    end: usize,
+    sums: *mut i32,
+}
+
+impl Grid {
+    /// Bytes that a thread needs: the sums of two products and a row to spare for pairs, and a block's bias in rows.
+    pub(in crate::conv) fn thread_scratch(&self) -> usize {
+        (2 * self.sums_bytes() + self.bias_bytes()).next_multiple_of(64)
+    }
+
+    fn sums_bytes(&self) -> usize {
+        (self.matrix.rows + 1) * self.matrix.channels * size_of::<i32>()
+    }
+
+    fn bias_bytes(&self) -> usize {
+        self.matrix.rows / 2 * self.matrix.channels * size_of::<i32>()
+    }
+
+    /// Products in a tile: one register's where there are too few for two.
+    fn tile_rows(&self) -> usize {
+        let rows = self.matrix.rows;
+        if self.count < rows { rows / 2 } else { rows }
+    }
+
+    fn tiles(&self) -> usize {
+        self.count.div_ceil(self.tile_rows())
+    }
+
+    /// First product of a tile, first that no tile before it has, end, and whether half a tile is enough. Behind the end of the
+    /// input itself nothing can be read: there the last tile begins earlier.
+    fn tile(&self, at: usize) -> (usize, usize, usize, bool) {
+        let new = at * self.tile_rows();
+        let end = (new + self.tile_rows()).min(self.count);
+        let half = end - new <= self.matrix.rows / 2;
+        let rows = if half { self.matrix.rows / 2 } else { self.matrix.rows };
+        let first = match self.source {
+            Source::Direct => new.min(self.count - rows),
+            _ => new,
+        };
+        (first, new, end, half)
+    }
+
+    pub(in crate::conv) fn cuts(&self, conv: &Conv, input_bytes: usize, threads: usize) -> Cuts {
+        let blocks = conv.plan.blocks.len();
+        Cuts::new(self.tiles(), blocks, conv.weights.len(), input_bytes, threads)
+    }
+
+    /// Tiles by blocks of output channels.
+    pub(in crate::conv) fn part(
+        &self,
+        run: &Run<'_>,
+        thread: usize,
+        tiles: Range<usize>,
+        blocks: Range<usize>,
+    ) {
+        let scratch = run.threads.wrapping_add(thread * self.thread_scratch());
+        let mut sums = [0, 1].map(|i| scratch.wrapping_add(i * self.sums_bytes()).cast());
+        let bias: *mut i32 = scratch.wrapping_add(2 * self.sums_bytes()).cast();
+        let mut waiting: Option<Pending> = None;
+        let constants = (self.matrix.constants)(&run.conv.requant, run.conv.residual.as_ref());
+        // SAFETY: the matrices came from an `Isa`, which proves the CPU has them; tiles and blocks exist and are this part's;
+        // the scratch is this thread's.
+        unsafe {
+            (self.matrix.enter)();
+            let mut first = tiles.start;
+            while first < tiles.end {
+                let last = (first + STRIP / self.matrix.rows).min(tiles.end);
+                for block in blocks.clone() {
+                    let (mut ahead, further) = self.ahead(run.conv, block, last - first);
+                    self.spread_bias(run.conv, block, bias);
+                    let mut at = first;
+                    while at < last {
+                        let (first, new, end, half) = self.tile(at);
+                        let next = Pending { block, first, new, end, sums: sums[0] };
+                        let count = self.run_of(run, block, at, last);
+                        let rest = (bias.cast_const(), half, (ahead, further));
+                        let product = self.product(run, &next, count, sums, rest);
+                        self.multiply(run, &product, &next, waiting.take(), &constants);
+                        (self.matrix.store)(&product);
+                        if count % 2 == 1 {
+                            sums.reverse();
+                        }
+                        // What waits is the last of a run.
+                        let behind = (count - 1) * self.matrix.rows;
+                        let (first, new, end) = (first + behind, new + behind, end + behind);
+                        waiting = Some(Pending { block, first, new, end, sums: sums[1] });
+                        ahead =
+                            ahead.wrapping_add(count * further * self.taps.len() * self.steps());
+                        at += count;
+                    }
+                }
+                first = last;
+            }
+            if let Some(done) = waiting {
+                self.finish(run, &done);
+            }
+            (self.matrix.leave)();
+        }
+    }
+
+    /// The next block's weights, a share of which comes near at each step of a strip of `tiles`.
+    fn ahead(&self, conv: &Conv, block: usize, tiles: usize) -> (*const u8, usize) {
+        let bytes = self.block_bytes();
+        let next = conv.weights.as_ptr().wrapping_add((block + 1) * bytes);
+        let steps = tiles * self.taps.len() * self.steps();
+        (next, if conv.weights.len() < NEAR { 0 } else { bytes.div_ceil(steps) })
+    }
+
+    /// Writes a block's bias to every row that a register loads.
+    ///
+    /// # Safety
+    /// The block exists; there is room for `bias_bytes`.
+    unsafe fn spread_bias(&self, conv: &Conv, block: usize, to: *mut i32) {
+        let lanes = self.matrix.channels;
+        let bias = &conv.bias[block * lanes..][..lanes];
+        for row in 0..self.matrix.rows / 2 {
+            // SAFETY: as this function demands.
+            unsafe { to.add(row * lanes).copy_from_nonoverlapping(bias.as_ptr(), lanes) };
+        }
+    }
+
+    /// How many products from tile `at` on, before `last`, are one run: whole ones of whole blocks that become bytes.
+    fn run_of(&self, run: &Run<'_>, block: usize, at: usize, last: usize) -> usize {
+        let bytes = matches!(run.target, Target::Bytes { .. });
+        let whole_block = run.conv.plan.blocks[block].channels == self.matrix.channels;
+        if !self.matrix.runs || !bytes || !whole_block {
+            return 1;
+        }
+        (last.min(self.count / self.matrix.rows) - at).max(1)
+    }
+
+    fn product<'a>(
+        &'a self,
+        run: &Run<'_>,
+        next: &Pending,
+        count: usize,
+        sums: [*mut i32; 2],
+        (bias, half, ahead): (*const i32, bool, (*const u8, usize)),
+    ) -> Product<'a> {
+        Product {
+            count,
+            x: run.x.wrapping_add(next.first * self.pitch),
+            pitch: self.pitch,
+            taps: &self.taps,
+            steps: self.steps(),
+            weights: run.conv.weights[next.block * self.block_bytes()..].as_ptr(),
+            bias,
+            half,
+            sums,
+            ahead,
+        }
+    }
+
+    /// Multiplies, and brings the sums of an earlier product to bytes: meanwhile, where they are of neighbours.
+    ///
+    /// # Safety
+    /// The matrices were entered; the product's block exists, its pixels can be read, and its bias is the block's; the
+    /// earlier sums are there, and their outputs are this part's alone.
+    unsafe fn multiply(
+        &self,
+        run: &Run<'_>,
+        product: &Product<'_>,
+        next: &Pending,
+        done: Option<Pending>,
+        constants: &Constants,
+    ) {
+        let neighbours = done.filter(|done| {
+            let one_row = matches!(self.source, Source::Direct)
+                || done.new % self.across + done.end - done.new <= self.wanted;
+            matches!(run.target, Target::Bytes { .. }) && one_row
+        });
+        // SAFETY: as this function demands. Behind the last pixel of the input, SLACK bytes can be read, of which a step
+        // needs fewer than its depth; behind a copy, the pixels of a whole product. Outputs and residuals were checked for
+        // length in `Conv::run`.
+        unsafe {
+            let (own, ..) = self.outputs(run, next, next.new, self.matrix.rows);
+            if let Some(done) = neighbours {
+                let (tile, _, sums) = self.outputs(run, &done, done.new, done.end - done.new);
+                return (self.matrix.multiply)(product, Some((&tile, sums)), &own, constants);
+            }
+            (self.matrix.multiply)(product, None, &own, constants);
+            if let Some(done) = done {
+                self.finish(run, &done);
+            }
+        }
+    }
+
+    /// The outputs of so many products from `at` on, all neighbours in a row: the tile, its first pixel, and its sums.
+    fn outputs<'a>(
+        &self,
+        run: &'a Run<'_>,
+        of: &Pending,
+        at: usize,
+        pixels: usize,
+    ) -> (Tile<'a>, usize, *const i32) {
+        let (conv, lanes) = (run.conv, self.matrix.channels);
+        let Block { channel, channels, .. } = conv.plan.blocks[of.block];
+        let first = match self.source {
+            Source::Direct => at, // a division for each product would be felt
+            _ => at / self.across * self.wanted + at % self.across,
+        };
+        let sums = of.sums.wrapping_add((at - of.first) * lanes);
+        let output = match run.target {
+            Target::Floats(_) => Output::Sums(sums),
+            Target::Bytes { y, residual } => Output::Bytes {
+                y: y.wrapping_add(first * conv.spec.out_stride + channel),
+                stride: conv.spec.out_stride,
+                requant: &conv.requant,
+                residual: residual
+                    .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
+            },
+        };
+        let tile = Tile {
+            rows: std::ptr::null(),
+            offset: 0,
+            taps: 0,
+            steps: 0,
+            weights: std::ptr::null(),
+            bias: std::ptr::null(),
+            scale: conv.scale[of.block * lanes..].as_ptr(),
+            pixels,
+            channels,
+            output,
+            prefetch: (std::ptr::null(), 0),
+        };
+        (tile, first, sums)
+    }
+
+    /// # Safety
+    /// The sums are there, and their outputs are this part's alone.
+    unsafe fn finish(&self, run: &Run<'_>, done: &Pending) {
+        let mut at = done.new;
+        while at < done.end {
+            let column = at % self.across;
+            let left = (self.across - column).min(done.end - at);
+            let pixels = self.wanted.saturating_sub(column).min(left);
+            if pixels > 0 {
+                let (tile, first, sums) = self.outputs(run, done, at, pixels);
+                // SAFETY: as this function demands; outputs and residuals were checked for length in `Conv::run`, and the row
+                // to spare makes odd ends even.
+                unsafe {
+                    if let Output::Sums(_) = tile.output {
+                        let sums = std::slice::from_raw_parts(sums, pixels * self.matrix.channels);
+                        run.finish(done.block, first, sums);
+                    } else {
+                        (self.matrix.finish)(&tile, sums);
+                    }
+                }
+            }
+            at += left;
+        }
+    }
+}
+
+const _: () = assert!(SLACK >= 64, "a step may read past the last pixel");
