@@ -40,6 +40,10 @@ pub(crate) const POINTS: usize = PATCH * PATCH;
 pub(crate) const CENTRE: usize = PATCH + 1;
 /// What a bias is multiplied by at [`CENTRE`].
 pub(crate) const CENTRE_FACTOR: i32 = 36;
+/// The points that a short tile goes without, in a direction: F(2, 3) has the others.
+pub(crate) const LONG_ONLY: [usize; 2] = [3, 4];
+/// Outputs of a short tile.
+pub(crate) const SHORT: usize = 2;
 /// What is left of 576 when 9 is divided out.
 pub(crate) const POWER_OF_TWO: i64 = 64;
 /// Modulo 2³².
@@ -84,6 +88,8 @@ pub(crate) struct Weights {
 pub(crate) struct Input {
     /// Row by row; each can be read for `chunks` chunks.
     pub(crate) pixels: [*const u8; POINTS],
+    /// Whether the tile is short, `[down, across]`: those points are not written.
+    pub(crate) short: [bool; 2],
     pub(crate) chunks: usize,
     /// Where `V[0]` goes, and entries from there to `V[1]` and so on; all chunks of each are written.
     pub(crate) v: *mut i16,
@@ -97,6 +103,8 @@ pub(crate) struct Sums {
     pub(crate) m: *const i32,
     pub(crate) plane: usize,
     pub(crate) tiles: usize,
+    /// Whether the tiles are short, `[down, across]`: outputs beyond [`SHORT`] are not written.
+    pub(crate) short: [bool; 2],
     /// Channels that are wanted, at most `product.channels`.
     pub(crate) channels: usize,
     /// Writable `[4 · tiles][product.channels]`: the sums of each row of outputs.
@@ -171,6 +179,28 @@ unsafe fn input_column<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
     }
 }
 
+/// The same for a short tile, whose last two inputs do not count: [`LONG_ONLY`] is left out. The other points are those of
+/// F(2, 3), with factors that let it use the weights of F(4, 3), and the same fold of zero point and bias.
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn short_input_column<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
+    // SAFETY: as this function demands.
+    unsafe {
+        let (sum, difference) = (d[1].add16(d[2]), d[1].sub16(d[2]));
+        let none = V::zero();
+        [
+            d[0].sub16(d[2]),
+            none.sub16(sum.add16(sum.double16())),
+            difference.add16(difference.double16()),
+            none,
+            none,
+            d[3].sub16(d[1]),
+        ]
+    }
+}
+
 /// `Aᵀ 24/S` times a column of sums, each row divided by what its entries have in common: 1, 2, 4, 4. What is left of 24
 /// is then three times a power of two, see [`POWERS`].
 ///
@@ -191,8 +221,27 @@ unsafe fn output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
     }
 }
 
-/// Exponents of two in 24, 12, 6 and 6.
+/// The same for a short tile: six times its outputs.
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn short_output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
+    // SAFETY: as this function demands.
+    unsafe {
+        let none = V::zero();
+        [
+            m[0].double32().sub32(m[1].add32(m[2])),
+            m[5].double32().add32(m[2].sub32(m[1])),
+            none,
+            none,
+        ]
+    }
+}
+
+/// Exponents of two in 24, 12, 6 and 6, and those of a short tile.
 const POWERS: [i32; SIDE] = [3, 2, 1, 1];
+const SHORT_POWERS: [i32; SIDE] = [1, 1, 1, 1];
 
 // No closures and no iterators below: they are not inlined into functions with features of their own, and then the
 // intrinsics in them are calls.
@@ -245,26 +294,51 @@ unsafe fn weights_of_row<V: Vector, const N: usize, const ROW: usize>(t: &Weight
 /// The pointers are as [`Input`] documents; see [`Vector`].
 #[inline(always)]
 pub(crate) unsafe fn input<V: Vector>(t: &Input) {
+    // SAFETY: as this function demands.
+    unsafe {
+        match t.short {
+            [false, false] => input_of::<V, false, false>(t),
+            [false, true] => input_of::<V, false, true>(t),
+            [true, false] => input_of::<V, true, false>(t),
+            [true, true] => input_of::<V, true, true>(t),
+        }
+    }
+}
+
+/// # Safety
+/// As [`input`].
+#[inline(always)]
+unsafe fn input_of<V: Vector, const DOWN: bool, const ACROSS: bool>(t: &Input) {
     for chunk in 0..t.chunks {
         let first = chunk * V::WORDS;
         // SAFETY: each pixel can be read, and each plane has room, for all chunks.
         unsafe {
             let mut columns = [[V::zero(); PATCH]; PATCH];
-            for j in 0..PATCH {
+            for j in 0..if ACROSS { PATCH - SHORT } else { PATCH } {
                 let mut d = [V::zero(); PATCH];
-                for i in 0..PATCH {
+                for i in 0..if DOWN { PATCH - SHORT } else { PATCH } {
                     d[i] = V::from_u8(t.pixels[PATCH * i + j].add(first));
                 }
-                columns[j] = input_column(d);
+                columns[j] = if DOWN { short_input_column(d) } else { input_column(d) };
             }
             for i in 0..PATCH {
-                let row = input_column(across(&columns, i));
+                if DOWN && is_long_only(i) {
+                    continue;
+                }
+                let row = across(&columns, i);
+                let row = if ACROSS { short_input_column(row) } else { input_column(row) };
                 for j in 0..PATCH {
-                    row[j].store(t.v.add((PATCH * i + j) * t.plane + first).cast());
+                    if !(ACROSS && is_long_only(j)) {
+                        row[j].store(t.v.add((PATCH * i + j) * t.plane + first).cast());
+                    }
                 }
             }
         }
     }
+}
+
+fn is_long_only(point: usize) -> bool {
+    LONG_ONLY[0] == point || LONG_ONLY[1] == point
 }
 
 /// `N` is `product.channels`.
@@ -273,23 +347,47 @@ pub(crate) unsafe fn input<V: Vector>(t: &Input) {
 /// The pointers are as [`Sums`] documents; see [`Vector`].
 #[inline(always)]
 pub(crate) unsafe fn output<V: Vector, const N: usize>(t: &Sums) {
+    // SAFETY: as this function demands.
+    unsafe {
+        match t.short {
+            [false, false] => output_of::<V, N, false, false>(t),
+            [false, true] => output_of::<V, N, false, true>(t),
+            [true, false] => output_of::<V, N, true, false>(t),
+            [true, true] => output_of::<V, N, true, true>(t),
+        }
+    }
+}
+
+/// # Safety
+/// As [`output`].
+#[inline(always)]
+unsafe fn output_of<V: Vector, const N: usize, const DOWN: bool, const ACROSS: bool>(t: &Sums) {
+    let (down, right) = (if DOWN { SHORT } else { SIDE }, if ACROSS { SHORT } else { SIDE });
     for tile in 0..t.tiles {
         for first in (0..t.channels).step_by(V::WORDS / 2) {
             // SAFETY: each plane has sums for each tile, and each row room for four pixels of each tile.
             unsafe {
                 let mut columns = [[V::zero(); SIDE]; PATCH];
                 for j in 0..PATCH {
+                    if ACROSS && is_long_only(j) {
+                        continue;
+                    }
                     let mut m = [V::zero(); PATCH];
                     for i in 0..PATCH {
-                        let at = (PATCH * i + j) * t.plane + tile * N + first;
-                        m[i] = V::load(t.m.add(at));
+                        if !(DOWN && is_long_only(i)) {
+                            let at = (PATCH * i + j) * t.plane + tile * N + first;
+                            m[i] = V::load(t.m.add(at));
+                        }
                     }
-                    columns[j] = output_column(m);
+                    columns[j] = if DOWN { short_output_column(m) } else { output_column(m) };
                 }
-                for i in 0..SIDE {
-                    let row = output_column(across(&columns, i));
-                    for j in 0..SIDE {
-                        let sum = shifted(row[j].times32(NINTH), POWERS[i] + POWERS[j]);
+                for i in 0..down {
+                    let row = across(&columns, i);
+                    let row = if ACROSS { short_output_column(row) } else { output_column(row) };
+                    let power = if DOWN { SHORT_POWERS[i] } else { POWERS[i] };
+                    for j in 0..right {
+                        let power = power + if ACROSS { SHORT_POWERS[j] } else { POWERS[j] };
+                        let sum = shifted(row[j].times32(NINTH), power);
                         sum.store(t.rows[i].add((SIDE * tile + j) * N + first));
                     }
                 }

@@ -1,19 +1,21 @@
 //! Convolutions that run as Winograd's: when they may and should, and their weights.
 
+mod order;
 mod run;
 
 use super::Conv;
 use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::spec::{ConvSpec, ConvWeights};
-use crate::winograd::{self, POINTS, POWER_OF_TWO, SIDE};
+use crate::winograd::{self, POINTS, POWER_OF_TWO};
+use order::Order;
 
 /// What a convolution needs to run in this form.
 #[derive(Debug)]
 pub(super) struct Winograd {
     steps: &'static winograd::Winograd,
-    /// Tiles of 4x4 outputs, `[down, across]`.
-    tiles: [usize; 2],
+    /// Tiles of 4x4 outputs, and short ones.
+    order: Order,
     /// Tiles that are transformed together.
     strip: usize,
     /// Input channels, rounded up to whole chunks.
@@ -38,17 +40,17 @@ impl Winograd {
         if !fits || spec.groups > 1 || spec.in_channels < chunk || spec.out_channels < LANES {
             return None;
         }
-        let tiles = [spec.out_h().div_ceil(SIDE), spec.out_w().div_ceil(SIDE)];
-        let count = tiles[0] * tiles[1];
+        let order = Order::new([spec.out_h(), spec.out_w()]);
+        let count = order.count();
         let channels = spec.in_channels.next_multiple_of(chunk);
         let most = (STRIP_BYTES / (POINTS * 2 * channels)).clamp(steps.product.pixels, STRIP);
         // An even number of strips, for two threads.
         let strips = count.div_ceil(most);
         let strips = if strips > 1 { strips.next_multiple_of(2) } else { 1 };
         let (strip, lanes) = (count.div_ceil(strips), steps.product.channels);
-        (pays(spec, count, strips, steps.plain) && exact(spec, weights)).then(|| Self {
+        (pays(spec, &order, strips, steps.plain) && exact(spec, weights)).then(|| Self {
             steps,
-            tiles,
+            order,
             strip,
             channels,
             zeros: vec![0; lanes],
@@ -57,10 +59,6 @@ impl Winograd {
 
     pub(super) fn product(&self) -> &'static crate::tile::Kernel {
         self.steps.product
-    }
-
-    fn count(&self) -> usize {
-        self.tiles[0] * self.tiles[1]
     }
 
     /// Entries from one point to the next: of a strip's inputs, of a block's weights, of their sums. Never a multiple of a
@@ -73,10 +71,11 @@ impl Winograd {
 
 /// Whether products and transforms cost less than the plain convolution. In multiplications of 16 bits for each pair of
 /// channels; a transform's share was fitted to measurements (`cargo bench -p kernels`).
-fn pays(spec: &ConvSpec, tiles: usize, strips: usize, plain: usize) -> bool {
+fn pays(spec: &ConvSpec, order: &Order, strips: usize, plain: usize) -> bool {
     let (inputs, outputs) = (spec.in_channels as f64, spec.out_channels as f64);
-    let transforms = strips as f64 * 150.0 + tiles as f64 * (140.0 / outputs + 260.0 / inputs);
-    (tiles * POINTS) as f64 + transforms < (spec.out_pixels() * TAPS) as f64 / plain as f64
+    let tiles = order.count() as f64;
+    let transforms = strips as f64 * 150.0 + tiles * (140.0 / outputs + 260.0 / inputs);
+    order.products() as f64 + transforms < (spec.out_pixels() * TAPS) as f64 / plain as f64
 }
 
 /// The power of two that is shifted out at the end, times every sum, fits 32 bits.

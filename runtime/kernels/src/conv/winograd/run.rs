@@ -43,7 +43,7 @@ impl Winograd {
     }
 
     pub(in crate::conv) fn cuts(&self, conv: &Conv, input_bytes: usize, threads: usize) -> Cuts {
-        let strips = self.count().div_ceil(self.strip);
+        let strips = self.order.count().div_ceil(self.strip);
         let cuts =
             Cuts::new(strips, conv.plan.blocks.len(), conv.weights.len(), input_bytes, threads);
         cuts.coarse(threads)
@@ -71,14 +71,14 @@ impl Winograd {
         };
         for strip in strips {
             let first = strip * self.strip;
-            let tiles = first..(first + self.strip).min(self.count());
+            let tiles = first..(first + self.strip).min(self.order.count());
             // SAFETY: strips and blocks exist, and the scratch is this thread's.
             unsafe {
                 for (i, tile) in tiles.clone().enumerate() {
                     self.transform(run, tile, work.v.add(i * self.channels));
                 }
                 for block in blocks.clone() {
-                    self.multiply(run, block, tiles.len(), &work);
+                    self.multiply(run, block, &tiles, &work);
                     self.write(run, block, tiles.clone(), &work);
                 }
             }
@@ -89,7 +89,8 @@ impl Winograd {
     /// The tile exists; `v` is its place in this thread's scratch.
     unsafe fn transform(&self, run: &Run<'_>, tile: usize, v: *mut i16) {
         let (spec, pitch) = (&run.conv.spec, run.pitch);
-        let (y, x) = (tile / self.tiles[1] * SIDE, tile % self.tiles[1] * SIDE);
+        let ([row, column], short) = self.order.tile(tile);
+        let (y, x) = (row * SIDE, column * SIDE);
         let pixels = std::array::from_fn(|i| {
             let (row, col) = (
                 (y + i / PATCH).wrapping_sub(spec.padding[0]),
@@ -102,8 +103,13 @@ impl Winograd {
                 run.conv.padding.as_ptr()
             }
         });
-        let input =
-            Input { pixels, chunks: self.channels / self.steps.chunk, v, plane: self.planes()[0] };
+        let input = Input {
+            pixels,
+            short,
+            chunks: self.channels / self.steps.chunk,
+            v,
+            plane: self.planes()[0],
+        };
         // SAFETY: the steps came from an `Isa`, which proves the CPU has it; a pixel's channels, rounded up to a chunk,
         // end at most SLACK behind the input, and the row of padding is that long.
         unsafe { (self.steps.input)(&input) };
@@ -112,17 +118,17 @@ impl Winograd {
     /// The products of a strip with one block of weights.
     ///
     /// # Safety
-    /// The block exists, and `tiles` inputs are transformed.
-    unsafe fn multiply(&self, run: &Run<'_>, block: usize, tiles: usize, work: &Work) {
+    /// The block exists, and the inputs of the strip are transformed.
+    unsafe fn multiply(&self, run: &Run<'_>, block: usize, strip: &Range<usize>, work: &Work) {
         let (conv, product) = (run.conv, self.steps.product);
         let [v_plane, u_plane, m_plane] = self.planes();
         let (steps, lanes) = (self.product_steps(), product.channels);
         let channels = conv.plan.blocks[block].channels;
         let g = conv.weights[block * self.block_bytes()..].as_ptr();
         let weights = work.u.cast_const().cast::<u8>();
-        let groups = tiles.div_ceil(product.pixels);
         // While this block is at work, the next one's weights come near.
-        let step = self.block_bytes().div_ceil(POINTS * groups * steps);
+        let step =
+            self.block_bytes().div_ceil(POINTS * strip.len().div_ceil(product.pixels) * steps);
         let mut ahead = g.wrapping_add(self.block_bytes());
         for xi in 0..POINTS {
             let (row, column) = (xi / PATCH, xi % PATCH);
@@ -132,8 +138,11 @@ impl Winograd {
                 unsafe { (self.steps.weights)(&block) };
             }
             let bias = if xi == CENTRE { &conv.bias[block * lanes..] } else { &self.zeros };
+            let tiles = self.order.having(xi, strip);
+            let groups = tiles.len().div_ceil(product.pixels);
             for group in 0..groups {
-                let (first, last) = (tiles * group / groups, tiles * (group + 1) / groups);
+                let cut = |at: usize| tiles.start - strip.start + tiles.len() * at / groups;
+                let (first, last) = (cut(group), cut(group + 1));
                 for (i, tile) in (first..last).enumerate() {
                     // SAFETY: there are pointers for a full tile of the kernel.
                     unsafe {
@@ -167,15 +176,17 @@ impl Winograd {
     /// The block and the tiles exist, and their sums are there.
     unsafe fn write(&self, run: &Run<'_>, block: usize, tiles: Range<usize>, work: &Work) {
         let (spec, product) = (&run.conv.spec, self.steps.product);
-        let across = self.tiles[1];
         let mut tile = tiles.start;
         while tile < tiles.end {
-            let (y, x) = (tile / across * SIDE, tile % across * SIDE);
-            let count = (product.pixels / SIDE).min(tiles.end - tile).min(across - tile % across);
+            let ([row, column], short) = self.order.tile(tile);
+            let (y, x) = (row * SIDE, column * SIDE);
+            let together = self.order.neighbours(tile).min(tiles.end - tile);
+            let count = together.min(product.pixels / SIDE);
             let sums = Sums {
                 m: work.m.wrapping_add((tile - tiles.start) * product.channels),
                 plane: self.planes()[2],
                 tiles: count,
+                short,
                 channels: run.conv.plan.blocks[block].channels,
                 rows: work.rows,
             };
