@@ -34,9 +34,13 @@ pub(crate) const MATRIX: Matrix = Matrix {
     finish: finish_sums,
 };
 
-/// Pointwise convolutions with steps enough to weave, and more pixels than would be lost to a last product that begins earlier.
+/// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be lost to a last
+/// product that begins earlier.
 fn pays(spec: &ConvSpec) -> bool {
-    spec.is_pointwise() && spec.in_channels.div_ceil(4) >= ALL_WOVEN && spec.out_pixels() >= 100
+    spec.kernel == [1, 1]
+        && spec.padding == [0; 4]
+        && spec.in_channels.div_ceil(4) >= ALL_WOVEN
+        && spec.out_pixels() >= 100
 }
 
 /// Steps woven with the last step of two pixels, and of a product's pixels.

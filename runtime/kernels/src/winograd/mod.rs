@@ -27,7 +27,13 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 
+mod columns;
+
 use crate::tile::{Kernel, Tile};
+use columns::{
+    POWERS, SHORT_POWERS, input_column, output_column, short_input_column, short_output_column,
+    weight_column,
+};
 
 /// Outputs of a tile, in each direction.
 pub(crate) const SIDE: usize = 4;
@@ -69,16 +75,20 @@ pub(crate) struct Winograd {
     pub(crate) finish: unsafe fn(&Tile<'_>, *const i32),
 }
 
-/// A block of 3x3 weights to transform, one row of points at a time: six of the 36 stay near until they are used.
+/// Rows of points that are computed together, as they have most in common.
+pub(crate) const PAIRS: [[usize; 2]; 3] = [[0, 5], [1, 2], [3, 4]];
+
+/// A block of 3x3 weights to transform, two rows of points at a time: twelve of the 36 stay near until they are used.
 #[derive(Debug)]
 pub(crate) struct Weights {
     /// `[step][tap][product.channels][product.depth]`, as small as the network has them: transformed again at each run,
     /// they cost less than what they would grow to costs to fetch.
     pub(crate) g: *const i8,
     pub(crate) steps: usize,
-    /// `0..PATCH`
-    pub(crate) row: usize,
-    /// Where the row's first point goes, `[step][product.channels][product.depth]`, and entries from there to the next.
+    /// Which of [`PAIRS`].
+    pub(crate) pair: usize,
+    /// Where the first row's first point goes, `[step][product.channels][product.depth]`, and entries from there to the
+    /// next, also from the first row's last point to the second row's first.
     pub(crate) u: *mut i16,
     pub(crate) plane: usize,
 }
@@ -136,113 +146,6 @@ pub(crate) trait Vector: Copy {
     unsafe fn shift_right32<const BITS: i32>(self) -> Self;
 }
 
-/// `S G` times a column of weights.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
-    unsafe {
-        let ends = a.add16(c);
-        let (far, twice) = (a.add16(c.quadruple16()), b.double16());
-        [
-            a.add16(a.double16()),
-            ends.add16(b),
-            ends.sub16(b),
-            far.add16(twice),
-            far.sub16(twice),
-            c.add16(c.double16()),
-        ]
-    }
-}
-
-/// `Bᵀ` times a column of inputs.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn input_column<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
-    unsafe {
-        let even = d[4].sub16(d[2].quadruple16());
-        let odd = d[3].sub16(d[1].quadruple16());
-        let (inner, slope) = (d[4].sub16(d[2]), d[3].sub16(d[1]).double16());
-        [
-            even.add16(d[0].quadruple16()).sub16(d[2]),
-            even.add16(odd),
-            even.sub16(odd),
-            inner.add16(slope),
-            inner.sub16(slope),
-            d[5].sub16(odd).sub16(d[3].quadruple16()),
-        ]
-    }
-}
-
-/// The same for a short tile, whose last two inputs do not count: [`LONG_ONLY`] is left out. The other points are those of
-/// F(2, 3), with factors that let it use the weights of F(4, 3), and the same fold of zero point and bias.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn short_input_column<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
-    unsafe {
-        let (sum, difference) = (d[1].add16(d[2]), d[1].sub16(d[2]));
-        let none = V::zero();
-        [
-            d[0].sub16(d[2]),
-            none.sub16(sum.add16(sum.double16())),
-            difference.add16(difference.double16()),
-            none,
-            none,
-            d[3].sub16(d[1]),
-        ]
-    }
-}
-
-/// `Aᵀ 24/S` times a column of sums, each row divided by what its entries have in common: 1, 2, 4, 4. What is left of 24
-/// is then three times a power of two, see [`POWERS`].
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: as this function demands.
-    unsafe {
-        let (p, q) = (m[1].add32(m[2]), m[1].sub32(m[2]));
-        let (r, s) = (m[3].add32(m[4]), m[3].sub32(m[4]));
-        [
-            r.add32(m[0].sub32(p.double32()).double32()),
-            s.sub32(q.double32()),
-            r.sub32(p),
-            s.add32(m[5]).double32().sub32(q),
-        ]
-    }
-}
-
-/// The same for a short tile: six times its outputs.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn short_output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: as this function demands.
-    unsafe {
-        let none = V::zero();
-        [
-            m[0].double32().sub32(m[1].add32(m[2])),
-            m[5].double32().add32(m[2].sub32(m[1])),
-            none,
-            none,
-        ]
-    }
-}
-
-/// Exponents of two in 24, 12, 6 and 6, and those of a short tile.
-const POWERS: [i32; SIDE] = [3, 2, 1, 1];
-const SHORT_POWERS: [i32; SIDE] = [1, 1, 1, 1];
-
 // No closures and no iterators below: they are not inlined into functions with features of their own, and then the
 // intrinsics in them are calls.
 
@@ -254,13 +157,10 @@ const SHORT_POWERS: [i32; SIDE] = [1, 1, 1, 1];
 pub(crate) unsafe fn weights<V: Vector, const N: usize>(t: &Weights) {
     // SAFETY: as this function demands.
     unsafe {
-        match t.row {
-            0 => weights_of_row::<V, N, 0>(t),
-            1 => weights_of_row::<V, N, 1>(t),
-            2 => weights_of_row::<V, N, 2>(t),
-            3 => weights_of_row::<V, N, 3>(t),
-            4 => weights_of_row::<V, N, 4>(t),
-            _ => weights_of_row::<V, N, 5>(t),
+        match t.pair {
+            0 => weights_of_pair::<V, N, 0>(t),
+            1 => weights_of_pair::<V, N, 1>(t),
+            _ => weights_of_pair::<V, N, 2>(t),
         }
     }
 }
@@ -268,22 +168,26 @@ pub(crate) unsafe fn weights<V: Vector, const N: usize>(t: &Weights) {
 /// # Safety
 /// As [`weights`].
 #[inline(always)]
-unsafe fn weights_of_row<V: Vector, const N: usize, const ROW: usize>(t: &Weights) {
+unsafe fn weights_of_pair<V: Vector, const N: usize, const PAIR: usize>(t: &Weights) {
     for step in 0..t.steps {
         for first in (0..N).step_by(V::WORDS) {
             // SAFETY: there are nine taps of `N` weights for each step, and room for `N` at each step of each point.
             unsafe {
                 let g = t.g.add(step * 9 * N + first);
-                let mut entries = [V::zero(); 3];
+                let mut entries = [[V::zero(); 3]; 2];
                 for j in 0..3 {
                     let g = g.add(j * N);
                     let (a, b, c) = (g, g.add(3 * N), g.add(6 * N));
-                    // Only the entry of this row is computed.
-                    entries[j] = weight_column([V::from_i8(a), V::from_i8(b), V::from_i8(c)])[ROW];
+                    // Only the entries of these rows are computed.
+                    let all = weight_column([V::from_i8(a), V::from_i8(b), V::from_i8(c)]);
+                    entries[0][j] = all[PAIRS[PAIR][0]];
+                    entries[1][j] = all[PAIRS[PAIR][1]];
                 }
-                let row = weight_column(entries);
-                for j in 0..PATCH {
-                    row[j].store(t.u.add(j * t.plane + step * N + first).cast());
+                for i in 0..2 {
+                    let row = weight_column(entries[i]);
+                    for j in 0..PATCH {
+                        row[j].store(t.u.add((PATCH * i + j) * t.plane + step * N + first).cast());
+                    }
                 }
             }
         }

@@ -128,16 +128,24 @@ impl Grid {
             let plane = starts.iter().position(|s| *s == start).expect("every tap has a plane");
             (plane * pixels + y * size[1] + x) * spec.in_channels
         };
+        let count = (spec.out_h() - 1) * size[1] + spec.out_w();
+        // Without neighbours under the window, nothing is too much, and all outputs are one row.
+        let flat = size[1] == spec.out_w();
         Self {
             matrix,
             taps: (0..taps_h * taps_w).step_by(joined).map(offset).collect(),
             source: Source::Planes { starts, size },
-            across: size[1],
-            wanted: spec.out_w(),
-            count: (spec.out_h() - 1) * size[1] + spec.out_w(),
+            across: if flat { count } else { size[1] },
+            wanted: if flat { count } else { spec.out_w() },
+            count,
             pitch: spec.in_channels,
             run: joined * spec.in_channels,
         }
+    }
+
+    /// Whether all outputs are one row.
+    fn is_flat(&self) -> bool {
+        self.wanted == self.count
     }
 
     /// Steps of a tap.

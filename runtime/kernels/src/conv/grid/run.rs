@@ -188,8 +188,8 @@ impl Grid {
         constants: &Constants,
     ) {
         let neighbours = done.filter(|done| {
-            let one_row = matches!(self.source, Source::Direct)
-                || done.new % self.across + done.end - done.new <= self.wanted;
+            let one_row =
+                self.is_flat() || done.new % self.across + done.end - done.new <= self.wanted;
             matches!(run.target, Target::Bytes { .. }) && one_row
         });
         // SAFETY: as this function demands. Behind the last pixel of the input, SLACK bytes can be read, of which a step
@@ -218,9 +218,10 @@ impl Grid {
     ) -> (Tile<'a>, usize, *const i32) {
         let (conv, lanes) = (run.conv, self.matrix.channels);
         let Block { channel, channels, .. } = conv.plan.blocks[of.block];
-        let first = match self.source {
-            Source::Direct => at, // a division for each product would be felt
-            _ => at / self.across * self.wanted + at % self.across,
+        let first = if self.is_flat() {
+            at // a division for each product would be felt
+        } else {
+            at / self.across * self.wanted + at % self.across
         };
         let sums = of.sums.wrapping_add((at - of.first) * lanes);
         let output = match run.target {

@@ -11,7 +11,7 @@ use crate::conv::cuts::Cuts;
 use crate::conv::plan::Block;
 use crate::conv::run::{Run, Target};
 use crate::tile::{Output, Tile};
-use crate::winograd::{self, CENTRE, Input, PATCH, POINTS, SIDE, Sums, Weights};
+use crate::winograd::{self, CENTRE, Input, PAIRS, PATCH, POINTS, SIDE, Sums, Weights};
 
 /// A thread's part of the scratch.
 struct Work {
@@ -36,7 +36,7 @@ impl Winograd {
         let rows = SIDE * product.pixels * product.channels * 4;
         let pointers = product.pixels * size_of::<*const u8>();
         let mut at = 0;
-        [v * POINTS * 2 + 64, u * PATCH * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
+        [v * POINTS * 2 + 64, 2 * u * PATCH * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
             at += bytes.next_multiple_of(64);
             at
         })
@@ -130,10 +130,11 @@ impl Winograd {
         let step =
             self.block_bytes().div_ceil(POINTS * strip.len().div_ceil(product.pixels) * steps);
         let mut ahead = g.wrapping_add(self.block_bytes());
-        for xi in 0..POINTS {
-            let (row, column) = (xi / PATCH, xi % PATCH);
-            if column == 0 {
-                let block = Weights { g: g.cast(), steps, row, u: work.u, plane: u_plane };
+        for at in 0..POINTS {
+            let (pair, place) = (at / (2 * PATCH), at % (2 * PATCH));
+            let xi = PAIRS[pair][place / PATCH] * PATCH + place % PATCH;
+            if place == 0 {
+                let block = Weights { g: g.cast(), steps, pair, u: work.u, plane: u_plane };
                 // SAFETY: as in `transform`; a block has `steps` steps, and there is room for as many of each point.
                 unsafe { (self.steps.weights)(&block) };
             }
@@ -155,7 +156,7 @@ impl Winograd {
                     offset: 0,
                     taps: 1,
                     steps,
-                    weights: weights.wrapping_add(column * u_plane * 2),
+                    weights: weights.wrapping_add(place * u_plane * 2),
                     bias: bias.as_ptr(),
                     scale: conv.scale[block * lanes..].as_ptr(),
                     pixels: last - first,
