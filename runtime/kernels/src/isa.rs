@@ -167,7 +167,7 @@ impl Isa {
         }
     }
 
-    /// Registers for matrices, where the set has them.
+    /// Products of whole matrices, where the set gains by them.
     pub(crate) fn matrix(self) -> Option<&'static Matrix> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]

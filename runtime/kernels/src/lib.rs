@@ -9,7 +9,7 @@
 //! conv/         packing, tiling and threading of convolutions; the same for every instruction set
 //! tile.rs       what a kernel computes and what it may assume
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
-//! matrix.rs     what registers for whole matrices compute (amx.rs)
+//! matrix.rs     products that overlap with the last step of others (amx.rs, avx512_pointwise/)
 //! winograd/     3x3 convolutions with fewer multiplications, to the same bits
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear

@@ -1,7 +1,8 @@
-//! What an instruction set with registers for whole matrices computes: a product of rows at equal distances.
+//! Products of matrices whose rows lie at equal distances, while earlier ones become bytes: what AMX wants, which has registers
+//! for whole matrices, and what AVX-512 does with pointwise convolutions.
 //!
 //! ```text
-//!   tap 0        tap 1                           sums: [row][channel], in registers until `store`
+//!   tap 0        tap 1                           sums: [row][channel]
 //! x ──▶ row 0    x + taps[1] ──▶ row 0    …      row r of a tap begins `r · pitch` bytes behind row 0
 //! ```
 

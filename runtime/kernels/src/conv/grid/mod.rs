@@ -1,4 +1,4 @@
-//! Convolutions on registers for matrices, which want pixels at equal distances: when they may run so, and their weights.
+//! Convolutions as products of matrices, which want pixels at equal distances: when they may run so, and their weights.
 //!
 //! Output pixels are numbered on a grid that is a little wider than the output, so that under every tap the pixels of the
 //! input follow each other at one distance, across the ends of rows too. What the grid has too much is computed and left

@@ -149,7 +149,7 @@ impl Grid {
         if !self.matrix.runs || !bytes || !whole_block {
             return 1;
         }
-        (last.min(self.count / self.matrix.rows) - at).max(1)
+        last.min(self.count / self.matrix.rows).saturating_sub(at).max(1)
     }
 
     fn product<'a>(
