@@ -55,6 +55,10 @@ mod eltwise;
 mod i8mm;
 mod isa;
 mod lookup;
+#[cfg_attr(
+    not(any(test, target_arch = "x86_64")),
+    expect(dead_code, reason = "only x86-64 has sets that gain by it")
+)]
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
