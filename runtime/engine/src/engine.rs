@@ -105,6 +105,7 @@ impl Engine {
         let target = Target { isa, pool, fuse: options.fuse };
         let image = document.input.1.clone();
         drop(document);
+        kernels::release_freed_memory(); // packed weights do not go where it was
         let plan = plan::build(&flow, &image, &target)?;
         let islands = flow.floats.iter().filter_map(|value| match value {
             FloatValue::Island(island) => Some(&**island),
