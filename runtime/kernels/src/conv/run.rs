@@ -267,11 +267,66 @@ impl Run<'_> {
         }
     }
 
+    /// The output of neighbouring pixels from `first` on, for forms that multiply in their own way: rows and weights of the
+    /// tile are not set. Floats have to go through sums.
+    pub(super) fn outputs(&self, block: usize, first: usize, pixels: usize) -> Tile<'_> {
+        let conv = self.conv;
+        let Block { channel, channels, .. } = conv.plan.blocks[block];
+        let output = match self.target {
+            Target::Floats(_) => Output::Sums(std::ptr::null_mut()),
+            Target::Bytes { y, residual } => Output::Bytes {
+                y: y.wrapping_add(first * conv.spec.out_stride + channel),
+                stride: conv.spec.out_stride,
+                requant: &conv.requant,
+                residual: residual
+                    .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
+            },
+        };
+        Tile {
+            rows: std::ptr::null(),
+            offset: 0,
+            taps: 0,
+            steps: 0,
+            weights: std::ptr::null(),
+            bias: std::ptr::null(),
+            scale: conv.scale[block * conv.kernel.channels..].as_ptr(),
+            pixels,
+            channels,
+            output,
+            prefetch: (std::ptr::null(), 0),
+        }
+    }
+
+    /// Brings sums in memory to the outputs of neighbouring pixels from `first` on, by an instruction set's own way where
+    /// they become bytes.
+    ///
+    /// # Safety
+    /// As `write` demands and [`Run::finish`]; there are sums for the pixels.
+    pub(super) unsafe fn write_sums(
+        &self,
+        write: unsafe fn(&Tile<'_>, *const i32),
+        block: usize,
+        first: usize,
+        pixels: usize,
+        sums: *const i32,
+    ) {
+        let tile = self.outputs(block, first, pixels);
+        // SAFETY: as this function demands.
+        unsafe {
+            if let Output::Sums(_) = tile.output {
+                let lanes = self.conv.kernel.channels;
+                self.finish(block, first, std::slice::from_raw_parts(sums, pixels * lanes));
+            } else {
+                write(&tile, sums);
+            }
+        }
+    }
+
     /// Requantizes the sums of neighbouring pixels by the scalar definition, or multiplies only.
     ///
     /// # Safety
     /// The block and the pixels from `first` on exist, and no other thread writes them.
-    pub(super) unsafe fn finish(&self, block: usize, first: usize, sums: &[i32]) {
+    unsafe fn finish(&self, block: usize, first: usize, sums: &[i32]) {
         let (conv, lanes) = (self.conv, self.conv.kernel.channels);
         let Block { channel, channels, .. } = conv.plan.blocks[block];
         let scale = &conv.scale[block * lanes..][..channels];

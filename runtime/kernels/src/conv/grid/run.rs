@@ -6,10 +6,8 @@ use super::{Grid, Source};
 use crate::buffer::SLACK;
 use crate::conv::Conv;
 use crate::conv::cuts::Cuts;
-use crate::conv::plan::Block;
 use crate::conv::run::{NEAR, Run, Target};
 use crate::matrix::{Constants, Product};
-use crate::tile::{Output, Tile};
 
 /// Neighbouring pixels that take turns with one block of weights: their activations stay near.
 const STRIP: usize = 256;
@@ -196,9 +194,11 @@ impl Grid {
         // needs fewer than its depth; behind a copy, the pixels of a whole product. Outputs and residuals were checked for
         // length in `Conv::run`.
         unsafe {
-            let (own, ..) = self.outputs(run, next, next.new, self.matrix.rows);
+            let (first, _) = self.place(next, next.new);
+            let own = run.outputs(next.block, first, self.matrix.rows);
             if let Some(done) = neighbours {
-                let (tile, _, sums) = self.outputs(run, &done, done.new, done.end - done.new);
+                let (first, sums) = self.place(&done, done.new);
+                let tile = run.outputs(done.block, first, done.end - done.new);
                 return (self.matrix.multiply)(product, Some((&tile, sums)), &own, constants);
             }
             (self.matrix.multiply)(product, None, &own, constants);
@@ -208,46 +208,14 @@ impl Grid {
         }
     }
 
-    /// The outputs of so many products from `at` on, all neighbours in a row: the tile, its first pixel, and its sums.
-    fn outputs<'a>(
-        &self,
-        run: &'a Run<'_>,
-        of: &Pending,
-        at: usize,
-        pixels: usize,
-    ) -> (Tile<'a>, usize, *const i32) {
-        let (conv, lanes) = (run.conv, self.matrix.channels);
-        let Block { channel, channels, .. } = conv.plan.blocks[of.block];
+    /// The first pixel of the outputs of products from `at` on, and where their sums lie.
+    fn place(&self, of: &Pending, at: usize) -> (usize, *const i32) {
         let first = if self.is_flat() {
             at // a division for each product would be felt
         } else {
             at / self.across * self.wanted + at % self.across
         };
-        let sums = of.sums.wrapping_add((at - of.first) * lanes);
-        let output = match run.target {
-            Target::Floats(_) => Output::Sums(sums),
-            Target::Bytes { y, residual } => Output::Bytes {
-                y: y.wrapping_add(first * conv.spec.out_stride + channel),
-                stride: conv.spec.out_stride,
-                requant: &conv.requant,
-                residual: residual
-                    .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
-            },
-        };
-        let tile = Tile {
-            rows: std::ptr::null(),
-            offset: 0,
-            taps: 0,
-            steps: 0,
-            weights: std::ptr::null(),
-            bias: std::ptr::null(),
-            scale: conv.scale[of.block * lanes..].as_ptr(),
-            pixels,
-            channels,
-            output,
-            prefetch: (std::ptr::null(), 0),
-        };
-        (tile, first, sums)
+        (first, of.sums.wrapping_add((at - of.first) * self.matrix.channels))
     }
 
     /// # Safety
@@ -259,17 +227,10 @@ impl Grid {
             let left = (self.across - column).min(done.end - at);
             let pixels = self.wanted.saturating_sub(column).min(left);
             if pixels > 0 {
-                let (tile, first, sums) = self.outputs(run, done, at, pixels);
+                let (first, sums) = self.place(done, at);
                 // SAFETY: as this function demands; outputs and residuals were checked for length in `Conv::run`, and the row
                 // to spare makes odd ends even.
-                unsafe {
-                    if let Output::Sums(_) = tile.output {
-                        let sums = std::slice::from_raw_parts(sums, pixels * self.matrix.channels);
-                        run.finish(done.block, first, sums);
-                    } else {
-                        (self.matrix.finish)(&tile, sums);
-                    }
-                }
+                unsafe { run.write_sums(self.matrix.finish, done.block, first, pixels, sums) };
             }
             at += left;
         }

@@ -8,8 +8,7 @@ use std::ops::Range;
 use super::Winograd;
 use crate::conv::Conv;
 use crate::conv::cuts::Cuts;
-use crate::conv::plan::Block;
-use crate::conv::run::{Run, Target};
+use crate::conv::run::Run;
 use crate::tile::{Output, Tile};
 use crate::winograd::{self, CENTRE, Input, PAIRS, PATCH, POINTS, SIDE, Sums, Weights};
 
@@ -195,54 +194,12 @@ impl Winograd {
             unsafe { (self.steps.output)(&sums) };
             let pixels = (SIDE * count).min(spec.out_w() - x);
             for (row, sums) in (y..spec.out_h()).zip(work.rows) {
-                // SAFETY: these pixels of this block are this part's alone.
-                unsafe { self.finish(run, block, row * spec.out_w() + x, pixels, sums) };
+                let first = row * spec.out_w() + x;
+                // SAFETY: these pixels of this block are this part's alone; as in `transform`; outputs and residuals were
+                // checked for length in `Conv::run`.
+                unsafe { run.write_sums(self.steps.finish, block, first, pixels, sums) };
             }
             tile += count;
         }
-    }
-
-    /// Requantizes sums of neighbouring pixels, or multiplies only.
-    ///
-    /// # Safety
-    /// The block and the pixels exist and belong to this part; there are sums for them.
-    unsafe fn finish(
-        &self,
-        run: &Run<'_>,
-        block: usize,
-        first: usize,
-        pixels: usize,
-        sums: *const i32,
-    ) {
-        let (conv, lanes) = (run.conv, self.steps.product.channels);
-        let Block { channel, channels, .. } = conv.plan.blocks[block];
-        let at = first * conv.spec.out_stride + channel;
-        let Target::Bytes { y, residual } = run.target else {
-            // SAFETY: as this function demands.
-            let sums = unsafe { std::slice::from_raw_parts(sums, pixels * lanes) };
-            // SAFETY: as this function demands.
-            return unsafe { run.finish(block, first, sums) };
-        };
-        let tile = Tile {
-            rows: std::ptr::null(),
-            offset: 0,
-            taps: 0,
-            steps: 0,
-            weights: std::ptr::null(),
-            bias: std::ptr::null(),
-            scale: conv.scale[block * lanes..].as_ptr(),
-            pixels,
-            channels,
-            output: Output::Bytes {
-                y: y.wrapping_add(at),
-                stride: conv.spec.out_stride,
-                requant: &conv.requant,
-                residual: residual
-                    .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
-            },
-            prefetch: (std::ptr::null(), 0),
-        };
-        // SAFETY: as in `transform`; outputs and residuals were checked for length in `Conv::run`.
-        unsafe { (self.steps.finish)(&tile, sums) };
     }
 }
