@@ -1,9 +1,8 @@
 //! AMX: `tdpbusd` multiplies 16 pixels by 16 channels over 64 input channels, 16384 multiplications an instruction, in
 //! eight tile registers of 16 rows by 64 bytes (Sapphire Rapids and later server processors).
 //!
-//! A product of ours is 32 pixels by 32 channels: four accumulators, two registers of activations, two of weights. The
-//! registers are a unit of their own: while they multiply, the other instructions of the thread bring earlier sums to bytes
-//! (`conv/grid/run.rs`). Weights have the layout of AVX-512-VNNI, and the last step to bytes is its.
+//! A product of ours is 32 pixels by 32 channels: four accumulators, two registers of activations, two of weights. An
+//! earlier product becomes bytes meanwhile (`conv/grid/run.rs`), of which an Emerald Rapids overlapped about a tenth. Weights have the layout of AVX-512-VNNI, and the last step to bytes is its.
 //!
 //! The intrinsics are not stable in Rust; inline assembly is. A process must ask the kernel before it may use the
 //! registers, and a thread must configure them; both happen here. Compilers never use the registers unasked, so they keep
@@ -104,7 +103,7 @@ unsafe fn multiply(
 ) {
     // SAFETY: as this function demands: bias, rows and weights are read within the ranges that `Product` documents.
     unsafe {
-        // Not from one row at a distance of 0: that takes 150 cycles a register.
+        // Not from one row at a distance of 0: that took some 120 cycles a register.
         asm!(
             "tileloadd tmm0, [{bias} + {row}]",
             "tileloadd tmm1, [{bias} + {row} + 64]",

@@ -23,11 +23,6 @@ enum Memory {
     Piece(Piece),
 }
 
-// SAFETY: the bytes of a piece are its buffer's alone.
-unsafe impl Send for Buffer {}
-// SAFETY: as above; sharing a buffer lets nobody write.
-unsafe impl Sync for Buffer {}
-
 impl Buffer {
     pub fn zeroed(len: usize) -> Self {
         let lines = (len + SLACK).div_ceil(64);
@@ -40,20 +35,16 @@ impl Buffer {
         unsafe { piece.start().write_bytes(0, piece.len()) };
         Self(Memory::Piece(piece))
     }
-
-    fn place(&self) -> (*const u8, usize) {
-        match &self.0 {
-            Memory::Own(lines) => (lines.as_ptr().cast(), lines.len() * 64),
-            Memory::Piece(piece) => (piece.start().as_ptr(), piece.len()),
-        }
-    }
 }
 
 impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let (start, len) = self.place();
+        let (start, len) = match &self.0 {
+            Memory::Own(lines) => (lines.as_ptr().cast(), lines.len() * 64),
+            Memory::Piece(piece) => (piece.start().as_ptr().cast_const(), piece.len()),
+        };
         // SAFETY: `Line` is 64 initialised bytes without padding, and the bytes of a piece were written when it was cut.
         unsafe { std::slice::from_raw_parts(start, len) }
     }

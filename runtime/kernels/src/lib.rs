@@ -74,6 +74,17 @@ mod winograd;
 
 pub mod scalar;
 
+// The integration tests' random convolutions, for tests of what is not public.
+#[cfg(test)]
+extern crate self as kernels;
+#[cfg(test)]
+#[path = "../tests/support/case.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest")]
+mod case;
+#[cfg(test)]
+#[path = "../tests/support/random.rs"]
+mod random;
+
 pub use buffer::{Buffer, SLACK, release_freed_memory};
 pub use conv::{Conv, Scratch};
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};

@@ -5,44 +5,9 @@ mod case;
 #[path = "support/random.rs"]
 mod random;
 
-use case::{Case, square};
+use case::{Case, random_spec, square};
 use kernels::{Conv, ConvSpec, ConvWeights, Isa, Pool, SpecError, scalar};
 use random::Random;
-
-fn random_spec(random: &mut Random) -> ConvSpec {
-    let groups = random.pick(&[1, 1, 1, 2, 3]);
-    let channel_counts: &[usize] =
-        &[1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70, 100];
-    // An interpreter is ten thousand times slower.
-    let channel_counts = if cfg!(miri) { &channel_counts[..9] } else { channel_counts };
-    let in_channels = random.pick(channel_counts) * groups;
-    let out_channels = random.pick(channel_counts) * groups;
-    let kernel =
-        random.pick(&[[1, 1], [1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [1, 3], [2, 2], [4, 1]]);
-    let stride = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 2], [3, 2]]);
-    let dilation = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 3]]);
-    let mut side = |axis: usize| random.below(kernel[axis] + 1);
-    let padding = [side(0), side(1), side(0), side(1)];
-    let least =
-        |axis: usize| ((kernel[axis] - 1) * dilation[axis] + 1usize).saturating_sub(padding[axis]);
-    let in_h = least(0).max(1) + random.below(9);
-    let in_w = least(1).max(1) + random.below(20);
-    let in_stride = in_channels + random.pick(&[0, 0, 1, 5]);
-    let out_stride = out_channels + random.pick(&[0, 0, 1, 5]);
-    ConvSpec {
-        in_channels,
-        out_channels,
-        groups,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        in_h,
-        in_w,
-        in_stride,
-        out_stride,
-    }
-}
 
 /// Under an emulator or an interpreter fewer shapes must do.
 fn cases() -> u64 {
@@ -136,7 +101,12 @@ fn results_without_requantization_equal_the_definition() {
         let mut expected = vec![-7.0; case.spec.out_channels * case.spec.out_pixels() + 3];
         scalar::conv_f32(&case.spec, &case.weights(), &case.x, &mut expected);
         for isa in Isa::available() {
-            assert_eq!(case.run_f32(isa, &Pool::new(1)), expected, "{isa:?} {:?}", case.spec);
+            assert_eq!(
+                case.run_f32(&case.pack(isa), &Pool::new(1)),
+                expected,
+                "{isa:?} {:?}",
+                case.spec
+            );
         }
     }
 }

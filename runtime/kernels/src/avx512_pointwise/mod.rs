@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 
 mod last_step;
 
-use crate::avx512::CHANNELS;
+use crate::avx512::{CHANNELS, KERNEL};
 use crate::avx512_bytes::finish_sums;
 use crate::matrix::{Constants, Matrix, Product};
 use crate::spec::ConvSpec;
@@ -55,16 +55,15 @@ unsafe fn multiply(
     own: &Tile<'_>,
     constants: &Constants,
 ) {
+    let weave = match &own.output {
+        Output::Bytes { residual: Some(_), .. } => woven::<true>,
+        _ => woven::<false>,
+    };
     // SAFETY: as this function demands.
     unsafe {
-        let with_addition = matches!(&own.output, Output::Bytes { residual: Some(_), .. });
         match done {
             Some((tile, sums)) if weaves(p, tile) => {
-                let places = [Place::of(tile), Place::of(own)];
-                match with_addition {
-                    false => woven::<false>(p, places, sums, constants),
-                    true => woven::<true>(p, places, sums, constants),
-                }
+                weave(p, [Place::of(tile), Place::of(own)], sums, constants);
             }
             done => {
                 alone(p);
@@ -80,21 +79,16 @@ unsafe fn multiply(
                         ..*p
                     };
                     let first = Place::of(own);
-                    let places = [first, first.next()];
-                    match with_addition {
-                        false => woven::<false>(&rest, places, sums, constants),
-                        true => woven::<true>(&rest, places, sums, constants),
-                    }
+                    weave(&rest, [first, first.next()], sums, constants);
                 }
             }
         }
     }
 }
 
-/// Whether all is there that is woven: two pixels at a time, of 32 channels, while there are steps.
+/// Whether all is there that is woven: two pixels at a time, of 32 channels.
 fn weaves(p: &Product<'_>, done: &Tile<'_>) -> bool {
-    let whole = done.pixels == PIXELS && done.channels == CHANNELS && !p.half;
-    whole && p.steps >= ALL_WOVEN && matches!(done.output, Output::Bytes { .. })
+    done.pixels == PIXELS && done.channels == CHANNELS && !p.half
 }
 
 /// Where a product's results go, and what is added to them.
@@ -133,39 +127,38 @@ impl Place {
     }
 }
 
-/// Only products.
+/// The first product, as a tile of sums.
 ///
 /// # Safety
 /// As [`multiply`].
 unsafe fn alone(p: &Product<'_>) {
+    let rows: [_; PIXELS] = std::array::from_fn(|r| p.x.wrapping_add(r * p.pitch));
+    let tile = Tile {
+        rows: rows.as_ptr(),
+        offset: 0,
+        taps: 1,
+        steps: p.steps,
+        weights: p.weights,
+        bias: p.bias,
+        scale: std::ptr::null(),
+        pixels: if p.half { PIXELS / 2 } else { PIXELS },
+        channels: CHANNELS,
+        output: Output::Sums(p.sums[0]),
+        prefetch: p.ahead,
+    };
     // SAFETY: as this function demands.
-    unsafe { if p.half { alone_of::<{ PIXELS / 2 }>(p) } else { alone_of::<PIXELS>(p) } }
+    unsafe { (KERNEL.tile)(&tile) };
 }
 
-/// # Safety
-/// As [`multiply`], for the product's number of pixels.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn alone_of<const P: usize>(p: &Product<'_>) {
-    // SAFETY: as this function demands.
-    unsafe {
-        let mut acc =
-            [[_mm512_loadu_si512(p.bias.cast()), _mm512_loadu_si512(p.bias.add(16).cast())]; P];
-        let x = std::array::from_fn(|r| p.x.add(r * p.pitch));
-        steps_alone(&mut acc, x, p.weights, p.steps, p.ahead);
-        for (r, row) in acc.iter().enumerate() {
-            _mm512_store_si512(p.sums[0].add(r * CHANNELS).cast(), row[0]);
-            _mm512_store_si512(p.sums[0].add(r * CHANNELS + 16).cast(), row[1]);
-        }
-    }
-}
-
+/// Steps with nothing between them.
+///
 /// # Safety
 /// Rows and weights can be read for so many steps; the CPU has the features.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn steps_alone<const P: usize>(
-    acc: &mut [[__m512i; 2]; P],
-    x: [*const u8; P],
+unsafe fn steps_alone(
+    acc: &mut [[__m512i; 2]; PIXELS],
+    x: [*const u8; PIXELS],
     mut weights: *const u8,
     steps: usize,
     (mut ahead, further): (*const u8, usize),
@@ -176,7 +169,7 @@ unsafe fn steps_alone<const P: usize>(
             let w = [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(64).cast())];
             _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
             (weights, ahead) = (weights.add(128), ahead.wrapping_add(further));
-            for r in 0..P {
+            for r in 0..PIXELS {
                 let a = _mm512_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
                 acc[r] = [
                     _mm512_dpbusd_epi32(acc[r][0], a, w[0]),

@@ -105,6 +105,6 @@ pub(super) unsafe fn short_output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] 
     }
 }
 
-/// Exponents of two in 24, 12, 6 and 6, and those of a short tile.
+/// Exponents of two in 24, 12, 6 and 6, and that in the 6 of a short tile.
 pub(super) const POWERS: [i32; SIDE] = [3, 2, 1, 1];
-pub(super) const SHORT_POWERS: [i32; SIDE] = [1, 1, 1, 1];
+pub(super) const SHORT_POWER: i32 = 1;

@@ -31,7 +31,7 @@ mod columns;
 
 use crate::tile::{Kernel, Tile};
 use columns::{
-    POWERS, SHORT_POWERS, input_column, output_column, short_input_column, short_output_column,
+    POWERS, SHORT_POWER, input_column, output_column, short_input_column, short_output_column,
     weight_column,
 };
 
@@ -48,8 +48,9 @@ pub(crate) const CENTRE: usize = PATCH + 1;
 pub(crate) const CENTRE_FACTOR: i32 = 36;
 /// The points that a short tile goes without, in a direction: F(2, 3) has the others.
 pub(crate) const LONG_ONLY: [usize; 2] = [3, 4];
-/// Outputs of a short tile.
+/// Outputs of a short tile, and its inputs, in each direction.
 pub(crate) const SHORT: usize = 2;
+const SHORT_PATCH: usize = 4;
 /// What is left of 576 when 9 is divided out.
 pub(crate) const POWER_OF_TWO: i64 = 64;
 /// Modulo 2³².
@@ -218,9 +219,9 @@ unsafe fn input_of<V: Vector, const DOWN: bool, const ACROSS: bool>(t: &Input) {
         // SAFETY: each pixel can be read, and each plane has room, for all chunks.
         unsafe {
             let mut columns = [[V::zero(); PATCH]; PATCH];
-            for j in 0..if ACROSS { PATCH - SHORT } else { PATCH } {
+            for j in 0..if ACROSS { SHORT_PATCH } else { PATCH } {
                 let mut d = [V::zero(); PATCH];
-                for i in 0..if DOWN { PATCH - SHORT } else { PATCH } {
+                for i in 0..if DOWN { SHORT_PATCH } else { PATCH } {
                     d[i] = V::from_u8(t.pixels[PATCH * i + j].add(first));
                 }
                 columns[j] = if DOWN { short_input_column(d) } else { input_column(d) };
@@ -288,9 +289,9 @@ unsafe fn output_of<V: Vector, const N: usize, const DOWN: bool, const ACROSS: b
                 for i in 0..down {
                     let row = across(&columns, i);
                     let row = if ACROSS { short_output_column(row) } else { output_column(row) };
-                    let power = if DOWN { SHORT_POWERS[i] } else { POWERS[i] };
+                    let power = if DOWN { SHORT_POWER } else { POWERS[i] };
                     for j in 0..right {
-                        let power = power + if ACROSS { SHORT_POWERS[j] } else { POWERS[j] };
+                        let power = power + if ACROSS { SHORT_POWER } else { POWERS[j] };
                         let sum = shifted(row[j].times32(NINTH), power);
                         sum.store(t.rows[i].add((SIDE * tile + j) * N + first));
                     }

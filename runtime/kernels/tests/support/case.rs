@@ -82,17 +82,18 @@ impl Case {
         y
     }
 
-    pub(crate) fn run(&self, isa: Isa, pool: &Pool) -> Vec<u8> {
-        let conv = Conv::pack(isa, &self.spec, self.weights(), self.residual)
-            .expect("a valid convolution");
+    pub(crate) fn pack(&self, isa: Isa) -> Conv {
+        Conv::pack(isa, &self.spec, self.weights(), self.residual).expect("a valid convolution")
+    }
+
+    fn run(&self, conv: &Conv, pool: &Pool) -> Vec<u8> {
         let mut scratch = Scratch::with_bytes(conv.scratch_bytes(pool.threads()));
         let mut y = vec![0x5a; self.output_len() + 40];
         conv.run(&self.x, self.residual.map(|_| &self.r[..]), &mut y, pool, &mut scratch);
         y
     }
 
-    pub(crate) fn run_f32(&self, isa: Isa, pool: &Pool) -> Vec<f32> {
-        let conv = Conv::pack(isa, &self.spec, self.weights(), None).expect("a valid convolution");
+    pub(crate) fn run_f32(&self, conv: &Conv, pool: &Pool) -> Vec<f32> {
         let mut scratch = Scratch::with_bytes(conv.scratch_bytes(pool.threads()));
         let mut y = vec![-7.0; self.spec.out_channels * self.spec.out_pixels() + 3];
         conv.run_f32(&self.x, &mut y, pool, &mut scratch);
@@ -100,13 +101,18 @@ impl Case {
     }
 
     pub(crate) fn check(&self, isa: Isa, pool: &Pool) {
-        let (found, expected) = (self.run(isa, pool), self.expected());
+        self.check_packed(&self.pack(isa), isa.name(), pool);
+    }
+
+    /// `how` it was packed is told if it is wrong.
+    pub(crate) fn check_packed(&self, conv: &Conv, how: &str, pool: &Pool) {
+        let (found, expected) = (self.run(conv, pool), self.expected());
         if found != expected {
             let at = found.iter().zip(&expected).position(|(f, e)| f != e);
             let at = at.expect("lengths are equal");
             let (stride, threads) = (self.spec.out_stride, pool.threads());
             panic!(
-                "{isa:?}, {threads} threads: pixel {}, channel {} is {}, expected {}; {:?}, zeros {:?}, {:?}",
+                "{how}, {threads} threads: pixel {}, channel {} is {}, expected {}; {:?}, zeros {:?}, {:?}",
                 at / stride,
                 at % stride,
                 found[at],
@@ -133,5 +139,41 @@ pub(crate) fn square(channels: [usize; 2], size: usize, kernel: usize, stride: u
         in_w: size,
         in_stride: channels[0],
         out_stride: channels[1],
+    }
+}
+
+/// Any convolution that is quickly computed.
+pub(crate) fn random_spec(random: &mut Random) -> ConvSpec {
+    let groups = random.pick(&[1, 1, 1, 2, 3]);
+    let channel_counts: &[usize] =
+        &[1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70, 100];
+    // An interpreter is ten thousand times slower.
+    let channel_counts = if cfg!(miri) { &channel_counts[..9] } else { channel_counts };
+    let in_channels = random.pick(channel_counts) * groups;
+    let out_channels = random.pick(channel_counts) * groups;
+    let kernel =
+        random.pick(&[[1, 1], [1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [1, 3], [2, 2], [4, 1]]);
+    let stride = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 2], [3, 2]]);
+    let dilation = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 3]]);
+    let mut side = |axis: usize| random.below(kernel[axis] + 1);
+    let padding = [side(0), side(1), side(0), side(1)];
+    let least =
+        |axis: usize| ((kernel[axis] - 1) * dilation[axis] + 1usize).saturating_sub(padding[axis]);
+    let in_h = least(0).max(1) + random.below(9);
+    let in_w = least(1).max(1) + random.below(20);
+    let in_stride = in_channels + random.pick(&[0, 0, 1, 5]);
+    let out_stride = out_channels + random.pick(&[0, 0, 1, 5]);
+    ConvSpec {
+        in_channels,
+        out_channels,
+        groups,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        in_h,
+        in_w,
+        in_stride,
+        out_stride,
     }
 }

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 
+use crate::case::{Case, random_spec};
 use crate::matrix::{Constants, Matrix, Product};
 use crate::portable;
+use crate::random::Random;
 use crate::tile::Tile;
-use crate::{Buffer, Conv, ConvSpec, ConvWeights, Isa, Pool, Residual, Scratch, scalar};
+use crate::{Conv, Isa, Pool, scalar};
 
 const ROWS: usize = 32;
 const LANES: usize = portable::KERNEL.channels;
@@ -75,104 +77,32 @@ unsafe fn finish(t: &Tile<'_>, sums: *const i32) {
     }
 }
 
-/// Numbers without a pattern.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.next() % from.len()]
-    }
-}
-
-fn any_spec(noise: &mut Noise) -> ConvSpec {
-    let kernel =
-        noise.pick(&[[1, 1], [1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [1, 3], [2, 2], [9, 2]]);
-    let dilation = noise.pick(&[[1, 1], [1, 1], [2, 2], [1, 3]]);
-    let padding: [usize; 4] = std::array::from_fn(|side| noise.next() % (kernel[side % 2] + 1));
-    let in_channels = noise.pick(&[1, 1, 3, 16, 31, 64, 65]);
-    let out_channels = noise.pick(&[1, 5, 8, 17, 32]);
-    let least = |axis: usize| {
-        ((kernel[axis] - 1) * dilation[axis] + 1).saturating_sub(padding[axis]).max(1)
-    };
-    ConvSpec {
-        in_channels,
-        out_channels,
-        groups: 1,
-        kernel,
-        stride: noise.pick(&[[1, 1], [1, 1], [2, 2], [1, 2], [3, 2]]),
-        padding,
-        dilation,
-        in_h: least(0) + noise.next() % 9,
-        in_w: least(1) + noise.next() % 20,
-        in_stride: in_channels + noise.pick(&[0, 0, 1, 5]),
-        out_stride: out_channels + noise.pick(&[0, 3]),
-    }
-}
-
 #[test]
 fn convolutions_as_products_of_matrices_equal_the_definition() {
     let pools = [Pool::new(1), Pool::new(3)];
     let mut taken = 0;
-    for seed in 0..if cfg!(miri) { 4 } else { 200 } {
-        let noise = &mut Noise(seed);
-        let spec = any_spec(noise);
-        let (n, pixels) = (spec.out_channels, spec.out_pixels());
-        let weight: Vec<i8> =
-            (0..n * spec.in_channels * spec.taps()).map(|_| noise.next() as i8).collect();
-        let bias: Vec<i32> = (0..n).map(|_| noise.next() as i32 % 20_000).collect();
-        let scale = vec![0.02 / (spec.in_channels * spec.taps()) as f32; n];
-        let weights = ConvWeights {
-            weight: &weight,
-            bias: &bias,
-            scale: &scale,
-            x_zero: noise.next() as u8,
-            y_zero: 100,
-            lo: 3,
-            hi: 250,
-        };
-        let len = (spec.in_h * spec.in_w - 1) * spec.in_stride + spec.in_channels;
-        let mut x = Buffer::zeroed(len);
-        x.iter_mut().for_each(|x| *x = noise.next() as u8);
-        let add = Residual {
-            conv_ratio: 0.7,
-            ratio: 1.3,
-            zero: 90,
-            out_zero: 120,
-            lo: 0,
-            hi: 255,
-            stride: n + 1,
-        };
-        let r: Vec<u8> = (0..pixels * (n + 1)).map(|_| noise.next() as u8).collect();
-        let residual = (seed % 2 == 0).then_some((&add, &r[..]));
-        let conv = Conv::pack_with(
-            Isa::scalar(),
-            Some(&PLAIN),
-            &spec,
-            weights,
-            residual.map(|(add, _)| *add),
-        )
-        .expect("a valid convolution");
-        taken += usize::from(conv.grid.is_some());
+    let cases = if cfg!(miri) { 12 } else { 400 };
+    for seed in 0..cases {
+        let random = &mut Random::new(7000 + seed);
+        let mut spec = random_spec(random);
+        if spec.groups == 1 && random.below(4) == 0 {
+            // Where a window of one channel is one run.
+            spec.in_stride -= spec.in_channels - 1;
+            spec.in_channels = 1;
+        }
+        let with_residual = random.below(2) == 0;
+        let case = Case::new(random, spec, with_residual);
+        let conv =
+            Conv::pack_with(Isa::scalar(), Some(&PLAIN), &case.spec, case.weights(), case.residual)
+                .expect("a valid convolution");
+        taken += u64::from(conv.grid.is_some());
         let pool = &pools[seed as usize % 2];
-        let mut scratch = Scratch::with_bytes(conv.scratch_bytes(pool.threads()));
-        let (mut found, mut expected) =
-            (vec![7; pixels * spec.out_stride], vec![7; pixels * spec.out_stride]);
-        conv.run(&x, residual.map(|(_, r)| r), &mut found, pool, &mut scratch);
-        scalar::conv(&spec, &weights, &x, residual, &mut expected);
-        assert_eq!(found, expected, "{spec:?}");
-        if residual.is_none() {
-            let (mut found, mut expected) = (vec![0.0; pixels * n], vec![0.0; pixels * n]);
-            conv.run_f32(&x, &mut found, pool, &mut scratch);
-            scalar::conv_f32(&spec, &weights, &x, &mut expected);
-            assert_eq!(found, expected, "{spec:?}");
+        case.check_packed(&conv, "products", pool);
+        if !with_residual {
+            let mut expected = vec![-7.0; case.spec.out_channels * case.spec.out_pixels() + 3];
+            scalar::conv_f32(&case.spec, &case.weights(), &case.x, &mut expected);
+            assert_eq!(case.run_f32(&conv, pool), expected, "{:?}", case.spec);
         }
     }
-    assert!(taken > 2 || !cfg!(miri), "{taken} took the form");
-    assert!(taken > 100 || cfg!(miri), "{taken} took the form");
+    assert!(taken > cases / 4, "{taken} of {cases} took the form");
 }
