@@ -56,7 +56,7 @@ mod i8mm;
 mod isa;
 mod lookup;
 #[cfg_attr(
-    not(any(test, target_arch = "x86_64")),
+    not(target_arch = "x86_64"),
     expect(dead_code, reason = "only x86-64 has sets that gain by it")
 )]
 mod matrix;
