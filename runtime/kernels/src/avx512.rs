@@ -19,13 +19,13 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
+    arrange: None,
     tile,
     peak,
 };
 
 /// `vpdpwssd` on activations and weights of 16 bits: half as many multiplications an instruction.
-pub(crate) const WIDE: Kernel =
-    Kernel { depth: 2, activations: Activations::Wide, tile: wide_tile, ..KERNEL };
+pub(crate) const WIDE: Kernel = Kernel { depth: 2, tile: wide_tile, ..KERNEL };
 
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX-512 F, BW, VL and VNNI.

@@ -23,6 +23,7 @@ const fn kernel(tile: unsafe fn(&Tile<'_>)) -> Kernel {
         depthwise: true,
         activations: Activations::Bytes,
         no_lowest_weight: false,
+        arrange: None,
         tile,
         peak: none,
     }

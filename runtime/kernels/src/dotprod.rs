@@ -21,6 +21,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Signed,
     no_lowest_weight: false,
+    arrange: None,
     tile,
     peak,
 };

@@ -22,6 +22,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
+    arrange: None,
     tile,
     peak,
 };

@@ -20,6 +20,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Signed,
     no_lowest_weight: true,
+    arrange: None,
     tile,
     peak,
 };

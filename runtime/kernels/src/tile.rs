@@ -26,6 +26,9 @@ pub(crate) struct Kernel {
     /// The kernel is right only if no weight is −128; convolutions that have one run on the portable kernel. (Our
     /// exporter quantizes weights to −127..=127; the file format allows −128.)
     pub(crate) no_lowest_weight: bool,
+    /// Appends the weights of one tap, `[step][kernel.channels][depth]`, in an order of the kernel's own. What is packed may
+    /// be longer; the length is a multiple of 64.
+    pub(crate) arrange: Option<Arrange>,
     /// Computes one tile.
     ///
     /// # Safety
@@ -38,6 +41,9 @@ pub(crate) struct Kernel {
     pub(crate) peak: unsafe fn(rounds: usize) -> u64,
 }
 
+/// See [`Kernel::arrange`].
+pub(crate) type Arrange = fn(&[u8], &mut Vec<u8>);
+
 /// What a kernel multiplies weights by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activations {
@@ -45,25 +51,14 @@ pub(crate) enum Activations {
     Bytes,
     /// `x − 128` as a signed byte, for CPUs that cannot multiply unsigned by signed; the bias makes up for it.
     Signed,
-    /// `i16`, for CPUs that cannot multiply bytes without saturation.
-    Wide,
 }
 
 impl Activations {
-    /// Bytes of one.
-    pub(crate) fn bytes(self) -> usize {
-        if self == Self::Wide { 2 } else { 1 }
-    }
-
     /// `x` everywhere in `to`, which has room for whole ones.
     pub(crate) fn fill(self, x: u8, to: &mut [u8]) {
         match self {
             Self::Bytes => to.fill(x),
             Self::Signed => to.fill(x ^ 0x80),
-            Self::Wide => {
-                to.chunks_exact_mut(2)
-                    .for_each(|to| to.copy_from_slice(&u16::from(x).to_le_bytes()));
-            }
         }
     }
 
@@ -72,11 +67,6 @@ impl Activations {
         match self {
             Self::Bytes => to.copy_from_slice(x),
             Self::Signed => to.iter_mut().zip(x).for_each(|(to, x)| *to = x ^ 0x80),
-            Self::Wide => {
-                for (to, x) in to.chunks_exact_mut(2).zip(x) {
-                    to.copy_from_slice(&u16::from(*x).to_le_bytes());
-                }
-            }
         }
     }
 }
@@ -91,7 +81,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) offset: usize,
     pub(crate) taps: usize,
     pub(crate) steps: usize,
-    /// `[taps][steps][kernel.channels][depth]` of `i8`, aligned to 64.
+    /// `[taps][steps][kernel.channels][depth]` of `i8`, or what [`Kernel::arrange`] made of it; aligned to 64.
     pub(crate) weights: *const u8,
     /// `[kernel.channels]`: what the sums start from.
     pub(crate) bias: *const i32,

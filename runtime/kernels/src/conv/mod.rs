@@ -31,6 +31,8 @@ pub struct Conv {
     grid: Option<Grid>,
     /// As the kernel wants them, block behind block.
     weights: Buffer,
+    /// Where each block's weights begin, and where the last one's end; empty in other forms than tiles.
+    starts: Vec<usize>,
     /// `[block][kernel.channels]`, zero points folded in
     bias: Vec<i32>,
     /// `[block][kernel.channels]`
@@ -89,8 +91,9 @@ impl Conv {
             requant: Requant { zero: weights.y_zero, lo: weights.lo, hi: weights.hi },
             residual,
             unbounded,
-            padding: Buffer::zeroed(plan.run * kernel.activations.bytes()),
+            padding: Buffer::zeroed(plan.run),
             weights: Buffer::zeroed(0),
+            starts: Vec::new(),
             bias: Vec::new(),
             scale: Vec::new(),
             spec: spec.clone(),
@@ -98,9 +101,9 @@ impl Conv {
             winograd,
             grid,
         };
-        packed.weights = match (&packed.winograd, &packed.grid) {
-            (Some(winograd), _) => packed.winograd_weights(winograd, &weights),
-            (_, Some(grid)) => packed.grid_weights(grid, &weights),
+        (packed.weights, packed.starts) = match (&packed.winograd, &packed.grid) {
+            (Some(winograd), _) => (packed.winograd_weights(winograd, &weights), Vec::new()),
+            (_, Some(grid)) => (packed.grid_weights(grid, &weights), Vec::new()),
             _ if kernel.depthwise => packed.depthwise_weights(&weights),
             _ => packed.tile_weights(&weights),
         };

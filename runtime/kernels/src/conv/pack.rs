@@ -8,14 +8,15 @@ use crate::tile::Activations;
 use crate::winograd::CENTRE_FACTOR;
 
 impl Conv {
-    /// Bytes of one block's weights.
-    pub(super) fn block_bytes(&self) -> usize {
+    /// Bytes of one block's weights before the kernel arranges them.
+    fn block_bytes(&self) -> usize {
         let row = if self.kernel.depthwise { 2 } else { self.plan.steps * self.kernel.depth };
         self.plan.taps[0] * self.plan.taps[1] * row * self.kernel.channels
     }
 
-    /// `[block][tap][channel]` of `i16`
-    pub(super) fn depthwise_weights(&self, weights: &ConvWeights<'_>) -> Buffer {
+    /// `[block][tap][channel]` of `i16`, and where each block begins.
+    pub(super) fn depthwise_weights(&self, weights: &ConvWeights<'_>) -> (Buffer, Vec<usize>) {
+        let starts = (0..=self.plan.blocks.len()).map(|block| block * self.block_bytes()).collect();
         let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
         let taps = self.spec.taps();
         for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
@@ -27,11 +28,11 @@ impl Conv {
                 }
             }
         }
-        packed
+        (packed, starts)
     }
 
-    /// `[block][tap][step][channel][depth]`
-    pub(super) fn tile_weights(&self, weights: &ConvWeights<'_>) -> Buffer {
+    /// `[block][tap][step][channel][depth]`, or what the kernel makes of it, and where each block begins.
+    pub(super) fn tile_weights(&self, weights: &ConvWeights<'_>) -> (Buffer, Vec<usize>) {
         let (depth, lanes) = (self.kernel.depth, self.kernel.channels);
         let in_group = self.spec.in_channels / self.spec.groups;
         let [kernel_h, kernel_w] = self.spec.kernel;
@@ -44,10 +45,24 @@ impl Conv {
             let step = tap * self.plan.steps + k / depth;
             ((c * kernel_h + ky) * kernel_w + kx, step * lanes * depth + k % depth)
         };
-        let taps = 0..self.plan.taps[0] * self.plan.taps[1];
-        let entries = taps.flat_map(|tap| (0..self.plan.run).map(move |k| (tap, k)));
+        let taps = self.plan.taps[0] * self.plan.taps[1];
+        let entries = (0..taps).flat_map(|tap| (0..self.plan.run).map(move |k| (tap, k)));
         let entries: Vec<_> = entries.map(|(tap, k)| entry(tap, k)).collect();
-        self.scatter(weights, &entries, self.block_bytes(), depth)
+        let (blocks, bytes) = (self.plan.blocks.len(), self.block_bytes());
+        let Some(arrange) = self.kernel.arrange else {
+            let starts = (0..=blocks).map(|block| block * bytes).collect();
+            return (self.scatter(weights, &entries, bytes, depth), starts);
+        };
+        let (mut packed, mut starts) = (Vec::with_capacity(blocks * bytes * 9 / 8), vec![0]);
+        for block in &self.plan.blocks {
+            let mut plain = vec![0; bytes];
+            self.scatter_block(block, weights, &entries, depth, &mut plain);
+            plain.chunks_exact(bytes / taps).for_each(|tap| arrange(tap, &mut packed));
+            starts.push(packed.len());
+        }
+        let mut buffer = Buffer::zeroed(packed.len());
+        buffer[..packed.len()].copy_from_slice(&packed);
+        (buffer, starts)
     }
 
     /// Blocks of weights. `entries`: where a channel's weights lie in the file, and where those of a block's first channel
@@ -59,17 +74,27 @@ impl Conv {
         block_bytes: usize,
         depth: usize,
     ) -> Buffer {
-        let per_channel = weights.weight.len() / self.spec.out_channels;
         let mut packed = Buffer::zeroed(self.plan.blocks.len() * block_bytes);
-        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
-            let from = &weights.weight[channel * per_channel..][..channels * per_channel];
-            let to = &mut packed[block * block_bytes..][..block_bytes];
-            for &(first, at) in entries {
-                let from = from[first..].iter().step_by(per_channel);
-                to[at..].iter_mut().step_by(depth).zip(from).for_each(|(to, w)| *to = *w as u8);
-            }
+        for (block, to) in self.plan.blocks.iter().zip(packed.chunks_exact_mut(block_bytes)) {
+            self.scatter_block(block, weights, entries, depth, to);
         }
         packed
+    }
+
+    fn scatter_block(
+        &self,
+        block: &Block,
+        weights: &ConvWeights<'_>,
+        entries: &[(usize, usize)],
+        depth: usize,
+        to: &mut [u8],
+    ) {
+        let per_channel = weights.weight.len() / self.spec.out_channels;
+        let from = &weights.weight[block.channel * per_channel..][..block.channels * per_channel];
+        for &(first, at) in entries {
+            let from = from[first..].iter().step_by(per_channel);
+            to[at..].iter_mut().step_by(depth).zip(from).for_each(|(to, w)| *to = *w as u8);
+        }
     }
 
     pub(super) fn pack_channels(&mut self, weights: &ConvWeights<'_>) {
@@ -93,9 +118,6 @@ impl Conv {
     }
 
     pub(super) fn fill_padding(&mut self) {
-        // Winograd's form reads bytes, whatever its products are of.
-        let bytes = self.winograd.is_some();
-        let activations = if bytes { Activations::Bytes } else { self.kernel.activations };
-        activations.fill(self.x_zero, &mut self.padding);
+        self.kernel.activations.fill(self.x_zero, &mut self.padding);
     }
 }

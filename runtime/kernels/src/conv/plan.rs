@@ -72,11 +72,10 @@ impl Plan {
         let blocks = (0..groups).flat_map(|group| {
             (0..out_group).step_by(kernel.channels).map(move |inner| block(group, inner))
         });
-        let dense = spec.in_channels * kernel.activations.bytes();
         let (pitch, width) = match input {
             Source::Direct => (spec.in_stride, spec.in_w),
-            Source::Converted => (dense, spec.in_w),
-            Source::Rows => (dense, spec.in_w + spec.padding[1] + spec.padding[3]),
+            Source::Converted => (spec.in_channels, spec.in_w),
+            Source::Rows => (spec.in_channels, spec.in_w + spec.padding[1] + spec.padding[3]),
         };
         let offset =
             |ky: usize, kx: usize| (ky * spec.dilation[0] * width + kx * spec.dilation[1]) * pitch;

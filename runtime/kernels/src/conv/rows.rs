@@ -33,7 +33,7 @@ impl Run<'_> {
     fn group_start(&self, group: usize) -> *const u8 {
         let spec = &self.conv.spec;
         let channels = group * (spec.in_channels / spec.groups);
-        self.x.wrapping_add(channels * self.conv.kernel.activations.bytes())
+        self.x.wrapping_add(channels)
     }
 
     /// `visit(pixel, tap, activations under the tap)`, pixel by pixel.

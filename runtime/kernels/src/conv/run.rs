@@ -133,22 +133,21 @@ impl Conv {
         });
     }
 
-    /// Writes the input as the taps want it: padded, dense, widened.
+    /// Writes the input as the taps want it: padded, dense, signed.
     fn copy_input(&self, x: &[u8], copy: &mut [u8], pool: &Pool) {
         let spec = &self.spec;
         let [top, left, ..] = if self.plan.input == Source::Rows { spec.padding } else { [0; 4] };
         let (height, width) = self.source_size();
         let (activations, channels) = (self.kernel.activations, spec.in_channels);
-        let (pixel, dense) = (channels * activations.bytes(), spec.in_stride == channels);
-        let pitch = width * pixel;
+        let (dense, pitch) = (spec.in_stride == channels, width * channels);
         pool.split_rows(&mut copy[..height * pitch], height, pitch, |rows, copy| {
             for (copy, row) in copy.chunks_exact_mut(pitch).zip(rows) {
                 let Some(row) = row.checked_sub(top).filter(|row| *row < spec.in_h) else {
                     activations.fill(self.x_zero, copy);
                     continue;
                 };
-                let (before, copy) = copy.split_at_mut(left * pixel);
-                let (copy, behind) = copy.split_at_mut(spec.in_w * pixel);
+                let (before, copy) = copy.split_at_mut(left * channels);
+                let (copy, behind) = copy.split_at_mut(spec.in_w * channels);
                 activations.fill(self.x_zero, before);
                 activations.fill(self.x_zero, behind);
                 let x = &x[row * spec.in_w * spec.in_stride..];
@@ -156,7 +155,7 @@ impl Conv {
                     activations.convert(&x[..spec.in_w * channels], copy);
                     continue;
                 }
-                for (copy, x) in copy.chunks_exact_mut(pixel).zip(x.chunks(spec.in_stride)) {
+                for (copy, x) in copy.chunks_exact_mut(channels).zip(x.chunks(spec.in_stride)) {
                     activations.convert(&x[..channels], copy);
                 }
             }
@@ -212,10 +211,11 @@ impl Run<'_> {
     /// a share in each tile: a network's weights have left the second-level cache since the last inference. Where they are
     /// few, the address stands still instead.
     fn tile_of(&self, block: usize, tiles: usize) -> Tile<'_> {
-        let (conv, lanes, bytes) = (self.conv, self.conv.kernel.channels, self.conv.block_bytes());
+        let (conv, lanes) = (self.conv, self.conv.kernel.channels);
+        let (start, bytes) = (conv.starts[block], conv.starts[block + 1] - conv.starts[block]);
         let Block { channel, channels, .. } = conv.plan.blocks[block];
         let (taps, steps) = (conv.plan.taps[0] * conv.plan.taps[1], conv.plan.steps);
-        let weights = conv.weights[block * bytes..].as_ptr();
+        let weights = conv.weights[start..].as_ptr();
         Tile {
             rows: std::ptr::null(),
             offset: if conv.kernel.depthwise { channel } else { 0 },

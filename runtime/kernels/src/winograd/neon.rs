@@ -23,8 +23,9 @@ pub(crate) const WINOGRAD: Winograd = Winograd {
 const WIDE: Kernel = Kernel {
     pixels: PIXELS,
     depth: 1,
-    activations: Activations::Wide,
+    activations: Activations::Bytes,
     no_lowest_weight: false,
+    arrange: None,
     tile: wide_tile,
     ..crate::neon::KERNEL
 };

@@ -1,113 +1,10 @@
-//! AVX2: `vpmaddwd` on activations and weights widened to 16 bits.
-//!
-//! `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 16 bits and change results. So the input is
-//! widened once per layer (`Activations::Wide`), weights on their way to a register, and a step takes two channels. Tile:
-//! 6 pixels by 16 channels, 12 accumulators of 16 registers. The last step to bytes is shared with AVX-VNNI.
+//! From a tile's sums to what its output asks for.
 
-use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::{CHANNELS, PIXELS};
 use crate::spec::Residual;
-use crate::tile::{Activations, Kernel, Output, Requant, Tile};
-
-pub(crate) const PIXELS: usize = 6;
-pub(crate) const CHANNELS: usize = 16;
-
-pub(crate) const KERNEL: Kernel = Kernel {
-    pixels: PIXELS,
-    channels: CHANNELS,
-    depth: 2,
-    depthwise: false,
-    activations: Activations::Wide,
-    no_lowest_weight: false,
-    tile,
-    peak,
-};
-
-/// The same on weights of 16 bits.
-pub(crate) const WIDE: Kernel = Kernel { tile: wide_tile, ..KERNEL };
-
-/// # Safety
-/// See [`Kernel::tile`]; the CPU has AVX2.
-unsafe fn tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
-    unsafe { any_rows::<false>(t) }
-}
-
-/// As [`tile`], with weights of 16 bits.
-///
-/// # Safety
-/// See [`Kernel::tile`]; the CPU has AVX2.
-unsafe fn wide_tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
-    unsafe { any_rows::<true>(t) }
-}
-
-/// # Safety
-/// As [`tile`].
-#[inline]
-unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
-    unsafe {
-        match t.pixels {
-            1 => rows::<1, WIDE>(t),
-            2 => rows::<2, WIDE>(t),
-            3 => rows::<3, WIDE>(t),
-            4 => rows::<4, WIDE>(t),
-            5 => rows::<5, WIDE>(t),
-            _ => rows::<6, WIDE>(t),
-        }
-    }
-}
-
-/// # Safety
-/// As [`tile`], and `t.pixels == P`.
-#[target_feature(enable = "avx2")]
-unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: bias, rows, weights and activations are read within the ranges that `Tile` documents.
-    unsafe {
-        let bias = [_mm256_loadu_si256(t.bias.cast()), _mm256_loadu_si256(t.bias.add(8).cast())];
-        let mut acc = [bias; P];
-        let mut weights = t.weights;
-        for tap in 0..t.taps {
-            let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
-            for step in 0..t.steps {
-                let w = if WIDE {
-                    [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(32).cast())]
-                } else {
-                    [widened(weights), widened(weights.add(16))]
-                };
-                weights = weights.add(if WIDE { 64 } else { 32 });
-                for r in 0..P {
-                    let a = _mm256_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
-                    acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(a, w[0]));
-                    acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(a, w[1]));
-                }
-            }
-        }
-        if let (true, Output::Sums(all)) = (WIDE, &t.output) {
-            for (r, row) in acc.iter().enumerate() {
-                _mm256_storeu_si256(all.add(r * CHANNELS).cast(), row[0]);
-                _mm256_storeu_si256(all.add(r * CHANNELS + 8).cast(), row[1]);
-            }
-            return;
-        }
-        let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
-        sums[..P].copy_from_slice(&acc);
-        finish(t, &sums);
-    }
-}
-
-/// Sixteen weights.
-///
-/// # Safety
-/// `from` is aligned to 16.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn widened(from: *const u8) -> __m256i {
-    // SAFETY: as this function demands.
-    _mm256_cvtepi8_epi16(unsafe { _mm_load_si128(from.cast()) })
-}
+use crate::tile::{Output, Requant, Tile};
 
 /// `[pixel][vector]`, in memory, so that loops over pixels do not drag accumulators out of their registers.
 pub(crate) type Sums = [[__m256i; 2]; PIXELS];
@@ -173,15 +70,17 @@ unsafe fn write_added(
     // SAFETY: `scale` has 16 entries.
     let scale = unsafe { [_mm256_loadu_ps(t.scale), _mm256_loadu_ps(t.scale.add(8))] };
     let bytes = Bytes::new(add.out_zero, add.lo, add.hi);
-    let zero = i32::from(requant.zero);
-    let lo = _mm256_set1_epi32(i32::from(requant.lo) - zero);
-    let hi = _mm256_set1_epi32(i32::from(requant.hi) - zero);
+    let bound = |q: u8| _mm256_set1_ps(f32::from(q) - f32::from(requant.zero));
+    let (lo, hi) = (bound(requant.lo), bound(requant.hi));
     let (conv_ratio, ratio) = (_mm256_set1_ps(add.conv_ratio), _mm256_set1_ps(add.ratio));
     let r_zero = _mm256_set1_epi32(i32::from(add.zero));
     let added = |sum: __m256i, v: usize, r: __m128i| {
-        // c − zero of the convolution's own result, as the definition rounds and clamps it
-        let c = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale[v]));
-        let c = _mm256_cvtepi32_ps(_mm256_max_epi32(_mm256_min_epi32(c, hi), lo));
+        // c − zero of the convolution's own result, as the definition rounds and clamps it: bounds are whole numbers, so
+        // clamping may come first.
+        let c = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale[v]);
+        let c = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(
+            _mm256_max_ps(_mm256_min_ps(c, hi), lo),
+        );
         let r = if v == 0 { r } else { _mm_unpackhi_epi64(r, r) };
         let r = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(r), r_zero));
         _mm256_cvtps_epi32(_mm256_add_ps(_mm256_mul_ps(c, conv_ratio), _mm256_mul_ps(r, ratio)))
@@ -262,30 +161,4 @@ unsafe fn store(t: &Tile<'_>, q: __m256i, y: *mut u8, stride: usize, left: usize
             }
         }
     }
-}
-
-/// See [`Kernel::peak`].
-///
-/// # Safety
-/// The CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn peak(rounds: usize) -> u64 {
-    let (a, w) = (_mm256_set1_epi16(3), _mm256_set1_epi16(5));
-    let mut acc = [_mm256_setzero_si256(); 12];
-    for _ in 0..rounds {
-        for acc in &mut acc {
-            // SAFETY: two instructions of the enabled feature, on registers only. As assembly, because a compiler would
-            // compute the twelve equal products once.
-            unsafe {
-                asm!(
-                    "vpmaddwd {t}, {a}, {w}",
-                    "vpaddd {acc}, {acc}, {t}",
-                    a = in(ymm_reg) a, w = in(ymm_reg) w, acc = inout(ymm_reg) *acc, t = out(ymm_reg) _,
-                    options(nomem, nostack, preserves_flags)
-                );
-            }
-        }
-    }
-    std::hint::black_box(acc);
-    rounds as u64 * 12 * 16
 }
