@@ -20,6 +20,7 @@ pub(crate) const MATRIX: Matrix = Matrix {
     rows: 32,
     channels: 32,
     depth: 64,
+    arrange: None,
     pays: |_| true,
     runs: false,
     enter: configure,

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::lookup::{self, Spread};
 #[cfg(target_arch = "x86_64")]
-use crate::{amx, avx2, avx512, avx512_pointwise, avxvnni, winograd};
+use crate::{amx, avx2, avx512, avxvnni, pointwise, winograd};
 use crate::{
     depthwise, matrix::Matrix, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd,
 };
@@ -173,7 +173,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Amx => Some(&amx::MATRIX),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Vnni => Some(&avx512_pointwise::MATRIX),
+            Set::Avx512Vnni => Some(&pointwise::avx512::MATRIX),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => Some(&pointwise::avx2::MATRIX),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@
 //! conv/         packing, tiling and threading of convolutions; the same for every instruction set
 //! tile.rs       what a kernel computes and what it may assume
 //! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
-//! matrix.rs     products that overlap with the last step of others (amx.rs, avx512_pointwise/)
+//! matrix.rs     products that overlap with the last step of others (amx.rs, pointwise/)
 //! winograd/     3x3 convolutions with fewer multiplications, to the same bits
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
@@ -41,8 +41,6 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bytes;
 #[cfg(target_arch = "x86_64")]
-mod avx512_pointwise;
-#[cfg(target_arch = "x86_64")]
 mod avxvnni;
 mod buffer;
 mod conv;
@@ -64,6 +62,8 @@ mod matrix;
 mod neon;
 mod pages;
 mod peak;
+#[cfg(target_arch = "x86_64")]
+mod pointwise;
 mod pool;
 mod pooling;
 mod portable;

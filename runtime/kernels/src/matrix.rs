@@ -7,7 +7,7 @@
 //! ```
 
 use crate::spec::{ConvSpec, Residual};
-use crate::tile::{Requant, Tile};
+use crate::tile::{Arrange, Requant, Tile};
 
 /// The products of one instruction set.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Matrix {
     pub(crate) channels: usize,
     /// Bytes of a row that a step multiplies.
     pub(crate) depth: usize,
+    /// As [`Kernel::arrange`](crate::tile::Kernel::arrange).
+    pub(crate) arrange: Option<Arrange>,
     /// Called by a thread before its first product, and after its last.
     ///
     /// # Safety
@@ -74,7 +76,7 @@ pub(crate) struct Product<'a> {
     pub(crate) taps: &'a [usize],
     /// Steps of a tap.
     pub(crate) steps: usize,
-    /// `[taps][steps][depth / 4][channels][4]` of `i8`, aligned to 64.
+    /// `[taps][steps][depth / 4][channels][4]` of `i8`, or what [`Matrix::arrange`] made of it; aligned to 64.
     pub(crate) weights: *const u8,
     /// `[rows / 2][channels]`: what sums start from, the same in each row.
     pub(crate) bias: *const i32,

@@ -35,6 +35,23 @@ pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &Sums) {
     }
 }
 
+/// As [`finish`], from wherever the sums lie.
+///
+/// # Safety
+/// As [`finish`]; there are 16 sums for each of the tile's pixels.
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
+    let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
+    for (r, row) in sums.iter_mut().enumerate().take(t.pixels) {
+        for (v, vector) in row.iter_mut().enumerate() {
+            // SAFETY: as this function demands.
+            *vector = unsafe { _mm256_loadu_si256(from.add(r * CHANNELS + 8 * v).cast()) };
+        }
+    }
+    // SAFETY: as this function demands.
+    unsafe { finish(t, &sums) }
+}
+
 /// # Safety
 /// As [`tile`]; `y` and `stride` are those of `t.output`.
 #[target_feature(enable = "avx2")]

@@ -10,13 +10,14 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use crate::tile::{Activations, Kernel, Tile};
-pub(crate) use bytes::finish;
+pub(crate) use bytes::{finish, finish_sums};
+pub(crate) use pairs::arrange;
 
 pub(crate) const PIXELS: usize = 6;
 pub(crate) const CHANNELS: usize = 16;
 
 /// Input channels of a step.
-const DEPTH: usize = 4;
+pub(crate) const DEPTH: usize = 4;
 
 pub(crate) const KERNEL: Kernel = Kernel {
     pixels: PIXELS,
@@ -25,7 +26,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
-    arrange: Some(pairs::arrange),
+    arrange: Some(arrange::<0>),
     tile,
     peak,
 };
@@ -52,7 +53,7 @@ unsafe fn tile(t: &Tile<'_>) {
 /// A pixel's four activations, brought to every lane by the given instructions, times the weights of a step. As assembly,
 /// because compilers prefer to hold weights in registers, of which none is left, and put sums into memory instead.
 macro_rules! multiply {
-    ($acc:expr, $ones:ident, $weights:ident, $x:expr, $($fetch:literal),+ $(, $name:ident = in(ymm_reg) $operand:ident)?) => {
+    ($acc:expr, $ones:ident, $weights:expr, $x:expr, $offset:expr, $($fetch:literal),+ $(, $name:ident = $operand:ident)?) => {
         asm!(
             $($fetch,)+
             "vpmaddubsw {t}, {a}, ymmword ptr [{w}]",
@@ -61,11 +62,100 @@ macro_rules! multiply {
             "vpmaddubsw {a}, {a}, ymmword ptr [{w} + 32]",
             "vpmaddwd {a}, {a}, {ones}",
             "vpaddd {c1}, {c1}, {a}",
-            x = in(reg) $x, w = in(reg) $weights, ones = in(ymm_reg) $ones, a = out(ymm_reg) _, t = out(ymm_reg) _,
+            x = in(reg) $x, offset = in(reg) $offset, w = in(reg) $weights, ones = in(ymm_reg) $ones,
             c0 = inout(ymm_reg) $acc[0], c1 = inout(ymm_reg) $acc[1], $($name = in(ymm_reg) $operand,)?
-            options(readonly, nostack, preserves_flags)
+            a = out(ymm_reg) _, t = out(ymm_reg) _, options(readonly, nostack, preserves_flags)
         )
     };
+}
+
+/// As [`multiply`], of four of 16 activations.
+macro_rules! multiply_shuffled {
+    ($acc:expr, $ones:ident, $weights:expr, $x:expr, $offset:expr, $pattern:ident) => {
+        multiply!(
+            $acc, $ones, $weights, $x, $offset,
+            "vbroadcasti128 {a}, xmmword ptr [{x} + {offset}]", "vpshufb {a}, {a}, {pattern}", pattern = $pattern
+        )
+    };
+}
+pub(crate) use {multiply, multiply_shuffled};
+
+/// A tap's steps, as `pairs.rs` lays them out, those that are done already left out.
+pub(crate) struct Steps {
+    straight: usize,
+    shuffled: usize,
+    entry: *const u32,
+    weights: *const u8,
+}
+
+impl Steps {
+    /// # Safety
+    /// `pairs::arrange` made what lies there.
+    #[inline]
+    pub(crate) unsafe fn of(tap: *const u8) -> Self {
+        // SAFETY: as this function demands.
+        unsafe {
+            let [shuffled, straight] = tap.cast::<[u32; 2]>().read().map(|n| n as usize);
+            let weights = tap.add(pairs::head(straight, shuffled));
+            Self { straight, shuffled, entry: tap.add(8).cast(), weights }
+        }
+    }
+
+    /// The next shuffled step: where its activations begin, the pattern, the weights.
+    ///
+    /// # Safety
+    /// There is one.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) unsafe fn next(&mut self) -> (usize, __m256i, *const u8) {
+        let (entry, weights) = (self.entry, self.weights);
+        self.shuffled -= 1;
+        // SAFETY: as this function demands.
+        unsafe {
+            (self.entry, self.weights) = (entry.add(2), weights.add(CHANNELS * DEPTH));
+            (entry.read() as usize, _mm256_set1_epi32(entry.add(1).cast::<i32>().read()), weights)
+        }
+    }
+
+    /// Multiplies what is left; `ahead` is fetched meanwhile. Where the next tap's steps lie.
+    ///
+    /// # Safety
+    /// All rows can be read as [`Tile::rows`] says.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) unsafe fn multiply<const P: usize>(
+        mut self,
+        acc: &mut [[__m256i; 2]; P],
+        x: [*const u8; P],
+        (ahead, further): (&mut *const u8, usize),
+    ) -> *const u8 {
+        let ones = _mm256_set1_epi16(1);
+        // SAFETY: as this function demands.
+        unsafe {
+            while self.shuffled > 0 {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                *ahead = ahead.wrapping_add(further);
+                let (offset, pattern, weights) = self.next();
+                for r in 0..P {
+                    multiply_shuffled!(acc[r], ones, weights, x[r], offset, pattern);
+                }
+            }
+            for _ in 0..self.straight {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                *ahead = ahead.wrapping_add(further);
+                let offset = self.entry.read() as usize;
+                for r in 0..P {
+                    multiply!(
+                        acc[r], ones, self.weights, x[r], offset,
+                        "vpbroadcastd {a}, dword ptr [{x} + {offset}]"
+                    );
+                }
+                (self.entry, self.weights) =
+                    (self.entry.add(1), self.weights.add(CHANNELS * DEPTH));
+            }
+        }
+        self.weights
+    }
 }
 
 /// # Safety
@@ -75,42 +165,11 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations are read within the ranges that `Tile` and `pairs.rs` document.
     unsafe {
         let bias = [_mm256_loadu_si256(t.bias.cast()), _mm256_loadu_si256(t.bias.add(8).cast())];
-        let (mut acc, ones) = ([bias; P], _mm256_set1_epi16(1));
-        let (mut packed, (mut ahead, further)) = (t.weights, t.prefetch);
+        let mut acc = [bias; P];
+        let (mut weights, (mut ahead, further)) = (t.weights, t.prefetch);
         for tap in 0..t.taps {
-            let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
-            let [straight, shuffled] = packed.cast::<[u32; 2]>().read().map(|n| n as usize);
-            let mut entry = packed.add(8).cast::<u32>();
-            packed = packed.add(pairs::head(straight, shuffled));
-            for _ in 0..straight {
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                ahead = ahead.wrapping_add(further);
-                let offset = entry.read() as usize;
-                for r in 0..P {
-                    multiply!(
-                        acc[r],
-                        ones,
-                        packed,
-                        x[r].add(offset),
-                        "vpbroadcastd {a}, dword ptr [{x}]"
-                    );
-                }
-                (entry, packed) = (entry.add(1), packed.add(CHANNELS * DEPTH));
-            }
-            for _ in 0..shuffled {
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                ahead = ahead.wrapping_add(further);
-                let offset = entry.read() as usize;
-                let pattern = _mm256_set1_epi32(entry.add(1).cast::<i32>().read());
-                for r in 0..P {
-                    multiply!(
-                        acc[r], ones, packed, x[r].add(offset),
-                        "vbroadcasti128 {a}, xmmword ptr [{x}]", "vpshufb {a}, {a}, {pattern}",
-                        pattern = in(ymm_reg) pattern
-                    );
-                }
-                (entry, packed) = (entry.add(2), packed.add(CHANNELS * DEPTH));
-            }
+            let x = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
+            weights = Steps::of(weights).multiply(&mut acc, x, (&mut ahead, further));
         }
         let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
         sums[..P].copy_from_slice(&acc);

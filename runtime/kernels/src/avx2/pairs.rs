@@ -8,8 +8,8 @@
 //! when all weights are 127), a step is done twice, with the weights in two halves.
 //!
 //! ```text
-//! a tap:   straight, shuffled: u32 · entries · to a multiple of 64 bytes · weights [step][channel][4]
-//! entries: offset: u32 of each straight step; offset: u32, pattern: [u8; 4] of each shuffled one
+//! a tap:   shuffled, straight: u32 · entries · to a multiple of 64 bytes · weights [step][channel][4]
+//! entries: offset: u32, pattern: [u8; 4] of each shuffled step; offset: u32 of each straight one
 //! ```
 //!
 //! A straight step multiplies four activations as they lie; a shuffled one the four that its pattern picks of 16.
@@ -32,24 +32,29 @@ struct Step {
     weights: Weights,
 }
 
-/// Appends a tap's weights, `[step][channel][depth]`, to `packed` in an order that is safe.
-pub(super) fn arrange(tap: &[u8], packed: &mut Vec<u8>) {
+/// Appends a tap's weights, `[step][channel][depth]`, to `packed` in an order that is safe. `LEAST` steps are shuffled
+/// where there are so many, if need be by a pattern that leaves everything in place.
+pub(crate) fn arrange<const LEAST: usize>(tap: &[u8], packed: &mut Vec<u8>) {
     let (steps, _) = tap.as_chunks::<{ CHANNELS * DEPTH }>();
     let (mut straight, mut shuffled) = (Vec::with_capacity(steps.len()), Vec::new());
     for (window, steps) in steps.chunks(WINDOW / DEPTH).enumerate() {
         arrange_window(window * WINDOW, steps, &mut straight, &mut shuffled);
     }
+    while shuffled.len() < LEAST {
+        let Some(step) = straight.pop() else { break };
+        shuffled.push(step);
+    }
     let mut entry = |entry: [u8; 4]| packed.extend_from_slice(&entry);
     let number = |n: usize| u32::try_from(n).expect("fewer than 2³² channels").to_ne_bytes();
-    entry(number(straight.len()));
     entry(number(shuffled.len()));
-    straight.iter().for_each(|step| entry(number(step.offset)));
+    entry(number(straight.len()));
     for step in &shuffled {
         entry(number(step.offset));
         entry(step.pattern);
     }
+    straight.iter().for_each(|step| entry(number(step.offset)));
     packed.resize(packed.len().next_multiple_of(64), 0);
-    straight.iter().chain(&shuffled).for_each(|step| packed.extend_from_slice(&step.weights));
+    shuffled.iter().chain(&straight).for_each(|step| packed.extend_from_slice(&step.weights));
 }
 
 /// Bytes in front of a tap's weights.
@@ -77,7 +82,7 @@ fn arrange_window(
     }
     straight.extend(bits(safe).map(|step| Step {
         offset: offset + step * DEPTH,
-        pattern: [0; DEPTH],
+        pattern: std::array::from_fn(|i| i as u8),
         weights: steps[step],
     }));
 }
@@ -223,16 +228,16 @@ mod tests {
             let bytes = packed[at..at + 4].try_into().expect("four bytes");
             u32::from_ne_bytes(bytes) as usize
         };
-        let (straight, shuffled) = (number(0), number(4));
+        let (shuffled, straight) = (number(0), number(4));
         let mut sums = vec![[0; CHANNELS]; activations];
         let steps = packed[head(straight, shuffled)..].as_chunks::<{ CHANNELS * DEPTH }>().0;
         assert_eq!(steps.len(), straight + shuffled);
         for (i, step) in steps.iter().enumerate() {
             assert!(is_safe(step), "step {i} of {straight} and {shuffled}");
-            let at = 8 + if i < straight { 4 * i } else { 4 * straight + 8 * (i - straight) };
+            let at = 8 + if i < shuffled { 8 * i } else { 8 * shuffled + 4 * (i - shuffled) };
             for (j, w) in step.iter().enumerate() {
                 let picked =
-                    if i < straight { j % DEPTH } else { packed[at + 4 + j % DEPTH].into() };
+                    if i < shuffled { packed[at + 4 + j % DEPTH].into() } else { j % DEPTH };
                 // A window may reach behind the last activation: there only zeros are multiplied.
                 if let Some(sums) = sums.get_mut(number(at) + picked) {
                     sums[j / DEPTH] += i32::from(*w as i8);
@@ -244,10 +249,10 @@ mod tests {
         ([straight, shuffled], sums)
     }
 
-    fn check(steps: usize, mut weight: impl FnMut() -> i8) -> [usize; 2] {
+    fn check<const LEAST: usize>(steps: usize, mut weight: impl FnMut() -> i8) -> [usize; 2] {
         let tap: Vec<u8> = (0..steps * CHANNELS * DEPTH).map(|_| weight() as u8).collect();
         let mut packed = vec![0; 64];
-        arrange(&tap, &mut packed);
+        arrange::<LEAST>(&tap, &mut packed);
         assert_eq!(packed.len() % 64, 0);
         let (counts, sums) = unpack(&packed[64..], steps * DEPTH);
         for (k, sums) in sums.iter().enumerate() {
@@ -263,22 +268,24 @@ mod tests {
         for seed in 0..60 {
             let random = &mut Random::new(seed);
             let steps = random.pick(&[1, 2, 3, 4, 5, 9, 16]);
-            check(steps, || random.byte() as i8);
-            check(steps, || random.pick(&[127, -127, -128, 0]));
-            check(steps, || random.byte() as i8 / 2);
+            check::<0>(steps, || random.byte() as i8);
+            check::<0>(steps, || random.pick(&[127, -127, -128, 0]));
+            check::<0>(steps, || random.byte() as i8 / 2);
+            let [_, shuffled] = check::<5>(steps, || random.byte() as i8 / 2);
+            assert!(shuffled >= steps.min(5), "{shuffled} of {steps} steps are shuffled");
         }
         // No two of them are safe together.
-        assert_eq!(check(4, || 127), [0, 8]);
-        assert_eq!(check(1, || -128), [0, 2]);
+        assert_eq!(check::<0>(4, || 127), [0, 8]);
+        assert_eq!(check::<0>(1, || -128), [0, 2]);
     }
 
     #[test]
     fn bell_shaped_weights_need_no_step_twice() {
         let random = &mut Random::new(5);
         let mut bell = || (0..4).map(|_| i32::from(random.byte() as i8)).sum::<i32>() / 4;
-        let [straight, shuffled] = check(256, || bell().clamp(-127, 127) as i8);
+        let [straight, shuffled] = check::<0>(256, || bell().clamp(-127, 127) as i8);
         assert_eq!(straight + shuffled, 256);
         assert!(straight > 64, "{straight} straight steps of 256");
-        assert_eq!(check(64, || bell() as i8 / 2), [64, 0]);
+        assert_eq!(check::<0>(64, || bell() as i8 / 2), [64, 0]);
     }
 }

@@ -31,7 +31,7 @@ pub struct Conv {
     grid: Option<Grid>,
     /// As the kernel wants them, block behind block.
     weights: Buffer,
-    /// Where each block's weights begin, and where the last one's end; empty in other forms than tiles.
+    /// Where each block's weights begin, and where the last one's end.
     starts: Vec<usize>,
     /// `[block][kernel.channels]`, zero points folded in
     bias: Vec<i32>,
@@ -102,8 +102,8 @@ impl Conv {
             grid,
         };
         (packed.weights, packed.starts) = match (&packed.winograd, &packed.grid) {
-            (Some(winograd), _) => (packed.winograd_weights(winograd, &weights), Vec::new()),
-            (_, Some(grid)) => (packed.grid_weights(grid, &weights), Vec::new()),
+            (Some(winograd), _) => packed.winograd_weights(winograd, &weights),
+            (_, Some(grid)) => packed.grid_weights(grid, &weights),
             _ if kernel.depthwise => packed.depthwise_weights(&weights),
             _ => packed.tile_weights(&weights),
         };

@@ -4,8 +4,20 @@ use super::Conv;
 use super::plan::{Block, Source};
 use crate::buffer::Buffer;
 use crate::spec::ConvWeights;
-use crate::tile::Activations;
+use crate::tile::{Activations, Arrange};
 use crate::winograd::CENTRE_FACTOR;
+
+/// How a block's weights are laid out.
+pub(super) struct Layout {
+    /// Where a channel's weights lie in the file, and where those of a block's first channel go; the next channels' follow
+    /// every `depth` bytes.
+    pub(super) entries: Vec<(usize, usize)>,
+    pub(super) depth: usize,
+    /// Bytes of a block, and taps in it, before `arrange`.
+    pub(super) bytes: usize,
+    pub(super) taps: usize,
+    pub(super) arrange: Option<Arrange>,
+}
 
 impl Conv {
     /// Bytes of one block's weights before the kernel arranges them.
@@ -48,52 +60,48 @@ impl Conv {
         let taps = self.plan.taps[0] * self.plan.taps[1];
         let entries = (0..taps).flat_map(|tap| (0..self.plan.run).map(move |k| (tap, k)));
         let entries: Vec<_> = entries.map(|(tap, k)| entry(tap, k)).collect();
-        let (blocks, bytes) = (self.plan.blocks.len(), self.block_bytes());
-        let Some(arrange) = self.kernel.arrange else {
-            let starts = (0..=blocks).map(|block| block * bytes).collect();
-            return (self.scatter(weights, &entries, bytes, depth), starts);
-        };
-        let (mut packed, mut starts) = (Vec::with_capacity(blocks * bytes * 9 / 8), vec![0]);
-        for block in &self.plan.blocks {
-            let mut plain = vec![0; bytes];
-            self.scatter_block(block, weights, &entries, depth, &mut plain);
-            plain.chunks_exact(bytes / taps).for_each(|tap| arrange(tap, &mut packed));
-            starts.push(packed.len());
-        }
-        let mut buffer = Buffer::zeroed(packed.len());
-        buffer[..packed.len()].copy_from_slice(&packed);
-        (buffer, starts)
+        let arrange = self.kernel.arrange;
+        self.scatter(weights, &Layout { entries, bytes: self.block_bytes(), taps, depth, arrange })
     }
 
-    /// Blocks of weights. `entries`: where a channel's weights lie in the file, and where those of a block's first channel
-    /// go; the next channels' follow every `depth` bytes.
+    /// Blocks of weights, and where each begins.
     pub(super) fn scatter(
         &self,
         weights: &ConvWeights<'_>,
-        entries: &[(usize, usize)],
-        block_bytes: usize,
-        depth: usize,
-    ) -> Buffer {
-        let mut packed = Buffer::zeroed(self.plan.blocks.len() * block_bytes);
-        for (block, to) in self.plan.blocks.iter().zip(packed.chunks_exact_mut(block_bytes)) {
-            self.scatter_block(block, weights, entries, depth, to);
+        layout: &Layout,
+    ) -> (Buffer, Vec<usize>) {
+        let (blocks, bytes) = (&self.plan.blocks, layout.bytes);
+        let Some(arrange) = layout.arrange else {
+            let mut packed = Buffer::zeroed(blocks.len() * bytes);
+            for (block, to) in blocks.iter().zip(packed.chunks_exact_mut(bytes)) {
+                self.scatter_block(block, weights, layout, to);
+            }
+            return (packed, (0..=blocks.len()).map(|block| block * bytes).collect());
+        };
+        let (mut all, mut starts) = (Vec::with_capacity(blocks.len() * bytes * 9 / 8), vec![0]);
+        for block in blocks {
+            let mut plain = vec![0; bytes];
+            self.scatter_block(block, weights, layout, &mut plain);
+            plain.chunks_exact(bytes / layout.taps).for_each(|tap| arrange(tap, &mut all));
+            starts.push(all.len());
         }
-        packed
+        let mut packed = Buffer::zeroed(all.len());
+        packed[..all.len()].copy_from_slice(&all);
+        (packed, starts)
     }
 
     fn scatter_block(
         &self,
         block: &Block,
         weights: &ConvWeights<'_>,
-        entries: &[(usize, usize)],
-        depth: usize,
+        layout: &Layout,
         to: &mut [u8],
     ) {
         let per_channel = weights.weight.len() / self.spec.out_channels;
         let from = &weights.weight[block.channel * per_channel..][..block.channels * per_channel];
-        for &(first, at) in entries {
+        for &(first, at) in &layout.entries {
             let from = from[first..].iter().step_by(per_channel);
-            to[at..].iter_mut().step_by(depth).zip(from).for_each(|(to, w)| *to = *w as u8);
+            to[at..].iter_mut().step_by(layout.depth).zip(from).for_each(|(to, w)| *to = *w as u8);
         }
     }
 

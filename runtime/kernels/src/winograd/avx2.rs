@@ -3,8 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Input, Sums, Vector, Weights, Winograd, input, output, weights};
-use crate::avx2::{CHANNELS, PIXELS, WIDE, finish};
-use crate::tile::Tile;
+use crate::avx2::{CHANNELS, WIDE, finish_sums};
 
 pub(crate) const WINOGRAD: Winograd = Winograd {
     product: &WIDE,
@@ -38,21 +37,6 @@ unsafe fn transform_input(t: &Input) {
 unsafe fn transform_output(t: &Sums) {
     // SAFETY: as this function demands.
     unsafe { output::<__m256i, CHANNELS>(t) }
-}
-
-/// # Safety
-/// See [`Winograd::finish`]; the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
-    let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
-    for (r, row) in sums.iter_mut().enumerate().take(t.pixels) {
-        for (v, vector) in row.iter_mut().enumerate() {
-            // SAFETY: there are 16 sums for each of the tile's pixels.
-            *vector = unsafe { _mm256_loadu_si256(from.add(r * CHANNELS + 8 * v).cast()) };
-        }
-    }
-    // SAFETY: as this function demands.
-    unsafe { finish(t, &sums) }
 }
 
 #[rustfmt::skip]

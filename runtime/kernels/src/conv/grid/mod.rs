@@ -18,6 +18,7 @@ mod run;
 mod tests;
 
 use super::Conv;
+use super::pack::Layout;
 use crate::buffer::{Buffer, SLACK};
 use crate::matrix::Matrix;
 use crate::spec::{ConvSpec, ConvWeights};
@@ -153,11 +154,6 @@ impl Grid {
         self.run.div_ceil(self.matrix.depth)
     }
 
-    /// Bytes of the weights of one block of channels.
-    fn block_bytes(&self) -> usize {
-        self.taps.len() * self.steps() * self.matrix.depth * self.matrix.channels
-    }
-
     /// Bytes of the copied input. The last product may have rows behind it.
     pub(super) fn input_scratch(&self, spec: &ConvSpec) -> usize {
         let pixels = match &self.source {
@@ -171,8 +167,12 @@ impl Grid {
 }
 
 impl Conv {
-    /// `[block][tap][step][depth / 4][channel][4]`
-    pub(super) fn grid_weights(&self, grid: &Grid, weights: &ConvWeights<'_>) -> Buffer {
+    /// `[block][tap][step][depth / 4][channel][4]`, or what the matrix makes of it, and where each block begins.
+    pub(super) fn grid_weights(
+        &self,
+        grid: &Grid,
+        weights: &ConvWeights<'_>,
+    ) -> (Buffer, Vec<usize>) {
         const QUAD: usize = 4;
         let (lanes, [taps_h, taps_w]) = (grid.matrix.channels, self.spec.kernel);
         let tap_bytes = grid.steps() * grid.matrix.depth;
@@ -193,6 +193,13 @@ impl Conv {
         };
         let window = |c| (0..taps_h).flat_map(move |y| (0..taps_w).map(move |x| (c, y, x)));
         let entries = (0..channels).flat_map(window).map(|(c, y, x)| entry(c, y, x));
-        self.scatter(weights, &entries.collect::<Vec<_>>(), grid.block_bytes(), QUAD)
+        let layout = Layout {
+            entries: entries.collect(),
+            depth: QUAD,
+            bytes: grid.taps.len() * tap_bytes * lanes,
+            taps: grid.taps.len(),
+            arrange: grid.matrix.arrange,
+        };
+        self.scatter(weights, &layout)
     }
 }

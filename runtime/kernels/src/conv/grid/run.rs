@@ -121,8 +121,8 @@ impl Grid {
 
     /// The next block's weights, a share of which comes near at each step of a strip of `tiles`.
     fn ahead(&self, conv: &Conv, block: usize, tiles: usize) -> (*const u8, usize) {
-        let bytes = self.block_bytes();
-        let next = conv.weights.as_ptr().wrapping_add((block + 1) * bytes);
+        let next = conv.weights.as_ptr().wrapping_add(conv.starts[block + 1]);
+        let bytes = conv.starts[block + 1] - conv.starts[block];
         let steps = tiles * self.taps.len() * self.steps();
         (next, if conv.weights.len() < NEAR { 0 } else { bytes.div_ceil(steps) })
     }
@@ -164,7 +164,7 @@ impl Grid {
             pitch: self.pitch,
             taps: &self.taps,
             steps: self.steps(),
-            weights: run.conv.weights[next.block * self.block_bytes()..].as_ptr(),
+            weights: run.conv.weights[run.conv.starts[next.block]..].as_ptr(),
             bias,
             half,
             sums,

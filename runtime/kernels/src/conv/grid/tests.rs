@@ -17,6 +17,7 @@ static PLAIN: Matrix = Matrix {
     rows: ROWS,
     channels: LANES,
     depth: DEPTH,
+    arrange: None,
     pays: |_| true,
     runs: false,
     enter: || {},

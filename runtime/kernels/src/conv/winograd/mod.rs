@@ -4,6 +4,7 @@ mod order;
 mod run;
 
 use super::Conv;
+use super::pack::Layout;
 use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::spec::{ConvSpec, ConvWeights};
@@ -93,16 +94,20 @@ fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
 }
 
 impl Conv {
-    /// `[block][step][tap][channel][depth]`
-    pub(super) fn winograd_weights(&self, w: &Winograd, weights: &ConvWeights<'_>) -> Buffer {
+    /// `[block][step][tap][channel][depth]`, and where each block begins.
+    pub(super) fn winograd_weights(
+        &self,
+        w: &Winograd,
+        weights: &ConvWeights<'_>,
+    ) -> (Buffer, Vec<usize>) {
         let (lanes, depth) = (self.kernel.channels, self.kernel.depth);
         let entry = |c: usize, tap: usize| {
             (c * TAPS + tap, (c / depth * TAPS + tap) * lanes * depth + c % depth)
         };
         let channels = 0..self.spec.in_channels;
-        let entries: Vec<_> =
-            channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
-        self.scatter(weights, &entries, w.block_bytes(), depth)
+        let entries = channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
+        let bytes = TAPS * w.channels * lanes;
+        self.scatter(weights, &Layout { entries, depth, bytes, taps: TAPS, arrange: None })
     }
 }
 
@@ -110,11 +115,6 @@ impl Winograd {
     /// Steps of a product: those behind the last channel meet weights of zero.
     fn product_steps(&self) -> usize {
         self.channels / self.steps.product.depth
-    }
-
-    /// Bytes of a block's weights.
-    fn block_bytes(&self) -> usize {
-        TAPS * self.channels * self.steps.product.channels
     }
 }
 

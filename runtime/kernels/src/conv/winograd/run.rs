@@ -123,12 +123,12 @@ impl Winograd {
         let [v_plane, u_plane, m_plane] = self.planes();
         let (steps, lanes) = (self.product_steps(), product.channels);
         let channels = conv.plan.blocks[block].channels;
-        let g = conv.weights[block * self.block_bytes()..].as_ptr();
+        let [start, end] = [conv.starts[block], conv.starts[block + 1]];
+        let g = conv.weights.as_ptr().wrapping_add(start);
         let weights = work.u.cast_const().cast::<u8>();
         // While this block is at work, the next one's weights come near.
-        let step =
-            self.block_bytes().div_ceil(POINTS * strip.len().div_ceil(product.pixels) * steps);
-        let mut ahead = g.wrapping_add(self.block_bytes());
+        let step = (end - start).div_ceil(POINTS * strip.len().div_ceil(product.pixels) * steps);
+        let mut ahead = g.wrapping_add(end - start);
         for at in 0..POINTS {
             let (pair, place) = (at / (2 * PATCH), at % (2 * PATCH));
             let xi = PAIRS[pair][place / PATCH] * PATCH + place % PATCH;

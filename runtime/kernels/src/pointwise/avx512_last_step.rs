@@ -1,37 +1,11 @@
-//! The last step from sums to bytes, with or without an addition, one instruction at a time.
+//! AVX-512: the last step from sums to bytes, with or without an addition, one instruction at a time.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::Place;
+use super::{HI, LO, Place, keep};
 use crate::avx512::CHANNELS;
 use crate::matrix::Constants;
-use crate::spec::Residual;
-use crate::tile::Requant;
-
-/// Places among the constants that [`LastStep`] does not read by itself.
-const LO: usize = 7;
-const HI: usize = 8;
-
-/// The ratios of the addition, the other operand's zero point, that of the result; how packing interleaved vectors, and the
-/// result's bounds; the bounds of the convolution's own result.
-pub(super) fn constants(requant: &Requant, residual: Option<&Residual>) -> Constants {
-    let (zero, lo, hi) = residual
-        .map_or((requant.zero, requant.lo, requant.hi), |add| (add.out_zero, add.lo, add.hi));
-    let ratio = |of: fn(&Residual) -> f32| residual.map_or(0, |add| of(add).to_bits());
-    let bound = |q: u8| (f32::from(q) - f32::from(requant.zero)).to_bits();
-    Constants([
-        [ratio(|add| add.conv_ratio); 16],
-        [ratio(|add| add.ratio); 16],
-        [residual.map_or(0, |add| u32::from(add.zero)); 16],
-        [u32::from(zero) * 0x0001_0001; 16],
-        [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15],
-        [u32::from(hi) * 0x0101_0101; 16],
-        [u32::from(lo) * 0x0101_0101; 16],
-        [bound(requant.lo); 16],
-        [bound(requant.hi); 16],
-    ])
-}
 
 /// The last step of two pixels of 32 channels, an instruction at a time.
 pub(super) struct LastStep {
@@ -42,19 +16,11 @@ pub(super) struct LastStep {
     scale: [__m512i; 2],
     lo: __m512i,
     hi: __m512i,
-    /// See [`constants`].
+    /// See [`super::constants`].
     constants: *const Constants,
     sums: *const i32,
     residual: [*const u8; 2],
     y: [*mut u8; 2],
-}
-
-/// One instruction that stays where it stands.
-macro_rules! keep {
-    ($text:literal, $($kind:ident($class:ident) $operand:expr),+) => {
-        // SAFETY: of the enabled features; what is read is as `LastStep` documents.
-        unsafe { asm!($text, $($kind($class) $operand,)+ options(readonly, nostack, preserves_flags)) }
-    };
 }
 
 impl LastStep {
@@ -97,7 +63,7 @@ impl LastStep {
         self.residual = self.residual.map(|r| r.wrapping_add(2 * place.r_stride));
     }
 
-    /// What goes behind the `AT`th two products of [`WOVEN`] steps: two instructions of an addition's 58, or two or one of the
+    /// What goes behind the `AT`th two products of [`super::avx512::OF_TWO`] steps: two instructions of an addition's 58, or two or one of the
     /// 22 without, the same on each vector before the next kind.
     ///
     /// # Safety

@@ -1,0 +1,151 @@
+//! AVX2: the last step from sums to bytes, with or without an addition, one instruction at a time.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::{HI, HIGHEST, LO, LOWEST, ORDER, OTHER_RATIO, OTHER_ZERO, Place, RATIO, ZERO, keep};
+use crate::avx2::CHANNELS;
+use crate::matrix::Constants;
+
+/// The last step of a pixel of 16 channels, an instruction at a time.
+pub(super) struct LastStep {
+    /// Sums, then the convolution's result, then all.
+    c: [__m256i; 2],
+    /// The other operand of the addition.
+    r: [__m256i; 2],
+    /// See [`super::constants`].
+    constants: *const Constants,
+    scale: *const f32,
+    sums: *const i32,
+    residual: *const u8,
+    y: *mut u8,
+}
+
+/// Bytes from the first of the constants to another.
+const fn at(constant: usize) -> usize {
+    64 * constant
+}
+
+impl LastStep {
+    /// Of the first pixel.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn new(place: &Place, sums: *const i32, constants: &Constants) -> Self {
+        Self {
+            c: [_mm256_setzero_si256(); 2],
+            r: [_mm256_setzero_si256(); 2],
+            constants,
+            scale: place.scale,
+            sums,
+            residual: place.r,
+            y: place.y,
+        }
+    }
+
+    /// On to the next one.
+    #[inline]
+    pub(super) fn advance(&mut self, place: &Place) {
+        self.sums = self.sums.wrapping_add(CHANNELS);
+        self.y = self.y.wrapping_add(place.stride);
+        self.residual = self.residual.wrapping_add(place.r_stride);
+    }
+
+    /// What goes behind the `AT`th product of four steps: two instructions of an addition's 32, or one of the 14 without, the
+    /// same on each vector before the next kind.
+    ///
+    /// # Safety
+    /// Sums and scale of a pixel can be read, and residuals if there is an addition, and outputs be written; the CPU has AVX2.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn between<const ADD: bool, const AT: usize>(&mut self) {
+        // SAFETY: as this function demands.
+        unsafe {
+            if ADD {
+                self.with_addition(2 * AT);
+                self.with_addition(2 * AT + 1);
+            } else {
+                self.plain(AT);
+            }
+        }
+    }
+
+    /// Instruction `n` with an addition; known where it is compiled.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn with_addition(&mut self, n: usize) {
+        let v = n % 2;
+        let (c, r, k) = (&mut self.c[v], &mut self.r[v], self.constants);
+        match n / 2 {
+            0 => {
+                keep!("vcvtdq2ps {}, ymmword ptr [{}]", out(ymm_reg) *c, in(reg) self.sums.wrapping_add(8 * v))
+            }
+            1 => {
+                keep!("vmulps {0}, {0}, ymmword ptr [{1}]", inout(ymm_reg) *c, in(reg) self.scale.wrapping_add(8 * v))
+            }
+            2 => keep!("vroundps {0}, {0}, 8", inout(ymm_reg) * c),
+            3 => keep!("vminps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(HI)),
+            4 => keep!("vmaxps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(LO)),
+            5 => keep!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(RATIO)),
+            6 => {
+                keep!("vpmovzxbd {}, qword ptr [{}]", out(ymm_reg) *r, in(reg) self.residual.wrapping_add(8 * v))
+            }
+            7 => keep!("vpsubd {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_ZERO)),
+            8 => keep!("vcvtdq2ps {0}, {0}", inout(ymm_reg) * r),
+            9 => keep!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_RATIO)),
+            10 => keep!("vaddps {0}, {0}, {1}", inout(ymm_reg) *c, in(ymm_reg) *r),
+            11 => keep!("vcvtps2dq {0}, {0}", inout(ymm_reg) * c),
+            _ => {}
+        }
+        // SAFETY: as this function demands.
+        unsafe { self.bytes(n.wrapping_sub(24)) };
+    }
+
+    /// Instruction `n` without.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn plain(&mut self, n: usize) {
+        let v = n % 2;
+        let c = &mut self.c[v];
+        match n / 2 {
+            0 => {
+                keep!("vcvtdq2ps {}, ymmword ptr [{}]", out(ymm_reg) *c, in(reg) self.sums.wrapping_add(8 * v))
+            }
+            1 => {
+                keep!("vmulps {0}, {0}, ymmword ptr [{1}]", inout(ymm_reg) *c, in(reg) self.scale.wrapping_add(8 * v))
+            }
+            2 => keep!("vcvtps2dq {0}, {0}", inout(ymm_reg) * c),
+            _ => {}
+        }
+        // SAFETY: as this function demands.
+        unsafe { self.bytes(n.wrapping_sub(6)) };
+    }
+
+    /// Instructions 0 to 7, from integers to bytes in memory. Packing doubles them: the first half of the register counts.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn bytes(&mut self, n: usize) {
+        let k = self.constants;
+        let [a, b] = &mut self.c;
+        match n {
+            0 => keep!("vpackssdw {0}, {0}, {1}", inout(ymm_reg) *a, in(ymm_reg) *b),
+            1 => keep!("vmovdqa {0}, ymmword ptr [{1} + {2}]", out(ymm_reg) *b, in(reg) k; const at(ORDER)),
+            2 => keep!("vpaddsw {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(ZERO)),
+            3 => keep!("vpackuswb {0}, {0}, {0}", inout(ymm_reg) * a),
+            4 => keep!("vpermd {0}, {1}, {0}", inout(ymm_reg) *a, in(ymm_reg) *b),
+            5 => keep!("vpminub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(HIGHEST)),
+            6 => keep!("vpmaxub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(LOWEST)),
+            // SAFETY: as this function demands.
+            7 => unsafe { _mm_storeu_si128(self.y.cast(), _mm256_castsi256_si128(*a)) },
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Pointwise convolutions: while one product of a few pixels is multiplied, the one before it becomes bytes.
+//!
+//! Left to themselves, processors do not overlap the two: each operation of the last step waits for the one before it, and
+//! those that wait fill the queue that the next products would have to enter. On Zen 4 a vector of 16 results with an addition
+//! took 23 cycles so (AVX-512), and 20 with the operations woven one by one between the products, of 16 for the products
+//! alone; woven in groups of a dozen it took 23 as well. So every instruction in the sets' own files is assembly of its own,
+//! which keeps its place.
+
+pub(crate) mod avx2;
+mod avx2_last_step;
+pub(crate) mod avx512;
+mod avx512_last_step;
+
+use crate::matrix::{Constants, Matrix, Product};
+use crate::spec::{ConvSpec, Residual};
+use crate::tile::{Arrange, Kernel, Output, Requant, Tile};
+
+/// What an instruction set weaves.
+trait Woven {
+    /// Pixels of a product, and its channels.
+    const PIXELS: usize;
+    const CHANNELS: usize;
+    /// Multiplies alone.
+    const KERNEL: &'static Kernel;
+    const ARRANGE: Option<Arrange>;
+    /// How packing to bytes interleaved its vectors, in registers of 32-bit places.
+    const ORDER: [u32; 16];
+
+    /// A run of products, woven with the last step of the one before each. `places` are those of the product before the run,
+    /// whose sums are given, and of the run's first.
+    ///
+    /// # Safety
+    /// As [`multiply`]; [`weaves`] says that it may be woven, and `ADD` whether there is an addition.
+    unsafe fn run<const ADD: bool>(
+        p: &Product<'_>,
+        places: [Place; 2],
+        before: *const i32,
+        constants: &Constants,
+    );
+
+    /// See [`Matrix::finish`].
+    ///
+    /// # Safety
+    /// See there.
+    unsafe fn finish(t: &Tile<'_>, sums: *const i32);
+}
+
+const fn matrix<W: Woven>() -> Matrix {
+    Matrix {
+        rows: W::PIXELS,
+        channels: W::CHANNELS,
+        depth: DEPTH,
+        arrange: W::ARRANGE,
+        pays,
+        runs: true,
+        enter: || {},
+        leave: || {},
+        constants: constants::<W>,
+        multiply: multiply::<W>,
+        store: |_| {},
+        finish: W::finish,
+    }
+}
+
+/// Input channels of a step.
+const DEPTH: usize = 4;
+
+/// Steps of a product that are woven with the last step of another.
+const WOVEN: usize = 16;
+
+/// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be lost to a last
+/// product that begins earlier.
+fn pays(spec: &ConvSpec) -> bool {
+    spec.kernel == [1, 1]
+        && spec.padding == [0; 4]
+        && spec.in_channels.div_ceil(DEPTH) >= WOVEN
+        && spec.out_pixels() >= 100
+}
+
+/// Places among the constants: the ratios of the addition, the other operand's zero point, that of the result; the order of
+/// bytes; the result's bounds; those of the convolution's own result.
+const RATIO: usize = 0;
+const OTHER_RATIO: usize = 1;
+const OTHER_ZERO: usize = 2;
+const ZERO: usize = 3;
+const ORDER: usize = 4;
+const HIGHEST: usize = 5;
+const LOWEST: usize = 6;
+const LO: usize = 7;
+const HI: usize = 8;
+
+fn constants<W: Woven>(requant: &Requant, residual: Option<&Residual>) -> Constants {
+    let (zero, lo, hi) = residual
+        .map_or((requant.zero, requant.lo, requant.hi), |add| (add.out_zero, add.lo, add.hi));
+    let ratio = |of: fn(&Residual) -> f32| residual.map_or(0, |add| of(add).to_bits());
+    let bound = |q: u8| (f32::from(q) - f32::from(requant.zero)).to_bits();
+    let mut all = Constants::NONE;
+    all.0[RATIO] = [ratio(|add| add.conv_ratio); 16];
+    all.0[OTHER_RATIO] = [ratio(|add| add.ratio); 16];
+    all.0[OTHER_ZERO] = [residual.map_or(0, |add| u32::from(add.zero)); 16];
+    all.0[ZERO] = [u32::from(zero) * 0x0001_0001; 16];
+    all.0[ORDER] = W::ORDER;
+    all.0[HIGHEST] = [u32::from(hi) * 0x0101_0101; 16];
+    all.0[LOWEST] = [u32::from(lo) * 0x0101_0101; 16];
+    all.0[LO] = [bound(requant.lo); 16];
+    all.0[HI] = [bound(requant.hi); 16];
+    all
+}
+
+/// # Safety
+/// See [`Matrix::multiply`]; the CPU has `W`'s features.
+unsafe fn multiply<W: Woven>(
+    p: &Product<'_>,
+    done: Option<(&Tile<'_>, *const i32)>,
+    own: &Tile<'_>,
+    constants: &Constants,
+) {
+    let weave = match &own.output {
+        Output::Bytes { residual: Some(_), .. } => W::run::<true>,
+        _ => W::run::<false>,
+    };
+    // SAFETY: as this function demands.
+    unsafe {
+        match done {
+            Some((tile, sums)) if weaves::<W>(p, tile) => {
+                weave(p, [Place::of(tile), Place::of(own)], sums, constants);
+            }
+            done => {
+                alone::<W>(p);
+                if let Some((tile, sums)) = done {
+                    W::finish(tile, sums);
+                }
+                if p.count > 1 {
+                    let [sums, other] = p.sums;
+                    let rest = Product {
+                        count: p.count - 1,
+                        x: p.x.add(W::PIXELS * p.pitch),
+                        sums: [other, sums],
+                        ..*p
+                    };
+                    let first = Place::of(own);
+                    weave(&rest, [first, first.next(W::PIXELS)], sums, constants);
+                }
+            }
+        }
+    }
+}
+
+/// Whether all is there that is woven.
+fn weaves<W: Woven>(p: &Product<'_>, done: &Tile<'_>) -> bool {
+    done.pixels == W::PIXELS && done.channels == W::CHANNELS && !p.half
+}
+
+/// Where a product's results go, and what is added to them.
+#[derive(Clone, Copy)]
+struct Place {
+    y: *mut u8,
+    stride: usize,
+    r: *const u8,
+    r_stride: usize,
+    scale: *const f32,
+}
+
+impl Place {
+    fn of(tile: &Tile<'_>) -> Self {
+        let scale = tile.scale;
+        match &tile.output {
+            Output::Sums(_) => {
+                Self { y: std::ptr::null_mut(), stride: 0, r: std::ptr::null(), r_stride: 0, scale }
+            }
+            Output::Bytes { y, stride, residual: None, .. } => {
+                Self { y: *y, stride: *stride, r: std::ptr::null(), r_stride: 0, scale }
+            }
+            Output::Bytes { y, stride, residual: Some((r, add)), .. } => {
+                Self { y: *y, stride: *stride, r: *r, r_stride: add.stride, scale }
+            }
+        }
+    }
+
+    /// That of the next product of `pixels` in a run.
+    fn next(self, pixels: usize) -> Self {
+        Self {
+            y: self.y.wrapping_add(pixels * self.stride),
+            r: self.r.wrapping_add(pixels * self.r_stride),
+            ..self
+        }
+    }
+}
+
+/// The first product, as a tile of sums.
+///
+/// # Safety
+/// As [`multiply`].
+unsafe fn alone<W: Woven>(p: &Product<'_>) {
+    let rows: [_; 8] = std::array::from_fn(|r| p.x.wrapping_add(r * p.pitch));
+    debug_assert!(W::PIXELS <= rows.len());
+    let tile = Tile {
+        rows: rows.as_ptr(),
+        offset: 0,
+        taps: 1,
+        steps: p.steps,
+        weights: p.weights,
+        bias: p.bias,
+        scale: std::ptr::null(),
+        pixels: if p.half { W::PIXELS / 2 } else { W::PIXELS },
+        channels: W::CHANNELS,
+        output: Output::Sums(p.sums[0]),
+        prefetch: p.ahead,
+    };
+    // SAFETY: as this function demands.
+    unsafe { (W::KERNEL.tile)(&tile) };
+}
+
+/// One instruction that stays where it stands.
+macro_rules! keep {
+    ($text:literal, $($kind:ident($class:ident) $operand:expr),+ $(; const $constant:expr)?) => {
+        // SAFETY: of the enabled features; what is read is as the last steps' fields document.
+        unsafe { asm!($text, $($kind($class) $operand,)+ $(const $constant,)? options(readonly, nostack, preserves_flags)) }
+    };
+}
+use keep;
