@@ -8,10 +8,10 @@ mod pairs;
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use crate::tile::{Activations, Kernel, Tile};
 pub(crate) use bytes::{finish, finish_sums};
-pub(crate) use pairs::arrange;
 
 pub(crate) const PIXELS: usize = 6;
 pub(crate) const CHANNELS: usize = 16;
@@ -26,7 +26,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
-    arrange: Some(arrange::<0>),
+    arrange: Some(pairs::arrange),
     tile,
     peak,
 };
@@ -50,42 +50,58 @@ unsafe fn tile(t: &Tile<'_>) {
     }
 }
 
-/// A pixel's four activations, brought to every lane by the given instructions, times the weights of a step. As assembly,
-/// because compilers prefer to hold weights in registers, of which none is left, and put sums into memory instead.
+/// Activations of a pixel that are brought into order before they are multiplied.
+pub(crate) const ROW: usize = 16 * pairs::WINDOW;
+
+/// Four activations of a pixel, `r` rows behind `x`, times the weights of a step. As assembly, because compilers prefer to
+/// hold weights in registers, of which none is left, and put sums into memory instead.
 macro_rules! multiply {
-    ($acc:expr, $ones:ident, $weights:expr, $x:expr, $offset:expr, $($fetch:literal),+ $(, $name:ident = $operand:ident)?) => {
+    ($acc:expr, $ones:ident, $weights:expr, $x:expr, $r:expr) => {
         asm!(
-            $($fetch,)+
+            "vpbroadcastd {a}, dword ptr [{x} + {r}]",
             "vpmaddubsw {t}, {a}, ymmword ptr [{w}]",
             "vpmaddwd {t}, {t}, {ones}",
             "vpaddd {c0}, {c0}, {t}",
             "vpmaddubsw {a}, {a}, ymmword ptr [{w} + 32]",
             "vpmaddwd {a}, {a}, {ones}",
             "vpaddd {c1}, {c1}, {a}",
-            x = in(reg) $x, offset = in(reg) $offset, w = in(reg) $weights, ones = in(ymm_reg) $ones,
-            c0 = inout(ymm_reg) $acc[0], c1 = inout(ymm_reg) $acc[1], $($name = in(ymm_reg) $operand,)?
+            x = in(reg) $x, w = in(reg) $weights, r = const $r, ones = in(ymm_reg) $ones,
+            c0 = inout(ymm_reg) $acc[0], c1 = inout(ymm_reg) $acc[1],
             a = out(ymm_reg) _, t = out(ymm_reg) _, options(readonly, nostack, preserves_flags)
         )
     };
 }
+pub(crate) use multiply;
 
-/// As [`multiply`], of four of 16 activations.
-macro_rules! multiply_shuffled {
-    ($acc:expr, $ones:ident, $weights:expr, $x:expr, $offset:expr, $pattern:ident) => {
-        multiply!(
-            $acc, $ones, $weights, $x, $offset,
-            "vbroadcasti128 {a}, xmmword ptr [{x} + {offset}]", "vpshufb {a}, {a}, {pattern}", pattern = $pattern
-        )
+/// [`multiply`] for rows 0 to `$p`.
+macro_rules! multiply_rows {
+    ($acc:ident, $ones:ident, $weights:expr, $x:expr, $p:ident, [$($r:literal)*]) => {
+        $(if $r < $p {
+            multiply!($acc[$r % $p], $ones, $weights, $x, { ROW * $r });
+        })*
     };
 }
-pub(crate) use {multiply, multiply_shuffled};
 
-/// A tap's steps, as `pairs.rs` lays them out, those that are done already left out.
+/// Room for the activations of `P` pixels in order.
+#[repr(align(64))]
+pub(crate) struct Windows<const P: usize>([MaybeUninit<[u8; ROW]>; P]);
+
+impl<const P: usize> Windows<P> {
+    pub(crate) fn new() -> Self {
+        Self([MaybeUninit::uninit(); P])
+    }
+}
+
+/// A tap's steps, as `pairs.rs` lays them out: what is left of them.
 pub(crate) struct Steps {
-    straight: usize,
-    shuffled: usize,
-    entry: *const u32,
-    weights: *const u8,
+    count: usize,
+    patterns: *const u8,
+    /// Where the next window begins.
+    offset: usize,
+    /// How many come at the end, and their offsets and patterns.
+    more: usize,
+    entries: *const u32,
+    pub(crate) weights: *const u8,
 }
 
 impl Steps {
@@ -95,66 +111,99 @@ impl Steps {
     pub(crate) unsafe fn of(tap: *const u8) -> Self {
         // SAFETY: as this function demands.
         unsafe {
-            let [shuffled, straight] = tap.cast::<[u32; 2]>().read().map(|n| n as usize);
-            let weights = tap.add(pairs::head(straight, shuffled));
-            Self { straight, shuffled, entry: tap.add(8).cast(), weights }
+            let [count, more] = tap.cast::<[u32; 2]>().read().map(|n| n as usize);
+            let [patterns, weights] = pairs::places(count, more);
+            let (patterns, weights) = (tap.add(patterns), tap.add(weights));
+            Self { count, patterns, offset: 0, more, entries: tap.add(8).cast(), weights }
         }
     }
 
-    /// The next shuffled step: where its activations begin, the pattern, the weights.
-    ///
-    /// # Safety
-    /// There is one.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(crate) unsafe fn next(&mut self) -> (usize, __m256i, *const u8) {
-        let (entry, weights) = (self.entry, self.weights);
-        self.shuffled -= 1;
-        // SAFETY: as this function demands.
-        unsafe {
-            (self.entry, self.weights) = (entry.add(2), weights.add(CHANNELS * DEPTH));
-            (entry.read() as usize, _mm256_set1_epi32(entry.add(1).cast::<i32>().read()), weights)
-        }
+    pub(crate) fn are_left(&self) -> bool {
+        self.count + self.more > 0
     }
 
-    /// Multiplies what is left; `ahead` is fetched meanwhile. Where the next tap's steps lie.
+    /// Brings the activations of the next steps into order: where they begin, and how many steps that is.
     ///
     /// # Safety
     /// All rows can be read as [`Tile::rows`] says.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) unsafe fn multiply<const P: usize>(
-        mut self,
-        acc: &mut [[__m256i; 2]; P],
+    pub(crate) unsafe fn order<const P: usize>(
+        &mut self,
         x: [*const u8; P],
-        (ahead, further): (&mut *const u8, usize),
-    ) -> *const u8 {
-        let ones = _mm256_set1_epi16(1);
+        to: &mut Windows<P>,
+    ) -> (*const u8, usize) {
+        let first = to.0.as_mut_ptr().cast::<u8>();
+        if self.count == 0 {
+            // SAFETY: as this function demands.
+            return (first, unsafe { self.order_more(x, first) });
+        }
+        let count = self.count.min(ROW / DEPTH);
         // SAFETY: as this function demands.
         unsafe {
-            while self.shuffled > 0 {
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                *ahead = ahead.wrapping_add(further);
-                let (offset, pattern, weights) = self.next();
+            for at in (0..DEPTH * count).step_by(pairs::WINDOW) {
+                let pattern = _mm256_load_si256(self.patterns.add(at).cast());
                 for r in 0..P {
-                    multiply_shuffled!(acc[r], ones, weights, x[r], offset, pattern);
+                    let x = _mm256_loadu_si256(x[r].add(self.offset + at).cast());
+                    let to = first.add(r * ROW + at);
+                    _mm256_store_si256(to.cast(), _mm256_shuffle_epi8(x, pattern));
                 }
             }
-            for _ in 0..self.straight {
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                *ahead = ahead.wrapping_add(further);
-                let offset = self.entry.read() as usize;
+            self.patterns = self.patterns.add(ROW);
+        }
+        (self.offset, self.count) = (self.offset + ROW, self.count - count);
+        (first, count)
+    }
+
+    /// As `order`, for steps at the end.
+    ///
+    /// # Safety
+    /// As `order`.
+    #[cold]
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    unsafe fn order_more<const P: usize>(&mut self, x: [*const u8; P], first: *mut u8) -> usize {
+        let count = self.more.min(ROW / DEPTH);
+        for step in 0..count {
+            // SAFETY: as `order` demands.
+            unsafe {
+                let offset = self.entries.read() as usize;
+                let pattern = _mm_cvtsi32_si128(self.entries.add(1).cast::<i32>().read());
                 for r in 0..P {
-                    multiply!(
-                        acc[r], ones, self.weights, x[r], offset,
-                        "vpbroadcastd {a}, dword ptr [{x} + {offset}]"
-                    );
+                    let x = _mm_loadu_si128(x[r].add(offset).cast());
+                    let to = first.add(r * ROW + DEPTH * step).cast::<i32>();
+                    to.write(_mm_cvtsi128_si32(_mm_shuffle_epi8(x, pattern)));
                 }
-                (self.entry, self.weights) =
-                    (self.entry.add(1), self.weights.add(CHANNELS * DEPTH));
+                self.entries = self.entries.add(2);
             }
         }
-        self.weights
+        self.more -= count;
+        count
+    }
+}
+
+/// The next steps, of activations in order; `ahead` is fetched meanwhile.
+///
+/// # Safety
+/// There are so many; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn multiply_all<const P: usize>(
+    acc: &mut [[__m256i; 2]; P],
+    mut x: *const u8,
+    steps: &mut Steps,
+    count: usize,
+    (ahead, further): (&mut *const u8, usize),
+) {
+    let ones = _mm256_set1_epi16(1);
+    for _ in 0..count {
+        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+        *ahead = ahead.wrapping_add(further);
+        // SAFETY: as this function demands.
+        unsafe {
+            multiply_rows!(acc, ones, steps.weights, x, P, [0 1 2 3 4 5]);
+            (x, steps.weights) = (x.add(DEPTH), steps.weights.add(CHANNELS * DEPTH));
+        }
     }
 }
 
@@ -167,9 +216,15 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
         let bias = [_mm256_loadu_si256(t.bias.cast()), _mm256_loadu_si256(t.bias.add(8).cast())];
         let mut acc = [bias; P];
         let (mut weights, (mut ahead, further)) = (t.weights, t.prefetch);
+        let mut windows = Windows::new();
         for tap in 0..t.taps {
-            let x = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
-            weights = Steps::of(weights).multiply(&mut acc, x, (&mut ahead, further));
+            let x: [_; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
+            let mut steps = Steps::of(weights);
+            while steps.are_left() {
+                let (x, count) = steps.order(x, &mut windows);
+                multiply_all(&mut acc, x, &mut steps, count, (&mut ahead, further));
+            }
+            weights = steps.weights;
         }
         let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
         sums[..P].copy_from_slice(&acc);

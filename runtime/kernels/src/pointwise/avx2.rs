@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::avx2_last_step::LastStep;
 use super::{Place, WOVEN, Woven};
-use crate::avx2::{CHANNELS, KERNEL, Steps, arrange, finish_sums, multiply, multiply_shuffled};
+use crate::avx2::{CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply, multiply_all};
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::{Arrange, Kernel, Tile};
 
@@ -19,7 +19,7 @@ impl Woven for Avx2 {
     const PIXELS: usize = PIXELS;
     const CHANNELS: usize = CHANNELS;
     const KERNEL: &'static Kernel = &KERNEL;
-    const ARRANGE: Option<Arrange> = Some(arrange::<WOVEN>);
+    const ARRANGE: Option<Arrange> = KERNEL.arrange;
     const ORDER: [u32; 16] = [0, 4, 1, 5, 2, 6, 3, 7, 0, 0, 0, 0, 0, 0, 0, 0];
 
     unsafe fn run<const ADD: bool>(
@@ -41,11 +41,11 @@ impl Woven for Avx2 {
 /// A step of the products, with instructions of the last step between them.
 macro_rules! step {
     ($acc:ident, $ones:ident, $x:ident, $steps:ident, $last:ident, $add:ident, $step:literal, [$($r:literal)*]) => {
-        let (offset, pattern, weights) = $steps.next();
         $(
-            multiply_shuffled!($acc[$r], $ones, weights, $x[$r], offset, pattern);
+            multiply!($acc[$r], $ones, $steps.weights, $x, { ROW * $r + DEPTH * $step });
             $last.between::<{ $add }, { PIXELS * $step + $r }>();
         )*
+        $steps.weights = $steps.weights.add(CHANNELS * DEPTH);
     };
 }
 
@@ -60,16 +60,18 @@ unsafe fn woven<const ADD: bool>(
 ) {
     let [mut to, mut other] = p.sums;
     let (mut first, (mut ahead, further), ones) = (p.x, p.ahead, _mm256_set1_epi16(1));
+    let mut windows = Windows::<PIXELS>::new();
     // SAFETY: as this function demands: rows, weights, sums and residuals are read, and outputs and sums written, within what
-    // `Product` and `Tile` document; a tap has `WOVEN` shuffled steps at least.
+    // `Product` and `Tile` document; there are `WOVEN` steps at least.
     unsafe {
         for _ in 0..p.count {
             let mut last = LastStep::new(&place, before, constants);
             let bias =
                 [_mm256_loadu_si256(p.bias.cast()), _mm256_loadu_si256(p.bias.add(8).cast())];
             let mut acc = [bias; PIXELS];
-            let x: [*const u8; PIXELS] = std::array::from_fn(|r| first.wrapping_add(r * p.pitch));
+            let rows = std::array::from_fn(|r| first.wrapping_add(r * p.pitch));
             let mut steps = Steps::of(p.weights);
+            let (mut x, count) = steps.order(rows, &mut windows);
             for _ in 0..PIXELS {
                 step!(acc, ones, x, steps, last, ADD, 0, [0 1 2 3]);
                 _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
@@ -79,10 +81,14 @@ unsafe fn woven<const ADD: bool>(
                 _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(2 * further).cast());
                 step!(acc, ones, x, steps, last, ADD, 3, [0 1 2 3]);
                 _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(3 * further).cast());
-                ahead = ahead.wrapping_add(4 * further);
+                (x, ahead) = (x.add(4 * DEPTH), ahead.wrapping_add(4 * further));
                 last.advance(&place);
             }
-            steps.multiply(&mut acc, x, (&mut ahead, further));
+            multiply_all(&mut acc, x, &mut steps, count - WOVEN, (&mut ahead, further));
+            while steps.are_left() {
+                let (x, count) = steps.order(rows, &mut windows);
+                multiply_all(&mut acc, x, &mut steps, count, (&mut ahead, further));
+            }
             for (r, row) in acc.iter().enumerate() {
                 _mm256_store_si256(to.add(r * CHANNELS).cast(), row[0]);
                 _mm256_store_si256(to.add(r * CHANNELS + 8).cast(), row[1]);

@@ -69,12 +69,15 @@ const DEPTH: usize = 4;
 const WOVEN: usize = 16;
 
 /// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be lost to a last
-/// product that begins earlier.
+/// product that begins earlier; and wide windows of one channel, which become single pixels of columns.
 fn pays(spec: &ConvSpec) -> bool {
-    spec.kernel == [1, 1]
+    let pixels = spec.kernel == [1, 1]
         && spec.padding == [0; 4]
-        && spec.in_channels.div_ceil(DEPTH) >= WOVEN
-        && spec.out_pixels() >= 100
+        && spec.in_channels.div_ceil(DEPTH) >= WOVEN;
+    let window = spec.in_channels == 1
+        && spec.dilation == [1, 1]
+        && spec.kernel.iter().all(|side| (5..=8).contains(side));
+    (pixels || window) && spec.out_pixels() >= 100
 }
 
 /// Places among the constants: the ratios of the addition, the other operand's zero point, that of the result; the order of

@@ -72,23 +72,19 @@ fn columns(conv: &Conv, x: &[u8], row: usize, copy: &mut [u8]) {
     let copy = &mut copy[inside.start * COLUMN..inside.end * COLUMN];
     let first = row * spec.stride[0];
     let rows: [Option<&[u8]>; COLUMN] = std::array::from_fn(|y| input_row(conv, x, first + y));
-    if spec.in_stride == 1 {
-        // Eight columns are turned at a time.
-        let whole = copy.len() / (COLUMN * COLUMN) * COLUMN;
-        for (at, copy) in copy.chunks_exact_mut(COLUMN * COLUMN).enumerate() {
-            let side_by_side = rows.map(|row| match row {
-                Some(row) => u64::from_le_bytes(
-                    row[at * COLUMN..][..COLUMN].try_into().expect("eight bytes"),
-                ),
-                None => u64::from(conv.x_zero) * 0x0101_0101_0101_0101,
-            });
-            for (copy, column) in copy.chunks_exact_mut(COLUMN).zip(turned(side_by_side)) {
-                copy.copy_from_slice(&column.to_le_bytes());
-            }
-        }
-        return one_by_one(conv, &rows, whole, &mut copy[whole * COLUMN..]);
+    if spec.in_stride != 1 {
+        return one_by_one(conv, &rows, 0, copy);
     }
-    one_by_one(conv, &rows, 0, copy);
+    let (whole, rest) = copy.as_chunks_mut::<{ COLUMN * TURNED }>();
+    let turned = whole.len() * TURNED;
+    for (at, copy) in whole.iter_mut().enumerate() {
+        let side_by_side = rows.map(|row| match row {
+            Some(row) => row[at * TURNED..][..TURNED].try_into().expect("so many bytes"),
+            None => [conv.x_zero; TURNED],
+        });
+        copy.copy_from_slice(turn(side_by_side).as_flattened());
+    }
+    one_by_one(conv, &rows, turned, rest);
 }
 
 /// Columns from the input's column `first` on.
@@ -100,17 +96,35 @@ fn one_by_one(conv: &Conv, rows: &[Option<&[u8]>; COLUMN], first: usize, copy: &
     }
 }
 
-/// Eight rows of eight bytes → their columns: halves, quarters and eighths change places (Warren, *Hacker's Delight*, §7-3).
-fn turned(mut rows: [u64; 8]) -> [u64; 8] {
-    const HALVES: [(usize, u64); 3] =
-        [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)];
-    for (apart, low) in HALVES {
-        let bits = 8 * apart;
-        for at in (0..8).filter(|at| at & apart == 0) {
-            let (a, b) = (rows[at], rows[at + apart]);
-            rows[at] = a & low | (b & low) << bits;
-            rows[at + apart] = a >> bits & low | b & !low;
+/// Columns that are turned together.
+const TURNED: usize = 16;
+
+/// Rows side by side → their columns, one behind the other: three times, the first half of the rows is zipped with the second.
+fn turn(mut rows: [[u8; TURNED]; COLUMN]) -> [[u8; TURNED]; COLUMN] {
+    for _ in 0..COLUMN.ilog2() {
+        let mut zipped = [[0; TURNED]; COLUMN];
+        for i in 0..COLUMN / 2 {
+            [zipped[2 * i], zipped[2 * i + 1]] = zip(rows[i], rows[i + COLUMN / 2]);
         }
+        rows = zipped;
     }
     rows
+}
+
+/// `a₀ b₀ a₁ b₁ …`
+#[cfg(target_arch = "x86_64")]
+fn zip(a: [u8; TURNED], b: [u8; TURNED]) -> [[u8; TURNED]; 2] {
+    use std::arch::x86_64::{__m128i, _mm_unpackhi_epi8, _mm_unpacklo_epi8};
+    // SAFETY: 16 bytes are 16 bytes, and every x86-64 has SSE2. (Compilers do not see that the loop below is this.)
+    unsafe {
+        let [a, b] = [a, b].map(|row| std::mem::transmute::<[u8; TURNED], __m128i>(row));
+        std::mem::transmute([_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)])
+    }
+}
+
+/// `a₀ b₀ a₁ b₁ …`
+#[cfg(not(target_arch = "x86_64"))]
+fn zip(a: [u8; TURNED], b: [u8; TURNED]) -> [[u8; TURNED]; 2] {
+    let zipped = |half: usize| std::array::from_fn(|i| [a, b][i % 2][half * TURNED / 2 + i / 2]);
+    [zipped(0), zipped(1)]
 }

@@ -96,6 +96,8 @@ impl Grid {
     fn columns(matrix: &'static Matrix, spec: &ConvSpec) -> Self {
         let (right, wanted) = (spec.stride[1], spec.out_w());
         let across = ((wanted - 1) * right + spec.kernel[1]).div_ceil(right);
+        // Where products make runs, none should have its end in the next row.
+        let across = if matrix.runs { across.next_multiple_of(matrix.rows) } else { across };
         Self {
             matrix,
             source: Source::Columns { width: across * right },
@@ -104,7 +106,7 @@ impl Grid {
             count: (spec.out_h() - 1) * across + wanted,
             pitch: right * COLUMN,
             taps: vec![0],
-            run: spec.kernel[1] * COLUMN,
+            run: COLUMN * COLUMN,
         }
     }
 

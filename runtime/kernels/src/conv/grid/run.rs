@@ -92,6 +92,10 @@ impl Grid {
                     let mut at = first;
                     while at < last {
                         let (first, new, end, half) = self.tile(at);
+                        if new % self.across >= self.wanted && end - new <= self.across - new % self.across {
+                            at += 1; // nothing of it is wanted
+                            continue;
+                        }
                         let next = Pending { block, first, new, end, sums: sums[0] };
                         let count = self.run_of(run, block, at, last);
                         let rest = (bias.cast_const(), half, (ahead, further));
@@ -147,7 +151,13 @@ impl Grid {
         if !self.matrix.runs || !bytes || !whole_block {
             return 1;
         }
-        last.min(self.count / self.matrix.rows).saturating_sub(at).max(1)
+        let whole = last.min(self.count / self.matrix.rows).saturating_sub(at);
+        let in_row = if self.is_flat() {
+            whole
+        } else {
+            self.wanted.saturating_sub(at * self.matrix.rows % self.across) / self.matrix.rows
+        };
+        whole.min(in_row).max(1)
     }
 
     fn product<'a>(
