@@ -37,6 +37,20 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// Gives back what lies behind the first `len` bytes and their slack.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        let lines = (len + SLACK).div_ceil(64);
+        match &mut self.0 {
+            Memory::Own(all) => {
+                all.truncate(lines);
+                all.shrink_to_fit();
+            }
+            Memory::Piece(piece) => piece.truncate(lines * 64),
+        }
+    }
+}
+
 impl Deref for Buffer {
     type Target = [u8];
 

@@ -71,6 +71,7 @@ mod resample;
 mod spec;
 mod tile;
 mod winograd;
+mod zip;
 
 pub mod scalar;
 

@@ -49,6 +49,18 @@ impl Piece {
         Self { region: Arc::clone(region), offset, len }
     }
 
+    /// Keeps the first `len` bytes, a multiple of 64. The rest is the next piece's, if this is the last one.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        let (end, len) = (self.offset + self.len, len.min(self.len));
+        if let Some((region, taken)) = current().as_mut()
+            && Arc::ptr_eq(region, &self.region)
+            && *taken == end
+        {
+            *taken = self.offset + len;
+        }
+        self.len = len;
+    }
+
     /// The first of its bytes. They are this piece's alone, for reading and writing.
     pub(crate) fn start(&self) -> NonNull<u8> {
         // SAFETY: the piece lies in its region.

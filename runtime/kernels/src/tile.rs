@@ -26,8 +26,7 @@ pub(crate) struct Kernel {
     /// The kernel is right only if no weight is −128; convolutions that have one run on the portable kernel. (Our
     /// exporter quantizes weights to −127..=127; the file format allows −128.)
     pub(crate) no_lowest_weight: bool,
-    /// Appends the weights of one tap, `[step][kernel.channels][depth]`, in an order of the kernel's own. What is packed may
-    /// be longer; the length is a multiple of 64.
+    /// An order of the kernel's own for the weights of a tap.
     pub(crate) arrange: Option<Arrange>,
     /// Computes one tile.
     ///
@@ -41,8 +40,15 @@ pub(crate) struct Kernel {
     pub(crate) peak: unsafe fn(rounds: usize) -> u64,
 }
 
-/// See [`Kernel::arrange`].
-pub(crate) type Arrange = fn(&[u8], &mut Vec<u8>);
+/// An order of weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrange {
+    /// How many bytes a tap of so many takes at most.
+    pub(crate) most: fn(usize) -> usize,
+    /// Writes the weights of a tap, `[step][channel][depth]`, in that order, and says how many bytes that took, a multiple of
+    /// 64.
+    pub(crate) arrange: fn(&[u8], &mut [u8]) -> usize,
+}
 
 /// What a kernel multiplies weights by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

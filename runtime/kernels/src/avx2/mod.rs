@@ -26,7 +26,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     depthwise: false,
     activations: Activations::Bytes,
     no_lowest_weight: false,
-    arrange: Some(pairs::arrange),
+    arrange: Some(pairs::ARRANGE),
     tile,
     peak,
 };
@@ -35,7 +35,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
 pub(crate) const WIDE: Kernel = Kernel { depth: 2, arrange: None, tile: wide_tile, ..KERNEL };
 
 /// # Safety
-/// See [`Kernel::tile`]; the CPU has AVX2, and `pairs::arrange` made the weights.
+/// See [`Kernel::tile`]; the CPU has AVX2, and `pairs.rs` made the weights.
 unsafe fn tile(t: &Tile<'_>) {
     // SAFETY: as this function demands.
     unsafe {
@@ -102,19 +102,20 @@ pub(crate) struct Steps {
     more: usize,
     entries: *const u32,
     pub(crate) weights: *const u8,
+    end: *const u8,
 }
 
 impl Steps {
     /// # Safety
-    /// `pairs::arrange` made what lies there.
+    /// `pairs.rs` made what lies there.
     #[inline]
     pub(crate) unsafe fn of(tap: *const u8) -> Self {
         // SAFETY: as this function demands.
         unsafe {
             let [count, more] = tap.cast::<[u32; 2]>().read().map(|n| n as usize);
-            let [patterns, weights] = pairs::places(count, more);
-            let (patterns, weights) = (tap.add(patterns), tap.add(weights));
-            Self { count, patterns, offset: 0, more, entries: tap.add(8).cast(), weights }
+            let [patterns, weights, entries, end] =
+                pairs::places(count, more).map(|at| tap.wrapping_add(at));
+            Self { count, patterns, offset: 0, more, entries: entries.cast(), weights, end }
         }
     }
 
@@ -224,7 +225,7 @@ unsafe fn rows<const P: usize>(t: &Tile<'_>) {
                 let (x, count) = steps.order(x, &mut windows);
                 multiply_all(&mut acc, x, &mut steps, count, (&mut ahead, further));
             }
-            weights = steps.weights;
+            weights = steps.end;
         }
         let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
         sums[..P].copy_from_slice(&acc);

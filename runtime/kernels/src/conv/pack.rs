@@ -78,15 +78,18 @@ impl Conv {
             }
             return (packed, (0..=blocks.len()).map(|block| block * bytes).collect());
         };
-        let (mut all, mut starts) = (Vec::with_capacity(blocks.len() * bytes * 9 / 8), vec![0]);
+        let tap = bytes / layout.taps;
+        let mut packed = Buffer::zeroed(blocks.len() * layout.taps * (arrange.most)(tap));
+        let (mut plain, mut starts, mut end) = (vec![0; bytes], vec![0], 0);
         for block in blocks {
-            let mut plain = vec![0; bytes];
+            plain.fill(0);
             self.scatter_block(block, weights, layout, &mut plain);
-            plain.chunks_exact(bytes / layout.taps).for_each(|tap| arrange(tap, &mut all));
-            starts.push(all.len());
+            for tap in plain.chunks_exact(tap) {
+                end += (arrange.arrange)(tap, &mut packed[end..]);
+            }
+            starts.push(end);
         }
-        let mut packed = Buffer::zeroed(all.len());
-        packed[..all.len()].copy_from_slice(&all);
+        packed.truncate(end);
         (packed, starts)
     }
 

@@ -5,7 +5,9 @@ use std::arch::x86_64::*;
 
 use super::avx2_last_step::LastStep;
 use super::{Place, WOVEN, Woven};
-use crate::avx2::{CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply, multiply_all};
+use crate::avx2::{
+    CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply, multiply_all,
+};
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::{Arrange, Kernel, Tile};
 

@@ -86,15 +86,25 @@ impl LastStep {
                 keep!("vmulps {0}, {0}, ymmword ptr [{1}]", inout(ymm_reg) *c, in(reg) self.scale.wrapping_add(8 * v))
             }
             2 => keep!("vroundps {0}, {0}, 8", inout(ymm_reg) * c),
-            3 => keep!("vminps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(HI)),
-            4 => keep!("vmaxps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(LO)),
-            5 => keep!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(RATIO)),
+            3 => {
+                keep!("vminps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(HI))
+            }
+            4 => {
+                keep!("vmaxps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(LO))
+            }
+            5 => {
+                keep!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(RATIO))
+            }
             6 => {
                 keep!("vpmovzxbd {}, qword ptr [{}]", out(ymm_reg) *r, in(reg) self.residual.wrapping_add(8 * v))
             }
-            7 => keep!("vpsubd {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_ZERO)),
+            7 => {
+                keep!("vpsubd {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_ZERO))
+            }
             8 => keep!("vcvtdq2ps {0}, {0}", inout(ymm_reg) * r),
-            9 => keep!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_RATIO)),
+            9 => {
+                keep!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_RATIO))
+            }
             10 => keep!("vaddps {0}, {0}, {1}", inout(ymm_reg) *c, in(ymm_reg) *r),
             11 => keep!("vcvtps2dq {0}, {0}", inout(ymm_reg) * c),
             _ => {}
@@ -137,12 +147,20 @@ impl LastStep {
         let [a, b] = &mut self.c;
         match n {
             0 => keep!("vpackssdw {0}, {0}, {1}", inout(ymm_reg) *a, in(ymm_reg) *b),
-            1 => keep!("vmovdqa {0}, ymmword ptr [{1} + {2}]", out(ymm_reg) *b, in(reg) k; const at(ORDER)),
-            2 => keep!("vpaddsw {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(ZERO)),
+            1 => {
+                keep!("vmovdqa {0}, ymmword ptr [{1} + {2}]", out(ymm_reg) *b, in(reg) k; const at(ORDER))
+            }
+            2 => {
+                keep!("vpaddsw {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(ZERO))
+            }
             3 => keep!("vpackuswb {0}, {0}, {0}", inout(ymm_reg) * a),
             4 => keep!("vpermd {0}, {1}, {0}", inout(ymm_reg) *a, in(ymm_reg) *b),
-            5 => keep!("vpminub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(HIGHEST)),
-            6 => keep!("vpmaxub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(LOWEST)),
+            5 => {
+                keep!("vpminub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(HIGHEST))
+            }
+            6 => {
+                keep!("vpmaxub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(LOWEST))
+            }
             // SAFETY: as this function demands.
             7 => unsafe { _mm_storeu_si128(self.y.cast(), _mm256_castsi256_si128(*a)) },
             _ => {}

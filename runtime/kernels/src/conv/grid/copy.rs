@@ -3,6 +3,7 @@
 use super::{COLUMN, Grid, Source};
 use crate::conv::Conv;
 use crate::pool::Pool;
+use crate::zip::zip;
 
 impl Grid {
     /// Fills the copy. What lies behind its last row does not matter.
@@ -97,7 +98,7 @@ fn one_by_one(conv: &Conv, rows: &[Option<&[u8]>; COLUMN], first: usize, copy: &
 }
 
 /// Columns that are turned together.
-const TURNED: usize = 16;
+const TURNED: usize = crate::zip::LEN;
 
 /// Rows side by side → their columns, one behind the other: three times, the first half of the rows is zipped with the second.
 fn turn(mut rows: [[u8; TURNED]; COLUMN]) -> [[u8; TURNED]; COLUMN] {
@@ -109,22 +110,4 @@ fn turn(mut rows: [[u8; TURNED]; COLUMN]) -> [[u8; TURNED]; COLUMN] {
         rows = zipped;
     }
     rows
-}
-
-/// `a₀ b₀ a₁ b₁ …`
-#[cfg(target_arch = "x86_64")]
-fn zip(a: [u8; TURNED], b: [u8; TURNED]) -> [[u8; TURNED]; 2] {
-    use std::arch::x86_64::{__m128i, _mm_unpackhi_epi8, _mm_unpacklo_epi8};
-    // SAFETY: 16 bytes are 16 bytes, and every x86-64 has SSE2. (Compilers do not see that the loop below is this.)
-    unsafe {
-        let [a, b] = [a, b].map(|row| std::mem::transmute::<[u8; TURNED], __m128i>(row));
-        std::mem::transmute([_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)])
-    }
-}
-
-/// `a₀ b₀ a₁ b₁ …`
-#[cfg(not(target_arch = "x86_64"))]
-fn zip(a: [u8; TURNED], b: [u8; TURNED]) -> [[u8; TURNED]; 2] {
-    let zipped = |half: usize| std::array::from_fn(|i| [a, b][i % 2][half * TURNED / 2 + i / 2]);
-    [zipped(0), zipped(1)]
 }

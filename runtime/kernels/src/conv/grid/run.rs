@@ -92,7 +92,9 @@ impl Grid {
                     let mut at = first;
                     while at < last {
                         let (first, new, end, half) = self.tile(at);
-                        if new % self.across >= self.wanted && end - new <= self.across - new % self.across {
+                        if new % self.across >= self.wanted
+                            && end - new <= self.across - new % self.across
+                        {
                             at += 1; // nothing of it is wanted
                             continue;
                         }
