@@ -116,9 +116,12 @@ struct Half {
     weights: [[u8; CHANNELS]; HALF],
     /// Without their sign: the positive weights, the negative ones.
     sides: [[[u8; CHANNELS]; 2]; HALF],
-    pairs: [([u8; 2], bool); HALF / 2],
+    pairs: [Checked; HALF / 2],
     count: usize,
 }
+
+/// Two channels, and whether they are safe side by side.
+type Checked = ([u8; 2], bool);
 
 impl Half {
     /// Neighbours are pairs at first.
@@ -143,7 +146,7 @@ impl Half {
         for round in 0..ROUNDS {
             let pairs = &self.pairs[..self.count];
             let Some(i) = pairs.iter().position(|(_, safe)| !safe) else { return };
-            let mut best: Option<(i8, usize, [([u8; 2], bool); 2])> = None;
+            let mut best: Option<(i8, usize, [Checked; 2])> = None;
             for j in (0..self.count).map(|j| (j + round) % self.count).filter(|j| *j != i) {
                 let (([a, b], _), ([c, d], before)) = (pairs[i], pairs[j]);
                 for both in [[[a, c], [b, d]], [[a, d], [b, c]]] {
