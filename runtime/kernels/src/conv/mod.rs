@@ -2,6 +2,7 @@
 
 mod cuts;
 mod grid;
+mod output;
 mod pack;
 mod plan;
 mod rows;
@@ -15,8 +16,8 @@ use crate::pool::Pool;
 use crate::spec::{ConvSpec, ConvWeights, Residual, SpecError, absolute_sum};
 use crate::tile::{Kernel, Requant};
 use grid::Grid;
+use output::Target;
 use plan::Plan;
-use run::Target;
 use winograd::Winograd;
 
 /// A convolution ready to run on one instruction set.

@@ -6,7 +6,8 @@ use super::{Grid, Source};
 use crate::buffer::SLACK;
 use crate::conv::Conv;
 use crate::conv::cuts::Cuts;
-use crate::conv::run::{NEAR, Run, Target};
+use crate::conv::output::Target;
+use crate::conv::run::{NEAR, Run};
 use crate::matrix::{Constants, Product};
 
 /// Neighbouring pixels that take turns with one block of weights: their activations stay near.

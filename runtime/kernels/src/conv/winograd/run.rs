@@ -89,19 +89,20 @@ impl Winograd {
     unsafe fn transform(&self, run: &Run<'_>, tile: usize, v: *mut i16) {
         let (spec, pitch) = (&run.conv.spec, run.pitch);
         let ([row, column], short) = self.order.tile(tile);
-        let (y, x) = (row * SIDE, column * SIDE);
-        let pixels = std::array::from_fn(|i| {
-            let (row, col) = (
-                (y + i / PATCH).wrapping_sub(spec.padding[0]),
-                (x + i % PATCH).wrapping_sub(spec.padding[1]),
-            );
-            // Wrapped below zero is far above the size, too.
-            if row < spec.in_h && col < spec.in_w {
-                run.x.wrapping_add((row * spec.in_w + col) * pitch)
-            } else {
-                run.conv.padding.as_ptr()
+        // Wrapped below zero is far above the size, too.
+        let rows: [usize; PATCH] =
+            std::array::from_fn(|i| (row * SIDE + i).wrapping_sub(spec.padding[0]));
+        let cols: [usize; PATCH] =
+            std::array::from_fn(|j| (column * SIDE + j).wrapping_sub(spec.padding[1]));
+        let mut pixels = [run.conv.padding.as_ptr(); POINTS];
+        for (pixels, row) in pixels.chunks_exact_mut(PATCH).zip(rows) {
+            let first = run.x.wrapping_add(row.wrapping_mul(spec.in_w * pitch));
+            for (pixel, col) in pixels.iter_mut().zip(cols) {
+                if row < spec.in_h && col < spec.in_w {
+                    *pixel = first.wrapping_add(col * pitch);
+                }
             }
-        });
+        }
         let input = Input {
             pixels,
             short,
