@@ -5,9 +5,7 @@ use std::arch::x86_64::*;
 
 use super::avx2_last_step::LastStep;
 use super::{Place, WOVEN, Woven};
-use crate::avx2::{
-    CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply, multiply_all,
-};
+use crate::avx2::{CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply};
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::{Arrange, Kernel, Tile};
 
@@ -86,10 +84,10 @@ unsafe fn woven<const ADD: bool>(
                 (x, ahead) = (x.add(4 * DEPTH), ahead.wrapping_add(4 * further));
                 last.advance(&place);
             }
-            multiply_all(&mut acc, x, &mut steps, count - WOVEN, (&mut ahead, further));
+            steps.multiply(&mut acc, x, count - WOVEN, (&mut ahead, further));
             while steps.are_left() {
                 let (x, count) = steps.order(rows, &mut windows);
-                multiply_all(&mut acc, x, &mut steps, count, (&mut ahead, further));
+                steps.multiply(&mut acc, x, count, (&mut ahead, further));
             }
             for (r, row) in acc.iter().enumerate() {
                 _mm256_store_si256(to.add(r * CHANNELS).cast(), row[0]);
