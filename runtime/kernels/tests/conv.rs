@@ -72,6 +72,36 @@ fn three_by_three_convolutions_equal_the_definition() {
     }
 }
 
+/// What may run as products that are woven with each other's last steps: single pixels, and windows of one channel.
+#[test]
+#[cfg_attr(miri, ignore = "too much for an interpreter, which has no instruction set that weaves")]
+fn pointwise_convolutions_and_first_layers_equal_the_definition() {
+    let pools = [Pool::new(1), Pool::new(3)];
+    for seed in 0..cases() / 4 {
+        let random = &mut Random::new(5000 + seed);
+        let mut spec = random_spec(random);
+        (spec.groups, spec.dilation) = (1, [1; 2]);
+        spec.stride = random.pick(&[[1, 1], [1, 1], [2, 2], [1, 2]]);
+        if seed % 2 == 0 {
+            (spec.kernel, spec.padding) = ([1; 2], [0; 4]);
+            spec.in_channels = random.pick(&[61, 64, 70, 128, 132, 300, 520, 600]);
+        } else {
+            spec.kernel = [5 + random.below(4), 5 + random.below(4)];
+            spec.padding = std::array::from_fn(|_| random.below(5));
+            spec.in_channels = 1;
+        }
+        (spec.in_h, spec.in_w) = (10 + random.below(20), 10 + random.below(20));
+        spec.out_channels = random.pick(&[15, 16, 17, 32, 40, 64, 70]);
+        spec.in_stride = spec.in_channels + random.pick(&[0, 0, 3]);
+        spec.out_stride = spec.out_channels + random.pick(&[0, 0, 3]);
+        let with_residual = random.below(2) == 0;
+        let case = Case::new(random, spec, with_residual);
+        for isa in Isa::available() {
+            case.check(isa, &pools[seed as usize % 2]);
+        }
+    }
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "hundreds of millions of multiplications")]
 fn layers_of_real_networks_equal_the_definition() {

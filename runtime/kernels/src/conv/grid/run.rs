@@ -214,10 +214,11 @@ impl Grid {
                 let tile = run.outputs(done.block, first, done.end - done.new);
                 return (self.matrix.multiply)(product, Some((&tile, sums)), &own, constants);
             }
-            (self.matrix.multiply)(product, None, &own, constants);
+            // A run writes over the sums that wait.
             if let Some(done) = done {
                 self.finish(run, &done);
             }
+            (self.matrix.multiply)(product, None, &own, constants);
         }
     }
 
