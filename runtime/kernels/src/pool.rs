@@ -27,8 +27,8 @@ struct Shared {
     wake: Condvar,
     /// Counts jobs; copies `State::job`'s number so that workers can look without locking.
     posted: AtomicUsize,
-    /// Workers that have not finished the current job.
-    unfinished: AtomicUsize,
+    /// Workers that took the current job and have not finished it; raised under the lock of `state`.
+    busy: AtomicUsize,
     panicked: AtomicBool,
 }
 
@@ -37,9 +37,12 @@ struct State {
     job: Option<Job>,
     number: usize,
     stop: bool,
+    /// Workers that have to be woken.
+    sleeping: usize,
 }
 
-/// A borrowed closure with its lifetime erased; `Pool::broadcast` does not return before every worker is done with it.
+/// A borrowed closure with its lifetime erased. `Pool::broadcast` does not return before every worker that took it is done
+/// with it, and then nobody can take it any more.
 #[derive(Debug, Clone, Copy)]
 struct Job {
     data: *const (),
@@ -53,10 +56,10 @@ impl Pool {
     /// `threads` is at least 1; the caller counts as one.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { job: None, number: 0, stop: false }),
+            state: Mutex::new(State { job: None, number: 0, stop: false, sleeping: 0 }),
             wake: Condvar::new(),
             posted: AtomicUsize::new(0),
-            unfinished: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
         });
         let spawn = |index| {
@@ -122,21 +125,24 @@ impl Pool {
         });
     }
 
+    /// Calls `work` on this thread, and on each worker that comes before this thread is done.
     fn broadcast<F: Fn(usize) + Sync>(&self, work: &F) {
         unsafe fn call<F: Fn(usize)>(data: *const (), thread: usize) {
-            // SAFETY: `data` was made from `&F` in `broadcast`, which is still waiting for this call.
+            // SAFETY: `data` was made from `&F` in `broadcast`, which waits for this call.
             let work = unsafe { &*data.cast::<F>() };
             work(thread);
         }
         let _running = lock(&self.running);
-        self.shared.unfinished.store(self.workers.len(), Ordering::Relaxed);
-        {
+        let sleeping = {
             let mut state = lock(&self.shared.state);
             state.job = Some(Job { data: std::ptr::from_ref(work).cast(), call: call::<F> });
             state.number = state.number.wrapping_add(1);
             self.shared.posted.store(state.number, Ordering::Release);
+            state.sleeping
+        };
+        if sleeping > 0 {
+            self.shared.wake.notify_all(); // a call of the system even where nobody sleeps
         }
-        self.shared.wake.notify_all();
         // Waits even when `work(0)` unwinds: workers must be done with the borrow first.
         let wait = WaitForWorkers(&self.shared);
         work(0);
@@ -176,23 +182,28 @@ fn work(shared: &Shared, index: usize) {
         let job = {
             let mut state = lock(&shared.state);
             while state.number == seen {
+                state.sleeping += 1;
                 state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.sleeping -= 1;
             }
             if state.stop {
                 return;
             }
             seen = state.number;
+            if state.job.is_some() {
+                shared.busy.fetch_add(1, Ordering::Relaxed);
+            }
             state.job
         };
         let Some(job) = job else { continue };
         let call = std::panic::AssertUnwindSafe(|| {
-            // SAFETY: the closure lives until `unfinished` reaches 0, which this worker brings about after the call.
+            // SAFETY: the closure lives until `busy` is back at 0, which this worker brings about after the call.
             unsafe { (job.call)(job.data, index) }
         });
         if std::panic::catch_unwind(call).is_err() {
             shared.panicked.store(true, Ordering::Relaxed);
         }
-        shared.unfinished.fetch_sub(1, Ordering::Release);
+        shared.busy.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -200,8 +211,10 @@ struct WaitForWorkers<'a>(&'a Shared);
 
 impl Drop for WaitForWorkers<'_> {
     fn drop(&mut self) {
+        // Who has not come by now (it takes long to wake) finds nothing, and is not waited for.
+        lock(&self.0.state).job = None;
         let mut looks = 0;
-        while self.0.unfinished.load(Ordering::Acquire) != 0 {
+        while self.0.busy.load(Ordering::Acquire) != 0 {
             looks += 1;
             if looks < LOOKS * 4 {
                 std::hint::spin_loop();
@@ -249,6 +262,22 @@ mod tests {
                     counts.iter().all(|c| c.load(Ordering::Relaxed) == 1),
                     "{threads} threads, {parts} parts"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn workers_that_come_late_do_not_touch_a_job_that_is_over() {
+        let pool = Pool::new(3);
+        for round in 0..3000 {
+            // Borrowed from a stack frame that is gone in the next round; now and then the workers fall asleep between jobs.
+            let parts: Vec<AtomicUsize> = (0..round % 5).map(|_| AtomicUsize::new(round)).collect();
+            pool.run(parts.len(), |_, i| {
+                assert_eq!(parts[i].swap(usize::MAX, Ordering::Relaxed), round);
+            });
+            assert!(parts.iter().all(|part| part.load(Ordering::Relaxed) == usize::MAX));
+            if round % 500 == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(2));
             }
         }
     }
