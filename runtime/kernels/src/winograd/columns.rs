@@ -13,12 +13,12 @@ pub(super) unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
         let ends = a.add16(c);
         let (far, twice) = (a.add16(c.quadruple16()), b.double16());
         [
-            a.add16(a.double16()),
+            a,
             ends.add16(b),
             ends.sub16(b),
             far.add16(twice),
             far.sub16(twice),
-            c.add16(c.double16()),
+            c,
         ]
     }
 }
@@ -79,10 +79,10 @@ pub(super) unsafe fn output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
         let (p, q) = (m[1].add32(m[2]), m[1].sub32(m[2]));
         let (r, s) = (m[3].add32(m[4]), m[3].sub32(m[4]));
         [
-            r.add32(m[0].sub32(p.double32()).double32()),
+            r.add32(m[0].sub32(p).double32().add32(m[0]).double32()),
             s.sub32(q.double32()),
             r.sub32(p),
-            s.add32(m[5]).double32().sub32(q),
+            s.add32(triple(m[5])).double32().sub32(q),
         ]
     }
 }
@@ -97,12 +97,20 @@ pub(super) unsafe fn short_output_column<V: Vector>(m: [V; PATCH]) -> [V; SIDE] 
     unsafe {
         let none = V::zero();
         [
-            m[0].double32().sub32(m[1].add32(m[2])),
-            m[5].double32().add32(m[2].sub32(m[1])),
+            triple(m[0]).double32().sub32(m[1].add32(m[2])),
+            triple(m[5]).double32().add32(m[2].sub32(m[1])),
             none,
             none,
         ]
     }
+}
+
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn triple<V: Vector>(m: V) -> V {
+    // SAFETY: as this function demands.
+    unsafe { m.add32(m.double32()) }
 }
 
 /// Exponents of two in 24, 12, 6 and 6, and that in the 6 of a short tile.

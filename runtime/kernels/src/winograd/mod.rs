@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 6x6 inputs d ──▶ V = Bᵀ d B        36 numbers                                      |V| ≤ 17,340
-//! 3x3 weights g ─▶ U = S G g (S G)ᵀ  36 numbers, S = diag(12, −6, −6, 24, 24, 3)     |U| ≤ 6,223
+//! 3x3 weights g ─▶ U = S G g (S G)ᵀ  36 numbers, S = diag(4, −6, −6, 24, 24, 1)      |U| ≤ 6,223
 //! M[ξ] = Σ over channels V[ξ]·U[ξ]                                                   modulo 2³²
 //! 4x4 outputs  ──▶ Aᵀ (24/S) M (24/S) A = 576 · (the convolution's sums)             modulo 2³²
 //! ```
