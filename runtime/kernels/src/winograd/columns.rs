@@ -12,14 +12,7 @@ pub(super) unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
     unsafe {
         let ends = a.add16(c);
         let (far, twice) = (a.add16(c.quadruple16()), b.double16());
-        [
-            a,
-            ends.add16(b),
-            ends.sub16(b),
-            far.add16(twice),
-            far.sub16(twice),
-            c,
-        ]
+        [a, ends.add16(b), ends.sub16(b), far.add16(twice), far.sub16(twice), c]
     }
 }
 

@@ -11,7 +11,7 @@
 //! `S` clears the fractions of Winograd's `G` row by row, so that `V` and `U` are whole and fit 16 bits. Sums may overflow:
 //! arithmetic modulo 2³² does not mind. At the end 576 = 9 · 2⁶ has to be divided out: 9 is odd and has an inverse modulo
 //! 2³², and the factor of two left over (up to 64) goes by a shift, which is exact if 64 times the sum fits 32 bits.
-//! `conv/winograd.rs` asks that of the weights before it chooses this form.
+//! `conv/winograd/mod.rs` asks that of the weights before it chooses this form.
 //!
 //! Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016, §4.3, for the matrices.
 
