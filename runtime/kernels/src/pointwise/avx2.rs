@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2_last_step::LastStep;
-use super::{Place, WOVEN, Woven};
+use super::{Place, Run, WOVEN, Woven};
 use crate::avx2::{CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply};
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::{Arrange, Kernel, Tile};
@@ -21,21 +21,8 @@ impl Woven for Avx2 {
     const KERNEL: &'static Kernel = &KERNEL;
     const ARRANGE: Option<Arrange> = KERNEL.arrange;
     const ORDER: [u32; 16] = [0, 4, 1, 5, 2, 6, 3, 7, 0, 0, 0, 0, 0, 0, 0, 0];
-
-    unsafe fn run<const ADD: bool>(
-        p: &Product<'_>,
-        places: [Place; 2],
-        before: *const i32,
-        constants: &Constants,
-    ) {
-        // SAFETY: as this function demands.
-        unsafe { woven::<ADD>(p, places, before, constants) }
-    }
-
-    unsafe fn finish(t: &Tile<'_>, sums: *const i32) {
-        // SAFETY: as this function demands.
-        unsafe { finish_sums(t, sums) }
-    }
+    const RUN: [Run; 2] = [woven::<false>, woven::<true>];
+    const FINISH: unsafe fn(&Tile<'_>, *const i32) = finish_sums;
 }
 
 /// A step of the products, with instructions of the last step between them.
@@ -50,7 +37,7 @@ macro_rules! step {
 }
 
 /// # Safety
-/// See [`Woven::run`].
+/// See [`Run`].
 #[target_feature(enable = "avx2")]
 unsafe fn woven<const ADD: bool>(
     p: &Product<'_>,

@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx512_last_step::LastStep;
-use super::{Place, WOVEN, Woven};
+use super::{Place, Run, WOVEN, Woven};
 use crate::avx512::{CHANNELS, KERNEL};
 use crate::avx512_bytes::finish_sums;
 use crate::matrix::{Constants, Matrix, Product};
@@ -22,21 +22,8 @@ impl Woven for Avx512 {
     const KERNEL: &'static Kernel = &KERNEL;
     const ARRANGE: Option<Arrange> = None;
     const ORDER: [u32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
-
-    unsafe fn run<const ADD: bool>(
-        p: &Product<'_>,
-        places: [Place; 2],
-        before: *const i32,
-        constants: &Constants,
-    ) {
-        // SAFETY: as this function demands.
-        unsafe { woven::<ADD>(p, places, before, constants) }
-    }
-
-    unsafe fn finish(t: &Tile<'_>, sums: *const i32) {
-        // SAFETY: as this function demands.
-        unsafe { finish_sums(t, sums) }
-    }
+    const RUN: [Run; 2] = [woven::<false>, woven::<true>];
+    const FINISH: unsafe fn(&Tile<'_>, *const i32) = finish_sums;
 }
 
 /// Steps woven with the last step of two pixels.
@@ -93,7 +80,7 @@ macro_rules! step {
 }
 
 /// # Safety
-/// See [`Woven::run`].
+/// See [`Run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn woven<const ADD: bool>(
     p: &Product<'_>,

@@ -26,24 +26,18 @@ trait Woven {
     /// How packing to bytes interleaved its vectors, in registers of 32-bit places.
     const ORDER: [u32; 16];
 
-    /// A run of products, woven with the last step of the one before each. `places` are those of the product before the run,
-    /// whose sums are given, and of the run's first.
-    ///
-    /// # Safety
-    /// As [`multiply`]; [`weaves`] says that it may be woven, and `ADD` whether there is an addition.
-    unsafe fn run<const ADD: bool>(
-        p: &Product<'_>,
-        places: [Place; 2],
-        before: *const i32,
-        constants: &Constants,
-    );
-
+    /// Without an addition, and with one.
+    const RUN: [Run; 2];
     /// See [`Matrix::finish`].
-    ///
-    /// # Safety
-    /// See there.
-    unsafe fn finish(t: &Tile<'_>, sums: *const i32);
+    const FINISH: unsafe fn(&Tile<'_>, *const i32);
 }
+
+/// A run of products, woven with the last step of the one before each: of the product before the run, whose place and sums
+/// are given, and of the run's own, whose first one's place is.
+///
+/// # Safety
+/// As [`multiply`]; [`weaves`] says that it may be woven.
+type Run = unsafe fn(&Product<'_>, [Place; 2], *const i32, &Constants);
 
 const fn matrix<W: Woven>() -> Matrix {
     Matrix {
@@ -58,7 +52,7 @@ const fn matrix<W: Woven>() -> Matrix {
         constants: constants::<W>,
         multiply: multiply::<W>,
         store: |_| {},
-        finish: W::finish,
+        finish: W::FINISH,
     }
 }
 
@@ -118,10 +112,8 @@ unsafe fn multiply<W: Woven>(
     own: &Tile<'_>,
     constants: &Constants,
 ) {
-    let weave = match &own.output {
-        Output::Bytes { residual: Some(_), .. } => W::run::<true>,
-        _ => W::run::<false>,
-    };
+    let adds = matches!(&own.output, Output::Bytes { residual: Some(_), .. });
+    let weave = W::RUN[usize::from(adds)];
     // SAFETY: as this function demands.
     unsafe {
         match done {
@@ -131,7 +123,7 @@ unsafe fn multiply<W: Woven>(
             done => {
                 alone::<W>(p);
                 if let Some((tile, sums)) = done {
-                    W::finish(tile, sums);
+                    (W::FINISH)(tile, sums);
                 }
                 if p.count > 1 {
                     let [sums, other] = p.sums;
