@@ -12,7 +12,7 @@ pub(crate) type Sums = [[__m256i; 2]; PIXELS];
 /// Writes the tile, by whatever way its output asks for.
 ///
 /// # Safety
-/// As [`tile`]; `sums` holds the tile's sums.
+/// As [`Kernel::tile`](crate::tile::Kernel::tile); `sums` holds the tile's sums.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &Sums) {
@@ -53,7 +53,7 @@ pub(crate) unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
 }
 
 /// # Safety
-/// As [`tile`]; `y` and `stride` are those of `t.output`.
+/// As [`Kernel::tile`](crate::tile::Kernel::tile); `y` and `stride` are those of `t.output`.
 #[target_feature(enable = "avx2")]
 unsafe fn write(t: &Tile<'_>, sums: &Sums, y: *mut u8, stride: usize, requant: &Requant) {
     // SAFETY: `scale` has 16 entries.
@@ -73,7 +73,7 @@ unsafe fn write(t: &Tile<'_>, sums: &Sums, y: *mut u8, stride: usize, requant: &
 }
 
 /// # Safety
-/// As [`tile`]; the other arguments are those of `t.output`.
+/// As [`Kernel::tile`](crate::tile::Kernel::tile); the other arguments are those of `t.output`.
 #[target_feature(enable = "avx2")]
 unsafe fn write_added(
     t: &Tile<'_>,

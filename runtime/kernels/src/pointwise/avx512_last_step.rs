@@ -63,7 +63,7 @@ impl LastStep {
         self.residual = self.residual.map(|r| r.wrapping_add(2 * place.r_stride));
     }
 
-    /// What goes behind the `AT`th two products of [`super::avx512::OF_TWO`] steps: two instructions of an addition's 58, or two or one of the
+    /// What goes behind the `AT`th two products of four steps: two instructions of an addition's 58, or two or one of the
     /// 22 without, the same on each vector before the next kind.
     ///
     /// # Safety
