@@ -38,17 +38,21 @@ fn network(depth: usize) -> Vec<u8> {
     net.bytes()
 }
 
-/// Bytes that the second to fourth run allocate, in all.
+/// Bytes that three runs allocate, in all, after a first one. The least of five times: threads of the test's harness share
+/// the allocator.
 fn allocated_by_runs(depth: usize, threads: usize) -> usize {
     let mut engine = Engine::from_onnx(&network(depth), &[], &Options::threads(threads)).unwrap();
     assert!(engine.layers().len() > 7 * depth);
     let image = vec![0.5; SHAPE.iter().product()];
     engine.run(&image).unwrap();
-    let before = ALLOCATOR.total_allocated();
-    for _ in 0..3 {
-        engine.run(&image).unwrap();
-    }
-    ALLOCATOR.total_allocated() - before
+    let mut runs = || {
+        let before = ALLOCATOR.total_allocated();
+        for _ in 0..3 {
+            engine.run(&image).unwrap();
+        }
+        ALLOCATOR.total_allocated() - before
+    };
+    (0..5).map(|_| runs()).min().unwrap()
 }
 
 #[test]

@@ -27,6 +27,8 @@ struct Shared {
     wake: Condvar,
     /// Counts jobs; copies `State::job`'s number so that workers can look without locking.
     posted: AtomicUsize,
+    /// Workers that have begun.
+    started: AtomicUsize,
     /// Workers that took the current job and have not finished it; raised under the lock of `state`.
     busy: AtomicUsize,
     panicked: AtomicBool,
@@ -59,6 +61,7 @@ impl Pool {
             state: Mutex::new(State { job: None, number: 0, stop: false, sleeping: 0 }),
             wake: Condvar::new(),
             posted: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
         });
@@ -70,7 +73,11 @@ impl Pool {
                 .ok()
         };
         // Fewer threads than asked for are fewer threads, not an error: `threads()` tells.
-        let workers = (1..threads).map_while(spawn).collect();
+        let workers: Vec<_> = (1..threads).map_while(spawn).collect();
+        // To begin takes a thread time and memory: that belongs here, not beside the first jobs.
+        while shared.started.load(Ordering::Acquire) < workers.len() {
+            std::thread::yield_now();
+        }
         Self { shared, workers, running: Mutex::new(()) }
     }
 
@@ -171,6 +178,7 @@ impl Drop for Pool {
 }
 
 fn work(shared: &Shared, index: usize) {
+    shared.started.fetch_add(1, Ordering::Release);
     let mut seen = 0;
     loop {
         for _ in 0..LOOKS {
