@@ -7,7 +7,7 @@ use super::avx2_last_step::LastStep;
 use super::{Place, Run, WOVEN, Woven};
 use crate::avx2::{CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply};
 use crate::matrix::{Constants, Matrix, Product};
-use crate::tile::{Arrange, Kernel, Tile};
+use crate::tile::{Kernel, Tile};
 
 const PIXELS: usize = 4;
 
@@ -17,9 +17,7 @@ struct Avx2;
 
 impl Woven for Avx2 {
     const PIXELS: usize = PIXELS;
-    const CHANNELS: usize = CHANNELS;
     const KERNEL: &'static Kernel = &KERNEL;
-    const ARRANGE: Option<Arrange> = KERNEL.arrange;
     const ORDER: [u32; 16] = [0, 4, 1, 5, 2, 6, 3, 7, 0, 0, 0, 0, 0, 0, 0, 0];
     const RUN: [Run; 2] = [woven::<false>, woven::<true>];
     const FINISH: unsafe fn(&Tile<'_>, *const i32) = finish_sums;

@@ -3,7 +3,9 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{HI, HIGHEST, LO, LOWEST, ORDER, OTHER_RATIO, OTHER_ZERO, Place, RATIO, ZERO, keep};
+use super::{
+    HI, HIGHEST, LO, LOWEST, ORDER, OTHER_RATIO, OTHER_ZERO, Place, RATIO, ZERO, at, keep,
+};
 use crate::avx2::CHANNELS;
 use crate::matrix::Constants;
 
@@ -19,11 +21,6 @@ pub(super) struct LastStep {
     sums: *const i32,
     residual: *const u8,
     y: *mut u8,
-}
-
-/// Bytes from the first of the constants to another.
-const fn at(constant: usize) -> usize {
-    64 * constant
 }
 
 impl LastStep {

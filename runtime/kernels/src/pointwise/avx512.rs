@@ -8,7 +8,7 @@ use super::{Place, Run, WOVEN, Woven};
 use crate::avx512::{CHANNELS, KERNEL};
 use crate::avx512_bytes::finish_sums;
 use crate::matrix::{Constants, Matrix, Product};
-use crate::tile::{Arrange, Kernel, Tile};
+use crate::tile::{Kernel, Tile};
 
 const PIXELS: usize = 8;
 
@@ -18,9 +18,7 @@ struct Avx512;
 
 impl Woven for Avx512 {
     const PIXELS: usize = PIXELS;
-    const CHANNELS: usize = CHANNELS;
     const KERNEL: &'static Kernel = &KERNEL;
-    const ARRANGE: Option<Arrange> = None;
     const ORDER: [u32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
     const RUN: [Run; 2] = [woven::<false>, woven::<true>];
     const FINISH: unsafe fn(&Tile<'_>, *const i32) = finish_sums;

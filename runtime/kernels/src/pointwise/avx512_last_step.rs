@@ -3,7 +3,9 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{HI, LO, Place, keep};
+use super::{
+    HI, HIGHEST, LO, LOWEST, ORDER, OTHER_RATIO, OTHER_ZERO, Place, RATIO, ZERO, at, keep,
+};
 use crate::avx512::CHANNELS;
 use crate::matrix::Constants;
 
@@ -99,13 +101,19 @@ impl LastStep {
             2 => keep!("vrndscaleps {0}, {0}, 8", inout(zmm_reg) * c),
             3 => keep!("vminps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.hi),
             4 => keep!("vmaxps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.lo),
-            5 => keep!("vmulps {0}, {0}, zmmword ptr [{1}]", inout(zmm_reg) *c, in(reg) k),
+            5 => {
+                keep!("vmulps {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *c, in(reg) k; const at(RATIO))
+            }
             6 => {
                 keep!("vpmovzxbd {}, xmmword ptr [{}]", out(zmm_reg) *r, in(reg) self.residual[v / 2].wrapping_add(16 * (v % 2)))
             }
-            7 => keep!("vpsubd {0}, {0}, zmmword ptr [{1} + 128]", inout(zmm_reg) *r, in(reg) k),
+            7 => {
+                keep!("vpsubd {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *r, in(reg) k; const at(OTHER_ZERO))
+            }
             8 => keep!("vcvtdq2ps {0}, {0}", inout(zmm_reg) * r),
-            9 => keep!("vmulps {0}, {0}, zmmword ptr [{1} + 64]", inout(zmm_reg) *r, in(reg) k),
+            9 => {
+                keep!("vmulps {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *r, in(reg) k; const at(OTHER_RATIO))
+            }
             10 => keep!("vaddps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) *r),
             11 => keep!("vcvtps2dq {0}, {0}", inout(zmm_reg) * c),
             _ => {}
@@ -147,13 +155,23 @@ impl LastStep {
         match n {
             0 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *b),
             1 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) *d),
-            2 => keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + 192]", inout(zmm_reg) *a, in(reg) k),
-            3 => keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + 192]", inout(zmm_reg) *c, in(reg) k),
+            2 => {
+                keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *a, in(reg) k; const at(ZERO))
+            }
+            3 => {
+                keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *c, in(reg) k; const at(ZERO))
+            }
             4 => keep!("vpackuswb {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *c),
-            5 => keep!("vmovdqa64 {0}, zmmword ptr [{1} + 256]", out(zmm_reg) *b, in(reg) k),
+            5 => {
+                keep!("vmovdqa64 {0}, zmmword ptr [{1} + {2}]", out(zmm_reg) *b, in(reg) k; const at(ORDER))
+            }
             6 => keep!("vpermd {0}, {1}, {0}", inout(zmm_reg) *a, in(zmm_reg) *b),
-            7 => keep!("vpminub {0}, {0}, zmmword ptr [{1} + 320]", inout(zmm_reg) *a, in(reg) k),
-            8 => keep!("vpmaxub {0}, {0}, zmmword ptr [{1} + 384]", inout(zmm_reg) *a, in(reg) k),
+            7 => {
+                keep!("vpminub {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *a, in(reg) k; const at(HIGHEST))
+            }
+            8 => {
+                keep!("vpmaxub {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *a, in(reg) k; const at(LOWEST))
+            }
             // SAFETY: as this function demands.
             9 => unsafe {
                 _mm256_storeu_si256(self.y[0].cast(), _mm512_castsi512_si256(*a));

@@ -13,19 +13,16 @@ mod avx512_last_step;
 
 use crate::matrix::{Constants, Matrix, Product};
 use crate::spec::{ConvSpec, Residual};
-use crate::tile::{Arrange, Kernel, Output, Requant, Tile};
+use crate::tile::{Kernel, Output, Requant, Tile};
 
 /// What an instruction set weaves.
 trait Woven {
-    /// Pixels of a product, and its channels.
+    /// Pixels of a product.
     const PIXELS: usize;
-    const CHANNELS: usize;
-    /// Multiplies alone.
+    /// Multiplies alone; channels, steps and the order of weights are its own.
     const KERNEL: &'static Kernel;
-    const ARRANGE: Option<Arrange>;
     /// How packing to bytes interleaved its vectors, in registers of 32-bit places.
     const ORDER: [u32; 16];
-
     /// Without an addition, and with one.
     const RUN: [Run; 2];
     /// See [`Matrix::finish`].
@@ -42,10 +39,10 @@ type Run = unsafe fn(&Product<'_>, [Place; 2], *const i32, &Constants);
 const fn matrix<W: Woven>() -> Matrix {
     Matrix {
         rows: W::PIXELS,
-        channels: W::CHANNELS,
-        depth: DEPTH,
-        arrange: W::ARRANGE,
-        pays,
+        channels: W::KERNEL.channels,
+        depth: W::KERNEL.depth,
+        arrange: W::KERNEL.arrange,
+        pays: pays::<W>,
         runs: true,
         enter: || {},
         leave: || {},
@@ -56,18 +53,15 @@ const fn matrix<W: Woven>() -> Matrix {
     }
 }
 
-/// Input channels of a step.
-const DEPTH: usize = 4;
-
 /// Steps of a product that are woven with the last step of another.
 const WOVEN: usize = 16;
 
 /// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be lost to a last
 /// product that begins earlier; and wide windows of one channel, which become single pixels of columns.
-fn pays(spec: &ConvSpec) -> bool {
+fn pays<W: Woven>(spec: &ConvSpec) -> bool {
     let pixels = spec.kernel == [1, 1]
         && spec.padding == [0; 4]
-        && spec.in_channels.div_ceil(DEPTH) >= WOVEN;
+        && spec.in_channels.div_ceil(W::KERNEL.depth) >= WOVEN;
     let window = spec.in_channels == 1
         && spec.dilation == [1, 1]
         && spec.kernel.iter().all(|side| (5..=8).contains(side));
@@ -85,6 +79,11 @@ const HIGHEST: usize = 5;
 const LOWEST: usize = 6;
 const LO: usize = 7;
 const HI: usize = 8;
+
+/// Bytes from the first of the constants to another.
+const fn at(constant: usize) -> usize {
+    size_of::<Constants>() / Constants::NONE.0.len() * constant
+}
 
 fn constants<W: Woven>(requant: &Requant, residual: Option<&Residual>) -> Constants {
     let (zero, lo, hi) = residual
@@ -143,7 +142,7 @@ unsafe fn multiply<W: Woven>(
 
 /// Whether all is there that is woven.
 fn weaves<W: Woven>(p: &Product<'_>, done: &Tile<'_>) -> bool {
-    done.pixels == W::PIXELS && done.channels == W::CHANNELS && !p.half
+    done.pixels == W::PIXELS && done.channels == W::KERNEL.channels && !p.half
 }
 
 /// Where a product's results go, and what is added to them.
@@ -198,7 +197,7 @@ unsafe fn alone<W: Woven>(p: &Product<'_>) {
         bias: p.bias,
         scale: std::ptr::null(),
         pixels: if p.half { W::PIXELS / 2 } else { W::PIXELS },
-        channels: W::CHANNELS,
+        channels: W::KERNEL.channels,
         output: Output::Sums(p.sums[0]),
         prefetch: p.ahead,
     };
