@@ -10,6 +10,7 @@ pub(crate) const WINOGRAD: Winograd = Winograd {
     plain: 1,
     chunk: <__m256i as Vector>::WORDS,
     weights: transform_weights,
+    rows: None,
     input: transform_input,
     output: transform_output,
     finish: finish_sums,

@@ -11,6 +11,7 @@ pub(crate) const WINOGRAD: Winograd = Winograd {
     plain: 2,
     chunk: <__m512i as Vector>::WORDS,
     weights: transform_weights,
+    rows: Some(&super::avx512_rows::ROWS),
     input: transform_input,
     output: transform_output,
     finish: finish_sums,

@@ -1,7 +1,7 @@
 //! Winograd's F(4x4, 3x3) in integers, to the same bits as the plain convolution: the transforms around its 36 products.
 //!
 //! ```text
-//! 6x6 inputs d ──▶ V = Bᵀ d B        36 numbers                                      |V| ≤ 17,340
+//! 6x6 inputs d ──▶ V = Bᵀ d B        36 numbers                                      |V| ≤ 22,950
 //! 3x3 weights g ─▶ U = S G g (S G)ᵀ  36 numbers, S = diag(4, −6, −6, 24, 24, 1)      |U| ≤ 6,223
 //! M[ξ] = Σ over channels V[ξ]·U[ξ]                                                   modulo 2³²
 //! 4x4 outputs  ──▶ Aᵀ (24/S) M (24/S) A = 576 · (the convolution's sums)             modulo 2³²
@@ -24,16 +24,15 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_rows;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 
 mod columns;
 
 use crate::tile::{Kernel, Tile};
-use columns::{
-    POWERS, SHORT_POWER, input_column, output_column, short_input_column, short_output_column,
-    weight_column,
-};
+use columns::{input_column, output_column, power, weight_column};
 
 /// Outputs of a tile, in each direction.
 pub(crate) const SIDE: usize = 4;
@@ -46,11 +45,9 @@ pub(crate) const POINTS: usize = PATCH * PATCH;
 pub(crate) const CENTRE: usize = PATCH + 1;
 /// What a bias is multiplied by at [`CENTRE`].
 pub(crate) const CENTRE_FACTOR: i32 = 36;
-/// The points that a short tile goes without, in a direction: F(2, 3) has the others.
-pub(crate) const LONG_ONLY: [usize; 2] = [3, 4];
-/// Outputs of a short tile, and its inputs, in each direction.
-pub(crate) const SHORT: usize = 2;
-const SHORT_PATCH: usize = 4;
+/// The least outputs of a tile in a direction. Tiles of two or three outputs are those of F(2, 3) and F(3, 3), with factors
+/// that let them use the weights of F(4, 3), and the same fold of zero point and bias.
+pub(crate) const LEAST: usize = 2;
 /// What is left of 576 when 9 is divided out.
 pub(crate) const POWER_OF_TWO: i64 = 64;
 /// Modulo 2³².
@@ -66,6 +63,8 @@ pub(crate) struct Winograd {
     /// Channels that `input` transforms at a time.
     pub(crate) chunk: usize,
     pub(crate) weights: unsafe fn(&Weights),
+    /// Where products are faster that transform the weights themselves.
+    pub(crate) rows: Option<&'static Rows>,
     pub(crate) input: unsafe fn(&Input),
     pub(crate) output: unsafe fn(&Sums),
     /// Writes `[pixel][product.channels]` sums as the tile's output asks; rows and weights of the tile are not used.
@@ -78,6 +77,15 @@ pub(crate) struct Winograd {
 
 /// Rows of points that are computed together, as they have most in common.
 pub(crate) const PAIRS: [[usize; 2]; 3] = [[0, 5], [1, 2], [3, 4]];
+
+/// Whether a tile of so many outputs has a point, in a direction.
+pub(crate) const fn has(outputs: usize, point: usize) -> bool {
+    match outputs {
+        2 => point != 3 && point != 4,
+        3 => point != 4,
+        _ => true,
+    }
+}
 
 /// A block of 3x3 weights to transform, two rows of points at a time: twelve of the 36 stay near until they are used.
 #[derive(Debug)]
@@ -94,13 +102,73 @@ pub(crate) struct Weights {
     pub(crate) plane: usize,
 }
 
+/// Tiles that a [`Row`] has at most.
+pub(crate) const GROUP: usize = 4;
+
+/// How many kinds of groups there are: see [`Rows::shapes`].
+pub(crate) const SHAPES: usize = 7;
+
+/// Products of a row of points with a few tiles, by weights as the network has them.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// How many tiles of a group have points 0, 1, 2 and 5 of the row, point 3, and point 4: the first ones.
+    pub(crate) shapes: [[usize; 3]; SHAPES],
+    /// The first and the last row of points, where no other group has had it before with these weights, for each shape: they
+    /// leave something behind for the rows [`Rows::ORDER`] has behind them.
+    ///
+    /// # Safety
+    /// Of all functions: the CPU has the instruction set, and `Row` is as documented.
+    pub(crate) first: [[unsafe fn(&Row); SHAPES]; 2],
+    /// For each row of points and each shape.
+    pub(crate) rows: [[unsafe fn(&Row); SHAPES]; PATCH],
+}
+
+impl Rows {
+    /// Of rows of points.
+    pub(crate) const ORDER: [usize; PATCH] = [0, 1, 2, 5, 3, 4];
+}
+
+/// A row of points of groups of tiles, by 16 output channels.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// The groups, all of one shape: at least one.
+    pub(crate) groups: *const Group,
+    pub(crate) end: *const Group,
+    /// The first tile's inputs at the row's first point, and bytes from there to the next point.
+    pub(crate) v: *const i16,
+    pub(crate) plane: usize,
+    /// `[step][tap][product.channels][product.depth]`, of which the first 16 channels count.
+    pub(crate) g: *const i8,
+    /// What rows leave behind: room for 6 weights of each pair of channels, of 16 channels.
+    pub(crate) u: *mut i16,
+    /// At least 2.
+    pub(crate) steps: usize,
+    /// What the sums of point 1 start from.
+    pub(crate) bias: *const i32,
+    /// Where the first tile's 16 sums of the row's first point go, `[point][product.channels]`.
+    pub(crate) m: *mut i32,
+    /// An address worth fetching, and how far to move it at each step.
+    pub(crate) ahead: *const u8,
+    pub(crate) further: usize,
+}
+
+/// Where the tiles of a group lie, those with most points first. Places that are not used repeat another's.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub(crate) struct Group {
+    /// Bytes from the first tile's inputs.
+    pub(crate) v: [usize; GROUP],
+    /// Bytes from the first tile's sums.
+    pub(crate) m: [usize; GROUP],
+}
+
 /// The pixels of a tile to transform.
 #[derive(Debug)]
 pub(crate) struct Input {
     /// Row by row; each can be read for `chunks` chunks.
     pub(crate) pixels: [*const u8; POINTS],
-    /// Whether the tile is short, `[down, across]`: those points are not written.
-    pub(crate) short: [bool; 2],
+    /// Outputs of the tile, `[down, across]`: points that it does not have are not written.
+    pub(crate) outputs: [usize; 2],
     pub(crate) chunks: usize,
     /// Where `V[0]` goes, and entries from there to `V[1]` and so on; all chunks of each are written.
     pub(crate) v: *mut i16,
@@ -110,12 +178,13 @@ pub(crate) struct Input {
 /// Sums of neighbouring tiles to turn into four rows of outputs.
 #[derive(Debug)]
 pub(crate) struct Sums {
-    /// `M[0]`, `[tile][product.channels]`, and entries from there to `M[1]` and so on.
+    /// `M[0]` of the first tile, entries from there to `M[1]` and so on, and to the next tile's.
     pub(crate) m: *const i32,
     pub(crate) plane: usize,
+    pub(crate) next: usize,
     pub(crate) tiles: usize,
-    /// Whether the tiles are short, `[down, across]`: outputs beyond [`SHORT`] are not written.
-    pub(crate) short: [bool; 2],
+    /// Outputs of each tile, `[down, across]`: no others are written.
+    pub(crate) outputs: [usize; 2],
     /// Channels that are wanted, at most `product.channels`.
     pub(crate) channels: usize,
     /// Writable `[4 · tiles][product.channels]`: the sums of each row of outputs.
@@ -201,11 +270,10 @@ unsafe fn weights_of_pair<V: Vector, const N: usize, const PAIR: usize>(t: &Weig
 pub(crate) unsafe fn input<V: Vector>(t: &Input) {
     // SAFETY: as this function demands.
     unsafe {
-        match t.short {
-            [false, false] => input_of::<V, false, false>(t),
-            [false, true] => input_of::<V, false, true>(t),
-            [true, false] => input_of::<V, true, false>(t),
-            [true, true] => input_of::<V, true, true>(t),
+        match t.outputs[0] {
+            2 => input_across::<V, 2>(t),
+            3 => input_across::<V, 3>(t),
+            _ => input_across::<V, 4>(t),
         }
     }
 }
@@ -213,37 +281,46 @@ pub(crate) unsafe fn input<V: Vector>(t: &Input) {
 /// # Safety
 /// As [`input`].
 #[inline(always)]
-unsafe fn input_of<V: Vector, const DOWN: bool, const ACROSS: bool>(t: &Input) {
+unsafe fn input_across<V: Vector, const DOWN: usize>(t: &Input) {
+    // SAFETY: as this function demands.
+    unsafe {
+        match t.outputs[1] {
+            2 => input_of::<V, DOWN, 2>(t),
+            3 => input_of::<V, DOWN, 3>(t),
+            _ => input_of::<V, DOWN, 4>(t),
+        }
+    }
+}
+
+/// # Safety
+/// As [`input`].
+#[inline(always)]
+unsafe fn input_of<V: Vector, const DOWN: usize, const ACROSS: usize>(t: &Input) {
     for chunk in 0..t.chunks {
         let first = chunk * V::WORDS;
         // SAFETY: each pixel can be read, and each plane has room, for all chunks.
         unsafe {
             let mut columns = [[V::zero(); PATCH]; PATCH];
-            for j in 0..if ACROSS { SHORT_PATCH } else { PATCH } {
+            for j in 0..ACROSS + 2 {
                 let mut d = [V::zero(); PATCH];
-                for i in 0..if DOWN { SHORT_PATCH } else { PATCH } {
+                for i in 0..DOWN + 2 {
                     d[i] = V::from_u8(t.pixels[PATCH * i + j].add(first));
                 }
-                columns[j] = if DOWN { short_input_column(d) } else { input_column(d) };
+                columns[j] = input_column::<V, DOWN>(d);
             }
             for i in 0..PATCH {
-                if DOWN && is_long_only(i) {
+                if !has(DOWN, i) {
                     continue;
                 }
-                let row = across(&columns, i);
-                let row = if ACROSS { short_input_column(row) } else { input_column(row) };
+                let row = input_column::<V, ACROSS>(across(&columns, i));
                 for j in 0..PATCH {
-                    if !(ACROSS && is_long_only(j)) {
+                    if has(ACROSS, j) {
                         row[j].store(t.v.add((PATCH * i + j) * t.plane + first).cast());
                     }
                 }
             }
         }
     }
-}
-
-fn is_long_only(point: usize) -> bool {
-    LONG_ONLY[0] == point || LONG_ONLY[1] == point
 }
 
 /// `N` is `product.channels`.
@@ -254,11 +331,10 @@ fn is_long_only(point: usize) -> bool {
 pub(crate) unsafe fn output<V: Vector, const N: usize>(t: &Sums) {
     // SAFETY: as this function demands.
     unsafe {
-        match t.short {
-            [false, false] => output_of::<V, N, false, false>(t),
-            [false, true] => output_of::<V, N, false, true>(t),
-            [true, false] => output_of::<V, N, true, false>(t),
-            [true, true] => output_of::<V, N, true, true>(t),
+        match t.outputs[0] {
+            2 => output_across::<V, N, 2>(t),
+            3 => output_across::<V, N, 3>(t),
+            _ => output_across::<V, N, 4>(t),
         }
     }
 }
@@ -266,32 +342,43 @@ pub(crate) unsafe fn output<V: Vector, const N: usize>(t: &Sums) {
 /// # Safety
 /// As [`output`].
 #[inline(always)]
-unsafe fn output_of<V: Vector, const N: usize, const DOWN: bool, const ACROSS: bool>(t: &Sums) {
-    let (down, right) = (if DOWN { SHORT } else { SIDE }, if ACROSS { SHORT } else { SIDE });
+unsafe fn output_across<V: Vector, const N: usize, const DOWN: usize>(t: &Sums) {
+    // SAFETY: as this function demands.
+    unsafe {
+        match t.outputs[1] {
+            2 => output_of::<V, N, DOWN, 2>(t),
+            3 => output_of::<V, N, DOWN, 3>(t),
+            _ => output_of::<V, N, DOWN, 4>(t),
+        }
+    }
+}
+
+/// # Safety
+/// As [`output`].
+#[inline(always)]
+unsafe fn output_of<V: Vector, const N: usize, const DOWN: usize, const ACROSS: usize>(t: &Sums) {
     for tile in 0..t.tiles {
         for first in (0..t.channels).step_by(V::WORDS / 2) {
             // SAFETY: each plane has sums for each tile, and each row room for four pixels of each tile.
             unsafe {
                 let mut columns = [[V::zero(); SIDE]; PATCH];
                 for j in 0..PATCH {
-                    if ACROSS && is_long_only(j) {
+                    if !has(ACROSS, j) {
                         continue;
                     }
                     let mut m = [V::zero(); PATCH];
                     for i in 0..PATCH {
-                        if !(DOWN && is_long_only(i)) {
-                            let at = (PATCH * i + j) * t.plane + tile * N + first;
+                        if has(DOWN, i) {
+                            let at = (PATCH * i + j) * t.plane + tile * t.next + first;
                             m[i] = V::load(t.m.add(at));
                         }
                     }
-                    columns[j] = if DOWN { short_output_column(m) } else { output_column(m) };
+                    columns[j] = output_column::<V, DOWN>(m);
                 }
-                for i in 0..down {
-                    let row = across(&columns, i);
-                    let row = if ACROSS { short_output_column(row) } else { output_column(row) };
-                    let power = if DOWN { SHORT_POWER } else { POWERS[i] };
-                    for j in 0..right {
-                        let power = power + if ACROSS { SHORT_POWER } else { POWERS[j] };
+                for i in 0..DOWN {
+                    let row = output_column::<V, ACROSS>(across(&columns, i));
+                    for j in 0..ACROSS {
+                        let power = power(DOWN, i) + power(ACROSS, j);
                         let sum = shifted(row[j].times32(NINTH), power);
                         sum.store(t.rows[i].add((SIDE * tile + j) * N + first));
                     }

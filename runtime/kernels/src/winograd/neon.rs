@@ -14,6 +14,7 @@ pub(crate) const WINOGRAD: Winograd = Winograd {
     plain: 1,
     chunk: <int16x8_t as Vector>::WORDS,
     weights: transform_weights,
+    rows: None,
     input: transform_input,
     output: transform_output,
     finish: finish_sums,

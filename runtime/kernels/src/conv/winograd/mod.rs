@@ -1,5 +1,6 @@
 //! Convolutions that run as Winograd's: when they may and should, and their weights.
 
+mod groups;
 mod order;
 mod run;
 
@@ -8,7 +9,8 @@ use super::pack::Layout;
 use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::spec::{ConvSpec, ConvWeights};
-use crate::winograd::{self, POINTS, POWER_OF_TWO};
+use crate::winograd::{self, GROUP, PATCH, POINTS, POWER_OF_TWO};
+use groups::Groups;
 use order::Order;
 
 /// What a convolution needs to run in this form.
@@ -19,6 +21,8 @@ pub(super) struct Winograd {
     order: Order,
     /// Tiles that are transformed together.
     strip: usize,
+    /// For each strip, where a row of points is multiplied at a time.
+    groups: Vec<[Vec<Groups>; PATCH]>,
     /// Input channels, rounded up to whole chunks.
     channels: usize,
     /// What the sums of all points but the centre start from.
@@ -26,7 +30,7 @@ pub(super) struct Winograd {
 }
 
 /// A strip's transformed inputs should stay near, and so should the sums of one block.
-const STRIP_BYTES: usize = 400 << 10;
+const STRIP_BYTES: usize = 460 << 10;
 const STRIP: usize = 96;
 const TAPS: usize = 9;
 /// Fewer output channels would leave most of a register empty.
@@ -49,34 +53,52 @@ impl Winograd {
         let strips = count.div_ceil(most);
         let strips = if strips > 1 { strips.next_multiple_of(2) } else { 1 };
         let (strip, lanes) = (count.div_ceil(strips), steps.product.channels);
-        (pays(spec, &order, strips, steps.plain) && exact(spec, weights)).then(|| Self {
-            steps,
-            order,
-            strip,
-            channels,
-            zeros: vec![0; lanes],
-        })
+        // Whole groups; what is left over makes a small strip more.
+        let strip = if steps.rows.is_some() && strips > 1 { strip / GROUP * GROUP } else { strip };
+        let tiles = |first: usize| first..(first + strip).min(count);
+        let groups: Vec<_> = steps.rows.map_or(Vec::new(), |rows| {
+            let strips = (0..count).step_by(strip).map(tiles);
+            let pitches = [channels * size_of::<i16>(), of_rows(lanes)[1] * size_of::<i32>()];
+            strips.map(|tiles| groups::of_strip(rows, &order, &tiles, pitches)).collect()
+        });
+        let products = match steps.rows {
+            Some(rows) => groups.iter().map(|groups| groups::cost(rows, groups)).sum(),
+            None => order.products() as f64 + 150.0 * strips as f64,
+        };
+        if !pays(spec, products, count, steps.plain) || !exact(spec, weights) {
+            return None;
+        }
+        Some(Self { steps, order, strip, groups, channels, zeros: vec![0; lanes] })
     }
 
     pub(super) fn product(&self) -> &'static crate::tile::Kernel {
         self.steps.product
     }
 
-    /// Entries from one point to the next: of a strip's inputs, of a block's weights, of their sums. Never a multiple of a
-    /// page: points at such distances would push each other out of the first-level cache.
-    fn planes(&self) -> [usize; 3] {
+    /// Entries from one point to the next, of a strip's inputs and of a block's weights. Never a multiple of a page: points at
+    /// such distances would push each other out of the first-level cache.
+    fn planes(&self) -> [usize; 2] {
         let lanes = self.steps.product.channels;
-        [self.strip * self.channels + 32, self.channels * lanes + 32, self.strip * lanes + 16]
+        [self.strip * self.channels + 32, self.channels * lanes + 32]
+    }
+
+    /// Entries from one point's sums to the next point's, and from one tile's to the next tile's.
+    fn sums(&self) -> [usize; 2] {
+        let lanes = self.steps.product.channels;
+        if self.steps.rows.is_some() { of_rows(lanes) } else { [self.strip * lanes + 16, lanes] }
     }
 }
 
-/// Whether products and transforms cost less than the plain convolution. In multiplications of 16 bits for each pair of
-/// channels; a transform's share was fitted to measurements (`cargo bench -p kernels`).
-fn pays(spec: &ConvSpec, order: &Order, strips: usize, plain: usize) -> bool {
-    let (inputs, outputs) = (spec.in_channels as f64, spec.out_channels as f64);
-    let tiles = order.count() as f64;
-    let transforms = strips as f64 * 150.0 + tiles * (140.0 / outputs + 260.0 / inputs);
-    order.products() as f64 + transforms < (spec.out_pixels() * TAPS) as f64 / plain as f64
+/// See [`Winograd::sums`], where a row of points is multiplied at a time.
+fn of_rows(lanes: usize) -> [usize; 2] {
+    [lanes, POINTS * lanes + 16]
+}
+
+/// Whether products and transforms of the tiles cost less than the plain convolution. In multiplications of 16 bits for each
+/// pair of channels; a transform's share was fitted to measurements (`cargo bench -p kernels`).
+fn pays(spec: &ConvSpec, products: f64, tiles: usize, plain: usize) -> bool {
+    let transforms = 140.0 / spec.out_channels as f64 + 260.0 / spec.in_channels as f64;
+    products + tiles as f64 * transforms < (spec.out_pixels() * TAPS) as f64 / plain as f64
 }
 
 /// The power of two that is shifted out at the end, times every sum, fits 32 bits.
@@ -167,9 +189,10 @@ mod tests {
 
     #[test]
     fn the_largest_sums_that_fit_are_exact() {
-        let spec = spec(115);
-        let x = vec![255; 28 * 28 * 115 + crate::SLACK];
-        for sign in [1, -1] {
+        // Tiles of four outputs, of four and three, and of four and two.
+        for (side, sign) in [(28, 1), (28, -1), (27, 1), (27, -1), (26, 1), (26, -1)] {
+            let spec = ConvSpec { in_h: side, in_w: side, ..spec(115) };
+            let x = vec![255; side * side * 115 + crate::SLACK];
             let weight = vec![127 * sign; 64 * 115 * 9];
             let weights = weights(&weight, &[0; 64]);
             let mut expected = vec![0; spec.out_pixels() * 64];

@@ -8,28 +8,27 @@
 
 use std::ops::Range;
 
-use crate::winograd::{LONG_ONLY, PATCH, SHORT, SIDE};
+use crate::winograd::{LEAST, PATCH, SIDE, has};
 
 #[derive(Debug)]
 pub(super) struct Order {
     /// Full tiles, `[down, across]`.
     full: [usize; 2],
-    /// Whether short ones follow.
-    short: [bool; 2],
+    /// Outputs of the short ones that follow, or none.
+    short: [usize; 2],
 }
 
 impl Order {
     /// For outputs of `[height, width]`.
     pub(super) fn new(outputs: [usize; 2]) -> Self {
-        // What is left over may be too much for a short tile: then a full one hangs over the edge.
-        let short = outputs.map(|n| (1..=SHORT).contains(&(n % SIDE)));
-        let full = outputs.map(|n| if n % SIDE > SHORT { n.div_ceil(SIDE) } else { n / SIDE });
-        Self { full, short }
+        // A single output that is left over takes a tile that hangs over the edge.
+        let short = outputs.map(|n| if n % SIDE == 0 { 0 } else { LEAST.max(n % SIDE) });
+        Self { full: outputs.map(|n| n / SIDE), short }
     }
 
     /// Tiles that are short across only, full, short down only, both.
     fn kinds(&self) -> [usize; 4] {
-        let [[down, across], [s, c]] = [self.full, self.short.map(usize::from)];
+        let [[down, across], [s, c]] = [self.full, self.short.map(|short| usize::from(short > 0))];
         [down * c, down * across, s * across, s * c]
     }
 
@@ -39,36 +38,39 @@ impl Order {
 
     /// Products of all tiles.
     pub(super) fn products(&self) -> usize {
-        let points = |full: usize, short: bool| {
-            full * PATCH + usize::from(short) * (PATCH - LONG_ONLY.len())
+        let points = |full: usize, short: usize| {
+            full * PATCH
+                + if short > 0 { (0..PATCH).filter(|point| has(short, *point)).count() } else { 0 }
         };
         points(self.full[0], self.short[0]) * points(self.full[1], self.short[1])
     }
 
-    /// Row and column of a tile, and whether it is short, `[down, across]`.
-    pub(super) fn tile(&self, at: usize) -> ([usize; 2], [bool; 2]) {
+    /// Row and column of a tile, and its outputs, `[down, across]`.
+    pub(super) fn tile(&self, at: usize) -> ([usize; 2], [usize; 2]) {
         let ([c, f, s, _], [down, across]) = (self.kinds(), self.full);
-        if at < c {
-            ([at, across], [false, true])
+        let place = if at < c {
+            [at, across]
         } else if at < c + f {
-            ([(at - c) / across, (at - c) % across], [false, false])
+            [(at - c) / across, (at - c) % across]
         } else if at < c + f + s {
-            ([down, at - c - f], [true, false])
+            [down, at - c - f]
         } else {
-            ([down, across], [true, true])
-        }
+            [down, across]
+        };
+        let outputs = |i: usize| if place[i] == self.full[i] { self.short[i] } else { SIDE };
+        (place, [outputs(0), outputs(1)])
     }
 
     /// How many tiles from this on are of its kind and follow each other in its row.
     pub(super) fn neighbours(&self, at: usize) -> usize {
-        let ([_, column], [_, short]) = self.tile(at);
-        if short { 1 } else { self.full[1] - column }
+        let ([_, column], _) = self.tile(at);
+        if column == self.full[1] { 1 } else { self.full[1] - column }
     }
 
     /// The tiles of a strip that have a point.
     pub(super) fn having(&self, point: usize, strip: &Range<usize>) -> Range<usize> {
-        let ([c, f, s, b], [down, across]) =
-            (self.kinds(), [point / PATCH, point % PATCH].map(|p| LONG_ONLY.contains(&p)));
+        let [c, f, s, b] = self.kinds();
+        let [down, across] = [0, 1].map(|i| !has(self.short[i], [point / PATCH, point % PATCH][i]));
         let first = if across { c } else { 0 };
         let end = c + f + if down { 0 } else { s + if across { 0 } else { b } };
         first.max(strip.start)..end.min(strip.end)
@@ -88,17 +90,14 @@ mod tests {
                 let mut seen = vec![0; height * width];
                 let mut products = 0;
                 for at in 0..order.count() {
-                    let ([row, column], short) = order.tile(at);
-                    let [down, across] = short.map(|short| if short { SHORT } else { SIDE });
+                    let ([row, column], [down, across]) = order.tile(at);
                     for y in (SIDE * row..SIDE * row + down).filter(|y| *y < height) {
                         for x in (SIDE * column..SIDE * column + across).filter(|x| *x < width) {
                             seen[y * width + x] += 1;
                         }
                     }
                     for point in 0..POINTS {
-                        let lacks = |short: bool, p: usize| short && LONG_ONLY.contains(&p);
-                        let has =
-                            !lacks(short[0], point / PATCH) && !lacks(short[1], point % PATCH);
+                        let has = has(down, point / PATCH) && has(across, point % PATCH);
                         assert_eq!(order.having(point, &(0..order.count())).contains(&at), has);
                         products += usize::from(has);
                     }

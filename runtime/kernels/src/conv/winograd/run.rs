@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 
-use super::Winograd;
+use super::groups::Groups;
+use super::{LANES, Winograd};
 use crate::conv::Conv;
 use crate::conv::cuts::Cuts;
 use crate::conv::run::Run;
 use crate::tile::{Output, Tile};
-use crate::winograd::{self, CENTRE, Input, PAIRS, PATCH, POINTS, SIDE, Sums, Weights};
+use crate::winograd::{self, CENTRE, Input, PAIRS, PATCH, POINTS, Row, Rows, SIDE, Sums, Weights};
 
 /// A thread's part of the scratch.
 struct Work {
@@ -31,11 +32,12 @@ impl Winograd {
     /// Where weights, sums, rows of outputs and pointers begin behind the inputs, and the end, in bytes.
     fn layout(&self) -> [usize; 5] {
         let Self { steps: winograd::Winograd { product, .. }, .. } = self;
-        let [v, u, m] = self.planes();
+        let ([v, u], [point, tile]) = (self.planes(), self.sums());
+        let m = POINTS * point.max(tile) + self.strip * tile;
         let rows = SIDE * product.pixels * product.channels * 4;
         let pointers = product.pixels * size_of::<*const u8>();
         let mut at = 0;
-        [v * POINTS * 2 + 64, 2 * u * PATCH * 2, m * POINTS * 4, rows, pointers].map(|bytes| {
+        [v * POINTS * 2 + 64, 2 * u * PATCH * 2, m * 4, rows, pointers].map(|bytes| {
             at += bytes.next_multiple_of(64);
             at
         })
@@ -77,7 +79,10 @@ impl Winograd {
                     self.transform(run, tile, work.v.add(i * self.channels));
                 }
                 for block in blocks.clone() {
-                    self.multiply(run, block, &tiles, &work);
+                    match self.steps.rows {
+                        Some(rows) => self.multiply_rows(run, rows, block, strip, &work),
+                        None => self.multiply(run, block, &tiles, &work),
+                    }
                     self.write(run, block, tiles.clone(), &work);
                 }
             }
@@ -88,7 +93,7 @@ impl Winograd {
     /// The tile exists; `v` is its place in this thread's scratch.
     unsafe fn transform(&self, run: &Run<'_>, tile: usize, v: *mut i16) {
         let (spec, pitch) = (&run.conv.spec, run.pitch);
-        let ([row, column], short) = self.order.tile(tile);
+        let ([row, column], outputs) = self.order.tile(tile);
         // Wrapped below zero is far above the size, too.
         let rows: [usize; PATCH] =
             std::array::from_fn(|i| (row * SIDE + i).wrapping_sub(spec.padding[0]));
@@ -105,7 +110,7 @@ impl Winograd {
         }
         let input = Input {
             pixels,
-            short,
+            outputs,
             chunks: self.channels / self.steps.chunk,
             v,
             plane: self.planes()[0],
@@ -121,7 +126,7 @@ impl Winograd {
     /// The block exists, and the inputs of the strip are transformed.
     unsafe fn multiply(&self, run: &Run<'_>, block: usize, strip: &Range<usize>, work: &Work) {
         let (conv, product) = (run.conv, self.steps.product);
-        let [v_plane, u_plane, m_plane] = self.planes();
+        let ([v_plane, u_plane], [m_plane, _]) = (self.planes(), self.sums());
         let (steps, lanes) = (self.product_steps(), product.channels);
         let channels = conv.plan.blocks[block].channels;
         let [start, end] = [conv.starts[block], conv.starts[block + 1]];
@@ -171,23 +176,84 @@ impl Winograd {
         }
     }
 
+    /// The same products a row of points at a time.
+    ///
+    /// # Safety
+    /// As `multiply` demands.
+    unsafe fn multiply_rows(
+        &self,
+        run: &Run<'_>,
+        rows: &Rows,
+        block: usize,
+        strip: usize,
+        work: &Work,
+    ) {
+        let (conv, product) = (run.conv, self.steps.product);
+        let ([plane, _], [point, _]) = (self.planes(), self.sums());
+        let (steps, lanes) = (self.product_steps(), product.channels);
+        let [start, end] = [conv.starts[block], conv.starts[block + 1]];
+        let g = conv.weights[start..].as_ptr();
+        // While this block is at work, the next one's weights come near.
+        let mut ahead = end - start..2 * (end - start);
+        for half in (0..conv.plan.blocks[block].channels).step_by(LANES) {
+            for at in Rows::ORDER {
+                let mut first = [0, PATCH - 1].iter().position(|row| *row == at);
+                for Groups { shape, groups } in &self.groups[strip][at] {
+                    let mut groups = groups.as_slice();
+                    while !groups.is_empty() {
+                        let (run, count) = match first.take() {
+                            Some(first) => (&rows.first[first], 1),
+                            None => (&rows.rows[at], groups.len()),
+                        };
+                        let (now, later) = groups.split_at(count);
+                        let row = Row {
+                            groups: now.as_ptr(),
+                            end: now.as_ptr_range().end,
+                            v: work.v.wrapping_add(at * PATCH * plane),
+                            plane: plane * 2,
+                            g: g.cast::<i8>().wrapping_add(half * product.depth),
+                            u: work.u,
+                            steps,
+                            bias: if at == 1 {
+                                &conv.bias[block * lanes + half..]
+                            } else {
+                                &self.zeros
+                            }
+                            .as_ptr(),
+                            m: work.m.wrapping_add(at * PATCH * point + half),
+                            ahead: g.wrapping_add(ahead.start),
+                            further: if ahead.is_empty() { 0 } else { 64 },
+                        };
+                        // SAFETY: as in `transform`; a block has `steps` steps, and there is room for what rows leave behind;
+                        // the inputs of each tile are there, and there is room for its sums.
+                        unsafe { run[*shape](&row) };
+                        ahead.start += 64 * steps * count;
+                        groups = later;
+                    }
+                }
+            }
+        }
+    }
+
     /// From sums to outputs: tiles that are neighbours in a row, as many as fill the kernel's pixels, make four rows.
     ///
     /// # Safety
     /// The block and the tiles exist, and their sums are there.
     unsafe fn write(&self, run: &Run<'_>, block: usize, tiles: Range<usize>, work: &Work) {
         let (spec, product) = (&run.conv.spec, self.steps.product);
+        let [plane, next] = self.sums();
         let mut tile = tiles.start;
         while tile < tiles.end {
-            let ([row, column], short) = self.order.tile(tile);
+            let ([row, column], outputs) = self.order.tile(tile);
             let (y, x) = (row * SIDE, column * SIDE);
             let together = self.order.neighbours(tile).min(tiles.end - tile);
             let count = together.min(product.pixels / SIDE);
             let sums = Sums {
-                m: work.m.wrapping_add((tile - tiles.start) * product.channels),
-                plane: self.planes()[2],
+                m: work.m.wrapping_add((tile - tiles.start) * next),
+                plane,
+                next,
                 tiles: count,
-                short,
+                outputs,
                 channels: run.conv.plan.blocks[block].channels,
                 rows: work.rows,
             };
