@@ -222,7 +222,7 @@ mod tests {
             2 * self
         }
         unsafe fn times32(self, factor: i32) -> Self {
-            self * i64::from(factor)
+            self * Self::from(factor)
         }
         unsafe fn shift_right32<const BITS: i32>(self) -> Self {
             self >> BITS
