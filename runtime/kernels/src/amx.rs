@@ -16,10 +16,11 @@ use crate::avx512_bytes::finish_sums;
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::Tile;
 
-pub(crate) const MATRIX: Matrix = Matrix {
+pub(crate) const MATRICES: [Matrix; 1] = [Matrix {
     rows: 32,
     channels: 32,
     depth: 64,
+    least_steps: 1,
     arrange: None,
     pays: |_| true,
     runs: false,
@@ -29,7 +30,7 @@ pub(crate) const MATRIX: Matrix = Matrix {
     multiply,
     store,
     finish: finish_sums,
-};
+}];
 
 /// Whether the CPU has AMX for bytes and the operating system lets this process use it.
 pub(crate) fn permitted() -> bool {

@@ -167,16 +167,16 @@ impl Isa {
         }
     }
 
-    /// Products of whole matrices, where the set gains by them.
-    pub(crate) fn matrix(self) -> Option<&'static Matrix> {
+    /// Products of whole matrices, where the set gains by them: the first that suits a convolution.
+    pub(crate) fn matrices(self) -> &'static [Matrix] {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Amx => Some(&amx::MATRIX),
+            Set::Amx => &amx::MATRICES,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Vnni => Some(&pointwise::avx512::MATRIX),
+            Set::Avx512Vnni => &pointwise::avx512::MATRICES,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => Some(&pointwise::avx2::MATRIX),
-            _ => None,
+            Set::Avx2 => &pointwise::avx2::MATRICES,
+            _ => &[],
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Matrix {
     pub(crate) channels: usize,
     /// Bytes of a row that a step multiplies.
     pub(crate) depth: usize,
+    /// Steps of a tap at least.
+    pub(crate) least_steps: usize,
     /// As [`Kernel::arrange`](crate::tile::Kernel::arrange).
     pub(crate) arrange: Option<Arrange>,
     /// Called by a thread before its first product, and after its last.

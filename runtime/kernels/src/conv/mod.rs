@@ -65,12 +65,12 @@ impl Conv {
         weights: ConvWeights<'_>,
         residual: Option<Residual>,
     ) -> Result<Self, SpecError> {
-        Self::pack_with(isa, isa.matrix(), spec, weights, residual)
+        Self::pack_with(isa, isa.matrices(), spec, weights, residual)
     }
 
     fn pack_with(
         isa: Isa,
-        matrix: Option<&'static Matrix>,
+        matrices: &'static [Matrix],
         spec: &ConvSpec,
         weights: ConvWeights<'_>,
         residual: Option<Residual>,
@@ -79,7 +79,7 @@ impl Conv {
         weights.check(spec)?;
         residual.iter().try_for_each(|r| r.check(spec))?;
         let unbounded = unbounded(spec, &weights);
-        let grid = matrix.filter(|_| !unbounded).and_then(|matrix| Grid::of(matrix, spec));
+        let grid = matrices.iter().find_map(|matrix| Grid::of(matrix, spec)).filter(|_| !unbounded);
         let winograd =
             if grid.is_some() || unbounded { None } else { Winograd::of(isa, spec, &weights) };
         let kernel = winograd

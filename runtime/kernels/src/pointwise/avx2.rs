@@ -4,19 +4,23 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2_last_step::LastStep;
-use super::{Place, Run, WOVEN, Woven};
+use super::{Place, Run, Woven};
 use crate::avx2::{CHANNELS, DEPTH, KERNEL, ROW, Steps, Windows, finish_sums, multiply};
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::{Kernel, Tile};
 
 const PIXELS: usize = 4;
+/// Steps of a product that are woven with the last step of another.
+const WOVEN: usize = 4 * PIXELS;
 
-pub(crate) const MATRIX: Matrix = super::matrix::<Avx2>();
+pub(crate) const MATRICES: [Matrix; 1] = [super::matrix::<Avx2>()];
 
 struct Avx2;
 
 impl Woven for Avx2 {
     const PIXELS: usize = PIXELS;
+    const LEAST_STEPS: usize = WOVEN;
+    const MOST_STEPS: usize = usize::MAX;
     const KERNEL: &'static Kernel = &KERNEL;
     const ORDER: [u32; 16] = [0, 4, 1, 5, 2, 6, 3, 7, 0, 0, 0, 0, 0, 0, 0, 0];
     const RUN: [Run; 2] = [woven::<false>, woven::<true>];

@@ -133,7 +133,8 @@ impl LastStep {
         unsafe { self.bytes(n.wrapping_sub(6)) };
     }
 
-    /// Instructions 0 to 7, from integers to bytes in memory. Packing doubles them: the first half of the register counts.
+    /// Places 0 to 7, from integers to bytes in memory. Packing doubles them: the first half of the register counts. (`vpaddsw`
+    /// would add two zero points at once, after packing, but on the units that multiply.)
     ///
     /// # Safety
     /// As `between`.
@@ -141,17 +142,17 @@ impl LastStep {
     #[target_feature(enable = "avx2")]
     unsafe fn bytes(&mut self, n: usize) {
         let k = self.constants;
+        if n < 2 {
+            keep!("vpaddd {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) self.c[n], in(reg) k; const at(ZERO));
+        }
         let [a, b] = &mut self.c;
         match n {
-            0 => keep!("vpackssdw {0}, {0}, {1}", inout(ymm_reg) *a, in(ymm_reg) *b),
-            1 => {
-                keep!("vmovdqa {0}, ymmword ptr [{1} + {2}]", out(ymm_reg) *b, in(reg) k; const at(ORDER))
-            }
-            2 => {
-                keep!("vpaddsw {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(ZERO))
-            }
+            2 => keep!("vpackssdw {0}, {0}, {1}", inout(ymm_reg) *a, in(ymm_reg) *b),
             3 => keep!("vpackuswb {0}, {0}, {0}", inout(ymm_reg) * a),
-            4 => keep!("vpermd {0}, {1}, {0}", inout(ymm_reg) *a, in(ymm_reg) *b),
+            4 => {
+                keep!("vmovdqa {0}, ymmword ptr [{1} + {2}]", out(ymm_reg) *b, in(reg) k; const at(ORDER));
+                keep!("vpermd {0}, {1}, {0}", inout(ymm_reg) *a, in(ymm_reg) *b);
+            }
             5 => {
                 keep!("vpminub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(HIGHEST))
             }

@@ -1,31 +1,50 @@
-//! AVX-512-VNNI: products of 8 pixels by 32 channels.
+//! AVX-512-VNNI: products of a few pixels by 32 channels.
+//!
+//! - 4 pixels: the sums of the product before stay in registers, too. For products of few steps: on Zen 4 a store of a register takes
+//!   the time of 1 to 1.5 `vpdpbusd`.
+//! - 8 pixels: weights are read half as often; the sums of the product before come from memory.
+//! - 7 pixels: the same, for pictures of 7x7.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx512_last_step::LastStep;
-use super::{Place, Run, WOVEN, Woven};
+use super::{Place, Run, Woven};
 use crate::avx512::{CHANNELS, KERNEL};
 use crate::avx512_bytes::finish_sums;
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::{Kernel, Tile};
 
-const PIXELS: usize = 8;
+pub(crate) const MATRICES: [Matrix; 4] = [
+    super::matrix::<Avx512<IN_REGISTERS, 7>>(),
+    super::matrix::<Avx512<IN_REGISTERS, 8>>(),
+    super::matrix::<Avx512<8, 4>>(),
+    super::matrix::<Avx512<7, 4>>(),
+];
 
-pub(crate) const MATRIX: Matrix = super::matrix::<Avx512>();
+/// Pixels of which two products' sums fit the registers, with all else.
+pub(super) const IN_REGISTERS: usize = 4;
 
-struct Avx512;
+/// `STEPS` are woven with the last step of two pixels.
+struct Avx512<const PIXELS: usize, const STEPS: usize>;
 
-impl Woven for Avx512 {
+impl<const PIXELS: usize, const STEPS: usize> Woven for Avx512<PIXELS, STEPS> {
     const PIXELS: usize = PIXELS;
+    const LEAST_STEPS: usize = STEPS * PIXELS.div_ceil(2);
+    const MOST_STEPS: usize = match STEPS {
+        7 => Self::LEAST_STEPS, // windows 7 wide
+        8 => 64,
+        _ => usize::MAX,
+    };
     const KERNEL: &'static Kernel = &KERNEL;
     const ORDER: [u32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
-    const RUN: [Run; 2] = [woven::<false>, woven::<true>];
+    const RUN: [Run; 2] = if PIXELS == IN_REGISTERS {
+        [woven_in_registers::<false, STEPS>, woven_in_registers::<true, STEPS>]
+    } else {
+        [woven::<false, PIXELS, STEPS>, woven::<true, PIXELS, STEPS>]
+    };
     const FINISH: unsafe fn(&Tile<'_>, *const i32) = finish_sums;
 }
-
-/// Steps woven with the last step of two pixels.
-const OF_TWO: usize = 2 * WOVEN / PIXELS;
 
 /// Steps with nothing between them.
 ///
@@ -33,7 +52,7 @@ const OF_TWO: usize = 2 * WOVEN / PIXELS;
 /// Rows and weights can be read for so many steps; the CPU has the features.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn steps_alone(
+unsafe fn steps_alone<const PIXELS: usize>(
     acc: &mut [[__m512i; 2]; PIXELS],
     x: [*const u8; PIXELS],
     mut weights: *const u8,
@@ -57,30 +76,58 @@ unsafe fn steps_alone(
     }
 }
 
-/// A step of the products, with instructions of the last step between them.
+/// A step of the products, with instructions of the last step between them: `$step` of those that a pair of pixels has.
 macro_rules! step {
     ($acc:ident, $x:ident, $weights:ident, $last:ident, $add:ident, $step:literal, [$($r:literal)*]) => {
         let w = [_mm512_load_si512($weights.cast()), _mm512_load_si512($weights.add(64).cast())];
         $weights = $weights.add(128);
-        $(
-            let [a, b] = &mut $acc[$r];
+        $(if $r < PIXELS {
+            let [a, b] = &mut $acc[$r % PIXELS];
             asm!(
                 "vpbroadcastd zmm31, dword ptr [{x} + {offset}]",
                 "vpdpbusd {a}, zmm31, {w0}",
                 "vpdpbusd {b}, zmm31, {w1}",
-                x = in(reg) $x[$r], offset = const 4 * $step, a = inout(zmm_reg) *a, b = inout(zmm_reg) *b,
+                x = in(reg) $x[$r % PIXELS], offset = const 4 * $step, a = inout(zmm_reg) *a, b = inout(zmm_reg) *b,
                 w0 = in(zmm_reg) w[0], w1 = in(zmm_reg) w[1], out("zmm31") _,
                 options(readonly, nostack, preserves_flags)
             );
-            $last.between::<{ $add }, { PIXELS * $step + $r }>();
-        )*
+            $last.between::<{ $add }, PIXELS, STEPS, $step, $r>();
+        })*
     };
 }
 
+/// `STEPS` of the products, with the last step of two pixels, whose sums are given.
+macro_rules! two_pixels {
+    (
+        $acc:ident, $x:ident, $weights:ident, $last:ident, $add:ident, ($ahead:ident, $further:ident),
+        [$first:expr, $second:expr]
+    ) => {
+        $last.c = [$first[0], $first[1], $second[0], $second[1]];
+        step!($acc, $x, $weights, $last, $add, 0, [0 1 2 3]);
+        step!($acc, $x, $weights, $last, $add, 1, [0 1 2 3]);
+        _mm_prefetch::<_MM_HINT_T1>($ahead.cast());
+        step!($acc, $x, $weights, $last, $add, 2, [0 1 2 3]);
+        step!($acc, $x, $weights, $last, $add, 3, [0 1 2 3]);
+        _mm_prefetch::<_MM_HINT_T1>($ahead.wrapping_add(2 * $further).cast());
+        step!($acc, $x, $weights, $last, $add, 4, [0 1 2 3]);
+        step!($acc, $x, $weights, $last, $add, 5, [0 1 2 3]);
+        _mm_prefetch::<_MM_HINT_T1>($ahead.wrapping_add(4 * $further).cast());
+        step!($acc, $x, $weights, $last, $add, 6, [0 1 2 3]);
+        if STEPS > 7 {
+            step!($acc, $x, $weights, $last, $add, 7, [0 1 2 3]);
+        }
+        _mm_prefetch::<_MM_HINT_T1>($ahead.wrapping_add(6 * $further).cast());
+        $ahead = $ahead.wrapping_add(STEPS * $further);
+        $x = $x.map(|x| x.wrapping_add(STEPS * 4));
+    };
+}
+
+/// The sums of the product before come from memory.
+///
 /// # Safety
 /// See [`Run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn woven<const ADD: bool>(
+unsafe fn woven<const ADD: bool, const PIXELS: usize, const STEPS: usize>(
     p: &Product<'_>,
     [mut place, mut own]: [Place; 2],
     mut before: *const i32,
@@ -93,13 +140,15 @@ unsafe fn woven<const ADD: bool>(
     unsafe {
         for _ in 0..p.count {
             let mut last = LastStep::new(&place, before, constants);
-            let bias =
-                [_mm512_loadu_si512(p.bias.cast()), _mm512_loadu_si512(p.bias.add(16).cast())];
-            let mut acc = [bias; PIXELS];
+            let mut acc = [bias(p); PIXELS];
             let mut x: [*const u8; PIXELS] =
                 std::array::from_fn(|r| first.wrapping_add(r * p.pitch));
             let mut weights = p.weights;
-            for _ in 0..PIXELS / 2 {
+            // Four steps for two pixels. An odd last one is its own partner.
+            for pair in 0..PIXELS.div_ceil(2) {
+                if 2 * pair + 1 == PIXELS {
+                    last.pair_with_itself();
+                }
                 step!(acc, x, weights, last, ADD, 0, [0 1 2 3 4 5 6 7]);
                 _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                 step!(acc, x, weights, last, ADD, 1, [0 1 2 3 4 5 6 7]);
@@ -108,21 +157,94 @@ unsafe fn woven<const ADD: bool>(
                 _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(2 * further).cast());
                 step!(acc, x, weights, last, ADD, 3, [0 1 2 3 4 5 6 7]);
                 _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(3 * further).cast());
-                ahead = ahead.wrapping_add(OF_TWO * further);
-                x = x.map(|x| x.wrapping_add(4 * OF_TWO));
+                ahead = ahead.wrapping_add(STEPS * further);
+                x = x.map(|x| x.wrapping_add(STEPS * 4));
                 last.advance(&place);
             }
-            let rest = p.steps - WOVEN;
+            let rest = p.steps - Avx512::<PIXELS, STEPS>::LEAST_STEPS;
             steps_alone(&mut acc, x, weights, rest, (ahead, further));
             ahead = ahead.wrapping_add(rest * further);
-            for (r, row) in acc.iter().enumerate() {
-                _mm512_store_si512(to.add(r * CHANNELS).cast(), row[0]);
-                _mm512_store_si512(to.add(r * CHANNELS + 16).cast(), row[1]);
-            }
+            store(&acc, to);
             before = to;
             (to, other) = (other, to);
             (place, own) = (own, own.next(PIXELS));
             first = first.wrapping_add(PIXELS * p.pitch);
+        }
+    }
+}
+
+/// All sums stay in registers but for the run's first and last.
+///
+/// # Safety
+/// See [`Run`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn woven_in_registers<const ADD: bool, const STEPS: usize>(
+    p: &Product<'_>,
+    [mut place, mut own]: [Place; 2],
+    before: *const i32,
+    constants: &Constants,
+) {
+    const PIXELS: usize = IN_REGISTERS;
+    let (mut first, (mut ahead, further)) = (p.x, p.ahead);
+    // SAFETY: as in `woven`.
+    unsafe {
+        let mut done = load(before);
+        for _ in 0..p.count {
+            let mut last = LastStep::new(&place, std::ptr::null(), constants);
+            let mut acc = [bias(p); PIXELS];
+            let mut x: [*const u8; PIXELS] =
+                std::array::from_fn(|r| first.wrapping_add(r * p.pitch));
+            let mut weights = p.weights;
+            // Not in a loop: that would bring the sums to memory.
+            two_pixels!(acc, x, weights, last, ADD, (ahead, further), [done[0], done[1]]);
+            last.advance(&place);
+            two_pixels!(acc, x, weights, last, ADD, (ahead, further), [done[2], done[3]]);
+            let rest = p.steps - Avx512::<PIXELS, STEPS>::LEAST_STEPS;
+            steps_alone(&mut acc, x, weights, rest, (ahead, further));
+            ahead = ahead.wrapping_add(rest * further);
+            done = acc;
+            (place, own) = (own, own.next(PIXELS));
+            first = first.wrapping_add(PIXELS * p.pitch);
+        }
+        store(&done, p.sums[(p.count - 1) % 2]);
+    }
+}
+
+/// # Safety
+/// As [`Product`] documents; the CPU has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn bias(p: &Product<'_>) -> [__m512i; 2] {
+    // SAFETY: as this function demands.
+    unsafe { [_mm512_loadu_si512(p.bias.cast()), _mm512_loadu_si512(p.bias.add(16).cast())] }
+}
+
+/// # Safety
+/// There are sums of so many pixels, aligned to 64; the CPU has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load<const PIXELS: usize>(from: *const i32) -> [[__m512i; 2]; PIXELS] {
+    let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];
+    for (r, row) in sums.iter_mut().enumerate() {
+        // SAFETY: as this function demands.
+        *row = unsafe {
+            let from = from.add(r * CHANNELS);
+            [_mm512_load_si512(from.cast()), _mm512_load_si512(from.add(16).cast())]
+        };
+    }
+    sums
+}
+
+/// # Safety
+/// There is room for the sums, aligned to 64; the CPU has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store<const PIXELS: usize>(sums: &[[__m512i; 2]; PIXELS], to: *mut i32) {
+    for (r, row) in sums.iter().enumerate() {
+        // SAFETY: as this function demands.
+        unsafe {
+            _mm512_store_si512(to.add(r * CHANNELS).cast(), row[0]);
+            _mm512_store_si512(to.add(r * CHANNELS + 16).cast(), row[1]);
         }
     }
 }

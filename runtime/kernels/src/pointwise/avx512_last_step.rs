@@ -3,6 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::avx512::IN_REGISTERS;
 use super::{
     HI, HIGHEST, LO, LOWEST, ORDER, OTHER_RATIO, OTHER_ZERO, Place, RATIO, ZERO, at, keep,
 };
@@ -12,7 +13,7 @@ use crate::matrix::Constants;
 /// The last step of two pixels of 32 channels, an instruction at a time.
 pub(super) struct LastStep {
     /// Sums, then the convolution's result, then all.
-    c: [__m512i; 4],
+    pub(super) c: [__m512i; 4],
     /// The other operand of the addition.
     r: [__m512i; 4],
     scale: [__m512i; 2],
@@ -20,7 +21,7 @@ pub(super) struct LastStep {
     hi: __m512i,
     /// See [`super::constants`].
     constants: *const Constants,
-    sums: *const i32,
+    sums: [*const i32; 2],
     residual: [*const u8; 2],
     y: [*mut u8; 2],
 }
@@ -51,7 +52,7 @@ impl LastStep {
             lo,
             hi,
             constants,
-            sums,
+            sums: [sums, sums.wrapping_add(CHANNELS)],
             residual: [place.r, place.r.wrapping_add(place.r_stride)],
             y: [place.y, place.y.wrapping_add(place.stride)],
         }
@@ -60,31 +61,72 @@ impl LastStep {
     /// On to the next two.
     #[inline]
     pub(super) fn advance(&mut self, place: &Place) {
-        self.sums = self.sums.wrapping_add(2 * CHANNELS);
+        self.sums = self.sums.map(|sums| sums.wrapping_add(2 * CHANNELS));
         self.y = self.y.map(|y| y.wrapping_add(2 * place.stride));
         self.residual = self.residual.map(|r| r.wrapping_add(2 * place.r_stride));
     }
 
-    /// What goes behind the `AT`th two products of four steps: two instructions of an addition's 58, or two or one of the
-    /// 22 without, the same on each vector before the next kind.
+    /// A last pixel without a neighbour.
+    #[inline]
+    pub(super) fn pair_with_itself(&mut self) {
+        (self.sums[1], self.y[1], self.residual[1]) = (self.sums[0], self.y[0], self.residual[0]);
+    }
+
+    /// What goes behind the products of a pixel in a step: a share of an addition's 60 instructions, or of the 24 without, the
+    /// same on each vector before the next kind.
     ///
     /// # Safety
     /// Sums of two pixels can be read, and residuals if there is an addition, and outputs be written; the CPU has the features.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub(super) unsafe fn between<const ADD: bool, const AT: usize>(&mut self) {
-        // SAFETY: as this function demands.
+    pub(super) unsafe fn between<
+        const ADD: bool,
+        const PIXELS: usize,
+        const STEPS: usize,
+        const STEP: usize,
+        const PIXEL: usize,
+    >(
+        &mut self,
+    ) {
+        let places = STEPS * PIXELS;
+        let (all, at) = (if ADD { 60 } else { 24 }, STEP * PIXELS + PIXEL);
+        let (first, end) = (all * at / places, all * (at + 1) / places);
+        // SAFETY: as this function demands. Without a loop, so that each is known where it is compiled.
         unsafe {
-            if ADD {
-                self.with_addition(2 * AT);
-                self.with_addition(2 * AT + 1);
-            } else if AT % 3 < 2 {
-                self.plain(AT / 3 * 2 + AT % 3);
+            if first < end {
+                self.one::<ADD, PIXELS>(first);
+            }
+            if first + 1 < end {
+                self.one::<ADD, PIXELS>(first + 1);
+            }
+            if first + 2 < end {
+                self.one::<ADD, PIXELS>(first + 2);
             }
         }
     }
 
-    /// Instruction `n` with an addition; known where it is compiled.
+    /// Instruction `n`; known where it is compiled.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn one<const ADD: bool, const PIXELS: usize>(&mut self, n: usize) {
+        if n < 4 {
+            let c = &mut self.c[n];
+            if PIXELS > IN_REGISTERS {
+                let from = self.sums[n / 2].wrapping_add(16 * (n % 2));
+                keep!("vcvtdq2ps {}, zmmword ptr [{}]", out(zmm_reg) *c, in(reg) from);
+            } else {
+                keep!("vcvtdq2ps {0}, {0}", inout(zmm_reg) * c);
+            }
+            return;
+        }
+        // SAFETY: as this function demands.
+        unsafe { if ADD { self.with_addition(n) } else { self.plain(n) } }
+    }
+
+    /// With an addition.
     ///
     /// # Safety
     /// As `between`.
@@ -94,9 +136,6 @@ impl LastStep {
         let v = n % 4;
         let (c, r, k) = (&mut self.c[v], &mut self.r[v], self.constants);
         match n / 4 {
-            0 => {
-                keep!("vcvtdq2ps {}, zmmword ptr [{}]", out(zmm_reg) *c, in(reg) self.sums.wrapping_add(16 * v))
-            }
             1 => keep!("vmulps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.scale[v % 2]),
             2 => keep!("vrndscaleps {0}, {0}, 8", inout(zmm_reg) * c),
             3 => keep!("vminps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.hi),
@@ -122,7 +161,7 @@ impl LastStep {
         unsafe { self.bytes(n.wrapping_sub(48)) };
     }
 
-    /// Instruction `n` without.
+    /// Without.
     ///
     /// # Safety
     /// As `between`.
@@ -132,9 +171,6 @@ impl LastStep {
         let v = n % 4;
         let c = &mut self.c[v];
         match n / 4 {
-            0 => {
-                keep!("vcvtdq2ps {}, zmmword ptr [{}]", out(zmm_reg) *c, in(reg) self.sums.wrapping_add(16 * v))
-            }
             1 => keep!("vmulps {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) self.scale[v % 2]),
             2 => keep!("vcvtps2dq {0}, {0}", inout(zmm_reg) * c),
             _ => {}
@@ -143,7 +179,8 @@ impl LastStep {
         unsafe { self.bytes(n.wrapping_sub(12)) };
     }
 
-    /// Instructions 0 to 9, from integers to bytes in memory.
+    /// Instructions 0 to 11, from integers to bytes in memory. (`vpaddsw` would add two zero points at once, after packing, but
+    /// on the units that multiply.)
     ///
     /// # Safety
     /// As `between`.
@@ -151,29 +188,26 @@ impl LastStep {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn bytes(&mut self, n: usize) {
         let k = self.constants;
+        if n < 4 {
+            keep!("vpaddd {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) self.c[n], in(reg) k; const at(ZERO));
+        }
         let [a, b, c, d] = &mut self.c;
         match n {
-            0 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *b),
-            1 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) *d),
-            2 => {
-                keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *a, in(reg) k; const at(ZERO))
-            }
-            3 => {
-                keep!("vpaddsw {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *c, in(reg) k; const at(ZERO))
-            }
-            4 => keep!("vpackuswb {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *c),
-            5 => {
+            4 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *b),
+            5 => keep!("vpackssdw {0}, {0}, {1}", inout(zmm_reg) *c, in(zmm_reg) *d),
+            6 => keep!("vpackuswb {0}, {0}, {1}", inout(zmm_reg) *a, in(zmm_reg) *c),
+            7 => {
                 keep!("vmovdqa64 {0}, zmmword ptr [{1} + {2}]", out(zmm_reg) *b, in(reg) k; const at(ORDER))
             }
-            6 => keep!("vpermd {0}, {1}, {0}", inout(zmm_reg) *a, in(zmm_reg) *b),
-            7 => {
+            8 => keep!("vpermd {0}, {1}, {0}", inout(zmm_reg) *a, in(zmm_reg) *b),
+            9 => {
                 keep!("vpminub {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *a, in(reg) k; const at(HIGHEST))
             }
-            8 => {
+            10 => {
                 keep!("vpmaxub {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *a, in(reg) k; const at(LOWEST))
             }
             // SAFETY: as this function demands.
-            9 => unsafe {
+            11 => unsafe {
                 _mm256_storeu_si256(self.y[0].cast(), _mm512_castsi512_si256(*a));
                 _mm256_storeu_si256(self.y[1].cast(), _mm512_extracti64x4_epi64::<1>(*a));
             },

@@ -19,6 +19,9 @@ use crate::tile::{Kernel, Output, Requant, Tile};
 trait Woven {
     /// Pixels of a product.
     const PIXELS: usize;
+    /// Steps that are woven with the last step of another product; products of more than the most gain nothing.
+    const LEAST_STEPS: usize;
+    const MOST_STEPS: usize;
     /// Multiplies alone; channels, steps and the order of weights are its own.
     const KERNEL: &'static Kernel;
     /// How packing to bytes interleaved its vectors, in registers of 32-bit places.
@@ -41,6 +44,7 @@ const fn matrix<W: Woven>() -> Matrix {
         rows: W::PIXELS,
         channels: W::KERNEL.channels,
         depth: W::KERNEL.depth,
+        least_steps: W::LEAST_STEPS,
         arrange: W::KERNEL.arrange,
         pays: pays::<W>,
         runs: true,
@@ -53,19 +57,18 @@ const fn matrix<W: Woven>() -> Matrix {
     }
 }
 
-/// Steps of a product that are woven with the last step of another.
-const WOVEN: usize = 16;
-
 /// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be lost to a last
-/// product that begins earlier; and wide windows of one channel, which become single pixels of columns.
+/// product that begins earlier, or none to lose; and wide windows of one channel, which become single pixels of columns.
 fn pays<W: Woven>(spec: &ConvSpec) -> bool {
     let pixels = spec.kernel == [1, 1]
         && spec.padding == [0; 4]
-        && spec.in_channels.div_ceil(W::KERNEL.depth) >= WOVEN;
+        && (W::LEAST_STEPS..=W::MOST_STEPS).contains(&spec.in_channels.div_ceil(W::KERNEL.depth));
     let window = spec.in_channels == 1
         && spec.dilation == [1, 1]
-        && spec.kernel.iter().all(|side| (5..=8).contains(side));
-    (pixels || window) && spec.out_pixels() >= 100
+        && spec.kernel.iter().all(|side| (5..=8).contains(side))
+        && spec.kernel[1] * 8 <= W::MOST_STEPS.saturating_mul(W::KERNEL.depth);
+    let whole = spec.out_pixels().is_multiple_of(W::PIXELS);
+    (pixels || window) && (spec.out_pixels() >= 100 || pixels && whole && spec.out_pixels() >= 40)
 }
 
 /// Places among the constants: the ratios of the addition, the other operand's zero point, that of the result; the order of
@@ -94,7 +97,7 @@ fn constants<W: Woven>(requant: &Requant, residual: Option<&Residual>) -> Consta
     all.0[RATIO] = [ratio(|add| add.conv_ratio); 16];
     all.0[OTHER_RATIO] = [ratio(|add| add.ratio); 16];
     all.0[OTHER_ZERO] = [residual.map_or(0, |add| u32::from(add.zero)); 16];
-    all.0[ZERO] = [u32::from(zero) * 0x0001_0001; 16];
+    all.0[ZERO] = [u32::from(zero); 16];
     all.0[ORDER] = W::ORDER;
     all.0[HIGHEST] = [u32::from(hi) * 0x0101_0101; 16];
     all.0[LOWEST] = [u32::from(lo) * 0x0101_0101; 16];

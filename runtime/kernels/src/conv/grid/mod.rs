@@ -106,8 +106,7 @@ impl Grid {
             count: (spec.out_h() - 1) * across + wanted,
             pitch: right * COLUMN,
             taps: vec![0],
-            // Eight columns, whatever the window's width: a register of AMX, and steps enough to weave.
-            run: COLUMN * COLUMN,
+            run: (spec.kernel[1] * COLUMN).max(matrix.least_steps * matrix.depth),
         }
     }
 

@@ -13,10 +13,11 @@ const ROWS: usize = 32;
 const LANES: usize = portable::KERNEL.channels;
 const DEPTH: usize = 64;
 
-static PLAIN: Matrix = Matrix {
+static PLAIN: [Matrix; 1] = [Matrix {
     rows: ROWS,
     channels: LANES,
     depth: DEPTH,
+    least_steps: 1,
     arrange: None,
     pays: |_| true,
     runs: false,
@@ -26,7 +27,7 @@ static PLAIN: Matrix = Matrix {
     multiply,
     store,
     finish,
-};
+}];
 
 thread_local! {
     static REGISTERS: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
@@ -94,7 +95,7 @@ fn convolutions_as_products_of_matrices_equal_the_definition() {
         let with_residual = random.below(2) == 0;
         let case = Case::new(random, spec, with_residual);
         let conv =
-            Conv::pack_with(Isa::scalar(), Some(&PLAIN), &case.spec, case.weights(), case.residual)
+            Conv::pack_with(Isa::scalar(), &PLAIN, &case.spec, case.weights(), case.residual)
                 .expect("a valid convolution");
         taken += u64::from(conv.grid.is_some());
         let pool = &pools[seed as usize % 2];
