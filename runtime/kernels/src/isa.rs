@@ -180,16 +180,16 @@ impl Isa {
         }
     }
 
-    /// Winograd's form, where the set multiplies 16-bit numbers at least half as fast as bytes.
-    pub(crate) fn winograd(self) -> Option<&'static Winograd> {
+    /// Winograd's form, where the set multiplies 16-bit numbers at least half as fast as bytes: this CPU's best way first.
+    pub(crate) fn winograd(self) -> &'static [Winograd] {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Vnni => Some(&winograd::avx512::WINOGRAD),
+            Set::Avx512Vnni => winograd::avx512::ways(),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => Some(&winograd::avx2::WINOGRAD),
+            Set::Avx2 => &[winograd::avx2::WINOGRAD],
             #[cfg(target_arch = "aarch64")]
-            Set::Neon => Some(&winograd::neon::WINOGRAD),
-            _ => None,
+            Set::Neon => &[winograd::neon::WINOGRAD],
+            _ => &[],
         }
     }
 

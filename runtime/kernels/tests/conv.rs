@@ -72,6 +72,20 @@ fn three_by_three_convolutions_equal_the_definition() {
     }
 }
 
+#[test]
+fn additions_beyond_all_integers_equal_the_definition() {
+    for seed in 0..8 {
+        let random = &mut Random::new(6000 + seed);
+        let mut case =
+            Case::new(random, square([64, 64], 12, 1 + 2 * (seed as usize % 2), 1), true);
+        let add = case.residual.as_mut().expect("a case with an addition");
+        (add.conv_ratio, add.ratio) = random.pick(&[(1e30, 0.5), (0.5, 1e12), (8.4e6, 8.4e6)]);
+        for isa in Isa::available() {
+            case.check(isa, &Pool::new(1));
+        }
+    }
+}
+
 /// What may run as products that are woven with each other's last steps: single pixels, and windows of one channel.
 #[test]
 #[cfg_attr(miri, ignore = "too much for an interpreter, which has no instruction set that weaves")]

@@ -15,6 +15,7 @@ use crate::matrix::Matrix;
 use crate::pool::Pool;
 use crate::spec::{ConvSpec, ConvWeights, Residual, SpecError, absolute_sum};
 use crate::tile::{Kernel, Requant};
+use crate::winograd::Winograd as Steps;
 use grid::Grid;
 use output::Target;
 use plan::Plan;
@@ -41,7 +42,7 @@ pub struct Conv {
     x_zero: u8,
     requant: Requant,
     residual: Option<Residual>,
-    /// Some `sum · scale` may not fit an `i32`, where vector conversions and the definition differ.
+    /// Some result before rounding may not fit an `i32`, where vector conversions and the definition differ.
     unbounded: bool,
     /// The row that a tap on padding reads.
     padding: Buffer,
@@ -65,12 +66,13 @@ impl Conv {
         weights: ConvWeights<'_>,
         residual: Option<Residual>,
     ) -> Result<Self, SpecError> {
-        Self::pack_with(isa, isa.matrices(), spec, weights, residual)
+        let forms = (isa.matrices(), isa.winograd().first());
+        Self::pack_with(isa, forms, spec, weights, residual)
     }
 
     fn pack_with(
         isa: Isa,
-        matrices: &'static [Matrix],
+        (matrices, steps): (&'static [Matrix], Option<&'static Steps>),
         spec: &ConvSpec,
         weights: ConvWeights<'_>,
         residual: Option<Residual>,
@@ -78,10 +80,10 @@ impl Conv {
         spec.check()?;
         weights.check(spec)?;
         residual.iter().try_for_each(|r| r.check(spec))?;
-        let unbounded = unbounded(spec, &weights);
+        let unbounded = unbounded(spec, &weights, residual.as_ref());
         let grid = matrices.iter().find_map(|matrix| Grid::of(matrix, spec)).filter(|_| !unbounded);
-        let winograd =
-            if grid.is_some() || unbounded { None } else { Winograd::of(isa, spec, &weights) };
+        let steps = steps.filter(|_| grid.is_none() && !unbounded);
+        let winograd = steps.and_then(|steps| Winograd::of(steps, spec, &weights));
         let kernel = winograd
             .as_ref()
             .map_or_else(|| isa.kernel_for(spec, weights.weight), Winograd::product);
@@ -175,8 +177,11 @@ impl Conv {
     }
 }
 
-/// Whether some `sum · scale` could exceed 2^30.
-fn unbounded(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
+/// Whether some `sum · scale` could exceed 2^30, or that of an addition.
+fn unbounded(spec: &ConvSpec, weights: &ConvWeights<'_>, residual: Option<&Residual>) -> bool {
+    if residual.is_some_and(|add| 255.0 * (add.conv_ratio + add.ratio) > (1 << 30) as f32) {
+        return true;
+    }
     let per_channel = weights.weight.len() / spec.out_channels;
     weights.weight.chunks_exact(per_channel).zip(weights.bias).zip(weights.scale).any(
         |((w, bias), scale)| {

@@ -1,21 +1,38 @@
 //! Winograd's form on AVX-512-VNNI: `vpdpwssd` multiplies half as many 16-bit numbers as `vpdpbusd` bytes, of which there are four times fewer.
 
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
 use super::{Input, Sums, Vector, Weights, Winograd, input, output, weights};
 use crate::avx512::{CHANNELS, WIDE};
 use crate::avx512_bytes::finish_sums;
 
-pub(crate) const WINOGRAD: Winograd = Winograd {
+/// Weights are transformed first, or while they are multiplied.
+static BEFORE: [Winograd; 2] = [WINOGRAD, BETWEEN];
+static BESIDE: [Winograd; 2] = [BETWEEN, WINOGRAD];
+
+/// Both ways, the better first. AMD's processors have as many units that add as units that multiply; Intel's two units of 512
+/// bits do both, and additions between products cost a quarter to a third (an Emerald Rapids without its AMX).
+pub(crate) fn ways() -> &'static [Winograd] {
+    static AMD: LazyLock<bool> = LazyLock::new(|| {
+        let leaf = __cpuid(0);
+        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+    });
+    if *AMD { &BESIDE } else { &BEFORE }
+}
+
+const WINOGRAD: Winograd = Winograd {
     product: &WIDE,
     plain: 2,
     chunk: <__m512i as Vector>::WORDS,
     weights: transform_weights,
-    rows: Some(&super::avx512_rows::ROWS),
+    rows: None,
     input: transform_input,
     output: transform_output,
     finish: finish_sums,
 };
+
+const BETWEEN: Winograd = Winograd { rows: Some(&super::avx512_rows::ROWS), ..WINOGRAD };
 
 /// # Safety
 /// See [`weights`]; the CPU has AVX-512 F, BW, VL and VNNI.

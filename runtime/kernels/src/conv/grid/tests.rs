@@ -94,9 +94,14 @@ fn convolutions_as_products_of_matrices_equal_the_definition() {
         }
         let with_residual = random.below(2) == 0;
         let case = Case::new(random, spec, with_residual);
-        let conv =
-            Conv::pack_with(Isa::scalar(), &PLAIN, &case.spec, case.weights(), case.residual)
-                .expect("a valid convolution");
+        let conv = Conv::pack_with(
+            Isa::scalar(),
+            (&PLAIN, None),
+            &case.spec,
+            case.weights(),
+            case.residual,
+        )
+        .expect("a valid convolution");
         taken += u64::from(conv.grid.is_some());
         let pool = &pools[seed as usize % 2];
         case.check_packed(&conv, "products", pool);

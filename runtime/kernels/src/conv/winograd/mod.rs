@@ -3,11 +3,12 @@
 mod groups;
 mod order;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use super::Conv;
 use super::pack::Layout;
 use crate::buffer::Buffer;
-use crate::isa::Isa;
 use crate::spec::{ConvSpec, ConvWeights};
 use crate::winograd::{self, GROUP, PATCH, POINTS, POWER_OF_TWO};
 use groups::Groups;
@@ -37,9 +38,12 @@ const TAPS: usize = 9;
 const LANES: usize = 16;
 
 impl Winograd {
-    /// The form for this convolution, if the instruction set gains by it and the sums stay exact.
-    pub(super) fn of(isa: Isa, spec: &ConvSpec, weights: &ConvWeights<'_>) -> Option<Self> {
-        let steps = isa.winograd()?;
+    /// The form for this convolution, if it gains by it and the sums stay exact.
+    pub(super) fn of(
+        steps: &'static winograd::Winograd,
+        spec: &ConvSpec,
+        weights: &ConvWeights<'_>,
+    ) -> Option<Self> {
         let fits = spec.kernel == [3, 3] && spec.stride == [1, 1] && spec.dilation == [1, 1];
         let chunk = steps.chunk;
         if !fits || spec.groups > 1 || spec.in_channels < chunk || spec.out_channels < LANES {
@@ -137,72 +141,5 @@ impl Winograd {
     /// Steps of a product: those behind the last channel meet weights of zero.
     fn product_steps(&self) -> usize {
         self.channels / self.steps.product.depth
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Conv, Pool, Scratch, scalar};
-
-    fn spec(channels: usize) -> ConvSpec {
-        ConvSpec {
-            in_channels: channels,
-            out_channels: 64,
-            groups: 1,
-            kernel: [3; 2],
-            stride: [1; 2],
-            padding: [1; 4],
-            dilation: [1; 2],
-            in_h: 28,
-            in_w: 28,
-            in_stride: channels,
-            out_stride: 64,
-        }
-    }
-
-    fn takes_the_form(isa: Isa, spec: &ConvSpec, weight: &[i8], bias: i32) -> bool {
-        Winograd::of(isa, spec, &weights(weight, &vec![bias; 64])).is_some()
-    }
-
-    fn weights<'a>(weight: &'a [i8], bias: &'a [i32]) -> ConvWeights<'a> {
-        const SCALE: &[f32] = &[3e-6; 64]; // sums of 2²⁵ become 100
-        ConvWeights { weight, bias, scale: SCALE, x_zero: 0, y_zero: 100, lo: 0, hi: 255 }
-    }
-
-    #[test]
-    fn sets_that_gain_by_the_form_take_it_exactly_as_long_as_sums_fit() {
-        // 64 · 255 · 127 · 9 · 115 < 2³¹, and 116 channels are too many.
-        for isa in Isa::available().into_iter().filter(|isa| isa.winograd().is_some()) {
-            for (channels, fits) in [(115, true), (116, false)] {
-                let weight = vec![127; 64 * channels * 9];
-                assert_eq!(takes_the_form(isa, &spec(channels), &weight, 0), fits, "{isa:?}");
-                let weight: Vec<i8> = weight.iter().map(|w| -w).collect();
-                assert_eq!(takes_the_form(isa, &spec(channels), &weight, 0), fits, "{isa:?}");
-            }
-            let weight = vec![1; 64 * 64 * 9];
-            let most = i32::MAX / 64 - 255 * 64 * 9;
-            assert!(takes_the_form(isa, &spec(64), &weight, most), "{isa:?}");
-            assert!(!takes_the_form(isa, &spec(64), &weight, most + 1), "{isa:?}");
-        }
-    }
-
-    #[test]
-    fn the_largest_sums_that_fit_are_exact() {
-        // Tiles of four outputs, of four and three, and of four and two.
-        for (side, sign) in [(28, 1), (28, -1), (27, 1), (27, -1), (26, 1), (26, -1)] {
-            let spec = ConvSpec { in_h: side, in_w: side, ..spec(115) };
-            let x = vec![255; side * side * 115 + crate::SLACK];
-            let weight = vec![127 * sign; 64 * 115 * 9];
-            let weights = weights(&weight, &[0; 64]);
-            let mut expected = vec![0; spec.out_pixels() * 64];
-            scalar::conv(&spec, &weights, &x, None, &mut expected);
-            for isa in Isa::available() {
-                let conv = Conv::pack(isa, &spec, weights, None).expect("a convolution");
-                let (pool, mut y) = (Pool::new(1), vec![0; expected.len()]);
-                conv.run(&x, None, &mut y, &pool, &mut Scratch::with_bytes(conv.scratch_bytes(1)));
-                assert_eq!(y, expected, "{isa:?}");
-            }
-        }
     }
 }

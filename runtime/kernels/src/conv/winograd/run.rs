@@ -193,9 +193,12 @@ impl Winograd {
         let (steps, lanes) = (self.product_steps(), product.channels);
         let [start, end] = [conv.starts[block], conv.starts[block + 1]];
         let g = conv.weights[start..].as_ptr();
+        let halves = conv.plan.blocks[block].channels.div_ceil(LANES);
         // While this block is at work, the next one's weights come near.
-        let mut ahead = end - start..2 * (end - start);
-        for half in (0..conv.plan.blocks[block].channels).step_by(LANES) {
+        let passes: usize = self.groups[strip].iter().flatten().map(|row| row.groups.len()).sum();
+        let further = (end - start).div_ceil(passes * halves * steps);
+        let mut ahead = g.wrapping_add(end - start);
+        for half in (0..halves).map(|half| half * LANES) {
             for at in Rows::ORDER {
                 let mut first = [0, PATCH - 1].iter().position(|row| *row == at);
                 for Groups { shape, groups } in &self.groups[strip][at] {
@@ -221,13 +224,13 @@ impl Winograd {
                             }
                             .as_ptr(),
                             m: work.m.wrapping_add(at * PATCH * point + half),
-                            ahead: g.wrapping_add(ahead.start),
-                            further: if ahead.is_empty() { 0 } else { 64 },
+                            ahead,
+                            further,
                         };
                         // SAFETY: as in `transform`; a block has `steps` steps, and there is room for what rows leave behind;
                         // the inputs of each tile are there, and there is room for its sums.
                         unsafe { run[*shape](&row) };
-                        ahead.start += 64 * steps * count;
+                        ahead = ahead.wrapping_add(further * steps * count);
                         groups = later;
                     }
                 }
