@@ -5,6 +5,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
 use crate::avx512_bytes::{Added, Plain, fetch_output};
 use crate::tile::{Activations, Kernel, Output, Tile};
@@ -26,6 +27,16 @@ pub(crate) const KERNEL: Kernel = Kernel {
 
 /// `vpdpwssd` on activations and weights of 16 bits: half as many multiplications an instruction.
 pub(crate) const WIDE: Kernel = Kernel { depth: 2, tile: wide_tile, ..KERNEL };
+
+/// Whether the processor has units that add beside those that multiply 512 bits: AMD's have as many of the one as of the
+/// other, Intel's two do both.
+pub(crate) fn adds_beside_products() -> bool {
+    static AMD: LazyLock<bool> = LazyLock::new(|| {
+        let leaf = __cpuid(0);
+        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+    });
+    *AMD
+}
 
 /// # Safety
 /// See [`Kernel::tile`]; the CPU has AVX-512 F, BW, VL and VNNI.

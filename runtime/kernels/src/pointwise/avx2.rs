@@ -20,7 +20,6 @@ struct Avx2;
 impl Woven for Avx2 {
     const PIXELS: usize = PIXELS;
     const LEAST_STEPS: usize = WOVEN;
-    const MOST_STEPS: usize = usize::MAX;
     const KERNEL: &'static Kernel = &KERNEL;
     const ORDER: [u32; 16] = [0, 4, 1, 5, 2, 6, 3, 7, 0, 0, 0, 0, 0, 0, 0, 0];
     const RUN: [Run; 2] = [woven::<false>, woven::<true>];

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::avx512_last_step::LastStep;
 use super::{Place, Run, Woven};
-use crate::avx512::{CHANNELS, KERNEL};
+use crate::avx512::{CHANNELS, KERNEL, adds_beside_products};
 use crate::avx512_bytes::finish_sums;
 use crate::matrix::{Constants, Matrix, Product};
 use crate::tile::{Kernel, Tile};
@@ -31,11 +31,6 @@ struct Avx512<const PIXELS: usize, const STEPS: usize>;
 impl<const PIXELS: usize, const STEPS: usize> Woven for Avx512<PIXELS, STEPS> {
     const PIXELS: usize = PIXELS;
     const LEAST_STEPS: usize = STEPS * PIXELS.div_ceil(2);
-    const MOST_STEPS: usize = match STEPS {
-        7 => Self::LEAST_STEPS, // windows 7 wide
-        8 => 64,
-        _ => usize::MAX,
-    };
     const KERNEL: &'static Kernel = &KERNEL;
     const ORDER: [u32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
     const RUN: [Run; 2] = if PIXELS == IN_REGISTERS {
@@ -44,6 +39,15 @@ impl<const PIXELS: usize, const STEPS: usize> Woven for Avx512<PIXELS, STEPS> {
         [woven::<false, PIXELS, STEPS>, woven::<true, PIXELS, STEPS>]
     };
     const FINISH: unsafe fn(&Tile<'_>, *const i32) = finish_sums;
+
+    fn most_steps() -> usize {
+        match STEPS {
+            7 => Self::LEAST_STEPS, // windows 7 wide
+            8 if adds_beside_products() => 64,
+            8 => 16,
+            _ => usize::MAX,
+        }
+    }
 }
 
 /// Steps with nothing between them.

@@ -19,9 +19,8 @@ use crate::tile::{Kernel, Output, Requant, Tile};
 trait Woven {
     /// Pixels of a product.
     const PIXELS: usize;
-    /// Steps that are woven with the last step of another product; products of more than the most gain nothing.
+    /// Steps that are woven with the last step of another product.
     const LEAST_STEPS: usize;
-    const MOST_STEPS: usize;
     /// Multiplies alone; channels, steps and the order of weights are its own.
     const KERNEL: &'static Kernel;
     /// How packing to bytes interleaved its vectors, in registers of 32-bit places.
@@ -30,6 +29,11 @@ trait Woven {
     const RUN: [Run; 2];
     /// See [`Matrix::finish`].
     const FINISH: unsafe fn(&Tile<'_>, *const i32);
+
+    /// Products of more steps gain nothing.
+    fn most_steps() -> usize {
+        usize::MAX
+    }
 }
 
 /// A run of products, woven with the last step of the one before each: of the product before the run, whose place and sums
@@ -62,11 +66,11 @@ const fn matrix<W: Woven>() -> Matrix {
 fn pays<W: Woven>(spec: &ConvSpec) -> bool {
     let pixels = spec.kernel == [1, 1]
         && spec.padding == [0; 4]
-        && (W::LEAST_STEPS..=W::MOST_STEPS).contains(&spec.in_channels.div_ceil(W::KERNEL.depth));
+        && (W::LEAST_STEPS..=W::most_steps()).contains(&spec.in_channels.div_ceil(W::KERNEL.depth));
     let window = spec.in_channels == 1
         && spec.dilation == [1, 1]
         && spec.kernel.iter().all(|side| (5..=8).contains(side))
-        && spec.kernel[1] * 8 <= W::MOST_STEPS.saturating_mul(W::KERNEL.depth);
+        && spec.kernel[1] * 8 <= W::most_steps().saturating_mul(W::KERNEL.depth);
     let whole = spec.out_pixels().is_multiple_of(W::PIXELS);
     (pixels || window) && (spec.out_pixels() >= 100 || pixels && whole && spec.out_pixels() >= 40)
 }

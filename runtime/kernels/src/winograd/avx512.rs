@@ -1,24 +1,18 @@
 //! Winograd's form on AVX-512-VNNI: `vpdpwssd` multiplies half as many 16-bit numbers as `vpdpbusd` bytes, of which there are four times fewer.
 
 use std::arch::x86_64::*;
-use std::sync::LazyLock;
 
 use super::{Input, Sums, Vector, Weights, Winograd, input, output, weights};
-use crate::avx512::{CHANNELS, WIDE};
+use crate::avx512::{CHANNELS, WIDE, adds_beside_products};
 use crate::avx512_bytes::finish_sums;
 
 /// Weights are transformed first, or while they are multiplied.
 static BEFORE: [Winograd; 2] = [WINOGRAD, BETWEEN];
 static BESIDE: [Winograd; 2] = [BETWEEN, WINOGRAD];
 
-/// Both ways, the better first. AMD's processors have as many units that add as units that multiply; Intel's two units of 512
-/// bits do both, and additions between products cost a quarter to a third (an Emerald Rapids without its AMX).
+/// Both ways, the better first. (On an Emerald Rapids without its AMX, additions between products cost a quarter to a third.)
 pub(crate) fn ways() -> &'static [Winograd] {
-    static AMD: LazyLock<bool> = LazyLock::new(|| {
-        let leaf = __cpuid(0);
-        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
-    });
-    if *AMD { &BESIDE } else { &BEFORE }
+    if adds_beside_products() { &BESIDE } else { &BEFORE }
 }
 
 const WINOGRAD: Winograd = Winograd {
