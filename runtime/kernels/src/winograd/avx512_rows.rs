@@ -18,154 +18,82 @@ use std::mem::offset_of;
 
 use super::{Row, Rows, SHAPES};
 
-/// One of the 24 places for instructions that make a step's weights: five for each column, of which some have nothing to do,
-/// then those that combine columns. See `weight_column`.
+/// What goes into one of the 24 places between the products, to make a step's weights: the three columns, five places each, of
+/// which some stay empty, then what combines them. See `weight_column`.
+#[rustfmt::skip]
 macro_rules! transform {
-    ($row:ident, 0) => {
-        column!($row, 0, "24", "0", "30")
-    };
-    ($row:ident, 1) => {
-        column!($row, 1, "24", "0", "30")
-    };
-    ($row:ident, 2) => {
-        column!($row, 2, "24", "0", "30")
-    };
-    ($row:ident, 3) => {
-        column!($row, 3, "24", "0", "30")
-    };
-    ($row:ident, 4) => {
-        column!($row, 4, "24", "0", "30")
-    };
-    ($row:ident, 5) => {
-        column!($row, 0, "25", "2", "30")
-    };
-    ($row:ident, 6) => {
-        column!($row, 1, "25", "2", "30")
-    };
-    ($row:ident, 7) => {
-        column!($row, 2, "25", "2", "30")
-    };
-    ($row:ident, 8) => {
-        column!($row, 3, "25", "2", "30")
-    };
-    ($row:ident, 9) => {
-        column!($row, 4, "25", "2", "30")
-    };
-    ($row:ident, 10) => {
-        column!($row, 0, "30", "1", "26")
-    };
-    ($row:ident, 11) => {
-        column!($row, 1, "30", "1", "26")
-    };
-    ($row:ident, 12) => {
-        column!($row, 2, "30", "1", "26")
-    };
-    ($row:ident, 13) => {
-        column!($row, 3, "30", "1", "26")
-    };
-    ($row:ident, 14) => {
-        column!($row, 4, "30", "1", "26")
-    };
+    ($row:ident, 0) => { entry!($row, 0, "24", "0", "30") };
+    ($row:ident, 1) => { entry!($row, 1, "24", "0", "30") };
+    ($row:ident, 2) => { entry!($row, 2, "24", "0", "30") };
+    ($row:ident, 3) => { entry!($row, 3, "24", "0", "30") };
+    ($row:ident, 5) => { entry!($row, 0, "25", "2", "30") };
+    ($row:ident, 6) => { entry!($row, 1, "25", "2", "30") };
+    ($row:ident, 7) => { entry!($row, 2, "25", "2", "30") };
+    ($row:ident, 8) => { entry!($row, 3, "25", "2", "30") };
+    ($row:ident, 10) => { entry!($row, 0, "30", "1", "26") };
+    ($row:ident, 11) => { entry!($row, 1, "30", "1", "26") };
+    ($row:ident, 12) => { entry!($row, 2, "30", "1", "26") };
+    ($row:ident, 13) => { entry!($row, 3, "30", "1", "26") };
     // a, a + c ± b, a + 4c ± 2b, c
-    ($row:ident, 15) => {
-        "vpaddw zmm26, zmm24, zmm25"
-    };
-    ($row:ident, 16) => {
-        "vpsubw zmm27, zmm26, zmm30"
-    };
-    ($row:ident, 17) => {
-        "vpaddw zmm26, zmm26, zmm30"
-    };
-    ($row:ident, 18) => {
-        "vpaddw zmm28, zmm25, zmm25"
-    };
-    ($row:ident, 19) => {
-        "vpaddw zmm30, zmm30, zmm30"
-    };
-    ($row:ident, 20) => {
-        "vpaddw zmm28, zmm28, zmm28"
-    };
-    ($row:ident, 21) => {
-        "vpaddw zmm28, zmm28, zmm24"
-    };
-    ($row:ident, 22) => {
-        "vpsubw zmm29, zmm28, zmm30"
-    };
-    ($row:ident, 23) => {
-        "vpaddw zmm28, zmm28, zmm30"
-    };
+    ($row:ident, 15) => { "vpaddw zmm26, zmm24, zmm25" };
+    ($row:ident, 16) => { "vpsubw zmm27, zmm26, zmm30" };
+    ($row:ident, 17) => { "vpaddw zmm26, zmm26, zmm30" };
+    ($row:ident, 18) => { "vpaddw zmm28, zmm25, zmm25" };
+    ($row:ident, 19) => { "vpaddw zmm30, zmm30, zmm30" };
+    ($row:ident, 20) => { "vpaddw zmm28, zmm28, zmm28" };
+    ($row:ident, 21) => { "vpaddw zmm28, zmm28, zmm24" };
+    ($row:ident, 22) => { "vpsubw zmm29, zmm28, zmm30" };
+    ($row:ident, 23) => { "vpaddw zmm28, zmm28, zmm30" };
+    ($row:ident, $n:literal) => { "" };
 }
 
-/// A row's entry of column `at`, by one of five instructions, to a register; another is free until the column is done.
-macro_rules! column {
+/// A row's entry of column `at`, by up to four instructions, to a register; another is free until the column is done.
+#[rustfmt::skip]
+macro_rules! entry {
     // The first and the last row are a column's first and last tap, a and c. Their first groups have time to leave a + c and
     // a + 4c behind for the other rows, which then need only b.
-    (top, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!($to, $at, "0")
-    };
-    (bottom, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!($to, $at, "384")
-    };
-    (first_top, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!($to, $at, "0")
-    };
-    (first_top, 1, $to:literal, $at:literal, $free:literal) => {
-        tap!("31", $at, "384")
-    };
+    (top, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "0") };
+    (bottom, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "384") };
+    (first_top, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "0") };
+    (first_top, 1, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "384") };
     (first_top, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm31, zmm31, zmm", $to, "\nvmovdqa64 ", left!($at, "0"), ", zmm31")
     };
-    (first_bottom, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!($to, $at, "384")
-    };
-    (first_bottom, 1, $to:literal, $at:literal, $free:literal) => {
-        tap!("31", $at, "0")
-    };
+    (first_bottom, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "384") };
+    (first_bottom, 1, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "0") };
     (first_bottom, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpsllw zmm", $free, ", zmm", $to, ", 2")
     };
     (first_bottom, 3, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm31, zmm31, zmm", $free, "\nvmovdqa64 ", left!($at, "192"), ", zmm31")
     };
-    (plus, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!($to, $at, "192")
-    };
+    (plus, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "192") };
     (plus, 1, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm", $to, ", zmm", $to, ", ", left!($at, "0"))
     };
-    (minus, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!("31", $at, "192")
-    };
+    (minus, 0, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "192") };
     (minus, 1, $to:literal, $at:literal, $free:literal) => {
         concat!("vmovdqa64 zmm", $to, ", ", left!($at, "0"))
     };
     (minus, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpsubw zmm", $to, ", zmm", $to, ", zmm31")
     };
-    (far_plus, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!($to, $at, "192")
-    };
+    (far_plus, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "192") };
     (far_plus, 1, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm", $to, ", zmm", $to, ", zmm", $to)
     };
     (far_plus, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm", $to, ", zmm", $to, ", ", left!($at, "192"))
     };
-    (far_minus, 0, $to:literal, $at:literal, $free:literal) => {
-        tap!("31", $at, "192")
-    };
-    (far_minus, 1, $to:literal, $at:literal, $free:literal) => {
-        "vpaddw zmm31, zmm31, zmm31"
-    };
+    (far_minus, 0, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "192") };
+    (far_minus, 1, $to:literal, $at:literal, $free:literal) => { "vpaddw zmm31, zmm31, zmm31" };
     (far_minus, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vmovdqa64 zmm", $to, ", ", left!($at, "192"))
     };
     (far_minus, 3, $to:literal, $at:literal, $free:literal) => {
         concat!("vpsubw zmm", $to, ", zmm", $to, ", zmm31")
     };
-    ($row:ident, $n:literal, $to:literal, $at:literal, $free:literal) => {
-        ""
-    };
+    ($row:ident, $n:literal, $to:literal, $at:literal, $free:literal) => { "" };
 }
 
 /// A tap of column `at`: a, b and c are 192 bytes apart.
@@ -197,23 +125,12 @@ macro_rules! point {
     };
 }
 
+#[rustfmt::skip]
 macro_rules! product {
     ($sums:literal, $weights:literal, $tiles:literal, $tile:literal, $inputs:literal) => {
         concat!(
-            ".if {",
-            $tiles,
-            "} > ",
-            $tile,
-            "\n",
-            "vpdpwssd zmm",
-            $sums,
-            ", zmm",
-            $weights,
-            ", dword ptr [{x",
-            $tile,
-            "}",
-            $inputs,
-            "]{{1to16}}\n",
+            ".if {", $tiles, "} > ", $tile, "\n",
+            "vpdpwssd zmm", $sums, ", zmm", $weights, ", dword ptr [{x", $tile, "}", $inputs, "]{{1to16}}\n",
             ".endif\n",
         )
     };
@@ -234,35 +151,20 @@ macro_rules! points {
 }
 
 /// A tile's sums of all points.
+#[rustfmt::skip]
 macro_rules! store {
     ($tile:literal, $at:literal, [$a:literal $b:literal $c:literal $d:literal $e:literal $f:literal]) => {
         concat!(
-            ".if {ALL} > ",
-            $tile,
-            "\n",
-            "mov {x0}, [{group} + ",
-            $at,
-            "]\n",
+            ".if {ALL} > ", $tile, "\n",
+            "mov {x0}, [{group} + ", $at, "]\n",
             "add {x0}, [{row} + {M}]\n",
-            "vmovdqa64 [{x0}], zmm",
-            $a,
-            "\n",
-            "vmovdqa64 [{x0} + 128], zmm",
-            $b,
-            "\n",
-            "vmovdqa64 [{x0} + 256], zmm",
-            $c,
-            "\n",
-            "vmovdqa64 [{x0} + 384], zmm",
-            $d,
-            "\n",
-            "vmovdqa64 [{x0} + 512], zmm",
-            $e,
-            "\n",
-            "vmovdqa64 [{x0} + 640], zmm",
-            $f,
-            "\n",
-            ".endif"
+            "vmovdqa64 [{x0}], zmm", $a, "\n",
+            "vmovdqa64 [{x0} + 128], zmm", $b, "\n",
+            "vmovdqa64 [{x0} + 256], zmm", $c, "\n",
+            "vmovdqa64 [{x0} + 384], zmm", $d, "\n",
+            "vmovdqa64 [{x0} + 512], zmm", $e, "\n",
+            "vmovdqa64 [{x0} + 640], zmm", $f, "\n",
+            ".endif",
         )
     };
 }

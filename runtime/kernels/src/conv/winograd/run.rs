@@ -11,7 +11,9 @@ use crate::conv::Conv;
 use crate::conv::cuts::Cuts;
 use crate::conv::run::Run;
 use crate::tile::{Output, Tile};
-use crate::winograd::{self, CENTRE, Input, PAIRS, PATCH, POINTS, Row, Rows, SIDE, Sums, Weights};
+use crate::winograd::{
+    self, CENTRE, Input, LEFT, PAIRS, PATCH, POINTS, Row, Rows, SIDE, Sums, Weights,
+};
 
 /// A thread's part of the scratch.
 struct Work {
@@ -34,10 +36,11 @@ impl Winograd {
         let Self { steps: winograd::Winograd { product, .. }, .. } = self;
         let ([v, u], [point, tile]) = (self.planes(), self.sums());
         let m = POINTS * point.max(tile) + self.strip * tile;
+        let u = self.steps.rows.as_ref().map_or(2 * PATCH * u, |_| LEFT * self.product_steps());
         let rows = SIDE * product.pixels * product.channels * 4;
         let pointers = product.pixels * size_of::<*const u8>();
         let mut at = 0;
-        [v * POINTS * 2 + 64, 2 * u * PATCH * 2, m * 4, rows, pointers].map(|bytes| {
+        [v * POINTS * 2 + 64, u * 2, m * 4, rows, pointers].map(|bytes| {
             at += bytes.next_multiple_of(64);
             at
         })
