@@ -35,7 +35,7 @@ impl Winograd {
     fn layout(&self) -> [usize; 5] {
         let Self { steps: winograd::Winograd { product, .. }, .. } = self;
         let ([v, u], [point, tile]) = (self.planes(), self.sums());
-        let m = POINTS * point.max(tile) + self.strip * tile;
+        let m = POINTS * point + self.strip * tile;
         let u = self.steps.rows.as_ref().map_or(2 * PATCH * u, |_| LEFT * self.product_steps());
         let rows = SIDE * product.pixels * product.channels * 4;
         let pointers = product.pixels * size_of::<*const u8>();
