@@ -53,13 +53,13 @@ macro_rules! entry {
     // The first and the last row are a column's first and last tap, a and c. Their first groups have time to leave a + c and
     // a + 4c behind for the other rows, which then need only b.
     (top, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "0") };
-    (bottom, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "384") };
+    (bottom, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "192") };
     (first_top, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "0") };
-    (first_top, 1, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "384") };
+    (first_top, 1, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "192") };
     (first_top, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm31, zmm31, zmm", $to, "\nvmovdqa64 ", left!($at, "0"), ", zmm31")
     };
-    (first_bottom, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "384") };
+    (first_bottom, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "192") };
     (first_bottom, 1, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "0") };
     (first_bottom, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpsllw zmm", $free, ", zmm", $to, ", 2")
@@ -67,25 +67,25 @@ macro_rules! entry {
     (first_bottom, 3, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm31, zmm31, zmm", $free, "\nvmovdqa64 ", left!($at, "192"), ", zmm31")
     };
-    (plus, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "192") };
+    (plus, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "96") };
     (plus, 1, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm", $to, ", zmm", $to, ", ", left!($at, "0"))
     };
-    (minus, 0, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "192") };
+    (minus, 0, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "96") };
     (minus, 1, $to:literal, $at:literal, $free:literal) => {
         concat!("vmovdqa64 zmm", $to, ", ", left!($at, "0"))
     };
     (minus, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpsubw zmm", $to, ", zmm", $to, ", zmm31")
     };
-    (far_plus, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "192") };
+    (far_plus, 0, $to:literal, $at:literal, $free:literal) => { tap!($to, $at, "96") };
     (far_plus, 1, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm", $to, ", zmm", $to, ", zmm", $to)
     };
     (far_plus, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vpaddw zmm", $to, ", zmm", $to, ", ", left!($at, "192"))
     };
-    (far_minus, 0, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "192") };
+    (far_minus, 0, $to:literal, $at:literal, $free:literal) => { tap!("31", $at, "96") };
     (far_minus, 1, $to:literal, $at:literal, $free:literal) => { "vpaddw zmm31, zmm31, zmm31" };
     (far_minus, 2, $to:literal, $at:literal, $free:literal) => {
         concat!("vmovdqa64 zmm", $to, ", ", left!($at, "192"))
@@ -96,10 +96,10 @@ macro_rules! entry {
     ($row:ident, $n:literal, $to:literal, $at:literal, $free:literal) => { "" };
 }
 
-/// A tap of column `at`: a, b and c are 192 bytes apart.
+/// A tap of column `at`: a, b and c are 96 bytes apart.
 macro_rules! tap {
     ($to:literal, $at:literal, $tap:literal) => {
-        concat!("vpmovsxbw zmm", $to, ", ymmword ptr [{g} + 64*", $at, " + ", $tap, "]")
+        concat!("vpmovsxbw zmm", $to, ", ymmword ptr [{g} + 32*", $at, " + ", $tap, "]")
     };
 }
 
@@ -214,7 +214,7 @@ macro_rules! row {
                     "mov {g}, [{row} + {G}]",
                     "mov {steps}, [{row} + {STEPS}]",
                     "add {u}, 384",
-                    "add {g}, 576",
+                    "add {g}, 288",
                     "dec {steps}",
                     // Of each step the other points, then the next step's first point.
                     "2:",
@@ -224,7 +224,7 @@ macro_rules! row {
                         transform!($row, 20), transform!($row, 21), transform!($row, 22), transform!($row, 23)
                     ),
                     "add {u}, 384",
-                    "add {g}, 576",
+                    "add {g}, 288",
                     "add {x0}, 4",
                     "add {x1}, 4",
                     "add {x2}, 4",

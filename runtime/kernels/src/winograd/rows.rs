@@ -44,7 +44,7 @@ pub(crate) struct Row {
     /// The first tile's inputs at the row's first point, and bytes from there to the next point.
     pub(crate) v: *const i16,
     pub(crate) plane: usize,
-    /// `[step][tap][product.channels][product.depth]`, of which the first 16 channels count.
+    /// `[step][tap][16 channels][product.depth]`
     pub(crate) g: *const i8,
     /// What rows leave behind: [`LEFT`] numbers a step; aligned to 64.
     pub(crate) u: *mut i16,

@@ -120,7 +120,8 @@ fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
 }
 
 impl Conv {
-    /// `[block][step][tap][channel][depth]`, and where each block begins.
+    /// `[block][step][tap][channel][depth]`, and where each block begins. Where a row of points is multiplied at a time, a block is
+    /// parted into halves of [`LANES`] channels.
     pub(super) fn winograd_weights(
         &self,
         w: &Winograd,
@@ -133,7 +134,23 @@ impl Conv {
         let channels = 0..self.spec.in_channels;
         let entries = channels.flat_map(|c| (0..TAPS).map(move |tap| entry(c, tap))).collect();
         let bytes = TAPS * w.channels * lanes;
-        self.scatter(weights, &Layout { entries, depth, bytes, taps: TAPS, arrange: None })
+        let layout = Layout { entries, depth, bytes, taps: TAPS, arrange: None };
+        let (mut packed, starts) = self.scatter(weights, &layout);
+        if w.steps.rows.is_some() {
+            packed.chunks_exact_mut(bytes).for_each(|block| part(block, LANES * depth));
+        }
+        (packed, starts)
+    }
+}
+
+/// Brings every second piece of so many bytes to the second half.
+fn part(block: &mut [u8], bytes: usize) {
+    let pieces = block.to_vec();
+    let (first, second) = block.split_at_mut(pieces.len() / 2);
+    let halves = first.chunks_exact_mut(bytes).zip(second.chunks_exact_mut(bytes));
+    for ((first, second), pair) in halves.zip(pieces.chunks_exact(2 * bytes)) {
+        first.copy_from_slice(&pair[..bytes]);
+        second.copy_from_slice(&pair[bytes..]);
     }
 }
 

@@ -217,7 +217,7 @@ impl Winograd {
                             end: now.as_ptr_range().end,
                             v: work.v.wrapping_add(at * PATCH * plane),
                             plane: plane * 2,
-                            g: g.cast::<i8>().wrapping_add(half * product.depth),
+                            g: g.cast::<i8>().wrapping_add(half / LANES * (end - start) / 2),
                             u: work.u,
                             steps,
                             bias: if at == 1 {
