@@ -1,7 +1,7 @@
 //! AVX-512-VNNI: products of a few pixels by 32 channels.
 //!
-//! - 4 pixels: the sums of the product before stay in registers, too. For products of few steps: on Zen 4 a store of a register takes
-//!   the time of 1 to 1.5 `vpdpbusd`.
+//! - 4 pixels: the sums of the product before stay in registers, too. For products of few steps: on Zen 4 a store of a
+//!   register takes the time of up to 1.7 `vpdpbusd`.
 //! - 8 pixels: weights are read half as often; the sums of the product before come from memory.
 //! - 7 pixels: the same, for pictures of 7x7.
 

@@ -10,7 +10,7 @@ use crate::avx512_bytes::finish_sums;
 static BEFORE: [Winograd; 2] = [WINOGRAD, BETWEEN];
 static BESIDE: [Winograd; 2] = [BETWEEN, WINOGRAD];
 
-/// Both ways, the better first. (On an Emerald Rapids without its AMX, additions between products cost a quarter to a third.)
+/// Both ways, the better first. (On an Emerald Rapids without its AMX, additions between products cost up to a third.)
 pub(crate) fn ways() -> &'static [Winograd] {
     if adds_beside_products() { &BESIDE } else { &BEFORE }
 }
