@@ -27,12 +27,14 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-ENGINES = ["ours", "onnxruntime", "onnxruntime-exact", "openvino"]
+ENGINES = ["ours", "onnxruntime", "onnxruntime-exact", "openvino", "litert"]
+#: By the names of their packages.
+PACKAGES = {"litert": "ai-edge-litert"}
 NETWORKS = ["resnet50", "resnet18", "segmentation", "detection"]
 #: A turn lasts at least that long, so that ticks of the kernel's clock can tell who used the processor.
 TURN_SECONDS = 0.3
 FOREIGN_SHARE = 0.05
-#: Our instruction sets by OpenVINO's names (those of its library oneDNN). ONNX Runtime cannot be restricted.
+#: Our instruction sets by OpenVINO's names (those of its library oneDNN). The others cannot be restricted.
 ONEDNN = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512vnni": "AVX512_CORE_VNNI", "amx": "AVX512_CORE_AMX"}
 
 
@@ -42,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--engines", nargs="+", choices=ENGINES[1:], default=ENGINES[1:])
     parser.add_argument("--rounds", type=int, default=15, help="rounds that count (default 15)")
-    parser.add_argument("--isa", help="instruction set of ours (CXR_ISA) and of OpenVINO; ONNX Runtime takes what the machine has")
+    parser.add_argument("--isa", help="instruction set of ours (CXR_ISA) and of OpenVINO; the others take what the machine has")
     parser.add_argument("--patience", type=float, default=300, help="seconds to wait in all for an idle machine, a model (default 300)")
     parser.add_argument("--folder", type=Path, default=ROOT / "target/peers", help="where models lie (default target/peers)")
     parser.add_argument("--exporter", type=Path, default=ROOT / "target/debug/exporter")
@@ -110,7 +112,11 @@ def measure(model: str, threads: int, options: argparse.Namespace) -> dict | Non
     models.image().tofile(image)
     workers = [Worker("ours", [options.ours, path, threads, image], options.isa)]
     for engine in options.engines:
-        workers.append(Worker(engine, [sys.executable, HERE / "engines/worker.py", engine, path, threads, image], options.isa))
+        file = path
+        if engine == "litert":
+            file = options.folder / f"{model}.tflite"
+            subprocess.run([sys.executable, HERE / "engines/litert_model.py", path, file], check=True)
+        workers.append(Worker(engine, [sys.executable, HERE / "engines/worker.py", engine, file, threads, image], options.isa))
     try:
         outputs = {worker.engine: json.loads(worker.ask("outputs")) for worker in workers}
         counts = {worker.engine: turn(worker) for worker in workers}
@@ -183,7 +189,8 @@ def main() -> None:
             sys.exit(f"error: {program} is not there; build it as `{Path(__file__).name}` says at its top")
     options.folder.mkdir(parents=True, exist_ok=True)
     versions = subprocess.run([sys.executable, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, text=True).stdout
-    versions = {package["name"]: package["version"] for package in json.loads(versions) if package["name"] in options.engines}
+    versions = {package["name"]: package["version"] for package in json.loads(versions)}
+    versions = {engine: versions[PACKAGES.get(engine, engine)] for engine in options.engines if PACKAGES.get(engine, engine) in versions}
     document = {"machine": machine.describe(), "isa": None, "engines": ["ours", *options.engines], "versions": versions, "results": []}
     if options.merge and options.out.exists():
         document = json.loads(options.out.read_text())

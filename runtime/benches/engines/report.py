@@ -3,7 +3,7 @@
 import statistics
 
 #: Okabe and Ito's colours: apart from each other for every kind of colour vision.
-COLOURS = {"ours": "#0072b2", "onnxruntime": "#e69f00", "onnxruntime-exact": "#d55e00", "openvino": "#009e73"}
+COLOURS = {"ours": "#0072b2", "onnxruntime": "#e69f00", "onnxruntime-exact": "#d55e00", "openvino": "#009e73", "litert": "#cc79a7"}
 
 
 def quartiles(values: list[float]) -> dict:

@@ -47,7 +47,24 @@ def openvino(model: str, threads: int, image: np.ndarray):
     return run
 
 
-ENGINES = {"onnxruntime": onnxruntime, "onnxruntime-exact": onnxruntime_exact, "openvino": openvino}
+def litert(model: str, threads: int, image: np.ndarray):
+    """A TFLite file of `litert_model.py`; channels are last there."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=model, num_threads=threads)
+    interpreter.allocate_tensors()
+    (entry,) = interpreter.get_input_details()
+    interpreter.set_tensor(entry["index"], image.reshape(entry["shape"]))
+    outputs = [(detail["name"], interpreter.tensor(detail["index"])) for detail in interpreter.get_output_details()]
+
+    def run():
+        interpreter.invoke()
+        return {name: np.moveaxis(values(), -1, 1) for name, values in outputs}
+
+    return run
+
+
+ENGINES = {"litert": litert, "onnxruntime": onnxruntime, "onnxruntime-exact": onnxruntime_exact, "openvino": openvino}
 
 
 def memory() -> str:
