@@ -101,3 +101,24 @@ fn all_ways_equal_the_definition() {
         }
     }
 }
+
+/// What is written by assembly no sanitizer sees.
+#[test]
+#[cfg_attr(miri, ignore = "an interpreter has no instruction set that gains by the form")]
+fn nothing_is_written_behind_the_scratch() {
+    const BEHIND: usize = 1 << 16;
+    for (threads, side) in [(1, 7), (2, 7), (1, 14), (2, 27), (3, 28), (1, 56)] {
+        let spec = ConvSpec { in_h: side, in_w: side, ..spec(64) };
+        let (x, weight) = (vec![200; side * side * 64 + crate::SLACK], vec![-3; 64 * 64 * 9]);
+        let (pool, mut y) = (Pool::new(threads), vec![0; spec.out_pixels() * 64]);
+        for (isa, way) in ways() {
+            let weights = weights(&weight, &[0; 64]);
+            let conv = Conv::pack_with(isa, (&[], Some(way)), &spec, weights, None);
+            let conv = conv.expect("a convolution");
+            let needed = conv.scratch_bytes(threads);
+            let mut scratch = Scratch::with_bytes(needed + BEHIND);
+            conv.run(&x, None, &mut y, &pool, &mut scratch);
+            assert!(scratch.0[needed..].iter().all(|byte| *byte == 0), "{isa:?}, {side}");
+        }
+    }
+}
