@@ -158,8 +158,7 @@ impl Model {
                 path.display()
             );
         }
-        let bundle = Bundle::read(&bytes).with_context(|| format!("{}", path.display()))?;
-        drop(bytes);
+        let bundle = Bundle::read(bytes).with_context(|| format!("{}", path.display()))?;
         let trust = bundle.check_signature(&self.trusted);
         let signed_by =
             bundle.signature().filter(|_| trust.is_ok()).map(|s| hex::encode(s.key.as_bytes()));

@@ -31,7 +31,7 @@ impl Push {
             .with_context(|| format!("cannot read {}", self.bundle.display()))?;
         if !self.no_check {
             let unusable = || format!("{} is not a usable bundle", self.bundle.display());
-            let bundle = bundle::Bundle::read(&file).with_context(unusable)?;
+            let bundle = bundle::Bundle::read(&file[..]).with_context(unusable)?;
             let release: Result<Release, _> = bundle.manifest.version.parse();
             release.map_err(Error::msg).with_context(unusable)?;
         }

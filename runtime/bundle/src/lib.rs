@@ -59,15 +59,15 @@ pub struct Signature {
 
 impl Bundle {
     /// Reads untrusted bytes; checks structure, every digest, and the signature if there is one.
-    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
-        wire::read(bytes)
+    pub fn read(bytes: impl Into<Vec<u8>>) -> Result<Self, BundleError> {
+        wire::read(bytes.into())
     }
 
     /// [`Self::read`] of a file; errors name the file.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let bytes =
             fs::read(path).map_err(|source| BundleError::Read { path: path.to_owned(), source })?;
-        Self::read(&bytes)
+        Self::read(bytes)
             .map_err(|source| BundleError::Bad { path: path.to_owned(), source: Box::new(source) })
     }
 

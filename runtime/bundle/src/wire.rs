@@ -3,6 +3,7 @@
 use crate::{Bundle, BundleError, Manifest, Signature};
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 
 pub(crate) const MAGIC: [u8; 4] = *b"CXRB";
 /// Raised whenever the manifest or the layout changes.
@@ -22,7 +23,24 @@ pub(crate) fn head(manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
     Ok(head)
 }
 
-pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, BundleError> {
+/// Keeps the bytes for the largest section, which is nearly all of them.
+pub(crate) fn read(mut bytes: Vec<u8>) -> Result<Bundle, BundleError> {
+    let (mut bundle, ranges) = check(&bytes)?;
+    let largest = (0..ranges.len()).max_by_key(|at| ranges[*at].len());
+    let copy = |(at, range): (usize, &Range<usize>)| {
+        if Some(at) == largest { Vec::new() } else { bytes[range.clone()].to_vec() }
+    };
+    bundle.sections = ranges.iter().enumerate().map(copy).collect();
+    if let Some(at) = largest {
+        bytes.truncate(ranges[at].end);
+        bytes.drain(..ranges[at].start);
+        bundle.sections[at] = bytes;
+    }
+    Ok(bundle)
+}
+
+/// A bundle without its sections, and where in the bytes they are.
+fn check(bytes: &[u8]) -> Result<(Bundle, Vec<Range<usize>>), BundleError> {
     if !bytes.starts_with(&MAGIC) {
         let found = bytes[..bytes.len().min(MAGIC.len())].to_vec();
         return Err(BundleError::NotABundle { found });
@@ -66,14 +84,15 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, BundleError> {
                     expected: hex::encode(entry.sha256),
                 });
             }
-            Ok(section.to_vec())
+            Ok(rest.at - section.len()..rest.at)
         })
         .collect::<Result<Vec<_>, _>>()?;
     if rest.at != bytes.len() {
         let (found, expected) = (bytes.len() as u64, rest.at as u64);
         return Err(BundleError::Length { found, expected });
     }
-    Ok(Bundle { manifest, sections, signature, digest: Sha256::digest(head).into() })
+    let digest = Sha256::digest(head).into();
+    Ok((Bundle { manifest, sections: Vec::new(), signature, digest }, sections))
 }
 
 struct Reader<'a> {
@@ -147,14 +166,14 @@ mod tests {
 
     #[test]
     fn what_is_sealed_is_read_back() {
-        let bundle = Bundle::read(&sealed()).unwrap();
+        let bundle = Bundle::read(sealed()).unwrap();
         assert_eq!(bundle.section(section::MODEL), Some(&[1, 2, 3][..]));
         assert_eq!(bundle.to_bytes().unwrap(), sealed());
     }
 
     #[test]
     fn only_a_trusted_key_is_accepted() {
-        let bundle = Bundle::read(&sealed()).unwrap();
+        let bundle = Bundle::read(sealed()).unwrap();
         let (ours, other) =
             (SigningKey::from_bytes(&[7; 32]), SigningKey::from_bytes(&[8; 32]).verifying_key());
         bundle.check_signature(&[other, ours.verifying_key()]).unwrap();
@@ -163,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_digest_does_not_depend_on_the_signature() {
-        let mut bundle = Bundle::read(&sealed()).unwrap();
+        let mut bundle = Bundle::read(sealed()).unwrap();
         let before = bundle.digest();
         bundle.sign(None).unwrap();
         assert_eq!(bundle.digest(), before);
@@ -176,7 +195,7 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Bundle::read(&bad).is_err(), "bit {bit} of {}", good.len() * 8);
+            assert!(Bundle::read(&bad[..]).is_err(), "bit {bit} of {}", good.len() * 8);
         }
     }
 
@@ -199,7 +218,7 @@ mod tests {
             if magic && bytes.len() >= 6 {
                 bytes[..6].copy_from_slice(b"CXRB\x01\x00");
             }
-            prop_assert!(Bundle::read(&bytes).is_err());
+            prop_assert!(Bundle::read(bytes).is_err());
         }
     }
 }

@@ -174,9 +174,15 @@ impl ConvSpec {
 
 /// `Σ |w|`: times the largest activation, no sum of products is larger.
 pub fn absolute_sum(weights: &[i8]) -> i64 {
-    // 32 bits are enough for a chunk, and twice as fast.
-    let chunk = |w: &[i8]| -> u32 { w.iter().map(|w| u32::from(w.unsigned_abs())).sum() };
-    weights.chunks(1 << 16).map(|w| i64::from(chunk(w))).sum()
+    // 16 bits are enough for a chunk, and twice as fast as 32.
+    let chunk = |w: &[i8]| -> u16 { w.iter().map(|w| u16::from(w.unsigned_abs())).sum() };
+    weights.chunks(256).map(|w| i64::from(chunk(w))).sum()
+}
+
+/// `Σ w`, likewise.
+pub(crate) fn sum(weights: &[i8]) -> i64 {
+    let chunk = |w: &[i8]| -> i16 { w.iter().map(|w| i16::from(*w)).sum() };
+    weights.chunks(128).map(|w| i64::from(chunk(w))).sum()
 }
 
 impl ConvWeights<'_> {

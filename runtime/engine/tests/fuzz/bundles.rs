@@ -128,7 +128,7 @@ fn bundles_unchanged_are_loaded_and_run() {
     let _alone = crate::guard::alone();
     for seed in 0..20 {
         let bundle = sealed(&mut Dice::new(seed), false);
-        let bundle = Bundle::read(&bundle.to_bytes().unwrap()).unwrap();
+        let bundle = Bundle::read(bundle.to_bytes().unwrap()).unwrap();
         let options = Options::threads(1);
         Analyzer::open(&bundle, &options).unwrap();
     }

@@ -3,7 +3,7 @@
 use super::Conv;
 use super::plan::{Block, Source};
 use crate::buffer::Buffer;
-use crate::spec::ConvWeights;
+use crate::spec::{ConvWeights, sum};
 use crate::tile::{Activations, Arrange};
 use crate::winograd::CENTRE_FACTOR;
 
@@ -118,7 +118,7 @@ impl Conv {
             for n in 0..channels {
                 let (at, channel) = (block * self.kernel.channels + n, first + n);
                 let w = &weights.weight[channel * per_channel..][..per_channel];
-                let sum: i32 = w.iter().map(|w| i32::from(*w)).sum();
+                let sum = sum(w) as i32;
                 // Sums wrap around 2^32 on the way and end where the exact sum is, which fits (ConvWeights::check).
                 let zero = (offset - i32::from(weights.x_zero)).wrapping_mul(sum);
                 let factor = if self.winograd.is_some() { CENTRE_FACTOR } else { 1 };

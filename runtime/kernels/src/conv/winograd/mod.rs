@@ -9,7 +9,7 @@ mod tests;
 use super::Conv;
 use super::pack::Layout;
 use crate::buffer::Buffer;
-use crate::spec::{ConvSpec, ConvWeights};
+use crate::spec::{ConvSpec, ConvWeights, absolute_sum, sum};
 use crate::winograd::{self, GROUP, PATCH, POINTS, POWER_OF_TWO};
 use groups::Groups;
 use order::Order;
@@ -110,8 +110,8 @@ fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
     let per_channel = weights.weight.len() / spec.out_channels;
     let zero = i64::from(weights.x_zero);
     weights.weight.chunks_exact(per_channel).zip(weights.bias).all(|(w, bias)| {
-        let part = |sign: i64| -> i64 { w.iter().map(|w| (sign * i64::from(*w)).max(0)).sum() };
-        let (positive, negative) = (part(1), part(-1));
+        let (all, sum) = (absolute_sum(w), sum(w));
+        let (positive, negative) = ((all + sum) / 2, (all - sum) / 2);
         // Activations less their zero point lie in −zero..=255 − zero.
         let most = positive * (255 - zero) + negative * zero;
         let least = negative * (255 - zero) + positive * zero;
