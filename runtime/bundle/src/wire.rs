@@ -165,6 +165,25 @@ mod tests {
     }
 
     #[test]
+    fn sections_keep_their_bytes_wherever_the_largest_is() {
+        let names = [section::MODEL, section::MODEL_CARD, section::SBOM];
+        for largest in 0..names.len() {
+            let bytes = |at: usize| vec![at as u8 + 1; if at == largest { 900 } else { 5 + at }];
+            let sections = names.iter().enumerate().map(|(at, name)| ((*name).into(), bytes(at)));
+            let sealed = Bundle::seal(manifest(), sections.collect(), None).unwrap();
+            let read = Bundle::read(sealed.to_bytes().unwrap()).unwrap();
+            for (at, name) in names.iter().enumerate() {
+                assert_eq!(
+                    read.section(name),
+                    Some(&bytes(at)[..]),
+                    "{name}, largest is {largest}"
+                );
+            }
+            assert_eq!(read, sealed);
+        }
+    }
+
+    #[test]
     fn what_is_sealed_is_read_back() {
         let bundle = Bundle::read(sealed()).unwrap();
         assert_eq!(bundle.section(section::MODEL), Some(&[1, 2, 3][..]));
