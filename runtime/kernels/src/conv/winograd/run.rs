@@ -1,7 +1,8 @@
 //! The loops around the products.
 //!
-//! A strip of 6x6 input tiles is transformed once; then, for each block of output channels, come 36 products (the
-//! same kernel as elsewhere, on "pixels" that are tiles) and the way back to four rows of outputs.
+//! A strip of 6x6 input tiles is transformed once; then, for each block of output channels, come 36 products and the way
+//! back to four rows of outputs. The products are the same kernel's as elsewhere, on "pixels" that are tiles, with weights
+//! transformed before (`multiply`); or six at a time, a row of points, with weights transformed on the way (`multiply_rows`).
 
 use std::ops::Range;
 
