@@ -243,6 +243,7 @@ fn real(config: &PretrainConfig, data: &Path) -> Result<Vec<Prepared>> {
         input: [config.preprocess.height, config.preprocess.width],
         batch: config.batch,
         max_tokens: config.max_tokens,
+        hide_words: config.hide_words,
         released_quirks: config.model.released_quirks,
         seed: config.seed,
         rank: 0,

@@ -44,8 +44,8 @@ fn pretrained(folder: &Path) -> PathBuf {
     out
 }
 
-/// Four drawn pictures of each class, and the index of them.
-fn five_classes(folder: &Path) -> PathBuf {
+/// Four drawn pictures of each class, whose reports end with `ending`, and the index of them.
+fn five_classes(folder: &Path, ending: &str) -> PathBuf {
     let (root, index) = (folder.join("chexpert"), folder.join("5x200.jsonl"));
     let mut table = format!(",Path,{},Report Impression\n", CLASSES.join(","));
     for n in 0..IMAGES {
@@ -56,8 +56,10 @@ fn five_classes(folder: &Path) -> PathBuf {
         image::GrayImage::from_fn(64, 64, pixel).save(&file).unwrap();
         let marks: Vec<&str> = (0..5).map(|c| if c == n % 5 { "1" } else { "0" }).collect();
         let class = CLASSES[n % 5].to_lowercase();
-        table
-            .push_str(&format!("{n},{path},{},\"There is {class}. Case {n}.\"\n", marks.join(",")));
+        table.push_str(&format!(
+            "{n},{path},{},\"There is {class}. Case {n}.{ending}\"\n",
+            marks.join(",")
+        ));
     }
     fs::write(root.join("chexpert_5x200.csv"), table).unwrap();
     let paths = ["--root", text(&root), "--out", text(&index)];
@@ -68,7 +70,7 @@ fn five_classes(folder: &Path) -> PathBuf {
 #[test]
 fn a_pretrained_checkpoint_names_and_finds_what_it_was_never_taught_and_always_says_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (prior, index) = (pretrained(folder.path()), five_classes(folder.path()));
+    let (prior, index) = (pretrained(folder.path()), five_classes(folder.path(), ""));
     let on = ["--checkpoint", text(&prior), "--data", text(&index)];
     let classes = CLASSES.join(",");
     let zero_shot = |classes: &str| {
@@ -104,5 +106,33 @@ fn a_pretrained_checkpoint_names_and_finds_what_it_was_never_taught_and_always_s
         assert!(precision["low"].as_f64() <= precision["value"].as_f64());
         assert!(precision["value"].as_f64() <= precision["high"].as_f64());
     }
+    assert_eq!(found[0]["patients"], IMAGES);
+    let queries = found[0]["queries"].as_array().unwrap();
+    assert_eq!(queries.len(), IMAGES);
+    for (at, whole) in found[0]["precision"].as_array().unwrap()[..3].iter().enumerate() {
+        let mean = |of: &str| {
+            let all = queries.iter().map(|query| query[of][at].as_f64().unwrap());
+            all.sum::<f64>() / IMAGES as f64
+        };
+        assert!((mean("precision") - whole["value"].as_f64().unwrap()).abs() < 1e-12);
+        let lift = mean("precision") - mean("shuffled");
+        assert!((lift - whole["lift"]["value"].as_f64().unwrap()).abs() < 1e-12);
+    }
     assert_eq!(retrieval(), found);
+}
+
+#[test]
+fn a_report_is_read_no_further_than_in_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let prior = pretrained(folder.path());
+    // configs/test.toml reads 64 tokens.
+    let padding = " The heart is of normal size.".repeat(10);
+    let found = |ending: &str| {
+        let index = five_classes(folder.path(), ending);
+        let on = ["--checkpoint", text(&prior), "--data", text(&index)];
+        trainer(&[&["evaluate", "--task", "retrieval"], &on[..]].concat()).unwrap()
+    };
+    let unseen = format!("{padding} Large effusion on the left.");
+    assert_eq!(found(&padding)[0]["queries"], found(&unseen)[0]["queries"]);
+    assert_ne!(found(" Large effusion on the left.")[0]["queries"], found(&padding)[0]["queries"]);
 }

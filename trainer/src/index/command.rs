@@ -39,6 +39,9 @@ pub struct IndexArgs {
     /// Take every patient's split from this table instead
     #[arg(long, value_name = "FILE", conflicts_with_all = ["shares", "resplit", "folds"])]
     split_file: Option<PathBuf>,
+    /// Learn from reports as they stand, not from the part about the picture alone
+    #[arg(long)]
+    whole_reports: bool,
     /// Write every patient's split to a table others can use with --split-file
     #[arg(long, value_name = "FILE")]
     write_splits: Option<PathBuf>,
@@ -49,6 +52,9 @@ impl IndexArgs {
         // `data/index.jsonl` has its masks in `data/index.masks/`.
         let mut records = self.layout.records(&self.root, &self.out.with_extension("masks"))?;
         self.split(&mut records)?;
+        if self.whole_reports {
+            records.iter_mut().for_each(Record::keep_whole_report);
+        }
         check(&self.out, &records).context("the data set breaks a rule of the index")?;
         write(&self.out, &records)?;
         if let Some(path) = &self.write_splits {

@@ -91,6 +91,13 @@ impl Record {
         if self.patient_group.is_empty() { &self.patient_id } else { &self.patient_group }
     }
 
+    /// Forgets which part of the report is about the picture, so that all of it is learned from.
+    pub fn keep_whole_report(&mut self) {
+        if self.report.is_some() {
+            (self.findings_text, self.findings_sentences) = (None, None);
+        }
+    }
+
     /// Absolute once read.
     pub fn image_path(&self) -> &Path {
         &self.image

@@ -138,6 +138,17 @@ fn folds_cover_everyone_once_for_testing() {
 }
 
 #[test]
+fn a_whole_report_is_kept_only_where_there_is_one() {
+    let findings = || Record { findings_text: Some("Clear.".into()), ..Record::default() };
+    let mut both = Record { report: Some("Cough. Clear.".into()), ..findings() };
+    both.keep_whole_report();
+    assert_eq!((both.report.as_deref(), both.findings_text), (Some("Cough. Clear."), None));
+    let mut only = findings();
+    only.keep_whole_report();
+    assert_eq!(only.findings_text.as_deref(), Some("Clear."));
+}
+
+#[test]
 fn a_split_file_gives_everyone_the_same_splits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("splits.csv");

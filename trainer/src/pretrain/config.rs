@@ -48,6 +48,9 @@ pub struct PretrainConfig {
     /// Random parts of larger images instead of whole ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
+    /// Share of a report's words left out each time it is seen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hide_words: f64,
     /// The text encoder stays as it was given; what reads its words learns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub freeze_text: bool,
@@ -252,6 +255,11 @@ impl PretrainConfig {
         );
         ensure!(self.accumulate >= 1 && self.workers >= 1, "accumulate and workers begin at 1");
         ensure!(self.max_tokens >= 3, "max-tokens is {}, expected 3 or more", self.max_tokens);
+        ensure!(
+            (0.0..1.0).contains(&self.hide_words),
+            "hide-words is {}, expected 0 or more and below 1",
+            self.hide_words
+        );
         ensure!(!self.stage.is_empty(), "no [[stage]]");
         self.augmentation().check()?;
         let (joint, text) = (&self.joint, &self.text);

@@ -34,6 +34,8 @@ pub struct Loading {
     pub words: Words,
     pub batch: usize,
     pub max_tokens: usize,
+    /// Share of a report's words left out each time.
+    pub hide_words: f64,
     /// Tokenise as the released code does.
     pub released_quirks: bool,
     pub seed: u64,
@@ -112,6 +114,11 @@ impl Loading {
             ));
             let mut sentences = pair.sentences.clone();
             sentences.shuffle(&mut rng);
+            if self.hide_words > 0.0 {
+                for sentence in &mut sentences {
+                    *sentence = thinned(sentence, self.hide_words, &mut rng);
+                }
+            }
             prepared.reports.push(if self.released_quirks {
                 self.words.encode_as_released(&sentences, self.max_tokens)?
             } else {
@@ -121,6 +128,17 @@ impl Loading {
         }
         Ok(prepared)
     }
+}
+
+/// A sentence without about this share of its words; at least one stays.
+fn thinned(sentence: &str, share: f64, rng: &mut impl Rng) -> String {
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    let mut kept = words.clone();
+    kept.retain(|_| !rng.random_bool(share));
+    if kept.is_empty() {
+        kept.extend(words.get(rng.random_range(0..words.len().max(1))));
+    }
+    kept.join(" ")
 }
 
 impl Iterator for Loader {
@@ -197,6 +215,7 @@ mod tests {
             words: Words::build(texts.iter().map(String::as_str), 512).unwrap(),
             batch: 2,
             max_tokens: 32,
+            hide_words: 0.0,
             released_quirks: false,
             seed: 7,
             rank,
@@ -234,6 +253,33 @@ mod tests {
             assert!(one.iter().zip(&published).all(|(a, b)| a.images != b.images), "{option:?}");
             assert!(one == prepared(3), "{option:?}");
         }
+    }
+
+    #[test]
+    fn hidden_words_are_others_each_time_the_rest_keeps_its_order_and_no_sentence_ends_up_empty() {
+        let sentence = "The heart is normal in size and the lungs are clear.";
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut seen = 0;
+        for _ in 0..400 {
+            let kept = thinned(sentence, 0.3, &mut rng);
+            let mut rest = sentence.split(' ');
+            assert!(kept.split(' ').all(|word| rest.any(|w| w == word)), "{kept}");
+            seen += kept.split(' ').count();
+        }
+        let share = f64::from(seen as u32) / (400.0 * 11.0);
+        assert!((share - 0.7).abs() < 0.03, "{share}");
+        assert!((0..50).all(|_| thinned("Normal heart.", 0.999, &mut rng).split(' ').count() == 1));
+
+        let folder = tempfile::tempdir().unwrap();
+        let reports = |workers, share, epoch| -> Vec<Encoded> {
+            let mut loading = Arc::into_inner(loading(folder.path(), workers, 0, 1)).unwrap();
+            loading.hide_words = share;
+            let batches = batches(Arc::new(loading).epoch(epoch, 0));
+            batches.into_iter().flat_map(|batch| batch.reports).collect()
+        };
+        assert!(reports(1, 0.5, 0) == reports(3, 0.5, 0));
+        assert!(reports(1, 0.5, 0) != reports(1, 0.0, 0));
+        assert!(reports(1, 0.5, 0) != reports(1, 0.5, 1));
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn reports(
     image: Option<&[f32]>,
     objective: &Objective,
 ) -> Result<(Batch, Vec<String>)> {
-    let limit = 256.min(trained.longest_report());
+    let limit = trained.max_tokens();
     let (mut encoded, mut texts) = (Vec::new(), Vec::new());
     for pair in pairs {
         let report = trained.words.encode(&pair.sentences, limit)?;

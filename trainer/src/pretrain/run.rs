@@ -97,6 +97,7 @@ impl Run {
             input: [config.preprocess.height, config.preprocess.width],
             batch: config.batch,
             max_tokens: config.max_tokens,
+            hide_words: config.hide_words,
             released_quirks: config.model.released_quirks,
             seed: config.seed,
             rank,

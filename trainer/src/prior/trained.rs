@@ -18,10 +18,24 @@ pub struct Trained {
     pub preprocess: Preprocess,
     pub state: checkpoint::State,
     config: PriorConfig,
+    training: Training,
     /// The whole of `config.toml`.
     pub tables: toml::Table,
     /// Owns the weights.
     pub store: nn::VarStore,
+}
+
+/// What of `[training]` in its `config.toml` matters afterwards.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Training {
+    max_tokens: usize,
+    stage: Vec<Stage>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Stage {
+    weights: Weights,
 }
 
 impl Trained {
@@ -36,6 +50,13 @@ impl Trained {
             .clone()
             .try_into()
             .map_err(|e| anyhow!("[prior] of {name}/config.toml: {}", one_line(&e)))?;
+        let training: Training = checkpoint
+            .tables
+            .get("training")
+            .with_context(|| format!("{name}/config.toml has no [training]"))?
+            .clone()
+            .try_into()
+            .map_err(|e| anyhow!("[training] of {name}/config.toml: {}", one_line(&e)))?;
         let graph = checkpoint.config.graph().with_context(|| format!("{name}/config.toml"))?;
         let store = nn::VarStore::new(device);
         let prior = Prior::new(&store.root(), &graph, config.clone(), None)?;
@@ -44,6 +65,7 @@ impl Trained {
         Ok(Self {
             prior,
             config,
+            training,
             words: Words::open(folder)?,
             preprocess: checkpoint.config.preprocess,
             state: checkpoint.state,
@@ -54,31 +76,16 @@ impl Trained {
 
     /// What the last stage at work made of sentences decides how they are read. Without noise.
     pub fn objective(&self) -> Result<Objective> {
-        #[derive(serde::Deserialize)]
-        struct Training {
-            stage: Vec<Stage>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Stage {
-            weights: Weights,
-        }
-        let table = self
-            .tables
-            .get("training")
-            .context("the checkpoint's config.toml has no [training]")?;
-        let training: Training = table
-            .clone()
-            .try_into()
-            .context("[training] of the checkpoint's config.toml is damaged")?;
+        let stages = &self.training.stage;
         // `state.stage` is the stage at work, or the number of stages at the end.
         let at = self.state.stage.saturating_sub(usize::from(self.state.finished));
-        let stage = training.stage.get(at).or(training.stage.last()).context("no stage")?;
+        let stage = stages.get(at).or(stages.last()).context("no stage")?;
         Ok(Objective { weights: stage.weights, tau: 0.9 })
     }
 
-    /// Tokens the text encoder has places for.
-    pub fn longest_report(&self) -> usize {
-        self.config.text.max_position_embeddings as usize
+    /// Tokens of a report that were read in training: places behind them were never learned.
+    pub fn max_tokens(&self) -> usize {
+        self.training.max_tokens
     }
 
     /// Sentences of a report that take part.

@@ -47,6 +47,7 @@ fn settings_reach_into_stages_and_unknown_ones_are_refused() {
         "seed.x=1",
         "erase=1.5",
         "light=-0.1",
+        "hide-words=1.0",
         "crop={from=96,least-area=0.0,aspect=1.3}",
         "crop={from=96,least-area=0.5,aspect=0.7}",
     ] {
