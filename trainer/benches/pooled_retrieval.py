@@ -56,6 +56,14 @@ def pool(results: list[dict], replicates: int, seed: int) -> dict:
     return {"images": len(found), "patients": len(names), "runs_per_image": runs.pop(), "at": rows}
 
 
+def tell(result: dict) -> None:
+    print(f"{result['images']} images of {result['patients']} patients, each asked about by {result['runs_per_image']} runs")
+    for row in result["at"]:
+        interval = lambda name: "{:.3f} [{:.3f}, {:.3f}]".format(*row[name])
+        print(f"  precision at {row['k']}: {interval('precision')}, chance {row['chance']:.3f}, "
+              f"shuffled {row['shuffled']:.3f}, lift {interval('lift')}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=pathlib.Path, metavar="RUN.json")
@@ -66,12 +74,8 @@ def main() -> None:
     result = pool([read(file) for file in args.results], args.replicates, args.seed)
     if args.json:
         print(json.dumps(result))
-        return
-    print(f"{result['images']} images of {result['patients']} patients, each asked about by {result['runs_per_image']} runs")
-    for row in result["at"]:
-        interval = lambda name: "{:.3f} [{:.3f}, {:.3f}]".format(*row[name])
-        print(f"  precision at {row['k']}: {interval('precision')}, chance {row['chance']:.3f}, "
-              f"shuffled {row['shuffled']:.3f}, lift {interval('lift')}")
+    else:
+        tell(result)
 
 
 if __name__ == "__main__":
