@@ -13,7 +13,11 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
+};
 use tch::{Device, Kind, Tensor};
 
 /// Places in the ranking that precision is reported for.
@@ -65,37 +69,12 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
     let known: HashMap<&str, &Record> =
         records.iter().map(|record| (record.id.as_str(), record)).collect();
     let of = |pair: &Pair| known[pair.id.as_str()];
-    let class: Vec<String> = pairs.iter().map(|pair| positive(of(pair))).collect();
     let patient: Vec<&str> = pairs.iter().map(|pair| of(pair).group()).collect();
-    let group: Vec<&str> = pairs.iter().map(|pair| pair.report_group.as_str()).collect();
+    let class = numbered(pairs.iter().map(|pair| positive(of(pair))));
+    let group = numbered(pairs.iter().map(|pair| &pair.report_group));
 
-    let reports: Vec<Encoded> = pairs
-        .iter()
-        .map(|pair| trained.words.encode(&pair.sentences, trained.max_tokens()))
-        .collect::<Result<_>>()?;
-    let objective = trained.objective()?;
-    let similarity = tch::no_grad(|| -> Result<Tensor> {
-        let text = texts(trained, &reports, &objective);
-        let mut rows = Vec::new();
-        for chunk in pairs.chunks(BATCH) {
-            let paths: Vec<_> = chunk.iter().map(|pair| pair.images[0].as_path()).collect();
-            let (global, _) = trained.prior.embed_images(&pictures(trained, &paths)?);
-            rows.push(global.matmul(&text.transpose(0, 1)));
-        }
-        Ok(Tensor::cat(&rows, 0).to_device(Device::Cpu).to_kind(Kind::Float))
-    })?;
     let n = pairs.len();
-    let ranked: Vec<Vec<usize>> = (0..n)
-        .map(|image| {
-            let row = Vec::<f32>::try_from(&similarity.get(image as i64).contiguous())?;
-            let mut order: Vec<usize> = (0..n).collect();
-            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-            Ok(order)
-        })
-        .collect::<Result<_>>()?;
-
-    let class: Vec<usize> = numbered(&class);
-    let group: Vec<usize> = numbered(&group);
+    let ranked = rankings(trained, &pairs)?;
     let blind_share = |image: usize, _| same(&class, image) as f64 / n as f64;
     let blind_found = |image: usize, k: usize| {
         // None of k drawn without return is one of the same text.
@@ -126,7 +105,7 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
         task: "retrieval",
         split,
         pairs: n,
-        patients: numbered(&patient).into_iter().max().map_or(0, |last| last + 1),
+        patients: patient.iter().collect::<HashSet<_>>().len(),
         precision: at_k(&precision)?,
         recall: at_k(&recall)?,
         queries: (0..n)
@@ -139,6 +118,33 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
             })
             .collect(),
     })
+}
+
+/// For every image all reports, the best first.
+fn rankings(trained: &Trained, pairs: &[Pair]) -> Result<Vec<Vec<usize>>> {
+    let reports: Vec<Encoded> = pairs
+        .iter()
+        .map(|pair| trained.words.encode(&pair.sentences, trained.max_tokens()))
+        .collect::<Result<_>>()?;
+    let objective = trained.objective()?;
+    let similarity = tch::no_grad(|| -> Result<Tensor> {
+        let text = texts(trained, &reports, &objective);
+        let mut rows = Vec::new();
+        for chunk in pairs.chunks(BATCH) {
+            let paths: Vec<_> = chunk.iter().map(|pair| pair.images[0].as_path()).collect();
+            let (global, _) = trained.prior.embed_images(&pictures(trained, &paths)?);
+            rows.push(global.matmul(&text.transpose(0, 1)));
+        }
+        Ok(Tensor::cat(&rows, 0).to_device(Device::Cpu).to_kind(Kind::Float))
+    })?;
+    (0..pairs.len())
+        .map(|image| {
+            let row = Vec::<f32>::try_from(&similarity.get(image as i64).contiguous())?;
+            let mut order: Vec<usize> = (0..pairs.len()).collect();
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+            Ok(order)
+        })
+        .collect()
 }
 
 /// What each image gets at one K.
@@ -189,13 +195,13 @@ fn mean(values: &[f64], weights: &[u32]) -> Option<f64> {
 }
 
 /// Equal names, equal numbers, counted from 0.
-fn numbered<T: AsRef<str>>(names: &[T]) -> Vec<usize> {
+fn numbered<T: Eq + Hash>(names: impl Iterator<Item = T>) -> Vec<usize> {
     let mut numbers = HashMap::new();
-    let mut number = |name| {
+    let number = |name| {
         let next = numbers.len();
         *numbers.entry(name).or_insert(next)
     };
-    names.iter().map(|name| number(name.as_ref())).collect()
+    names.map(number).collect()
 }
 
 fn same(of: &[usize], image: usize) -> usize {
