@@ -165,7 +165,7 @@ impl Run<'_> {
             }
             TaskArg::Retrieval => {
                 let (trained, records) = self.prior()?;
-                let result = retrieval(&trained, &records, self.args.split)?;
+                let result = retrieval(&trained, &records, self.args.split, self.resampling())?;
                 terminal.json(&result)?;
                 terminal.say(result.to_string())?;
                 Ok(Vec::new())

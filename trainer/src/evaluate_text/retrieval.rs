@@ -13,11 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    hash::Hash,
-};
+use std::{collections::HashMap, fmt};
 use tch::{Device, Kind, Tensor};
 
 /// Places in the ranking that precision is reported for.
@@ -63,15 +59,20 @@ pub struct Query {
 }
 
 /// Ranks the reports of a split by how well they fit each of its images.
-pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<Retrieval> {
+pub fn retrieval(
+    trained: &Trained,
+    records: &[Record],
+    split: Split,
+    resampling: Resampling,
+) -> Result<Retrieval> {
     let pairs = Pairs::of(records, 1, |record| record.split == Some(split)).all;
     ensure!(pairs.len() > 1, "the {split} split has {} images with reports", pairs.len());
     let known: HashMap<&str, &Record> =
         records.iter().map(|record| (record.id.as_str(), record)).collect();
     let of = |pair: &Pair| known[pair.id.as_str()];
     let patient: Vec<&str> = pairs.iter().map(|pair| of(pair).group()).collect();
-    let class = numbered(pairs.iter().map(|pair| positive(of(pair))));
-    let group = numbered(pairs.iter().map(|pair| &pair.report_group));
+    let class: Vec<String> = pairs.iter().map(|pair| positive(of(pair))).collect();
+    let group: Vec<&str> = pairs.iter().map(|pair| pair.report_group.as_str()).collect();
 
     let n = pairs.len();
     let ranked = rankings(trained, &pairs)?;
@@ -96,7 +97,7 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
     }
     let resample = Patients::new(patient.iter().copied());
     let at_k = |all: &[Shares]| -> Result<Vec<AtK>> {
-        all.iter().map(|shares| shares.at_k(&resample).context("no interval")).collect()
+        all.iter().map(|shares| shares.at_k(&resample, resampling).context("no interval")).collect()
     };
     let column = |image: usize, of: fn(&Shares) -> &[f64]| {
         precision.iter().map(|shares| of(shares)[image]).collect()
@@ -105,7 +106,7 @@ pub fn retrieval(trained: &Trained, records: &[Record], split: Split) -> Result<
         task: "retrieval",
         split,
         pairs: n,
-        patients: patient.iter().collect::<HashSet<_>>().len(),
+        patients: resample.count(),
         precision: at_k(&precision)?,
         recall: at_k(&recall)?,
         queries: (0..n)
@@ -172,40 +173,21 @@ impl Shares {
         }
     }
 
-    fn at_k(&self, patients: &Patients) -> Option<AtK> {
+    fn at_k(&self, patients: &Patients, resampling: Resampling) -> Option<AtK> {
         let lift: Vec<f64> = self.value.iter().zip(&self.shuffled).map(|(a, b)| a - b).collect();
-        let resampling = Resampling { replicates: 1000, seed: self.k as u64 };
-        let estimate =
-            |values: &[f64]| patients.estimate(resampling, |weights| mean(values, weights));
         let plain = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         Some(AtK {
             k: self.k,
-            share: estimate(&self.value)?,
+            share: patients.mean(resampling, &self.value)?,
             chance: plain(&self.chance),
             shuffled: plain(&self.shuffled),
-            lift: estimate(&lift)?,
+            lift: patients.mean(resampling, &lift)?,
         })
     }
 }
 
-fn mean(values: &[f64], weights: &[u32]) -> Option<f64> {
-    let total: u32 = weights.iter().sum();
-    let sum: f64 = values.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum();
-    (total > 0).then(|| sum / f64::from(total))
-}
-
-/// Equal names, equal numbers, counted from 0.
-fn numbered<T: Eq + Hash>(names: impl Iterator<Item = T>) -> Vec<usize> {
-    let mut numbers = HashMap::new();
-    let number = |name| {
-        let next = numbers.len();
-        *numbers.entry(name).or_insert(next)
-    };
-    names.map(number).collect()
-}
-
-fn same(of: &[usize], image: usize) -> usize {
-    of.iter().filter(|&&o| o == of[image]).count()
+fn same<T: PartialEq>(of: &[T], image: usize) -> usize {
+    of.iter().filter(|&o| *o == of[image]).count()
 }
 
 fn positive(record: &Record) -> String {
@@ -237,7 +219,9 @@ mod tests {
 
     fn at_1(value: impl Fn(usize, usize) -> f64) -> AtK {
         let chance = |image: usize, _| if image < 3 { 0.75 } else { 0.25 };
-        Shares::of(4, 1, value, chance).at_k(&Patients::new(["a", "b", "c", "d"])).unwrap()
+        let resampling = Resampling { replicates: 1000, seed: 1 };
+        let patients = Patients::new(["a", "b", "c", "d"]);
+        Shares::of(4, 1, value, chance).at_k(&patients, resampling).unwrap()
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn zero_shot(
 
     let prompts: Vec<Encoded> = classes
         .iter()
-        .map(|class| trained.words.encode(&[format!("{class} is observed")], 64))
+        .map(|class| trained.words.encode(&[format!("{class} is observed")], trained.max_tokens()))
         .collect::<Result<_>>()?;
     let objective = trained.objective()?;
     let scores = tch::no_grad(|| -> Result<Tensor> {

@@ -53,6 +53,19 @@ impl Patients {
         Some(Estimate { value: all, low: quantile(&values, 0.025), high: quantile(&values, 0.975) })
     }
 
+    /// The mean of one value a sample, with its interval.
+    pub fn mean(&self, resampling: Resampling, values: &[f64]) -> Option<Estimate> {
+        self.estimate(resampling, |weights| {
+            let total: u32 = weights.iter().sum();
+            let sum: f64 = values.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum();
+            (total > 0).then(|| sum / f64::from(total))
+        })
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// How often each sample counts when as many patients as there are are drawn with replacement.
     fn resample(&self, random: &mut ChaCha8Rng) -> Vec<u32> {
         let mut drawn = vec![0u32; self.count];
@@ -75,20 +88,12 @@ mod tests {
 
     const RESAMPLING: Resampling = Resampling { replicates: 2000, seed: 7 };
 
-    fn mean(values: &[f64]) -> impl Fn(&[u32]) -> Option<f64> {
-        move |weights| {
-            let total: u32 = weights.iter().sum();
-            let sum: f64 = values.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum();
-            (total > 0).then(|| sum / f64::from(total))
-        }
-    }
-
     #[test]
     fn the_interval_of_a_mean_has_the_width_theory_gives() {
         let names: Vec<String> = (0..200).map(|at| at.to_string()).collect();
         let values: Vec<f64> = (0..200).map(|at| f64::from(at % 2)).collect();
         let patients = Patients::new(names.iter().map(String::as_str));
-        let estimate = patients.estimate(RESAMPLING, mean(&values)).unwrap();
+        let estimate = patients.mean(RESAMPLING, &values).unwrap();
         // standard error of a share of one half in 200: 0.0354; ±1.96 of it
         assert_eq!(estimate.value, 0.5);
         assert!((estimate.high - estimate.low - 0.1386).abs() < 0.015, "{estimate:?}");
@@ -101,7 +106,7 @@ mod tests {
         let alone: Vec<String> = (0..200).map(|at| at.to_string()).collect();
         let width = |names: &[String]| {
             let patients = Patients::new(names.iter().map(String::as_str));
-            let estimate = patients.estimate(RESAMPLING, mean(&values)).unwrap();
+            let estimate = patients.mean(RESAMPLING, &values).unwrap();
             estimate.high - estimate.low
         };
         assert!(width(&ten_each) > 2.5 * width(&alone));
@@ -111,8 +116,8 @@ mod tests {
     fn the_same_seed_gives_the_same_interval() {
         let patients = Patients::new(["a", "b", "b", "c"]);
         let values = [1.0, 2.0, 3.0, 7.0];
-        let once = patients.estimate(RESAMPLING, mean(&values));
-        assert_eq!(once, patients.estimate(RESAMPLING, mean(&values)));
+        let once = patients.mean(RESAMPLING, &values);
+        assert_eq!(once, patients.mean(RESAMPLING, &values));
     }
 
     #[test]
