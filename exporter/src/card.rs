@@ -1,6 +1,7 @@
 //! The model card: what a person must know before trusting a bundle, in Markdown.
 
 use bundle::{Manifest, Metric};
+use graph::Fit;
 use std::fmt::Write;
 
 /// Everything in it comes from the manifest, so card and manifest cannot disagree.
@@ -16,9 +17,13 @@ fn write(card: &mut String, manifest: &Manifest) -> std::fmt::Result {
     writeln!(card, "{}\n", manifest.intended_use)?;
     writeln!(card, "- Licence: {}", manifest.licence)?;
     writeln!(card, "- Network: {}, width {}, 8-bit integers", model.backbone, model.width)?;
+    let fitted = match preprocess.fit {
+        Fit::Stretch => "stretched",
+        Fit::Pad => "padded with black",
+    };
     writeln!(
         card,
-        "- Input: one frontal chest radiograph, {}x{} pixels, (x - {}) / {}",
+        "- Input: one frontal chest radiograph, {fitted} to {}x{} pixels, (x - {}) / {}",
         preprocess.height, preprocess.width, preprocess.mean, preprocess.std
     )?;
     for head in &model.heads {

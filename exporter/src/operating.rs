@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context, Result};
 use bundle::{Manifest, Metric, OperatingPoint};
 use engine::decode::{self, MASK_THRESHOLDS};
-use graph::{Graph, Head, Task};
+use graph::{Graph, Head, Placement, Task};
 use indicatif::ProgressBar;
 use std::path::Path;
 
@@ -79,7 +79,7 @@ impl Case {
         let scores = of("classification").into_iter().flatten();
         let scores = scores.map(|&logit| decode::sigmoid(logit)).collect();
         let planes = of("segmentation").map_or(&[][..], Vec::as_slice);
-        let dice = dice(planes, &truth.masks, graph, input.size)?;
+        let dice = dice(planes, &truth.masks, graph, &manifest.preprocess.place(input.size))?;
         let boxes = match &truth.boxes {
             Some(truth) => {
                 let found = verify::decoded(graph, manifest, &outputs, input.size)?;
@@ -97,7 +97,7 @@ fn dice(
     planes: &[f32],
     masks: &[Option<Vec<bool>>],
     graph: &Graph,
-    size: [usize; 2],
+    placed: &Placement,
 ) -> Result<Vec<Option<Curve>>> {
     let Some(output) = graph.outputs.iter().find(|output| output.name == "segmentation") else {
         return Ok(Vec::new());
@@ -106,7 +106,7 @@ fn dice(
     let (rows, columns) = (shape[1], shape[2]);
     let at = |plane: &[f32], truth: &Vec<bool>| {
         MASK_THRESHOLDS.map(|threshold| {
-            let mask = decode::mask("", plane, [rows, columns], size, threshold);
+            let mask = decode::mask("", plane, [rows, columns], placed, threshold);
             verify::overlap(&mask.data, truth)
         })
     };

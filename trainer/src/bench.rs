@@ -238,7 +238,7 @@ fn real(config: &PretrainConfig, data: &Path) -> Result<Vec<Prepared>> {
     let words = Words::build(sentences.map(String::as_str), config.text.vocabulary)?;
     pairs.check(&words, config.batch)?;
     let loading = Arc::new(Loading {
-        pictures: Pictures::new(config.kept(), None)?,
+        pictures: Pictures::new(config.kept()?, None)?,
         augmentation: config.augmentation(),
         input: [config.preprocess.height, config.preprocess.width],
         batch: config.batch,

@@ -1,6 +1,6 @@
 //! What a checkpoint's `config.toml` says: architecture, heads, preprocessing.
 
-use crate::{Graph, Node, Op, Output, heads, mobilenet, resnet};
+use crate::{Graph, Node, Op, Output, Preprocess, heads, mobilenet, resnet};
 use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt};
 
@@ -75,24 +75,6 @@ pub enum Task {
 impl Task {
     /// Those that find boxes; a network has at most one of them.
     pub const DETECTORS: [Self; 3] = [Self::Detection, Self::Yolov3, Self::Yolov3Relu];
-}
-
-/// From decoded pixels in `[0, 1]` to the network's input. The only such description (DESIGN §4).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preprocess {
-    /// Rows of the network input.
-    pub height: usize,
-    /// Columns of the network input.
-    pub width: usize,
-    /// `(x − mean) / std` with `x` in `[0, 1]`.
-    pub mean: f32,
-    pub std: f32,
-}
-
-impl Preprocess {
-    /// PRIOR's: 224x224, normalised by the grey mean and deviation of MIMIC-CXR.
-    pub const PRIOR: Self = Self { height: 224, width: 224, mean: 0.4755, std: 0.3011 };
 }
 
 impl CheckpointConfig {

@@ -14,13 +14,13 @@
 mod config;
 mod heads;
 mod mobilenet;
+mod preprocess;
 mod resnet;
 mod shape;
 
-pub use config::{
-    Backbone, CheckpointConfig, CheckpointError, Head, ModelConfig, Pool, Preprocess, Task,
-};
+pub use config::{Backbone, CheckpointConfig, CheckpointError, Head, ModelConfig, Pool, Task};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
+pub use preprocess::{Fit, Placement, Preprocess};
 pub use shape::ShapeError;
 
 use serde::{Deserialize, Serialize};

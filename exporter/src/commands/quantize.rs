@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use bundle::section;
 use clap::Args;
 use engine::{Engine, Options};
-use graph::Preprocess;
+use graph::{Fit, Preprocess};
 use prost::Message;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,9 @@ pub(crate) struct Quantize {
         allow_negative_numbers = true
     )]
     normalise: Option<Vec<f32>>,
+    /// With --model: how pictures that are not of its input's shape are fitted in, `stretch` or `pad`
+    #[arg(long, requires = "model", default_value_t)]
+    fit: Fit,
     /// Folder of images, or an index (its test split is never used)
     #[arg(long, value_name = "DIR|INDEX")]
     calibration: PathBuf,
@@ -127,7 +130,7 @@ impl Quantize {
         let source = Source {
             graph: &foreign.graph,
             weights: &foreign.weights,
-            preprocess: Preprocess { height, width, mean, std },
+            preprocess: Preprocess { height, width, mean, std, fit: self.fit },
             config: None,
         };
         let outcome = self

@@ -25,8 +25,8 @@ pub enum BundleError {
     )]
     NotABundle { found: Vec<u8> },
 
-    #[error("format {found} is newer than {}, the newest this build reads", crate::wire::FORMAT)]
-    TooNew { found: u16 },
+    #[error("format {found} is unknown, expected 1 to {}", crate::wire::NEWEST)]
+    UnknownFormat { found: u16 },
 
     #[error("{found} bytes, expected {expected} according to its head")]
     Length { found: u64, expected: u64 },

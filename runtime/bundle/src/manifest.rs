@@ -3,7 +3,7 @@
 use graph::{Head, ModelConfig, Preprocess};
 use serde::{Deserialize, Serialize};
 
-/// Postcard sends fields by position: append, never reorder; a change raises the format number.
+/// Postcard sends fields by position: never reorder or add; what later formats add stands after it (`wire.rs`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Name chosen by who made it, `chest-14`.
@@ -12,6 +12,7 @@ pub struct Manifest {
     pub version: String,
     pub sections: Vec<SectionEntry>,
     pub model: ModelConfig,
+    #[serde(with = "first_preprocess")]
     pub preprocess: Preprocess,
     /// Decision thresholds, by finding.
     pub operating_points: Vec<OperatingPoint>,
@@ -117,5 +118,26 @@ impl Manifest {
             .iter()
             .find(|point| point.name == finding)
             .map_or(0.5, |point| point.threshold)
+    }
+}
+
+/// [`Preprocess`] as the first format has it, without `fit`; whole where people read it.
+mod first_preprocess {
+    use graph::{Fit, Preprocess};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(it: &Preprocess, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            return it.serialize(to);
+        }
+        (it.height, it.width, it.mean, it.std).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Preprocess, D::Error> {
+        if from.is_human_readable() {
+            return Preprocess::deserialize(from);
+        }
+        let (height, width, mean, std) = Deserialize::deserialize(from)?;
+        Ok(Preprocess { height, width, mean, std, fit: Fit::Stretch })
     }
 }

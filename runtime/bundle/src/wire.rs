@@ -2,22 +2,31 @@
 
 use crate::{Bundle, BundleError, Manifest, Signature};
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
+use graph::Fit;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 
 pub(crate) const MAGIC: [u8; 4] = *b"CXRB";
-/// Raised whenever the manifest or the layout changes.
-pub(crate) const FORMAT: u16 = 1;
+/// The newest format this build reads. A bundle is written in the oldest that can say it, so that boxes in the field
+/// read what they can run:
+///
+/// 1. the manifest
+/// 2. the manifest, then how pictures are fitted into the input; in format 1 they are stretched
+pub(crate) const NEWEST: u16 = 2;
 const FIXED: usize = MAGIC.len() + 2 + 4;
 
 /// Magic, format and manifest: what the signature covers.
 pub(crate) fn head(manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
     let damaged = |reason: String| BundleError::Manifest { reason };
-    let manifest = postcard::to_allocvec(manifest).map_err(|e| damaged(e.to_string()))?;
+    let (format, manifest) = match manifest.preprocess.fit {
+        Fit::Stretch => (1_u16, postcard::to_allocvec(manifest)),
+        fit @ Fit::Pad => (2, postcard::to_allocvec(&(manifest, fit))),
+    };
+    let manifest = manifest.map_err(|e| damaged(e.to_string()))?;
     let length = u32::try_from(manifest.len()).map_err(|_| damaged("over 4 GiB".into()))?;
     let mut head = Vec::with_capacity(FIXED + manifest.len());
     head.extend_from_slice(&MAGIC);
-    head.extend_from_slice(&FORMAT.to_le_bytes());
+    head.extend_from_slice(&format.to_le_bytes());
     head.extend_from_slice(&length.to_le_bytes());
     head.extend_from_slice(&manifest);
     Ok(head)
@@ -47,14 +56,17 @@ fn check(bytes: &[u8]) -> Result<(Bundle, Vec<Range<usize>>), BundleError> {
     }
     let mut rest = Reader { bytes, at: MAGIC.len() };
     let format = u16::from_le_bytes(rest.array()?);
-    if format != FORMAT {
-        return Err(BundleError::TooNew { found: format });
+    if !(1..=NEWEST).contains(&format) {
+        return Err(BundleError::UnknownFormat { found: format });
     }
     let length = u32::from_le_bytes(rest.array()?) as usize;
     let manifest = rest.take(length)?;
     let head = &bytes[..FIXED + length];
-    let manifest: Manifest = postcard::from_bytes(manifest)
-        .map_err(|e| BundleError::Manifest { reason: e.to_string() })?;
+    let damaged = |e: postcard::Error| BundleError::Manifest { reason: e.to_string() };
+    let (mut manifest, more) = postcard::take_from_bytes::<Manifest>(manifest).map_err(damaged)?;
+    if format >= 2 {
+        manifest.preprocess.fit = postcard::from_bytes(more).map_err(damaged)?;
+    }
 
     let signature = match rest.array::<1>()? {
         [0] => None,
@@ -118,7 +130,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use crate::{Bundle, BundleError, Calibration, Manifest, Provenance, SigningKey, section};
-    use graph::{Backbone, ModelConfig, Pool, Preprocess};
+    use graph::{Backbone, Fit, ModelConfig, Pool, Preprocess};
     use proptest::prelude::*;
 
     #[test]
@@ -191,6 +203,37 @@ mod tests {
     }
 
     #[test]
+    fn only_what_needs_the_newer_format_is_written_in_it() {
+        for (fit, format) in [(Fit::Stretch, 1), (Fit::Pad, 2)] {
+            let preprocess = Preprocess { fit, ..Preprocess::PRIOR };
+            let bundle = Bundle::seal(Manifest { preprocess, ..manifest() }, Vec::new(), None);
+            let bytes = bundle.unwrap().to_bytes().unwrap();
+            assert_eq!(bytes[4..6], [format, 0], "{fit}");
+            let read = Bundle::read(bytes.clone()).unwrap();
+            assert_eq!(read.manifest.preprocess, preprocess);
+            let mut newer = bytes;
+            newer[4] = 3;
+            let error = Bundle::read(newer).unwrap_err().to_string();
+            assert_eq!(error, "format 3 is unknown, expected 1 to 2");
+        }
+    }
+
+    #[test]
+    fn the_first_formats_bytes_are_what_they_were() {
+        let bytes = postcard::to_allocvec(&manifest()).unwrap();
+        let fields = (
+            ("chest", "1.0.0", 0_u8),
+            (0_u8, 64_u8, 0_u8, 0_u8),
+            (224_u16, 224_u16, 0.4755_f32, 0.3011_f32),
+        );
+        let first = postcard::to_allocvec(&fields).unwrap();
+        assert_eq!(bytes[..first.len()], first[..]);
+        let rest =
+            (0_u8, ("minmax", 8_u8, "", 0_u8), (0_u8, 0_u8), ("test", "", ""), ("MIT", "tests"));
+        assert_eq!(bytes[first.len()..], postcard::to_allocvec(&rest).unwrap()[..]);
+    }
+
+    #[test]
     fn only_a_trusted_key_is_accepted() {
         let bundle = Bundle::read(sealed()).unwrap();
         let (ours, other) =
@@ -236,6 +279,7 @@ mod tests {
         fn noise_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), magic: bool) {
             if magic && bytes.len() >= 6 {
                 bytes[..6].copy_from_slice(b"CXRB\x01\x00");
+                bytes[4] += bytes.len() as u8 % 2;
             }
             prop_assert!(Bundle::read(bytes).is_err());
         }

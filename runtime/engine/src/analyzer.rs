@@ -3,7 +3,7 @@
 use crate::decode::{self, Cells, Detection, Detector, Level, Mask};
 use crate::{Engine, EngineError, Options, Output, Outputs};
 use bundle::{Bundle, Manifest};
-use graph::{Head, Task};
+use graph::{Head, Placement, Task};
 use radiograph::Radiograph;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -96,6 +96,7 @@ pub fn interpret(
     manifest: &Manifest,
     source: [usize; 2],
 ) -> Result<Findings, EngineError> {
+    let placed = manifest.preprocess.place(source);
     let embedding = outputs.require("embedding")?.data.clone();
     let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
     let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -109,10 +110,10 @@ pub fn interpret(
     for head in &manifest.model.heads {
         match head.task {
             Task::Classification => findings.findings = classification(outputs, manifest, head)?,
-            Task::Segmentation => findings.masks = segmentation(outputs, manifest, head, source)?,
+            Task::Segmentation => findings.masks = segmentation(outputs, manifest, head, &placed)?,
             Task::Detection | Task::Yolov3 | Task::Yolov3Relu => {
                 let kind = Detector::of(head.task).expect("these tasks are detectors");
-                let found = detection(outputs, manifest, head, kind, source)?;
+                let found = detection(outputs, manifest, head, kind, &placed)?;
                 findings.boxes.get_or_insert_default().extend(found);
             }
         }
@@ -140,12 +141,12 @@ fn segmentation(
     outputs: &Outputs,
     manifest: &Manifest,
     head: &Head,
-    source: [usize; 2],
+    placed: &Placement,
 ) -> Result<Vec<Mask>, EngineError> {
     let logits = outputs.require("segmentation")?;
     let [rows, columns] = planes(logits, head.labels.len())?;
     let mask = |(name, plane): (&String, &[f32])| {
-        decode::mask(name, plane, [rows, columns], source, manifest.threshold(name))
+        decode::mask(name, plane, [rows, columns], placed, manifest.threshold(name))
     };
     Ok(head.labels.iter().zip(logits.data.chunks_exact(rows * columns)).map(mask).collect())
 }
@@ -155,7 +156,7 @@ fn detection(
     manifest: &Manifest,
     head: &Head,
     kind: Detector,
-    source: [usize; 2],
+    placed: &Placement,
 ) -> Result<Vec<Detection>, EngineError> {
     let channels = kind.channels(head.labels.len());
     let mut levels = Vec::new();
@@ -164,9 +165,8 @@ fn detection(
         let [rows, columns] = planes(output, channels)?;
         levels.push(Level { number, cells: Cells { data: &output.data, rows, columns } });
     }
-    let input = [manifest.preprocess.height, manifest.preprocess.width];
     let least = |name: &str| manifest.threshold(name);
-    Ok(decode::detect(kind, &levels, &head.labels, least, input, source))
+    Ok(decode::detect(kind, &levels, &head.labels, least, placed))
 }
 
 /// Rows and columns of a `[1, channels, rows, columns]` output.

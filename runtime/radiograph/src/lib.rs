@@ -3,7 +3,7 @@
 //! ```text
 //! read           bytes      → Radiograph   picture [H, W] f32, 0 = black … 1 = white, and its source
 //! gate           Radiograph → ()           or why the network must not see it
-//! network_input  Image      → [1, H, W]    resized, antialiased, normalised
+//! network_input  Image      → [1, H, W]    resized (stretched or padded), antialiased, normalised
 //! ```
 //!
 //! For DICOM, [`read`] is: structure checked within limits (`dicom/scan.rs`) → header
@@ -75,11 +75,18 @@ pub fn read_file(path: &Path) -> Result<Radiograph, RadiographError> {
 
 /// The network's input `[1, height, width]` for a displayed picture.
 pub fn network_input(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
-    let mut pixels = image.resize(preprocess.height, preprocess.width).pixels;
+    let mut pixels = fitted(image, preprocess);
     for x in &mut pixels {
         *x = (*x - preprocess.mean) / preprocess.std;
     }
     pixels
+}
+
+/// A displayed picture in the input's shape `[height, width]`, 0 = black … 1 = white, not normalised.
+pub fn fitted(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
+    let placement = preprocess.place([image.height, image.width]);
+    let [height, width] = placement.size;
+    placement.embed(image.resize(height, width).pixels, 0.0)
 }
 
 /// What the first bytes say a file is.

@@ -256,16 +256,9 @@ impl Run<'_> {
         let kind = Detector::of(task).expect("both tasks are detectors");
         let known = |record: &Record| record.boxes_of(&labels).is_some();
         let (records, pictures) = self.pictures(&evaluated, &labels, known, terminal)?;
-        let preprocess = evaluated.config.preprocess;
-        let images = detections(
-            &pictures,
-            &records,
-            kind,
-            &labels,
-            [preprocess.height, preprocess.width],
-            self.args.batch,
-            &|images| evaluated.forward(images),
-        )?;
+        let images = detections(&pictures, &records, kind, &labels, self.args.batch, &|images| {
+            evaluated.forward(images)
+        })?;
         let groups: Vec<&str> = records.iter().map(|record| record.group()).collect();
         let thresholds = evaluated.operating_points()?;
         let (resampling, split) = (self.resampling(), self.args.split);

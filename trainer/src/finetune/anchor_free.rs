@@ -165,6 +165,7 @@ fn giou(ours: &Tensor, theirs: &Tensor) -> Tensor {
 mod tests {
     use super::*;
     use engine::decode::{Cells, Detector, Level, detect};
+    use graph::{Fit, Preprocess};
 
     const GRIDS: [Grid; 3] = [
         Grid { level: 3, rows: 20, columns: 28 },
@@ -194,38 +195,44 @@ mod tests {
 
     #[test]
     fn what_the_engine_decodes_is_what_was_to_be_learnt() {
-        // A large, a middling and a small box in a 160x224 input.
+        // A large, a middling and a small box of a picture in a 160x224 input.
         let boxes: Boxes = vec![
             (0, [0.05, 0.1, 0.45, 0.9]),
             (1, [0.55, 0.2, 0.8, 0.5]),
             (1, [0.7, 0.7, 0.8, 0.85]),
         ];
-        let outputs = perfect(&boxes, 2);
-        let data: Vec<Vec<f32>> =
-            outputs.iter().map(|x| Vec::try_from(x.flatten(0, -1)).unwrap()).collect();
-        let levels: Vec<Level<'_>> = GRIDS
-            .iter()
-            .zip(&data)
-            .map(|(grid, data)| Level {
-                number: grid.level,
-                cells: Cells { data, rows: grid.rows, columns: grid.columns },
-            })
-            .collect();
-        let names = ["a".to_owned(), "b".to_owned()];
-        let found =
-            detect(Detector::AnchorFree, &levels, &names, |_| 0.3, [160, 224], [1000, 1000]);
-        assert_eq!(found.len(), 3, "{found:?}");
-        for (label, corners) in boxes {
-            let [x1, y1, x2, y2] = corners.map(|share| 1000.0 * share as f32);
-            let near = |a: f32, b: f32| (a - b).abs() < 1.0;
-            let same = found.iter().filter(|d| {
-                d.name == names[label]
-                    && near(d.x, x1)
-                    && near(d.y, y1)
-                    && near(d.x + d.width, x2)
-                    && near(d.y + d.height, y2)
-            });
-            assert_eq!(same.count(), 1, "{found:?}");
+        for (fit, source) in
+            [(Fit::Stretch, [1000, 1000]), (Fit::Pad, [1000, 900]), (Fit::Pad, [500, 900])]
+        {
+            let placed = Preprocess { height: 160, fit, ..Preprocess::PRIOR }.place(source);
+            let in_input = boxes.iter().map(|&(label, b)| (label, placed.into_input(b))).collect();
+            let outputs = perfect(&in_input, 2);
+            let data: Vec<Vec<f32>> =
+                outputs.iter().map(|x| Vec::try_from(x.flatten(0, -1)).unwrap()).collect();
+            let levels: Vec<Level<'_>> = GRIDS
+                .iter()
+                .zip(&data)
+                .map(|(grid, data)| Level {
+                    number: grid.level,
+                    cells: Cells { data, rows: grid.rows, columns: grid.columns },
+                })
+                .collect();
+            let names = ["a".to_owned(), "b".to_owned()];
+            let found = detect(Detector::AnchorFree, &levels, &names, |_| 0.3, &placed);
+            assert_eq!(found.len(), 3, "{found:?}");
+            for &(label, [x1, y1, x2, y2]) in &boxes {
+                let near = |a: f32, share: f64, axis: usize| {
+                    (f64::from(a) - share * source[axis] as f64).abs() < 1.0
+                };
+                let same = found.iter().filter(|d| {
+                    d.name == names[label]
+                        && near(d.x, x1, 1)
+                        && near(d.y, y1, 0)
+                        && near(d.x + d.width, x2, 1)
+                        && near(d.y + d.height, y2, 0)
+                });
+                assert_eq!(same.count(), 1, "{fit} {found:?}");
+            }
         }
     }
 

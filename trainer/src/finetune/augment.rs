@@ -1,6 +1,7 @@
 //! Training pictures moved, stretched, lit differently; masks and boxes move with them.
 
 use anyhow::{Result, ensure};
+use graph::{Fit, Preprocess};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ pub struct Augmentation {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Crop {
-    /// Side of the (stretched) picture that parts are cut from, in pixels.
+    /// Side of the square, stretched or padded, that parts are cut from, in pixels.
     pub from: usize,
     /// Least share of its area; the largest is all of it.
     #[serde(alias = "least-area")]
@@ -73,6 +74,18 @@ impl Augmentation {
         );
         ensure!(aspect.is_finite() && aspect >= 1.0, "crop.aspect is {aspect}, expected 1 or more");
         Ok(())
+    }
+
+    /// How training pictures are kept for a network fed by `preprocess`: larger than what it sees where parts are cut
+    /// from them. Fails where a part would be of another aspect than the pictures of evaluation.
+    pub fn kept(&self, preprocess: Preprocess) -> Result<Preprocess> {
+        let Preprocess { height, width, fit, .. } = preprocess;
+        let Some(Crop { from, .. }) = self.crop else { return Ok(preprocess) };
+        ensure!(
+            fit == Fit::Stretch || height == width,
+            "the input is {height}x{width}, expected a square: parts of padded pictures are cut from squares"
+        );
+        Ok(Preprocess { height: from, width: from, ..preprocess })
     }
 }
 

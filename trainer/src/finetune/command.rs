@@ -21,7 +21,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use engine::decode::Detector;
-use graph::{CheckpointConfig, Head, Preprocess, Task};
+use graph::{CheckpointConfig, Head, Task};
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use tch::Kind;
@@ -199,9 +199,7 @@ impl FinetuneArgs {
             labels.join(", ")
         );
         let bar = terminal.progress(2 * (train.len() + val.len()) as u64).with_message("reading");
-        let [height, width] = recipe.kept([config.preprocess.height, config.preprocess.width]);
-        let kept = Preprocess { height, width, ..config.preprocess };
-        let pictures = Pictures::open(&train, kept, &bar)?;
+        let pictures = Pictures::open(&train, recipe.kept(config.preprocess)?, &bar)?;
         let objective = self.objective(&labels, &recipe, &config, [&train, &val], &bar)?;
         bar.finish_and_clear();
         let digest = data_digest(&train, &val);
@@ -261,8 +259,7 @@ impl FinetuneArgs {
     ) -> Result<Box<dyn Objective>> {
         let val_pictures = Pictures::open(val, config.preprocess, bar)?;
         let (labels, val_records) = (labels.to_vec(), val.to_vec());
-        let batch = recipe.batch;
-        let input = [config.preprocess.height, config.preprocess.width];
+        let (batch, kept) = (recipe.batch, recipe.kept(config.preprocess)?);
         Ok(match self.task {
             TaskArg::Classification => {
                 let uncertain = self.protocol.uncertain();
@@ -279,25 +276,19 @@ impl FinetuneArgs {
                     batch,
                 })
             }
-            TaskArg::Segmentation => {
-                // The head answers at half the input's size.
-                let grid = input.map(|side| side / 2);
-                let kept = recipe.kept(input).map(|side| side / 2);
-                Box::new(Segmentation {
-                    loss: recipe.region_loss,
-                    train: Regions::open(train, &labels, kept, bar)?,
-                    val: Regions::open(val, &labels, grid, bar)?,
-                    val_pictures,
-                    val_records,
-                    batch,
-                    labels,
-                })
-            }
+            TaskArg::Segmentation => Box::new(Segmentation {
+                loss: recipe.region_loss,
+                train: Regions::open(train, &labels, &kept, bar)?,
+                val: Regions::open(val, &labels, &config.preprocess, bar)?,
+                val_pictures,
+                val_records,
+                batch,
+                labels,
+            }),
             TaskArg::Detection => Box::new(Detection {
                 kind: Detector::of(self.task()).expect("a detector's task"),
-                input,
-                train: truth_in_shares(train, &labels)?,
-                val: truth_in_shares(val, &labels)?,
+                train: truth_in_shares(train, &labels, &kept)?,
+                val: truth_in_shares(val, &labels, &config.preprocess)?,
                 val_pictures,
                 val_records,
                 batch,

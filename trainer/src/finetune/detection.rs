@@ -19,13 +19,13 @@ use crate::{
 };
 use anyhow::Result;
 use engine::decode::{Cells, Detector, Level, detect};
+use graph::Preprocess;
 use tch::{Device, Kind, Tensor, nn};
 
 /// Train and validation truth of a run.
 pub(super) struct Detection {
     pub(super) labels: Vec<String>,
     pub(super) kind: Detector,
-    pub(super) input: [usize; 2],
     pub(super) train: Vec<Boxes>,
     pub(super) val: Vec<Boxes>,
     pub(super) val_pictures: Pictures,
@@ -74,7 +74,13 @@ impl Objective for Detection {
             loss += self.loss_of(&outputs, &truth).double_value(&[]);
             batches += 1.0;
             let records: Vec<&Record> = numbers.iter().map(|&n| &self.val_records[n]).collect();
-            images.extend(judged(&outputs, self.kind, &self.labels, self.input, &records)?);
+            images.extend(judged(
+                &outputs,
+                self.kind,
+                &self.labels,
+                self.val_pictures.preprocess(),
+                &records,
+            )?);
         }
         let images: Vec<&ImageBoxes> = images.iter().collect();
         let classes = 0..self.labels.len();
@@ -89,7 +95,6 @@ impl Objective for Detection {
             &self.val_records,
             self.kind,
             &self.labels,
-            self.input,
             self.batch,
             forward,
         )?;
@@ -144,14 +149,20 @@ impl Detection {
 /// Boxes weaker than this change no figure worth having, and there are many.
 const LEAST_SCORE: f32 = 0.01;
 
-/// Boxes of the index in shares of the image's sides; empty where there are none.
-pub(super) fn truth_in_shares(records: &[Record], labels: &[String]) -> Result<Vec<Boxes>> {
+/// Boxes of the index in shares of the sides of what `preprocess` makes; empty where there are none.
+pub(super) fn truth_in_shares(
+    records: &[Record],
+    labels: &[String],
+    preprocess: &Preprocess,
+) -> Result<Vec<Boxes>> {
     let shares = |record: &Record| {
-        let [height, width] = size_of_image(record)?.map(|side| side as f64);
+        let size = size_of_image(record)?;
+        let (placed, [height, width]) = (preprocess.place(size), size.map(|side| side as f64));
         let boxes = record.boxes_of(labels).unwrap_or_default();
         let share = |corners: [f32; 4]| {
             let [x1, y1, x2, y2] = corners.map(f64::from);
-            [x1 / width, y1 / height, x2 / width, y2 / height].map(|x| x.clamp(0.0, 1.0))
+            let of_image = [x1 / width, y1 / height, x2 / width, y2 / height];
+            placed.into_input(of_image.map(|x| x.clamp(0.0, 1.0)))
         };
         Ok(boxes.into_iter().map(|(label, corners)| (label, share(corners))).collect())
     };
@@ -164,7 +175,6 @@ pub fn detections(
     records: &[Record],
     kind: Detector,
     labels: &[String],
-    input: [usize; 2],
     batch: usize,
     forward: &dyn Fn(&Tensor) -> Outputs,
 ) -> Result<Vec<ImageBoxes>> {
@@ -173,7 +183,7 @@ pub fn detections(
     for numbers in all.chunks(batch) {
         let outputs = forward(&pictures.batch(numbers)?);
         let records: Vec<&Record> = numbers.iter().map(|&number| &records[number]).collect();
-        images.extend(judged(&outputs, kind, labels, input, &records)?);
+        images.extend(judged(&outputs, kind, labels, pictures.preprocess(), &records)?);
     }
     Ok(images)
 }
@@ -197,7 +207,7 @@ fn judged(
     outputs: &Outputs,
     kind: Detector,
     labels: &[String],
-    input: [usize; 2],
+    preprocess: &Preprocess,
     records: &[&Record],
 ) -> Result<Vec<ImageBoxes>> {
     let levels: Vec<(usize, Tensor)> = kind
@@ -222,8 +232,8 @@ fn judged(
                 Level { number: *number, cells: Cells { data, rows, columns } }
             })
             .collect();
-        let size = size_of_image(record)?;
-        let found = detect(kind, &cells, labels, |_| LEAST_SCORE, input, size);
+        let placed = preprocess.place(size_of_image(record)?);
+        let found = detect(kind, &cells, labels, |_| LEAST_SCORE, &placed);
         let called = found.into_iter().map(|d| Called {
             class: labels.iter().position(|name| *name == d.name).expect("a label of the head"),
             score: d.score,
@@ -247,6 +257,7 @@ fn rect(corners: [f32; 4]) -> Rect {
 mod tests {
     use super::*;
     use crate::index::LabelledBox;
+    use graph::Fit;
 
     #[test]
     fn boxes_of_the_index_become_shares_of_the_image() {
@@ -264,8 +275,12 @@ mod tests {
             boxes: vec![b("Mass"), b("Nodule")],
             ..Record::default()
         };
-        let shares = truth_in_shares(&[record], &["Nodule".into()]).unwrap();
+        let shares = |fit| {
+            let preprocess = Preprocess { height: 100, width: 100, fit, ..Preprocess::PRIOR };
+            truth_in_shares(std::slice::from_ref(&record), &["Nodule".into()], &preprocess).unwrap()
+        };
         // The lower edge is a pixel out of the image, which the index allows.
-        assert_eq!(shares, [vec![(0, [0.1, 20.0 / 60.0, 0.4, 1.0])]]);
+        assert_eq!(shares(Fit::Stretch), [vec![(0, [0.1, 20.0 / 60.0, 0.4, 1.0])]]);
+        assert_eq!(shares(Fit::Pad), [vec![(0, [0.1, 0.4, 0.4, 0.8])]]);
     }
 }

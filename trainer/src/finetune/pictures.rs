@@ -41,6 +41,10 @@ impl Pictures {
         self.paths.len()
     }
 
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }

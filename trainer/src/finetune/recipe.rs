@@ -4,7 +4,8 @@ use super::{
     augment::{Augmentation, Crop},
     targets::Uncertain,
 };
-use graph::Task;
+use anyhow::Result;
+use graph::{Preprocess, Task};
 use serde::{Deserialize, Serialize};
 
 /// What is trained.
@@ -82,12 +83,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Rows and columns at which training pictures are kept for a network of this `input`: more than it sees where
-    /// parts are cut from them. A linear probe sees whole pictures once.
-    pub fn kept(&self, input: [usize; 2]) -> [usize; 2] {
-        match self.augmentation.crop {
-            Some(crop) if self.mode != Mode::Linear => [crop.from; 2],
-            _ => input,
+    /// How training pictures are kept for a network fed by `preprocess`. A linear probe sees whole pictures once.
+    pub fn kept(&self, preprocess: Preprocess) -> Result<Preprocess> {
+        match self.mode {
+            Mode::Linear => Ok(preprocess),
+            _ => self.augmentation.kept(preprocess),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::index::{Record, Region};
 use anyhow::{Context, Result, bail, ensure};
-use graph::Preprocess;
+use graph::{Fit, Preprocess};
 use indicatif::ProgressBar;
 use radiograph::Image;
 use rayon::prelude::*;
@@ -19,14 +19,14 @@ pub(super) struct Regions {
 }
 
 impl Regions {
-    /// `grid` is rows and columns of the logits.
+    /// For pictures made by `preprocess`: the head answers at half their size.
     pub(super) fn open(
         records: &[Record],
         labels: &[String],
-        grid: [usize; 2],
+        preprocess: &Preprocess,
         progress: &ProgressBar,
     ) -> Result<Self> {
-        let as_is = Preprocess { height: grid[0], width: grid[1], mean: 0.0, std: 1.0 };
+        let grid = [preprocess.height / 2, preprocess.width / 2];
         let cells = grid[0] * grid[1];
         let pairs: Vec<(&Record, &String)> = records
             .iter()
@@ -37,10 +37,8 @@ impl Regions {
             .map(|(record, label)| {
                 let mask = mask_of(record, label)?;
                 progress.inc(1);
-                // The very resizing of the pictures, so that both cover the same places.
                 Ok(mask.map(|mask| {
-                    let shares = radiograph::network_input(&mask, &as_is);
-                    shares.into_iter().map(|x| (x * 255.0 + 0.5) as u8).collect()
+                    cover(&mask, preprocess).into_iter().map(|x| (x * 255.0 + 0.5) as u8).collect()
                 }))
             })
             .collect();
@@ -58,6 +56,25 @@ impl Regions {
         let at = super::pictures::indices(numbers);
         let cover = self.cover.index_select(0, &at).to_kind(Kind::Float) / 255.0;
         (cover, self.known.index_select(0, &at))
+    }
+}
+
+/// Share of each cell of the grid that is inside: resized as the pictures are, so that both cover the same places.
+fn cover(mask: &Image, preprocess: &Preprocess) -> Vec<f32> {
+    let [rows, columns] = [preprocess.height / 2, preprocess.width / 2];
+    match preprocess.fit {
+        Fit::Stretch => {
+            radiograph::fitted(mask, &Preprocess { height: rows, width: columns, ..*preprocess })
+        }
+        // A padded picture may begin within a cell.
+        Fit::Pad => {
+            let fine = radiograph::fitted(mask, preprocess);
+            let at = |y: usize, x: usize| fine[y * preprocess.width + x];
+            let cell = |y: usize, x: usize| {
+                (at(y, x) + at(y, x + 1) + at(y + 1, x) + at(y + 1, x + 1)) / 4.0
+            };
+            (0..rows * columns).map(|i| cell(i / columns * 2, i % columns * 2)).collect()
+        }
     }
 }
 
@@ -188,6 +205,19 @@ mod tests {
         record.width = 0;
         let error = format!("{:#}", mask_of(&record, "nodule").unwrap_err());
         assert!(error.contains("`a` has no width and height"), "{error}");
+    }
+
+    #[test]
+    fn a_mask_covers_the_cells_its_picture_covers() {
+        // The picture takes columns 1 to 7 of the input, of them 4 to 7 are inside: half of the last cell is padding.
+        let mask = Image::new(8, 6, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0].repeat(8)).unwrap();
+        let of = |fit| {
+            let preprocess = Preprocess { height: 8, width: 8, fit, ..Preprocess::PRIOR };
+            cover(&mask, &preprocess)[..4].to_vec()
+        };
+        assert_eq!(of(Fit::Pad), [0.0, 0.0, 1.0, 0.5]);
+        let stretched = of(Fit::Stretch);
+        assert!(stretched[0] < 0.01 && stretched[3] > 0.99, "{stretched:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use engine::decode::{self, MASK_THRESHOLDS};
+use graph::Preprocess;
 use tch::{Device, Kind, Reduction, Tensor};
 
 /// Train and validation truth of a run.
@@ -100,6 +101,8 @@ impl Objective for Segmentation {
 /// Logits of one image, `[L, rows, columns]`.
 #[derive(Clone, Debug)]
 pub struct Planes {
+    /// How the image became the network's input.
+    preprocess: Preprocess,
     logits: Vec<f32>,
     rows: usize,
     columns: usize,
@@ -110,7 +113,8 @@ impl Planes {
     pub fn mask(&self, label: usize, name: &str, size: [usize; 2], threshold: f32) -> decode::Mask {
         let plane = self.rows * self.columns;
         let own = &self.logits[label * plane..][..plane];
-        decode::mask(name, own, [self.rows, self.columns], size, threshold)
+        let placed = self.preprocess.place(size);
+        decode::mask(name, own, [self.rows, self.columns], &placed, threshold)
     }
 
     pub fn overlap(
@@ -141,7 +145,8 @@ pub fn planes(
         let (count, _, rows, columns) = logits.size4()?;
         for at in 0..count {
             let logits = Vec::<f32>::try_from(logits.get(at).contiguous().flatten(0, -1))?;
-            planes.push(Planes { logits, rows: rows as usize, columns: columns as usize });
+            let (rows, columns) = (rows as usize, columns as usize);
+            planes.push(Planes { preprocess: *pictures.preprocess(), logits, rows, columns });
         }
     }
     Ok(planes)

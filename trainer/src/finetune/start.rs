@@ -3,7 +3,7 @@
 use crate::{checkpoint, index::Record};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use graph::{Backbone, CheckpointConfig, Head, ModelConfig, Pool, Preprocess};
+use graph::{Backbone, CheckpointConfig, Fit, Head, ModelConfig, Pool, Preprocess};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -27,6 +27,9 @@ pub(super) struct Beginning {
     /// Side of the network's input; default: the encoder's, or 224
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
+    /// How pictures that are not of its shape are fitted in, `stretch` or `pad`; default: as the encoder's, or stretch
+    #[arg(long)]
+    fit: Option<Fit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,7 +59,8 @@ impl Beginning {
                 heads: vec![head],
                 ..ModelConfig::encoder(backbone, Pool::Mean)
             };
-            let preprocess = Preprocess { height: size, width: size, ..Preprocess::PRIOR };
+            let fit = self.fit.unwrap_or_default();
+            let preprocess = Preprocess { height: size, width: size, fit, ..Preprocess::PRIOR };
             return Ok((checked(CheckpointConfig { model, preprocess })?, None));
         }
         let folder = Path::new(&self.encoder);
@@ -74,6 +78,9 @@ impl Beginning {
                 config.preprocess.width
             );
             (config.preprocess.height, config.preprocess.width) = (size, size);
+        }
+        if let Some(fit) = self.fit {
+            config.preprocess.fit = fit;
         }
         Ok((checked(config)?, Some(checkpoint::encoder_weights(&saved))))
     }

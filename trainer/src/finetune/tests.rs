@@ -2,6 +2,7 @@ use super::*;
 use crate::{checkpoint, evaluate::EvaluateArgs, phantom, terminal::Terminal};
 use anyhow::Result;
 use clap::Parser;
+use graph::{Fit, Preprocess};
 use std::path::Path;
 
 #[derive(Parser)]
@@ -176,8 +177,15 @@ fn benchxs_protocol_learns_every_task_from_parts_of_larger_pictures() {
         evaluate(data.path(), &out, task, &["--split", "val"]).unwrap();
     }
     let recipe = Protocol::Benchx.recipe(graph::Task::Classification);
-    assert_eq!(recipe.kept([224, 224]), [512, 512]);
-    assert_eq!(Recipe { mode: Mode::Linear, ..recipe }.kept([224, 224]), [224, 224]);
+    let size = |recipe: &Recipe| {
+        let kept = recipe.kept(Preprocess::PRIOR).unwrap();
+        [kept.height, kept.width]
+    };
+    assert_eq!(size(&recipe), [512, 512]);
+    let oblong = Preprocess { height: 192, fit: Fit::Pad, ..Preprocess::PRIOR };
+    let error = recipe.kept(oblong).unwrap_err().to_string();
+    assert!(error.contains("the input is 192x224, expected a square"), "{error}");
+    assert_eq!(size(&Recipe { mode: Mode::Linear, ..recipe }), [224, 224]);
 }
 
 #[test]

@@ -152,7 +152,8 @@ mod tests {
             })
             .collect();
         let names = ["a".to_owned(), "b".to_owned()];
-        let found = detect(Detector::Yolov3, &levels, &names, |_| 0.5, [224, 224], [1000, 1000]);
+        let placed = graph::Preprocess::PRIOR.place([1000, 1000]);
+        let found = detect(Detector::Yolov3, &levels, &names, |_| 0.5, &placed);
         assert_eq!(found.len(), 2, "{found:?}");
         for (label, corners) in boxes {
             let [x1, y1, x2, y2] = corners.map(|share| 1000.0 * share as f32);

@@ -140,7 +140,7 @@ impl PretrainArgs {
         if self.skip_bad_images == 0 {
             return Ok(Vec::new());
         }
-        let pictures = Pictures::new(config.kept(), Some(cache.to_owned()))?;
+        let pictures = Pictures::new(config.kept()?, Some(cache.to_owned()))?;
         let images: usize = pairs.all.iter().map(|pair| pair.images.len()).sum();
         let bar = terminal.progress(images as u64).with_message("reading every image once");
         let damaged =

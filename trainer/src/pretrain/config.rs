@@ -204,11 +204,8 @@ impl PretrainConfig {
     }
 
     /// How pictures are kept for training: larger than the network's input where parts are cut from them.
-    pub fn kept(&self) -> Preprocess {
-        match self.crop {
-            Some(crop) => Preprocess { height: crop.from, width: crop.from, ..self.preprocess },
-            None => self.preprocess,
-        }
+    pub fn kept(&self) -> Result<Preprocess> {
+        self.augmentation().kept(self.preprocess)
     }
 
     /// `[prior]` of the checkpoint, around a text encoder of this shape.
@@ -262,6 +259,7 @@ impl PretrainConfig {
         );
         ensure!(!self.stage.is_empty(), "no [[stage]]");
         self.augmentation().check()?;
+        self.kept()?;
         let (joint, text) = (&self.joint, &self.text);
         ensure!(
             joint.embed > 0 && joint.embed % 32 == 0,

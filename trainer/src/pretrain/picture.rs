@@ -83,17 +83,17 @@ impl Pictures {
     }
 
     fn decode(&self, path: &Path) -> Result<Vec<f32>> {
-        let Preprocess { height, width, .. } = self.preprocess;
-        Ok(radiograph::read_file(path)?.image.resize(height, width).pixels)
+        Ok(radiograph::fitted(&radiograph::read_file(path)?.image, &self.preprocess))
     }
 
-    /// Changes with the file and with the size asked for.
+    /// Changes with the file and with the size and fit asked for.
     fn key(&self, path: &Path) -> Result<String> {
         let about =
             fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
         let changed = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let Preprocess { height, width, .. } = self.preprocess;
-        let text = format!("2|{}|{}|{changed:?}|{height}x{width}", path.display(), about.len());
+        let Preprocess { height, width, fit, .. } = self.preprocess;
+        let text =
+            format!("3|{}|{}|{changed:?}|{height}x{width} {fit:?}", path.display(), about.len());
         let digest = Sha256::digest(text.as_bytes());
         Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
@@ -171,10 +171,12 @@ fn rotate(pixels: &[f32], height: usize, width: usize, angle: f64) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use graph::Fit;
     use rand::SeedableRng;
     use std::fs::File;
 
-    const SIZE: Preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25 };
+    const SIZE: Preprocess =
+        Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, fit: Fit::Stretch };
 
     fn png(path: &Path) {
         let image = image::GrayImage::from_fn(50, 40, |x, y| image::Luma([(x * 3 + y * 2) as u8]));
@@ -186,13 +188,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.png");
         png(&file);
-        let served = radiograph::read_file(&file).unwrap();
-        let served = radiograph::network_input(&served.image, &SIZE);
-        let pictures = Pictures::new(SIZE, Some(folder.path().join("cache"))).unwrap();
-        for _ in 0..2 {
-            // decoded, then from the cache
-            let trained = pictures.normalised(pictures.read(&file).unwrap());
-            assert!(trained.iter().zip(&served).all(|(a, b)| a.to_bits() == b.to_bits()));
+        let picture = radiograph::read_file(&file).unwrap().image;
+        for fit in [Fit::Stretch, Fit::Pad] {
+            let preprocess = Preprocess { fit, ..SIZE };
+            let served = radiograph::network_input(&picture, &preprocess);
+            let pictures = Pictures::new(preprocess, Some(folder.path().join("cache"))).unwrap();
+            for _ in 0..2 {
+                // decoded, then from the cache
+                let trained = pictures.normalised(pictures.read(&file).unwrap());
+                assert!(trained.iter().zip(&served).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
         }
     }
 

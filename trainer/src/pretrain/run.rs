@@ -92,7 +92,7 @@ impl Run {
 
         fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
         let loading = Arc::new(Loading {
-            pictures: Pictures::new(config.kept(), cache)?,
+            pictures: Pictures::new(config.kept()?, cache)?,
             augmentation: config.augmentation(),
             input: [config.preprocess.height, config.preprocess.width],
             batch: config.batch,

@@ -155,7 +155,8 @@ fn every_threshold_is_fitted_on_what_the_int8_network_says() {
     fs::create_dir(place.folder.path().join("masks")).unwrap();
     for (at, outputs) in int8.iter().enumerate() {
         let logits = output(outputs, "segmentation");
-        let mask = decode::mask("", logits, [32, 32], [64, 64], INSIDE).data;
+        let mask =
+            decode::mask("", logits, [32, 32], &Preprocess::PRIOR.place([64, 64]), INSIDE).data;
         let grey: Vec<u8> = mask.iter().map(|inside| inside * 255).collect();
         fixtures::save_picture(&place.folder.path().join(format!("masks/{at}.png")), &grey);
     }

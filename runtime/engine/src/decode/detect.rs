@@ -1,7 +1,7 @@
 //! All levels of a detector → boxes of the source image.
 
 use super::{Cells, Detection, anchored_boxes, boxes, suppress};
-use graph::{ANCHORS, Task};
+use graph::{ANCHORS, Placement, Task};
 use std::ops::RangeInclusive;
 
 /// Overlap above which the weaker of two boxes goes, and how many may stay.
@@ -62,8 +62,8 @@ impl Detector {
     }
 }
 
-/// Boxes that score at least `least(name)`, weaker ones on the same thing suppressed, best first, in pixels of a
-/// `source` image that was stretched to the network's `input` (both rows, columns).
+/// Boxes that score at least `least(name)`, weaker ones on the same thing suppressed, best first, in pixels of the
+/// source image that lies in the network's input as `placed`.
 ///
 /// # Panics
 /// If a level does not have the detector's channels.
@@ -72,9 +72,9 @@ pub fn detect(
     levels: &[Level<'_>],
     labels: &[String],
     least: impl Fn(&str) -> f32,
-    input: [usize; 2],
-    source: [usize; 2],
+    placed: &Placement,
 ) -> Vec<Detection> {
+    let input = placed.input;
     let lowest = labels.iter().map(|name| least(name)).fold(1.0, f32::min);
     let mut found: Vec<Detection> = levels
         .iter()
@@ -84,20 +84,17 @@ pub fn detect(
         })
         .collect();
     found.retain(|detection| detection.score >= least(&detection.name));
-    let (sy, sx) = (source[0] as f32 / input[0] as f32, source[1] as f32 / input[1] as f32);
-    let scaled = suppress(found, OVERLAP, MOST_BOXES).into_iter().map(|d| Detection {
-        x: d.x * sx,
-        y: d.y * sy,
-        width: d.width * sx,
-        height: d.height * sy,
-        ..d
-    });
-    scaled.collect()
+    let in_source = |d: Detection| {
+        let [x, y, width, height] = placed.into_source([d.x, d.y, d.width, d.height])?;
+        Some(Detection { x, y, width, height, ..d })
+    };
+    suppress(found, OVERLAP, MOST_BOXES).into_iter().filter_map(in_source).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use graph::{Fit, Preprocess};
 
     #[test]
     fn levels_meet_in_one_suppression_and_boxes_are_the_sources() {
@@ -121,9 +118,17 @@ mod tests {
         ];
         let labels = ["a".to_owned()];
         let kind = Detector::AnchorFree;
-        let found = detect(kind, &levels, &labels, |_| 0.5, [64, 64], [128, 32]);
+        let placed = |fit, source| {
+            Preprocess { height: 64, width: 64, fit, ..Preprocess::PRIOR }.place(source)
+        };
+        let stretched = placed(Fit::Stretch, [128, 32]);
+        let found = detect(kind, &levels, &labels, |_| 0.5, &stretched);
         let [Detection { x, y, width, height, .. }] = found[..] else { panic!("{found:?}") };
         assert_eq!((x, y, width, height), (0.0, 0.0, 16.0, 64.0));
-        assert!(detect(kind, &levels, &labels, |_| 0.999, [64, 64], [64, 64]).is_empty());
+        assert!(detect(kind, &levels, &labels, |_| 0.999, &stretched).is_empty());
+        // Half of it lies left of a picture that takes columns 16 to 48.
+        let found = detect(kind, &levels, &labels, |_| 0.5, &placed(Fit::Pad, [128, 64]));
+        let [Detection { x, y, width, height, .. }] = found[..] else { panic!("{found:?}") };
+        assert_eq!((x, y, width, height), (0.0, 0.0, 32.0, 64.0));
     }
 }

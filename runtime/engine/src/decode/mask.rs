@@ -1,6 +1,7 @@
 //! Masks from logits.
 
 use super::sigmoid;
+use graph::Placement;
 
 /// Where one finding is, in pixels of the source image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +24,8 @@ impl Mask {
 /// Probabilities from which a place may be inside: what operating points of regions are chosen from.
 pub const MASK_THRESHOLDS: [f32; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
-/// Logits `[rows, columns]` over the whole image → mask of `height x width`, inside where the
-/// probability, interpolated between cell centres, is at least `threshold`.
+/// Logits `[rows, columns]` over the network's whole input → mask of the source image that lies there as `placed`,
+/// inside where the probability, interpolated between cell centres, is at least `threshold`.
 ///
 /// # Panics
 /// If `logits` is not `[rows, columns]`, or a side is zero.
@@ -32,15 +33,17 @@ pub fn mask(
     name: &str,
     logits: &[f32],
     [rows, columns]: [usize; 2],
-    [height, width]: [usize; 2],
+    placed: &Placement,
     threshold: f32,
 ) -> Mask {
+    let [height, width] = placed.source;
     assert_eq!(logits.len(), rows * columns, "logits");
     let probability: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
-    let across: Vec<(usize, usize, f32)> = (0..width).map(|x| between(x, columns, width)).collect();
+    let across: Vec<(usize, usize, f32)> =
+        (0..width).map(|x| between(x, columns, placed, 1)).collect();
     let mut data = Vec::with_capacity(height * width);
     for y in 0..height {
-        let (top, bottom, down) = between(y, rows, height);
+        let (top, bottom, down) = between(y, rows, placed, 0);
         let row = |at: usize| &probability[at * columns..][..columns];
         let (top, bottom) = (row(top), row(bottom));
         data.extend(across.iter().map(|&(left, right, fraction)| {
@@ -52,20 +55,33 @@ pub fn mask(
     Mask { name: name.to_owned(), height, width, data }
 }
 
-/// Output `o` of `to` between the centres of `from` cells: lower, upper, how far from the lower.
-fn between(o: usize, from: usize, to: usize) -> (usize, usize, f32) {
-    let twice = ((2 * o + 1) * from).saturating_sub(to);
-    let lower = (twice / (2 * to)).min(from - 1);
-    (lower, (lower + 1).min(from - 1), (twice % (2 * to)) as f32 / (2 * to) as f32)
+/// Pixel `at` of the source, along an axis, between the centres of `cells` over the input: lower, upper, how far from
+/// the lower.
+fn between(at: usize, cells: usize, placed: &Placement, axis: usize) -> (usize, usize, f32) {
+    let [source, input, offset, size] =
+        [placed.source, placed.input, placed.offset, placed.size].map(|pair| pair[axis]);
+    // The pixel's centre is (offset + (at + ½)·size/source)·cells/input − ½ cells along, here over `whole`.
+    let whole = 2 * source * input;
+    let place =
+        ((2 * offset * source + (2 * at + 1) * size) * cells).saturating_sub(source * input);
+    let lower = (place / whole).min(cells - 1);
+    // In f64, exact to its last digit, so that a common factor of both changes nothing.
+    (lower, (lower + 1).min(cells - 1), ((place % whole) as f64 / whole as f64) as f32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use graph::{Fit, Preprocess};
+
+    fn placed(fit: Fit, input: [usize; 2], source: [usize; 2]) -> Placement {
+        Preprocess { height: input[0], width: input[1], fit, ..Preprocess::PRIOR }.place(source)
+    }
 
     #[test]
     fn a_mask_of_the_same_size_is_the_logits_sign() {
-        let found = mask("lung", &[-1.0, 2.0, 0.0, -3.0], [2, 2], [2, 2], 0.5);
+        let placed = placed(Fit::Stretch, [4, 4], [2, 2]);
+        let found = mask("lung", &[-1.0, 2.0, 0.0, -3.0], [2, 2], &placed, 0.5);
         assert_eq!(found.data, [0, 1, 1, 0]);
         assert_eq!(found.area_fraction(), 0.5);
     }
@@ -73,7 +89,21 @@ mod tests {
     #[test]
     fn upsampling_puts_the_border_between_cell_centres() {
         // Left cell surely inside, right surely outside: the border is in the middle.
-        let found = mask("lung", &[50.0, -50.0], [1, 2], [2, 8], 0.5);
+        let placed = placed(Fit::Stretch, [2, 4], [2, 8]);
+        let found = mask("lung", &[50.0, -50.0], [1, 2], &placed, 0.5);
         assert_eq!(found.data, [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_lies_beside_a_padded_picture_is_not_in_its_mask() {
+        // The picture takes the middle two of four columns of cells; of it, only the left half is inside.
+        let placed = placed(Fit::Pad, [8, 8], [80, 40]);
+        let found = mask("lung", &[50.0, 50.0, -50.0, 50.0], [1, 4], &placed, 0.5);
+        assert_eq!((found.height, found.width), (80, 40));
+        assert_eq!(found.data.len(), 80 * 40);
+        for row in found.data.chunks_exact(40) {
+            let inside: Vec<usize> = (0..40).filter(|&x| row[x] == 1).collect();
+            assert_eq!(inside, (0..20).collect::<Vec<_>>());
+        }
     }
 }

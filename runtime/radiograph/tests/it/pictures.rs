@@ -1,8 +1,9 @@
 //! PNG and JPEG, resizing, and the network's input.
 
+use graph::{Fit, Preprocess};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, LumaA, Rgb, codecs::jpeg::JpegEncoder};
 use proptest::{prelude::*, test_runner::RngSeed};
-use radiograph::{Image, network_input, read};
+use radiograph::{Image, fitted, network_input, read};
 use sha2::{Digest, Sha256};
 use std::io::Cursor;
 
@@ -111,7 +112,7 @@ proptest! {
 fn the_network_input_of_a_picture_never_changes_by_a_bit() {
     let picture = GrayImage::from_fn(517, 431, |x, y| Luma([(x * y / 7 + x * 3) as u8]));
     let image = read(&png(picture)).unwrap().image;
-    let input = network_input(&image, &graph::Preprocess::PRIOR);
+    let input = network_input(&image, &Preprocess::PRIOR);
     assert_eq!(input.len(), 224 * 224);
     let bytes: Vec<u8> = input.iter().flat_map(|x| x.to_le_bytes()).collect();
     let digest = hex::encode(Sha256::digest(&bytes));
@@ -119,9 +120,24 @@ fn the_network_input_of_a_picture_never_changes_by_a_bit() {
 }
 
 #[test]
+fn a_padded_picture_is_itself_in_the_middle_and_black_beside() {
+    let picture = GrayImage::from_fn(60, 120, |x, y| Luma([(100 + x + y / 2) as u8]));
+    let image = read(&png(picture)).unwrap().image;
+    let preprocess = Preprocess { height: 40, width: 40, fit: Fit::Pad, ..Preprocess::PRIOR };
+    let fitted = fitted(&image, &preprocess);
+    let small = image.resize(40, 20);
+    for (row, own) in fitted.chunks_exact(40).zip(small.pixels.chunks_exact(20)) {
+        assert!(row[..10].iter().chain(&row[30..]).all(|&x| x == 0.0));
+        assert_eq!(&row[10..30], own);
+    }
+    let input = network_input(&image, &preprocess);
+    assert_eq!(input[0], (0.0 - preprocess.mean) / preprocess.std);
+}
+
+#[test]
 fn a_picture_of_the_right_size_is_only_normalised() {
     let image = Image::new(224, 224, vec![0.25; 224 * 224]).unwrap();
-    let preprocess = graph::Preprocess { mean: 0.5, std: 0.125, ..graph::Preprocess::PRIOR };
+    let preprocess = Preprocess { mean: 0.5, std: 0.125, ..Preprocess::PRIOR };
     assert!(network_input(&image, &preprocess).iter().all(|x| *x == -2.0));
 }
 

@@ -113,8 +113,7 @@ fn the_whole_picture_shrinks_as_the_pipeline_shrinks_it() {
     let picture = Tensor::from_slice(&values).view([1, 1, 512, 512]);
     let cut = Vec::<f32>::try_from(moves.pictures(&picture).flatten(0, -1)).unwrap();
     let image = radiograph::Image::new(512, 512, values).unwrap();
-    let as_is = graph::Preprocess { height: 224, width: 224, mean: 0.0, std: 1.0 };
-    let served = radiograph::network_input(&image, &as_is);
+    let served = radiograph::fitted(&image, &Preprocess::PRIOR);
     let off = cut.iter().zip(&served).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(off < 1e-4, "{off}");
 }
