@@ -4,10 +4,10 @@
     .venv/bin/python trainer/benches/retrieval_by_pixels.py --data index.jsonl [--side 16] [--folds 5]
 
 A Gaussian kernel ridge regression (scikit-learn's) maps grey images of --side pixels to the reports' TF-IDF, reduced to
-64 numbers; reports are ranked by cosine, as `trainer evaluate --task retrieval` ranks. Then the same with the labels in
-place of words, on both sides: it learns from labels, and reads them in the reports without fault, which no pre-training
-can. Both on the test split, having learned from the others, and in folds over those, by patient. Needs scikit-learn and
-Pillow.
+64 numbers; reports are ranked by cosine, as `trainer evaluate --task retrieval` ranks. Then the same from nothing but the
+images' width over height; and from pixels to the labels in place of words, on both sides: that learns from labels, and
+reads them in the reports without fault, which no pre-training can. Each on the test split, having learned from the
+others, and in folds over those, by patient. Needs scikit-learn and Pillow.
 """
 
 import argparse
@@ -32,6 +32,10 @@ def pixels(records: list[dict], side: int) -> np.ndarray:
     return np.array([small(record["image"]) for record in records])
 
 
+def aspect(records: list[dict], _side: int) -> np.ndarray:
+    return np.array([[record["width"] / record["height"], record["height"] / record["width"]] for record in records])
+
+
 def words(train: list[dict], test: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     count = TfidfVectorizer(min_df=2, ngram_range=(1, 2), sublinear_tf=True, stop_words="english")
     reduce = TruncatedSVD(64, random_state=0)
@@ -46,9 +50,9 @@ def classes(train: list[dict], test: list[dict]) -> tuple[np.ndarray, np.ndarray
     return one_hot(train), one_hot(test)
 
 
-def retrieve(train: list[dict], test: list[dict], side: int, read) -> dict:
+def retrieve(train: list[dict], test: list[dict], side: int, see, read) -> dict:
     """What `trainer --json evaluate --task retrieval` prints, as far as `pool` reads it."""
-    x, y = pixels(train, side), pixels(test, side)
+    x, y = see(train, side), see(test, side)
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     a, b = read(train, test)
     model = KernelRidge(alpha=1.0, kernel="rbf", gamma=1.0 / x.shape[1]).fit((x - mean) / deviation, a)
@@ -73,16 +77,16 @@ def main() -> None:
     groups = sorted({record["patient_group"] for record in rest})
     np.random.default_rng(0).shuffle(groups)
     fold = {group: i % args.folds for i, group in enumerate(groups)}
-    for name, read in (("words", words), ("labels", classes)):
+    for name, see, read in (("pixels to words", pixels, words), ("aspect to words", aspect, words), ("pixels to labels", pixels, classes)):
         parts = []
         for at in range(args.folds):
             inside = [record for record in rest if fold[record["patient_group"]] == at]
             outside = [record for record in rest if fold[record["patient_group"]] != at]
-            parts.append(retrieve(outside, inside, args.side, read))
+            parts.append(retrieve(outside, inside, args.side, see, read))
         print(f"{name}, {args.folds} folds outside test:")
         tell(pool(parts, 5000, 0))
         print(f"{name}, test:")
-        tell(pool([retrieve(rest, test, args.side, read)], 5000, 0))
+        tell(pool([retrieve(rest, test, args.side, see, read)], 5000, 0))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ pub struct AtK {
     #[serde(flatten)]
     pub share: Estimate,
     pub chance: f64,
+    /// The share less chance, image by image: an image of a common class has more of both.
+    pub above_chance: Estimate,
     pub shuffled: f64,
     /// How much more its own ranking gives an image than those of all: what was seen in the images.
     pub lift: Estimate,
@@ -174,14 +176,18 @@ impl Shares {
     }
 
     fn at_k(&self, patients: &Patients, resampling: Resampling) -> Option<AtK> {
-        let lift: Vec<f64> = self.value.iter().zip(&self.shuffled).map(|(a, b)| a - b).collect();
+        let above = |less: &[f64]| {
+            let each: Vec<f64> = self.value.iter().zip(less).map(|(a, b)| a - b).collect();
+            patients.mean(resampling, &each)
+        };
         let plain = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         Some(AtK {
             k: self.k,
             share: patients.mean(resampling, &self.value)?,
             chance: plain(&self.chance),
+            above_chance: above(&self.chance)?,
             shuffled: plain(&self.shuffled),
-            lift: patients.mean(resampling, &lift)?,
+            lift: above(&self.shuffled)?,
         })
     }
 }
@@ -202,10 +208,10 @@ impl fmt::Display for Retrieval {
         for (name, all) in
             [("precision (same labels)", &self.precision), ("recall (own report)", &self.recall)]
         {
-            for AtK { k, share, chance, shuffled, lift } in all {
+            for AtK { k, share, chance, above_chance, shuffled, lift } in all {
                 write!(
                     f,
-                    "\n  {name} at {k}: {share}, chance {chance:.3}, shuffled {shuffled:.3}, lift {lift}"
+                    "\n  {name} at {k}: {share}, chance {chance:.3}, above it {above_chance}, shuffled {shuffled:.3}, lift {lift}"
                 )?;
             }
         }
@@ -230,6 +236,7 @@ mod tests {
         let class = [0, 0, 0, 1];
         let blind = at_1(|image, _| f64::from(u8::from(class[image] == 0)));
         assert_eq!((blind.share.value, blind.shuffled, blind.chance), (0.75, 0.75, 0.625));
+        assert_eq!(blind.above_chance.value, 0.125);
         assert_eq!(blind.lift, Estimate { value: 0.0, low: 0.0, high: 0.0 });
         let seen = at_1(|image, asked| f64::from(u8::from(class[image] == class[asked])));
         assert_eq!((seen.share.value, seen.shuffled, seen.lift.value), (1.0, 0.625, 0.375));

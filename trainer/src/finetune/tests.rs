@@ -168,12 +168,14 @@ fn benchxs_protocol_learns_every_task_from_parts_of_larger_pictures() {
         [("classification", "Pneumonia"), ("segmentation", "lung"), ("detection", "Lung Opacity")]
     {
         let out = folder.path().join(task);
-        let args = ["--task", task, "--labels", labels, "--protocol", "benchx", "--epochs", "1"];
+        let args = ["--task", task, "--labels", labels, "--protocol", "benchx", "--fit", "pad"];
+        let args = [&args[..], &["--epochs", "1"]].concat();
         finetune(data.path(), &out, &args).unwrap();
         let saved = checkpoint::load(&out).unwrap();
         let crop = &saved.tables["training"]["augmentation"]["crop"];
         assert_eq!(crop["from"].as_integer(), Some(512));
-        assert_eq!((saved.config.preprocess.height, saved.config.preprocess.width), (64, 64));
+        let pad = Preprocess { height: 64, width: 64, fit: Fit::Pad, ..Preprocess::PRIOR };
+        assert_eq!(saved.config.preprocess, pad);
         evaluate(data.path(), &out, task, &["--split", "val"]).unwrap();
     }
     let recipe = Protocol::Benchx.recipe(graph::Task::Classification);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::terminal::Terminal;
 use std::fs;
 
 /// Two patients, an image each.
@@ -146,6 +147,30 @@ fn a_whole_report_is_kept_only_where_there_is_one() {
     let mut only = findings();
     only.keep_whole_report();
     assert_eq!(only.findings_text.as_deref(), Some("Clear."));
+}
+
+#[test]
+fn whole_reports_are_learned_from_only_when_asked_for() {
+    #[derive(clap::Parser)]
+    struct Index {
+        #[command(flatten)]
+        args: IndexArgs,
+    }
+    let folder = folder();
+    let report = r#","report":"Cough. Clear.","findings_text":"Clear.""#;
+    let manifest = line("a", "p", "train", "a.png", report);
+    fs::write(folder.path().join("manifest.jsonl"), manifest).unwrap();
+    let learned = |more: &[&str]| {
+        let (root, out) = (folder.path().display().to_string(), folder.path().join("out.jsonl"));
+        let out_name = out.display().to_string();
+        let args = ["index", "cxr-mini", "--root", &root, "--out", &out_name];
+        let Index { args } = clap::Parser::parse_from(args.iter().chain(more));
+        args.run(&Terminal { json: false, quiet: true }).unwrap();
+        let record = read(&out).unwrap().remove(0);
+        (record.report.unwrap(), record.findings_text)
+    };
+    assert_eq!(learned(&[]), ("Cough. Clear.".into(), Some("Clear.".into())));
+    assert_eq!(learned(&["--whole-reports"]), ("Cough. Clear.".into(), None));
 }
 
 #[test]
