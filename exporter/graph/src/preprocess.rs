@@ -14,6 +14,7 @@ pub struct Preprocess {
     /// `(x − mean) / std` with `x` in `[0, 1]`.
     pub mean: f32,
     pub std: f32,
+    /// How pictures of another shape are brought to it; checkpoints of before do not say, and stretch.
     #[serde(default)]
     pub fit: Fit,
 }

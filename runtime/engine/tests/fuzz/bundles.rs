@@ -8,7 +8,7 @@ use bundle::{
     section,
 };
 use engine::{Analyzer, Options, selftest};
-use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
+use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
 use prost::Message;
 use std::path::PathBuf;
 
@@ -42,7 +42,12 @@ fn manifest(dice: &mut Dice, size: [usize; 2]) -> Manifest {
             heads: heads.into_iter().map(|task| head(task, dice.below(4))).collect(),
             ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean)
         },
-        preprocess: Preprocess { height: size[0], width: size[1], ..Preprocess::PRIOR },
+        preprocess: Preprocess {
+            height: size[0],
+            width: size[1],
+            fit: dice.pick(&[Fit::Stretch, Fit::Pad]),
+            ..Preprocess::PRIOR
+        },
         operating_points: vec![OperatingPoint {
             name: "finding 0".into(),
             threshold,
