@@ -36,14 +36,14 @@ pub(crate) struct Quantize {
     #[arg(
         long,
         value_name = "MEAN,STD",
-        num_args = 2,
-        value_delimiter = ',',
         requires = "model",
-        allow_negative_numbers = true
+        conflicts_with = "checkpoint",
+        allow_hyphen_values = true,
+        value_parser = mean_and_std
     )]
-    normalise: Option<Vec<f32>>,
+    normalise: Option<(f32, f32)>,
     /// With --model: how pictures that are not of its input's shape are fitted in, `stretch` or `pad`
-    #[arg(long, requires = "model", default_value_t)]
+    #[arg(long, requires = "model", conflicts_with = "checkpoint", default_value_t)]
     fit: Fit,
     /// Folder of images, or an index (its test split is never used)
     #[arg(long, value_name = "DIR|INDEX")]
@@ -120,13 +120,8 @@ impl Quantize {
         }
         let foreign = foreign::open(path)?;
         let [_, height, width] = foreign.graph.input_shape;
-        let (mean, std) = match self.normalise.as_deref() {
-            Some(&[mean, std]) => (mean, std),
-            _ => (Preprocess::PRIOR.mean, Preprocess::PRIOR.std),
-        };
-        if std.is_nan() || std <= 0.0 {
-            bail!("--normalise: the deviation is {std}, expected a positive number");
-        }
+        let Preprocess { mean, std, .. } = Preprocess::PRIOR;
+        let (mean, std) = self.normalise.unwrap_or((mean, std));
         let source = Source {
             graph: &foreign.graph,
             weights: &foreign.weights,
@@ -159,6 +154,14 @@ impl Quantize {
             ranking(&outcome),
         );
         terminal.print(&document, &text)
+    }
+}
+
+fn mean_and_std(text: &str) -> Result<(f32, f32), String> {
+    let number = |text: &str| text.trim().parse().ok().filter(|x: &f32| x.is_finite());
+    match text.split_once(',').map(|(mean, std)| (number(mean), number(std))) {
+        Some((Some(mean), Some(std))) if std > 0.0 => Ok((mean, std)),
+        _ => Err("expected a mean and a positive deviation, such as 0.449,0.226".into()),
     }
 }
 

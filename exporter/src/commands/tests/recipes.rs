@@ -224,26 +224,33 @@ fn a_foreign_file_becomes_an_onnx_file_the_box_would_run() {
     let at = |name: &str| -> PathBuf { folder.path().join(name) };
     run(&[&"onnx", &"--checkpoint", &checkpoint, &"--out", &at("float.onnx")]).unwrap();
     let (float, int8, wrong) = (at("float.onnx"), at("int8.onnx"), at("int8.bundle"));
-    let quantize = |out: &Path| {
-        run(&[
-            &"quantize",
-            &"--int8",
-            &"--model",
-            &float,
-            &"--calibration",
-            &images,
-            &"--out",
-            &out,
-        ])
+    let foreign = |out: &Path, more: &[&str]| {
+        let mut args: Vec<&dyn AsRef<Path>> = vec![&"quantize", &"--int8", &"--model"];
+        args.extend([&float as &dyn AsRef<Path>, &"--calibration", &images, &"--out", &out]);
+        args.extend(more.iter().map(|arg| arg as &dyn AsRef<Path>));
+        run(&args)
     };
-    quantize(&int8).unwrap();
+    foreign(&int8, &[]).unwrap();
     let share = super::super::inspect::IntegerShare::of(&fs::read(&int8).unwrap()).unwrap();
     assert_eq!(share.integer, share.all);
     assert!(share.all > 50, "{}", share.all);
 
-    let error = quantize(&wrong).unwrap_err();
+    let error = foreign(&wrong, &[]).unwrap_err();
     assert!(error.contains("int8.bundle") && error.contains(".onnx"), "{error}");
     assert!(!wrong.exists());
+
+    let normalised = |numbers: &str| {
+        foreign(&at("other.onnx"), &["--normalise", numbers]).unwrap();
+        fs::read(at("other.onnx")).unwrap()
+    };
+    assert_eq!(normalised("0.4755,0.3011"), fs::read(&int8).unwrap());
+    assert_ne!(normalised("-0.5, 0.3"), fs::read(&int8).unwrap());
+    let error = foreign(&int8, &["--normalise", "0.5,0"]).unwrap_err();
+    assert!(error.contains("expected a mean and a positive deviation"), "{error}");
+    for more in [["--normalise", "0.5,0.2"], ["--fit", "pad"]] {
+        let error = quantize(&checkpoint, &images, &wrong, &more).unwrap_err();
+        assert!(error.contains("'--checkpoint <DIR>' cannot be used with"), "{error}");
+    }
 }
 
 fn quantize(checkpoint: &Path, images: &Path, out: &Path, more: &[&str]) -> Result<(), String> {
