@@ -344,6 +344,9 @@ fn what_the_box_knows_of_itself_can_be_read_and_dumped() {
     assert!(speed["to_box_bytes_per_second"].as_f64().unwrap() > 0.0);
     let lines = String::from_utf8(agent.verb(&["logs"]).stdout).unwrap();
     assert!(lines.lines().any(|line| line.contains("self-test")), "{lines}");
+    let later = String::from_utf8(agent.verb(&["logs", "--from", "2"]).stdout).unwrap();
+    let expected: Vec<&str> = lines.lines().skip(2).collect();
+    assert_eq!(later.lines().take(expected.len()).collect::<Vec<_>>(), expected);
 
     let out = folder.path().join("dump");
     agent.ok(&["dump", "--out", out.to_str().unwrap()]);
