@@ -45,7 +45,7 @@ def above_chance(trainer: str, index: pathlib.Path, folder: pathlib.Path, part: 
     with tempfile.TemporaryDirectory(dir=folder) as run:
         data, out = pathlib.Path(run, "index.jsonl"), pathlib.Path(run, "out")
         split(index, part, data)
-        call = lambda *args: subprocess.run([trainer, *map(str, args)], check=True, capture_output=True).stdout
+        call = lambda *args: subprocess.run([trainer, *map(str, args)], check=True, stdout=subprocess.PIPE).stdout
         call("-q", "pretrain", "--config", CONFIG, "--data", data, "--out", out, "--cache", folder / "cache", *settings(recipe))
         told = call("--json", "evaluate", "--task", "retrieval", "--checkpoint", out, "--data", data, "--split", "val")
         return [float(np.mean(query["precision"][:3]) - query["chance"]) for query in json.loads(told)["queries"]]

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Retrieval of several folds and seeds put together: precision at K, how far above chance, its lift over shuffled rankings, and their intervals.
+"""Retrieval of several folds and seeds put together: precision at K, how far it is above chance
+and above shuffled rankings, and their intervals.
 
     for each fold and seed: trainer --json evaluate --task retrieval --checkpoint RUN --data INDEX > RUN.json
     .venv/bin/python trainer/benches/pooled_retrieval.py RUN.json …
@@ -51,7 +52,8 @@ def pool(results: list[dict], replicates: int, seed: int) -> dict:
         return [float(of.mean()), *map(float, np.quantile(means, [0.025, 0.975]))]
 
     rows = [{"k": k, "precision": estimate(precision[:, i]), "chance": float(chance[:, i].mean()),
-             "above_chance": estimate((precision - chance)[:, i]), "shuffled": float(shuffled[:, i].mean()), "lift": estimate((precision - shuffled)[:, i])}
+             "above_chance": estimate((precision - chance)[:, i]), "shuffled": float(shuffled[:, i].mean()),
+             "lift": estimate((precision - shuffled)[:, i])}
             for i, k in enumerate(tops)]
     return {"images": len(found), "patients": len(names), "runs_per_image": runs.pop(), "at": rows}
 

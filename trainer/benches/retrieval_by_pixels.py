@@ -77,7 +77,8 @@ def main() -> None:
     groups = sorted({record["patient_group"] for record in rest})
     np.random.default_rng(0).shuffle(groups)
     fold = {group: i % args.folds for i, group in enumerate(groups)}
-    for name, see, read in (("pixels to words", pixels, words), ("aspect to words", aspect, words), ("pixels to labels", pixels, classes)):
+    ways = (("pixels to words", pixels, words), ("aspect to words", aspect, words), ("pixels to labels", pixels, classes))
+    for name, see, read in ways:
         parts = []
         for at in range(args.folds):
             inside = [record for record in rest if fold[record["patient_group"]] == at]

@@ -164,7 +164,8 @@ fn giou(ours: &Tensor, theirs: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::decode::{Cells, Detector, Level, detect};
+    use crate::finetune::detection::boxes_found;
+    use engine::decode::Detector;
     use graph::{Fit, Preprocess};
 
     const GRIDS: [Grid; 3] = [
@@ -206,19 +207,10 @@ mod tests {
         {
             let placed = Preprocess { height: 160, fit, ..Preprocess::PRIOR }.place(source);
             let in_input = boxes.iter().map(|&(label, b)| (label, placed.into_input(b))).collect();
-            let outputs = perfect(&in_input, 2);
-            let data: Vec<Vec<f32>> =
-                outputs.iter().map(|x| Vec::try_from(x.flatten(0, -1)).unwrap()).collect();
-            let levels: Vec<Level<'_>> = GRIDS
-                .iter()
-                .zip(&data)
-                .map(|(grid, data)| Level {
-                    number: grid.level,
-                    cells: Cells { data, rows: grid.rows, columns: grid.columns },
-                })
-                .collect();
+            let levels: Vec<_> = (3..).zip(perfect(&in_input, 2)).collect();
             let names = ["a".to_owned(), "b".to_owned()];
-            let found = detect(Detector::AnchorFree, &levels, &names, |_| 0.3, &placed);
+            let found =
+                boxes_found(Detector::AnchorFree, &levels, 0, &names, 0.3, &placed).unwrap();
             assert_eq!(found.len(), 3, "{found:?}");
             for &(label, [x1, y1, x2, y2]) in &boxes {
                 let near = |a: f32, share: f64, axis: usize| {

@@ -19,7 +19,7 @@ use crate::{
 };
 use anyhow::Result;
 use engine::decode::{Cells, Detector, Level, detect};
-use graph::Preprocess;
+use graph::{Placement, Preprocess};
 use tch::{Device, Kind, Tensor, nn};
 
 /// Train and validation truth of a run.
@@ -218,22 +218,8 @@ fn judged(
         })
         .collect();
     let image = |(at, record): (usize, &&Record)| -> Result<ImageBoxes> {
-        let data: Result<Vec<Vec<f32>>, _> = levels
-            .iter()
-            .map(|(_, x)| Vec::try_from(x.get(at as i64).contiguous().flatten(0, -1)))
-            .collect();
-        let data = data?;
-        let cells: Vec<Level<'_>> = levels
-            .iter()
-            .zip(&data)
-            .map(|((number, x), data)| {
-                let size = x.size();
-                let (rows, columns) = (size[2] as usize, size[3] as usize);
-                Level { number: *number, cells: Cells { data, rows, columns } }
-            })
-            .collect();
         let placed = preprocess.place(size_of_image(record)?);
-        let found = detect(kind, &cells, labels, |_| LEAST_SCORE, &placed);
+        let found = boxes_found(kind, &levels, at, labels, LEAST_SCORE, &placed)?;
         let called = found.into_iter().map(|d| Called {
             class: labels.iter().position(|name| *name == d.name).expect("a label of the head"),
             score: d.score,
@@ -246,6 +232,32 @@ fn judged(
         })
     };
     records.iter().enumerate().map(image).collect()
+}
+
+/// What the box would find in image `at` of a batch, from the detector's levels `[B, channels, rows, columns]` on the CPU.
+pub(super) fn boxes_found(
+    kind: Detector,
+    levels: &[(usize, Tensor)],
+    at: usize,
+    labels: &[String],
+    least: f32,
+    placed: &Placement,
+) -> Result<Vec<engine::Detection>> {
+    let data: Result<Vec<Vec<f32>>, _> = levels
+        .iter()
+        .map(|(_, x)| Vec::try_from(x.get(at as i64).contiguous().flatten(0, -1)))
+        .collect();
+    let data = data?;
+    let cells: Vec<Level<'_>> = levels
+        .iter()
+        .zip(&data)
+        .map(|((number, x), data)| {
+            let size = x.size();
+            let (rows, columns) = (size[2] as usize, size[3] as usize);
+            Level { number: *number, cells: Cells { data, rows, columns } }
+        })
+        .collect();
+    Ok(detect(kind, &cells, labels, |_| least, placed))
 }
 
 fn rect(corners: [f32; 4]) -> Rect {

@@ -113,7 +113,8 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::decode::{Cells, Detector, Level, detect};
+    use crate::finetune::detection::boxes_found;
+    use engine::decode::Detector;
 
     const GRIDS: [Grid; 3] = [
         Grid { level: 3, rows: 28, columns: 28 },
@@ -140,20 +141,10 @@ mod tests {
     #[test]
     fn what_the_engine_decodes_is_what_was_to_be_learnt() {
         let boxes: Boxes = vec![(0, [0.05, 0.1, 0.45, 0.9]), (1, [0.6, 0.2, 0.72, 0.3])];
-        let outputs = perfect(&boxes, 2);
-        let data: Vec<Vec<f32>> =
-            outputs.iter().map(|x| Vec::try_from(x.flatten(0, -1)).unwrap()).collect();
-        let levels: Vec<Level<'_>> = GRIDS
-            .iter()
-            .zip(&data)
-            .map(|(grid, data)| Level {
-                number: grid.level,
-                cells: Cells { data, rows: grid.rows, columns: grid.columns },
-            })
-            .collect();
+        let levels: Vec<_> = (3..).zip(perfect(&boxes, 2)).collect();
         let names = ["a".to_owned(), "b".to_owned()];
         let placed = graph::Preprocess::PRIOR.place([1000, 1000]);
-        let found = detect(Detector::Yolov3, &levels, &names, |_| 0.5, &placed);
+        let found = boxes_found(Detector::Yolov3, &levels, 0, &names, 0.5, &placed).unwrap();
         assert_eq!(found.len(), 2, "{found:?}");
         for (label, corners) in boxes {
             let [x1, y1, x2, y2] = corners.map(|share| 1000.0 * share as f32);
