@@ -1,13 +1,13 @@
 //! `firmware-host`: agent on the box, verbs on the workstation.
 
+mod address;
 mod output;
-mod place;
 mod verbs;
 
+use address::Address;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use firmware_host::agent::{self, Config, Logs};
-use place::Place;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -76,7 +76,7 @@ struct AgentArgs {
 struct Target {
     /// tcp://HOST:PORT, serial:///dev/ttyX[?baud=N] or pty://PATH
     #[arg(long, env = "CXR_DEVICE", value_name = "ADDRESS")]
-    device: Place,
+    device: Address,
     /// Give up when the box gives no sign of life for so long
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,

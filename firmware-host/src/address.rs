@@ -1,4 +1,4 @@
-//! Where a box is: `tcp://HOST:PORT`, `serial:///dev/ttyX` or `pty://PATH`.
+//! The address of a box: `tcp://HOST:PORT`, `serial:///dev/ttyX` or `pty://PATH`.
 
 use anyhow::{Context, Result};
 use firmware_host::link::{Link, Tty, connect_tcp};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::{fmt, str::FromStr};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Address {
     /// `host:port`
     Tcp(String),
     /// Bits a second.
@@ -14,7 +14,7 @@ pub(crate) enum Place {
     Pty(PathBuf),
 }
 
-impl Place {
+impl Address {
     pub(crate) fn connect(&self) -> Result<Box<dyn Link>> {
         let link: std::io::Result<Box<dyn Link>> = match self {
             Self::Tcp(address) => connect_tcp(address).map(|link| Box::new(link) as _),
@@ -27,7 +27,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "tcp://{address}"),
@@ -37,34 +37,34 @@ impl fmt::Display for Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let place = match text.split_once("://") {
+        let address = match text.split_once("://") {
             Some(("tcp", address)) => tcp(address),
             Some(("serial", line)) => serial(line),
             Some(("pty", path)) if !path.is_empty() => Some(Self::Pty(path.into())),
             _ => None,
         };
-        place.ok_or_else(|| {
+        address.ok_or_else(|| {
             "expected tcp://HOST:PORT, serial:///dev/ttyX, serial:///dev/ttyX?baud=N or pty://PATH".into()
         })
     }
 }
 
-fn tcp(address: &str) -> Option<Place> {
+fn tcp(address: &str) -> Option<Address> {
     let (host, port) = address.rsplit_once(':')?;
     let whole = !host.is_empty() && port.parse::<u16>().is_ok();
-    whole.then(|| Place::Tcp(address.into()))
+    whole.then(|| Address::Tcp(address.into()))
 }
 
-fn serial(line: &str) -> Option<Place> {
+fn serial(line: &str) -> Option<Address> {
     let (path, baud) = match line.split_once("?baud=") {
         Some((path, baud)) => (path, baud.parse().ok()?),
         None => (line, 115_200),
     };
-    (!path.is_empty() && baud > 0).then(|| Place::Serial(path.into(), baud))
+    (!path.is_empty() && baud > 0).then(|| Address::Serial(path.into(), baud))
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_written_as_it_is_read() {
+    fn an_address_is_written_as_it_is_read() {
         for text in [
             "tcp://127.0.0.1:7700",
             "tcp://[::1]:7700",
@@ -80,7 +80,7 @@ mod tests {
             "serial:///dev/ttyS1?baud=9600",
             "pty:///run/link",
         ] {
-            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         for wrong in [
             "",
@@ -93,7 +93,7 @@ mod tests {
             "serial:///dev/ttyS1?baud=fast",
             "pty://",
         ] {
-            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
         }
     }
 }
