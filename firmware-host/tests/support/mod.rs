@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use bundle::{Bundle, Calibration, Manifest, Provenance, SigningKey, section};
+use bundle::{Bundle, Manifest, SigningKey, section};
 use graph::{Backbone, ModelConfig, Pool, Preprocess};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -18,29 +18,8 @@ pub(crate) fn key() -> SigningKey {
 
 /// A signed bundle of about `size` bytes.
 pub(crate) fn bundle(version: &str, size: usize, key: Option<&SigningKey>) -> Vec<u8> {
-    let manifest = Manifest {
-        id: "chest".into(),
-        version: version.into(),
-        sections: Vec::new(),
-        model: ModelConfig::encoder(Backbone::Resnet18, Pool::Mean),
-        preprocess: Preprocess::PRIOR,
-        operating_points: Vec::new(),
-        calibration: Calibration {
-            observer: "minmax".into(),
-            images: 8,
-            data_digest: String::new(),
-            tensors: Vec::new(),
-        },
-        float_nodes: Vec::new(),
-        metrics: Vec::new(),
-        provenance: Provenance {
-            tool: "test".into(),
-            checkpoint_digest: String::new(),
-            training: String::new(),
-        },
-        licence: "MIT".into(),
-        intended_use: "tests".into(),
-    };
+    let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
+    let manifest = Manifest::new("chest", version, model, Preprocess::PRIOR);
     // Different in every version, zeros included: COBS has to work for it.
     let seed = version.bytes().map(usize::from).sum::<usize>();
     let model = (0..size).map(|n| ((n * n + seed * n) >> 7) as u8).collect();

@@ -107,6 +107,33 @@ pub struct Provenance {
 }
 
 impl Manifest {
+    /// A manifest that says what the network is and nothing else: no thresholds, no figures, no licence.
+    pub fn new(id: &str, version: &str, model: ModelConfig, preprocess: Preprocess) -> Self {
+        Self {
+            id: id.into(),
+            version: version.into(),
+            sections: Vec::new(),
+            model,
+            preprocess,
+            operating_points: Vec::new(),
+            calibration: Calibration {
+                observer: String::new(),
+                images: 0,
+                data_digest: String::new(),
+                tensors: Vec::new(),
+            },
+            float_nodes: Vec::new(),
+            metrics: Vec::new(),
+            provenance: Provenance {
+                tool: String::new(),
+                checkpoint_digest: String::new(),
+                training: String::new(),
+            },
+            licence: String::new(),
+            intended_use: String::new(),
+        }
+    }
+
     /// The head for a task.
     pub fn head(&self, task: graph::Task) -> Option<&Head> {
         self.model.heads.iter().find(|head| head.task == task)

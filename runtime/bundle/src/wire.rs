@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Bundle, BundleError, Calibration, Manifest, Provenance, SigningKey, section};
+    use crate::{Bundle, BundleError, Manifest, SigningKey, section};
     use graph::{Backbone, Fit, ModelConfig, Pool, Preprocess};
     use proptest::prelude::*;
 
@@ -144,29 +144,8 @@ mod tests {
     }
 
     fn manifest() -> Manifest {
-        Manifest {
-            id: "chest".into(),
-            version: "1.0.0".into(),
-            sections: Vec::new(),
-            model: ModelConfig::encoder(Backbone::Resnet18, Pool::Mean),
-            preprocess: Preprocess::PRIOR,
-            operating_points: Vec::new(),
-            calibration: Calibration {
-                observer: "minmax".into(),
-                images: 8,
-                data_digest: String::new(),
-                tensors: Vec::new(),
-            },
-            float_nodes: Vec::new(),
-            metrics: Vec::new(),
-            provenance: Provenance {
-                tool: "test".into(),
-                checkpoint_digest: String::new(),
-                training: String::new(),
-            },
-            licence: "MIT".into(),
-            intended_use: "tests".into(),
-        }
+        let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
+        Manifest::new("chest", "1.0.0", model, Preprocess::PRIOR)
     }
 
     fn sealed() -> Vec<u8> {

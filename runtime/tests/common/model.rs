@@ -1,8 +1,7 @@
 //! A network small enough for tests: one convolution, global average, one linear layer; as a signed bundle.
 
 use bundle::{
-    Bundle, Calibration, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, Provenance,
-    SigningKey, section,
+    Bundle, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, SigningKey, section,
 };
 use engine::{Engine, Options};
 use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
@@ -60,40 +59,20 @@ pub(crate) fn seal(seed: u32, honest: bool) -> Bundle {
         vector.outputs[0].bytes[0] ^= 1;
     }
     let golden = Golden { vectors: vec![vector] }.to_bytes().unwrap();
+    let head = Head { task: Task::Classification, labels: LABELS.map(Into::into).to_vec() };
+    let model = ModelConfig {
+        backbone: Backbone::Resnet18,
+        width: 64,
+        pool: Pool::Mean,
+        heads: vec![head],
+    };
     let manifest = Manifest {
-        id: format!("test-{seed}"),
-        version: format!("1.{seed}.0"),
-        sections: Vec::new(),
-        model: ModelConfig {
-            backbone: Backbone::Resnet18,
-            width: 64,
-            pool: Pool::Mean,
-            heads: vec![Head {
-                task: Task::Classification,
-                labels: LABELS.map(Into::into).to_vec(),
-            }],
-        },
-        preprocess,
         operating_points: vec![OperatingPoint {
             name: LABELS[0].into(),
             threshold: 0.3,
             chosen: "for tests".into(),
         }],
-        calibration: Calibration {
-            observer: "minmax".into(),
-            images: 0,
-            data_digest: String::new(),
-            tensors: Vec::new(),
-        },
-        float_nodes: Vec::new(),
-        metrics: Vec::new(),
-        provenance: Provenance {
-            tool: "test".into(),
-            checkpoint_digest: String::new(),
-            training: String::new(),
-        },
-        licence: "MIT".into(),
-        intended_use: "tests".into(),
+        ..Manifest::new(&format!("test-{seed}"), &format!("1.{seed}.0"), model, preprocess)
     };
     let sections = vec![(section::MODEL.to_owned(), onnx), (section::GOLDEN.to_owned(), golden)];
     Bundle::seal(manifest, sections, Some(&key())).unwrap()

@@ -3,10 +3,7 @@
 use crate::guard::Guard;
 use crate::mutate::{self, Dice};
 use crate::network;
-use bundle::{
-    Bundle, Calibration, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, Provenance,
-    section,
-};
+use bundle::{Bundle, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, section};
 use engine::{Analyzer, Options, selftest};
 use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
 use prost::Message;
@@ -34,40 +31,24 @@ fn manifest(dice: &mut Dice, size: [usize; 2]) -> Manifest {
     let tasks = [Task::Classification, Task::Segmentation, Task::Detection];
     let heads = tasks.into_iter().filter(|_| dice.below(2) == 0).collect::<Vec<_>>();
     let threshold = dice.float();
+    let model = ModelConfig {
+        heads: heads.into_iter().map(|task| head(task, dice.below(4))).collect(),
+        ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean)
+    };
+    let preprocess = Preprocess {
+        height: size[0],
+        width: size[1],
+        fit: dice.pick(&[Fit::Stretch, Fit::Pad]),
+        ..Preprocess::PRIOR
+    };
     Manifest {
-        id: "hostile".into(),
-        version: "1.0.0".into(),
-        sections: Vec::new(),
-        model: ModelConfig {
-            heads: heads.into_iter().map(|task| head(task, dice.below(4))).collect(),
-            ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean)
-        },
-        preprocess: Preprocess {
-            height: size[0],
-            width: size[1],
-            fit: dice.pick(&[Fit::Stretch, Fit::Pad]),
-            ..Preprocess::PRIOR
-        },
         operating_points: vec![OperatingPoint {
             name: "finding 0".into(),
             threshold,
             chosen: String::new(),
         }],
-        calibration: Calibration {
-            observer: "minmax".into(),
-            images: 8,
-            data_digest: String::new(),
-            tensors: Vec::new(),
-        },
         float_nodes: vec!["conv".into()],
-        metrics: Vec::new(),
-        provenance: Provenance {
-            tool: "test".into(),
-            checkpoint_digest: String::new(),
-            training: String::new(),
-        },
-        licence: "MIT".into(),
-        intended_use: "tests".into(),
+        ..Manifest::new("hostile", "1.0.0", model, preprocess)
     }
 }
 
