@@ -9,6 +9,20 @@
 //! One pass over the images fills one [`Observer`] a tensor; every [`Method`] is a function of what
 //! it gathered, so methods can be compared without running the network again. Except for the
 //! moving average, nothing here depends on the order of the images.
+//!
+//! ```
+//! use calibration::{Method, Observer};
+//!
+//! let mut observer = Observer::default();
+//! observer.observe(&[-0.5, 0.25, 1.0]); // the first image
+//! observer.observe(&[0.0, 2.05]); // the second
+//!
+//! let range = observer.range(Method::MinMax)?;
+//! let params = range.activation(); // 255 steps over -0.5 ..= 2.05
+//! assert_eq!(params.quantize(0.0), 50);
+//! assert!((params.round_trip(1.0) - 1.0).abs() <= params.scale / 2.0);
+//! # Ok::<(), calibration::CalibrationError>(())
+//! ```
 
 mod entropy;
 mod error;

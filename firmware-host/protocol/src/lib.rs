@@ -13,6 +13,18 @@
 //!
 //! Everything that is written down or sent is postcard: enums and fields by position. Variants are appended,
 //! never moved, removed or given another field; `tests/wire.rs` holds the bytes of every message.
+//!
+//! ```
+//! use protocol::{Call, Decoder, Request, RequestId, encode_frame};
+//!
+//! let call = Call { number: 1, id: RequestId([7; 16]), request: Request::Slots };
+//! let mut wire: &[u8] = &encode_frame(&call.to_bytes());
+//!
+//! let mut decoder = Decoder::new(1 << 20); // the longest frame it takes, in bytes
+//! let payload = decoder.next(&mut wire).expect("the frame is whole");
+//! assert_eq!(Call::from_bytes(&payload)?, call);
+//! # Ok::<(), protocol::CallError>(())
+//! ```
 
 #![cfg_attr(not(test), no_std)]
 

@@ -9,6 +9,23 @@
 //! Little endian. The signature covers everything before it; the manifest holds the SHA-256 of each
 //! section, so it covers those too. Same inputs give the same bytes: nothing here knows the time.
 //!
+//! ```
+//! use bundle::{Bundle, Manifest, SigningKey, section};
+//! # use graph::{Backbone, Fit, ModelConfig, Pool, Preprocess};
+//! # let model = ModelConfig { backbone: Backbone::Resnet18, width: 64, pool: Pool::Mean, heads: Vec::new() };
+//! # let preprocess = Preprocess { height: 224, width: 224, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+//!
+//! let manifest = Manifest::new("chest", "1.0.0", model, preprocess);
+//! let key = SigningKey::from_bytes(&[7; 32]); // of `exporter keygen`
+//! let onnx = b"the network".to_vec();
+//! let sealed = Bundle::seal(manifest, vec![(section::MODEL.into(), onnx)], Some(&key))?;
+//!
+//! let read = Bundle::read(sealed.to_bytes()?)?; // structure and digests are checked here
+//! read.check_signature(&[key.verifying_key()])?;
+//! assert_eq!(read.section(section::MODEL), Some(&b"the network"[..]));
+//! # Ok::<(), bundle::BundleError>(())
+//! ```
+//!
 //! Start at [`Bundle::read`] (untrusted bytes in, checked bundle out) and [`Bundle::seal`].
 
 mod error;

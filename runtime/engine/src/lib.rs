@@ -11,6 +11,19 @@
 //! analyzer    radiograph → findings
 //! ```
 //!
+//! ```no_run
+//! use engine::{Analysis, Analyzer, Options};
+//! use std::path::Path;
+//!
+//! let bundle = bundle::Bundle::open(Path::new("chest.bundle"))?;
+//! let mut analyzer = Analyzer::open(&bundle, &Options::threads(1))?;
+//! let radiograph = radiograph::read_file(Path::new("chest.dcm"))?;
+//! if let Analysis::Analysed(found) = analyzer.analyze(&radiograph)? {
+//!     found.findings.iter().for_each(|f| println!("{}: {:.3}", f.name, f.probability));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`Engine::run`] is the network, [`Analyzer::analyze`] the product. The library has no clock, opens no files and no sockets.
 
 mod analyzer;

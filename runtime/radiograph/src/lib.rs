@@ -13,6 +13,21 @@
 //! Trainer, exporter and runtime all call these functions, so that a network sees at work what it
 //! saw in training. Only IEEE additions, multiplications and divisions in a fixed order are used,
 //! and decoders without CPU-specific code: the same bytes give the same bits on every CPU.
+//!
+//! ```
+//! use graph::{Fit, Preprocess};
+//!
+//! # let mut png = std::io::Cursor::new(Vec::new());
+//! # image::GrayImage::from_pixel(80, 60, image::Luma([128])).write_to(&mut png, image::ImageFormat::Png)?;
+//! # let bytes = png.into_inner();
+//! let radiograph = radiograph::read(&bytes)?; // of a DICOM, PNG or JPEG file
+//! assert_eq!([radiograph.image.height, radiograph.image.width], [60, 80]);
+//!
+//! let preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+//! let input = radiograph::network_input(&radiograph.image, &preprocess);
+//! assert_eq!(input.len(), 32 * 32);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod contain;
 mod dicom;

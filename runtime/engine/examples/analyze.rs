@@ -1,0 +1,23 @@
+//! One bundle, one radiograph, its findings: `cargo run -p engine --example analyze -- chest.bundle chest.dcm`
+#![expect(clippy::print_stdout, reason = "an example")]
+
+use engine::{Analysis, Analyzer, Options};
+use std::{env, error::Error, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args_os().skip(1).map(PathBuf::from);
+    let (Some(bundle), Some(file)) = (arguments.next(), arguments.next()) else {
+        return Err("expected BUNDLE and FILE".into());
+    };
+    let bundle = bundle::Bundle::open(&bundle)?;
+    let mut analyzer = Analyzer::open(&bundle, &Options::threads(1))?;
+    match analyzer.analyze(&radiograph::read_file(&file)?)? {
+        Analysis::NotAnalysed(reason) => println!("not analysed: {reason}"),
+        Analysis::Analysed(found) => {
+            for finding in found.findings {
+                println!("{}: {:.3}", finding.name, finding.probability);
+            }
+        }
+    }
+    Ok(())
+}
