@@ -3,24 +3,24 @@
 //! ```text
 //! part10    bytes → meta group, transfer syntax, data set (inflated if deflated)
 //! scan      data set → elements and pixel data, every length checked, nothing allocated on a claim
-//! header    elements → Header (dicom-object), PixelLayout, Display
+//! elements  values of elements       header  elements → Header, and likewise PixelLayout, Display
 //! pixels    pixel data → stored values
 //! display   stored values → [0, 1]
 //! ```
 //!
-//! dicom-object reads only the elements we ask for, cut out by `scan`: it builds nested sequences
-//! by recursion, so an adversary's 20 000 levels must not reach it. dicom-pixeldata is not used:
+//! dicom-object is not used: it builds nested sequences by recursion, so an adversary's 20 000
+//! levels must not reach it, and takes values of VR UN for lists of bytes. Nor is dicom-pixeldata:
 //! it decodes all frames, trusts lengths, and has no VOI LUT in more than 8 bits of precision.
 
 mod codestream;
 mod display;
+mod elements;
 mod header;
 mod jpeg12;
 #[cfg(feature = "jpeg2000")]
 mod jpeg2000;
 mod jpeg_ls;
 mod lut;
-mod markers;
 mod part10;
 mod pixels;
 mod rle;
@@ -34,7 +34,6 @@ pub use syntax::TransferSyntax;
 
 use crate::{Image, Radiograph, RadiographError, Source};
 use display::Display;
-use header::Elements;
 use part10::Part10;
 use pixels::PixelLayout;
 use scan::DataSet;
@@ -43,14 +42,21 @@ use scan::DataSet;
 pub fn header(bytes: &[u8]) -> Result<Header, RadiographError> {
     let file = Part10::parse(bytes)?;
     let data_set = DataSet::scan(&file.data_set, file.syntax)?;
-    Header::parse(&Elements::read(&data_set)?, file.syntax)
+    Header::parse(&data_set.elements, file.syntax)
+}
+
+/// As [`header`]; `bytes` may end within the pixels.
+pub(crate) fn header_before_pixels(bytes: &[u8]) -> Result<Header, RadiographError> {
+    let file = Part10::parse(bytes)?;
+    let elements = DataSet::scan_header(&file.data_set, file.syntax)?;
+    Header::parse(&elements, file.syntax)
 }
 
 /// What is stored for every sample of every frame, before any look-up table or inversion.
 pub fn stored_values(bytes: &[u8]) -> Result<StoredValues, RadiographError> {
     let file = Part10::parse(bytes)?;
     let data_set = DataSet::scan(&file.data_set, file.syntax)?;
-    let layout = PixelLayout::parse(&Elements::read(&data_set)?)?;
+    let layout = PixelLayout::parse(&data_set.elements)?;
     pixels::all_frames(&layout, &data_set)
 }
 
@@ -58,13 +64,12 @@ pub fn stored_values(bytes: &[u8]) -> Result<StoredValues, RadiographError> {
 pub(crate) fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
     let file = Part10::parse(bytes)?;
     let data_set = DataSet::scan(&file.data_set, file.syntax)?;
-    let elements = Elements::read(&data_set)?;
-    let header = Header::parse(&elements, file.syntax)?;
-    let layout = PixelLayout::parse(&elements)?;
+    let header = Header::parse(&data_set.elements, file.syntax)?;
+    let layout = PixelLayout::parse(&data_set.elements)?;
     let pixels = if layout.is_colour() {
         pixels::luma(&layout, &pixels::first_frame(&layout, &data_set)?)
     } else {
-        let display = Display::parse(&elements, &layout)?;
+        let display = Display::parse(&data_set.elements, &layout)?;
         display.apply(&layout, pixels::first_frame(&layout, &data_set)?)
     };
     let image = Image::new(layout.rows, layout.columns, pixels)?;

@@ -1,6 +1,6 @@
 //! The input gate: what the network must not see, and why (DESIGN §4).
 
-use crate::{Header, Image, Radiograph, Source};
+use crate::{Header, Image, Radiograph, Source, words};
 use thiserror::Error;
 
 /// Why a picture that could be read was not analysed.
@@ -21,6 +21,8 @@ pub enum NotAnalysed {
     View(String),
     #[error("patient orientation is {0}, expected L\\F (upright, not mirrored)")]
     Orientation(String),
+    #[error("samples use {found} of their 16 bits, expected samples scaled to the whole range")]
+    Depth { found: u32 },
     #[error("picture is {width}x{height}, expected at least {MIN_SIDE} pixels a side")]
     Small { height: usize, width: usize },
     #[error("picture is {width}x{height}, expected sides within a factor of {MAX_ASPECT}")]
@@ -49,8 +51,12 @@ const ROWS_LOOKED_AT: usize = 512;
 ///
 /// What a header does not say is not held against it; PNG and JPEG files say nothing.
 pub fn gate(radiograph: &Radiograph) -> Result<(), NotAnalysed> {
-    if let Source::Dicom(header) = &radiograph.source {
-        gate_header(header)?;
+    match &radiograph.source {
+        Source::Dicom(header) => gate_header(header)?,
+        Source::Png { unused_bits: unused @ 1.. } => {
+            return Err(NotAnalysed::Depth { found: 16 - unused });
+        }
+        Source::Png { .. } | Source::Jpeg => {}
     }
     gate_picture(&radiograph.image)
 }
@@ -69,14 +75,10 @@ pub fn gate_header(header: &Header) -> Result<(), NotAnalysed> {
     if header.frames != 1 {
         return Err(NotAnalysed::Frames(header.frames));
     }
-    let part = header.body_part.to_uppercase();
-    if !part.is_empty() && !["CHEST", "THORAX", "LUNG"].iter().any(|known| part.contains(known)) {
+    if !words::is_chest(&header.body_part) {
         return Err(NotAnalysed::BodyPart(header.body_part.clone()));
     }
-    // "AP", "PA", and what is written after them: "AP SUPINE", "PA, ERECT".
-    let view = header.view_position.to_uppercase();
-    let word = view.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-    if !matches!(word, "" | "AP" | "PA") {
+    if !words::is_frontal(&header.view_position) {
         return Err(NotAnalysed::View(header.view_position.clone()));
     }
     let [along_row, along_column] = &header.patient_orientation;
@@ -141,7 +143,7 @@ mod tests {
     fn picture(height: usize, width: usize, pixel: impl Fn(usize, usize) -> f32) -> Radiograph {
         let pixels = (0..height * width).map(|i| pixel(i / width, i % width)).collect();
         let image = Image::new(height, width, pixels).unwrap();
-        Radiograph { image, source: Source::Png }
+        Radiograph { image, source: Source::Jpeg }
     }
 
     fn ramp(height: usize, width: usize) -> Radiograph {

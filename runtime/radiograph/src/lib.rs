@@ -3,6 +3,7 @@
 //! ```text
 //! read           bytes      → Radiograph   picture [H, W] f32, 0 = black … 1 = white, and its source
 //! gate           Radiograph → ()           or why the network must not see it
+//! probe          bytes      → Probe        kind, size and header, without decoding pixels
 //! network_input  Image      → [1, H, W]    resized (stretched or padded), antialiased, normalised
 //! ```
 //!
@@ -32,16 +33,23 @@
 mod contain;
 mod dicom;
 mod error;
+mod exif;
 mod gate;
+mod jpeg;
 mod limits;
+mod markers;
 mod picture;
+mod png;
+mod probe;
 mod raster;
 mod resize;
+mod words;
 
 pub use dicom::{Header, StoredValues, TransferSyntax, header, stored_values};
 pub use error::RadiographError;
 pub use gate::{NotAnalysed, gate, gate_header};
 pub use picture::Image;
+pub use probe::{Kind, Probe, probe, probe_file};
 
 use std::{fs, path::Path};
 
@@ -56,36 +64,37 @@ pub struct Radiograph {
 #[derive(Clone, Debug)]
 pub enum Source {
     Dicom(Box<Header>),
-    Png,
+    Png {
+        /// The highest bits of 16-bit samples that none of them uses; 0 of other samples.
+        unused_bits: u32,
+    },
     Jpeg,
 }
 
 /// Decodes a DICOM, PNG or JPEG file held in memory; the content decides which it is.
+///
+/// The picture is as a viewer displays it: what EXIF says about the orientation of a photograph has
+/// been done. Pixels of the source image are those of this picture.
 pub fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
-    match Format::of(bytes)? {
-        Format::Dicom => dicom::read(bytes),
-        Format::Png => Ok(Radiograph { image: raster::png(bytes)?, source: Source::Png }),
-        Format::Jpeg => Ok(Radiograph { image: raster::jpeg(bytes)?, source: Source::Jpeg }),
+    match Kind::of(bytes)? {
+        Kind::Dicom => dicom::read(bytes),
+        Kind::Png => {
+            let (image, unused_bits) = png::read(bytes)?;
+            Ok(Radiograph { image, source: Source::Png { unused_bits } })
+        }
+        Kind::Jpeg => Ok(Radiograph { image: jpeg::read(bytes)?, source: Source::Jpeg }),
     }
 }
 
 /// As [`read`]; a file whose name claims DICOM must be DICOM. Errors name the file.
 pub fn read_file(path: &Path) -> Result<Radiograph, RadiographError> {
-    let named = |source: RadiographError| source.of_file(path);
-    let length = fs::metadata(path).map_err(|e| named(RadiographError::Io(e)))?.len();
-    if length > limits::FILE_BYTES {
-        return Err(named(RadiographError::FileTooLarge { found: length }));
-    }
-    let bytes = fs::read(path).map_err(|e| named(RadiographError::Io(e)))?;
-    let claims_dicom = path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("dcm") || e.eq_ignore_ascii_case("dicom"));
-    match Format::of(&bytes) {
-        Ok(found @ (Format::Png | Format::Jpeg)) if claims_dicom => {
-            Err(named(RadiographError::NotWhatItsNameSays { found: found.name() }))
-        }
-        _ => read(&bytes).map_err(named),
-    }
+    let read = || {
+        limits::check_file(fs::metadata(path).map_err(RadiographError::Io)?.len())?;
+        let bytes = fs::read(path).map_err(RadiographError::Io)?;
+        Kind::of(&bytes)?.check_name(path)?;
+        read(&bytes)
+    };
+    read().map_err(|error| error.of_file(path))
 }
 
 /// The network's input `[1, height, width]` for a displayed picture.
@@ -102,36 +111,4 @@ pub fn fitted(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
     let placement = preprocess.place([image.height, image.width]);
     let [height, width] = placement.size;
     placement.embed(image.resize(height, width).pixels, 0.0)
-}
-
-/// What the first bytes say a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Dicom,
-    Png,
-    Jpeg,
-}
-
-impl Format {
-    fn of(bytes: &[u8]) -> Result<Self, RadiographError> {
-        if bytes.is_empty() {
-            Err(RadiographError::Empty)
-        } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-            Ok(Self::Png)
-        } else if bytes.starts_with(b"\xff\xd8\xff") {
-            Ok(Self::Jpeg)
-        } else if dicom::meta_offset(bytes).is_some() {
-            Ok(Self::Dicom)
-        } else {
-            Err(RadiographError::UnknownFormat { begin: bytes[..bytes.len().min(8)].to_vec() })
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Dicom => "DICOM",
-            Self::Png => "PNG",
-            Self::Jpeg => "JPEG",
-        }
-    }
 }

@@ -23,6 +23,11 @@ pub(crate) const ELEMENTS: usize = 100_000;
 /// Bytes before the pixel data.
 pub(crate) const HEADER_BYTES: usize = 32 << 20;
 
+/// Refuses a file that is too long to be read.
+pub(crate) fn check_file(length: u64) -> Result<(), RadiographError> {
+    if length > FILE_BYTES { Err(RadiographError::FileTooLarge { found: length }) } else { Ok(()) }
+}
+
 /// Refuses a frame without samples or with too many.
 pub(crate) fn check(height: u64, width: u64, samples: u64) -> Result<(), RadiographError> {
     for (name, found) in [("Rows", height), ("Columns", width)] {

@@ -1,7 +1,7 @@
 //! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → stored values.
 
-use super::{TransferSyntax, jpeg_ls, jpeg12, markers::Frame, pixels::PixelLayout};
-use crate::{RadiographError, contain::contain};
+use super::{TransferSyntax, jpeg_ls, jpeg12, pixels::PixelLayout};
+use crate::{RadiographError, contain::contain, markers::Frame};
 use jpeg_decoder::{ColorTransform, Decoder};
 
 /// Stored values of the picture in `stream`, which must be of the size the header says.

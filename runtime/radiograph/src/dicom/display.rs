@@ -4,7 +4,7 @@
 //! range of the values in the picture (padding excluded). Every step is f64 in a fixed order and
 //! `libm`, and the result of up to 16 bits is tabulated, so that it is exact and fast.
 
-use super::{header::Elements, lut::Lut, pixels::PixelLayout};
+use super::{elements::Elements, lut::Lut, pixels::PixelLayout};
 use crate::RadiographError;
 use dicom_dictionary_std::tags;
 use std::ops::RangeInclusive;
@@ -37,7 +37,7 @@ enum Voi {
 
 impl Display {
     pub(crate) fn parse(
-        elements: &Elements,
+        elements: &Elements<'_>,
         layout: &PixelLayout,
     ) -> Result<Self, RadiographError> {
         let modality = Modality::parse(elements, layout)?;
@@ -100,8 +100,10 @@ impl Display {
 }
 
 impl Modality {
-    fn parse(elements: &Elements, layout: &PixelLayout) -> Result<Self, RadiographError> {
-        if let Some(item) = elements.items(tags::MODALITY_LUT_SEQUENCE).first() {
+    fn parse(elements: &Elements<'_>, layout: &PixelLayout) -> Result<Self, RadiographError> {
+        if let Some(item) =
+            elements.items(tags::MODALITY_LUT_SEQUENCE, "ModalityLUTSequence")?.first()
+        {
             return Lut::parse(item, layout.signed).map(Self::Lut);
         }
         let slope = elements.decimal(tags::RESCALE_SLOPE, "RescaleSlope")?.unwrap_or(1.0);
@@ -123,8 +125,8 @@ impl Modality {
 }
 
 impl Voi {
-    fn parse(elements: &Elements, signed: bool) -> Result<Self, RadiographError> {
-        if let Some(item) = elements.items(tags::VOILUT_SEQUENCE).first() {
+    fn parse(elements: &Elements<'_>, signed: bool) -> Result<Self, RadiographError> {
+        if let Some(item) = elements.items(tags::VOILUT_SEQUENCE, "VOILUTSequence")?.first() {
             return Lut::parse(item, signed).map(Self::Lut);
         }
         let center = elements.decimal(tags::WINDOW_CENTER, "WindowCenter")?;
@@ -180,7 +182,7 @@ impl Voi {
 
 /// Pixel Padding Value, to Pixel Padding Range Limit where that is present.
 fn padding(
-    elements: &Elements,
+    elements: &Elements<'_>,
     layout: &PixelLayout,
 ) -> Result<Option<RangeInclusive<i32>>, RadiographError> {
     // The VR of these depends on the sign of the pixels, which implicit VR does not say.

@@ -1,10 +1,8 @@
 //! What we read of a header: for the gate, for reports, for decoding.
 
-use super::{TransferSyntax, scan::DataSet};
-use crate::{RadiographError, contain::contain};
-use dicom_core::{PrimitiveValue, Tag};
+use super::{TransferSyntax, elements::Elements};
+use crate::RadiographError;
 use dicom_dictionary_std::tags;
-use dicom_object::InMemDicomObject;
 
 /// Attributes of a radiograph. Text is trimmed and free of control characters; what is absent is
 /// empty. UIDs consist of digits and dots only, so that they may become parts of file names.
@@ -44,7 +42,7 @@ pub struct Header {
 
 impl Header {
     pub(crate) fn parse(
-        elements: &Elements,
+        elements: &Elements<'_>,
         transfer_syntax: TransferSyntax,
     ) -> Result<Self, RadiographError> {
         let text = |tag| elements.text(tag);
@@ -60,19 +58,20 @@ impl Header {
             study_instance_uid: elements.uid(tags::STUDY_INSTANCE_UID, "StudyInstanceUID")?,
             series_instance_uid: elements.uid(tags::SERIES_INSTANCE_UID, "SeriesInstanceUID")?,
             modality: text(tags::MODALITY),
-            view_position: or_else(text(tags::VIEW_POSITION), || elements.view_code()),
+            view_position: or_else(text(tags::VIEW_POSITION), || view_code(elements))?,
             body_part: or_else(text(tags::BODY_PART_EXAMINED), || {
-                elements.code(tags::ANATOMIC_REGION_SEQUENCE, tags::CODE_MEANING)
-            }),
+                let sequence = (tags::ANATOMIC_REGION_SEQUENCE, "AnatomicRegionSequence");
+                elements.code(sequence, tags::CODE_MEANING)
+            })?,
             patient_orientation: [
                 orientation.next().unwrap_or_default(),
                 orientation.next().unwrap_or_default(),
             ],
             photometric: text(tags::PHOTOMETRIC_INTERPRETATION),
-            rows: elements.count(tags::ROWS, "Rows", None)?,
-            columns: elements.count(tags::COLUMNS, "Columns", None)?,
-            frames: elements.count(tags::NUMBER_OF_FRAMES, "NumberOfFrames", Some(1))?,
-            bits_stored: elements.count(tags::BITS_STORED, "BitsStored", None)?,
+            rows: elements.count(tags::ROWS, "Rows")?,
+            columns: elements.count(tags::COLUMNS, "Columns")?,
+            frames: elements.frames()?,
+            bits_stored: elements.count(tags::BITS_STORED, "BitsStored")?,
             pixel_spacing: elements.spacing(),
             patient_id: text(tags::PATIENT_ID),
             patient_name: text(tags::PATIENT_NAME),
@@ -87,186 +86,22 @@ impl Header {
     }
 }
 
-/// The elements we ask for, decoded by dicom-object.
-pub(crate) struct Elements(InMemDicomObject);
-
-const WANTED: &[Tag] = &[
-    tags::SPECIFIC_CHARACTER_SET,
-    tags::SOP_CLASS_UID,
-    tags::SOP_INSTANCE_UID,
-    tags::STUDY_DATE,
-    tags::STUDY_TIME,
-    tags::ACCESSION_NUMBER,
-    tags::MODALITY,
-    tags::MANUFACTURER,
-    tags::ANATOMIC_REGION_SEQUENCE,
-    tags::PATIENT_NAME,
-    tags::PATIENT_ID,
-    tags::PATIENT_BIRTH_DATE,
-    tags::PATIENT_SEX,
-    tags::BODY_PART_EXAMINED,
-    tags::IMAGER_PIXEL_SPACING,
-    tags::VIEW_POSITION,
-    tags::STUDY_INSTANCE_UID,
-    tags::SERIES_INSTANCE_UID,
-    tags::STUDY_ID,
-    tags::PATIENT_ORIENTATION,
-    tags::VIEW_CODE_SEQUENCE,
-    tags::SAMPLES_PER_PIXEL,
-    tags::PHOTOMETRIC_INTERPRETATION,
-    tags::PLANAR_CONFIGURATION,
-    tags::NUMBER_OF_FRAMES,
-    tags::ROWS,
-    tags::COLUMNS,
-    tags::PIXEL_SPACING,
-    tags::BITS_ALLOCATED,
-    tags::BITS_STORED,
-    tags::HIGH_BIT,
-    tags::PIXEL_REPRESENTATION,
-    tags::PIXEL_PADDING_VALUE,
-    tags::PIXEL_PADDING_RANGE_LIMIT,
-    tags::WINDOW_CENTER,
-    tags::WINDOW_WIDTH,
-    tags::RESCALE_INTERCEPT,
-    tags::RESCALE_SLOPE,
-    tags::VOILUT_FUNCTION,
-    tags::MODALITY_LUT_SEQUENCE,
-    tags::VOILUT_SEQUENCE,
-];
-
-impl Elements {
-    pub(crate) fn read(data_set: &DataSet<'_>) -> Result<Self, RadiographError> {
-        let bytes = data_set.only(WANTED);
-        let encoding = data_set.syntax.data_set_encoding();
-        contain("DICOM header", || {
-            InMemDicomObject::read_dataset_with_ts(bytes.as_slice(), encoding)
-        })
-        .map(Self)
-    }
-
-    fn value(&self, tag: Tag) -> Option<&PrimitiveValue> {
-        self.0.get(tag)?.value().primitive()
-    }
-
-    /// Items of a sequence; none if it is absent.
-    pub(crate) fn items(&self, tag: Tag) -> &[InMemDicomObject] {
-        self.0.get(tag).and_then(|element| element.items()).unwrap_or_default()
-    }
-
-    /// Empty if absent.
-    pub(crate) fn text(&self, tag: Tag) -> String {
-        self.value(tag).map(|value| clean(&value.to_str())).unwrap_or_default()
-    }
-
-    /// The values of a multi-valued text.
-    pub(crate) fn texts(&self, tag: Tag) -> Vec<String> {
-        let value = self.value(tag).map(|value| value.to_multi_str());
-        value.iter().flat_map(|texts| texts.iter()).map(|text| clean(text)).collect()
-    }
-
-    /// Empty if absent; anything but digits and dots is refused.
-    fn uid(&self, tag: Tag, name: &'static str) -> Result<String, RadiographError> {
-        let uid = self.text(tag);
-        if uid.len() > 64 || !uid.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            let found = format!("{:?}", shortened(&uid));
-            let expected = "at most 64 digits and dots";
-            return Err(RadiographError::Value { name, found, expected });
-        }
-        Ok(uid)
-    }
-
-    /// An integer; `None` if absent or empty.
-    pub(crate) fn integer(
-        &self,
-        tag: Tag,
-        name: &'static str,
-    ) -> Result<Option<i64>, RadiographError> {
-        let Some(value) = self.value(tag).filter(|value| value.multiplicity() > 0) else {
-            return Ok(None);
-        };
-        if value.to_str().trim().is_empty() {
-            return Ok(None);
-        }
-        value.to_int().map(Some).map_err(|_| {
-            let found = format!("{:?}", shortened(&clean(&value.to_str())));
-            RadiographError::Value { name, found, expected: "an integer" }
-        })
-    }
-
-    /// A number of things: at least 1.
-    pub(crate) fn count(
-        &self,
-        tag: Tag,
-        name: &'static str,
-        default: Option<u32>,
-    ) -> Result<u32, RadiographError> {
-        let Some(value) = self.integer(tag, name)? else {
-            return default.ok_or(RadiographError::Missing { name });
-        };
-        u32::try_from(value).ok().filter(|n| *n > 0).ok_or_else(|| RadiographError::Value {
-            name,
-            found: value.to_string(),
-            expected: "at least 1",
-        })
-    }
-
-    /// The first value of a decimal string, finite; `None` if absent or empty.
-    pub(crate) fn decimal(
-        &self,
-        tag: Tag,
-        name: &'static str,
-    ) -> Result<Option<f64>, RadiographError> {
-        let Some(text) = self.texts(tag).into_iter().next().filter(|text| !text.is_empty()) else {
-            return Ok(None);
-        };
-        match text.parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(Some(number)),
-            _ => {
-                let found = format!("{:?}", shortened(&text));
-                Err(RadiographError::Value { name, found, expected: "a finite number" })
-            }
-        }
-    }
-
-    fn spacing(&self) -> Option<[f64; 2]> {
-        [tags::IMAGER_PIXEL_SPACING, tags::PIXEL_SPACING].into_iter().find_map(|tag| {
-            let texts = self.texts(tag);
-            let [rows, columns] = texts.as_slice() else { return None };
-            let spacing = [rows.parse().ok()?, columns.parse().ok()?];
-            spacing.iter().all(|mm: &f64| *mm > 0.0 && mm.is_finite()).then_some(spacing)
-        })
-    }
-
-    /// An attribute of the first item of a code sequence.
-    fn code(&self, sequence: Tag, tag: Tag) -> String {
-        let item = self.items(sequence).first();
-        let value = item.and_then(|item| item.get(tag)?.value().primitive());
-        value.map(|value| clean(&value.to_str())).unwrap_or_default()
-    }
-
-    /// The view of CID 4010, in the words of View Position; others by their meaning.
-    fn view_code(&self) -> String {
-        match self.code(tags::VIEW_CODE_SEQUENCE, tags::CODE_VALUE).as_str() {
-            "R-10206" | "399348003" => "AP".into(),
-            "R-10214" | "272479007" => "PA".into(),
-            "R-1022D" | "399198007" => "RL".into(),
-            "R-10236" | "399173006" => "LL".into(),
-            _ => self.code(tags::VIEW_CODE_SEQUENCE, tags::CODE_MEANING),
-        }
-    }
+/// The view of CID 4010, in the words of View Position; others by their meaning.
+fn view_code(elements: &Elements<'_>) -> Result<String, RadiographError> {
+    let sequence = (tags::VIEW_CODE_SEQUENCE, "ViewCodeSequence");
+    let code = elements.code(sequence, tags::CODE_VALUE)?;
+    Ok(match code.as_str() {
+        "R-10206" | "399348003" => "AP".into(),
+        "R-10214" | "272479007" => "PA".into(),
+        "R-1022D" | "399198007" => "RL".into(),
+        "R-10236" | "399173006" => "LL".into(),
+        _ => elements.code(sequence, tags::CODE_MEANING)?,
+    })
 }
 
-fn or_else(text: String, other: impl FnOnce() -> String) -> String {
-    if text.is_empty() { other() } else { text }
-}
-
-/// Without padding and control characters.
-fn clean(text: &str) -> String {
-    let visible: String = text.chars().filter(|c| !c.is_control()).collect();
-    visible.trim().to_owned()
-}
-
-/// Enough of a wrong value to recognise it.
-fn shortened(text: &str) -> &str {
-    text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
+fn or_else(
+    text: String,
+    other: impl FnOnce() -> Result<String, RadiographError>,
+) -> Result<String, RadiographError> {
+    if text.is_empty() { other() } else { Ok(text) }
 }

@@ -3,8 +3,8 @@
 //! ITU-T T.81. The inverse cosine transform is f64 in a fixed order, so that it rounds alike on
 //! every CPU.
 
-use super::markers::{DRI, Frame, SOS, Segments, u16_at};
 use crate::RadiographError;
+use crate::markers::{DRI, Frame, SOS, Segments, u16_at};
 
 /// Whether [`decode`] is made for this frame.
 pub(crate) fn is_meant_for(frame: &Frame) -> bool {

@@ -1,7 +1,7 @@
 //! Grey JPEG-LS, lossless and near-lossless (ITU-T T.87). Letters are those of the standard.
 
-use super::markers::{DRI, Frame, SOS, Segments, u16_at};
 use crate::RadiographError;
+use crate::markers::{DRI, Frame, SOS, Segments, u16_at};
 
 /// The samples of `frame`, row by row. Its size must have been bounded.
 pub(crate) fn decode(stream: &[u8], frame: &Frame) -> Result<Vec<u16>, RadiographError> {

@@ -1,9 +1,8 @@
 //! Look-up tables of the Modality LUT and VOI LUT sequences.
 
+use super::elements::Elements;
 use crate::RadiographError;
-use dicom_core::{PrimitiveValue, Tag};
 use dicom_dictionary_std::tags;
-use dicom_object::InMemDicomObject;
 
 /// A table of 16-bit outputs for consecutive inputs; inputs outside take the nearest entry.
 #[derive(Clone, Debug)]
@@ -17,9 +16,9 @@ pub(crate) struct Lut {
 
 impl Lut {
     /// From an item of the sequence; `signed`: whether inputs may be negative.
-    pub(crate) fn parse(item: &InMemDicomObject, signed: bool) -> Result<Self, RadiographError> {
-        let descriptor: Vec<i64> =
-            primitive(item, tags::LUT_DESCRIPTOR)?.to_multi_int().unwrap_or_default();
+    pub(crate) fn parse(item: &Elements<'_>, signed: bool) -> Result<Self, RadiographError> {
+        let descriptor =
+            present(item.integers(tags::LUT_DESCRIPTOR, "LUTDescriptor")?, "LUTDescriptor")?;
         let &[count, first, bits] = descriptor.as_slice() else {
             return Err(RadiographError::Value {
                 name: "LUTDescriptor",
@@ -38,7 +37,7 @@ impl Lut {
             let expected = "8 to 16 bits";
             return Err(RadiographError::Value { name: "LUTDescriptor", found, expected });
         }
-        let data: Vec<i64> = primitive(item, tags::LUT_DATA)?.to_multi_int().unwrap_or_default();
+        let data = present(item.integers(tags::LUT_DATA, "LUTData")?, "LUTData")?;
         let entries = entries(&data, count).ok_or_else(|| RadiographError::Value {
             name: "LUTData",
             found: format!("{} values for {count} entries", data.len()),
@@ -64,9 +63,6 @@ fn entries(data: &[i64], count: usize) -> Option<Vec<u16>> {
     (packed.len() == count).then_some(packed)
 }
 
-fn primitive(item: &InMemDicomObject, tag: Tag) -> Result<&PrimitiveValue, RadiographError> {
-    let name = if tag == tags::LUT_DATA { "LUTData" } else { "LUTDescriptor" };
-    item.get(tag)
-        .and_then(|element| element.value().primitive())
-        .ok_or(RadiographError::Missing { name })
+fn present(values: Vec<i64>, name: &'static str) -> Result<Vec<i64>, RadiographError> {
+    if values.is_empty() { Err(RadiographError::Missing { name }) } else { Ok(values) }
 }

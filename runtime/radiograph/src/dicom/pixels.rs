@@ -2,7 +2,7 @@
 
 use super::{
     codestream,
-    header::Elements,
+    elements::Elements,
     rle,
     scan::{DataSet, RawPixels},
 };
@@ -43,11 +43,11 @@ pub(crate) struct PixelLayout {
 }
 
 impl PixelLayout {
-    pub(crate) fn parse(elements: &Elements) -> Result<Self, RadiographError> {
-        let count = |tag, name| elements.count(tag, name, None);
+    pub(crate) fn parse(elements: &Elements<'_>) -> Result<Self, RadiographError> {
+        let count = |tag, name| elements.count(tag, name);
         let rows = count(tags::ROWS, "Rows")?;
         let columns = count(tags::COLUMNS, "Columns")?;
-        let frames = elements.count(tags::NUMBER_OF_FRAMES, "NumberOfFrames", Some(1))?;
+        let frames = elements.frames()?;
         let samples = count(tags::SAMPLES_PER_PIXEL, "SamplesPerPixel")?;
         limits::check(rows.into(), columns.into(), samples.into())?;
         let photometric = elements.text(tags::PHOTOMETRIC_INTERPRETATION);
@@ -180,7 +180,7 @@ fn frame(
 ) -> Result<Vec<i32>, RadiographError> {
     match data_set.pixels.as_ref().ok_or(RadiographError::Missing { name: "PixelData" })? {
         RawPixels::Native { bytes, claimed, vr } => {
-            let big_endian = data_set.syntax.is_big_endian();
+            let big_endian = data_set.syntax.is_big_endian() && *vr != VR::UN;
             let bytes = match (layout.allocated, vr) {
                 (8, VR::OW) if big_endian => swapped(bytes),
                 _ => Cow::Borrowed(*bytes),
@@ -215,12 +215,17 @@ fn native_frame<'a>(
     }
     let length = layout.samples_per_frame() * layout.bytes_per_sample();
     let expected = length as u64 * layout.frames as u64;
-    // Some writers pad; a whole row too many means that the header is about another picture.
-    let row = (length / layout.rows) as u64;
     let found = claimed.min(bytes.len() as u64);
-    if found < expected || claimed >= expected + row.max(2) {
-        let found = if found < expected { found } else { claimed };
+    if found < expected {
         return Err(RadiographError::PixelLength { found, expected });
+    }
+    // Old writers pad (PS3.5 8.1.1). What is no padding, a whole row or more of it, means that the
+    // header is about another picture.
+    let excess = &bytes[expected as usize..];
+    let is_padding = || claimed == found && excess.iter().all(|byte| *byte == excess[0]);
+    let row = (length / layout.rows) as u64;
+    if claimed >= expected + row.max(2) && !is_padding() {
+        return Err(RadiographError::PixelLength { found: claimed, expected });
     }
     Ok(&bytes[index * length..][..length])
 }

@@ -1,23 +1,21 @@
 //! Walks the elements of a data set without trusting any length, and without recursion.
 //!
-//! Nothing is copied: elements and pixel data are ranges of the data set. Reading stops at the
+//! Nothing is copied: elements and pixel data are slices of the data set. Reading stops at the
 //! pixel data, so that what follows it (padding, signatures, garbage) cannot do harm.
 
-use super::TransferSyntax;
+use super::{TransferSyntax, elements::Elements};
 use crate::{RadiographError, limits};
 use dicom_core::{
     Tag, VR,
     dictionary::{DataDictionary, DataDictionaryEntry},
 };
 use dicom_dictionary_std::{StandardDataDictionary, tags};
-use std::ops::Range;
 
 /// A data set cut into its top-level elements.
 pub(crate) struct DataSet<'a> {
-    bytes: &'a [u8],
     pub(crate) syntax: TransferSyntax,
-    /// Elements before the pixel data, with their headers; no tag twice.
-    elements: Vec<(Tag, Range<usize>)>,
+    /// Elements before the pixel data.
+    pub(crate) elements: Elements<'a>,
     pub(crate) pixels: Option<RawPixels<'a>>,
 }
 
@@ -37,49 +35,80 @@ pub(crate) enum RawPixels<'a> {
 
 impl<'a> DataSet<'a> {
     pub(crate) fn scan(bytes: &'a [u8], syntax: TransferSyntax) -> Result<Self, RadiographError> {
-        let encoding =
-            Encoding { implicit: syntax.is_implicit(), big_endian: syntax.is_big_endian() };
-        let mut reader = Reader::new(bytes, encoding);
-        let mut elements = Vec::new();
-        let mut pixels = None;
-        while !reader.is_at_end() {
-            let start = reader.position();
-            let element = reader.element()?;
-            if element.tag == tags::PIXEL_DATA {
-                pixels = Some(reader.pixels(&element, syntax)?);
-                break;
-            }
-            reader.skip(&element)?;
-            if reader.position() > limits::HEADER_BYTES {
-                return Err(damaged(format!("more than {} bytes of header", limits::HEADER_BYTES)));
-            }
-            elements.push((element.tag, start..reader.position()));
-        }
-        elements.sort_by_key(|(tag, _)| *tag);
-        if let Some(pair) = elements.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(damaged(format!("element {} occurs twice", pair[0].0)));
-        }
-        Ok(Self { bytes, syntax, elements, pixels })
+        let mut reader = Reader::new(bytes, Encoding::of(syntax));
+        let (elements, pixels) = reader.top_level()?;
+        let pixels = pixels.map(|element| reader.pixels(&element, syntax)).transpose()?;
+        Ok(Self { syntax, elements, pixels })
     }
 
-    /// The encoded elements called `wanted`, in the order of their tags: a smaller data set.
-    pub(crate) fn only(&self, wanted: &[Tag]) -> Vec<u8> {
-        let elements = self.elements.iter().filter(|(tag, _)| wanted.contains(tag));
-        elements.flat_map(|(_, range)| &self.bytes[range.clone()]).copied().collect()
+    /// The elements before the pixel data, within which `bytes` may end.
+    pub(crate) fn scan_header(
+        bytes: &'a [u8],
+        syntax: TransferSyntax,
+    ) -> Result<Elements<'a>, RadiographError> {
+        let (elements, pixels) = Reader::new(bytes, Encoding::of(syntax)).top_level()?;
+        pixels.map(|_| elements).ok_or(RadiographError::Missing { name: "PixelData" })
     }
+}
+
+/// An element and its encoded value.
+#[derive(Clone, Copy)]
+pub(crate) struct Located<'a> {
+    pub(crate) tag: Tag,
+    /// As written in the file, or from the dictionary if the file does not say.
+    pub(crate) vr: VR,
+    /// Of the element; what is inside an element of VR UN is implicit VR little endian.
+    pub(crate) encoding: Encoding,
+    pub(crate) value: &'a [u8],
+}
+
+/// The elements of each item in the value of a sequence; sequences inside are one value.
+pub(crate) fn items(
+    value: &[u8],
+    encoding: Encoding,
+) -> Result<Vec<Vec<Located<'_>>>, RadiographError> {
+    let mut reader = Reader::new(value, encoding);
+    let mut items = Vec::new();
+    while !reader.is_at_end() {
+        let item = reader.element()?;
+        match (item.tag, item.length) {
+            (SEQUENCE_END, _) => break,
+            (ITEM, Some(_)) => {
+                let mut inside = Reader::new(reader.value(&item)?, encoding);
+                let mut elements = Vec::new();
+                while !inside.is_at_end() {
+                    elements.push(inside.located()?);
+                }
+                items.push(elements);
+            }
+            (ITEM, None) => {
+                let mut elements = Vec::new();
+                while !reader.passed(ITEM_END)? {
+                    elements.push(reader.located()?);
+                }
+                items.push(elements);
+            }
+            (tag, _) => return Err(damaged(format!("unexpected {tag} in a sequence"))),
+        }
+    }
+    Ok(items)
 }
 
 /// How elements are written.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoding {
     implicit: bool,
-    big_endian: bool,
+    pub(crate) big_endian: bool,
 }
 
 impl Encoding {
     pub(crate) const EXPLICIT_LITTLE_ENDIAN: Self = Self { implicit: false, big_endian: false };
-    /// Also what is inside sequences of unknown VR (PS3.5 6.2.2).
-    const IMPLICIT_LITTLE_ENDIAN: Self = Self { implicit: true, big_endian: false };
+    /// Also how values of unknown VR are encoded, in any transfer syntax (PS3.5 6.2.2).
+    pub(crate) const IMPLICIT_LITTLE_ENDIAN: Self = Self { implicit: true, big_endian: false };
+
+    fn of(syntax: TransferSyntax) -> Self {
+        Self { implicit: syntax.is_implicit(), big_endian: syntax.is_big_endian() }
+    }
 }
 
 /// The header of an element, or of an item of a sequence (then `vr` is `None`).
@@ -127,6 +156,51 @@ impl<'a> Reader<'a> {
 
     fn remaining(&self) -> usize {
         self.bytes.len() - self.at
+    }
+
+    /// Every element before the pixel data, and the head of that if it is there.
+    fn top_level(&mut self) -> Result<(Elements<'a>, Option<Element>), RadiographError> {
+        let mut found = Vec::new();
+        let mut pixels = None;
+        while !self.is_at_end() {
+            let element = self.element()?;
+            if element.tag == tags::PIXEL_DATA {
+                pixels = Some(element);
+                break;
+            }
+            found.push(self.rest_of(&element)?);
+            if self.at > limits::HEADER_BYTES {
+                return Err(damaged(format!("more than {} bytes of header", limits::HEADER_BYTES)));
+            }
+        }
+        Ok((Elements::top_level(found)?, pixels))
+    }
+
+    /// The next element with its value, which may be a whole sequence.
+    fn located(&mut self) -> Result<Located<'a>, RadiographError> {
+        let element = self.element()?;
+        self.rest_of(&element)
+    }
+
+    fn rest_of(&mut self, element: &Element) -> Result<Located<'a>, RadiographError> {
+        let (start, bytes) = (self.at, self.bytes);
+        self.skip(element)?;
+        Ok(Located {
+            tag: element.tag,
+            vr: element.vr.unwrap_or(VR::UN),
+            encoding: self.encoding,
+            value: &bytes[start..self.at],
+        })
+    }
+
+    /// Passes over the delimiter `tag` if it is next.
+    fn passed(&mut self, tag: Tag) -> Result<bool, RadiographError> {
+        let before = self.at;
+        let is_next = self.element()?.tag == tag;
+        if !is_next {
+            self.at = before;
+        }
+        Ok(is_next)
     }
 
     /// The group of the next element.
@@ -330,8 +404,8 @@ fn defined(length: u32) -> Option<u32> {
     (length != u32::MAX).then_some(length)
 }
 
-/// As dicom-object decides it: what is not in the dictionary is UN.
-fn vr_in_dictionary(tag: Tag) -> VR {
+/// What is not in the dictionary is UN.
+pub(crate) fn vr_in_dictionary(tag: Tag) -> VR {
     StandardDataDictionary.by_tag(tag).map_or(VR::UN, |entry| entry.vr().relaxed())
 }
 

@@ -78,15 +78,6 @@ impl TransferSyntax {
         self == Self::ImplicitLittleEndian
     }
 
-    /// How dicom-object is to read the (inflated) data set.
-    pub(crate) fn data_set_encoding(self) -> &'static dicom_encoding::TransferSyntax {
-        let uid = match self {
-            Self::ImplicitLittleEndian | Self::ExplicitBigEndian => self.uid(),
-            _ => Self::ExplicitLittleEndian.uid(),
-        };
-        TransferSyntaxRegistry.get(uid).expect("the uncompressed syntaxes are always registered")
-    }
-
     fn entry(self) -> &'static (Self, &'static str, &'static str) {
         &ALL[self as usize]
     }

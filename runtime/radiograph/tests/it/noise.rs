@@ -1,11 +1,15 @@
 //! Damaged files of every kind: an error or a picture, never a panic, and never much memory (`main.rs`).
 //! `make fuzz` tries more of them (`FUZZ_CASES`), from another seed (`FUZZ_SEED`).
 
-use crate::support::{COLUMNS, Phantom, ROWS};
-use dicom_dictionary_std::uids;
+use crate::{
+    pictures::{with_chunk, with_exif},
+    support::{COLUMNS, Phantom, ROWS},
+};
+use dicom_core::{PrimitiveValue, VR};
+use dicom_dictionary_std::{tags, uids};
 use image::{GrayImage, ImageFormat, Luma, codecs::jpeg::JpegEncoder};
 use proptest::{prelude::*, sample::Index, test_runner::RngSeed};
-use radiograph::{gate, header, read, stored_values};
+use radiograph::{gate, header, probe, read, stored_values};
 use std::io::Cursor;
 
 /// Good files to damage.
@@ -27,7 +31,19 @@ fn originals() -> Vec<Vec<u8>> {
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, ImageFormat::Png).unwrap();
     let in_dicom = Phantom { syntax: uids::JPEG_BASELINE8_BIT, ..Phantom::draw(8, false) };
-    files.extend([jpeg, png.into_inner(), in_dicom.file()]);
+    let png = png.into_inner();
+    let unknown = |value: &[u8]| PrimitiveValue::U8(value.iter().copied().collect());
+    let passed_on = Phantom::draw(12, false)
+        .with(tags::WINDOW_CENTER, VR::UN, unknown(b"2048"))
+        .with(tags::WINDOW_WIDTH, VR::UN, unknown(b"4096"))
+        .with(tags::BODY_PART_EXAMINED, VR::UN, unknown(b"T\xd3RAX "))
+        .with(
+            tags::VIEW_CODE_SEQUENCE,
+            VR::UN,
+            unknown(b"\xFE\xFF\0\xE0\x08\0\0\0\x08\0\0\x01\0\0\0\0"),
+        );
+    files.extend([with_exif(&jpeg, 6), jpeg, in_dicom.file(), passed_on.file()]);
+    files.extend([with_chunk(&png, b"sBIT", &[7], false), png]);
     assert!(files.iter().all(|file| read(file).is_ok()), "only good files are worth damaging");
     files
 }
@@ -35,7 +51,11 @@ fn originals() -> Vec<Vec<u8>> {
 fn try_everything(bytes: &[u8]) {
     let _ = header(bytes);
     let _ = stored_values(bytes);
+    let probe = probe(bytes);
     if let Ok(radiograph) = read(bytes) {
+        let probe = probe.expect("what can be read can be probed");
+        let image = &radiograph.image;
+        assert_eq!((probe.height as usize, probe.width as usize), (image.height, image.width));
         assert!(radiograph.image.pixels.iter().all(|x| (0.0..=1.0).contains(x)));
         let _ = gate(&radiograph);
     }

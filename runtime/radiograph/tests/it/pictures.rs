@@ -3,7 +3,9 @@
 use graph::{Fit, Preprocess};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, LumaA, Rgb, codecs::jpeg::JpegEncoder};
 use proptest::{prelude::*, test_runner::RngSeed};
-use radiograph::{Image, fitted, network_input, read};
+use radiograph::{
+    Image, Kind, NotAnalysed, fitted, gate, network_input, probe, probe_file, read, read_file,
+};
 use sha2::{Digest, Sha256};
 use std::io::Cursor;
 
@@ -147,4 +149,114 @@ fn grey_bytes_are_rounded_and_clamped() {
     assert_eq!(image.to_gray8(), [0, 128, 255, 255]);
     assert!(Image::new(2, 2, vec![0.0; 3]).is_err());
     assert!(Image::new(0, 2, vec![]).is_err());
+}
+
+/// Inserts EXIF data that says `orientation` into a JPEG file, after its SOI.
+pub(crate) fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut exif =
+        b"\xFF\xE1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+    [&jpeg[..2], &exif, &jpeg[2..]].concat()
+}
+
+/// Inserts a chunk into a PNG file, after its IHDR or before its IEND.
+pub(crate) fn with_chunk(png: &[u8], kind: &[u8; 4], data: &[u8], last: bool) -> Vec<u8> {
+    let mut chunk = (data.len() as u32).to_be_bytes().to_vec();
+    chunk.extend([&kind[..], data].concat());
+    let mut crc = flate2::Crc::new();
+    crc.update(&chunk[4..]);
+    chunk.extend(crc.sum().to_be_bytes());
+    let at = if last { png.len() - 12 } else { 33 };
+    [&png[..at], &chunk, &png[at..]].concat()
+}
+
+/// Stored on its side: a quarter turn clockwise shows it upright.
+const QUARTER_TURN: u8 = 6;
+
+#[test]
+fn a_photograph_is_shown_the_way_up_that_exif_says() {
+    let upright = GrayImage::from_fn(64, 48, |x, y| Luma([(3 * x + y) as u8]));
+    let sideways = image::imageops::rotate270(&upright);
+    let mut jpeg = Vec::new();
+    sideways.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, 100)).unwrap();
+    let stored = read(&jpeg).unwrap().image;
+    assert_eq!((stored.height, stored.width), (64, 48));
+    let exif = [
+        &b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..],
+        &[QUARTER_TURN, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let png = png(sideways.clone());
+    for file in [
+        with_exif(&jpeg, QUARTER_TURN),
+        with_chunk(&png, b"eXIf", &exif, false),
+        with_chunk(&png, b"eXIf", &exif, true),
+    ] {
+        let image = read(&file).unwrap().image;
+        assert_eq!((image.height, image.width), (48, 64));
+        for (found, drawn) in image.pixels.iter().zip(upright.pixels()) {
+            assert!((found * 255.0 - f32::from(drawn[0])).abs() <= 3.0);
+        }
+        let probe = probe(&file).unwrap();
+        assert_eq!((probe.height, probe.width), (48, 64));
+    }
+}
+
+type Gray16 = image::ImageBuffer<Luma<u16>, Vec<u16>>;
+
+#[test]
+fn sixteen_bit_samples_that_use_fewer_bits_are_scaled_if_the_file_says_so_and_else_refused() {
+    for bits in [10, 12, 14, 15] {
+        let top = (1u16 << bits) - 1;
+        let dark = Gray16::from_fn(200, 150, |x, y| Luma([((x * y) % u32::from(top)) as u16 | 1]));
+        let file = png(DynamicImage::ImageLuma16(dark.clone()));
+        assert_eq!(gate(&read(&file).unwrap()), Err(NotAnalysed::Depth { found: bits }));
+
+        let told = with_chunk(&file, b"sBIT", &[bits as u8], false);
+        let shown = read(&told).unwrap();
+        assert_eq!(gate(&shown), Ok(()));
+        for (found, stored) in shown.image.pixels.iter().zip(dark.pixels()) {
+            assert_eq!(*found, (f64::from(stored[0]) / f64::from(top)) as f32);
+        }
+    }
+    // Scaled as PNG demands: sBIT is about the past.
+    let scaled = Gray16::from_fn(200, 150, |x, y| Luma([(x * y) as u16 % 4096 * 16]));
+    let file = png(DynamicImage::ImageLuma16(scaled));
+    let told = with_chunk(&file, b"sBIT", &[12], false);
+    assert!(read(&told).unwrap().image == read(&file).unwrap().image);
+    assert_eq!(gate(&read(&told).unwrap()), Ok(()));
+    // Dark and scaled, or as it came: nobody can tell.
+    let dark = Gray16::from_fn(200, 150, |x, y| Luma([((x * y) % 250) as u16 * 16]));
+    let told = with_chunk(&png(DynamicImage::ImageLuma16(dark)), b"sBIT", &[12], false);
+    assert_eq!(gate(&read(&told).unwrap()), Err(NotAnalysed::Depth { found: 12 }));
+}
+
+#[test]
+fn a_file_is_what_its_first_bytes_say_whatever_it_is_called() {
+    let folder = std::env::temp_dir().join(format!("radiograph-kinds-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let picture = GrayImage::from_fn(70, 50, |x, y| Luma([(x * y) as u8]));
+    let mut jpeg = Vec::new();
+    picture.write_with_encoder(JpegEncoder::new(&mut jpeg)).unwrap();
+    let files = [
+        ("IM0001", png(picture), Some(Kind::Png)),
+        ("1.2.840.1", jpeg, Some(Kind::Jpeg)),
+        ("notes.txt", b"seen by nobody".to_vec(), None),
+        ("empty", Vec::new(), None),
+    ];
+    for (name, bytes, kind) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Kind::of_file(&path).unwrap(), kind, "{name}");
+        let probe = probe_file(&path);
+        assert_eq!(probe.is_ok(), kind.is_some(), "{name}");
+        if let Ok(probe) = probe {
+            assert_eq!((probe.kind, probe.height, probe.width), (kind.unwrap(), 50, 70));
+            let image = read_file(&path).unwrap().image;
+            assert_eq!((image.height, image.width), (50, 70));
+        }
+    }
+    let missing = probe_file(&folder.join("missing")).unwrap_err();
+    assert!(missing.to_string().contains("missing"), "{missing}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -235,8 +235,12 @@ fn refusals_name_what_was_found_and_what_was_expected() {
             "StudyInstanceUID is \"../x\", expected at most 64 digits and dots",
         ),
         (
-            good.clone().with(tags::NUMBER_OF_FRAMES, VR::IS, "0"),
-            "NumberOfFrames is 0, expected at least 1",
+            good.clone().with(tags::NUMBER_OF_FRAMES, VR::IS, "-1"),
+            "NumberOfFrames is -1, expected at least 1",
+        ),
+        (
+            good.clone().with(tags::VOILUT_SEQUENCE, VR::LO, "a table"),
+            "VOILUTSequence is of value representation LO, expected a sequence",
         ),
     ];
     for (phantom, expected) in cases {
@@ -269,7 +273,7 @@ fn a_file_whose_name_claims_dicom_must_be_dicom() {
         refused,
         format!("{}: found PNG, expected DICOM as the name says", renamed.display())
     );
-    assert!(matches!(read_file(&named).unwrap().source, Source::Png));
+    assert!(matches!(read_file(&named).unwrap().source, Source::Png { .. }));
     assert!(matches!(read_file(&unnamed).unwrap().source, Source::Dicom(_)));
     fs::remove_dir_all(&folder).unwrap();
     let missing = line(&read_file(Path::new("no/such/file.dcm")).unwrap_err());

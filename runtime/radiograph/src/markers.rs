@@ -3,6 +3,7 @@
 use crate::RadiographError;
 
 pub(crate) const SOI: u8 = 0xD8;
+pub(crate) const EOI: u8 = 0xD9;
 pub(crate) const SOS: u8 = 0xDA;
 pub(crate) const DRI: u8 = 0xDD;
 
@@ -17,14 +18,15 @@ impl<'a> Segments<'a> {
         loop {
             match self.rest {
                 [0xFF, 0xFF, ..] => self.rest = &self.rest[1..], // fill byte
-                [0xFF, SOI, rest @ ..] => self.rest = rest,
+                [0xFF, SOI | 0x00 | 0x01 | 0xD0..=0xD7, rest @ ..] => self.rest = rest,
+                [0xFF, EOI, ..] | [] => return Err(damaged("ends before its picture begins")),
                 [0xFF, marker, rest @ ..] => {
                     let length = usize::from(u16_at(rest, 0)?);
                     let body = rest.get(2..length).ok_or_else(|| damaged("cut in a segment"))?;
                     self.rest = &rest[length..];
                     return Ok((*marker, body));
                 }
-                _ => return Err(damaged("no marker where one must be")),
+                [_, rest @ ..] => self.rest = rest, // stray bytes, which libjpeg passes over too
             }
         }
     }
@@ -50,15 +52,13 @@ impl Frame {
         let mut segments = Segments { rest: stream };
         loop {
             let (marker, body) = segments.next()?;
-            match marker {
-                0xC4 | 0xC8 | 0xCC => {} // DHT, JPG, DAC
-                0xC0..=0xCF | 0xF7 => return Self::parse(marker, body),
-                _ => {}
+            if is_frame(marker) {
+                return Self::parse(marker, body);
             }
         }
     }
 
-    fn parse(process: u8, body: &[u8]) -> Result<Self, RadiographError> {
+    pub(crate) fn parse(process: u8, body: &[u8]) -> Result<Self, RadiographError> {
         let [precision, h1, h0, w1, w0, components, _id, _sampling, quantization, ..] = *body
         else {
             return Err(damaged("frame header is too short"));
@@ -72,6 +72,11 @@ impl Frame {
             quantization: usize::from(quantization & 3),
         })
     }
+}
+
+/// SOF0 … SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
+pub(crate) fn is_frame(marker: u8) -> bool {
+    matches!(marker, 0xC0..=0xCF | 0xF7) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, RadiographError> {

@@ -1,0 +1,268 @@
+//! Values of elements, by the value representation of the file or of the dictionary.
+//!
+//! A gateway that does not know an attribute writes it with VR UN, or as bytes (OB). We know every
+//! attribute we ask for, so such a value is read by the dictionary's VR (PS3.5 6.2.2): taken as a
+//! list of numbers, the bytes of the text "128" would be a window centre of 49.
+
+use super::scan::{self, Encoding, Located, vr_in_dictionary};
+use crate::RadiographError;
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::tags;
+use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
+
+/// The elements of a data set, or of an item of a sequence.
+pub(crate) struct Elements<'a> {
+    /// In the order of their tags, no tag twice.
+    found: Vec<Located<'a>>,
+    charset: SpecificCharacterSet,
+}
+
+impl<'a> Elements<'a> {
+    pub(crate) fn top_level(found: Vec<Located<'a>>) -> Result<Self, RadiographError> {
+        Self::new(found, SpecificCharacterSet::default())
+    }
+
+    /// `outside`: the character set of text, unless an element says otherwise.
+    fn new(
+        mut found: Vec<Located<'a>>,
+        outside: SpecificCharacterSet,
+    ) -> Result<Self, RadiographError> {
+        found.sort_by_key(|element| element.tag);
+        if let Some(pair) = found.windows(2).find(|pair| pair[0].tag == pair[1].tag) {
+            let reason = format!("element {} occurs twice", pair[0].tag);
+            return Err(RadiographError::Structure(reason));
+        }
+        let mut elements = Self { found, charset: outside };
+        let declared = elements.texts(tags::SPECIFIC_CHARACTER_SET).into_iter().next();
+        if let Some(charset) = declared.and_then(|name| SpecificCharacterSet::from_code(&name)) {
+            elements.charset = charset;
+        }
+        Ok(elements)
+    }
+
+    /// Items of a sequence; none if it is absent.
+    pub(crate) fn items(&self, tag: Tag, name: &'static str) -> Result<Vec<Self>, RadiographError> {
+        let Some(element) = self.value(tag) else { return Ok(Vec::new()) };
+        if element.vr != VR::SQ {
+            let found = format!("of value representation {}", element.vr.to_string());
+            return Err(RadiographError::Value { name, found, expected: "a sequence" });
+        }
+        let items = scan::items(element.value, element.encoding)?;
+        items.into_iter().map(|item| Self::new(item, self.charset.clone())).collect()
+    }
+
+    /// All values of a text, joined by backslashes; empty if absent.
+    pub(crate) fn text(&self, tag: Tag) -> String {
+        self.texts(tag).join("\\")
+    }
+
+    /// The values of a multi-valued text, without padding and control characters.
+    pub(crate) fn texts(&self, tag: Tag) -> Vec<String> {
+        let Some(element) = self.value(tag).filter(|element| !element.value.is_empty()) else {
+            return Vec::new();
+        };
+        if let Some(numbers) = numbers(&element) {
+            return numbers.iter().map(f64::to_string).collect();
+        }
+        element
+            .value
+            .split(|byte| *byte == b'\\')
+            .map(|part| self.decoded(&element, part))
+            .collect()
+    }
+
+    fn decoded(&self, element: &Located<'_>, bytes: &[u8]) -> String {
+        // These are ASCII. Where they are not, a console wrote its own language in some character set.
+        let is_plain = matches!(element.vr, VR::AE | VR::AS | VR::CS | VR::UR | VR::DS | VR::IS);
+        if is_plain && let Ok(text) = std::str::from_utf8(bytes) {
+            return clean(text);
+        }
+        let text = self.charset.decode(bytes).unwrap_or_default();
+        // What is not in the character set becomes `\\ooo`.
+        let is_wrong = text.contains('\\') || text.contains(char::REPLACEMENT_CHARACTER);
+        if is_plain && is_wrong { clean(&latin_1(bytes)) } else { clean(&text) }
+    }
+
+    /// Empty if absent; anything but digits and dots is refused.
+    pub(crate) fn uid(&self, tag: Tag, name: &'static str) -> Result<String, RadiographError> {
+        let uid = self.text(tag);
+        if uid.len() > 64 || !uid.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            let found = format!("{:?}", shortened(&uid));
+            let expected = "at most 64 digits and dots";
+            return Err(RadiographError::Value { name, found, expected });
+        }
+        Ok(uid)
+    }
+
+    /// The first integer; `None` if absent or empty.
+    pub(crate) fn integer(
+        &self,
+        tag: Tag,
+        name: &'static str,
+    ) -> Result<Option<i64>, RadiographError> {
+        Ok(self.integers(tag, name)?.first().copied())
+    }
+
+    /// Empty if absent.
+    pub(crate) fn integers(
+        &self,
+        tag: Tag,
+        name: &'static str,
+    ) -> Result<Vec<i64>, RadiographError> {
+        let Some(element) = self.value(tag) else { return Ok(Vec::new()) };
+        let wrong = |found: &str| {
+            let found = format!("{:?}", shortened(found));
+            RadiographError::Value { name, found, expected: "an integer" }
+        };
+        if let Some(width) = integer_width(element.vr) {
+            if element.value.len() % width != 0 {
+                return Err(wrong(&format!("{} bytes", element.value.len())));
+            }
+            return Ok(element
+                .value
+                .chunks_exact(width)
+                .map(|bytes| integer(&element, bytes))
+                .collect());
+        }
+        let texts = self.texts(tag);
+        if texts.iter().all(String::is_empty) {
+            return Ok(Vec::new());
+        }
+        texts.iter().map(|text| text.parse().map_err(|_| wrong(&texts.join("\\")))).collect()
+    }
+
+    /// A number of things: at least 1.
+    pub(crate) fn count(&self, tag: Tag, name: &'static str) -> Result<u32, RadiographError> {
+        let value = self.integer(tag, name)?.ok_or(RadiographError::Missing { name })?;
+        u32::try_from(value).ok().filter(|n| *n > 0).ok_or_else(|| RadiographError::Value {
+            name,
+            found: value.to_string(),
+            expected: "at least 1",
+        })
+    }
+
+    /// Number of Frames. Single pictures have none, or 0 by careless writers.
+    pub(crate) fn frames(&self) -> Result<u32, RadiographError> {
+        let (tag, name) = (tags::NUMBER_OF_FRAMES, "NumberOfFrames");
+        match self.integer(tag, name)? {
+            None | Some(0) => Ok(1),
+            Some(_) => self.count(tag, name),
+        }
+    }
+
+    /// The first value of a decimal string, finite; `None` if absent or empty.
+    pub(crate) fn decimal(
+        &self,
+        tag: Tag,
+        name: &'static str,
+    ) -> Result<Option<f64>, RadiographError> {
+        let Some(text) = self.texts(tag).into_iter().next().filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Some(number)),
+            _ => {
+                let found = format!("{:?}", shortened(&text));
+                Err(RadiographError::Value { name, found, expected: "a finite number" })
+            }
+        }
+    }
+
+    /// Millimetres between rows and between columns.
+    pub(crate) fn spacing(&self) -> Option<[f64; 2]> {
+        [tags::IMAGER_PIXEL_SPACING, tags::PIXEL_SPACING].into_iter().find_map(|tag| {
+            let texts = self.texts(tag);
+            let [rows, columns] = texts.as_slice() else { return None };
+            let spacing = [rows.parse().ok()?, columns.parse().ok()?];
+            spacing.iter().all(|mm: &f64| *mm > 0.0 && mm.is_finite()).then_some(spacing)
+        })
+    }
+
+    /// An attribute of the first item of a code sequence; empty if absent.
+    pub(crate) fn code(
+        &self,
+        (sequence, name): (Tag, &'static str),
+        tag: Tag,
+    ) -> Result<String, RadiographError> {
+        let items = self.items(sequence, name)?;
+        Ok(items.first().map(|item| item.text(tag)).unwrap_or_default())
+    }
+
+    /// An element with the VR and the encoding by which its value is to be read.
+    fn value(&self, tag: Tag) -> Option<Located<'a>> {
+        let place = self.found.binary_search_by_key(&tag, |element| element.tag).ok()?;
+        let mut element = self.found[place];
+        if is_bytes(element.vr) {
+            let known = vr_in_dictionary(tag);
+            if element.vr == VR::UN {
+                element.encoding = Encoding::IMPLICIT_LITTLE_ENDIAN;
+                element.vr = known;
+            } else if !is_bytes(known) && known != VR::SQ {
+                element.vr = known;
+            }
+        }
+        Some(element)
+    }
+}
+
+/// Whether a VR says nothing but how bytes are grouped.
+fn is_bytes(vr: VR) -> bool {
+    matches!(vr, VR::UN | VR::OB | VR::OW | VR::OL | VR::OV | VR::OF | VR::OD)
+}
+
+/// Bytes an integer of a binary VR.
+fn integer_width(vr: VR) -> Option<usize> {
+    match vr {
+        VR::OB | VR::UN => Some(1),
+        VR::US | VR::SS | VR::OW => Some(2),
+        VR::UL | VR::SL | VR::OL => Some(4),
+        VR::UV | VR::SV | VR::OV => Some(8),
+        _ => None,
+    }
+}
+
+/// The bits of a number of at most 8 bytes.
+fn bits(element: &Located<'_>, bytes: &[u8]) -> u64 {
+    let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+    if element.encoding.big_endian {
+        bytes.iter().fold(0, add)
+    } else {
+        bytes.iter().rev().fold(0, add)
+    }
+}
+
+fn integer(element: &Located<'_>, bytes: &[u8]) -> i64 {
+    let unused = 64 - 8 * bytes.len() as u32;
+    let bits = bits(element, bytes);
+    match element.vr {
+        VR::SS | VR::SL | VR::SV => (bits << unused) as i64 >> unused,
+        _ => i64::try_from(bits).unwrap_or(i64::MAX),
+    }
+}
+
+/// The values of a binary VR; `None` if it is text.
+fn numbers(element: &Located<'_>) -> Option<Vec<f64>> {
+    let values = |width, number: &dyn Fn(&[u8]) -> f64| {
+        Some(element.value.chunks_exact(width).map(number).collect())
+    };
+    match element.vr {
+        VR::FL | VR::OF => values(4, &|b| f32::from_bits(bits(element, b) as u32).into()),
+        VR::FD | VR::OD => values(8, &|b| f64::from_bits(bits(element, b))),
+        vr => values(integer_width(vr)?, &|b| integer(element, b) as f64),
+    }
+}
+
+fn latin_1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// Without padding and control characters.
+fn clean(text: &str) -> String {
+    let visible: String = text.chars().filter(|c| !c.is_control()).collect();
+    visible.trim().to_owned()
+}
+
+/// Enough of a wrong value to recognise it.
+fn shortened(text: &str) -> &str {
+    text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
+}
