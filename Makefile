@@ -56,7 +56,12 @@ setup:
 build: setup
 	$(CARGO) build --workspace --bins
 
+# cargo-deny of the user, or the one that setup.sh builds.
+DENY := $(shell command -v cargo-deny 2>/dev/null || echo "$${CXR_CACHE:-$$HOME/.cache/cxr-edge}/tools/bin/cargo-deny")
+
 lint:
+	@bash .ci/setup.sh deny
+	$(DENY) --locked --config .config/deny.toml check licenses bans sources
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make demo` and `make test` need beside Rust, Python 3 and a C++ compiler. Each step is
-# quick when its work is done already.  usage: .ci/setup.sh libtorch | python | peers ...
+# quick when its work is done already.  usage: .ci/setup.sh libtorch | python | peers | deny ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -59,6 +59,15 @@ peers() {
   else
     fail "storescu or c++ is missing: install dcmtk and a C++ compiler (Debian: apt-get install dcmtk g++)"
   fi
+}
+
+# Licences, sources, and who may use which library. From crates.io; without optimisation a minute to build.
+deny() {
+  local version=0.20.2 tools="${CXR_CACHE:-$HOME/.cache/cxr-edge}/tools"
+  command -v cargo-deny >/dev/null && return
+  [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $version" ] && return
+  say "building cargo-deny $version"
+  cargo install --quiet --locked --debug --root "$tools" "cargo-deny@$version"
 }
 
 for step in "$@"; do "$step"; done
