@@ -106,6 +106,26 @@ fn the_link_does_not_need_an_inference_engine() {
 }
 
 #[test]
+fn records_and_metrics_are_for_the_workshop_alone() {
+    let needs = Needs::read();
+    let shipped = [
+        "engine",
+        "kernels",
+        "bundle",
+        "radiograph",
+        "runtime",
+        "firmware-host",
+        "graph",
+        "protocol",
+    ];
+    for library in ["records", "task-metrics"] {
+        needs.forbid(&shipped, library);
+        needs.forbid(&[library], "torch-sys");
+        assert!(needs.of("trainer").contains(library), "trainer uses {library}");
+    }
+}
+
+#[test]
 fn the_kernels_need_nothing() {
     assert_eq!(Needs::read().of("kernels").len(), 1);
 }

@@ -1,95 +1,23 @@
-//! The index: one JSON object a line, one image each, whatever layout the pictures came in.
+//! `trainer index`: from a data set's folders and tables to the records of an index.
 //!
 //! ```text
 //! layouts::*   folders and tables of a data set → Record…
-//! write        Record…  → index.jsonl (aside, synced, renamed)
-//! read         index.jsonl → Record…, checked: ids, splits, files, boxes
-//! Summary      what is in it: images, patients and labels of each split
+//! split        patients drawn into train, val and test
+//! Summary      what is in an index: images, patients and labels of each split
 //! ```
 //!
-//! [`read`] is the only way in: what it returns has unique ids, patients that stay in one split,
-//! boxes inside their images and files that exist.
+//! The records themselves, their file and its rules are the crate [`records`].
 
-mod check;
 mod command;
-mod error;
 mod layouts;
-mod record;
-mod select;
 mod split;
 mod summary;
 
 pub use command::IndexArgs;
-pub use error::IndexError;
 pub use layouts::Layout;
-pub use record::{
-    Label, LabelledBox, LungMask, NIH_FINDINGS, RSNA_BOX, Record, Region, RegionMask, Rsna, Split,
-    Truth,
-};
-pub use select::Selection;
+pub use records::*;
 pub use split::{assign_fold, assign_splits, read_splits, write_splits};
 pub use summary::Summary;
-
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
-
-/// The records of an index, with absolute paths, checked.
-pub fn read(path: &Path) -> Result<Vec<Record>, IndexError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
-    let base = path.parent().unwrap_or(Path::new("")).to_owned();
-    let base = std::path::absolute(&base).unwrap_or(base);
-    let mut records = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let mut record: Record = serde_json::from_str(line).map_err(|source| {
-            IndexError::NotARecord { path: path.to_owned(), line: at + 1, source }
-        })?;
-        record.resolve(&base);
-        records.push((at + 1, record));
-    }
-    if records.is_empty() {
-        return Err(IndexError::Empty { path: path.to_owned() });
-    }
-    check::records(path, &records)?;
-    Ok(records.into_iter().map(|(_, record)| record).collect())
-}
-
-/// Holds records to the rules of [`read`] before they are written to `path`.
-pub fn check(path: &Path, records: &[Record]) -> Result<(), IndexError> {
-    let numbered: Vec<_> = records.iter().cloned().enumerate().map(|(at, r)| (at + 1, r)).collect();
-    check::records(path, &numbered)
-}
-
-/// Writes an index so that it is there whole or not at all.
-pub fn write(path: &Path, records: &[Record]) -> Result<(), IndexError> {
-    let mut text = Vec::new();
-    for record in records {
-        serde_json::to_writer(&mut text, record).expect("records have string keys only");
-        text.push(b'\n');
-    }
-    write_whole(path, &text)
-}
-
-/// Writes aside, syncs and renames.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let failed = |source| IndexError::Write { path: path.to_owned(), source };
-    fs::create_dir_all(&folder).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests;
