@@ -25,8 +25,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Image, RadiographError> {
         (Colours::Rgb | Colours::YCbCr, Some(PixelFormat::RGB24)) => {
             raster::colour(&decoded, 3, 255.0)
         }
-        (Colours::Cmyk { inverted }, Some(PixelFormat::CMYK32)) => cmyk(&decoded, !inverted),
-        (Colours::Ycck, Some(PixelFormat::CMYK32)) => cmyk(&decoded, false),
+        (Colours::Cmyk | Colours::Ycck, Some(PixelFormat::CMYK32)) => cmyk(&decoded),
         (_, found) => {
             let reason = format!("{found:?} pixels, expected those of its header");
             return Err(RadiographError::Decode { format: "JPEG", reason });
@@ -69,7 +68,10 @@ impl Head {
             return Err(failed(format!("{} bits a sample, expected 8", frame.precision)));
         }
         let colours = Colours::of(&frame, &ids, is_jfif, adobe).ok_or_else(|| {
-            failed(format!("{} components, expected 1, 3 or 4", frame.components))
+            failed(format!(
+                "{} components, expected 1, 3, or 4 with Adobe's marker",
+                frame.components
+            ))
         })?;
         let orientation = exif.map_or(Orientation::UPRIGHT, Orientation::of_exif);
         Ok(Self { frame, colours, orientation })
@@ -91,11 +93,9 @@ enum Colours {
     Grey,
     Rgb,
     YCbCr,
-    /// Adobe's programs store the complements of the inks.
-    Cmyk {
-        inverted: bool,
-    },
-    /// Of Adobe's programs only.
+    /// The complements of the inks, as Adobe's programs store them. Without their marker nobody knows
+    /// whether it is the inks themselves.
+    Cmyk,
     Ycck,
 }
 
@@ -108,8 +108,7 @@ impl Colours {
             (3, Some(_)) => Self::YCbCr,
             (3, None) if ids == b"RGB" => Self::Rgb,
             (3, None) => Self::YCbCr,
-            (4, None) => Self::Cmyk { inverted: false },
-            (4, Some(0)) => Self::Cmyk { inverted: true },
+            (4, Some(0)) => Self::Cmyk,
             (4, Some(_)) => Self::Ycck,
             _ => return None,
         })
@@ -120,19 +119,16 @@ impl Colours {
             Self::Grey => ColorTransform::Grayscale,
             Self::Rgb => ColorTransform::RGB,
             Self::YCbCr => ColorTransform::YCbCr,
-            Self::Cmyk { .. } => ColorTransform::CMYK,
+            Self::Cmyk => ColorTransform::CMYK,
             Self::Ycck => ColorTransform::YCCK,
         }
     }
 }
 
-/// Luma of inks on white paper, as Pillow's `convert("L")`. The decoder gives the complements of the
-/// stored values; `stored` says that these are the inks.
-fn cmyk(decoded: &[u8], stored: bool) -> Vec<f32> {
-    let paper = |ink: u8| f64::from(if stored { ink } else { 255 - ink }) / 255.0;
-    let pixel = |[c, m, y, k]: &[u8; 4]| {
-        let black = paper(*k);
-        luma([*c, *m, *y].map(|ink| paper(ink) * black)) as f32
-    };
-    decoded.as_chunks().0.iter().map(pixel).collect()
+/// Luma of inks (255: all of it) on white paper, as Pillow's `convert("L")`.
+fn cmyk(inks: &[u8]) -> Vec<f32> {
+    let paper = |ink: u8| f64::from(255 - ink) / 255.0;
+    let pixel =
+        |[c, m, y, k]: &[u8; 4]| luma([*c, *m, *y].map(|ink| paper(ink) * paper(*k))) as f32;
+    inks.as_chunks().0.iter().map(pixel).collect()
 }
