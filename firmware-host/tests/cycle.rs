@@ -67,7 +67,7 @@ fn two_slots_go_through_a_full_life() {
     // What the daemon reads.
     let slots = folder.path().join("slots");
     let copies = protocol::RECORD_FILES.map(|name| fs::read(slots.join(name)).unwrap());
-    let record = protocol::newest([Some(&copies[0]), Some(&copies[1])]).unwrap();
+    let record = protocol::newest([Some(&copies[0]), Some(&copies[1])]).unwrap().unwrap();
     let (slot, _) = record.running().unwrap();
     assert_eq!(fs::read(slots.join(slot.file_name())).unwrap(), fs::read(&first).unwrap());
 }

@@ -360,3 +360,22 @@ fn chunks_may_come_twice_but_not_with_a_gap_nor_from_another_file() {
     slots.write(digest(&file), 1500, &file[1500..]).unwrap();
     assert_eq!(slots.finish(digest(&file), 0), Ok(SlotId::A));
 }
+
+/// A box whose software went back to an older release keeps its slots for the newer one.
+#[test]
+fn a_record_of_a_newer_agent_is_refused_by_name_and_nothing_is_touched() {
+    let disk = Cuttable::default();
+    install(&mut open(&disk).unwrap(), &bundle("1.0.0", 1000, Some(&key())));
+    for name in protocol::RECORD_FILES {
+        let Some(mut newer) = disk.clone().read(name).unwrap() else { continue };
+        newer[4..6].copy_from_slice(&7u16.to_le_bytes());
+        let end = newer.len() - 4;
+        let sum = crc32fast::hash(&newer[..end]).to_le_bytes();
+        newer[end..].copy_from_slice(&sum);
+        disk.clone().write_at(name, 0, &newer).unwrap();
+    }
+    let changes = disk.with(|disk| disk.changes);
+    let refused = open(&disk).unwrap_err();
+    assert_eq!(refused.to_string(), "format 7 is newer than 1, the newest this build reads");
+    assert_eq!(disk.with(|disk| disk.changes), changes);
+}

@@ -26,11 +26,12 @@ pub(crate) struct Model {
     now: RwLock<Now>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Now {
     loaded: Option<(Arc<Loaded>, About)>,
     /// What was last tried, and when; not tried again until it changes or some time has passed.
     tried: Option<(Wanted, Instant)>,
+    /// Why nothing is loaded, or why nobody knows whether something else should be.
     reason: Option<String>,
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct About {
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
     pub(crate) bundle: Option<About>,
-    /// Why there is none.
+    /// Why there is none, or why it is not known whether another one should run.
     pub(crate) reason: Option<String>,
 }
 
@@ -90,27 +91,29 @@ impl Model {
     /// Fails if the configured file cannot be used; with slots, that is a state, not an error.
     pub(crate) fn refresh(&self) -> Result<()> {
         let wanted = self.wanted();
-        let same = {
-            let now = self.now();
-            match (&wanted, &now.tried) {
-                (Ok(Some(wanted)), Some((tried, at))) => {
-                    tried == wanted && (now.loaded.is_some() || at.elapsed() < RETRY)
-                }
-                _ => false,
+        let before = self.now().clone();
+        let next = match (wanted, before.tried) {
+            (Ok(Some(wanted)), Some((tried, at)))
+                if tried == wanted && (before.loaded.is_some() || at.elapsed() < RETRY) =>
+            {
+                // What was said of a record that could not be read is over.
+                let reason = before.reason.filter(|_| before.loaded.is_none());
+                Now { tried: Some((tried, at)), reason, ..before }
             }
-        };
-        if same {
-            return Ok(());
-        }
-        let next = match wanted {
-            Ok(None) => {
+            (Ok(Some(wanted)), _) => self.load(wanted),
+            (Ok(None), _) => {
                 Now { reason: Some("no bundle was activated yet".into()), ..Now::default() }
             }
-            Err(error) => Now { reason: Some(format!("{error:#}")), ..Now::default() },
-            Ok(Some(wanted)) => self.load(wanted),
+            // What runs goes on: that a record cannot be read says nothing against it.
+            (Err(error), tried) => Now { tried, reason: Some(format!("{error:#}")), ..before },
         };
-        if next.loaded.is_none() && next.reason != self.now().reason {
-            log::warn!("no bundle answers: {}", next.reason.as_deref().unwrap_or_default());
+        if let Some(reason) = next.reason.as_deref().filter(|_| next.reason != self.now().reason) {
+            let answers = if next.loaded.is_some() {
+                "the loaded bundle goes on"
+            } else {
+                "no bundle answers"
+            };
+            log::warn!("{answers}: {reason}");
         }
         let reason = next.reason.clone();
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
@@ -202,7 +205,9 @@ impl Model {
             };
         }
         let present = copies.iter().any(Option::is_some);
-        let Some(record) = protocol::newest([copies[0].as_deref(), copies[1].as_deref()]) else {
+        let newest = protocol::newest([copies[0].as_deref(), copies[1].as_deref()])
+            .with_context(|| format!("{}: boot record", folder.display()))?;
+        let Some(record) = newest else {
             if present {
                 bail!("{}: neither copy of the boot record is whole", folder.display());
             }

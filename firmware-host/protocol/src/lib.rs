@@ -44,5 +44,7 @@ pub use message::{
     Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, Refusal, Reply, Request,
     RequestId, Response, Telemetry, Temperature, Version, negotiate,
 };
-pub use record::{RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest};
+pub use record::{
+    LoadError, RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest,
+};
 pub use slot::{Bundle, Cause, Failure, Release, Slot, SlotId, SlotState};

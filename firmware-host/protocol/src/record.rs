@@ -5,6 +5,8 @@
 //! ```
 //!
 //! Little endian. Generation `g` is written to copy `g mod 2`; the whole copy with the higher generation counts.
+//! Later formats keep magic, format and the CRC-32 at the end, so that an older build can tell a newer record
+//! from a damaged one, and leave it alone.
 
 use crate::boot::BootRecord;
 use alloc::vec::Vec;
@@ -27,6 +29,8 @@ pub enum RecordError {
     NotARecord,
     #[error("format {found}, this build reads {FORMAT}")]
     Format { found: u16 },
+    #[error("format {found} is newer than {FORMAT}, the newest this build reads")]
+    TooNew { found: u16 },
     #[error("{found} bytes, expected {expected}")]
     Length { found: usize, expected: usize },
     #[error("the CRC-32 does not fit")]
@@ -56,6 +60,9 @@ impl BootRecord {
             return Err(RecordError::NotARecord);
         }
         let found = u16::from_le_bytes(*format);
+        if found > FORMAT && is_whole(bytes) {
+            return Err(RecordError::TooNew { found });
+        }
         if found != FORMAT {
             return Err(RecordError::Format { found });
         }
@@ -63,20 +70,46 @@ impl BootRecord {
         if bytes.len() != expected || expected > RECORD_LIMIT {
             return Err(RecordError::Length { found: bytes.len(), expected });
         }
-        let (checked, crc) = bytes.split_last_chunk::<4>().ok_or(RecordError::NotARecord)?;
-        if crc32fast::hash(checked) != u32::from_le_bytes(*crc) {
+        if !is_whole(bytes) {
             return Err(RecordError::Crc);
         }
-        let record: Self =
-            postcard::from_bytes(&checked[HEAD..]).map_err(|_| RecordError::Unsound)?;
+        let body = &bytes[HEAD..bytes.len() - 4];
+        let record: Self = postcard::from_bytes(body).map_err(|_| RecordError::Unsound)?;
         if record.is_sound() { Ok(record) } else { Err(RecordError::Unsound) }
     }
 }
 
-/// The record that counts, from the contents of [`RECORD_FILES`] (`None`: no such file).
-pub fn newest(copies: [Option<&[u8]>; 2]) -> Option<BootRecord> {
-    let whole = copies.into_iter().flatten().filter_map(|copy| BootRecord::from_bytes(copy).ok());
-    whole.max_by_key(|record| record.generation)
+fn is_whole(bytes: &[u8]) -> bool {
+    bytes
+        .split_last_chunk::<4>()
+        .is_some_and(|(checked, crc)| crc32fast::hash(checked) == u32::from_le_bytes(*crc))
+}
+
+/// The record that counts, from the contents of [`RECORD_FILES`] (`None`: no such file); `None` if neither
+/// copy is whole.
+///
+/// Fails if a copy is of a newer format ([`RecordError::TooNew`]): then no older one counts.
+pub fn newest(copies: [Option<&[u8]>; 2]) -> Result<Option<BootRecord>, RecordError> {
+    let mut newest: Option<BootRecord> = None;
+    for copy in copies.into_iter().flatten() {
+        match BootRecord::from_bytes(copy) {
+            Ok(record) if newest.as_ref().is_none_or(|n| n.generation <= record.generation) => {
+                newest = Some(record);
+            }
+            Err(error @ RecordError::TooNew { .. }) => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(newest)
+}
+
+/// Why there is no telling which record counts.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoadError<E> {
+    #[error("cannot read the boot record")]
+    Storage(E),
+    #[error("the boot record cannot be used: {0}")]
+    Record(RecordError),
 }
 
 /// Where the two copies live.
@@ -91,9 +124,10 @@ pub trait Storage {
 }
 
 /// The record that counts.
-pub fn load<S: Storage>(storage: &mut S) -> Result<Option<BootRecord>, S::Error> {
-    let (first, second) = (storage.read(0)?, storage.read(1)?);
-    Ok(newest([first.as_deref(), second.as_deref()]))
+pub fn load<S: Storage>(storage: &mut S) -> Result<Option<BootRecord>, LoadError<S::Error>> {
+    let mut read = |copy| storage.read(copy).map_err(LoadError::Storage);
+    let (first, second) = (read(0)?, read(1)?);
+    newest([first.as_deref(), second.as_deref()]).map_err(LoadError::Record)
 }
 
 /// Makes `next` the record that counts, over the older of the two copies.

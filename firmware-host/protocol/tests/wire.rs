@@ -216,9 +216,10 @@ fn the_newer_whole_copy_counts() {
     let old = record();
     let new = BootRecord { generation: 301, ..record() };
     let (old_bytes, new_bytes) = (old.to_bytes(), new.to_bytes());
-    assert_eq!(newest([Some(&old_bytes), Some(&new_bytes)]), Some(new));
-    assert_eq!(newest([Some(&old_bytes), Some(&new_bytes[1..])]), Some(old));
-    assert_eq!(newest([None, Some(b"")]), None);
+    assert_eq!(newest([Some(&old_bytes), Some(&new_bytes)]), Ok(Some(new.clone())));
+    assert_eq!(newest([Some(&new_bytes), Some(&old_bytes)]), Ok(Some(new)));
+    assert_eq!(newest([Some(&old_bytes), Some(&new_bytes[1..])]), Ok(Some(old)));
+    assert_eq!(newest([None, Some(b"")]), Ok(None));
 }
 
 #[test]
@@ -256,4 +257,22 @@ proptest! {
         let _ = Answer::from_bytes(&bytes);
         let _ = Call::from_bytes(&bytes);
     }
+}
+
+/// After a downgrade, slots must not look empty, nor the copy of before the upgrade count.
+#[test]
+fn a_record_of_a_newer_format_is_refused_by_name_and_a_damaged_one_is_not_newer() {
+    let old = record().to_bytes();
+    let mut newer = old.clone();
+    newer[4..6].copy_from_slice(&2u16.to_le_bytes());
+    newer.splice(10..10, *b"what a later build adds");
+    let crc = newer.len() - 4;
+    let sum = crc32fast::hash(&newer[..crc]).to_le_bytes();
+    newer[crc..].copy_from_slice(&sum);
+    let refused = Err(RecordError::TooNew { found: 2 });
+    assert_eq!(newest([Some(&newer), None]), refused);
+    assert_eq!(newest([Some(&old), Some(&newer)]), refused);
+    assert_eq!(newest([Some(&newer), Some(&old)]), refused);
+    let damaged = [&old[..4], &[2, 0], &old[6..]].concat();
+    assert_eq!(newest([Some(&damaged), Some(&old)]), Ok(Some(record())));
 }

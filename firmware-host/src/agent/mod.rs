@@ -67,21 +67,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
     }
     let doors = Doors::open(&config.listen)?;
     let addresses = doors.addresses.clone();
-    let machine = Machine::new(&config.sysroot);
-    let device = config.device.clone().unwrap_or_else(|| machine.name());
-    let agent = Arc::new(Agent {
-        slots: Mutex::new(slots),
-        changed: Condvar::new(),
-        busy: Mutex::default(),
-        answered: Mutex::default(),
-        device,
-        machine,
-        boot: random().context("no random numbers")?,
-        start: Instant::now(),
-        dropped: AtomicU64::new(0),
-        connections: AtomicUsize::new(0),
-        config,
-    });
+    let agent = Arc::new(Agent::new(config, slots)?);
     let watched = Arc::clone(&agent);
     thread::Builder::new().name("watch".into()).spawn(move || watch::watch(&watched))?;
     log::info!("{} listens: {addresses}", agent.device);
@@ -214,6 +200,23 @@ fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
 }
 
 impl Agent {
+    fn new(config: Config, slots: Slots<Folder>) -> Result<Self> {
+        let machine = Machine::new(&config.sysroot);
+        Ok(Self {
+            slots: Mutex::new(slots),
+            changed: Condvar::new(),
+            busy: Mutex::default(),
+            answered: Mutex::default(),
+            device: config.device.clone().unwrap_or_else(|| machine.name()),
+            machine,
+            boot: random().context("no random numbers")?,
+            start: Instant::now(),
+            dropped: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+            config,
+        })
+    }
+
     fn slots(&self) -> MutexGuard<'_, Slots<Folder>> {
         held(&self.slots)
     }

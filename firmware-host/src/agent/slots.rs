@@ -10,7 +10,9 @@
 //! of a file is durable before the file goes. So [`Slots::open`] finds at most half a step to finish.
 
 use super::{check::Policy, disk::Disk};
-use protocol::{BootRecord, Cause, Digest, Forbidden, RECORD_FILES, Refusal, SlotId, SlotState};
+use protocol::{
+    BootRecord, Cause, Digest, Forbidden, LoadError, RECORD_FILES, Refusal, SlotId, SlotState,
+};
 use sha2::{Digest as _, Sha256};
 use std::io;
 
@@ -28,8 +30,13 @@ pub struct Slots<D> {
 
 impl<D: Disk> Slots<D> {
     /// Reads the record, finishes what a power cut interrupted, and counts the start.
+    ///
+    /// Fails, before it changes anything, if a newer agent wrote the record.
     pub fn open(mut disk: D, policy: Policy, now: u64) -> io::Result<Self> {
-        let record = protocol::load(&mut Copies(&mut disk))?;
+        let record = protocol::load(&mut Copies(&mut disk)).map_err(|error| match error {
+            LoadError::Storage(error) => error,
+            LoadError::Record(error) => io::Error::new(io::ErrorKind::InvalidData, error),
+        })?;
         if record.is_none() {
             set_damaged_copies_aside(&mut disk)?;
         }
