@@ -136,6 +136,7 @@ impl Loaded {
             file: name.to_owned(),
             status: Status::Analysed,
             reason: None,
+            parked: false,
             bundle: self.id.clone(),
             findings: found.findings.iter().map(finding).collect(),
             mask: found.masks.first().map(summary),

@@ -2,15 +2,15 @@
 
 use crate::{
     Output,
-    analysis::{Analysis, Loaded},
+    analysis::{AnalyseError, Analysis, Loaded},
     durable, overlay, print_json,
     report::{Report, Status},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
 use clap::Args;
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -50,26 +50,33 @@ impl Analyze {
         let loaded = Loaded::new(&bundle, self.threads as usize)
             .with_context(|| format!("{}", self.bundle.display()))?;
         drop(bundle);
-        let mut failed = 0;
+        let mut failed = Failed::default();
         for file in &self.files {
-            match self.one(&loaded, file) {
-                Ok(analysis) if output.json => print_json(&analysis.report)?,
-                Ok(analysis) => io::stdout().write_all(table(&analysis.report).as_bytes())?,
-                Err(error) if many => {
-                    log::error!("{error:#}");
-                    failed += 1;
-                }
-                Err(error) => return Err(error),
+            match self.one(&loaded, file, output, &mut failed) {
+                Err(error) if many => log::error!("{error:#}"),
+                done => done?,
             }
         }
-        if failed > 0 {
-            bail!("{failed} of {} files could not be read", self.files.len());
-        }
+        let what = failed.to_string();
+        ensure!(what.is_empty(), "of {} files {what}", self.files.len());
         Ok(ExitCode::SUCCESS)
     }
 
-    fn one(&self, loaded: &Loaded, file: &Path) -> Result<Analysis> {
-        let analysis = loaded.analyse_file(file)?;
+    /// Prints the findings of a file, then draws them.
+    fn one(&self, loaded: &Loaded, file: &Path, output: Output, failed: &mut Failed) -> Result<()> {
+        let analysis = loaded.analyse_file(file).inspect_err(|error| match error {
+            AnalyseError::Read(_) => failed.read += 1,
+            AnalyseError::Run(_) => failed.analyse += 1,
+        })?;
+        if output.json {
+            print_json(&analysis.report)?;
+        } else {
+            io::stdout().write_all(table(&analysis.report).as_bytes())?;
+        }
+        self.draw(&analysis, file).inspect_err(|_| failed.draw += 1)
+    }
+
+    fn draw(&self, analysis: &Analysis, file: &Path) -> Result<()> {
         if let (Some(out), Some(picture)) = (&self.overlay, &analysis.picture) {
             let path = if out.is_dir() {
                 let name = file.file_name().unwrap_or_default();
@@ -82,7 +89,30 @@ impl Analyze {
             durable::write(&path, &png)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        Ok(analysis)
+        Ok(())
+    }
+}
+
+/// How many files failed, by what failed.
+#[derive(Debug, Default)]
+struct Failed {
+    read: usize,
+    analyse: usize,
+    draw: usize,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            (self.read, "could not be read"),
+            (self.analyse, "could not be analysed"),
+            (self.draw, "have findings but no overlay"),
+        ];
+        let said: Vec<_> = kinds.iter().filter(|(count, _)| *count > 0).collect();
+        for (number, (count, what)) in said.iter().enumerate() {
+            write!(f, "{}{count} {what}", if number > 0 { ", " } else { "" })?;
+        }
+        Ok(())
     }
 }
 
@@ -105,7 +135,7 @@ fn table(report: &Report) -> String {
             if finding.positive { "positive" } else { "" },
         );
     }
-    if let Some(mask) = &report.mask {
+    for mask in report.all_masks() {
         let _ =
             writeln!(text, "  {}: {:.1} % of the picture", mask.name, mask.area_fraction * 100.0);
     }
@@ -129,4 +159,32 @@ fn table(report: &Report) -> String {
         report.milliseconds.total
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{BundleId, MaskSummary};
+
+    #[test]
+    fn every_mask_is_in_the_table() {
+        let id = BundleId { id: "test".into(), digest: "00".into() };
+        let mask = |name: &str| MaskSummary { name: name.into(), area_fraction: 0.25 };
+        let mut report = Report {
+            status: Status::Analysed,
+            mask: Some(mask("Left lung")),
+            masks: vec![mask("Left lung"), mask("Right lung")],
+            ..Report::not_analysed("x.dcm".into(), id, String::new())
+        };
+        let both = table(&report);
+        for name in ["Left lung", "Right lung"] {
+            assert_eq!(
+                both.matches(&format!("{name}: 25.0 % of the picture")).count(),
+                1,
+                "{both}"
+            );
+        }
+        report.masks.clear();
+        assert!(table(&report).contains("Left lung") && !table(&report).contains("Right lung"));
+    }
 }

@@ -3,11 +3,12 @@
 //! Read only. The page is a single file without outside resources, so it works in a closed network.
 
 use crate::{
-    dicom::Uid,
     metrics::Metrics,
     model::Model,
     shutdown::Shutdown,
     spool::{Entry, Spool, State as ImageState},
+    trouble::Trouble,
+    uid::Uid,
 };
 use axum::{
     Json, Router,
@@ -31,6 +32,7 @@ pub(crate) struct Shown {
     pub(crate) spool: Arc<Spool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) model: Arc<Model>,
+    pub(crate) trouble: Arc<Trouble>,
     pub(crate) ae_title: String,
     pub(crate) started: Instant,
 }
@@ -76,11 +78,16 @@ async fn metrics(State(shown): State<Shown>) -> Response {
 
 async fn health(State(shown): State<Shown>) -> Response {
     let status = shown.model.status();
-    let ready = status.bundle.is_some();
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let trouble = shown.trouble.now();
+    let word = match (&status.bundle, &trouble) {
+        (None, _) => "not-ready",
+        (Some(_), Some(_)) => "failing",
+        (Some(_), None) => "ok",
+    };
+    let code = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
-        "status": if ready { "ok" } else { "not-ready" },
-        "reason": status.reason,
+        "status": word,
+        "reason": trouble.or(status.reason),
         "bundle": status.bundle,
         "queue": shown.spool.counts(),
         "answered_since_start": shown.metrics.latency.count(),

@@ -17,6 +17,8 @@ mod selftest;
 mod serve;
 mod shutdown;
 mod spool;
+mod trouble;
+mod uid;
 mod worker;
 
 use anyhow::Result;

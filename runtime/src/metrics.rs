@@ -1,11 +1,19 @@
 //! Counters and the latency histogram, in Prometheus' text format.
 
-use crate::spool::Counts;
 use std::{
     fmt::Write,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
+
+/// Images in the spool by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Counts {
+    pub(crate) waiting: usize,
+    pub(crate) running: usize,
+    pub(crate) answered: usize,
+    pub(crate) bytes: u64,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {

@@ -15,6 +15,9 @@ pub(crate) struct Report {
     /// Why it was not analysed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Given up after failures of ours; the same image sent again is analysed again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) parked: bool,
     pub(crate) bundle: BundleId,
     #[serde(default)]
     pub(crate) findings: Vec<Finding>,
@@ -80,6 +83,16 @@ pub(crate) struct Milliseconds {
 }
 
 impl Report {
+    /// Whether an encoded report says that its image was given up.
+    pub(crate) fn is_parked(json: &[u8]) -> bool {
+        serde_json::from_slice(json).is_ok_and(|report: Self| report.parked)
+    }
+
+    /// Every mask, whether there is one or there are several.
+    pub(crate) fn all_masks(&self) -> &[MaskSummary] {
+        if self.masks.is_empty() { self.mask.as_slice() } else { &self.masks }
+    }
+
     pub(crate) fn not_analysed(file: String, bundle: BundleId, reason: String) -> Self {
         Self {
             sop_instance_uid: None,
@@ -87,6 +100,7 @@ impl Report {
             file,
             status: Status::NotAnalysed,
             reason: Some(reason),
+            parked: false,
             bundle,
             findings: Vec::new(),
             mask: None,
@@ -96,4 +110,9 @@ impl Report {
             milliseconds: Milliseconds::default(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
 }

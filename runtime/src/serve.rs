@@ -15,11 +15,22 @@ use crate::{
     model::Model,
     shutdown::{self, Shutdown, Trigger},
     spool::Spool,
+    trouble::Trouble,
     worker::Worker,
 };
-use anyhow::{Context, Result};
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Instant};
-use tokio::{net::TcpListener, runtime::Handle, signal::unix, task::spawn_blocking};
+use anyhow::{Context, Result, ensure};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    signal::unix,
+    task::{JoinHandle, spawn_blocking},
+};
 
 /// Where the daemon can be reached; what `--ready-file` gets.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -38,7 +49,7 @@ pub(crate) fn serve(
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let (trigger, shutdown) = shutdown::channel();
         stop_on_signals(trigger)?;
         run(config, shutdown, |ready| {
@@ -51,7 +62,10 @@ pub(crate) fn serve(
             Ok(())
         })
         .await
-    })
+    });
+    // Whoever still works would hold up the end for ever; the spool survives that like a power cut.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    ended
 }
 
 /// The daemon: listens, loads the bundle, says that it is ready, and works until shutdown.
@@ -60,6 +74,8 @@ pub(crate) async fn run(
     shutdown: Shutdown,
     ready: impl FnOnce(&Ready) -> Result<()>,
 ) -> Result<()> {
+    // First of all: another daemon may work there.
+    let spool = Arc::new(Spool::open(&config.spool)?);
     let dicom = bind("dicom", config.dicom.listen).await?;
     let http = bind("http", config.http.listen).await?;
     let addresses = Ready { dicom: dicom.local_addr()?, http: http.local_addr()? };
@@ -73,7 +89,6 @@ pub(crate) async fn run(
         log::warn!("findings are shown to anybody who reaches {}", addresses.http);
     }
 
-    let spool = Arc::new(Spool::open(&config.spool)?);
     let counts = spool.counts();
     log::info!(
         "spool {}: {} waiting, {} answered",
@@ -88,7 +103,9 @@ pub(crate) async fn run(
         spawn_blocking(move || model.refresh()).await.context("loading the bundle panicked")??;
     }
 
+    let trouble = Arc::new(Trouble::default());
     let shown = Shown {
+        trouble: trouble.clone(),
         spool: spool.clone(),
         metrics: metrics.clone(),
         model: model.clone(),
@@ -101,6 +118,7 @@ pub(crate) async fn run(
         spool: spool.clone(),
         model,
         metrics: metrics.clone(),
+        trouble,
     };
     let scp = Arc::new(Scp { config: config.dicom, spool, metrics, shutdown: shutdown.clone() });
     let web = tokio::spawn(http::run(http, shown, shutdown.clone()));
@@ -110,11 +128,32 @@ pub(crate) async fn run(
     log::info!("DICOM on {}, HTTP on {}", addresses.dicom, addresses.http);
     ready(&addresses)?;
 
-    listener::run(dicom, scp).await;
-    work.await.context("the worker panicked")?;
+    let connections = web.abort_handle();
+    let listening = async {
+        listener::run(dicom, scp).await;
+        Ok(())
+    };
+    let work = still_needed("the worker", work, &shutdown);
+    let web = async {
+        still_needed("the web server", web, &shutdown).await?;
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        // Both: objects on their way are taken, and the image under way is answered.
+        ended = async { tokio::try_join!(listening, work) } => ended.map(|_| ()),
+        ended = web => ended,
+    };
     // Open keep-alive connections do not hold up a stop.
-    web.abort();
+    connections.abort();
+    ended?;
     log::info!("stopped");
+    Ok(())
+}
+
+/// Waits for the end of a part of the daemon: an error unless the whole was told to stop.
+async fn still_needed<T>(what: &str, part: JoinHandle<T>, shutdown: &Shutdown) -> Result<()> {
+    part.await.with_context(|| format!("{what} panicked"))?;
+    ensure!(shutdown.is_cancelled(), "{what} ended by itself");
     Ok(())
 }
 

@@ -96,6 +96,25 @@ fn a_bad_file_is_one_line_that_names_it() {
 }
 
 #[test]
+fn an_error_says_what_failed_and_findings_are_printed_before_they_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = model::write(folder.path(), 1);
+    let bundle = bundle.to_str().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (good, missing, empty) = (at("good.dcm"), at("missing.dcm"), at("empty.dcm"));
+    chest(Path::new(&good));
+    std::fs::write(&empty, b"").unwrap();
+    let overlays = at("overlays");
+    std::fs::create_dir_all(Path::new(&overlays).join("good.dcm.png/in the way")).unwrap();
+    let arguments =
+        ["analyze", &good, &missing, &empty, "--bundle", bundle, "--overlay", &overlays, "--json"];
+    let output = runtime(&arguments);
+    fails(&output, &["of 3 files 2 could not be read, 1 have findings but no overlay"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["file"], &report["status"]), (&good.into(), &"analysed".into()));
+}
+
+#[test]
 fn selftest_names_the_first_difference() {
     let folder = tempfile::tempdir().unwrap();
     let good = model::write(folder.path(), 1);

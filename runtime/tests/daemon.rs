@@ -227,3 +227,95 @@ fn images_wait_while_the_active_bundle_is_not_to_be_trusted() {
     activate(&slots, &model::seal(3, true));
     assert_eq!(daemon.findings("1.2.1")["bundle"]["id"], "test-3");
 }
+
+/// A full disk, for instance. It once made daemons give images up as if these had killed them.
+#[test]
+fn a_disk_that_refuses_answers_is_told_and_every_image_is_analysed_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model::write(folder.path(), 1);
+    let settings = Settings { bundle: &model::trusted(&path), ..Settings::default() };
+    let daemon = Daemon::start(settings);
+    let results = daemon.folder.path().join("spool/results");
+    fs::remove_dir(&results).unwrap();
+    fs::write(&results, b"a file where a folder should be").unwrap();
+    let mut scu = Scu::associate(daemon.dicom);
+    for seed in 1..4 {
+        assert_eq!(scu.store(&format!("1.2.{seed}"), seed), 0);
+    }
+    daemon.wait("the trouble to be told", |daemon| {
+        let (status, health) = daemon.json("/health");
+        let reason = health["reason"].as_str().unwrap_or_default();
+        let told = health["status"] == "failing" && reason.contains("cannot write the answer");
+        (status == 503 && told).then_some(())
+    });
+    fs::remove_file(&results).unwrap();
+    fs::create_dir(&results).unwrap();
+    let bundle = Bundle::open(&path).unwrap();
+    for seed in 1..4 {
+        let uid = format!("1.2.{seed}");
+        agrees(&daemon.findings(&uid), &bundle, &uid, seed);
+    }
+    assert_eq!(daemon.json("/health").1["status"], "ok");
+    assert_eq!(daemon.metric("cxr_images_parked_total"), 0);
+}
+
+#[test]
+fn a_second_daemon_in_the_same_spool_is_refused_by_name() {
+    let daemon = Daemon::start(Settings::default());
+    let incoming = daemon.folder.path().join("spool/incoming/7.part");
+    fs::write(&incoming, b"half an image").unwrap();
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_runtime"))
+        .args(["serve", "--config"])
+        .arg(daemon.folder.path().join("runtime.toml"))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    let text = String::from_utf8(second.stderr).unwrap();
+    assert!(text.contains("spool: another daemon works in it"), "{text}");
+    assert!(incoming.exists(), "what the first one receives is left alone");
+    assert_eq!(daemon.get("/health").0, 503, "no bundle, but alive");
+}
+
+#[test]
+fn an_unreadable_boot_record_leaves_the_loaded_bundle_at_work() {
+    let keys = format!("slots = \"slots\"\ntrusted_keys = [\"{}\"]", model::public_key());
+    let daemon = Daemon::start(Settings { bundle: &keys, ..Settings::default() });
+    let slots = daemon.folder.path().join("slots");
+    let bundle = model::seal(1, true);
+    activate(&slots, &bundle);
+    daemon.wait("the bundle", |daemon| (daemon.get("/health").0 == 200).then_some(()));
+    let whole = protocol::RECORD_FILES.map(|name| fs::read(slots.join(name)).ok());
+    let mut newer = whole.iter().flatten().next().unwrap().clone();
+    newer[4..6].copy_from_slice(&9u16.to_le_bytes());
+    let crc = newer.len() - 4;
+    let sum = crc32fast::hash(&newer[..crc]).to_le_bytes();
+    newer[crc..].copy_from_slice(&sum);
+    let mut scu = Scu::associate(daemon.dicom);
+    for (seed, (contents, told)) in
+        (1..).zip([(&b"torn"[..], "neither copy"), (&newer, "format 9 is newer than 1")])
+    {
+        for name in protocol::RECORD_FILES {
+            fs::write(slots.join(name), contents).unwrap();
+        }
+        daemon.wait("the reason", |daemon| {
+            let (status, health) = daemon.json("/health");
+            assert_eq!((status, &health["bundle"]["slot"]), (200, &"a".into()), "{health}");
+            health["reason"].as_str().is_some_and(|why| why.contains(told)).then_some(())
+        });
+        let uid = format!("1.2.{seed}");
+        assert_eq!(scu.store(&uid, seed), 0);
+        agrees(&daemon.findings(&uid), &bundle, &uid, seed);
+    }
+    for (name, contents) in protocol::RECORD_FILES.iter().zip(&whole) {
+        match contents {
+            Some(contents) => fs::write(slots.join(name), contents).unwrap(),
+            None => fs::remove_file(slots.join(name)).unwrap(),
+        }
+    }
+    daemon.wait("the reason to go", |daemon| {
+        let (status, health) = daemon.json("/health");
+        assert_eq!(status, 200);
+        health["reason"].is_null().then_some(())
+    });
+    assert_eq!(daemon.log().matches("test-1 ").count(), 1, "loaded once: {}", daemon.log());
+}

@@ -356,6 +356,9 @@ impl<'a> Session<'a> {
                 match &accepted {
                     Accepted::New(key) => log::info!("{}: received {key}", self.peer),
                     Accepted::Duplicate(key) => log::info!("{}: already have {key}", self.peer),
+                    Accepted::Again(key) => {
+                        log::info!("{}: received {key} again, which was parked", self.peer);
+                    }
                     Accepted::Revision(key) => {
                         log::warn!(
                             "{}: received {key}: other contents than before under {uid}",

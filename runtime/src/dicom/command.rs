@@ -1,6 +1,6 @@
 //! Command sets (PS3.7): always implicit VR, little endian, group 0000.
 
-use super::{Uid, uid::BadUid};
+use crate::uid::{BadUid, Uid};
 use thiserror::Error;
 
 /// Largest command set we read. Real ones have less than 500 bytes.

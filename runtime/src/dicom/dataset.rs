@@ -4,7 +4,7 @@
 //! set that is not the announced object, or no data set at all, is worth refusing while the sender
 //! still listens. SOP Class and Instance UID stand near the start, in ascending order of tags.
 
-use super::Uid;
+use crate::uid::Uid;
 use dicom_dictionary_std::uids;
 
 /// How many bytes to keep for [`claim`]. The elements before (0008,0018) are short.

@@ -24,7 +24,4 @@ pub(crate) mod listener;
 pub(crate) mod negotiation;
 pub(crate) mod part10;
 mod store;
-pub(crate) mod uid;
 mod wire;
-
-pub(crate) use uid::Uid;

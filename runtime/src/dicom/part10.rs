@@ -1,6 +1,6 @@
 //! The file header (PS3.10) written before a data set that arrives over the network.
 
-use super::Uid;
+use crate::uid::Uid;
 
 /// Identifies this implementation; a UUID-derived UID, so that it needs no registered root.
 pub(crate) const IMPLEMENTATION_CLASS_UID: &str = "2.25.91779657875877010918097843961811388023";

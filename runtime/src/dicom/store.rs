@@ -6,8 +6,8 @@ use super::{
     part10,
 };
 use crate::{
-    dicom::Uid,
     spool::{Accepted, Incoming, Spool},
+    uid::Uid,
 };
 use std::io;
 

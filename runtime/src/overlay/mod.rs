@@ -12,7 +12,7 @@
 
 mod canvas;
 
-use crate::report::{Finding, FoundBox, Report};
+use crate::report::{Finding, FoundBox, MaskSummary, Report};
 use canvas::{Canvas, Colour, Weight};
 use engine::Mask;
 use image::{
@@ -129,7 +129,8 @@ fn panel(canvas: &mut Canvas, report: &Report, left: f32, width: f32, unit: f32)
     canvas.text(x, y, &summary, 19.0 * unit, Weight::Regular, colour);
     y += 44.0 * unit;
 
-    let footer = bottom - 128.0 * unit;
+    let masks = report.all_masks();
+    let footer = bottom - (20.0 + 27.0 * (3 + masks.len().max(1)) as f32) * unit;
     let row = 52.0 * unit;
     let rows = ((footer - y) / row).max(0.0) as usize;
     let sorted = by_importance(&report.findings);
@@ -144,19 +145,17 @@ fn panel(canvas: &mut Canvas, report: &Report, left: f32, width: f32, unit: f32)
     }
 
     let digest = report.bundle.digest.get(..12).unwrap_or(&report.bundle.digest);
-    let mask = report
-        .mask
-        .as_ref()
-        .map(|m| format!("{} {:.1} % of the picture", m.name, m.area_fraction * 100.0));
+    let about =
+        |m: &MaskSummary| format!("{} {:.1} % of the picture", m.name, m.area_fraction * 100.0);
+    let masks = masks.iter().map(about).zip(MASKS.into_iter().cycle());
     let lines = [
-        (mask.unwrap_or_default(), MASKS[0]),
         (format!("bundle {}", report.bundle.id), DIM),
         (format!("digest {digest}"), DIM),
         ("Not for diagnostic use".to_owned(), POSITIVE),
     ];
-    let mut y = footer + 8.0 * unit;
+    let mut y = bottom - (12.0 + 27.0 * (3 + report.all_masks().len()) as f32) * unit;
     canvas.fill(x, footer, inner, unit.max(1.0), LINE, 1.0);
-    for (text, colour) in lines {
+    for (text, colour) in masks.chain(lines) {
         canvas.text(x, y, &text, 18.0 * unit, Weight::Regular, colour);
         y += 27.0 * unit;
     }
@@ -214,7 +213,7 @@ fn shortened(name: &str, size: f32, weight: Weight, width: f32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{BundleId, MaskSummary, Milliseconds, Status};
+    use crate::report::{BundleId, Milliseconds, Status};
 
     fn report() -> Report {
         let finding = |name: &str, probability, threshold| Finding {
@@ -229,6 +228,7 @@ mod tests {
             file: "chest.dcm".into(),
             status: Status::Analysed,
             reason: None,
+            parked: false,
             bundle: BundleId { id: "chest-14".into(), digest: "0123456789abcdef".into() },
             findings: vec![
                 finding("Cardiomegaly", 0.12, 0.4),
@@ -278,6 +278,24 @@ mod tests {
             .collect();
         assert!(!bars.is_empty());
         assert_eq!(at(800 + 375 - 40, bars[0] + 2), LINE);
+    }
+
+    #[test]
+    fn every_mask_is_named_in_its_colour() {
+        let mut report = report();
+        let summary = |name: &str| MaskSummary { name: name.into(), area_fraction: 0.2 };
+        report.masks = vec![summary("Left lung"), summary("Right lung"), summary("Heart")];
+        let drawn = |report: &Report, colour: Colour| {
+            let canvas = draw(&picture(240, 200), &[], report, 960);
+            let panel = (800..canvas.width).flat_map(|x| (0..canvas.height).map(move |y| (x, y)));
+            panel.filter(|&(x, y)| canvas.get(x, y) == colour).count()
+        };
+        for colour in &MASKS[..3] {
+            assert!(drawn(&report, *colour) > 0, "{colour:?}");
+        }
+        assert_eq!(drawn(&report, MASKS[3]), 0);
+        report.masks.clear();
+        assert!(drawn(&report, MASKS[0]) > 0 && drawn(&report, MASKS[1]) == 0);
     }
 
     #[test]

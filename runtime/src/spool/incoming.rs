@@ -1,7 +1,7 @@
 //! An object on its way to disk.
 
 use super::{Accepted, Spool};
-use crate::dicom::Uid;
+use crate::uid::Uid;
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},

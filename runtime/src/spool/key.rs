@@ -1,6 +1,6 @@
 //! The name of a received object on disk.
 
-use crate::dicom::Uid;
+use crate::uid::Uid;
 use std::{fmt, path::Path};
 
 /// Order of arrival, identity and contents; the file name of everything that belongs to the object.

@@ -16,8 +16,16 @@ fn store(spool: &Spool, uid: &str, contents: &[u8]) -> io::Result<Accepted> {
 
 fn key(accepted: Accepted) -> Key {
     match accepted {
-        Accepted::New(key) | Accepted::Duplicate(key) | Accepted::Revision(key) => key,
+        Accepted::New(key)
+        | Accepted::Duplicate(key)
+        | Accepted::Again(key)
+        | Accepted::Revision(key) => key,
     }
+}
+
+fn answer(spool: &Spool, key: &Key) {
+    spool.answer(key, b"{}").unwrap();
+    spool.publish(key);
 }
 
 fn files(folder: &Path) -> usize {
@@ -32,7 +40,7 @@ fn images_are_taken_in_the_order_they_came() {
         store(&spool, uid, b"pixels").unwrap();
     }
     let order: Vec<_> =
-        std::iter::from_fn(|| spool.take()).map(|e| e.key.uid.to_string()).collect();
+        std::iter::from_fn(|| spool.take(Instant::now())).map(|e| e.key.uid.to_string()).collect();
     assert_eq!(order, ["1.3", "1.2", "1.1"]);
 }
 
@@ -42,8 +50,8 @@ fn what_was_accepted_is_queued_again_after_a_crash() {
     let spool = Spool::open(&config(folder.path())).unwrap();
     let first = key(store(&spool, "1.1", b"a").unwrap());
     let second = key(store(&spool, "1.2", b"b").unwrap());
-    spool.answer(&first, b"{}", None).unwrap();
-    spool.take().unwrap(); // the second is running when the power goes
+    answer(&spool, &first);
+    spool.take(Instant::now()).unwrap(); // the second is running when the power goes
     let mut half = spool.begin().unwrap();
     half.write(b"half an image").unwrap();
     half.file.flush().unwrap();
@@ -52,8 +60,8 @@ fn what_was_accepted_is_queued_again_after_a_crash() {
 
     let spool = Spool::open(&config(folder.path())).unwrap();
     assert_eq!(files(&folder.path().join("spool/incoming")), 0);
-    assert_eq!(spool.take().unwrap().key, second);
-    assert!(spool.take().is_none());
+    assert_eq!(spool.take(Instant::now()).unwrap().key, second);
+    assert!(spool.take(Instant::now()).is_none());
     assert_eq!(spool.result(&first).unwrap(), b"{}");
     let third = key(store(&spool, "1.3", b"c").unwrap());
     assert!(third.sequence > first.sequence + 1, "numbers are never used twice");
@@ -65,7 +73,7 @@ fn the_same_object_twice_is_analysed_once() {
     let spool = Spool::open(&config(folder.path())).unwrap();
     let first = key(store(&spool, "1.1", b"a").unwrap());
     assert_eq!(store(&spool, "1.1", b"a").unwrap(), Accepted::Duplicate(first.clone()));
-    spool.answer(&first, b"{}", None).unwrap();
+    answer(&spool, &first);
     drop(spool);
     let spool = Spool::open(&config(folder.path())).unwrap();
     assert_eq!(store(&spool, "1.1", b"a").unwrap(), Accepted::Duplicate(first));
@@ -91,7 +99,7 @@ fn an_object_that_does_not_arrive_leaves_nothing() {
     let spool = Spool::open(&config(folder.path())).unwrap();
     spool.begin().unwrap().write(b"half").unwrap();
     assert_eq!(files(&folder.path().join("spool/incoming")), 0);
-    assert!(spool.take().is_none());
+    assert!(spool.take(Instant::now()).is_none());
     assert_eq!(spool.lock().reserved, 0);
 }
 
@@ -103,7 +111,7 @@ fn a_full_spool_gives_up_answered_images_but_never_waiting_ones() {
     store(&spool, "1.2", &[2; 1000]).unwrap();
     let full = store(&spool, "1.3", &[3; 1000]).unwrap_err();
     assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-    spool.answer(&first, b"{}", None).unwrap();
+    answer(&spool, &first);
     store(&spool, "1.3", &[3; 1000]).unwrap();
     assert_eq!(spool.counts(), Counts { waiting: 2, running: 0, answered: 0, bytes: 2012 });
     assert!(spool.result(&first).is_err());
@@ -115,7 +123,8 @@ fn only_the_configured_number_of_answered_images_is_kept() {
     let spool = Spool::open(&SpoolConfig { keep_answered: 2, ..config(folder.path()) }).unwrap();
     for i in 0..5 {
         let key = key(store(&spool, &format!("1.{i}"), &[i]).unwrap());
-        spool.answer(&key, b"{}", Some(b"png")).unwrap();
+        spool.keep_overlay(&key, b"png").unwrap();
+        answer(&spool, &key);
     }
     for name in ["images", "results", "overlays"] {
         assert_eq!(files(&folder.path().join("spool").join(name)), 2, "{name}");
@@ -131,7 +140,9 @@ fn attempts_are_counted_across_restarts() {
     drop(spool);
     let spool = Spool::open(&config(folder.path())).unwrap();
     assert_eq!(spool.begin_attempt(&key).unwrap(), 2);
-    spool.answer(&key, b"{}", None).unwrap();
+    spool.survive_attempt(&key);
+    assert_eq!(spool.begin_attempt(&key).unwrap(), 2, "what was survived does not count");
+    answer(&spool, &key);
     assert_eq!(files(&folder.path().join("spool/attempts")), 0);
 }
 
@@ -146,9 +157,9 @@ fn a_power_cut_between_any_two_steps_loses_nothing_that_was_acknowledged() {
         (&[&part], 0, 0),
         (&[&image], 1, 0),
         (&[&image, &attempt], 1, 0),
-        (&[&image, &attempt, &overlay], 1, 0),
-        (&[&image, &attempt, &overlay, &half], 1, 0),
-        (&[&image, &attempt, &overlay, &result], 0, 1),
+        (&[&image, &attempt, &half], 1, 0),
+        (&[&image, &attempt, &result], 0, 1),
+        (&[&image, &result], 0, 1),
         (&[&image, &overlay, &result], 0, 1),
         (&[&overlay, &result], 0, 0), // purged
     ];
@@ -171,4 +182,52 @@ fn a_power_cut_between_any_two_steps_loses_nothing_that_was_acknowledged() {
             !present.contains(&part.as_str())
         );
     }
+}
+
+#[test]
+fn a_second_daemon_is_refused_before_it_touches_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let mut incoming = spool.begin().unwrap();
+    incoming.write(b"half an image").unwrap();
+    let refused = format!("{:#}", Spool::open(&config(folder.path())).unwrap_err());
+    assert!(refused.ends_with("spool: another daemon works in it"), "{refused}");
+    incoming.commit(Uid::parse("1.1").unwrap()).unwrap();
+    drop(spool);
+    assert!(Spool::open(&config(folder.path())).is_ok());
+}
+
+/// The index is looked at by HTTP handlers, on threads that serve others too.
+#[test]
+fn the_index_can_be_read_while_an_object_is_moved_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let disk_is_slow = spool.accepting.lock().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| store(&spool, "1.1", b"a").unwrap());
+        assert_eq!(spool.counts().waiting, 0);
+        assert!(spool.newest(9).is_empty());
+        drop(disk_is_slow);
+    });
+    assert_eq!(spool.counts().waiting, 1);
+}
+
+#[test]
+fn a_parked_answer_is_withdrawn_durably_before_the_image_waits_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let first = key(store(&spool, "1.1", b"a").unwrap());
+    let bundle = crate::report::BundleId { id: String::new(), digest: String::new() };
+    let report = Report { parked: true, ..Report::not_analysed("x".into(), bundle, "y".into()) };
+    spool.answer(&first, &serde_json::to_vec(&report).unwrap()).unwrap();
+    spool.publish(&first);
+    drop(spool);
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let bytes = spool.counts().bytes;
+    assert_eq!(store(&spool, "1.1", b"a").unwrap(), Accepted::Again(first.clone()));
+    assert!(spool.result(&first).is_err());
+    assert_eq!(spool.counts(), Counts { waiting: 1, running: 0, answered: 0, bytes });
+    drop(spool); // the power goes
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    assert_eq!(spool.take(Instant::now()).unwrap().key, first);
 }

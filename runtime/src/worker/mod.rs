@@ -1,0 +1,271 @@
+//! Takes images off the queue and answers them, one at a time, whatever they contain.
+//!
+//! An image is *parked* (answered with the reason, and analysed again if it is sent again) after
+//! `max_attempts` failures of its own, or starts that the daemon did not survive. What the disk
+//! refuses does not count: such an image waits until the disk can do its part.
+
+use crate::{
+    analysis::{Analysis, Loaded},
+    config::WorkerConfig,
+    http::rfc3339,
+    metrics::Metrics,
+    model::Model,
+    overlay,
+    report::{BundleId, Report, Status},
+    shutdown::Shutdown,
+    spool::{Entry, Key, Spool},
+    trouble::Trouble,
+    uid::Uid,
+};
+use anyhow::{Context, Result, anyhow};
+use std::{
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::runtime::Handle;
+
+/// What the worker needs.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) config: WorkerConfig,
+    pub(crate) poll: Duration,
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) model: Arc<Model>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) trouble: Arc<Trouble>,
+}
+
+/// Pause after so many failures in a row: 1, 2, 4 … 64 seconds.
+fn pause(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.saturating_sub(1).min(6))
+}
+
+impl Worker {
+    /// Works until shutdown; call it on a thread that may block.
+    pub(crate) fn run(&self, runtime: &Handle, shutdown: &Shutdown) {
+        let mut failures = 0;
+        while !shutdown.is_cancelled() {
+            let round = || self.round(|loaded, job| job.analyse(loaded));
+            let Some(pause) = self.guarded(&mut failures, round) else { continue };
+            runtime.block_on(async {
+                tokio::select! {
+                    () = self.spool.arrived.notified(), if failures == 0 => {}
+                    () = tokio::time::sleep(pause) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    /// One round, whatever happens in it; how long to wait before the next one. `failures`: in a row.
+    fn guarded(
+        &self,
+        failures: &mut u32,
+        round: impl FnOnce() -> Result<Round>,
+    ) -> Option<Duration> {
+        let trouble = match catch_unwind(AssertUnwindSafe(round)) {
+            Ok(Ok(Round::Worked)) => {
+                *failures = 0;
+                self.trouble.set(None);
+                return None;
+            }
+            Ok(Ok(Round::Nothing)) => {
+                // While an image waits that could not be answered, nothing is better.
+                if *failures > 0 && self.spool.counts().waiting == 0 {
+                    *failures = 0;
+                    self.trouble.set(None);
+                }
+                return Some(self.poll);
+            }
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(panic) => {
+                self.model.distrust();
+                self.spool.put_back_running();
+                format!("the worker panicked: {}", message(&*panic))
+            }
+        };
+        *failures = failures.saturating_add(1);
+        log::error!("{trouble}; trying again in {:?}", pause(*failures));
+        self.trouble.set(Some(trouble));
+        Some(pause(*failures))
+    }
+
+    /// Looks which bundle should answer, and answers the image whose turn it is.
+    fn round(&self, analyse: impl Fn(&Loaded, &Job) -> Result<Analysis>) -> Result<Round> {
+        if let Err(error) = self.model.refresh() {
+            log::error!("{error:#}");
+        }
+        let taken = self
+            .model
+            .current()
+            .and_then(|loaded| Some((loaded, self.spool.take(Instant::now())?)));
+        let Some((loaded, entry)) = taken else { return Ok(Round::Nothing) };
+        self.work(entry, |job| analyse(&loaded, job))?;
+        Ok(Round::Worked)
+    }
+
+    /// Tries to answer one image with `analyse`; it is answered afterwards or waits again.
+    ///
+    /// An error means that the disk refuses even an answer: other images would fare no better.
+    fn work(&self, mut entry: Entry, analyse: impl Fn(&Job) -> Result<Analysis>) -> Result<()> {
+        let began = Instant::now();
+        let key = entry.key.clone();
+        let job = Job::new(&self.spool, &entry);
+        let attempts = match self.spool.begin_attempt(&key) {
+            Ok(attempts) => attempts,
+            Err(error) => {
+                self.spool.put_back(entry, began);
+                return Err(error).with_context(|| format!("{key}: cannot count the attempt"));
+            }
+        };
+        let most = self.config.max_attempts;
+        let analysis = if attempts > most {
+            // Begun that often and never ended in any way: it, or something else, ended the daemon.
+            self.parked(&job, attempts - 1, "the daemon did not survive any of them")
+        } else {
+            match self.attempt(&job, analyse) {
+                Ok(analysis) => analysis,
+                Err(error) => {
+                    log::error!("{key}: {error:#}");
+                    if is_refused_by_disk(&error) {
+                        entry.refusals = entry.refusals.saturating_add(1);
+                    } else {
+                        entry.failures += 1;
+                    }
+                    if entry.failures < most {
+                        self.spool.survive_attempt(&key);
+                        let tries = entry.failures.saturating_add(entry.refusals);
+                        self.spool.put_back(entry, Instant::now() + pause(tries));
+                        return Ok(());
+                    }
+                    self.parked(&job, entry.failures, &format!("{error:#}"))
+                }
+            }
+        };
+        if let Err(error) = self.answer(&job, &analysis, began) {
+            self.spool.survive_attempt(&key);
+            self.spool.put_back(entry, Instant::now());
+            return Err(error).with_context(|| format!("{key}: cannot write the answer"));
+        }
+        self.draw(&key, &analysis);
+        self.spool.publish(&key);
+        Ok(())
+    }
+
+    fn attempt(&self, job: &Job, analyse: impl Fn(&Job) -> Result<Analysis>) -> Result<Analysis> {
+        catch_unwind(AssertUnwindSafe(|| analyse(job))).unwrap_or_else(|panic| {
+            self.model.distrust();
+            Err(anyhow!("panicked: {}", message(&*panic)))
+        })
+    }
+
+    fn answer(&self, job: &Job, analysis: &Analysis, began: Instant) -> Result<()> {
+        let report = Report {
+            sop_instance_uid: Some(job.uid.to_string()),
+            received: Some(rfc3339(job.received)),
+            ..analysis.report.clone()
+        };
+        let json = serde_json::to_vec(&report).context("cannot encode the report")?;
+        self.spool.answer(&job.key, &json)?;
+        self.metrics.latency.observe(began.elapsed());
+        let counter = match report.status {
+            Status::Analysed => &self.metrics.analysed,
+            Status::NotAnalysed if report.parked => &self.metrics.parked,
+            Status::NotAnalysed => &self.metrics.not_analysed,
+        };
+        counter.add(1);
+        let key = &job.key;
+        match &report.reason {
+            Some(reason) => log::info!("{key}: not analysed: {reason}"),
+            None => log::info!("{key}: analysed in {:.1} ms", report.milliseconds.total),
+        }
+        Ok(())
+    }
+
+    /// Draws the overlay. An answer does without one, so nothing that happens here matters to it.
+    fn draw(&self, key: &Key, analysis: &Analysis) {
+        let Some(picture) = analysis.picture.as_ref() else { return };
+        if analysis.report.status != Status::Analysed {
+            return;
+        }
+        let draw = || {
+            let pixels = self.config.overlay_pixels;
+            let png = overlay::png(picture, &analysis.masks, &analysis.report, pixels)?;
+            anyhow::Ok(self.spool.keep_overlay(key, &png)?)
+        };
+        let drawn = catch_unwind(AssertUnwindSafe(draw));
+        let drawn = drawn.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))));
+        if let Err(error) = drawn {
+            log::warn!("{key}: no overlay: {error:#}");
+        }
+    }
+
+    fn parked(&self, job: &Job, attempts: u32, why: &str) -> Analysis {
+        let reason = format!("parked after {attempts} attempts: {why}");
+        log::error!("{}: {reason}", job.uid);
+        let bundle = match self.model.status().bundle {
+            Some(about) => BundleId { id: about.id, digest: about.digest },
+            None => BundleId { id: String::new(), digest: String::new() },
+        };
+        let report = Report::not_analysed(job.file.clone(), bundle, reason);
+        Analysis { report: Report { parked: true, ..report }, picture: None, masks: Vec::new() }
+    }
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Worked,
+    /// No bundle, or no image whose turn it is.
+    Nothing,
+}
+
+/// Whether an error says nothing about the image: the disk, or the machine, did not do its part.
+fn is_refused_by_disk(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|error| error.kind() != io::ErrorKind::NotFound)
+}
+
+/// One image to answer.
+#[derive(Debug)]
+pub(crate) struct Job {
+    key: Key,
+    uid: Uid,
+    received: SystemTime,
+    path: PathBuf,
+    /// Its name in the report.
+    file: String,
+}
+
+impl Job {
+    fn new(spool: &Spool, entry: &Entry) -> Self {
+        let Entry { key, received, .. } = entry;
+        Self {
+            key: key.clone(),
+            uid: key.uid.clone(),
+            received: *received,
+            path: spool.image_path(key),
+            file: format!("{key}.dcm"),
+        }
+    }
+
+    fn analyse(&self, loaded: &Loaded) -> Result<Analysis> {
+        let bytes = fs::read(&self.path).context("cannot read the image")?;
+        loaded.analyse(&self.file, &bytes)
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! What becomes of an image whose analysis, disk or daemon fails.
+
+use super::*;
+use crate::{
+    config::{BundleConfig, SpoolConfig},
+    spool::Accepted,
+};
+use std::{cell::Cell, path::Path};
+
+fn worker(folder: &Path) -> Worker {
+    let spool = SpoolConfig { path: folder.join("spool"), keep_answered: 9, max_bytes: 1 << 20 };
+    let bundle = BundleConfig {
+        path: None,
+        slots: Some(folder.to_owned()),
+        trusted_keys: Vec::new(),
+        allow_unsigned: false,
+        poll_seconds: Duration::from_secs(1),
+    };
+    Worker {
+        config: WorkerConfig { max_attempts: 3, ..WorkerConfig::default() },
+        poll: bundle.poll_seconds,
+        spool: Arc::new(Spool::open(&spool).unwrap()),
+        model: Arc::new(Model::new(bundle, 1).unwrap()),
+        metrics: Arc::default(),
+        trouble: Arc::default(),
+    }
+}
+
+fn store(worker: &Worker, uid: &str) -> Accepted {
+    let mut incoming = worker.spool.begin().unwrap();
+    incoming.write(uid.as_bytes()).unwrap();
+    incoming.commit(Uid::parse(uid).unwrap()).unwrap()
+}
+
+fn received(worker: &Worker, uid: &str) -> Entry {
+    store(worker, uid);
+    take(worker).unwrap()
+}
+
+/// The next image, however long it is to be left alone.
+fn take(worker: &Worker) -> Option<Entry> {
+    worker.spool.take(Instant::now() + Duration::from_secs(3600))
+}
+
+fn answer(status: Status) -> Analysis {
+    let id = BundleId { id: "test".into(), digest: "00".into() };
+    let report = Report { status, ..Report::not_analysed("x.dcm".into(), id, "because".into()) };
+    Analysis { report, picture: None, masks: Vec::new() }
+}
+
+fn result(worker: &Worker, key: &Key) -> Report {
+    serde_json::from_slice(&worker.spool.result(key).unwrap()).unwrap()
+}
+
+/// A folder in which nothing can be written, until [`Closed::open`].
+struct Closed(PathBuf);
+
+impl Closed {
+    fn new(worker: &Path, name: &str) -> Self {
+        let path = worker.join("spool").join(name);
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, b"a file where a folder should be").unwrap();
+        Self(path)
+    }
+
+    fn open(self) {
+        fs::remove_file(&self.0).unwrap();
+        fs::create_dir(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_panic_is_tried_again_after_a_pause_and_then_parked() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    let key = received(&worker, "1.1").key;
+    worker.spool.put_back_running();
+    let tries = Cell::new(0);
+    for pause in [1, 2] {
+        let entry = take(&worker).unwrap();
+        let now = Instant::now();
+        let panics = |_: &Job| {
+            tries.set(tries.get() + 1);
+            panic!("a decoder's index was out of range")
+        };
+        worker.work(entry, panics).unwrap();
+        let before = now + Duration::from_secs(pause) - Duration::from_millis(1);
+        assert!(worker.spool.take(before).is_none(), "left alone for {pause} s");
+    }
+    worker.work(take(&worker).unwrap(), |_| panic!("a decoder's index was out of range")).unwrap();
+    assert_eq!(tries.get(), 2);
+    let report = result(&worker, &key);
+    assert_eq!((report.status, report.parked), (Status::NotAnalysed, true));
+    let reason = "parked after 3 attempts: panicked: a decoder's index was out of range";
+    assert_eq!(report.reason.unwrap(), reason);
+    assert_eq!(worker.metrics.parked.get(), 1);
+    let next = received(&worker, "1.2");
+    let key = next.key.clone();
+    worker.work(next, |_| Ok(answer(Status::Analysed))).unwrap();
+    assert_eq!(result(&worker, &key).status, Status::Analysed);
+}
+
+#[test]
+fn a_failure_that_passes_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    let entry = received(&worker, "1.1");
+    worker.work(entry, |_| Err(anyhow!("out of memory"))).unwrap();
+    let entry = take(&worker).unwrap();
+    let key = entry.key.clone();
+    worker.work(entry, |_| Ok(answer(Status::Analysed))).unwrap();
+    let report = result(&worker, &key);
+    assert_eq!(
+        (report.status, report.sop_instance_uid.as_deref()),
+        (Status::Analysed, Some("1.1"))
+    );
+    assert_eq!(worker.metrics.parked.get(), 0);
+}
+
+/// A full disk once parked the images it kept from being answered, as if they had killed the daemon.
+#[test]
+fn a_disk_that_refuses_answers_never_parks_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    let key = received(&worker, "1.1").key;
+    worker.spool.put_back_running();
+    let results = Closed::new(folder.path(), "results");
+    for _ in 0..10 {
+        let error = worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed)));
+        assert!(error.unwrap_err().to_string().contains("cannot write the answer"));
+    }
+    results.open();
+    let attempts = Closed::new(folder.path(), "attempts");
+    for _ in 0..10 {
+        let error = worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed)));
+        assert!(error.unwrap_err().to_string().contains("cannot count the attempt"));
+    }
+    attempts.open();
+    worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed))).unwrap();
+    assert_eq!(result(&worker, &key).status, Status::Analysed);
+    assert_eq!(worker.metrics.parked.get(), 0);
+}
+
+#[test]
+fn an_attempt_that_cannot_be_taken_back_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    let key = received(&worker, "1.1").key;
+    worker.spool.put_back_running();
+    let attempts = folder.path().join("spool/attempts");
+    for _ in 0..5 {
+        let entry = take(&worker).unwrap();
+        // In the middle of the analysis the folder of attempts goes away; afterwards it is back.
+        let aside = folder.path().join("aside");
+        let analyse = |_: &Job| {
+            fs::rename(&attempts, &aside).unwrap();
+            fs::write(&attempts, b"").unwrap();
+            Err(anyhow::Error::new(io::Error::other("input/output error")))
+        };
+        worker.work(entry, analyse).unwrap();
+        fs::remove_file(&attempts).unwrap();
+        fs::rename(&aside, &attempts).unwrap();
+    }
+    assert_eq!(fs::read_to_string(attempts.join(key.to_string())).unwrap(), "1\n");
+    worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed))).unwrap();
+    assert_eq!(result(&worker, &key).status, Status::Analysed);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_lets_others_pass_and_waits_for_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    let broken = received(&worker, "1.1");
+    let key = broken.key.clone();
+    let refused = |_: &Job| Err(anyhow::Error::new(io::Error::other("input/output error")));
+    worker.work(broken, refused).unwrap();
+    let key_of_next = {
+        store(&worker, "1.2");
+        worker.spool.take(Instant::now()).unwrap().key
+    };
+    assert_eq!(key_of_next.uid.to_string(), "1.2");
+    for _ in 0..20 {
+        worker.work(take(&worker).unwrap(), refused).unwrap();
+    }
+    worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed))).unwrap();
+    assert_eq!(result(&worker, &key).status, Status::Analysed);
+}
+
+#[test]
+fn an_answer_does_without_its_overlay() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    let entry = received(&worker, "1.1");
+    let key = entry.key.clone();
+    let overlays = Closed::new(folder.path(), "overlays");
+    let picture = radiograph::Image::new(300, 300, vec![0.5; 90_000]).unwrap();
+    let analysis =
+        |_: &Job| Ok(Analysis { picture: Some(picture.clone()), ..answer(Status::Analysed) });
+    worker.work(entry, analysis).unwrap();
+    assert_eq!(result(&worker, &key).status, Status::Analysed);
+    assert_eq!(worker.spool.counts().answered, 1);
+    overlays.open();
+    let entry = received(&worker, "1.2");
+    let key = entry.key.clone();
+    worker.work(entry, analysis).unwrap();
+    assert!(worker.spool.overlay(&key).is_ok());
+}
+
+#[test]
+fn a_parked_image_that_is_sent_again_is_analysed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    let key = received(&worker, "1.1").key;
+    worker.spool.put_back_running();
+    for _ in 0..3 {
+        worker.work(take(&worker).unwrap(), |_| Err(anyhow!("no luck"))).unwrap();
+    }
+    assert!(result(&worker, &key).parked);
+    assert_eq!(store(&worker, "1.1"), Accepted::Again(key.clone()));
+    assert_eq!(store(&worker, "1.1"), Accepted::Duplicate(key.clone()));
+    worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::NotAnalysed))).unwrap();
+    assert_eq!(result(&worker, &key).reason.unwrap(), "because");
+    assert_eq!(store(&worker, "1.1"), Accepted::Duplicate(key), "a refusal by the gate stays");
+}
+
+/// Whatever panics in a round, the worker goes on, and `/health` knows meanwhile.
+#[test]
+fn a_round_that_panics_is_told_and_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = worker(folder.path());
+    received(&worker, "1.1");
+    let mut failures = 0;
+    let first = worker.guarded(&mut failures, || panic!("the boot record is a surprise"));
+    assert_eq!(first, Some(Duration::from_secs(1)));
+    let trouble = worker.trouble.now().unwrap();
+    assert_eq!(trouble, "the worker panicked: the boot record is a surprise");
+    let second = worker.guarded(&mut failures, || Err(anyhow!("no space left")));
+    assert_eq!((second, failures), (Some(Duration::from_secs(2)), 2));
+    assert_eq!(take(&worker).unwrap().key.uid.to_string(), "1.1", "given back");
+    assert_eq!(worker.guarded(&mut failures, || Ok(Round::Worked)), None);
+    assert_eq!((worker.trouble.now(), failures), (None, 0));
+    assert_eq!(pause(u32::MAX), Duration::from_secs(64));
+}
