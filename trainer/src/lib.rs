@@ -5,7 +5,7 @@
 //! index      any data set → records; phantom draws one
 //! finetune   encoder + records → a network for one task
 //! evaluate   network + records → metrics with intervals, a page with plots
-//! network    graph::Graph in tch, shared by every task
+//! network    graph::Graph in tch, shared by every task; init: how its weights, and all others, begin
 //! torch_file files of torch.save, read without PyTorch
 //! checkpoint what a run leaves behind: model.safetensors, config.toml, state.json
 //! ```
@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod evaluate_text;
 pub mod finetune;
 pub mod index;
+pub mod init;
 pub mod metrics;
 pub mod network;
 pub mod phantom;

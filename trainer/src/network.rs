@@ -3,6 +3,7 @@
 //! Parameters carry the graph's own names (`layer1.0.conv1.weight`), so weights move one to one between
 //! torchvision, this, and the exporter's interpreters.
 
+use crate::init;
 use anyhow::{Context, Result};
 use graph::{Graph, Node, Op};
 use std::{collections::HashMap, rc::Rc};
@@ -146,12 +147,11 @@ impl Layer {
         let size = |n: usize| n as i64;
         match &node.op {
             Op::Conv2d { in_channels, out_channels, kernel, stride, padding, groups, bias } => {
-                let shape = [out_channels, &(in_channels / groups), &kernel[0], &kernel[1]];
-                let fan_out = out_channels / groups * kernel[0] * kernel[1];
-                let init = kaiming(fan_out);
+                let shape = [*out_channels, in_channels / groups, kernel[0], kernel[1]].map(size);
+                let [of_weight, of_bias] = init::of_convolution(&node.name, shape);
                 Self::Conv {
-                    weight: p.var("weight", &shape.map(|&n| size(n)), init),
-                    bias: bias.then(|| p.zeros("bias", &[size(*out_channels)])),
+                    weight: p.var("weight", &shape, of_weight),
+                    bias: bias.then(|| p.var("bias", &shape[..1], of_bias)),
                     stride: size(*stride),
                     padding: size(*padding),
                     groups: size(*groups),
@@ -179,7 +179,7 @@ impl Layer {
             Op::UpsampleNearest { factor } => Self::Upsample { factor: size(*factor) },
             Op::Linear { in_features, out_features } => {
                 let (from, to) = (size(*in_features), size(*out_features));
-                Self::Linear(nn::linear(p, from, to, nn::LinearConfig::default()))
+                Self::Linear(init::linear(p, from, to))
             }
         }
     }
@@ -320,11 +320,10 @@ pub struct AttentionPool {
 impl AttentionPool {
     /// With `places`, each of them (and the mean) has a learned position.
     pub fn new(p: &nn::Path<'_>, width: i64, heads: i64, places: Option<i64>) -> Self {
-        let linear = |name| nn::linear(p / name, width, width, nn::LinearConfig::default());
+        let linear = |name| init::linear(&(p / name), width, width);
         Self {
             position: places.map(|n| {
-                let stdev = (width as f64).powf(-0.5);
-                let init = nn::Init::Randn { mean: 0.0, stdev };
+                let init = init::normal((width as f64).powf(-0.5));
                 p.var("positional_embedding", &[n + 1, width], init)
             }),
             key: linear("k_proj"),
@@ -365,11 +364,6 @@ impl AttentionPool {
         let y = scores.softmax(-1, None).matmul(&v); // [B, heads, 1, D / heads]
         y.transpose(1, 2).reshape([b, d]).apply(&self.out)
     }
-}
-
-/// He's normal initialisation by fan-out for ReLU, as torchvision's.
-pub fn kaiming(fan_out: usize) -> nn::Init {
-    nn::Init::Randn { mean: 0.0, stdev: (2.0 / fan_out as f64).sqrt() }
 }
 
 /// `layer1.0.conv1` as nested paths: tch allows no dots in one component.

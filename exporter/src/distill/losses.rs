@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use engine::decode::Detector;
 use graph::Graph;
 use tch::{Device, Kind, Reduction, Tensor, nn};
-use trainer::finetune::Targets;
+use trainer::{finetune::Targets, init};
 
 /// Shares of the sum. Similarities are of order 1e-3, so their factor is large, as in their paper.
 const POOLED: f64 = 1.0;
@@ -38,12 +38,12 @@ impl Projections {
         };
         let root = store.root();
         let [from, to] = widths("embedding")?;
-        let pooled = nn::linear(&root / "pooled", from, to, nn::LinearConfig::default());
+        let pooled = init::linear(&(&root / "pooled"), from, to);
         let local = STAGES
             .iter()
             .map(|stage| {
                 let [from, to] = widths(stage)?;
-                Ok(nn::conv2d(&root / *stage, from, to, 1, nn::ConvConfig::default()))
+                Ok(init::conv2d(&(&root / *stage), [from, to], 1, true))
             })
             .collect::<Result<_>>()?;
         Ok(Self { store, pooled, local })

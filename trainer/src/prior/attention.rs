@@ -1,5 +1,6 @@
 //! Attention both ways between the places of an image and the sentences of its report.
 
+use crate::init;
 use tch::{Tensor, nn};
 
 /// Sigmoid, not softmax: a sentence may speak of many places, or of none.
@@ -32,9 +33,7 @@ pub(super) struct Attended {
 impl LocalAttention {
     pub(super) fn new(p: &nn::Path<'_>, d: i64) -> Self {
         let side = |n: u8| {
-            let linear = |name: &str| {
-                nn::linear(p / format!("{name}{n}"), d, d, nn::LinearConfig::default())
-            };
+            let linear = |name: &str| init::linear(&(p / format!("{name}{n}")), d, d);
             Projections { query: linear("query"), key: linear("key"), value: linear("value") }
         };
         Self { image: side(1), text: side(2), scale: (d as f64).sqrt() }

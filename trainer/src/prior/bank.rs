@@ -1,5 +1,6 @@
 //! The memory of sentences: a sentence becomes a mixture of the ones the bank has seen most.
 
+use crate::init;
 use tch::{Tensor, nn};
 
 #[derive(Debug)]
@@ -10,8 +11,7 @@ pub(super) struct Bank {
 
 impl Bank {
     pub(super) fn new(p: &nn::Path<'_>, prototypes: i64, d: i64) -> Self {
-        let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
-        Self { embed: (p / "embed").var("weight", &[prototypes, d], init) }
+        Self { embed: (p / "embed").var("weight", &[prototypes, d], init::normal(1.0)) }
     }
 
     /// Similarity to each prototype, `[N, D]` → `[N, K]`.

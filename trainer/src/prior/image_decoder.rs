@@ -1,6 +1,6 @@
 //! Draws the image again from its places and what the report says of them.
 
-use crate::network::BatchNorm;
+use crate::{init, network::BatchNorm};
 use std::rc::Rc;
 use tch::{Tensor, nn};
 use torch_ext::Group;
@@ -29,10 +29,9 @@ impl ImageDecoder {
                 ConvNorm::new(&(&p / "conv2"), to, to, group),
             ]
         };
-        let head = nn::ConvConfig { padding: 1, ..Default::default() };
         Self {
             blocks: (0..5).map(block).collect(),
-            head: nn::conv2d(p / "output_head" / 0, channels >> 5, 1, 3, head),
+            head: init::conv2d(&(p / "output_head" / 0), [channels >> 5, 1], 3, true),
         }
     }
 
@@ -50,9 +49,8 @@ impl ImageDecoder {
 
 impl ConvNorm {
     fn new(p: &nn::Path<'_>, from: i64, to: i64, group: Option<&Rc<Group>>) -> Self {
-        let config = nn::ConvConfig { padding: 1, bias: false, ..Default::default() };
         Self {
-            conv: nn::conv2d(p / 0, from, to, 3, config),
+            conv: init::conv2d(&(p / 0), [from, to], 3, false),
             norm: BatchNorm::new(&(p / 1), to, 1e-5, group),
         }
     }

@@ -8,9 +8,9 @@ use super::{
     image_decoder::ImageDecoder,
     matching,
 };
-use crate::device;
 use crate::network::{AttentionPool, Network};
 use crate::text::bert::{Decoder, Encoder};
+use crate::{device, init};
 use anyhow::{Result, ensure};
 use graph::{Graph, Op, Output};
 use std::rc::Rc;
@@ -92,7 +92,7 @@ impl Prior {
         let (graph, width) = with_places(graph)?;
         let (d, hidden) = (config.embed, config.text.hidden_size);
         ensure!(d % 32 == 0, "prior.embed is {d}, expected a multiple of 32");
-        let narrow = |name: &str, from: i64| projection(&(p / name), from, d);
+        let narrow = |name: &str, from: i64| init::projection(&(p / name), from, d);
         let predictor = p / "predictor";
         Ok(Self {
             image: Network::with_names(p, &graph, group.as_ref(), |node| match node {
@@ -105,8 +105,8 @@ impl Prior {
             local_image: narrow("local_image_projection", width),
             local_text: narrow("local_text_projection", hidden),
             predictor: [
-                projection(&(&predictor / 0), d, d / 2),
-                nn::linear(&predictor / 2, d / 2, d, nn::LinearConfig::default()),
+                init::projection(&(&predictor / 0), d, d / 2),
+                init::linear(&(&predictor / 2), d / 2, d),
             ],
             local: LocalAttention::new(&(p / "local_cross_attention"), d),
             bank: Bank::new(&(p / "sentence_bank"), config.prototypes, d),
@@ -115,11 +115,7 @@ impl Prior {
                 &config.decoder(),
                 config.released_quirks,
             ),
-            queries: p.var(
-                "prototype_queries",
-                &[1, config.queries, d],
-                nn::Init::Randn { mean: 0.0, stdev: 1.0 },
-            ),
+            queries: p.var("prototype_queries", &[1, config.queries, d], init::normal(1.0)),
             image_decoder: ImageDecoder::new(&(p / "image_decoder"), 2 * d, group.as_ref()),
             logit_scale: scale(p, "logit_scale", config.temperature),
             local_logit_scale: scale(p, "local_logit_scale", config.temperature),
@@ -412,12 +408,6 @@ fn spread(flat: &Tensor, rows: &Tensor, b: i64, slots: i64) -> Tensor {
 /// Distances want more than 16 bits.
 fn wide(x: &Tensor) -> Tensor {
     if x.kind() == Kind::Double { x.shallow_clone() } else { x.to_kind(Kind::Float) }
-}
-
-/// A linear layer with the published initialisation, N(0, 1/√width).
-fn projection(p: &nn::Path<'_>, from: i64, to: i64) -> nn::Linear {
-    let ws_init = nn::Init::Randn { mean: 0.0, stdev: (from as f64).powf(-0.5) };
-    nn::linear(p, from, to, nn::LinearConfig { ws_init, ..Default::default() })
 }
 
 fn scale(p: &nn::Path<'_>, name: &str, temperature: f64) -> Tensor {

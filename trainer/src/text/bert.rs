@@ -1,6 +1,7 @@
 //! BERT (Devlin et al. 2019) with Hugging Face's parameter names: the text encoder, and with
 //! cross-attention the sentence decoder.
 
+use crate::init::{bert_embedding as embedding, bert_linear as linear};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
@@ -36,7 +37,7 @@ impl Encoder {
     pub fn new(p: &nn::Path<'_>, config: &BertConfig) -> Self {
         let words = p / "embeddings" / "word_embeddings";
         Self {
-            words: embedding(&words, config.vocab_size, config.hidden_size),
+            words: embedding(&words, config.vocab_size, config.hidden_size, Some(PADDING)),
             stack: Stack::new(p, config, false),
         }
     }
@@ -103,8 +104,13 @@ impl Stack {
         let (e, h) = (p / "embeddings", config.hidden_size);
         let layer = |n: i64| Layer::new(&(p / "encoder" / "layer" / n), config, cross);
         Self {
-            positions: embedding(&(&e / "position_embeddings"), config.max_position_embeddings, h),
-            types: embedding(&(&e / "token_type_embeddings"), config.type_vocab_size, h),
+            positions: embedding(
+                &(&e / "position_embeddings"),
+                config.max_position_embeddings,
+                h,
+                None,
+            ),
+            types: embedding(&(&e / "token_type_embeddings"), config.type_vocab_size, h, None),
             norm: layer_norm(&(&e / "LayerNorm"), config),
             layers: (0..config.num_hidden_layers).map(layer).collect(),
             dropout: config.hidden_dropout_prob,
@@ -202,17 +208,8 @@ impl Attention {
     }
 }
 
-const INIT: nn::Init = nn::Init::Randn { mean: 0.0, stdev: 0.02 };
-
-fn linear(p: &nn::Path<'_>, from: i64, to: i64) -> nn::Linear {
-    let config =
-        nn::LinearConfig { ws_init: INIT, bs_init: Some(nn::Init::Const(0.0)), bias: true };
-    nn::linear(p, from, to, config)
-}
-
-fn embedding(p: &nn::Path<'_>, n: i64, width: i64) -> nn::Embedding {
-    nn::embedding(p, n, width, nn::EmbeddingConfig { ws_init: INIT, ..Default::default() })
-}
+/// `pad_token_id` of Hugging Face's BERT, unless its configuration says otherwise.
+const PADDING: i64 = 0;
 
 fn layer_norm(p: &nn::Path<'_>, config: &BertConfig) -> nn::LayerNorm {
     let norm = nn::LayerNormConfig { eps: config.layer_norm_eps, ..Default::default() };
