@@ -199,8 +199,8 @@ def detection_cases(rng):
             yield case
 
 
-def coco_map(images, label=None, at=slice(None)):
-    """Over both labels and every threshold, or of one label, at some thresholds."""
+def coco_map(images, label=None, at=slice(None), labels=2):
+    """Over all labels and every threshold, or of one label, at some thresholds."""
     box = lambda r: [r["x1"], r["y1"], r["x2"] - r["x1"], r["y2"] - r["y1"]]
     truth, found = [], []
     for number, image in enumerate(images):
@@ -215,7 +215,7 @@ def coco_map(images, label=None, at=slice(None)):
         return 0.0
     with contextlib.redirect_stdout(io.StringIO()):
         data = COCO()
-        data.dataset = {"info": {}, "images": [{"id": n} for n in range(len(images))], "annotations": truth, "categories": [{"id": 0}, {"id": 1}]}
+        data.dataset = {"info": {}, "images": [{"id": n} for n in range(len(images))], "annotations": truth, "categories": [{"id": n} for n in range(labels)]}
         data.createIndex()
         run = COCOeval(data, data.loadRes(found), "bbox")
         run.params.iouThrs = THRESHOLDS
@@ -301,4 +301,5 @@ def main():
         print(f"{kind}: {len(cases)} cases equal within {TOLERANCE}")
 
 
-main()
+if __name__ == "__main__":
+    main()

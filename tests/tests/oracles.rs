@@ -5,7 +5,8 @@ use e2e::pipeline::Work;
 use e2e::radiographs;
 use e2e::tool::{binaries, exporter, python, root, trainer};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 fn oracle(script: &str, args: &[&OsStr]) -> Result<()> {
     let output = python().arg(root().join("tests/oracles").join(script)).args(args).output()?;
@@ -31,14 +32,19 @@ fn runs_alike(bundle: &Path) -> Result<()> {
     oracle("onnx_qdq.py", &[folder.path().as_os_str()])
 }
 
-/// A small network with one head, trained for an epoch on phantoms, runs alike everywhere.
-fn head_runs_alike(task: &str, labels: &str, more: &[&str]) -> Result<()> {
-    let work = Work::for_tests()?;
-    let folder = tempfile::tempdir()?;
-    let (checkpoint, bundle) = (folder.path().join("checkpoint"), folder.path().join("a.bundle"));
+/// A small network with one head, trained on phantoms for so many epochs.
+fn small_network(
+    work: &Work,
+    folder: &Path,
+    task: &str,
+    labels: &str,
+    epochs: &str,
+    more: &[&str],
+) -> Result<PathBuf> {
+    let checkpoint = folder.join("checkpoint");
     let small = ["--encoder", "none", "--width", "16", "--image-size", "64", "--batch", "8"];
     trainer()
-        .args(["finetune", "--task", task, "--labels", labels, "--epochs", "1"])
+        .args(["finetune", "--task", task, "--labels", labels, "--epochs", epochs])
         .args(small)
         .args(more)
         .arg("--data")
@@ -46,6 +52,15 @@ fn head_runs_alike(task: &str, labels: &str, more: &[&str]) -> Result<()> {
         .arg("--out")
         .arg(&checkpoint)
         .run()?;
+    Ok(checkpoint)
+}
+
+/// It runs alike everywhere.
+fn head_runs_alike(task: &str, labels: &str, more: &[&str]) -> Result<()> {
+    let work = Work::for_tests()?;
+    let folder = tempfile::tempdir()?;
+    let checkpoint = small_network(&work, folder.path(), task, labels, "1", more)?;
+    let bundle = folder.path().join("a.bundle");
     exporter()
         .args(["quantize", "--int8", "--int8-detection", "--checkpoint"])
         .arg(&checkpoint)
@@ -80,4 +95,70 @@ fn yolov3_and_its_leaky_relus_run_alike_in_onnx_runtime_and_openvino() -> Result
 #[test]
 fn metrics_equal_scikit_learns_and_pycocotools() -> Result<()> {
     oracle("metrics.py", &[binaries().join("trainer").as_os_str()])
+}
+
+/// Evaluates a checkpoint and has every figure computed again from the predictions alone.
+fn figures_come_again(work: &Work, checkpoint: &Path, task: &[&str], linear: bool) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| folder.path().join(name);
+    let (predictions, result, features) = (file("predictions"), file("result"), file("features"));
+    let mut evaluate = trainer()
+        .args(["evaluate", "--replicates", "50", "--task"])
+        .args(task)
+        .arg("--checkpoint")
+        .arg(checkpoint)
+        .arg("--data")
+        .arg(work.index())
+        .arg("--predictions")
+        .arg(&predictions);
+    if linear {
+        evaluate = evaluate.arg("--features").arg(&features);
+    }
+    let said: Vec<String> = evaluate.json()?.iter().map(ToString::to_string).collect();
+    fs::write(&result, said.join("\n"))?;
+    let mut files = vec![predictions.as_os_str(), result.as_os_str()];
+    files.extend(linear.then_some(features.as_os_str()));
+    oracle("predictions.py", &files)
+}
+
+/// Most phantoms are of the train split.
+const MANY: [&str; 2] = ["--split", "train"];
+
+#[test]
+fn a_classifiers_predictions_give_scikit_learn_the_same_figures() -> Result<()> {
+    let work = Work::for_tests()?;
+    let task = [&["classification"], &MANY[..]].concat();
+    figures_come_again(&work, &work.checkpoint(), &task, false)
+}
+
+#[test]
+fn masks_of_the_predictions_give_the_same_dice_and_iou() -> Result<()> {
+    let (work, folder) = (Work::for_tests()?, tempfile::tempdir()?);
+    let checkpoint = small_network(&work, folder.path(), "segmentation", "lung", "1", &[])?;
+    figures_come_again(&work, &checkpoint, &[&["segmentation"], &MANY[..]].concat(), false)
+}
+
+#[test]
+fn boxes_of_the_predictions_give_pycocotools_the_same_map() -> Result<()> {
+    let (work, folder) = (Work::for_tests()?, tempfile::tempdir()?);
+    let labels = "Left Lung,Right Lung";
+    let checkpoint = small_network(&work, folder.path(), "detection", labels, "3", &[])?;
+    figures_come_again(&work, &checkpoint, &[&["detection"], &MANY[..]].concat(), false)
+}
+
+#[test]
+fn scores_and_rankings_of_a_pretrained_model_give_the_same_figures() -> Result<()> {
+    let work = Work::for_tests()?;
+    let classes = ["zero-shot", "--classes", "Pneumonia,Cardiomegaly,Effusion"];
+    figures_come_again(&work, &work.pretrained(), &[&classes, &MANY[..]].concat(), false)?;
+    figures_come_again(&work, &work.pretrained(), &[&["retrieval"], &MANY[..]].concat(), false)
+}
+
+#[test]
+fn a_linear_probe_is_scikit_learns_on_the_same_embeddings() -> Result<()> {
+    let work = Work::for_tests()?;
+    figures_come_again(&work, &work.pretrained(), &["linear"], true)?;
+    // Of a fine-tuned network the head is left out.
+    let less = ["linear", "--labels", "Pneumonia", "--fraction", "0.8", "--seed", "3"];
+    figures_come_again(&work, &work.checkpoint(), &less, true)
 }

@@ -1,5 +1,6 @@
 //! Every number of a detector, with intervals by patient.
 
+use super::predictions::{Answer, BoxLabel, Boxes, ImageAnswer, NamedBox, ScoredBox};
 use super::sheet::{Case, Drawing};
 use super::shown;
 use crate::{
@@ -13,7 +14,10 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// What `trainer evaluate --task detection --json` prints.
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +56,7 @@ impl DetectionResult {
         images: &[ImageBoxes],
         groups: &[&str],
         labels: &[String],
-        thresholds: &std::collections::BTreeMap<String, f32>,
+        thresholds: &BTreeMap<String, f32>,
         resampling: Resampling,
         split: Split,
     ) -> Self {
@@ -106,12 +110,36 @@ fn drawn<'a>(images: &'a [ImageBoxes], weights: &[u32]) -> Vec<&'a ImageBoxes> {
     pairs.flat_map(|(image, &weight)| std::iter::repeat_n(image, weight as usize)).collect()
 }
 
+/// Every image with the boxes called and the true ones.
+pub(super) fn answers(
+    images: &[ImageBoxes],
+    records: &[Record],
+    labels: &[String],
+    thresholds: &BTreeMap<String, f32>,
+) -> Vec<ImageAnswer> {
+    let own: Vec<BoxLabel> = labels
+        .iter()
+        .map(|name| BoxLabel { name: name.clone(), threshold: thresholds.get(name).copied() })
+        .collect();
+    let boxes = |image: &ImageBoxes| Boxes {
+        labels: own.clone(),
+        boxes: (image.detections.iter())
+            .map(|d| ScoredBox { score: d.score, place: NamedBox::of(&labels[d.class], &d.rect) })
+            .collect(),
+        truth: (image.truth.iter())
+            .map(|(class, rect)| NamedBox::of(&labels[*class], rect))
+            .collect(),
+    };
+    let images = images.iter().zip(records);
+    images.map(|(image, record)| ImageAnswer::of(record, Answer::Detection(boxes(image)))).collect()
+}
+
 /// Cases with their boxes; ranked by the mean precision of the image alone.
 pub(super) fn cases(
     images: &[ImageBoxes],
     records: &[Record],
     labels: &[String],
-    thresholds: &std::collections::BTreeMap<String, f32>,
+    thresholds: &BTreeMap<String, f32>,
 ) -> Vec<Case> {
     let ranked: Vec<(usize, f64)> = images
         .iter()
@@ -172,7 +200,6 @@ impl fmt::Display for DetectionResult {
 mod tests {
     use super::*;
     use crate::metrics::detection::{Detection, Rect};
-    use std::collections::BTreeMap;
 
     #[test]
     fn images_without_boxes_count_unless_asked_otherwise() {

@@ -23,8 +23,21 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
+    /// The whole network a checkpoint of `trainer finetune` holds.
     pub fn open(folder: &Path, device: Device) -> Result<Self> {
-        let Checkpoint { config, tables, weights, .. } = checkpoint::load(folder)?;
+        Self::of(checkpoint::load(folder)?, folder, device)
+    }
+
+    /// The image encoder of any checkpoint without its heads: pre-trained, imported, or trained for a task.
+    pub fn encoder(folder: &Path, device: Device) -> Result<Self> {
+        let mut saved = checkpoint::load(folder)?;
+        saved.weights = checkpoint::encoder_weights(&saved);
+        saved.config.model.heads.clear();
+        Self::of(saved, folder, device)
+    }
+
+    fn of(checkpoint: Checkpoint, folder: &Path, device: Device) -> Result<Self> {
+        let Checkpoint { config, tables, weights, .. } = checkpoint;
         let store = nn::VarStore::new(device);
         let network = Network::new(&store.root(), &config.graph()?)?;
         checkpoint::assign(&store, &weights, |_| true).with_context(|| {

@@ -1,5 +1,6 @@
 //! Every number of a segmentation network, with intervals by patient.
 
+use super::predictions::{Answer, ImageAnswer, Region, RunLengths};
 use super::sheet::{Case, Drawing};
 use super::shown;
 use crate::{
@@ -50,14 +51,17 @@ pub(crate) struct Judged<'a> {
     pub(crate) record: &'a Record,
     pub(crate) label: usize,
     pub(crate) overlap: Overlap,
+    /// What was drawn and what is true, where it was to be kept.
+    pub(crate) masks: Option<[RunLengths; 2]>,
 }
 
-/// Every region somebody looked for.
+/// Every region somebody looked for; `keep` the masks too.
 pub(super) fn judge<'a>(
     records: &'a [Record],
     planes: &[Planes],
     labels: &[String],
     thresholds: &BTreeMap<String, f32>,
+    keep: bool,
 ) -> Result<Vec<Judged<'a>>> {
     let mut judged = Vec::new();
     for (record, planes) in records.iter().zip(planes) {
@@ -66,8 +70,11 @@ pub(super) fn judge<'a>(
             let inside: Vec<bool> = truth.pixels.iter().map(|&x| x > 0.5).collect();
             let threshold = thresholds.get(name).copied().unwrap_or(0.5);
             let size = [truth.height, truth.width];
-            let overlap = planes.overlap(label, name, &inside, size, threshold);
-            judged.push(Judged { record, label, overlap });
+            let mask = planes.mask(label, name, size, threshold);
+            let drawn: Vec<bool> = mask.data.iter().map(|&inside| inside == 1).collect();
+            let overlap = Overlap::of(&drawn, &inside);
+            let masks = keep.then(|| [&drawn, &inside].map(|mask| RunLengths::of(mask, size)));
+            judged.push(Judged { record, label, overlap, masks });
         }
     }
     Ok(judged)
@@ -112,6 +119,36 @@ impl SegmentationResult {
             regions: labels.iter().enumerate().map(region).collect(),
         }
     }
+}
+
+/// Every image with its regions, from what [`judge`] kept.
+pub(super) fn answers(
+    judged: Vec<Judged<'_>>,
+    labels: &[String],
+    thresholds: &BTreeMap<String, f32>,
+) -> Vec<ImageAnswer> {
+    let mut images: Vec<(&Record, Vec<Region>)> = Vec::new();
+    for Judged { record, label, overlap, masks } in judged {
+        let [mask, truth] = masks.expect("masks are kept for predictions");
+        let name = labels[label].clone();
+        let region = Region {
+            threshold: thresholds.get(&name).copied().unwrap_or(0.5),
+            name,
+            dice: overlap.dice(),
+            iou: overlap.iou(),
+            area: overlap.predicted,
+            true_area: overlap.truth,
+            mask,
+            truth,
+        };
+        // Regions of one image follow each other.
+        match images.last_mut() {
+            Some((known, regions)) if std::ptr::eq(*known, record) => regions.push(region),
+            _ => images.push((record, vec![region])),
+        }
+    }
+    let answer = |(record, regions)| ImageAnswer::of(record, Answer::Segmentation { regions });
+    images.into_iter().map(answer).collect()
 }
 
 /// Cases with their outlines: truth and what was drawn.
@@ -185,7 +222,7 @@ mod tests {
         let judged: Vec<Judged<'_>> = records
             .iter()
             .zip(overlaps)
-            .map(|(record, overlap)| Judged { record, label: 0, overlap })
+            .map(|(record, overlap)| Judged { record, label: 0, overlap, masks: None })
             .collect();
         let resampling = Resampling { replicates: 200, seed: 1 };
         let result = SegmentationResult::of(

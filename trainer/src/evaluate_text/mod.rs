@@ -7,7 +7,7 @@ mod retrieval;
 mod zero_shot;
 
 pub use retrieval::{AtK, Query, Retrieval, retrieval};
-pub use zero_shot::{ZeroShot, zero_shot};
+pub use zero_shot::{ImageScores, ZeroShot, zero_shot};
 
 use crate::{
     pretrain::Pictures,

@@ -58,6 +58,14 @@ pub struct Query {
     pub chance: f64,
     pub precision: Vec<f64>,
     pub shuffled: Vec<f64>,
+    /// Findings the image is stated to have.
+    #[serde(skip)]
+    pub labels: Vec<String>,
+    #[serde(skip)]
+    pub report_group: String,
+    /// The best reports, by the id of their image, with their cosines; as many as the largest K.
+    #[serde(skip)]
+    pub ranked: Vec<(String, f32)>,
 }
 
 /// Ranks the reports of a split by how well they fit each of its images.
@@ -73,11 +81,17 @@ pub fn retrieval(
         records.iter().map(|record| (record.id.as_str(), record)).collect();
     let of = |pair: &Pair| known[pair.id.as_str()];
     let patient: Vec<&str> = pairs.iter().map(|pair| of(pair).group()).collect();
-    let class: Vec<String> = pairs.iter().map(|pair| positive(of(pair))).collect();
+    let class: Vec<Vec<String>> = pairs.iter().map(|pair| positive(of(pair))).collect();
     let group: Vec<&str> = pairs.iter().map(|pair| pair.report_group.as_str()).collect();
 
     let n = pairs.len();
-    let ranked = rankings(trained, &pairs)?;
+    let cosines = cosines(trained, &pairs)?;
+    let ranked: Vec<Vec<usize>> = cosines.iter().map(|row| best_first(row)).collect();
+    let most = TOP[TOP.len() - 1];
+    let top = |image: usize| {
+        let reports = ranked[image].iter().take(most);
+        reports.map(|&report| (pairs[report].id.clone(), cosines[image][report])).collect()
+    };
     let blind_share = |image: usize, _| same(&class, image) as f64 / n as f64;
     let blind_found = |image: usize, k: usize| {
         // None of k drawn without return is one of the same text.
@@ -118,13 +132,16 @@ pub fn retrieval(
                 chance: blind_share(image, 1),
                 precision: column(image, |shares| &shares.value),
                 shuffled: column(image, |shares| &shares.shuffled),
+                labels: class[image].clone(),
+                report_group: pairs[image].report_group.clone(),
+                ranked: top(image),
             })
             .collect(),
     })
 }
 
-/// For every image all reports, the best first.
-fn rankings(trained: &Trained, pairs: &[Pair]) -> Result<Vec<Vec<usize>>> {
+/// `[image][report]`
+fn cosines(trained: &Trained, pairs: &[Pair]) -> Result<Vec<Vec<f32>>> {
     let reports: Vec<Encoded> = pairs
         .iter()
         .map(|pair| trained.words.encode(&pair.sentences, trained.max_tokens()))
@@ -140,14 +157,15 @@ fn rankings(trained: &Trained, pairs: &[Pair]) -> Result<Vec<Vec<usize>>> {
         }
         Ok(Tensor::cat(&rows, 0).to_device(Device::Cpu).to_kind(Kind::Float))
     })?;
-    (0..pairs.len())
-        .map(|image| {
-            let row = Vec::<f32>::try_from(&similarity.get(image as i64).contiguous())?;
-            let mut order: Vec<usize> = (0..pairs.len()).collect();
-            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-            Ok(order)
-        })
-        .collect()
+    let row = |image| Ok(Vec::<f32>::try_from(&similarity.get(image as i64).contiguous())?);
+    (0..pairs.len()).map(row).collect()
+}
+
+/// Numbers of the reports; of equals the first of the index.
+fn best_first(cosines: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..cosines.len()).collect();
+    order.sort_by(|&a, &b| cosines[b].total_cmp(&cosines[a]).then(a.cmp(&b)));
+    order
 }
 
 /// What each image gets at one K.
@@ -196,9 +214,9 @@ fn same<T: PartialEq>(of: &[T], image: usize) -> usize {
     of.iter().filter(|&o| *o == of[image]).count()
 }
 
-fn positive(record: &Record) -> String {
+fn positive(record: &Record) -> Vec<String> {
     let names = record.labels.keys().filter(|name| record.truth(name) == Truth::Positive);
-    names.cloned().collect::<Vec<_>>().join("|")
+    names.cloned().collect()
 }
 
 impl fmt::Display for Retrieval {

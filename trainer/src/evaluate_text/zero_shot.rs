@@ -9,7 +9,10 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 use tch::{Device, Kind, Tensor};
 
 /// What `--task zero-shot` finds.
@@ -27,6 +30,20 @@ pub struct ZeroShot {
     pub kappa: Option<f64>,
     /// Of each class against the others.
     pub auroc: BTreeMap<String, Option<f64>>,
+    pub patients: usize,
+    /// What the figures are made of.
+    #[serde(skip)]
+    pub answers: Vec<ImageScores>,
+}
+
+/// One image's fit with each class, in the order of the classes.
+#[derive(Clone, Debug)]
+pub struct ImageScores {
+    pub id: String,
+    pub patient: String,
+    /// Number of the true class.
+    pub truth: usize,
+    pub scores: Vec<f32>,
 }
 
 /// Classifies images by the prompts "{class} is observed".
@@ -39,13 +56,13 @@ pub fn zero_shot(
     classes: &[String],
 ) -> Result<ZeroShot> {
     ensure!(classes.len() > 1, "zero-shot classification needs two classes or more");
-    let mut images = Vec::new();
-    let mut truth = Vec::new();
+    let (mut images, mut asked, mut truth) = (Vec::new(), Vec::new(), Vec::new());
     for record in records.iter().filter(|record| record.split == Some(split)) {
         let holds = |class: &&String| record.truth(class) == Truth::Positive;
         let all: Vec<usize> = (0..classes.len()).filter(|&class| holds(&&classes[class])).collect();
         if let [class] = all[..] {
             images.push(record.image_path());
+            asked.push(record);
             truth.push(class);
         }
     }
@@ -77,12 +94,20 @@ pub fn zero_shot(
     let predicted: Vec<i64> = Vec::try_from(&scores.argmax(-1, false).to_device(Device::Cpu))?;
     let predicted: Vec<usize> = predicted.into_iter().map(|class| class as usize).collect();
     let table = ClassTable::new(classes.len(), &predicted, &truth);
+    let flat = scores.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
+    let flat = Vec::<f32>::try_from(flat).context("scores are numbers")?;
+    let rows: Vec<&[f32]> = flat.chunks_exact(classes.len()).collect();
     let auroc = classes.iter().enumerate().map(|(class, name)| {
-        let column = scores.select(1, class as i64).to_device(Device::Cpu).to_kind(Kind::Float);
-        let column = Vec::<f32>::try_from(&column.contiguous()).context("scores are numbers")?;
+        let column: Vec<f32> = rows.iter().map(|row| row[class]).collect();
         let own: Vec<bool> = truth.iter().map(|&t| t == class).collect();
-        Ok((name.clone(), Ranking::new(&column, &own).auroc()))
+        (name.clone(), Ranking::new(&column, &own).auroc())
     });
+    let answer = |((record, &truth), scores): ((&&Record, &usize), &&[f32])| ImageScores {
+        id: record.id.clone(),
+        patient: record.group().to_owned(),
+        truth,
+        scores: scores.to_vec(),
+    };
     Ok(ZeroShot {
         task: "zero-shot",
         split,
@@ -93,7 +118,9 @@ pub fn zero_shot(
         macro_recall: table.macro_recall(),
         macro_f1: table.macro_f1(),
         kappa: table.kappa(),
-        auroc: auroc.collect::<Result<_>>()?,
+        auroc: auroc.collect(),
+        patients: asked.iter().map(|record| record.group()).collect::<BTreeSet<_>>().len(),
+        answers: asked.iter().zip(&truth).zip(&rows).map(answer).collect(),
     })
 }
 

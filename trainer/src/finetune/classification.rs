@@ -118,12 +118,22 @@ pub fn logits(
     batch: usize,
     forward: &dyn Fn(&Tensor) -> Outputs,
 ) -> Result<Tensor> {
+    rows(pictures, batch, "classification", forward)
+}
+
+/// What the network's output `name` is for all pictures, one row each, on the CPU.
+pub fn rows(
+    pictures: &Pictures,
+    batch: usize,
+    name: &str,
+    forward: &dyn Fn(&Tensor) -> Outputs,
+) -> Result<Tensor> {
     let all: Vec<usize> = (0..pictures.len()).collect();
     let parts: Result<Vec<Tensor>> = all
         .chunks(batch)
         .map(|numbers| {
             let outputs = forward(&pictures.batch(numbers)?);
-            Ok(outputs["classification"].to_device(tch::Device::Cpu))
+            Ok(outputs[name].to_device(tch::Device::Cpu))
         })
         .collect();
     Ok(Tensor::cat(&parts?, 0))

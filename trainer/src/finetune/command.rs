@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     device::DeviceArg,
-    evaluate::{self, EvaluateArgs},
+    evaluate::{BATCH, Evaluation, REPLICATES, What},
     index::{self, Record, Selection, Split},
-    metrics::{runs::over_runs, threshold::Criterion},
+    metrics::{bootstrap::Resampling, runs::over_runs, threshold::Criterion},
     terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};
@@ -136,14 +136,24 @@ impl FinetuneArgs {
     /// The test split, if a report was asked for.
     fn evaluate(&self, checkpoints: Vec<PathBuf>, terminal: &Terminal) -> Result<()> {
         let Some(report) = &self.report else { return Ok(()) };
-        let task = match self.task {
-            TaskArg::Classification => evaluate::TaskArg::Classification,
-            TaskArg::Segmentation => evaluate::TaskArg::Segmentation,
-            TaskArg::Detection => evaluate::TaskArg::Detection,
+        let what = match self.task {
+            TaskArg::Classification => What::Classification,
+            TaskArg::Segmentation => What::Segmentation,
+            TaskArg::Detection => What::Detection,
         };
-        let (data, selection) = (self.data.clone(), self.selection.clone());
-        EvaluateArgs::of(task, checkpoints, data, selection, self.device, report.clone())
-            .run(terminal)
+        let evaluation = Evaluation {
+            what,
+            checkpoints,
+            data: self.data.clone(),
+            split: Split::Test,
+            selection: self.selection.clone(),
+            report: Some(report.clone()),
+            predictions: None,
+            resampling: Resampling { replicates: REPLICATES, seed: 0 },
+            batch: BATCH,
+            device: self.device,
+        };
+        evaluation.run(terminal)
     }
 
     /// One run; its validation metric.

@@ -17,6 +17,7 @@ pub(super) use objective::{Batch, Judgement, Objective};
 
 use super::{
     augment::{self, Augmentation, Moves},
+    classification::rows,
     pictures::{Pictures, indices},
     recipe::{Mode, Recipe},
     schedule::Schedule,
@@ -169,16 +170,11 @@ impl<'a> Run<'a> {
         if self.job.recipe.mode != Mode::Linear {
             return Ok(None);
         }
-        let all: Vec<usize> = (0..self.job.pictures.len()).collect();
-        let parts: Result<Vec<Tensor>> = all
-            .chunks(self.job.recipe.batch)
-            .map(|numbers| {
-                let images = self.job.pictures.batch(numbers)?.to_device(self.job.device);
-                let outputs = tch::no_grad(|| self.forward(&self.learner.network, &images, false));
-                Ok(outputs["embedding"].shallow_clone())
-            })
-            .collect();
-        Ok(Some(Tensor::cat(&parts?, 0)))
+        let features = rows(self.job.pictures, self.job.recipe.batch, "embedding", &|images| {
+            let images = images.to_device(self.job.device);
+            tch::no_grad(|| self.forward(&self.learner.network, &images, false))
+        })?;
+        Ok(Some(features.to_device(self.job.device)))
     }
 
     /// One pass over the training pictures; returns the mean loss.

@@ -28,13 +28,14 @@ mod start;
 mod targets;
 mod yolov3;
 
-pub use classification::{columns, logits};
+pub use classification::{columns, logits, rows};
 pub use command::FinetuneArgs;
 pub use detection::{detections, weighted_map};
 pub use fit::Outputs;
 pub use recipe::{Mode, Protocol, Recipe, RegionLoss, Select};
 pub use regions::{mask_of, size_of_image};
 pub use segmentation::{Planes, planes, weighted_mean};
+pub use start::take_fraction;
 pub use targets::{Targets, Uncertain, choose_labels};
 
 use crate::metrics::bootstrap::{Patients, Resampling};

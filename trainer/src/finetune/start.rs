@@ -92,7 +92,7 @@ fn checked(config: CheckpointConfig) -> Result<CheckpointConfig> {
 }
 
 /// A seeded share of the patients, at least one, with all their images.
-pub(super) fn take_fraction(mut records: Vec<Record>, fraction: f64, seed: u64) -> Vec<Record> {
+pub fn take_fraction(mut records: Vec<Record>, fraction: f64, seed: u64) -> Vec<Record> {
     let groups: BTreeSet<String> = records.iter().map(|record| record.group().to_owned()).collect();
     let mut groups: Vec<String> = groups.into_iter().collect();
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));

@@ -155,6 +155,7 @@ fn segmentation(images: &[RegionOf], replicates: usize) -> Value {
             record,
             label: 0,
             overlap: Overlap::of(&image.predicted, &image.truth),
+            masks: None,
         })
         .collect();
     let (labels, resampling) = (["region".to_owned()], Resampling { replicates, seed: 0 });
