@@ -1,5 +1,6 @@
-//! Boxes: mean average precision as COCO counts it, and FROC.
+//! Boxes: mean average precision as COCO counts it. [`Matched`] counts it, and FROC, for many weightings of the images.
 
+use crate::matched::Matched;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -56,47 +57,23 @@ impl Rect {
         if union > 0.0 { both / union } else { 0.0 }
     }
 
-    fn contains(&self, x: f64, y: f64) -> bool {
+    pub(crate) fn contains(&self, x: f64, y: f64) -> bool {
         (self.x1..=self.x2).contains(&x) && (self.y1..=self.y2).contains(&y)
     }
 }
 
 /// Mean over classes with truth and over `thresholds` of the 101-point interpolated average precision
 /// (pycocotools, all areas, 100 detections). `None` where no class has truth.
+///
+/// For many weightings of the same images see [`Matched`].
 pub fn mean_average_precision(
     images: &[&ImageBoxes],
     classes: Range<usize>,
     thresholds: &[f64],
     counting: Counting,
 ) -> Option<f64> {
-    let counted: Vec<&ImageBoxes> = images
-        .iter()
-        .filter(|image| {
-            counting == Counting::All || !image.detections.is_empty() && !image.truth.is_empty()
-        })
-        .copied()
-        .collect();
-    let values: Vec<f64> = classes
-        .flat_map(|class| thresholds.iter().map(move |&threshold| (class, threshold)))
-        .filter_map(|(class, threshold)| average_precision(&counted, class, threshold))
-        .collect();
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// Average precision of one class at one IoU; `None` without truth.
-pub fn average_precision(images: &[&ImageBoxes], class: usize, threshold: f64) -> Option<f64> {
-    if images.iter().all(|image| truth_of(image, class).is_empty()) {
-        return None;
-    }
-    let mut curve = precision_recall(images, class, threshold);
-    for at in (1..curve.len()).rev() {
-        curve[at - 1].1 = curve[at - 1].1.max(curve[at].1);
-    }
-    let at_recall = |wanted: f64| {
-        let place = curve.partition_point(|&(reached, _)| reached < wanted);
-        curve.get(place).map_or(0.0, |&(_, precision)| precision)
-    };
-    Some((0..=100).map(|percent| at_recall(f64::from(percent) * 0.01)).sum::<f64>() / 101.0)
+    Matched::new(images, classes, thresholds)
+        .mean_average_precision(&vec![1; images.len()], counting)
 }
 
 /// Recall and precision after every detection of a class, surest first; empty without truth or detections.
@@ -117,7 +94,7 @@ pub fn precision_recall(images: &[&ImageBoxes], class: usize, threshold: f64) ->
 }
 
 /// Each detection of one image, best first, with whether it finds a box nobody found before it.
-fn match_image(image: &ImageBoxes, class: usize, threshold: f64) -> Vec<(f32, bool)> {
+pub(crate) fn match_image(image: &ImageBoxes, class: usize, threshold: f64) -> Vec<(f32, bool)> {
     let truth = truth_of(image, class);
     let mut taken = vec![false; truth.len()];
     let mut detections: Vec<&Detection> =
@@ -138,45 +115,6 @@ fn match_image(image: &ImageBoxes, class: usize, threshold: f64) -> Vec<(f32, bo
     detections.into_iter().map(|detection| (detection.score, find(detection))).collect()
 }
 
-/// Sensitivity at each of `rates` false positives an image; a hit is a centre inside the box
-/// (Object-CXR). Further hits on a box already found are neither right nor wrong. `None` without truth or images.
-pub fn froc(images: &[&ImageBoxes], class: usize, rates: &[f64]) -> Option<Vec<f64>> {
-    let total: usize = images.iter().map(|image| truth_of(image, class).len()).sum();
-    if total == 0 {
-        return None;
-    }
-    let mut calls: Vec<(usize, &Detection)> = images
-        .iter()
-        .enumerate()
-        .flat_map(|(at, image)| image.detections.iter().map(move |detection| (at, detection)))
-        .filter(|(_, detection)| detection.class == class)
-        .collect();
-    calls.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
-
-    let truth: Vec<Vec<Rect>> = images.iter().map(|image| truth_of(image, class)).collect();
-    let mut found: Vec<Vec<bool>> = truth.iter().map(|rects| vec![false; rects.len()]).collect();
-    let (mut hits, mut wrong) = (0usize, 0usize);
-    let mut reached = vec![(0usize, 0usize)];
-    for (at, detection) in calls {
-        let Rect { x1, y1, x2, y2 } = detection.rect;
-        let inside: Vec<usize> = (0..truth[at].len())
-            .filter(|&b| truth[at][b].contains((x1 + x2) / 2.0, (y1 + y2) / 2.0))
-            .collect();
-        wrong += usize::from(inside.is_empty());
-        for b in inside {
-            hits += usize::from(!found[at][b]);
-            found[at][b] = true;
-        }
-        reached.push((wrong, hits));
-    }
-    let at_rate = |&rate: &f64| {
-        let allowed = rate * images.len() as f64;
-        let best = reached.iter().filter(|(wrong, _)| *wrong as f64 <= allowed).map(|r| r.1).max();
-        best.unwrap_or(0) as f64 / total as f64
-    };
-    Some(rates.iter().map(at_rate).collect())
-}
-
 /// The score from which on boxes of a class are right most often, by F1 at this IoU; `None` without a hit.
 pub fn best_score(images: &[&ImageBoxes], class: usize, threshold: f64) -> Option<f32> {
     let total: usize = images.iter().map(|image| truth_of(image, class).len()).sum();
@@ -195,7 +133,7 @@ pub fn best_score(images: &[&ImageBoxes], class: usize, threshold: f64) -> Optio
     best.1
 }
 
-fn truth_of(image: &ImageBoxes, class: usize) -> Vec<Rect> {
+pub(crate) fn truth_of(image: &ImageBoxes, class: usize) -> Vec<Rect> {
     image.truth.iter().filter(|(own, _)| *own == class).map(|(_, rect)| *rect).collect()
 }
 
@@ -243,7 +181,8 @@ mod tests {
         let boxes = image(&[(0.9, truth), (0.8, truth), (0.7, other)], &[truth, other]);
         // precision 1 up to recall ½ (51 points), 2/3 up to 1 (50 points)
         let expected = (51.0 + 50.0 * 2.0 / 3.0) / 101.0;
-        assert!((average_precision(&[&boxes], 0, 0.5).unwrap() - expected).abs() < 1e-12);
+        let found = mean_average_precision(&[&boxes], 0..1, &[0.5], Counting::All);
+        assert!((found.unwrap() - expected).abs() < 1e-12);
     }
 
     #[test]
@@ -279,7 +218,10 @@ mod tests {
         ];
         let images: Vec<&ImageBoxes> = images.iter().collect();
         // before the false positive: 1 of 2 found; half a false positive an image: both
-        assert_eq!(froc(&images, 0, &FROC_RATES).unwrap(), [0.5, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0]);
-        assert_eq!(froc(&[], 0, &FROC_RATES), None);
+        let froc = |images: &[&ImageBoxes]| {
+            Matched::new(images, 0..1, &[]).froc(0, &vec![1; images.len()], &FROC_RATES)
+        };
+        assert_eq!(froc(&images).unwrap(), [0.5, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(froc(&[]), None);
     }
 }

@@ -4,12 +4,12 @@ use super::predictions::{Answer, BoxLabel, Boxes, ImageAnswer, NamedBox, ScoredB
 use super::sheet::{Case, Drawing};
 use super::shown;
 use crate::{
-    finetune::weighted_map,
     index::{Record, Split},
     metrics::{
         Estimate,
         bootstrap::{Patients, Resampling},
-        detection::{Counting, FROC_RATES, ImageBoxes, RSNA_THRESHOLDS, average_precision, froc},
+        detection::{Counting, FROC_RATES, ImageBoxes, RSNA_THRESHOLDS, mean_average_precision},
+        matched::Matched,
         ranking::Ranking,
     },
 };
@@ -61,32 +61,30 @@ impl DetectionResult {
         split: Split,
     ) -> Self {
         let patients = Patients::new(groups.iter().copied());
+        let all: Vec<&ImageBoxes> = images.iter().collect();
+        let matched = Matched::new(&all, 0..labels.len(), &RSNA_THRESHOLDS);
         let map = |counting| {
-            patients.estimate(resampling, |weights| {
-                weighted_map(images, labels.len(), weights, counting)
-            })
+            patients.estimate(resampling, |w| matched.mean_average_precision(w, counting))
         };
         let surest =
             |image: &ImageBoxes| image.detections.iter().map(|d| d.score).fold(0.0, f32::max);
         let scores: Vec<f32> = images.iter().map(surest).collect();
         let truth: Vec<bool> = images.iter().map(|image| !image.truth.is_empty()).collect();
         let ranking = Ranking::new(&scores, &truth);
-        let all: Vec<&ImageBoxes> = images.iter().collect();
+        let ones = vec![1; images.len()];
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let class = |(class, name): (usize, &String)| {
-            let at = |threshold| average_precision(&all, class, threshold);
-            let values: Option<Vec<f64>> = RSNA_THRESHOLDS.iter().map(|&t| at(t)).collect();
-            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-            let froc_mean = patients.estimate(resampling, |weights| {
-                let drawn = drawn(images, weights);
-                froc(&drawn, class, &FROC_RATES).map(|values| mean(&values))
-            });
+            let precisions = matched.average_precisions(class, &ones);
+            let half = RSNA_THRESHOLDS.iter().position(|&threshold| threshold == 0.5);
+            let half = half.expect("the challenge's thresholds hold one half");
+            let froc = |weights: &[u32]| matched.froc(class, weights, &FROC_RATES);
             ClassResult {
                 name: name.clone(),
                 boxes: all.iter().flat_map(|i| &i.truth).filter(|(own, _)| *own == class).count(),
-                ap: values.map(|values| mean(&values)),
-                ap50: at(0.5),
-                froc: froc(&all, class, &FROC_RATES),
-                froc_mean,
+                ap: precisions.as_deref().map(mean),
+                ap50: precisions.as_ref().map(|values| values[half]),
+                froc: froc(&ones),
+                froc_mean: patients.estimate(resampling, |w| froc(w).as_deref().map(mean)),
                 threshold: thresholds.get(name).copied(),
             }
         };
@@ -103,11 +101,6 @@ impl DetectionResult {
             classes: labels.iter().enumerate().map(class).collect(),
         }
     }
-}
-
-fn drawn<'a>(images: &'a [ImageBoxes], weights: &[u32]) -> Vec<&'a ImageBoxes> {
-    let pairs = images.iter().zip(weights);
-    pairs.flat_map(|(image, &weight)| std::iter::repeat_n(image, weight as usize)).collect()
 }
 
 /// Every image with the boxes called and the true ones.
@@ -146,7 +139,8 @@ pub(super) fn cases(
         .enumerate()
         .filter(|(_, image)| !image.truth.is_empty())
         .map(|(at, image)| {
-            let own = weighted_map(std::slice::from_ref(image), labels.len(), &[1], Counting::All);
+            let classes = 0..labels.len();
+            let own = mean_average_precision(&[image], classes, &RSNA_THRESHOLDS, Counting::All);
             (at, own.unwrap_or(0.0))
         })
         .collect();

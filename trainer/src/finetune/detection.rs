@@ -15,6 +15,7 @@ use crate::{
             Counting, Detection as Called, ImageBoxes, RSNA_THRESHOLDS, Rect, best_score,
             mean_average_precision,
         },
+        matched::Matched,
     },
 };
 use anyhow::Result;
@@ -109,11 +110,12 @@ impl Objective for Detection {
             points.push(point.into());
         }
         let groups: Vec<&str> = self.val_records.iter().map(|record| record.group()).collect();
+        let matched = Matched::new(&all, 0..self.labels.len(), &RSNA_THRESHOLDS);
         let figure = super::figure(
             "detection",
             "mAP .40-.75",
             groups.len(),
-            |weights| weighted_map(&images, self.labels.len(), weights, Counting::All),
+            |weights| matched.mean_average_precision(weights, Counting::All),
             &Patients::new(groups.iter().copied()),
         );
         let mut tables = toml::Table::new();
@@ -186,21 +188,6 @@ pub fn detections(
         images.extend(judged(&outputs, kind, labels, pictures.preprocess(), &records)?);
     }
     Ok(images)
-}
-
-/// Mean average precision where image `i` counts `weights[i]` times.
-pub fn weighted_map(
-    images: &[ImageBoxes],
-    classes: usize,
-    weights: &[u32],
-    counting: Counting,
-) -> Option<f64> {
-    let drawn: Vec<&ImageBoxes> = images
-        .iter()
-        .zip(weights)
-        .flat_map(|(image, &weight)| std::iter::repeat_n(image, weight as usize))
-        .collect();
-    mean_average_precision(&drawn, 0..classes, &RSNA_THRESHOLDS, counting)
 }
 
 fn judged(

@@ -30,7 +30,7 @@ mod yolov3;
 
 pub use classification::{columns, logits, rows};
 pub use command::FinetuneArgs;
-pub use detection::{detections, weighted_map};
+pub use detection::detections;
 pub use fit::Outputs;
 pub use recipe::{Mode, Protocol, Recipe, RegionLoss, Select};
 pub use regions::{mask_of, size_of_image};

@@ -4,7 +4,8 @@ use super::{
     Estimate,
     bootstrap::Resampling,
     classes::ClassTable,
-    detection::{Counting, FROC_RATES, ImageBoxes, RSNA_THRESHOLDS, froc, mean_average_precision},
+    detection::{Counting, FROC_RATES, ImageBoxes, RSNA_THRESHOLDS, mean_average_precision},
+    matched::Matched,
     overlap::Overlap,
     ranking::Ranking,
     reliability,
@@ -178,6 +179,8 @@ fn detection(images: &[ImageBoxes], classes: usize) -> Value {
         let of = |class| mean_average_precision(&all, class..class + 1, thresholds, Counting::All);
         (0..classes).map(of).collect()
     };
+    let (matched, ones) = (Matched::new(&all, 0..classes, &[]), vec![1; images.len()]);
+    let froc = |class| matched.froc(class, &ones, &FROC_RATES);
     let surest = |image: &ImageBoxes| image.detections.iter().map(|d| d.score).fold(0.0, f32::max);
     let scores: Vec<f32> = images.iter().map(surest).collect();
     let truth: Vec<bool> = images.iter().map(|image| !image.truth.is_empty()).collect();
@@ -185,7 +188,7 @@ fn detection(images: &[ImageBoxes], classes: usize) -> Value {
         "map": map(Counting::All), "map_mgca_compat": map(Counting::MgcaCompat),
         "ap": ap(&RSNA_THRESHOLDS), "ap50": ap(&[0.5]),
         "image_auroc": Ranking::new(&scores, &truth).auroc(),
-        "froc": (0..classes).map(|class| froc(&all, class, &FROC_RATES)).collect::<Vec<_>>(),
+        "froc": (0..classes).map(froc).collect::<Vec<_>>(),
     })
 }
 
