@@ -5,7 +5,9 @@
 //! - [`radiographs`]: real DICOM files from PyPI's `pydicom-data`, and dcmtk's `storescu`
 //! - [`pipeline`]: the workstation's half, phantoms → checkpoint → bundle
 //! - [`edge`]: the box's half, agent and daemon
+//! - [`drawn`]: checkpoints drawn from a seed, the same on every machine
 
+pub mod drawn;
 pub mod edge;
 pub mod http;
 pub mod pipeline;

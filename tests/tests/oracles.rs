@@ -1,25 +1,32 @@
 //! Independent oracles, in Python: ONNX Runtime and OpenVINO for the int8 network, scikit-learn and pycocotools for metrics.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use e2e::pipeline::Work;
-use e2e::radiographs;
 use e2e::tool::{binaries, exporter, python, root, trainer};
+use e2e::{drawn, radiographs};
+use engine::{Engine, Options};
+use graph::Task;
+use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn oracle(script: &str, args: &[&OsStr]) -> Result<()> {
+/// What a script printed, if it found nothing wrong.
+fn python_run(script: &str, args: &[&OsStr]) -> Result<String> {
     let output = python().arg(root().join("tests/oracles").join(script)).args(args).output()?;
-    assert!(
-        output.status.success(),
-        "{script}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{script}: {text}{errors}");
+    Ok(text)
 }
 
-/// Holds a bundle's network to ONNX Runtime (every activation) and OpenVINO (outputs), on a real chest and golden inputs.
+/// The JSON document an oracle printed, if it found nothing wrong.
+fn oracle(script: &str, args: &[&OsStr]) -> Result<Value> {
+    Ok(serde_json::from_str(&python_run(script, args)?)?)
+}
+
+/// Holds a bundle's network to ONNX Runtime and exact arithmetic node by node, and to ONNX Runtime and OpenVINO as a
+/// whole, on a real chest and golden inputs.
 fn runs_alike(bundle: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
     exporter()
@@ -29,7 +36,12 @@ fn runs_alike(bundle: &Path) -> Result<()> {
         .arg("--out")
         .arg(folder.path())
         .run()?;
-    oracle("onnx_qdq.py", &[folder.path().as_os_str()])
+    let report = oracle("onnx_qdq.py", &[folder.path().as_os_str()])?;
+    let pictures = report["pictures"].as_array().context("one report a picture")?;
+    for picture in pictures {
+        assert_eq!(picture["without_definition"], json!([]), "every node has an exact definition");
+    }
+    Ok(())
 }
 
 /// A small network with one head, trained on phantoms for so many epochs.
@@ -55,12 +67,12 @@ fn small_network(
     Ok(checkpoint)
 }
 
-/// It runs alike everywhere.
-fn head_runs_alike(task: &str, labels: &str, more: &[&str]) -> Result<()> {
+/// A small network with one head, its weights drawn from a seed, runs alike everywhere.
+fn head_runs_alike(task: Task, labels: &[&str]) -> Result<()> {
     let work = Work::for_tests()?;
     let folder = tempfile::tempdir()?;
-    let checkpoint = small_network(&work, folder.path(), task, labels, "1", more)?;
-    let bundle = folder.path().join("a.bundle");
+    let (checkpoint, bundle) = (folder.path().join("checkpoint"), folder.path().join("a.bundle"));
+    drawn::checkpoint(&checkpoint, task, labels, 5)?;
     exporter()
         .args(["quantize", "--int8", "--int8-detection", "--checkpoint"])
         .arg(&checkpoint)
@@ -72,6 +84,7 @@ fn head_runs_alike(task: &str, labels: &str, more: &[&str]) -> Result<()> {
     runs_alike(&bundle)
 }
 
+/// Its weights depend on the processor that trained it; what is compared does not.
 #[test]
 fn a_classifier_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
     runs_alike(&Work::for_tests()?.bundle())
@@ -79,22 +92,103 @@ fn a_classifier_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
 
 #[test]
 fn a_segmentation_network_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
-    head_runs_alike("segmentation", "lung", &[])
+    head_runs_alike(Task::Segmentation, &["lung"])
 }
 
 #[test]
 fn a_detector_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
-    head_runs_alike("detection", "Left Lung,Right Lung", &[])
+    head_runs_alike(Task::Detection, &["Left Lung", "Right Lung"])
 }
 
 #[test]
 fn yolov3_and_its_leaky_relus_run_alike_in_onnx_runtime_and_openvino() -> Result<()> {
-    head_runs_alike("detection", "Left Lung,Right Lung", &["--protocol", "mgca"])
+    head_runs_alike(Task::Yolov3, &["Left Lung", "Right Lung"])
+}
+
+/// Writes what the engine made of the picture of `ties.py`, changed by `change` (activation's name, values).
+fn dump_ties(folder: &Path, change: impl Fn(&str, &mut [i16])) -> Result<()> {
+    let picture = folder.join("0");
+    let input: Vec<f32> = (0..2 * 256 * 256)
+        .map(|at| (if at < 256 * 256 { at / 256 } else { at % 256 }) as f32)
+        .collect();
+    let options = Options { fuse: false, ..Options::threads(1) };
+    let mut engine = Engine::from_onnx(&fs::read(folder.join("model.onnx"))?, &[], &options)?;
+    let (mut outputs, activations) = engine.run_intermediates(&input)?;
+    for mut made in activations {
+        let before = made.values.clone();
+        change(&made.name, &mut made.values);
+        let output = made.name.replace(".q", ".out");
+        let output = outputs.outputs.iter_mut().find(|of| of.name == output);
+        if let Some(output) = output.filter(|_| made.values != before) {
+            output.data = made.dequantized();
+        }
+        let bytes: Vec<u8> = made.values.iter().flat_map(|q| q.to_le_bytes()).collect();
+        write_npy(&picture.join("activations"), &made.name, "<i2", &made.shape, &bytes)?;
+    }
+    for made in outputs.outputs {
+        let bytes: Vec<u8> = made.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        write_npy(&picture.join("outputs"), &made.name, "<f4", &made.shape, &bytes)?;
+    }
+    Ok(())
+}
+
+fn write_npy(folder: &Path, name: &str, kind: &str, shape: &[usize], bytes: &[u8]) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sides}), }}\n");
+    let length = u16::try_from(header.len())?.to_le_bytes();
+    let file = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), bytes].concat();
+    fs::write(folder.join(format!("{name}.npy")), file)?;
+    Ok(())
+}
+
+/// One step either way at a tie is what runtimes differ by; anything else is another definition.
+#[test]
+fn the_oracle_forgives_a_step_at_a_tie_and_no_other_requantization() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    python_run("ties.py", &[folder.path().as_os_str()])?;
+    let folder = folder.path();
+    let judge = || oracle("onnx_qdq.py", &[folder.as_os_str(), OsStr::new("--nodes")]);
+
+    dump_ties(folder, |_, _| {})?;
+    let report = judge()?;
+    let count = |of: &str| report["pictures"][0][of].as_u64().expect("a count");
+    assert!(count("ties") > 80_000, "{report}");
+    assert_eq!(report["pictures"][0]["without_definition"], json!([]));
+
+    // (a + b) / 2 + 1 with halves up where ours are to even.
+    let pair = |at: usize| (at / 256 + at % 256) as i16;
+    dump_ties(folder, |name, q| {
+        let halves_up = |(at, q): (usize, &mut i16)| *q = ((pair(at) + 1) / 2 + 1).min(255);
+        if name == "odd.q" {
+            q.iter_mut().enumerate().for_each(halves_up);
+        }
+    })?;
+    judge()?;
+
+    let third = |at: usize, gain: f32| f32::from(pair(at)) / 3.0 * gain;
+    let wrong: [(&str, &str, &dyn Fn(usize) -> i16); 4] = [
+        ("cut off, not rounded", "third.q", &|at| third(at, 1.0) as i16 + 7),
+        ("a ratio a thousandth too large", "third.q", &|at| third(at, 1.001).round() as i16 + 7),
+        ("another zero point", "odd.q", &|at| (pair(at) / 2 + 2).min(255)),
+        ("not clamped but wrapped", "odd.q", &|at| (pair(at) / 2 + 1) % 256),
+    ];
+    for (what, tensor, code) in wrong {
+        dump_ties(folder, |name, q| {
+            if name == tensor {
+                q.iter_mut().enumerate().for_each(|(at, q)| *q = code(at));
+            }
+        })?;
+        let refusal = judge().expect_err(what).to_string();
+        assert!(refusal.contains(tensor), "{what}: {refusal}");
+    }
+    Ok(())
 }
 
 #[test]
 fn metrics_equal_scikit_learns_and_pycocotools() -> Result<()> {
-    oracle("metrics.py", &[binaries().join("trainer").as_os_str()])
+    python_run("metrics.py", &[binaries().join("trainer").as_os_str()])?;
+    Ok(())
 }
 
 /// Evaluates a checkpoint and has every figure computed again from the predictions alone.
@@ -118,7 +212,8 @@ fn figures_come_again(work: &Work, checkpoint: &Path, task: &[&str], linear: boo
     fs::write(&result, said.join("\n"))?;
     let mut files = vec![predictions.as_os_str(), result.as_os_str()];
     files.extend(linear.then_some(features.as_os_str()));
-    oracle("predictions.py", &files)
+    python_run("predictions.py", &files)?;
+    Ok(())
 }
 
 /// Most phantoms are of the train split.
