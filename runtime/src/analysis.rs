@@ -3,7 +3,7 @@
 use crate::report::{BundleId, Finding, FoundBox, MaskSummary, Milliseconds, Report, Status};
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
-use engine::{Analyzer, Findings, Mask, Options};
+use engine::{Analyzer, Findings, Mask, Options, Stage};
 use radiograph::{Image, Radiograph, RadiographError};
 use std::{
     fmt,
@@ -81,34 +81,24 @@ impl Loaded {
         radiograph: Radiograph,
         began: Instant,
     ) -> Result<Analysis> {
-        let read = began.elapsed();
-        if let Err(reason) = radiograph::gate(&radiograph) {
-            let mut report =
-                Report::not_analysed(name.to_owned(), self.id.clone(), reason.to_string());
-            report.milliseconds = Milliseconds {
-                read: ms(read),
-                total: ms(began.elapsed()),
-                ..Milliseconds::default()
-            };
-            return Ok(Analysis { report, picture: Some(radiograph.image), masks: Vec::new() });
-        }
-        let mut analyzer = self.lock();
-        let start = Instant::now();
-        let input = analyzer.input(&radiograph);
-        let preprocess = start.elapsed();
-        let start = Instant::now();
-        let size = [radiograph.image.height, radiograph.image.width];
-        let findings = analyzer.infer(&input, size).context("the network failed")?;
-        let infer = start.elapsed();
-        drop(analyzer);
-        let milliseconds = Milliseconds {
-            read: ms(read),
-            preprocess: ms(preprocess),
-            infer: ms(infer),
-            total: ms(began.elapsed()),
+        let mut lap = Lap(began);
+        let mut milliseconds = Milliseconds { read: lap.end(), ..Milliseconds::default() };
+        let outcome = self.lock().analyze_in_stages(&radiograph, |stage| match stage {
+            Stage::Gate => drop(lap.end()),
+            Stage::Preprocess => milliseconds.preprocess = lap.end(),
+            Stage::Infer => milliseconds.infer = lap.end(),
+        });
+        milliseconds.total = ms(began.elapsed());
+        let (report, masks) = match outcome.context("the network failed")? {
+            engine::Analysis::NotAnalysed(reason) => {
+                let report = Report::not_analysed(name.to_owned(), self.id.clone(), reason);
+                (Report { milliseconds, ..report }, Vec::new())
+            }
+            engine::Analysis::Analysed(findings) => {
+                (self.report(name, &findings, milliseconds), findings.masks)
+            }
         };
-        let report = self.report(name, &findings, milliseconds);
-        Ok(Analysis { report, picture: Some(radiograph.image), masks: findings.masks })
+        Ok(Analysis { report, picture: Some(radiograph.image), masks })
     }
 
     fn report(&self, name: &str, found: &Findings, milliseconds: Milliseconds) -> Report {
@@ -170,6 +160,16 @@ pub(crate) enum AnalyseError {
     Read(RadiographError),
     #[error(transparent)]
     Run(anyhow::Error),
+}
+
+/// Milliseconds since the end of the part before.
+struct Lap(Instant);
+
+impl Lap {
+    fn end(&mut self) -> f64 {
+        let before = std::mem::replace(&mut self.0, Instant::now());
+        ms(self.0 - before)
+    }
 }
 
 fn ms(time: Duration) -> f64 {

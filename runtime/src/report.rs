@@ -63,7 +63,7 @@ pub(crate) struct MaskSummary {
     pub(crate) area_fraction: f64,
 }
 
-/// In pixels of the source image.
+/// In pixels of the source image as displayed: a photograph is the way up that its EXIF data says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FoundBox {
     pub(crate) name: String,

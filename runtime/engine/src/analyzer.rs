@@ -14,6 +14,16 @@ pub struct Analyzer {
     manifest: Manifest,
 }
 
+/// A part of [`Analyzer::analyze`]. A radiograph that is not analysed has only the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Gate,
+    /// Resizing and normalising.
+    Preprocess,
+    /// Network and decoding.
+    Infer,
+}
+
 /// What came of one radiograph.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Analysis {
@@ -70,23 +80,28 @@ impl Analyzer {
 
     /// Gate, preprocessing, network, decoding.
     pub fn analyze(&mut self, radiograph: &Radiograph) -> Result<Analysis, EngineError> {
-        if let Err(reason) = radiograph::gate(radiograph) {
+        self.analyze_in_stages(radiograph, |_| {})
+    }
+
+    /// As [`Self::analyze`], calling `after` at the end of every [`Stage`]: we have no clock, whoever
+    /// measures brings one.
+    pub fn analyze_in_stages(
+        &mut self,
+        radiograph: &Radiograph,
+        mut after: impl FnMut(Stage),
+    ) -> Result<Analysis, EngineError> {
+        let verdict = radiograph::gate(radiograph);
+        after(Stage::Gate);
+        if let Err(reason) = verdict {
             return Ok(Analysis::NotAnalysed(reason.to_string()));
         }
-        let input = self.input(radiograph);
+        let input = radiograph::network_input(&radiograph.image, &self.manifest.preprocess);
+        after(Stage::Preprocess);
+        let outputs = self.engine.run(&input)?;
         let size = [radiograph.image.height, radiograph.image.width];
-        Ok(Analysis::Analysed(self.infer(&input, size)?))
-    }
-
-    /// The network's input of a radiograph that passed the gate: the first half of [`Self::analyze`].
-    pub fn input(&self, radiograph: &Radiograph) -> Vec<f32> {
-        radiograph::network_input(&radiograph.image, &self.manifest.preprocess)
-    }
-
-    /// The second half of [`Self::analyze`]: `source` is the size of the source image.
-    pub fn infer(&mut self, input: &[f32], source: [usize; 2]) -> Result<Findings, EngineError> {
-        let outputs = self.engine.run(input)?;
-        interpret(&outputs, &self.manifest, source)
+        let findings = interpret(&outputs, &self.manifest, size)?;
+        after(Stage::Infer);
+        Ok(Analysis::Analysed(findings))
     }
 }
 

@@ -42,7 +42,7 @@ mod reference;
 mod region;
 mod selftest;
 
-pub use analyzer::{Analysis, Analyzer, Finding, Findings, interpret};
+pub use analyzer::{Analysis, Analyzer, Finding, Findings, Stage, interpret};
 pub use decode::{Detection, Mask};
 pub use engine::{Engine, IntegerShare, Intermediate, Options, Output, Outputs};
 pub use error::EngineError;

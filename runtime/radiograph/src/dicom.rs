@@ -30,6 +30,7 @@ mod syntax;
 pub use header::Header;
 pub(crate) use part10::meta_offset;
 pub use pixels::StoredValues;
+pub use scan::has_long_length;
 pub use syntax::TransferSyntax;
 
 use crate::{Image, Radiograph, RadiographError, Source};

@@ -45,7 +45,7 @@ mod raster;
 mod resize;
 mod words;
 
-pub use dicom::{Header, StoredValues, TransferSyntax, header, stored_values};
+pub use dicom::{Header, StoredValues, TransferSyntax, has_long_length, header, stored_values};
 pub use error::RadiographError;
 pub use gate::{NotAnalysed, gate, gate_header};
 pub use picture::Image;

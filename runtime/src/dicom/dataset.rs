@@ -5,7 +5,7 @@
 //! still listens. SOP Class and Instance UID stand near the start, in ascending order of tags.
 
 use crate::uid::Uid;
-use dicom_dictionary_std::uids;
+use radiograph::{TransferSyntax, has_long_length};
 
 /// How many bytes to keep for [`claim`]. The elements before (0008,0018) are short.
 pub(crate) const PREFIX_BYTES: usize = 8 * 1024;
@@ -22,14 +22,11 @@ pub(crate) enum Claim {
 }
 
 /// Reads up to (0008,0018) in `prefix`, the first bytes of a data set; `whole` if there are no others.
-pub(crate) fn claim(prefix: &[u8], whole: bool, transfer_syntax: &str) -> Claim {
-    let encoding = match transfer_syntax {
-        uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => return Claim::Unknown,
-        uids::IMPLICIT_VR_LITTLE_ENDIAN => Encoding { explicit: false, big_endian: false },
-        #[expect(deprecated, reason = "retired, but old equipment sends it")]
-        uids::EXPLICIT_VR_BIG_ENDIAN => Encoding { explicit: true, big_endian: true },
-        _ => Encoding { explicit: true, big_endian: false },
-    };
+pub(crate) fn claim(prefix: &[u8], whole: bool, syntax: TransferSyntax) -> Claim {
+    if syntax == TransferSyntax::Deflated {
+        return Claim::Unknown;
+    }
+    let encoding = Encoding { explicit: !syntax.is_implicit(), big_endian: syntax.is_big_endian() };
     let (mut sop_class, mut sop_instance) = (None, None);
     let (mut at, mut last) = (0, 0);
     while at < prefix.len() {
@@ -119,22 +116,7 @@ impl Encoding {
             (8, self.u32([head[4], head[5], head[6], head[7]]))
         } else if !(head[4].is_ascii_uppercase() && head[5].is_ascii_uppercase()) {
             return Err(format!("{:02x?} is no VR", &head[4..6]));
-        } else if matches!(
-            &head[4..6],
-            b"OB"
-                | b"OD"
-                | b"OF"
-                | b"OL"
-                | b"OV"
-                | b"OW"
-                | b"SQ"
-                | b"SV"
-                | b"UC"
-                | b"UN"
-                | b"UR"
-                | b"UT"
-                | b"UV"
-        ) {
+        } else if has_long_length([head[4], head[5]]) {
             let Some(length) = bytes.get(8..12) else { return Ok(None) };
             (12, self.u32([length[0], length[1], length[2], length[3]]))
         } else {
@@ -182,33 +164,31 @@ mod tests {
             Claim::Object { sop_class: Some("1.2".into()), sop_instance: Some("1.3".into()) };
         let bytes =
             implicit(&[(0x0008_0016, b"1.2\0"), (0x0008_0018, b"1.3\0"), (0x0008_0020, b"")]);
-        assert_eq!(claim(&bytes, true, uids::IMPLICIT_VR_LITTLE_ENDIAN), expected);
+        assert_eq!(claim(&bytes, true, TransferSyntax::ImplicitLittleEndian), expected);
 
         let explicit =
             b"\x08\0\x05\0CS\x02\0AB\x08\0\x16\0UI\x04\x001.2\0\x08\0\x18\0UI\x04\x001.3\0";
-        assert_eq!(claim(explicit, true, uids::EXPLICIT_VR_LITTLE_ENDIAN), expected);
-        assert_eq!(claim(explicit, true, uids::JPEG_BASELINE8_BIT), expected);
+        assert_eq!(claim(explicit, true, TransferSyntax::ExplicitLittleEndian), expected);
+        assert_eq!(claim(explicit, true, TransferSyntax::JpegBaseline), expected);
 
         let big = b"\0\x08\0\x16UI\0\x041.2\0\0\x08\0\x18UI\0\x041.3\0";
-        #[expect(deprecated, reason = "retired, but old equipment sends it")]
-        let big_endian = uids::EXPLICIT_VR_BIG_ENDIAN;
-        assert_eq!(claim(big, true, big_endian), expected);
+        assert_eq!(claim(big, true, TransferSyntax::ExplicitBigEndian), expected);
     }
 
     #[test]
     fn what_is_no_data_set_is_called_so() {
         let meta = implicit(&[(0x0002_0000, b"abcd")]);
         assert!(matches!(
-            claim(&meta, true, uids::IMPLICIT_VR_LITTLE_ENDIAN),
+            claim(&meta, true, TransferSyntax::ImplicitLittleEndian),
             Claim::Nonsense { .. }
         ));
         let png = b"\x89PNG\r\n\x1a\n0000";
         assert!(matches!(
-            claim(png, true, uids::EXPLICIT_VR_LITTLE_ENDIAN),
+            claim(png, true, TransferSyntax::ExplicitLittleEndian),
             Claim::Nonsense { .. }
         ));
         assert!(matches!(
-            claim(b"\x08\0\x16", true, uids::IMPLICIT_VR_LITTLE_ENDIAN),
+            claim(b"\x08\0\x16", true, TransferSyntax::ImplicitLittleEndian),
             Claim::Nonsense { .. }
         ));
     }
@@ -229,7 +209,7 @@ mod tests {
     proptest! {
         #[test]
         fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), whole: bool, explicit: bool) {
-            let syntax = if explicit { uids::EXPLICIT_VR_LITTLE_ENDIAN } else { uids::IMPLICIT_VR_LITTLE_ENDIAN };
+            let syntax = if explicit { TransferSyntax::ExplicitLittleEndian } else { TransferSyntax::ImplicitLittleEndian };
             let _ = claim(&bytes, whole, syntax);
         }
     }

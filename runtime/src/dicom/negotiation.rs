@@ -8,6 +8,7 @@ use dicom_ul::pdu::{
     AssociationRJServiceUserReason as Refused, AssociationRJSource, AssociationRQ,
     PresentationContextResult, PresentationContextResultReason as Outcome, UserVariableItem,
 };
+use radiograph::TransferSyntax;
 
 const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Bit 0 stands for version 1, the only one there is.
@@ -21,33 +22,12 @@ pub(crate) const STORAGE_CLASSES: [(&str, &str); 4] = [
     (uids::SECONDARY_CAPTURE_IMAGE_STORAGE, "secondary capture"),
 ];
 
-/// Encodings that `radiograph` decodes.
-#[expect(deprecated, reason = "big endian is retired, but old equipment sends it")]
-pub(crate) const TRANSFER_SYNTAXES: &[&str] = &[
-    uids::EXPLICIT_VR_LITTLE_ENDIAN,
-    uids::IMPLICIT_VR_LITTLE_ENDIAN,
-    uids::EXPLICIT_VR_BIG_ENDIAN,
-    uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    uids::RLE_LOSSLESS,
-    uids::JPEG_BASELINE8_BIT,
-    uids::JPEG_EXTENDED12_BIT,
-    uids::JPEG_LOSSLESS,
-    uids::JPEG_LOSSLESS_SV1,
-    uids::JPEGLS_LOSSLESS,
-    uids::JPEGLS_NEAR_LOSSLESS,
-    #[cfg(feature = "jpeg2000")]
-    uids::JPEG2000_LOSSLESS,
-    #[cfg(feature = "jpeg2000")]
-    uids::JPEG2000,
-];
-
 /// A presentation context both sides agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Context {
     pub(crate) id: u8,
     pub(crate) class: Class,
-    /// UID of the transfer syntax.
-    pub(crate) syntax: &'static str,
+    pub(crate) syntax: TransferSyntax,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +109,8 @@ pub(crate) fn accept(
             (None, _) => Outcome::AbstractSyntaxNotSupported,
             (_, None) => Outcome::TransferSyntaxesNotSupported,
         };
-        let transfer_syntax = syntax.unwrap_or(uids::IMPLICIT_VR_LITTLE_ENDIAN).to_owned();
+        let transfer_syntax =
+            syntax.unwrap_or(TransferSyntax::ImplicitLittleEndian).uid().to_owned();
         results.push(PresentationContextResult { id: proposed.id, reason, transfer_syntax });
     }
     let answer = AssociationAC {
@@ -164,8 +145,8 @@ fn class(uid: &str) -> Option<Class> {
     }
 }
 
-fn known_syntax(uid: &str) -> Option<&'static str> {
-    TRANSFER_SYNTAXES.iter().copied().find(|known| *known == uid)
+fn known_syntax(uid: &str) -> Option<TransferSyntax> {
+    TransferSyntax::all().find(|known| known.uid() == uid)
 }
 
 /// 0 means no limit; our responses are short, so the number hardly matters.
@@ -236,8 +217,16 @@ mod tests {
         assert_eq!(
             agreement.contexts,
             [
-                Context { id: 1, class: Class::Verification, syntax: implicit },
-                Context { id: 7, class: Class::Storage(cr), syntax: uids::JPEG_LOSSLESS_SV1 }
+                Context {
+                    id: 1,
+                    class: Class::Verification,
+                    syntax: TransferSyntax::ImplicitLittleEndian
+                },
+                Context {
+                    id: 7,
+                    class: Class::Storage(cr),
+                    syntax: TransferSyntax::JpegLosslessFirstOrder
+                }
             ]
         );
     }

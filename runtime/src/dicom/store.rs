@@ -9,6 +9,7 @@ use crate::{
     spool::{Accepted, Incoming, Spool},
     uid::Uid,
 };
+use radiograph::TransferSyntax;
 use std::io;
 
 /// An object being written.
@@ -16,7 +17,7 @@ pub(super) struct Store<'a> {
     incoming: Incoming<'a>,
     pub(super) uid: Uid,
     pub(super) class: &'static str,
-    syntax: &'static str,
+    syntax: TransferSyntax,
     /// The first bytes, to see what it is.
     prefix: Vec<u8>,
     bytes: u64,
@@ -27,13 +28,13 @@ impl<'a> Store<'a> {
         spool: &'a Spool,
         class: &'static str,
         uid: Uid,
-        syntax: &'static str,
+        syntax: TransferSyntax,
         peer: &str,
     ) -> io::Result<Self> {
         let mut incoming = spool.begin()?;
-        incoming.write_header(&part10::header(class, &uid, syntax, peer))?;
+        incoming.write_header(&part10::header(class, &uid, syntax.uid(), peer))?;
         incoming.identify(class);
-        incoming.identify(syntax);
+        incoming.identify(syntax.uid());
         Ok(Self { incoming, uid, class, syntax, prefix: Vec::new(), bytes: 0 })
     }
 

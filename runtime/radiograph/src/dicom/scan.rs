@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
             let code = code.escape_ascii();
             damaged(format!("element {tag} has value representation \"{code}\""))
         })?;
-        let length = if has_long_length(vr) {
+        let length = if has_long_length(code) {
             let _reserved = self.u16()?;
             self.u32()?
         } else {
@@ -409,7 +409,10 @@ pub(crate) fn vr_in_dictionary(tag: Tag) -> VR {
     StandardDataDictionary.by_tag(tag).map_or(VR::UN, |entry| entry.vr().relaxed())
 }
 
-fn has_long_length(vr: VR) -> bool {
-    use VR::*;
-    matches!(vr, OB | OD | OF | OL | OV | OW | SQ | SV | UC | UN | UR | UT | UV)
+/// Whether elements of a value representation have a length of 4 bytes, after 2 that are reserved, where
+/// value representations are written (PS3.5 7.1.2).
+pub fn has_long_length(vr: [u8; 2]) -> bool {
+    const LONG: [&[u8; 2]; 13] =
+        [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
+    LONG.contains(&&vr)
 }

@@ -42,6 +42,14 @@ const ALL: [(TransferSyntax, &str, &str); 13] = {
 };
 
 impl TransferSyntax {
+    /// Those whose pixels this build decodes.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let decoded = |syntax: &Self| {
+            cfg!(feature = "jpeg2000") || !matches!(syntax, Self::Jpeg2000Lossless | Self::Jpeg2000)
+        };
+        ALL.iter().map(|(syntax, ..)| *syntax).filter(decoded)
+    }
+
     pub(crate) fn from_uid(uid: &str) -> Result<Self, RadiographError> {
         ALL.iter().find(|(_, known, _)| *known == uid).map(|(syntax, ..)| *syntax).ok_or_else(
             || RadiographError::TransferSyntax {
@@ -70,11 +78,13 @@ impl TransferSyntax {
         )
     }
 
-    pub(crate) fn is_big_endian(self) -> bool {
+    /// Whether elements are written with the bytes of numbers in the order big endian.
+    pub fn is_big_endian(self) -> bool {
         self == Self::ExplicitBigEndian
     }
 
-    pub(crate) fn is_implicit(self) -> bool {
+    /// Whether elements are written without their value representations.
+    pub fn is_implicit(self) -> bool {
         self == Self::ImplicitLittleEndian
     }
 
