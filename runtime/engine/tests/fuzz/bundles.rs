@@ -4,7 +4,7 @@ use crate::guard::Guard;
 use crate::mutate::{self, Dice};
 use crate::network;
 use bundle::{Bundle, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, section};
-use engine::{Analyzer, Options, selftest};
+use engine::{Analyzer, Options, interpret, selftest};
 use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
 use prost::Message;
 use std::path::PathBuf;
@@ -19,7 +19,9 @@ fn survives(bytes: &[u8]) -> bool {
     }
     let _ = selftest(analyzer.engine(), &bundle);
     let count = analyzer.engine().input_shape().iter().product();
-    let _ = analyzer.infer(&vec![0.25; count], [2000, 1500]);
+    if let Ok(outputs) = analyzer.engine().run(&vec![0.25; count]) {
+        let _ = interpret(&outputs, analyzer.manifest(), [2000, 1500]);
+    }
     true
 }
 
