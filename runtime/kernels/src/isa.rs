@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::lookup::{self, Spread};
+use crate::matmul::{self, Row};
 #[cfg(target_arch = "x86_64")]
 use crate::{amx, avx2, avx512, avxvnni, pointwise, winograd};
 use crate::{
@@ -190,6 +191,18 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Set::Neon => &[winograd::neon::WINOGRAD],
             _ => &[],
+        }
+    }
+
+    /// One row of a product of two activations.
+    pub(crate) fn row(self) -> unsafe fn(&mut Row<'_>) {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx | Set::Avx512Vnni => matmul::avx512,
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni | Set::Avx2 => matmul::avx2,
+            // NEON is part of the base of aarch64, so compilers use it there.
+            _ => matmul::portable,
         }
     }
 

@@ -13,6 +13,7 @@
 //! winograd/     3x3 convolutions with fewer multiplications, to the same bits
 //! depthwise.rs  the one shape that is no matrix product
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
+//! matmul.rs     products of two activations           softmax.rs   shares of a row
 //! buffer.rs     memory of tensors and weights, in large pages (pages.rs)
 //! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
 //! ```
@@ -53,6 +54,7 @@ mod eltwise;
 mod i8mm;
 mod isa;
 mod lookup;
+mod matmul;
 #[cfg_attr(
     not(target_arch = "x86_64"),
     expect(dead_code, reason = "only x86-64 has sets that gain by it")
@@ -68,6 +70,7 @@ mod pool;
 mod pooling;
 mod portable;
 mod resample;
+mod softmax;
 mod spec;
 mod tile;
 mod winograd;
@@ -92,8 +95,10 @@ pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
 pub use eltwise::{Add, Rows, copy, requant_table, table_of};
 pub use isa::{Isa, UnknownIsa};
 pub use lookup::Lookup;
+pub use matmul::MatMul;
 pub use peak::peak_macs_per_second;
 pub use pool::Pool;
 pub use pooling::{AvgPool, MaxPool};
 pub use resample::{Bilinear, Nearest};
-pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError, absolute_sum};
+pub use softmax::Softmax;
+pub use spec::{ConvSpec, ConvWeights, MatMulSpec, PoolSpec, Residual, SpecError, absolute_sum};

@@ -2,7 +2,7 @@
 //!
 //! Fused and vectorised code elsewhere must give the same bits.
 
-use crate::spec::{ConvSpec, ConvWeights, PoolSpec, Residual};
+use crate::spec::{ConvSpec, ConvWeights, MatMulSpec, PoolSpec, Residual};
 
 /// Adding and subtracting 1.5 · 2²³ leaves the nearest integer, ties to even: at that size the spacing of `f32` is 1.
 const MAGIC: f32 = 12_582_912.0;
@@ -142,4 +142,46 @@ pub fn avg_pool(
                 requantize(sum as f32 * (ratio / count as f32), y_zero, 0, 255);
         }
     });
+}
+
+/// Product of two tensors: `rte(Σ (a − a_zero)·(b − b_zero) · ratio) + y_zero` with `ratio = s_a · s_b / s_y`; sums are exact.
+pub fn matmul(spec: &MatMulSpec, ratio: f32, zeros: [u8; 3], a: &[u8], b: &[u8], y: &mut [u8]) {
+    let [a_zero, b_zero, y_zero] = zeros;
+    for row in 0..spec.rows {
+        for column in 0..spec.columns {
+            let of = |k: usize| {
+                let b = if spec.columns_in_rows {
+                    b[column * spec.depth + k]
+                } else {
+                    b[k * spec.columns + column]
+                };
+                let a = i32::from(a[row * spec.depth + k]) - i32::from(a_zero);
+                a * (i32::from(b) - i32::from(b_zero))
+            };
+            let sum: i32 = (0..spec.depth).map(of).sum();
+            y[row * spec.columns + column] = requantize(sum as f32 * ratio, y_zero, 0, 255);
+        }
+    }
+}
+
+/// Softmax of rows of `columns` bytes: `rte(e / Σ e / y_scale) + y_zero` with `e = table[largest of the row − x]`.
+///
+/// The table says what each difference is worth, `table[d] = round(2^30 · exp(−d · s_x))`. The sum is one of integers, so
+/// its order does not matter; it and `e` are rounded to f32 once.
+pub fn softmax(
+    columns: usize,
+    table: &[u32; 256],
+    y_scale: f32,
+    y_zero: u8,
+    x: &[u8],
+    y: &mut [u8],
+) {
+    for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
+        let largest = x.iter().fold(0, |largest, q| largest.max(*q));
+        let e = |q: u8| table[usize::from(largest - q)];
+        let sum: u64 = x.iter().map(|q| u64::from(e(*q))).sum();
+        for (y, q) in y.iter_mut().zip(x) {
+            *y = requantize(e(*q) as f32 / sum as f32 / y_scale, y_zero, 0, 255);
+        }
+    }
 }

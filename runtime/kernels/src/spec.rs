@@ -63,6 +63,16 @@ pub struct PoolSpec {
     pub out_stride: usize,
 }
 
+/// A product of two matrices of bytes, `[rows, depth] · [depth, columns]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatMulSpec {
+    pub rows: usize,
+    pub depth: usize,
+    pub columns: usize,
+    /// The right one lies as `[columns, depth]`, each of its columns in one piece.
+    pub columns_in_rows: bool,
+}
+
 /// Why an operation cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpecError {
@@ -75,6 +85,7 @@ pub enum SpecError {
     Range { lo: u8, hi: u8 },
     Scale { what: &'static str, channel: usize },
     Accumulator { channel: usize },
+    Depth { depth: usize },
 }
 
 impl fmt::Display for SpecError {
@@ -100,6 +111,13 @@ impl fmt::Display for SpecError {
             }
             Self::Accumulator { channel } => {
                 write!(f, "sums of channel {channel} can exceed 32 bits")
+            }
+            Self::Depth { depth } => {
+                write!(
+                    f,
+                    "sums of {depth} products of bytes, expected at most {}",
+                    MatMulSpec::MAX_DEPTH
+                )
             }
         }
     }
@@ -238,6 +256,19 @@ impl PoolSpec {
             }
         }
         windows(self.kernel, [1, 1], self.padding, self.in_h, self.in_w)
+    }
+}
+
+impl MatMulSpec {
+    /// So many products of bytes fit in i32, whatever they are.
+    pub const MAX_DEPTH: usize = i32::MAX as usize / (255 * 255);
+
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        sizes("matrix", &[self.rows, self.depth, self.columns])?;
+        if self.depth > Self::MAX_DEPTH {
+            return Err(SpecError::Depth { depth: self.depth });
+        }
+        Ok(())
     }
 }
 

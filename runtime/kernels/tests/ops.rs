@@ -4,8 +4,8 @@
 mod random;
 
 use kernels::{
-    Add, AvgPool, Bilinear, Isa, Lookup, MaxPool, Nearest, Pool, PoolSpec, Residual, Rows, copy,
-    scalar,
+    Add, AvgPool, Bilinear, Isa, Lookup, MatMul, MatMulSpec, MaxPool, Nearest, Pool, PoolSpec,
+    Residual, Rows, Softmax, copy, scalar,
 };
 use random::Random;
 
@@ -181,4 +181,105 @@ fn threads_do_not_change_an_upsampled_image() {
         (a, b)
     };
     assert_eq!(run(1), run(3));
+}
+
+/// Random bytes, or the extremes of bytes only.
+fn bytes(random: &mut Random, count: usize, extreme: bool) -> Vec<u8> {
+    let bytes = random.bytes(count);
+    if extreme { bytes.into_iter().map(|q| if q < 128 { 0 } else { 255 }).collect() } else { bytes }
+}
+
+#[test]
+fn products_of_two_activations_equal_the_definition_on_every_instruction_set() {
+    for seed in 0..if cfg!(miri) { 4 } else { 200 } {
+        let random = &mut Random::new(seed);
+        let spec = MatMulSpec {
+            rows: 1 + random.below(9),
+            depth: random.pick(&[1, 2, 31, 50, 64, 65, 129, 257]),
+            columns: random.pick(&[1, 3, 49, 63, 64, 65, 130]),
+            columns_in_rows: random.below(2) == 0,
+        };
+        let extreme = random.below(4) == 0;
+        let a = bytes(random, spec.rows * spec.depth, extreme);
+        let b = bytes(random, spec.depth * spec.columns, extreme);
+        let zeros = [random.pick(&[0, 255, 128, 7]), random.pick(&[0, 255, 131]), random.byte()];
+        let ratio = random.unit() / (spec.depth as f32 * 200.0);
+        let mut expected = vec![0; spec.rows * spec.columns];
+        scalar::matmul(&spec, ratio, zeros, &a, &b, &mut expected);
+        for isa in Isa::available() {
+            let mut found = vec![7; expected.len()];
+            let product = MatMul::new(isa, spec, ratio, zeros).unwrap();
+            product.run(&a, &b, &mut found, &Pool::new(1 + seed as usize % 3));
+            assert_eq!(found, expected, "{isa:?} {spec:?} {zeros:?}");
+        }
+    }
+}
+
+#[test]
+fn the_deepest_product_is_exact_and_a_deeper_one_is_refused() {
+    let depth = MatMulSpec::MAX_DEPTH;
+    let spec = MatMulSpec { rows: 1, depth, columns: 1, columns_in_rows: true };
+    let ones = vec![255; depth];
+    for isa in Isa::available() {
+        for (zeros, expected) in [([0, 0, 0], 200), ([255, 0, 0], 0), ([0, 0, 55], 255)] {
+            let ratio = 200.0 / (depth as f32 * 65025.0);
+            let mut y = [7];
+            MatMul::new(isa, spec, ratio, zeros).unwrap().run(&ones, &ones, &mut y, &Pool::new(1));
+            assert_eq!(y, [expected], "{isa:?} {zeros:?}");
+        }
+        let deeper = MatMulSpec { depth: depth + 1, ..spec };
+        let error = MatMul::new(isa, deeper, 1.0, [0; 3]).unwrap_err().to_string();
+        assert_eq!(error, "sums of 33026 products of bytes, expected at most 33025");
+    }
+}
+
+/// `round(2^30 · exp(−d · scale))`
+fn exponentials(scale: f64) -> [u32; 256] {
+    std::array::from_fn(|d| (1_073_741_824.0 * (-(d as f64) * scale).exp()).round() as u32)
+}
+
+#[test]
+fn shares_equal_softmax_in_double_precision_within_half_a_step() {
+    for seed in 0..if cfg!(miri) { 3 } else { 100 } {
+        let random = &mut Random::new(seed);
+        let (rows, columns) = (1 + random.below(9), random.pick(&[1, 2, 49, 50, 197, 1000]));
+        let x_scale = random.pick(&[0.004, 0.05, 0.3, 4.0]);
+        let extreme = random.below(4) == 0;
+        let x = bytes(random, rows * columns, extreme);
+        let softmax = Softmax::new(columns, exponentials(x_scale), 1.0 / 255.0, 3).unwrap();
+        let mut y = vec![7; x.len()];
+        softmax.run(&x, &mut y, &Pool::new(1 + seed as usize % 3));
+        for (x, y) in x.chunks(columns).zip(y.chunks(columns)) {
+            let largest = x.iter().copied().max().unwrap();
+            let e: Vec<f64> =
+                x.iter().map(|&q| (-f64::from(largest - q) * x_scale).exp()).collect();
+            let sum: f64 = e.iter().sum();
+            for (e, &y) in e.iter().zip(y) {
+                let expected = 255.0 * e / sum + 3.0;
+                let off = (expected.min(255.0) - f64::from(y)).abs();
+                assert!(off < 0.5001, "{expected} {y}, {columns} columns of scale {x_scale}");
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_scores_share_alike_and_one_score_takes_all() {
+    let pool = Pool::new(1);
+    let softmax = |columns: usize, x: &[u8]| {
+        let mut y = vec![0; x.len()];
+        let shares = Softmax::new(columns, exponentials(0.5), 1.0 / 255.0, 0).unwrap();
+        shares.run(x, &mut y, &pool);
+        y
+    };
+    for q in [0, 1, 255] {
+        assert_eq!(softmax(3, &[q; 3]), [85; 3]);
+        assert_eq!(softmax(1, &[q; 2]), [255; 2]);
+    }
+    assert_eq!(softmax(2, &[255, 0, 0, 255]), [255, 0, 0, 255]);
+    for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        assert!(Softmax::new(2, exponentials(0.5), bad, 0).is_err(), "{bad}");
+    }
+    assert!(Softmax::new(2, [0; 256], 1.0, 0).is_err());
+    assert!(Softmax::new(0, exponentials(0.5), 1.0, 0).is_err());
 }
