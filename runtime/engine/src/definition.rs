@@ -108,6 +108,43 @@ fn compute(op: &Op, step: &Step, inputs: &[(&Activation, &[u8])], y: &Activation
             })
         }
         Op::Table(table) => bytes.iter().map(|&q| table[usize::from(q)]).collect(),
+        Op::AddConstant { values, quant } => {
+            let (ra, rb) = (x.quant.scale / y.quant.scale, quant.scale / y.quant.scale);
+            let sum = |(&a, &b)| requant(centred(a, x.quant) * ra + centred(b, *quant) * rb);
+            bytes.iter().zip(values.iter()).map(sum).collect()
+        }
+        Op::Append(tables) => {
+            let part = |(at, table): (usize, &Option<Table>)| {
+                inputs[at].1.iter().map(|&q| look_up(table.as_ref(), q)).collect::<Vec<_>>()
+            };
+            tables.iter().enumerate().flat_map(part).collect()
+        }
+        Op::MatMul(spec) => {
+            let (b, b_bytes) = inputs[1];
+            let ratio = x.quant.scale * b.quant.scale / y.quant.scale;
+            let centre = |q: u8, quant: Quant| i32::from(q) - i32::from(quant.zero);
+            let of = |row: usize, column: usize| {
+                let products = (0..spec.depth).map(|k| {
+                    let right = match spec.columns_in_rows {
+                        true => b_bytes[column * spec.depth + k],
+                        false => b_bytes[k * spec.columns + column],
+                    };
+                    centre(bytes[row * spec.depth + k], x.quant) * centre(right, b.quant)
+                });
+                requant(products.sum::<i32>() as f32 * ratio)
+            };
+            let places = 0..spec.rows * spec.columns;
+            places.map(|at| of(at / spec.columns, at % spec.columns)).collect()
+        }
+        Op::Softmax { columns, table } => {
+            let share = |row: &[u8]| {
+                let largest = row.iter().copied().max().expect("rows have values");
+                let e: Vec<u32> = row.iter().map(|q| table[usize::from(largest - q)]).collect();
+                let sum: u64 = e.iter().map(|&e| u64::from(e)).sum();
+                e.into_iter().map(move |e| e as f32 / sum as f32 / y.quant.scale)
+            };
+            bytes.chunks(*columns).flat_map(share).map(requant).collect()
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`crate::region`] turns it into kernels. Images are `H x W x C` in memory (channels innermost).
 
 use crate::EngineError;
+use kernels::MatMulSpec;
 use std::sync::Arc;
 
 /// Rows, columns and channels; a vector is `1 x 1 x C`.
@@ -90,6 +91,21 @@ pub(crate) enum Op {
     /// Between pixel centres (`half_pixel`), edges repeated.
     Bilinear,
     Table(Table),
+    /// A tensor and a constant of its shape, in the order of memory.
+    AddConstant {
+        values: Arc<[u8]>,
+        quant: Quant,
+    },
+    /// One after the other in memory, as matrices that lie by columns are joined; each through its table where its
+    /// quantization differs.
+    Append(Vec<Option<Table>>),
+    /// Of two matrices; the left one and the result lie by rows.
+    MatMul(MatMulSpec),
+    /// Along rows of so many values. The table is `round(2^30 · exp(−d · s_x))`.
+    Softmax {
+        columns: usize,
+        table: Box<[u32; 256]>,
+    },
 }
 
 /// One operation.
@@ -149,7 +165,21 @@ pub(crate) fn requantize(value: f32, zero: u8, clamp: [u8; 2]) -> u8 {
     q.clamp(clamp[0].into(), clamp[1].into()) as u8
 }
 
+fn matmul_macs(spec: &MatMulSpec) -> u64 {
+    [spec.rows, spec.depth, spec.columns].iter().fold(1, |n, &side| n.saturating_mul(side as u64))
+}
+
 impl Shape {
+    /// Values whose order in memory is that of ONNX.
+    pub(crate) fn row(len: usize) -> Self {
+        Self { h: 1, w: 1, c: len }
+    }
+
+    /// Whether values lie in memory as ONNX orders them; otherwise channels, outermost there, are innermost.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.h * self.w == 1 || self.c == 1
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.h * self.w * self.c
     }
@@ -234,6 +264,7 @@ impl Step {
         let Shape { h, w, .. } = activations[self.output].shape;
         match &self.op {
             Op::Conv(conv) => conv.macs(h, w),
+            Op::MatMul(spec) => matmul_macs(spec),
             _ => 0,
         }
     }
@@ -249,6 +280,7 @@ impl Quantized {
             let out = self.activations[step.output].shape;
             match &step.op {
                 Op::Conv(conv) => conv.macs(out.h, out.w),
+                Op::MatMul(spec) => matmul_macs(spec),
                 Op::MaxPool { window: w, .. } | Op::AvgPool { window: w, .. } => window(w, out),
                 _ => out.len() as u64,
             }

@@ -4,6 +4,7 @@
 //! document   bytes → ModelProto (tract-onnx's), names resolved, sizes capped
 //! attributes one node's attributes and constants, as domain types
 //! pending    a float operation over dequantized tensors, waiting for its QuantizeLinear
+//! operations convolutions, pooling, …: one function an operator     matrices   products, softmax, views
 //! read       walks the nodes: DequantizeLinear → operation → QuantizeLinear becomes one step
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod attributes;
 mod document;
+mod matrices;
 mod operations;
 mod pending;
 mod read;

@@ -4,21 +4,32 @@
 
 use super::attributes::{Reader, dims, f32s, i64s};
 use super::pending::{Bounds, Pending, PendingOp, Unary};
-use super::read::Weights;
+use super::read::{View, Weights};
 use crate::EngineError;
 use crate::quantized::{Activation, Conv, Shape, Window};
 use std::sync::Arc;
 
-/// An activation as a float tensor: what DequantizeLinear gives, perhaps flattened.
+/// An activation as a float tensor: what DequantizeLinear gives, perhaps reshaped.
 #[derive(Clone)]
 pub(super) struct Real<'a> {
-    pub(super) at: usize,
     pub(super) activation: &'a Activation,
-    pub(super) dims: Vec<usize>,
+    pub(super) view: View,
+}
+
+impl Real<'_> {
+    pub(super) fn dims(&self) -> &[usize] {
+        &self.view.dims
+    }
+
+    /// Whether it is `[1, C, H, W]` as the activation lies in memory.
+    fn is_image(&self) -> bool {
+        let Shape { h, w, c } = self.activation.shape;
+        self.dims() == [1, c, h, w]
+    }
 }
 
 impl Reader<'_> {
-    fn pending(
+    pub(super) fn pending(
         &self,
         op: PendingOp,
         inputs: &[&Real<'_>],
@@ -30,7 +41,7 @@ impl Reader<'_> {
         Ok(Pending {
             name: super::document::node_name(self.node).to_owned(),
             op,
-            inputs: inputs.iter().map(|real| real.at).collect(),
+            inputs: inputs.iter().map(|real| real.view.at).collect(),
             shape,
             dims,
             bounds: Bounds::NONE,
@@ -50,8 +61,7 @@ impl Reader<'_> {
         };
         let Shape { h, w, c } = x.activation.shape;
         let groups = usize::try_from(self.int("group", 1)).unwrap_or(0);
-        let fits =
-            x.dims.len() == 4 && groups > 0 && out_c > 0 && in_c.checked_mul(groups) == Some(c);
+        let fits = x.is_image() && groups > 0 && out_c > 0 && in_c.checked_mul(groups) == Some(c);
         if !fits || !out_c.is_multiple_of(groups) {
             let found = &weights.tensor.dims;
             return Err(
@@ -80,7 +90,7 @@ impl Reader<'_> {
         let plain = self.float("alpha", 1.0) == 1.0
             && self.float("beta", 1.0) == 1.0
             && self.int("transA", 0) == 0;
-        if !plain || x.dims.len() != 2 {
+        if !plain || x.dims().len() != 2 {
             return Ok(None);
         }
         let Shape { h, w, c } = x.activation.shape;
@@ -173,7 +183,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn max_pool(&self, x: &Real<'_>) -> Result<Option<Pending>, EngineError> {
-        if x.dims.len() != 4 || self.int("ceil_mode", 0) != 0 || self.node.output.len() > 1 {
+        if !x.is_image() || self.int("ceil_mode", 0) != 0 || self.node.output.len() > 1 {
             return Ok(None);
         }
         let (window, dims) = self.pool(x)?;
@@ -181,7 +191,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn avg_pool(&self, x: &Real<'_>) -> Result<Option<Pending>, EngineError> {
-        if x.dims.len() != 4 || self.int("ceil_mode", 0) != 0 {
+        if !x.is_image() || self.int("ceil_mode", 0) != 0 {
             return Ok(None);
         }
         let (window, dims) = self.pool(x)?;
@@ -200,7 +210,7 @@ impl Reader<'_> {
                 return Ok(None);
             }
         }
-        if x.dims.len() != 4 {
+        if !x.is_image() {
             return Ok(None);
         }
         let Shape { h, w, c } = x.activation.shape;
@@ -232,23 +242,24 @@ impl Reader<'_> {
     }
 
     pub(super) fn add(&self, a: &Real<'_>, b: &Real<'_>) -> Result<Option<Pending>, EngineError> {
-        if a.activation.shape != b.activation.shape || a.dims != b.dims {
+        if a.activation.shape != b.activation.shape || a.dims() != b.dims() {
             return Ok(None);
         }
-        let pending = self.pending(PendingOp::Add, &[a, b], a.dims.clone())?;
+        let pending = self.pending(PendingOp::Add, &[a, b], a.dims().to_vec())?;
         Ok(Some(Pending { shape: a.activation.shape, ..pending }))
     }
 
     pub(super) fn concat(&self, inputs: &[Real<'_>]) -> Result<Option<Pending>, EngineError> {
         let Shape { h, w, .. } = inputs[0].activation.shape;
-        let rank = inputs[0].dims.len();
         let axis = self.int("axis", 1);
+        if inputs[0].dims().len() == 3 && matches!(axis, 2 | -1) {
+            return self.append(inputs);
+        }
         let together = |real: &Real<'_>| {
             let shape = real.activation.shape;
-            real.dims.len() == rank && (shape.h, shape.w) == (h, w)
+            real.is_image() && (shape.h, shape.w) == (h, w)
         };
-        let channels = axis == 1 || axis == 1 - rank as i64;
-        if !channels || rank != 4 || !inputs.iter().all(together) {
+        if !matches!(axis, 1 | -3) || !inputs.iter().all(together) {
             return Ok(None);
         }
         let c = inputs.iter().map(|real| real.activation.shape.c).sum();
@@ -268,7 +279,7 @@ impl Reader<'_> {
             "LeakyRelu" => Unary::LeakyRelu { alpha: self.float("alpha", 0.01) },
             _ => Unary::Same,
         };
-        let pending = self.pending(PendingOp::Unary(f), &[x], x.dims.clone())?;
+        let pending = self.pending(PendingOp::Unary(f), &[x], x.dims().to_vec())?;
         Ok(Pending { shape: x.activation.shape, ..pending })
     }
 
@@ -286,36 +297,13 @@ impl Reader<'_> {
         (bounds.lo <= bounds.hi).then_some(bounds)
     }
 
-    /// Where flattening and its like put the same values: `[1, F]`, or `None` for other reshapes.
-    pub(super) fn reshaped(&self, from: &[usize]) -> Option<Vec<usize>> {
-        let count: usize = from.iter().product();
-        match self.node.op_type.as_str() {
-            "Identity" | "Dropout" => Some(from.to_vec()),
-            "Flatten" => (self.int("axis", 1) == 1).then(|| vec![1, count]),
-            "Squeeze" => {
-                let given = self.constant(1).and_then(i64s);
-                let axes = given.or_else(|| self.ints("axes").map(<[i64]>::to_vec))?;
-                let spatial = axes == [2, 3] || axes == [-2, -1] || axes == [-1, -2];
-                (spatial && matches!(from, [1, _, 1, 1])).then(|| vec![1, count])
-            }
-            "Reshape" => {
-                let to = self.constant(1).and_then(i64s)?;
-                let [batch, features] = to[..] else { return None };
-                let whole = features == -1 || usize::try_from(features) == Ok(count);
-                let one = batch == 1 || batch == 0 || (batch == -1 && features > 0);
-                (whole && one).then(|| vec![1, count])
-            }
-            _ => None,
-        }
-    }
-
     pub(super) fn resize(&self, x: &Real<'_>, opset: i64) -> Result<Option<Pending>, EngineError> {
         let Shape { h, w, c } = x.activation.shape;
         let (scales_at, sizes_at) = if opset < 11 { (1, usize::MAX) } else { (2, 3) };
         let plain = self.ints("axes").is_none()
             && self.int("antialias", 0) == 0
             && self.int("exclude_outside", 0) == 0;
-        if x.dims.len() != 4 || !plain {
+        if !x.is_image() || !plain {
             return Ok(None);
         }
         let scales = self.constant(scales_at).and_then(f32s).filter(|scales| !scales.is_empty());

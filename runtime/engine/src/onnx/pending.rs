@@ -1,6 +1,7 @@
 //! Float operations over dequantized tensors, waiting for the QuantizeLinear that makes them a step.
 
 use crate::quantized::{Activation, Conv, Op, Quant, Shape, Step, Window};
+use kernels::MatMulSpec;
 use std::sync::Arc;
 
 /// `DequantizeLinear → op [→ Relu | Clip]`, seen, its QuantizeLinear not yet.
@@ -33,6 +34,10 @@ pub(super) enum PendingOp {
     Nearest,
     Bilinear,
     Unary(Unary),
+    AddConstant { values: Arc<[u8]>, quant: Quant },
+    Append,
+    MatMul(MatMulSpec),
+    Softmax { columns: usize },
 }
 
 /// A function of one real number; becomes a table.
@@ -106,7 +111,24 @@ impl Pending {
             PendingOp::Nearest => Op::Nearest { table: table(x(0)) },
             PendingOp::Bilinear => Op::Bilinear,
             PendingOp::Unary(f) => Op::Table(x(0).table(quant, clamp, |x| f.apply(x))),
+            PendingOp::AddConstant { values, quant } => {
+                Op::AddConstant { values: values.clone(), quant: *quant }
+            }
+            PendingOp::Append => {
+                Op::Append((0..self.inputs.len()).map(|at| table(x(at))).collect())
+            }
+            PendingOp::MatMul(spec) => Op::MatMul(*spec),
+            PendingOp::Softmax { columns } => {
+                Op::Softmax { columns: *columns, table: exponentials(x(0).scale) }
+            }
         };
         Step { name: self.name.clone(), op, inputs: self.inputs.clone(), output, clamp }
     }
+}
+
+/// What each difference to the largest score is worth: `round(2^30 · exp(−d · scale))`.
+fn exponentials(scale: f32) -> Box<[u32; 256]> {
+    const ONE: f64 = (1_u64 << 30) as f64;
+    let worth = |d: usize| (ONE * libm::exp(-(d as f64) * f64::from(scale))).round_ties_even();
+    Box::new(std::array::from_fn(|d| worth(d) as u32))
 }

@@ -38,10 +38,20 @@ enum Value<'a> {
     Constant(&'a TensorProto),
     /// Output of a QuantizeLinear.
     Integers(usize),
-    /// Output of its DequantizeLinear, with its ONNX shape.
-    Real(usize, Vec<usize>),
+    /// Output of its DequantizeLinear, perhaps in another shape.
+    Real(View),
     Weights(Weights<'a>),
     Pending(Pending),
+}
+
+/// An activation as ONNX shapes it.
+#[derive(Clone)]
+pub(super) struct View {
+    /// The activation.
+    pub(super) at: usize,
+    pub(super) dims: Vec<usize>,
+    /// The last two axes of a tensor of three are exchanged; in memory nothing moves.
+    pub(super) transposed: bool,
 }
 
 /// A dequantized constant.
@@ -123,7 +133,10 @@ impl<'a> Walk<'a> {
                 let step = pending.step(&self.flow.activations, output, quant);
                 (step, self.level(&pending.inputs), pending.shape, pending.dims)
             }
-            Some(Value::Real(x, dims)) => {
+            Some(Value::Real(View { transposed: true, .. })) => {
+                return Err(reader.error("a transposed tensor, expected it to be multiplied"));
+            }
+            Some(Value::Real(View { at: x, dims, .. })) => {
                 let activation = &self.flow.activations[x];
                 let shape = activation.shape;
                 let same = Pending {
@@ -193,7 +206,7 @@ impl<'a> Walk<'a> {
                 if !activation.quant.same(self.quant(&reader)?) {
                     return Err(reader.error("scale or zero point differ from QuantizeLinear's"));
                 }
-                Ok(Value::Real(x, activation.dims.clone()))
+                Ok(Value::Real(View { at: x, dims: activation.dims.clone(), transposed: false }))
             }
             Some(&Value::Constant(tensor)) => {
                 let scale = reader.constant(1).and_then(f32s).unwrap_or_default();
@@ -229,7 +242,16 @@ impl<'a> Walk<'a> {
         let inputs: Vec<Option<Real<'_>>> =
             (0..reader.node.input.len()).map(|at| self.real(&reader, at)).collect();
         let Some(Some(x)) = inputs.first() else { return Ok(None) };
+        let mixed = inputs.iter().flatten().any(|x| x.view.transposed);
+        if mixed && !matches!(op, "MatMul" | "Softmax" | "Transpose") {
+            return Ok(None);
+        }
         let pending = match op {
+            "MatMul" if matches!(&inputs[..], [_, Some(_)]) => match &inputs[..] {
+                [_, Some(b)] => reader.matmul(x, b)?,
+                _ => None,
+            },
+            "Softmax" => reader.softmax(x, self.document.opset)?,
             "Conv" | "Gemm" | "MatMul" => {
                 let Some(weights) = self.weights(&reader, 1) else { return Ok(None) };
                 let bias = self.weights(&reader, 2);
@@ -243,6 +265,10 @@ impl<'a> Walk<'a> {
             }
             "Add" => match &inputs[..] {
                 [Some(a), Some(b)] => reader.add(a, b)?,
+                [Some(a), None] => match self.weights(&reader, 1) {
+                    Some(constant) => reader.add_constant(a, constant)?,
+                    None => None,
+                },
                 _ => None,
             },
             "Mul" => self.times(&reader, x),
@@ -261,7 +287,13 @@ impl<'a> Walk<'a> {
                 Some(bounds) => Some(Pending { bounds, ..reader.unary(x)? }),
                 None => None,
             },
-            _ => return Ok(reader.reshaped(&x.dims).map(|dims| Value::Real(x.at, dims))),
+            "Transpose" => return Ok(reader.transposed(x).map(Value::Real)),
+            _ => {
+                let View { at, dims, .. } = &x.view;
+                let dims = reader.reshaped(dims, x.activation.shape);
+                let view = |dims| View { at: *at, dims, transposed: false };
+                return Ok(dims.map(view).map(Value::Real));
+            }
         };
         Ok(pending.map(Value::Pending))
     }
@@ -277,7 +309,7 @@ impl<'a> Walk<'a> {
             let real = self.real(reader, 1)?;
             return self.times(reader, &real).map(Value::Pending);
         }
-        let dims = reader.reshaped(&pending.dims)?;
+        let dims = reader.reshaped(&pending.dims, pending.shape)?;
         Some(Value::Pending(Pending { dims, ..pending.clone() }))
     }
 
@@ -285,7 +317,7 @@ impl<'a> Walk<'a> {
     fn times(&self, reader: &Reader<'a>, x: &Real<'_>) -> Option<Pending> {
         let function = (0..2).find_map(|at| match self.values.get(reader.input(at)?)? {
             Value::Pending(pending) if pending.bounds == Bounds::NONE => match &pending.op {
-                PendingOp::Unary(f) if pending.inputs == [x.at] => Some((pending, f)),
+                PendingOp::Unary(f) if pending.inputs == [x.view.at] => Some((pending, f)),
                 _ => None,
             },
             _ => None,
@@ -298,8 +330,8 @@ impl<'a> Walk<'a> {
 
     fn real(&self, reader: &Reader<'a>, at: usize) -> Option<Real<'_>> {
         match self.values.get(reader.input(at)?)? {
-            Value::Real(x, dims) => {
-                Some(Real { at: *x, activation: &self.flow.activations[*x], dims: dims.clone() })
+            Value::Real(view) => {
+                Some(Real { activation: &self.flow.activations[view.at], view: view.clone() })
             }
             _ => None,
         }
@@ -343,8 +375,8 @@ impl<'a> Walk<'a> {
             source,
         };
         Ok(match self.values.get(name) {
-            Some(Value::Real(x, dims)) => {
-                Some((self.levels[*x], integers(dims, Source::Dequantize(*x))))
+            Some(Value::Real(View { at, dims, transposed: false })) => {
+                Some((self.levels[*at], integers(dims, Source::Dequantize(*at))))
             }
             Some(Value::Pending(Pending {
                 op: PendingOp::Conv(conv),

@@ -5,8 +5,8 @@ use crate::EngineError;
 use crate::fuse::Fused;
 use crate::quantized::{Activation, Conv, Op, Quantized, Shape, Source, Step, Table, Window};
 use kernels::{
-    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, Isa, Lookup, MaxPool, Nearest, PoolSpec,
-    Residual, SpecError,
+    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, Isa, Lookup, MatMul, MaxPool, Nearest, PoolSpec,
+    Residual, Softmax, SpecError,
 };
 
 pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Layer, EngineError> {
@@ -97,6 +97,23 @@ fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, Strin
             Kernel::Bilinear(Bilinear::new(from, to, c, [c, c], ratio, zeros(x))?, clamp())
         }
         Op::Table(table) => Kernel::Table(Lookup::new(isa, **table)),
+        Op::AddConstant { values, quant: b } => {
+            let a = activation(0).quant;
+            let ratios = [a.scale / quant.scale, b.scale / quant.scale];
+            let add = Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?;
+            Kernel::AddConstant(add, values.clone())
+        }
+        Op::Append(tables) => Kernel::Append(tables.iter().map(lookup).collect()),
+        Op::MatMul(spec) => {
+            let (a, b) = (activation(0).quant, activation(1).quant);
+            let zeros = [a.zero, b.zero, quant.zero];
+            let product = MatMul::new(isa, *spec, a.scale * b.scale / quant.scale, zeros)?;
+            kind = format!("matmul {}x{}x{}", spec.rows, spec.depth, spec.columns);
+            Kernel::MatMul(product, clamp())
+        }
+        Op::Softmax { columns, table } => {
+            Kernel::Softmax(Softmax::new(*columns, **table, quant.scale, quant.zero)?, clamp())
+        }
     };
     Ok((kernel, kind))
 }
@@ -215,5 +232,9 @@ fn op_name(op: &Op) -> &'static str {
         Op::Nearest { .. } => "nearest",
         Op::Bilinear => "bilinear",
         Op::Table(_) => "table",
+        Op::AddConstant { .. } => "add-constant",
+        Op::Append(_) => "append",
+        Op::MatMul(_) => "matmul",
+        Op::Softmax { .. } => "softmax",
     }
 }

@@ -8,10 +8,13 @@ mod run;
 use crate::EngineError;
 use crate::fuse::{fuse, keep};
 use crate::quantized::{Activation, Quantized, Shape};
-use kernels::{Add, AvgPool, Bilinear, Buffer, Isa, Lookup, MaxPool, Nearest, Pool, Scratch};
+use kernels::{
+    Add, AvgPool, Bilinear, Buffer, Isa, Lookup, MatMul, MaxPool, Nearest, Pool, Scratch, Softmax,
+};
 use layers::{float_kernel, layer};
 use place::{place, slot_bytes};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A compiled [`Quantized`].
 #[derive(Debug)]
@@ -43,7 +46,7 @@ pub struct LayerInfo {
     pub kind: String,
     /// `C x H x W` that comes out.
     pub output: [usize; 3],
-    /// Multiplications by weights.
+    /// Multiplications by weights, and in products of two activations.
     pub macs: u64,
     /// Weights in memory, as packed for this CPU.
     pub packed_bytes: u64,
@@ -67,6 +70,10 @@ enum Kernel {
     Nearest(Nearest, Option<Lookup>),
     Bilinear(Bilinear, Option<Lookup>),
     Table(Lookup),
+    AddConstant(Add, Arc<[u8]>),
+    Append(Vec<Option<Lookup>>),
+    MatMul(MatMul, Option<Lookup>),
+    Softmax(Softmax, Option<Lookup>),
 }
 
 /// One input of a concatenation.

@@ -77,6 +77,31 @@ impl Region {
                 table.run(&rows, x(0), y, pool);
                 &None
             }
+            Kernel::AddConstant(add, constant) => {
+                add.run(&rows, x(0), constant, c, y, pool);
+                &None
+            }
+            Kernel::Append(tables) => {
+                let mut rest = &mut y[..];
+                for (at, table) in tables.iter().enumerate() {
+                    let count = self.slots[layer.inputs[at]].activation.shape.len();
+                    let rows = Rows { pixels: count / c, ..rows };
+                    match table {
+                        Some(table) => table.run(&rows, x(at), rest, pool),
+                        None => kernels::copy(&rows, x(at), rest, pool),
+                    }
+                    rest = &mut rest[count..];
+                }
+                &None
+            }
+            Kernel::MatMul(product, table) => {
+                product.run(x(0), x(1), y, pool);
+                table
+            }
+            Kernel::Softmax(softmax, table) => {
+                softmax.run(&x(0)[..h * w * c], &mut y[..h * w * c], pool);
+                table
+            }
         };
         if let Some(table) = table {
             table.in_place(&mut y[..h * w * c]);

@@ -39,6 +39,8 @@ pub(crate) fn network(dice: &mut Dice, channels: usize) -> ModelProto {
     let joined = net.concat(&[&y, &up]);
     let pooled = net.pool(["MaxPool", "AveragePool"][dice.below(2)], &joined, 3, 2);
     net.output(&pooled);
+    let attended = net.attention_pool(&pooled, [1, 2, 4][dice.below(3)]);
+    net.output(&attended);
     let mean = net.global_pool(&pooled);
     let logits = net.linear(&mean, 3, true);
     let probability = net.float("Softmax", &[&logits], vec![]);

@@ -1,6 +1,7 @@
 //! Whole networks: the plan on every instruction set against the integer definition, bit for bit,
 //! and against float arithmetic within the rounding of 8 bits.
 
+mod attention;
 mod hostile;
 mod qdq;
 
@@ -92,23 +93,29 @@ proptest! {
     #[test]
     fn every_plan_gives_the_bits_of_the_definition(seed: u64, signed: bool) {
         let (onnx, shape) = draw(seed, signed);
-        let x = image(seed, shape);
-        let (expected, activations) = reference(&onnx, &x).unwrap();
-        let activations = by_name(activations);
-        for isa in kernels::Isa::available() {
-            for (threads, fuse) in [(1, true), (2, true), (1, false)] {
-                let what = format!("{} threads {threads} fuse {fuse}", isa.name());
-                let mut engine = Engine::from_onnx(&onnx, &[], &options(isa.name(), threads, fuse)).unwrap();
-                // Twice: the second run finds the first one's leavings in the arena.
-                prop_assert_eq!(bits(&engine.run(&x).unwrap()), bits(&expected), "{}", &what);
-                let (again, seen) = engine.run_intermediates(&x).unwrap();
-                prop_assert_eq!(bits(&again), bits(&expected), "{}", &what);
-                for value in seen {
-                    prop_assert_eq!(Some(&value), activations.get(&value.name), "{}", &what);
-                }
+        as_defined(&onnx, &image(seed, shape))?;
+    }
+}
+
+/// Every plan of the network against its definition: results, and each activation that is made.
+fn as_defined(onnx: &[u8], x: &[f32]) -> Result<(), TestCaseError> {
+    let (expected, activations) = reference(onnx, x).unwrap();
+    let activations = by_name(activations);
+    for isa in kernels::Isa::available() {
+        for (threads, fuse) in [(1, true), (2, true), (1, false)] {
+            let what = format!("{} threads {threads} fuse {fuse}", isa.name());
+            let mut engine =
+                Engine::from_onnx(onnx, &[], &options(isa.name(), threads, fuse)).unwrap();
+            // Twice: the second run finds the first one's leavings in the arena.
+            prop_assert_eq!(bits(&engine.run(x).unwrap()), bits(&expected), "{}", &what);
+            let (again, seen) = engine.run_intermediates(x).unwrap();
+            prop_assert_eq!(bits(&again), bits(&expected), "{}", &what);
+            for value in seen {
+                prop_assert_eq!(Some(&value), activations.get(&value.name), "{}", &what);
             }
         }
     }
+    Ok(())
 }
 
 /// `q = clamp(round_ties_even(x / scale) + zero)` of `x` or a tenth of it, written out.

@@ -208,6 +208,57 @@ impl Qdq {
         self.quantized(&name, [x.shape[0], 1, 1], 128.0 * x.scale)
     }
 
+    /// CLIP's attention pool as the exporter writes it (`exporter/src/pool.rs`): `[C, H, W]` → `[C, 1, 1]`.
+    pub(crate) fn attention_pool(&mut self, x: &Real, heads: usize) -> Real {
+        let [c, h, w] = x.shape;
+        let tokens = h * w;
+        let pixel = |out_c: usize, groups: usize| Layer {
+            groups,
+            ..Layer::square(out_c, 1, 1, Rectify::None)
+        };
+        let mean = self.global_pool(x);
+        let mean = self.reshaped(&mean, &[c, 1]);
+        let query = self.add_constant(&mean, &[c, 1]);
+        let patches = self.reshaped(x, &[c, tokens]);
+        let patches = self.add_constant(&patches, &[c, tokens]);
+        let all = self.node("Concat", &[&query.name, &patches.name], vec![int("axis", 2)]);
+        let all = self.quantized(&all, [c, 1, tokens + 1], 150.0 * patches.scale);
+
+        let query = Real { shape: [c, 1, 1], ..self.reshaped(&query, &[c, 1, 1]) };
+        let q = self.conv(&query, pixel(c, 1));
+        let u = self.conv(&q, pixel(heads * c, heads));
+        let u = self.reshaped(&u, &[heads, c]);
+        let scores = self.node("MatMul", &[&u.name, &all.name], vec![]);
+        let scores = self.quantized(&scores, [heads, 1, tokens + 1], 6.0);
+        let shares = self.node("Softmax", &[&scores.name], vec![int("axis", -1)]);
+        let shares = self.quantized(&shares, [heads, 1, tokens + 1], 1.0);
+        let rows = self.node("Transpose", &[&all.name], vec![ints("perm", &[0, 2, 1])]);
+        let answers = self.node("MatMul", &[&shares.name, &rows], vec![]);
+        let answers = self.quantized(&answers, [heads, 1, c], 150.0 * all.scale);
+        let answers = self.reshaped(&answers, &[heads * c, 1, 1]);
+        self.conv(&Real { shape: [heads * c, 1, 1], ..answers }, pixel(c, heads))
+    }
+
+    /// The same values as `[1, …]`; `shape` stays what it was.
+    pub(crate) fn reshaped(&mut self, x: &Real, sides: &[usize]) -> Real {
+        let to = [0].iter().chain(sides).flat_map(|&n| (n as i64).to_le_bytes()).collect();
+        let to = self.constant(raw(DataType::Int64, &[1 + sides.len()], to));
+        Real { name: self.node("Reshape", &[&x.name, &to], vec![]), ..x.clone() }
+    }
+
+    /// The sum of `x` and drawn codes of the ONNX shape `[1, …]`.
+    pub(crate) fn add_constant(&mut self, x: &Real, sides: &[usize]) -> Real {
+        let values = (0..sides.iter().product()).map(|_| self.below(256) as u8).collect();
+        let kind = if self.signed { DataType::Int8 } else { DataType::Uint8 };
+        let values = self.constant(raw(kind, &[&[1], sides].concat(), values));
+        let scale = self.constant(floats(&[], &[0.5 * x.scale]));
+        let zero = self.below(256) as u8;
+        let zero = self.constant(raw(kind, &[], vec![zero]));
+        let constant = self.node("DequantizeLinear", &[&values, &scale, &zero], vec![]);
+        let sum = self.node("Add", &[&x.name, &constant], vec![]);
+        self.quantized(&sum, x.shape, 200.0 * x.scale)
+    }
+
     /// `Sigmoid`, `HardSwish`, …; a `LeakyRelu` has slope 0.1.
     pub(crate) fn unary(&mut self, op: &str, x: &Real) -> Real {
         let slope = (op == "LeakyRelu").then(|| float("alpha", 0.1));

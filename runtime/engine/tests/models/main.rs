@@ -53,6 +53,14 @@ fn resnet_50_has_the_same_bits_everywhere() {
 }
 
 #[test]
+fn priors_encoder_with_its_attention_pool_has_the_same_bits_everywhere() {
+    same_everywhere(
+        networks::prior(),
+        "dfd9742d38c1da5842e748b0a61436992f285a4eb086cd225e38de994d764fa7",
+    );
+}
+
+#[test]
 fn resnet_18_has_the_same_bits_everywhere() {
     same_everywhere(
         networks::resnet_18(),

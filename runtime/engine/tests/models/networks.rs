@@ -31,6 +31,15 @@ pub(crate) fn resnet_18() -> Network {
     classify(net, &features[4])
 }
 
+/// ResNet-50 and CLIP's attention pool: PRIOR's encoder.
+pub(crate) fn prior() -> Network {
+    let (mut net, x) = calm(51, false);
+    let features = resnet(&mut net, &x, [3, 4, 6, 3], true);
+    let pooled = net.attention_pool(&features[4], 8);
+    net.output(&pooled);
+    (net.bytes(), IMAGE)
+}
+
 /// ResNet-18 and a decoder that joins what it upsamples with the encoder's features.
 pub(crate) fn segmentation() -> Network {
     let (mut net, x) = calm(181, false);
