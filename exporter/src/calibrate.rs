@@ -68,7 +68,7 @@ pub(crate) fn observe(
 impl Observations {
     /// Ranges of all tensors by one method, `symmetric` ones with the code of 0 in the middle.
     ///
-    /// The input's range is not observed but known: pixels are in `[0, 1]` before normalisation.
+    /// Where a range is known, it is not observed: see [`known_range`].
     pub(crate) fn table(
         &self,
         graph: &Graph,
@@ -80,10 +80,12 @@ impl Observations {
         for (tensor, observer) in &self.observers {
             let fail = || format!("tensor `{tensor}` cannot be calibrated");
             let seen = observer.seen().with_context(fail)?;
-            let (method, range) = if *tensor == graph.input {
-                (Method::MinMax, pixel_range(preprocess))
-            } else {
-                (method, observer.range(method).with_context(fail)?)
+            let (method, range) = match known_range(graph, tensor, preprocess) {
+                Some(range) => (Method::MinMax, range),
+                None => {
+                    let method = if is_scores(graph, tensor) { Method::MinMax } else { method };
+                    (method, observer.range(method).with_context(fail)?)
+                }
             };
             let range = if is_clamped_at_six(graph, tensor) {
                 Range { hi: range.hi.min(6.0), ..range }
@@ -140,6 +142,21 @@ impl ChannelMeans {
 fn pixel_range(preprocess: &Preprocess) -> Range {
     let of = |x: f32| (x - preprocess.mean) / preprocess.std;
     Range { lo: of(0.0), hi: of(1.0) }.with_zero()
+}
+
+/// Pixels are in `[0, 1]` before normalisation, and so are the shares a softmax gives: one that calibration did not see
+/// must not be cut.
+fn known_range(graph: &Graph, tensor: &str, preprocess: &Preprocess) -> Option<Range> {
+    if tensor == graph.input {
+        return Some(pixel_range(preprocess));
+    }
+    let node = graph.node(tensor)?;
+    (node.op == Op::Softmax).then_some(Range { lo: 0.0, hi: 1.0 })
+}
+
+/// What a softmax reads: its largest values decide everything, so none is cut.
+fn is_scores(graph: &Graph, tensor: &str) -> bool {
+    graph.readers(tensor).any(|reader| reader.op == Op::Softmax)
 }
 
 fn is_clamped_at_six(graph: &Graph, tensor: &str) -> bool {

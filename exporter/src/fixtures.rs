@@ -29,6 +29,11 @@ pub(crate) fn yolov3_config(backbone: Backbone) -> ModelConfig {
     config
 }
 
+/// [`config`] with an attention pool, as PRIOR's encoder has.
+pub(crate) fn attention_config(backbone: Backbone) -> ModelConfig {
+    ModelConfig { pool: Pool::Attention, ..config(backbone) }
+}
+
 pub(crate) fn config(backbone: Backbone) -> ModelConfig {
     let head = |task, labels: &[&str]| Head {
         task,
@@ -45,7 +50,7 @@ pub(crate) fn config(backbone: Backbone) -> ModelConfig {
     }
 }
 
-/// He weights, batch statistics near (0, 1).
+/// He weights (PyTorch's in an attention pool), batch statistics near (0, 1).
 pub(crate) fn random(graph: &Graph, seed: u32) -> Weights {
     let mut noise = Noise(seed.wrapping_mul(2_654_435_761) | 1);
     graph
@@ -57,6 +62,10 @@ pub(crate) fn random(graph: &Graph, seed: u32) -> Weights {
             let is_kernel = param.shape.len() > 1;
             let values = (0..count)
                 .map(|_| match param.name.rsplit('.').next() {
+                    Some("weight") if param.name.starts_with("attnpool.") => {
+                        // As PyTorch draws linear layers; He's would make one token take all.
+                        noise.normal() * (3.0 * fan_in as f32).sqrt().recip()
+                    }
                     Some("weight") if is_kernel => noise.normal() * (2.0 / fan_in as f32).sqrt(),
                     Some("weight" | "running_var") => 1.0 + 0.3 * noise.uniform(),
                     _ => 0.1 * noise.normal(),

@@ -1,11 +1,21 @@
-//! Batch normalisation folded into the convolution before it.
+//! The network as int8 takes it: batch normalisation folded into the convolution before it, attention pools written out.
 //!
 //! `γ·(conv(x) − μ)/√(σ² + ε) + β` is a convolution with weights `w·γ/√(σ² + ε)` and bias
 //! `β + (b − μ)·γ/√(σ² + ε)`. The convolution keeps its name and gains a bias; what read the
 //! normalisation reads the convolution.
 
-use crate::weights::{Array, Weights};
+use crate::{
+    pool,
+    weights::{Array, Weights},
+};
 use graph::{Graph, Op};
+
+/// The same network with normalisations folded ([`fold_batch_norms`]) and attention pools written out
+/// ([`pool::write_out`]).
+pub(crate) fn fold(graph: &Graph, weights: &Weights) -> (Graph, Weights) {
+    let (graph, weights) = fold_batch_norms(graph, weights);
+    pool::write_out(&graph, &weights)
+}
 
 /// The same network with every normalisation that directly follows a convolution folded.
 ///
@@ -31,9 +41,10 @@ pub(crate) fn fold_batch_norms(graph: &Graph, weights: &Weights) -> (Graph, Weig
     (graph, weights)
 }
 
-/// Weights of `graph` that fold to `folded`: normalisations that only add the bias.
+/// Weights of `graph` that [`fold`] to `folded`: normalisations that only add the bias.
 #[cfg(feature = "distill")]
 pub(crate) fn unfold(graph: &Graph, folded: &Weights) -> Weights {
+    let folded = &pool::gather(graph, folded);
     let mut weights = Weights::new();
     for node in &graph.nodes {
         let Op::BatchNorm2d { channels, eps } = node.op else {

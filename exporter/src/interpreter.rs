@@ -111,6 +111,18 @@ impl<'a> Interpreter<'a> {
                 x.upsample_nearest2d(h * factor, w * factor)?
             }
             Op::Linear { .. } => self.linear(node, "", x)?,
+            Op::Reshape { shape } => {
+                let batch = x.dim(0)?;
+                x.contiguous()?.reshape([&[batch], &shape[..]].concat())?
+            }
+            Op::Transpose => x.transpose(1, 2)?.contiguous()?,
+            Op::Append => {
+                let all = (0..node.inputs.len()).map(input).collect::<Result<Vec<_>>>()?;
+                Tensor::cat(&all, 2)?
+            }
+            Op::AddConstant { .. } => x.broadcast_add(self.param(node, "constant")?)?,
+            Op::MatMul => x.matmul(input(1)?)?,
+            Op::Softmax => softmax(x)?,
         })
     }
 
@@ -130,8 +142,7 @@ impl<'a> Interpreter<'a> {
         let v = split(self.linear(node, "v_proj.", &tokens)?, n)?;
         let scale = ((c / heads) as f64).powf(-0.5);
         let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * scale)?;
-        let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-        let weights = scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?;
+        let weights = softmax(&scores)?;
         let pooled = weights.matmul(&v)?.transpose(1, 2)?.reshape((b, c))?;
         self.linear(node, "c_proj.", &pooled)
     }
@@ -146,6 +157,12 @@ impl<'a> Interpreter<'a> {
         let name = format!("{}.{param}", node.name);
         self.params.get(&name).with_context(|| format!("parameter `{name}` is missing"))
     }
+}
+
+/// Along the last axis.
+fn softmax(x: &Tensor) -> Result<Tensor> {
+    let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
+    Ok(x.broadcast_div(&x.sum_keepdim(D::Minus1)?)?)
 }
 
 /// `[C]` as `[1, C, 1, 1]`.

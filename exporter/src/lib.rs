@@ -38,6 +38,7 @@ mod npy;
 mod onnx;
 mod operating;
 mod package;
+mod pool;
 mod quantized;
 mod recipe;
 mod sbom;

@@ -5,7 +5,7 @@
 //! new ones). [`Quantized`] adds numbers to it.
 
 use crate::weights::{Array, Weights};
-use calibration::{QuantParams, QuantWeights, quantize_bias, quantize_weights};
+use calibration::{QuantParams, QuantWeights, Range, quantize_bias, quantize_weights};
 use graph::{Graph, Node, Op};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -16,12 +16,14 @@ pub(crate) struct Quantized {
     /// Normalisations folded.
     pub(crate) graph: Graph,
     pub(crate) plan: Plan,
-    /// Of every tensor in [`Plan::tensors`].
+    /// Of every tensor in [`Plan::tensors`] and every view of one.
     pub(crate) activations: BTreeMap<String, QuantParams>,
     /// Of every convolution and linear layer on integers, by node.
     pub(crate) layers: BTreeMap<String, Layer>,
     /// Weight and bias of those left in float.
     pub(crate) float_layers: BTreeMap<String, [Array; 2]>,
+    /// What [`Op::AddConstant`] adds, by node.
+    pub(crate) constants: BTreeMap<String, Constant>,
     /// Whether files say s8 around 0 instead of u8 around 128 (symmetric activations).
     pub(crate) signed: bool,
     /// Whether files give biases in float, as what their codes stand for: TensorRT dequantizes no i32.
@@ -39,6 +41,14 @@ pub(crate) struct Layer {
     pub(crate) bias_scales: Vec<f32>,
 }
 
+/// A constant operand, symmetric around 0 like weights, but with codes as activations have: 0 is 128.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Constant {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) params: QuantParams,
+    pub(crate) codes: Vec<u8>,
+}
+
 /// Which node writes which tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
@@ -54,6 +64,7 @@ enum Write {
     Folded,
     Real,
     Float,
+    View,
     Tensor { name: String, rectified_by: Option<Node> },
 }
 
@@ -66,6 +77,8 @@ pub(crate) enum Writes<'a> {
     Real,
     /// A float tensor that only layers left in float read.
     Float,
+    /// The codes of what it reads, in another shape.
+    View,
     /// The codes of tensor `name`, its own or those of the ReLU folded into it.
     Tensor { name: &'a str, rectified_by: Option<&'a Node> },
 }
@@ -74,10 +87,7 @@ pub(crate) enum Writes<'a> {
 #[derive(Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub(crate) enum PlanError {
-    #[error(
-        "node `{0}` is an attention pool, which int8 does not cover: fine-tune or distill with \
-         pool = \"mean\" first"
-    )]
+    #[error("node `{0}` is an attention pool that was not written out")]
     Attention(String),
 
     #[error("node `{0}` is a batch normalisation that does not follow a convolution of its own")]
@@ -154,8 +164,21 @@ impl Plan {
                     let owner = plan.owner(&node.inputs[0]).to_owned();
                     plan.owners.insert(name.clone(), owner);
                 }
+                Op::Reshape { .. } | Op::Transpose => {
+                    let owner = plan.owner(&node.inputs[0]).to_owned();
+                    plan.owners.insert(name.clone(), owner);
+                    plan.writes.insert(name, Write::View);
+                    continue;
+                }
+                Op::Append => plan.share_with_whole(graph, node),
                 // A leaky ReLU is no clamp: it reads codes and makes others.
-                Op::Add | Op::Concat | Op::GlobalAvgPool | Op::LeakyRelu { .. } => {}
+                Op::Add
+                | Op::Concat
+                | Op::GlobalAvgPool
+                | Op::LeakyRelu { .. }
+                | Op::AddConstant { .. }
+                | Op::MatMul
+                | Op::Softmax => {}
             }
             if makes_logits(graph, node) {
                 plan.writes.insert(name, Write::Real);
@@ -174,12 +197,23 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The last part that only `node` reads takes the codes of the whole, so that it is not rounded twice.
+    fn share_with_whole(&mut self, graph: &Graph, node: &Node) {
+        let Some(part) = node.inputs.last() else { return };
+        let alone = graph.readers(part).count() == 1
+            && graph.outputs.iter().all(|output| output.node != *part);
+        if alone && self.tensors.contains(part) && self.owner(part) == part {
+            self.owners.insert(part.clone(), node.name.clone());
+        }
+    }
+
     /// What becomes of `node`.
     pub(crate) fn writes(&self, node: &str) -> Writes<'_> {
         match &self.writes[node] {
             Write::Folded => Writes::Folded,
             Write::Real => Writes::Real,
             Write::Float => Writes::Float,
+            Write::View => Writes::View,
             Write::Tensor { name, rectified_by } => {
                 Writes::Tensor { name, rectified_by: rectified_by.as_ref() }
             }
@@ -189,6 +223,16 @@ impl Plan {
     /// Whether a tensor exists in float only.
     pub(crate) fn is_float_tensor(&self, tensor: &str) -> bool {
         self.writes.get(tensor) == Some(&Write::Float)
+    }
+
+    /// Parameters of every tensor and view from those of the tensors that own some.
+    pub(crate) fn activations(
+        &self,
+        owned: &BTreeMap<String, QuantParams>,
+    ) -> BTreeMap<String, QuantParams> {
+        let views = self.writes.iter().filter(|(_, write)| **write == Write::View);
+        let known = self.tensors.iter().chain(views.map(|(name, _)| name));
+        known.map(|name| (name.clone(), owned[self.owner(name)])).collect()
     }
 
     /// Layers left in float.
@@ -215,8 +259,7 @@ impl Quantized {
         weights: &Weights,
         owned: &BTreeMap<String, QuantParams>,
     ) -> Self {
-        let activations: BTreeMap<String, QuantParams> =
-            plan.tensors().iter().map(|name| (name.clone(), owned[plan.owner(name)])).collect();
+        let activations = plan.activations(owned);
         let layers = graph
             .nodes
             .iter()
@@ -233,7 +276,31 @@ impl Quantized {
             (name.clone(), [weight, bias])
         };
         let float_layers = plan.float.iter().map(kept).collect();
-        Self { graph, plan, activations, layers, float_layers, signed: false, float_bias: false }
+        let constant = |node: &Node| {
+            let Op::AddConstant { .. } = node.op else { return None };
+            Some((node.name.clone(), Constant::new(&weights[&format!("{}.constant", node.name)])))
+        };
+        let constants = graph.nodes.iter().filter_map(constant).collect();
+        Self {
+            graph,
+            plan,
+            activations,
+            layers,
+            float_layers,
+            constants,
+            signed: false,
+            float_bias: false,
+        }
+    }
+}
+
+impl Constant {
+    fn new(array: &Array) -> Self {
+        let reach = |range: Range, &x: &f32| range.union(Range { lo: x, hi: x });
+        let range = array.values.iter().fold(Range { lo: 0.0, hi: 0.0 }, reach);
+        let params = range.symmetric();
+        let codes = array.values.iter().map(|&x| params.quantize(x)).collect();
+        Self { shape: array.shape.clone(), params, codes }
     }
 }
 

@@ -113,7 +113,7 @@ impl Recipe {
                 "--max-drop is {share}, expected a share from 0 to 1"
             );
         }
-        let (graph, weights) = fold::fold_batch_norms(source.graph, source.weights);
+        let (graph, weights) = fold::fold(source.graph, source.weights);
         let weights = if self.equalize { equalize::equalize(&graph, &weights) } else { weights };
         let float: BTreeSet<String> = self.float.iter().cloned().collect();
         let plan = Plan::with_float(&graph, &float)?;

@@ -36,7 +36,7 @@ impl<'a> Simulation<'a> {
     }
 }
 
-/// What the codes of weights and biases stand for.
+/// What the codes of weights, biases and constants stand for.
 fn rounded_weights(model: &Quantized) -> Weights {
     let mut weights = Weights::new();
     for (node, layer) in &model.layers {
@@ -57,6 +57,11 @@ fn rounded_weights(model: &Quantized) -> Weights {
     for (node, [weight, bias]) in &model.float_layers {
         weights.insert(format!("{node}.weight"), weight.clone());
         weights.insert(format!("{node}.bias"), bias.clone());
+    }
+    for (node, constant) in &model.constants {
+        let values = constant.codes.iter().map(|&q| constant.params.dequantize(q)).collect();
+        let array = Array { shape: constant.shape.clone(), values };
+        weights.insert(format!("{node}.constant"), array);
     }
     weights
 }

@@ -47,6 +47,12 @@ enum Layer {
     AttentionPool(AttentionPool),
     Upsample { factor: i64 },
     Linear(nn::Linear),
+    Reshape { shape: Vec<i64> },
+    Transpose,
+    Append,
+    AddConstant(Tensor),
+    MatMul,
+    Softmax,
 }
 
 impl Network {
@@ -181,6 +187,17 @@ impl Layer {
                 let (from, to) = (size(*in_features), size(*out_features));
                 Self::Linear(init::linear(p, from, to))
             }
+            Op::Reshape { shape } => Self::Reshape {
+                shape: [-1].into_iter().chain(shape.iter().map(|&n| size(n))).collect(),
+            },
+            Op::Transpose => Self::Transpose,
+            Op::Append => Self::Append,
+            Op::AddConstant { shape } => {
+                let shape: Vec<i64> = shape.iter().map(|&n| size(n)).collect();
+                Self::AddConstant(p.zeros("constant", &shape))
+            }
+            Op::MatMul => Self::MatMul,
+            Op::Softmax => Self::Softmax,
         }
     }
 
@@ -212,6 +229,12 @@ impl Layer {
                 x[0].upsample_nearest2d([h * factor, w * factor], None, None)
             }
             Self::Linear(linear) => x[0].apply(linear),
+            Self::Reshape { shape } => x[0].reshape(shape.as_slice()),
+            Self::Transpose => x[0].transpose(1, 2),
+            Self::Append => Tensor::cat(x, 2),
+            Self::AddConstant(constant) => x[0] + constant,
+            Self::MatMul => x[0].matmul(x[1]),
+            Self::Softmax => x[0].softmax(-1, None),
         }
     }
 }

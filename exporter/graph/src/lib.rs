@@ -95,6 +95,18 @@ pub enum Op {
     UpsampleNearest { factor: usize },
     /// ONNX `Gemm`, `[B, in]` → `[B, out]`. Parameters `weight [out, in]`, `bias [out]`.
     Linear { in_features: usize, out_features: usize },
+    /// ONNX `Reshape`: the same values in the same order; `shape` without the batch axis.
+    Reshape { shape: Vec<usize> },
+    /// ONNX `Transpose` of matrices: `[B, M, N]` → `[B, N, M]`.
+    Transpose,
+    /// ONNX `Concat` along the last axis: `[B, C, M]`, `[B, C, N]`, … → `[B, C, M + N + …]`.
+    Append,
+    /// ONNX `Add` of a constant, such as a table of positions. Parameter `constant`, of this shape.
+    AddConstant { shape: Vec<usize> },
+    /// ONNX `MatMul` of two activations: `[B, M, K]`, `[B, K, N]` → `[B, M, N]`.
+    MatMul,
+    /// ONNX `Softmax` along the last axis of `[B, M, N]`.
+    Softmax,
 }
 
 /// A parameter or buffer: its full name and shape.
@@ -157,6 +169,7 @@ impl Node {
                 });
                 [position].into_iter().chain(projections).collect()
             }
+            Op::AddConstant { shape } => vec![param("constant", shape.clone(), true)],
             Op::Relu
             | Op::Relu6
             | Op::LeakyRelu { .. }
@@ -164,7 +177,12 @@ impl Node {
             | Op::Concat
             | Op::MaxPool2d { .. }
             | Op::GlobalAvgPool
-            | Op::UpsampleNearest { .. } => Vec::new(),
+            | Op::UpsampleNearest { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose
+            | Op::Append
+            | Op::MatMul
+            | Op::Softmax => Vec::new(),
         }
     }
 }

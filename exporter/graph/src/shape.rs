@@ -83,6 +83,23 @@ fn infer(op: &Op, inputs: &[Vec<usize>]) -> Result<Vec<usize>, String> {
             Ok(vec![*out_features])
         }
         (Op::Linear { in_features, .. }, _) => Err(format!("[{in_features}]")),
+        (Op::Reshape { shape }, [x])
+            if x.iter().product::<usize>() == shape.iter().product::<usize>() =>
+        {
+            Ok(shape.clone())
+        }
+        (Op::Reshape { shape }, _) => Err(format!("as many values as {shape:?} has")),
+        (Op::Transpose, [[m, n]]) => Ok(vec![*n, *m]),
+        (Op::Softmax, [x @ [_, _]]) => Ok(x.to_vec()),
+        (Op::Transpose | Op::Softmax, _) => Err("[M, N]".into()),
+        (Op::Append, [[c, _], ..]) if views.iter().all(|x| x.len() == 2 && x[0] == *c) => {
+            Ok(vec![*c, views.iter().map(|x| x[1]).sum()])
+        }
+        (Op::Append, _) => Err("matrices with equally many rows".into()),
+        (Op::AddConstant { shape }, [x]) if x == shape => Ok(shape.clone()),
+        (Op::AddConstant { shape }, _) => Err(format!("{shape:?}")),
+        (Op::MatMul, [[m, k], [rows, n]]) if k == rows => Ok(vec![*m, *n]),
+        (Op::MatMul, _) => Err("[M, K] and [K, N]".into()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use graph::Backbone;
+use graph::{Backbone, Pool};
 use std::path::PathBuf;
 use tch::Kind;
 use trainer::device::DeviceArg;
@@ -19,6 +19,9 @@ pub(crate) struct Distill {
     teacher: PathBuf,
     #[arg(long)]
     student: Architecture,
+    /// How the student makes one vector of its last feature map, whatever its teacher does
+    #[arg(long, default_value = "mean")]
+    pool: PoolArg,
     /// Index; its train split teaches, its val split chooses the best epoch
     #[arg(long, value_name = "INDEX")]
     data: PathBuf,
@@ -62,6 +65,12 @@ enum Architecture {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum PoolArg {
+    Mean,
+    Attention,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Precision {
     F32,
     Bf16,
@@ -77,6 +86,10 @@ impl Distill {
                 Architecture::Resnet34 => Backbone::Resnet34,
                 Architecture::Resnet50 => Backbone::Resnet50,
                 Architecture::Mobilenetv2 => Backbone::Mobilenetv2,
+            },
+            pool: match self.pool {
+                PoolArg::Mean => Pool::Mean,
+                PoolArg::Attention => Pool::Attention,
             },
             precision: match self.precision {
                 Precision::F32 => None,

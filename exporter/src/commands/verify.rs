@@ -94,7 +94,7 @@ impl Verify {
         );
         let onnx = bundle.require(section::MODEL)?;
         let network = Network::open(manifest, onnx)?;
-        let (graph, weights) = fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
+        let (graph, weights) = fold::fold(&checkpoint.graph, &checkpoint.weights);
         let float = Interpreter::new(&graph, &weights)?;
 
         let records = self.records()?;

@@ -37,6 +37,7 @@ use teacher::Teacher;
 pub(crate) struct Recipe {
     pub(crate) teacher: PathBuf,
     pub(crate) student: Backbone,
+    pub(crate) pool: Pool,
     /// Channels after the stem; the teacher's where not given.
     pub(crate) width: Option<usize>,
     /// Weights to begin with, as far as their names and shapes are the student's.
@@ -125,8 +126,7 @@ fn student_config(recipe: &Recipe, teacher: &CheckpointConfig) -> Result<Checkpo
     let model = ModelConfig {
         backbone: recipe.student,
         width: recipe.width.unwrap_or(teacher.model.width),
-        // What int8 covers, whatever the teacher does.
-        pool: Pool::Mean,
+        pool: recipe.pool,
         heads: teacher.model.heads.clone(),
     };
     let config = CheckpointConfig { model, preprocess: teacher.preprocess };

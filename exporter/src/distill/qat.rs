@@ -20,7 +20,7 @@ use crate::{
     weights::{Array, Weights},
 };
 use anyhow::Result;
-use calibration::{MAX_BIAS, Method, QuantParams};
+use calibration::{MAX_BIAS, Method, QuantParams, Range};
 use graph::{CheckpointConfig, Graph, Node, Op};
 use indicatif::ProgressBar;
 use std::{
@@ -41,7 +41,7 @@ pub(crate) struct Rounded {
     plan: Plan,
     /// Of the folded network.
     params: BTreeMap<String, Tensor>,
-    activations: HashMap<String, QuantParams>,
+    activations: BTreeMap<String, QuantParams>,
 }
 
 /// Codes of a layer, with gradients to its weights.
@@ -63,7 +63,7 @@ impl Rounded {
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let original = with_features(config)?;
-        let (graph, weights) = fold::fold_batch_norms(&original, &checkpoint.weights);
+        let (graph, weights) = fold::fold(&original, &checkpoint.weights);
         let plan = Plan::new(&graph)?;
         let images = ImageSet { paths: images.to_vec(), ..ImageSet::none() };
         let hidden = ProgressBar::hidden();
@@ -82,8 +82,7 @@ impl Rounded {
         owned: &BTreeMap<String, QuantParams>,
         device: Device,
     ) -> Self {
-        let activations =
-            plan.tensors().iter().map(|name| (name.clone(), owned[plan.owner(name)])).collect();
+        let activations = plan.activations(owned);
         let params = weights
             .iter()
             .map(|(name, array)| {
@@ -109,6 +108,9 @@ impl Rounded {
                 Writes::Tensor { name, .. } => {
                     let steps = self.steps(node, self.activations[name], &values);
                     values.insert(name, rounded(&steps, self.activations[name]));
+                }
+                Writes::View => {
+                    values.insert(&node.name, view(node, &values[node.inputs[0].as_str()]));
                 }
                 Writes::Float => unreachable!("`{}`: nothing was asked to stay float", node.name),
             }
@@ -155,8 +157,31 @@ impl Rounded {
                 let factor = *factor as i64;
                 x.upsample_nearest2d([h * factor, w * factor], None, None)
             }
-            Op::Relu | Op::Relu6 | Op::BatchNorm2d { .. } | Op::AttentionPool2d { .. } => {
-                unreachable!("`{}`: Plan::new folds or refuses it", node.name)
+            Op::AddConstant { .. } => {
+                let (codes, scale) = self.constant(node);
+                let [ra, rb] = [own(0) / out.scale, scale / out.scale].map(f64::from);
+                x * ra + codes * rb
+            }
+            Op::Append => {
+                let part = |(at, name): (usize, &String)| {
+                    quotient(&(&values[name.as_str()] * f64::from(own(at))), out.scale)
+                };
+                Tensor::cat(&node.inputs.iter().enumerate().map(part).collect::<Vec<_>>(), 2)
+            }
+            Op::MatMul => {
+                // Products of bytes soon exceed what f32 holds exactly.
+                let wide = |name: &String| values[name.as_str()].to_kind(Kind::Double);
+                let sums = wide(&node.inputs[0]).matmul(&wide(&node.inputs[1]));
+                sums.to_kind(Kind::Float) * f64::from(own(0) * own(1) / out.scale)
+            }
+            Op::Softmax => quotient(&shares(x, own(0)), out.scale),
+            Op::Relu
+            | Op::Relu6
+            | Op::BatchNorm2d { .. }
+            | Op::AttentionPool2d { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose => {
+                unreachable!("`{}`: Plan::new folds or refuses it, or it moves no code", node.name)
             }
         }
     }
@@ -169,12 +194,22 @@ impl Rounded {
         self.sums(node, &layer, &values[node.inputs[0].as_str()]) * along_channels(&scales, node)
     }
 
+    /// Codes of what `node` adds and their scale, as [`crate::quantized::Constant`] has them.
+    fn constant(&self, node: &Node) -> (Tensor, f32) {
+        let values = &self.params[&format!("{}.constant", node.name)];
+        let reach = values.detach().abs().max().double_value(&[]) as f32;
+        let scale = Range { lo: -reach, hi: reach }.symmetric().scale;
+        (through(&quotient(values, scale).clamp(-128.0, 127.0)), scale)
+    }
+
     /// Codes of weight and bias, as `calibration` makes them.
     fn layer(&self, node: &Node) -> Layer {
         let input = f64::from(self.activations[&node.inputs[0]].scale);
         let weight = &self.params[&format!("{}.weight", node.name)];
-        let bias = &self.params[&format!("{}.bias", node.name)];
         let outputs = weight.size()[0];
+        let none = || Tensor::zeros([outputs], (Kind::Float, weight.device()));
+        let bias = self.params.get(&format!("{}.bias", node.name));
+        let bias = bias.map_or_else(none, Tensor::shallow_clone);
         let reach = weight.detach().abs().view([outputs, -1]).amax([1_i64].as_slice(), false);
         let for_bias = bias.detach().abs().to_kind(Kind::Double) / (input * MAX_BIAS);
         let scales = (reach.to_kind(Kind::Double) / 127.0).maximum(&for_bias).to_kind(Kind::Float);
@@ -269,6 +304,30 @@ fn quotient(x: &Tensor, by: f32) -> Tensor {
 fn rounded(steps: &Tensor, QuantParams { zero, .. }: QuantParams) -> Tensor {
     let zero = f64::from(zero);
     through(&steps.clamp(-zero, 255.0 - zero))
+}
+
+/// The values of a tensor in another shape.
+fn view(node: &Node, x: &Tensor) -> Tensor {
+    match &node.op {
+        Op::Reshape { shape } => {
+            let sides = shape.iter().map(|&side| side as i64);
+            x.reshape([-1].into_iter().chain(sides).collect::<Vec<_>>())
+        }
+        Op::Transpose => x.transpose(1, 2),
+        _ => unreachable!("`{}` is no view", node.name),
+    }
+}
+
+/// Softmax along the last axis of centred codes, forward as the box computes it (`kernels::scalar::softmax`): every
+/// exponential a whole number of 2^-30, their sum exact. Backward it is softmax.
+fn shares(x: &Tensor, scale: f32) -> Tensor {
+    let last = x.amax([-1_i64].as_slice(), true);
+    let below = (&last - x).detach().to_kind(Kind::Double) * -f64::from(scale);
+    let worth = (below.exp() * (1_u64 << 30) as f64).round();
+    let sum = worth.sum_dim_intlist([-1_i64].as_slice(), true, Kind::Double);
+    let exact = worth.to_kind(Kind::Float) / sum.to_kind(Kind::Float);
+    let smooth = (x * f64::from(scale)).softmax(-1, Kind::Float);
+    &smooth + (exact - &smooth).detach()
 }
 
 /// Rounded forward, to even; the identity backward.

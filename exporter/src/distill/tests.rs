@@ -46,6 +46,7 @@ fn workplace_of(teacher: ModelConfig) -> (TempDir, Recipe) {
     let recipe = Recipe {
         teacher: checkpoint,
         student: Backbone::Resnet18,
+        pool: Pool::Mean,
         width: None,
         init: None,
         data: index,
@@ -114,12 +115,14 @@ fn training_on_integers_makes_every_code_the_box_makes() {
         fixtures::config(Backbone::Resnet18),
         fixtures::config(Backbone::Mobilenetv2),
         fixtures::yolov3_config(Backbone::Resnet18),
+        fixtures::attention_config(Backbone::Resnet18),
+        ModelConfig { heads: Vec::new(), ..fixtures::attention_config(Backbone::Resnet50) },
     ];
     for model in models {
         let (_folder, checkpoint, images) = fixtures::workplace_of(model);
         let Checkpoint { config, weights, .. } = Checkpoint::open(&checkpoint).unwrap();
         let original = config.graph().unwrap();
-        let (folded, weights) = fold::fold_batch_norms(&original, &weights);
+        let (folded, weights) = fold::fold(&original, &weights);
         let plan = Plan::new(&folded).unwrap();
         let images = ImageSet::find(&images, 8).unwrap();
         let (preprocess, bar) = (&config.preprocess, ProgressBar::hidden());
@@ -162,6 +165,18 @@ fn a_student_learns_the_boxes_of_a_yolov3_teacher() {
     assert_eq!(phases[5..], ["distill", "qat", "qat"]);
     let student = Checkpoint::open(&recipe.out).unwrap();
     assert_eq!(student.config.model.heads[2].task, graph::Task::Yolov3);
+}
+
+#[test]
+fn an_attention_pool_teaches_and_is_taught_in_float_and_on_integers() {
+    let (_folder, mut recipe) = workplace_of(fixtures::attention_config(Backbone::Resnet34));
+    (recipe.pool, recipe.epochs, recipe.qat) = (Pool::Attention, 10, 2);
+    let (_, epochs) = run(&recipe).unwrap();
+    assert!(epochs[9].train < 0.9 * epochs[0].train, "{} {}", epochs[0].train, epochs[9].train);
+    assert!(epochs[11].train < epochs[10].train, "{} {}", epochs[10].train, epochs[11].train);
+    let student = Checkpoint::open(&recipe.out).unwrap();
+    assert_eq!(student.config.model.pool, Pool::Attention);
+    assert_eq!(student.weights["attnpool.positional_embedding"].shape, [5, 64]);
 }
 
 #[test]

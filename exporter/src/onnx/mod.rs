@@ -65,6 +65,20 @@ fn operator(onnx: &mut Builder, node: &Node, inputs: &[&str], output: &str) {
             onnx.node("Resize", name, &[inputs[0], "", &scales], output, &attributes);
         }
         Op::Linear { .. } => onnx.node("Gemm", name, inputs, output, &[("transB", Attr::Int(1))]),
+        Op::Reshape { shape } => {
+            // 0 keeps the batch, whatever it is.
+            let to: Vec<i64> = [0].into_iter().chain(shape.iter().map(|&n| n as i64)).collect();
+            let constant = format!("{name}.shape");
+            onnx.i64(&constant, &[to.len()], &to);
+            onnx.node("Reshape", name, &[inputs[0], &constant], output, &[]);
+        }
+        Op::Transpose => {
+            onnx.node("Transpose", name, inputs, output, &[("perm", ints(&[0, 2, 1]))]);
+        }
+        Op::Append => onnx.node("Concat", name, inputs, output, &[("axis", Attr::Int(2))]),
+        Op::AddConstant { .. } => onnx.node("Add", name, inputs, output, &[]),
+        Op::MatMul => onnx.node("MatMul", name, inputs, output, &[]),
+        Op::Softmax => onnx.node("Softmax", name, inputs, output, &[("axis", Attr::Int(-1))]),
     }
 }
 

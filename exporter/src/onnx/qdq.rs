@@ -35,12 +35,18 @@ pub(crate) fn quantized_model(model: &Quantized, batch: Batch) -> Result<ModelPr
             Writes::Folded => {}
             Writes::Real => writer.logits(node),
             Writes::Float => writer.float(node),
+            Writes::View => writer.view(node),
             Writes::Tensor { name, rectified_by } => writer.node(node, name, rectified_by),
         }
     }
     for output in &graph.outputs {
-        if model.plan.writes(&output.node) != Writes::Real {
-            writer.dequantize(&output.node, &output.name);
+        match model.plan.writes(&output.node) {
+            Writes::Real => {}
+            Writes::View => {
+                let real = format!("{}.dq", output.node);
+                writer.onnx.node("Identity", &output.name, &[&real], &output.name, &[]);
+            }
+            _ => writer.dequantize(&output.node, &output.name),
         }
         writer.onnx.output(&output.name, &shapes[output.node.as_str()]);
     }
@@ -69,6 +75,13 @@ impl Writer<'_> {
         operator(&mut self.onnx, node, &inputs, &node.name);
     }
 
+    /// The dequantized values of what `node` reads, in another shape.
+    fn view(&mut self, node: &Node) {
+        let inputs = self.inputs(node);
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        operator(&mut self.onnx, node, &inputs, &format!("{}.dq", node.name));
+    }
+
     /// What `node` reads, dequantized; weights and bias too, unless they stayed in float.
     fn inputs(&mut self, node: &Node) -> Vec<String> {
         let real = |input: &String| {
@@ -81,6 +94,8 @@ impl Writer<'_> {
         let mut inputs: Vec<String> = node.inputs.iter().map(real).collect();
         if self.model.layers.contains_key(&node.name) {
             inputs.extend(self.layer(node));
+        } else if self.model.constants.contains_key(&node.name) {
+            inputs.push(self.constant(node));
         } else if let Some(params) = self.model.float_layers.get(&node.name) {
             for (param, array) in ["weight", "bias"].iter().zip(params) {
                 let name = format!("{}.{param}", node.name);
@@ -157,6 +172,28 @@ impl Writer<'_> {
         let bias_dq = format!("{bias}.dq");
         self.onnx.node("DequantizeLinear", &bias_dq, &[&q, &scale, &zero], &bias_dq, &axis);
         [dq, bias_dq]
+    }
+
+    /// What `node` adds, dequantized; returns the tensor's name.
+    fn constant(&mut self, node: &Node) -> String {
+        let constant = &self.model.constants[&node.name];
+        let name = format!("{}.constant", node.name);
+        let [q, scale, zero] = parts(&name);
+        let shape = [&[1], &constant.shape[..]].concat();
+        let zero_code = constant.params.zero as u8;
+        // Of the same type as activations, which runtimes ask of the operands of an addition.
+        if self.model.signed {
+            let signed = |&code: &u8| (i16::from(code) - 128) as i8;
+            self.onnx.i8(&q, &shape, &constant.codes.iter().map(signed).collect::<Vec<_>>());
+            self.onnx.i8(&zero, &[], &[signed(&zero_code)]);
+        } else {
+            self.onnx.u8(&q, &shape, &constant.codes);
+            self.onnx.u8(&zero, &[], &[zero_code]);
+        }
+        self.onnx.f32(&scale, &[], &[constant.params.scale]);
+        let dq = format!("{name}.dq");
+        self.onnx.node("DequantizeLinear", &dq, &[&q, &scale, &zero], &dq, &[]);
+        dq
     }
 
     /// `real` → `real.q`, with the parameters of `tensor`.

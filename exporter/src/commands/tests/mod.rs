@@ -10,7 +10,7 @@ use crate::{
 };
 use bundle::{Bundle, section};
 use clap::{CommandFactory, Parser};
-use graph::{Backbone, CheckpointConfig, Preprocess};
+use graph::{Backbone, ModelConfig};
 use std::{fs, path::Path};
 
 /// Runs a command line; the error as the user would read it.
@@ -45,6 +45,8 @@ fn int8_outputs_are_close_to_float() {
         fixtures::config(Backbone::Resnet18),
         fixtures::config(Backbone::Resnet50),
         fixtures::yolov3_config(Backbone::Resnet18),
+        fixtures::attention_config(Backbone::Resnet18),
+        fixtures::attention_config(Backbone::Resnet50),
     ];
     for model in models {
         let backbone = model.backbone;
@@ -56,7 +58,7 @@ fn int8_outputs_are_close_to_float() {
         let network =
             Network::open(&bundle.manifest, bundle.require(section::MODEL).unwrap()).unwrap();
         let checkpoint = Checkpoint::open(&checkpoint).unwrap();
-        let (graph, weights) = fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
+        let (graph, weights) = fold::fold(&checkpoint.graph, &checkpoint.weights);
         let float = Interpreter::new(&graph, &weights).unwrap();
         let radiograph = radiograph::read_file(&images.join("3.png")).unwrap();
         let input = radiograph::network_input(&radiograph.image, &bundle.manifest.preprocess);
@@ -230,19 +232,29 @@ fn an_input_no_network_takes_is_refused_with_its_size() {
 }
 
 #[test]
-fn an_attention_pool_is_refused_with_what_to_do() {
-    let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
-    let config = CheckpointConfig {
-        model: graph::ModelConfig {
-            pool: graph::Pool::Attention,
-            ..fixtures::config(Backbone::Resnet18)
-        },
-        preprocess: Preprocess { height: 64, width: 64, ..Preprocess::PRIOR },
-    };
-    let graph = config.graph().unwrap();
-    fixtures::save(&checkpoint, &config, &fixtures::random(&graph, 1));
-    let error = quantize(&checkpoint, &images, &folder.path().join("out.bundle")).unwrap_err();
-    assert!(error.contains("`attnpool`") && error.contains("pool = \"mean\""), "{error}");
+fn an_attention_pool_goes_into_a_bundle_without_float_and_its_file_opens_elsewhere() {
+    let encoder =
+        ModelConfig { heads: Vec::new(), ..fixtures::attention_config(Backbone::Resnet50) };
+    for model in [encoder, fixtures::attention_config(Backbone::Resnet18)] {
+        let heads = model.heads.len();
+        let (folder, checkpoint, images) = fixtures::workplace_of(model);
+        let out = folder.path().join("out.bundle");
+        quantize(&checkpoint, &images, &out).unwrap();
+        let bundle = Bundle::open(&out).unwrap();
+        assert!(bundle.manifest.float_nodes.is_empty());
+        let options = engine::Options { threads: 1, isa: Some("scalar".into()), fuse: true };
+        let mut engine = engine::Engine::open(&bundle, &options).unwrap();
+        let share = engine.integer_share();
+        assert_eq!((share.float_macs, share.float_nodes.len()), (0, 0), "{heads} heads");
+        assert!(engine.layers().iter().any(|layer| layer.kind == "softmax"));
+        let tested = engine::selftest(&mut engine, &bundle).unwrap();
+        assert_eq!(tested.mismatch, None, "{heads} heads");
+        assert!(tested.outputs >= 3);
+        // An embedding nobody reads leaves as accumulators, without a last rounding.
+        let layers = engine.layers();
+        let last = layers.iter().find(|layer| layer.name == "attnpool.c_proj").unwrap();
+        assert_eq!(last.kind.ends_with("to float"), heads == 0, "{}", last.kind);
+    }
 }
 
 /// What `yolov3` meant before leaky ReLU.
