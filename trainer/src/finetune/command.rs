@@ -8,7 +8,7 @@ use super::{
     recipe::{Mode, Protocol, Recipe},
     regions::{Regions, choose},
     segmentation::Segmentation,
-    start::{Beginning, data_digest, take_fraction},
+    start::{Beginning, Start, data_digest, take_fraction},
     targets::{Targets, choose_labels},
 };
 use crate::{
@@ -186,7 +186,14 @@ impl FinetuneArgs {
         let records = self.selection.of(index::read(&self.data)?)?;
         let labels = self.labels(&records)?;
         let recipe = self.recipe(task, &labels)?;
-        let (config, encoder) = self.beginning.network(Head { task, labels: labels.clone() })?;
+        let Start { config, encoder, new_pool } =
+            self.beginning.network(Head { task, labels: labels.clone() })?;
+        ensure!(
+            !new_pool || recipe.mode != Mode::Linear,
+            "--mode linear learns the head alone, expected frozen or full with --pool attention: {} has no such pool to \
+             keep",
+            self.beginning.encoder
+        );
         let part = |split| -> Vec<Record> {
             let of_split = records.iter().filter(|record| record.split == Some(split));
             of_split.filter(|record| self.stated(record, &labels)).cloned().collect()
@@ -217,6 +224,7 @@ impl FinetuneArgs {
             recipe: &recipe,
             config: &config,
             encoder: encoder.as_ref(),
+            new_pool,
             pictures: &pictures,
             out: &self.out,
             resume: self.resume,

@@ -44,6 +44,8 @@ pub(super) struct Job<'a> {
     pub(super) config: &'a CheckpointConfig,
     /// Weights to begin with, by graph name; none = from scratch.
     pub(super) encoder: Option<&'a HashMap<String, Tensor>>,
+    /// The attention pool is not among them: it is learnt like a head.
+    pub(super) new_pool: bool,
     pub(super) pictures: &'a Pictures,
     pub(super) out: &'a Path,
     pub(super) resume: bool,
@@ -53,6 +55,13 @@ pub(super) struct Job<'a> {
     pub(super) data_digest: &'a str,
     /// Goes into `config.toml` as `[training]`.
     pub(super) training: toml::Table,
+}
+
+impl Job<'_> {
+    /// Whether a parameter or node is learnt from the beginning whatever the encoder knows.
+    fn is_new(&self, name: &str) -> bool {
+        is_head(name) || (self.new_pool && name.split('.').next() == Some("attnpool"))
+    }
 }
 
 /// How a run ended.
@@ -135,7 +144,7 @@ impl<'a> Run<'a> {
         tch::manual_seed(job.recipe.seed as i64);
         let learner = Weights::fresh(job.config, job.device)?;
         if let Some(encoder) = job.encoder {
-            checkpoint::assign(&learner.store, encoder, |name| !is_head(name))
+            checkpoint::assign(&learner.store, encoder, |name| !job.is_new(name))
                 .context("the encoder's weights do not fit")?;
         }
         objective.begin(&learner.store);
@@ -143,7 +152,7 @@ impl<'a> Run<'a> {
         tch::no_grad(|| copy(&average.store, &learner.store, 0.0));
         let mut trained = learner.store.variables();
         trained.retain(|name, variable| {
-            variable.requires_grad() && (job.recipe.mode == Mode::Full || is_head(name))
+            variable.requires_grad() && (job.recipe.mode == Mode::Full || job.is_new(name))
         });
         for (name, variable) in learner.store.variables() {
             if !trained.contains_key(&name) {
@@ -259,7 +268,7 @@ impl<'a> Run<'a> {
     fn forward(&self, network: &Network, images: &Tensor, train: bool) -> Outputs {
         let full = self.job.recipe.mode == Mode::Full;
         let outputs = torch_ext::autocast(self.job.device, self.job.precision, || {
-            network.forward_partly(images, |node| train && (full || is_head(node)))
+            network.forward_partly(images, |node| train && (full || self.job.is_new(node)))
         })
         .expect("autocast exists on every device libtorch runs on");
         outputs.into_iter().map(|(name, tensor)| (name, tensor.to_kind(Kind::Float))).collect()

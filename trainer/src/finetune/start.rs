@@ -24,6 +24,10 @@ pub(super) struct Beginning {
     /// Channels after the stem when there is no encoder
     #[arg(long, default_value_t = 64)]
     width: usize,
+    /// How the last feature map becomes one vector; default: as the encoder's, or mean. A new attention pool begins with
+    /// random weights
+    #[arg(long)]
+    pool: Option<PoolArg>,
     /// Side of the network's input; default: the encoder's, or 224
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
@@ -40,12 +44,34 @@ enum Arch {
     Mobilenetv2,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PoolArg {
+    Mean,
+    Attention,
+}
+
+impl PoolArg {
+    fn pool(self) -> Pool {
+        match self {
+            Self::Mean => Pool::Mean,
+            Self::Attention => Pool::Attention,
+        }
+    }
+}
+
+/// The network a run begins with.
+pub(super) struct Start {
+    pub(super) config: CheckpointConfig,
+    /// Weights by graph name; none = from scratch.
+    pub(super) encoder: Option<HashMap<String, Tensor>>,
+    /// The attention pool has no weights in the encoder: it is learnt like a head.
+    pub(super) new_pool: bool,
+}
+
 impl Beginning {
     /// Architecture and, with an encoder, the weights to begin with.
-    pub(super) fn network(
-        &self,
-        head: Head,
-    ) -> Result<(CheckpointConfig, Option<HashMap<String, Tensor>>)> {
+    pub(super) fn network(&self, head: Head) -> Result<Start> {
+        let asked = self.pool.map(PoolArg::pool);
         if self.encoder == "none" {
             let size = self.image_size.unwrap_or(Preprocess::PRIOR.height);
             let backbone = match self.arch {
@@ -57,22 +83,27 @@ impl Beginning {
             let model = ModelConfig {
                 width: self.width,
                 heads: vec![head],
-                ..ModelConfig::encoder(backbone, Pool::Mean)
+                ..ModelConfig::encoder(backbone, asked.unwrap_or(Pool::Mean))
             };
             let fit = self.fit.unwrap_or_default();
             let preprocess = Preprocess { height: size, width: size, fit, ..Preprocess::PRIOR };
-            return Ok((checked(CheckpointConfig { model, preprocess })?, None));
+            let config = checked(CheckpointConfig { model, preprocess })?;
+            return Ok(Start { config, encoder: None, new_pool: false });
         }
         let folder = Path::new(&self.encoder);
         let saved = checkpoint::load(folder)?;
         let mut config = saved.config.clone();
         config.model.heads = vec![head];
+        let pool = asked.unwrap_or(config.model.pool);
+        let new_pool = pool == Pool::Attention && config.model.pool == Pool::Mean;
+        config.model.pool = pool;
         if let Some(size) = self.image_size {
-            let fits = config.model.pool == Pool::Mean
+            let fits = pool == Pool::Mean
+                || new_pool
                 || (size, size) == (config.preprocess.height, config.preprocess.width);
             ensure!(
                 fits,
-                "{}: an attention pool has positions for {}x{} pixels, not for {size}x{size}",
+                "{}: an attention pool has positions for {}x{} pixels, not for {size}x{size} (--pool mean has none)",
                 folder.display(),
                 config.preprocess.height,
                 config.preprocess.width
@@ -82,7 +113,8 @@ impl Beginning {
         if let Some(fit) = self.fit {
             config.preprocess.fit = fit;
         }
-        Ok((checked(config)?, Some(checkpoint::encoder_weights(&saved))))
+        let encoder = Some(checkpoint::encoder_weights(&saved));
+        Ok(Start { config: checked(config)?, encoder, new_pool })
     }
 }
 

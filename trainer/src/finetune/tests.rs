@@ -234,6 +234,46 @@ fn a_linear_probe_leaves_the_encoder_alone() {
 }
 
 #[test]
+fn the_pool_is_the_encoders_unless_another_is_asked_for() {
+    let data = phantoms(32);
+    let folder = tempfile::tempdir().unwrap();
+    let [mean, attention, again, back] =
+        ["mean", "attention", "again", "back"].map(|name| folder.path().join(name));
+    let run = |out: &Path, encoder: Option<&Path>, more: &[&str]| {
+        let encoder = encoder.map(|folder| folder.display().to_string());
+        let mut all = vec!["--epochs", "1"];
+        all.extend(encoder.iter().flat_map(|encoder| ["--encoder", encoder]));
+        all.extend(more);
+        finetune(data.path(), out, &all)
+    };
+    let weights = |folder: &Path| checkpoint::load(folder).unwrap().weights;
+    let pool_of = |folder: &Path| checkpoint::load(folder).unwrap().config.model.pool;
+    let in_pool = |name: &str| name.starts_with("attnpool.");
+
+    run(&mean, None, &[]).unwrap();
+    assert!(!weights(&mean).keys().any(|name| in_pool(name)));
+    // A new pool is learnt beside a frozen encoder, as the head is.
+    run(&attention, Some(&mean), &["--pool", "attention", "--mode", "frozen"]).unwrap();
+    let (before, after) = (weights(&mean), weights(&attention));
+    assert_eq!(pool_of(&attention), graph::Pool::Attention);
+    assert!(before.iter().all(|(name, x)| name.starts_with("fc.") || *x == after[name]));
+    assert!(after.contains_key("attnpool.positional_embedding"));
+    // A known pool is kept with its weights, and frozen with the encoder.
+    run(&again, Some(&attention), &["--mode", "frozen"]).unwrap();
+    let kept = weights(&again);
+    assert!(after.iter().filter(|(name, _)| in_pool(name)).all(|(name, x)| *x == kept[name]));
+    run(&back, Some(&attention), &["--pool", "mean", "--image-size", "96"]).unwrap();
+    assert_eq!(pool_of(&back), graph::Pool::Mean);
+    assert!(!weights(&back).keys().any(|name| in_pool(name)));
+
+    let error = |more: &[&str]| format!("{:#}", run(&back, Some(&mean), more).unwrap_err());
+    let linear = error(&["--pool", "attention", "--mode", "linear"]);
+    assert!(linear.contains("expected frozen or full with --pool attention"), "{linear}");
+    let size = run(&again, Some(&attention), &["--image-size", "96"]).unwrap_err().to_string();
+    assert!(size.contains("--pool mean has none"), "{size}");
+}
+
+#[test]
 fn wrong_settings_are_one_clear_line() {
     let (data, out) = (phantoms(16), tempfile::tempdir().unwrap());
     let error = |more: &[&str]| {
