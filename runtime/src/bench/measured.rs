@@ -38,6 +38,38 @@ pub(crate) struct Measured {
     /// What the layers' runs took besides: float operators, copies of inputs and results, the clock.
     pub(crate) outside_layers_ms: f64,
     pub(crate) processor: String,
+    /// Layers whose names begin alike, in order of execution: `conv1`, `layer1`, …, `attnpool`.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Layers together that share the first component of their names.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    /// Sum of the layers' medians.
+    pub(crate) ms: f64,
+    pub(crate) mmacs: f64,
+}
+
+impl Part {
+    /// The parts of a network; names are separated by `.` or `/`.
+    pub(crate) fn of(layers: &[Layer]) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        for layer in layers {
+            let name = layer.name.split(['.', '/', '+']).find(|name| !name.is_empty());
+            let name = name.unwrap_or(&layer.name);
+            match parts.iter_mut().find(|part| part.name == name) {
+                Some(part) => {
+                    part.ms += layer.ms;
+                    part.mmacs += layer.mmacs;
+                }
+                None => {
+                    parts.push(Self { name: name.into(), ms: layer.ms, mmacs: layer.mmacs });
+                }
+            }
+        }
+        parts
+    }
 }
 
 /// Milliseconds of one query.
@@ -78,6 +110,9 @@ impl Measured {
                 percent(layer.peak_share)
             );
         }
+        let part = |part: &Part| format!("{} {:.3}", part.name, part.ms);
+        let parts: Vec<String> = self.parts.iter().map(part).collect();
+        let _ = writeln!(text, "ms by part: {}", parts.join(", "));
         self.summary(&mut text);
         text
     }
@@ -121,4 +156,31 @@ impl Measured {
 
 fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".into(), |share| format!("{:.0} %", share * 100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_summed_by_the_first_component_of_their_names() {
+        let layer = |name: &str, ms: f64| Layer {
+            name: name.into(),
+            kind: "conv".into(),
+            ms,
+            mmacs: 2.0 * ms,
+            peak_share: None,
+            lost_ms: 0.0,
+        };
+        let layers = [
+            layer("conv1", 1.0),
+            layer("layer1.0.conv2+layer1.0.add", 2.0),
+            layer("/layer1/conv", 4.0),
+            layer("attnpool.scores", 8.0),
+            layer("attnpool.c_proj", 16.0),
+        ];
+        let expected = [("conv1", 1.0), ("layer1", 6.0), ("attnpool", 24.0)]
+            .map(|(name, ms)| Part { name: name.into(), ms, mmacs: 2.0 * ms });
+        assert_eq!(Part::of(&layers), expected);
+    }
 }

@@ -19,7 +19,7 @@ use clap::{Args, ValueEnum};
 use engine::{Engine, Options};
 use indicatif::{ProgressBar, ProgressStyle};
 use kernels::Isa;
-use measured::{Latency, Layer, Measured};
+use measured::{Latency, Layer, Measured, Part};
 use serde::Serialize;
 use std::{
     fs,
@@ -134,6 +134,7 @@ impl Bench {
             rss_mb,
             peak_rss_mb: machine::memory("VmHWM")?.max(rss_mb), // the kernel updates it late
             bundle_mb: fs::metadata(&self.bundle)?.len() as f64 / 1e6,
+            parts: Part::of(&layers),
             layers,
             images_per_query: images,
             reported_percentile: self.scenario.percentile(),
