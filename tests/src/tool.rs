@@ -55,6 +55,11 @@ impl Tool {
         self
     }
 
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Runs to the end; what it printed, whatever its status.
     pub fn output(mut self) -> Result<Output> {
         let command = self.command.env_remove("RUST_BACKTRACE").stdin(Stdio::null());

@@ -96,6 +96,11 @@ fn a_segmentation_network_runs_alike_in_onnx_runtime_and_openvino() -> Result<()
 }
 
 #[test]
+fn an_attention_pool_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
+    head_runs_alike("classification", "Pneumonia", &["--arch", "resnet50", "--pool", "attention"])
+}
+
+#[test]
 fn a_detector_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
     head_runs_alike(Task::Detection, &["Left Lung", "Right Lung"])
 }
