@@ -62,7 +62,7 @@ fn allocated_by_runs(depth: usize, threads: usize) -> usize {
 fn running_allocates_the_results_and_nothing_else() {
     for threads in [1, 3] {
         // Names of equal length, which are part of the results.
-        let [shallow, deep] = [2, 7].map(|depth| allocated_by_runs(depth, threads));
+        let [shallow, deep] = [1, 5].map(|depth| allocated_by_runs(depth, threads));
         assert_eq!(shallow, deep, "with {threads} threads");
         // Six logits, three times; lists of tensors and names are small change beside the image.
         let image = SHAPE.iter().product::<usize>() * FLOATS;
