@@ -181,3 +181,24 @@ fn stop_on_signals(trigger: Trigger) -> Result<()> {
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dead worker once left a daemon that accepted images for ever and answered none.
+    #[tokio::test]
+    async fn a_part_that_ends_by_itself_ends_the_daemon_and_one_that_was_told_to_does_not() {
+        let (trigger, shutdown) = shutdown::channel();
+        let said = |ended: Result<()>| format!("{:#}", ended.unwrap_err());
+        let panics = spawn_blocking(|| panic!("a surprise"));
+        let ended = still_needed::<()>("the worker", panics, &shutdown).await;
+        assert!(said(ended).starts_with("the worker panicked: "));
+        let ends = spawn_blocking(|| ());
+        let ended = still_needed("the worker", ends, &shutdown).await;
+        assert_eq!(said(ended), "the worker ended by itself");
+        trigger.stop();
+        let ends = spawn_blocking(|| ());
+        still_needed("the worker", ends, &shutdown).await.unwrap();
+    }
+}

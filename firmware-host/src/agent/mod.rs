@@ -181,21 +181,35 @@ fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
             log::warn!("{peer} is not among the peers of the configuration");
             continue;
         }
-        if agent.connections.fetch_add(1, Ordering::Relaxed) >= listen.connections {
-            agent.connections.fetch_sub(1, Ordering::Relaxed);
+        let Some(connection) = Connection::take(agent) else {
             log::warn!("{peer} is one connection too many");
             continue;
-        }
-        let shared = Arc::clone(agent);
+        };
         let session = thread::Builder::new().name(peer.to_string()).spawn(move || {
             let _ = stream.set_nodelay(true);
-            session::serve(&shared, &mut stream, &peer.to_string(), session::NETWORK_FRAME);
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            let name = peer.to_string();
+            session::serve(&connection.0, &mut stream, &name, session::NETWORK_FRAME);
         });
         if let Err(error) = session {
-            agent.connections.fetch_sub(1, Ordering::Relaxed);
             log::warn!("cannot serve {peer}: {error}");
         }
+    }
+}
+
+/// One of the connections that there may be at a time, until dropped: also by a panic.
+struct Connection(Arc<Agent>);
+
+impl Connection {
+    fn take(agent: &Arc<Agent>) -> Option<Self> {
+        let taken = Self(Arc::clone(agent));
+        let before = agent.connections.fetch_add(1, Ordering::Relaxed);
+        (before < agent.config.listen.connections).then_some(taken)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -285,4 +299,43 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Seconds since 1970, or 0 on a box whose clock is before that.
 fn now() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// An agent that listens nowhere, with its slots in `folder`.
+    pub(super) fn agent(folder: &Path) -> Agent {
+        let text = format!(
+            "slots = {:?}\n[listen]\ntcp = \"127.0.0.1:0\"\n[bundles]\nallow_unsigned = true\n[activate]\nselftest = [\"true\"]\n",
+            folder.join("slots")
+        );
+        let path = folder.join("agent.toml");
+        fs::write(&path, text).unwrap();
+        let config = Config::read(&path).unwrap();
+        let disk = Folder::open(&config.slots).unwrap();
+        let slots = Slots::open(disk, config.policy.clone(), 0).unwrap();
+        Agent::new(config, slots).unwrap()
+    }
+
+    #[test]
+    fn a_session_that_panics_leaves_its_connection_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = Arc::new(agent(folder.path()));
+        let most = agent.config.listen.connections;
+        for _ in 0..3 * most {
+            let connection = Connection::take(&agent).expect("a free connection");
+            let session = AssertUnwindSafe(|| {
+                let _connection = connection;
+                panic!("a call is a surprise");
+            });
+            assert!(catch_unwind(session).is_err());
+        }
+        let all: Vec<_> = (0..most).map(|_| Connection::take(&agent).unwrap()).collect();
+        assert!(Connection::take(&agent).is_none());
+        drop(all);
+        assert!(Connection::take(&agent).is_some());
+    }
 }

@@ -163,6 +163,7 @@ fn end(agent: &Agent, trial: &Watched, cause: Cause, detail: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::tests::agent;
 
     fn limits(health: &[&str]) -> config::Trial {
         config::Trial {
@@ -210,19 +211,6 @@ mod tests {
         trial.checked(Ok(()), &limits, now);
         assert_eq!(trial.due(&limits, now), Due::Wait(limits.health_every));
     }
-    fn agent(folder: &std::path::Path) -> Agent {
-        let text = format!(
-            "slots = {:?}\n[listen]\ntcp = \"127.0.0.1:0\"\n[bundles]\nallow_unsigned = true\n[activate]\nselftest = [\"true\"]\n",
-            folder.join("slots")
-        );
-        let path = folder.join("agent.toml");
-        std::fs::write(&path, text).unwrap();
-        let config = config::Config::read(&path).unwrap();
-        let disk = Folder::open(&config.slots).unwrap();
-        let slots = Slots::open(disk, config.policy.clone(), 0).unwrap();
-        Agent::new(config, slots).unwrap()
-    }
-
     /// A change between looking and sleeping once went unheard, so that the watch looked each second.
     #[test]
     fn a_change_before_the_sleep_is_not_slept_through() {
