@@ -69,4 +69,7 @@ pub enum IndexError {
 
     #[error("{}:{line}: {column} is `{found}`, expected {expected}", path.display())]
     Value { path: PathBuf, line: usize, column: String, found: String, expected: String },
+
+    #[error("{}:{line}: {reason}", path.display())]
+    Unclear { path: PathBuf, line: usize, reason: String },
 }

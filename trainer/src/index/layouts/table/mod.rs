@@ -1,0 +1,148 @@
+//! Tables of data sets as people have them: separated by commas, semicolons, tabs or bars, saved by any program, gzipped or not.
+//! Columns go by their names, rows have their lines for messages. What could be read in two ways is refused.
+
+mod parse;
+
+use super::decode;
+use crate::index::IndexError;
+use parse::{Fields, Unclear, parse};
+use std::path::{Path, PathBuf};
+
+/// A table with a header.
+#[derive(Debug)]
+pub(in crate::index) struct Table {
+    path: PathBuf,
+    header: Vec<String>,
+    rows: Vec<Fields>,
+}
+
+/// One row of a table.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::index) struct Row<'a> {
+    table: &'a Table,
+    line: usize,
+    fields: &'a [String],
+}
+
+/// Where a column is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::index) struct Column(usize);
+
+impl Table {
+    /// `{name}.csv` or else `{name}.csv.gz`; `None` where neither is.
+    pub(in crate::index) fn find(root: &Path, name: &str) -> Result<Option<Self>, IndexError> {
+        let paths = ["csv", "csv.gz"].map(|ending| root.join(format!("{name}.{ending}")));
+        paths.iter().find(|path| path.is_file()).map(|path| Self::read(path)).transpose()
+    }
+
+    pub(in crate::index) fn read(path: &Path) -> Result<Self, IndexError> {
+        let bytes = decode::bytes(path)
+            .map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
+        let unclear = |line, reason| IndexError::Unclear { path: path.to_owned(), line, reason };
+        let text = decode::table(&bytes).map_err(|(line, reason)| unclear(line, reason))?;
+        let (header, rows) =
+            parse(&text).map_err(|Unclear { line, reason }| unclear(line, reason))?;
+        if header.is_empty() {
+            return Err(IndexError::Empty { path: path.to_owned() });
+        }
+        let table = Self { path: path.to_owned(), header, rows };
+        table.no_column_twice()?;
+        Ok(table)
+    }
+
+    /// Two columns of one name must say the same.
+    fn no_column_twice(&self) -> Result<(), IndexError> {
+        for (second, name) in self.header.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let Some(first) = self.header[..second].iter().position(|own| own == name) else {
+                continue;
+            };
+            let differs = |row: &Row<'_>| row.text(Column(first)) != row.text(Column(second));
+            if let Some(row) = self.rows().find(differs) {
+                let (one, two) = (row.text(Column(first)), row.text(Column(second)));
+                let reason =
+                    format!("column `{name}` is there twice, with `{one}` and with `{two}`");
+                return Err(IndexError::Unclear {
+                    path: self.path.clone(),
+                    line: row.line,
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The first of `names` the header has: published versions of one table differ.
+    pub(in crate::index) fn column(&self, names: &[&str]) -> Result<Column, IndexError> {
+        self.optional(names).ok_or_else(|| IndexError::Column {
+            path: self.path.clone(),
+            column: names.join("` or `"),
+            found: self.header.join(","),
+        })
+    }
+
+    /// Columns of which no version has another name.
+    pub(in crate::index) fn columns<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Column; N], IndexError> {
+        let mut columns = [Column(0); N];
+        for (column, name) in columns.iter_mut().zip(names) {
+            *column = self.column(&[name])?;
+        }
+        Ok(columns)
+    }
+
+    pub(in crate::index) fn optional(&self, names: &[&str]) -> Option<Column> {
+        let at = |fits: &dyn Fn(&str, &str) -> bool| {
+            names.iter().find_map(|name| self.header.iter().position(|own| fits(own, name)))
+        };
+        let exact = at(&|own, name| own == name);
+        exact.or_else(|| at(&|own, name| own.trim() == name.trim())).map(Column)
+    }
+
+    /// Columns with a name that are none of `known`.
+    pub(in crate::index) fn others(&self, known: &[&str]) -> Vec<(String, Column)> {
+        let all = self.header.iter().enumerate();
+        let all = all.map(|(at, name)| (name.trim().to_owned(), Column(at)));
+        all.filter(|(name, _)| !known.contains(&name.as_str()) && !name.is_empty()).collect()
+    }
+
+    pub(in crate::index) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(|(line, fields)| Row { table: self, line: *line, fields })
+    }
+}
+
+impl<'a> Row<'a> {
+    pub(in crate::index) fn text(&self, column: Column) -> &'a str {
+        self.fields[column.0].trim()
+    }
+
+    pub(in crate::index) fn number(&self, column: Column) -> Result<f32, IndexError> {
+        let text = self.text(column);
+        let number = text.parse().ok().filter(|number: &f32| number.is_finite());
+        number.ok_or_else(|| self.wrong(column, "a number"))
+    }
+
+    /// A count, also where it is written as `2.0`.
+    pub(in crate::index) fn whole(&self, column: Column) -> Result<u32, IndexError> {
+        let number: Option<f64> = self.text(column).parse().ok();
+        match number {
+            Some(n) if n >= 0.0 && n.fract() == 0.0 && n <= f64::from(u32::MAX) => Ok(n as u32),
+            _ => Err(self.wrong(column, "a whole number")),
+        }
+    }
+
+    /// An error about a field of this row.
+    pub(in crate::index) fn wrong(&self, column: Column, expected: &str) -> IndexError {
+        IndexError::Value {
+            path: self.table.path.clone(),
+            line: self.line,
+            column: format!("`{}`", self.table.header[column.0]),
+            found: self.text(column).to_owned(),
+            expected: expected.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
