@@ -1,7 +1,7 @@
 //! `trainer index`: a data set's folders and tables to one file.
 
 use super::{
-    Layout, Record, Split, Summary, assign_fold, assign_splits, check, read_splits, write,
+    DataSet, Layout, Record, Split, Summary, assign_fold, assign_splits, check, read_splits, write,
     write_splits,
 };
 use crate::terminal::Terminal;
@@ -50,7 +50,9 @@ pub struct IndexArgs {
 impl IndexArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         // `data/index.jsonl` has its masks in `data/index.masks/`.
-        let mut records = self.layout.records(&self.root, &self.out.with_extension("masks"))?;
+        let masks = self.out.with_extension("masks");
+        let mut data = DataSet::new(&self.root, &masks);
+        let mut records = self.layout.records(&mut data)?;
         self.split(&mut records)?;
         if self.whole_reports {
             records.iter_mut().for_each(Record::keep_whole_report);
@@ -60,7 +62,8 @@ impl IndexArgs {
         if let Some(path) = &self.write_splits {
             write_splits(path, &records)?;
         }
-        let summary = Summary::of(&records);
+        data.left_out.log();
+        let summary = Summary::of(&records, data.left_out);
         terminal.json(&summary)?;
         terminal.say(format!("{}: {summary}", self.out.display()))?;
         Ok(())

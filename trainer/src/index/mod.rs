@@ -10,11 +10,13 @@
 
 mod command;
 mod layouts;
+mod left_out;
 mod split;
 mod summary;
 
 pub use command::IndexArgs;
-pub use layouts::Layout;
+pub use layouts::{DataSet, Layout};
+pub use left_out::LeftOut;
 pub use records::*;
 pub use split::{assign_fold, assign_splits, read_splits, write_splits};
 pub use summary::Summary;

@@ -1,6 +1,6 @@
 //! What is in an index, to look at before training on it.
 
-use super::{Label, Record, Split};
+use super::{Label, LeftOut, Record, Split};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,12 +12,14 @@ pub struct Summary {
     pub records: usize,
     pub patients: usize,
     pub splits: BTreeMap<String, SplitSummary>,
+    pub left_out: LeftOut,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SplitSummary {
     pub records: usize,
     pub patients: usize,
+    /// Images with a report, or the part of one that is about the picture.
     pub reports: usize,
     pub lung_masks: usize,
     pub lung_boxes: usize,
@@ -34,11 +36,12 @@ pub struct LabelCounts {
 }
 
 impl Summary {
-    pub fn of(records: &[Record]) -> Self {
+    pub fn of(records: &[Record], left_out: LeftOut) -> Self {
         let mut summary = Self {
             records: records.len(),
             patients: patients(records.iter()),
             splits: BTreeMap::new(),
+            left_out,
         };
         let splits: BTreeSet<Option<Split>> = records.iter().map(|record| record.split).collect();
         for split in splits {
@@ -55,7 +58,7 @@ impl Summary {
 impl SplitSummary {
     fn add(&mut self, record: &Record) {
         self.records += 1;
-        self.reports += usize::from(record.report.is_some());
+        self.reports += usize::from(record.report.is_some() || record.findings_text.is_some());
         self.lung_masks += usize::from(record.lung_masks.iter().any(|mask| mask.human()));
         self.lung_boxes += usize::from(record.lung_boxes.is_some());
         self.boxes += record.boxes.len();
@@ -89,6 +92,6 @@ impl fmt::Display for Summary {
                 write!(f, "\n  {label}: {positive} yes, {negative} no, {uncertain} uncertain")?;
             }
         }
-        Ok(())
+        write!(f, "{}", self.left_out)
     }
 }

@@ -105,8 +105,8 @@ fn cxr_mini_has_the_splits_its_readme_states() {
     if !root.is_dir() {
         return skip::because(format_args!("no {}", root.display()));
     }
-    let records = Layout::CxrMini.records(&root, Path::new("")).unwrap();
-    let summary = Summary::of(&records);
+    let records = Layout::CxrMini.records(&mut DataSet::new(&root, Path::new(""))).unwrap();
+    let summary = Summary::of(&records, LeftOut::default());
     assert_eq!((summary.records, summary.patients), (720, 509));
     let sizes: Vec<_> = summary.splits.iter().map(|(name, s)| (name.as_str(), s.records)).collect();
     assert_eq!(sizes, [("test", 129), ("train", 481), ("val", 110)]);

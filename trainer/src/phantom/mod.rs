@@ -20,7 +20,7 @@ mod report;
 mod study;
 
 use crate::{
-    index::{Record, Summary, assign_splits, write_whole},
+    index::{LeftOut, Record, Summary, assign_splits, write_whole},
     terminal::Terminal,
 };
 use anyhow::{Context, Result};
@@ -75,7 +75,7 @@ impl PhantomArgs {
             text.push(b'\n');
         }
         write_whole(&manifest, &text)?;
-        let summary = Summary::of(&records);
+        let summary = Summary::of(&records, LeftOut::default());
         terminal.json(&summary)?;
         terminal.say(format!("{}: {summary}", manifest.display()))?;
         Ok(())

@@ -48,7 +48,7 @@ fn a_picture_does_not_depend_on_how_many_are_drawn() {
 fn phantoms_are_a_valid_index_with_every_kind_of_truth() {
     let folder = phantoms(60, 3, 0);
     let records = index::read(&folder.path().join("manifest.jsonl")).unwrap();
-    let summary = Summary::of(&records);
+    let summary = Summary::of(&records, Default::default());
     assert_eq!(summary.records, 60);
     assert_eq!(summary.splits.len(), 3);
     assert!(summary.patients < 60, "some patients come back");

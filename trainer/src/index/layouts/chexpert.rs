@@ -4,38 +4,44 @@
 //! The official validation patients are the test split where there is no `test.csv` (as MGCA and others have it).
 //! Lateral views are left out.
 
-use super::{no_layout, table::Row, table::Table};
+use super::{DataSet, no_layout, table::Row, table::Table};
 use crate::index::{IndexError, Label, Record, Split};
 use std::{collections::BTreeMap, path::Path};
 
 const FACTS: [&str; 6] = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "Report Impression"];
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     if !root.join("train.csv").is_file() {
         return Err(no_layout(root, "chexpert", "no train.csv", "train.csv and valid.csv"));
     }
     let has_test = root.join("test.csv").is_file();
-    let mut records = of_table(root, "train.csv", None)?;
+    let mut records = of_table(data, "train.csv", None)?;
     for (name, split) in
         [("valid.csv", if has_test { Split::Val } else { Split::Test }), ("test.csv", Split::Test)]
     {
         if root.join(name).is_file() {
-            records.extend(of_table(root, name, Some(split))?);
+            records.extend(of_table(data, name, Some(split))?);
         }
     }
     Ok(records)
 }
 
 /// CheXpert-5x200 (Huang 2021): 200 images each of five findings, all of them for testing.
-pub(super) fn five_by_two_hundred(root: &Path) -> Result<Vec<Record>, IndexError> {
-    let name = "chexpert_5x200.csv";
+pub(super) fn five_by_two_hundred(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let (root, name) = (data.root, "chexpert_5x200.csv");
     if !root.join(name).is_file() {
         return Err(no_layout(root, "chexpert-5x200", &format!("no {name}"), name));
     }
-    of_table(root, name, Some(Split::Test))
+    of_table(data, name, Some(Split::Test))
 }
 
-fn of_table(root: &Path, name: &str, split: Option<Split>) -> Result<Vec<Record>, IndexError> {
+fn of_table(
+    data: &mut DataSet<'_>,
+    name: &str,
+    split: Option<Split>,
+) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     let table = Table::read(&root.join(name))?;
     let path = table.column(&["Path"])?;
     let optional = |name: &str| table.optional(&[name]);

@@ -3,6 +3,7 @@
 mod chexpert;
 mod covidx;
 mod cxr_mini;
+mod decode;
 mod files;
 mod folder;
 mod nih;
@@ -15,7 +16,7 @@ mod vindr;
 pub(super) use table::Table;
 mod mimic_cxr;
 
-use super::{IndexError, Record};
+use super::{IndexError, LeftOut, Record, left_out};
 use std::path::Path;
 
 /// A data set's arrangement of files, by the name its users know.
@@ -46,22 +47,37 @@ pub enum Layout {
     MimicCxr,
 }
 
+/// Where a data set lies, and what is left out of it on the way.
+#[derive(Debug)]
+pub struct DataSet<'a> {
+    pub root: &'a Path,
+    /// A folder for masks that the data set has only as text.
+    pub masks: &'a Path,
+    pub left_out: LeftOut,
+}
+
+impl<'a> DataSet<'a> {
+    pub fn new(root: &'a Path, masks: &'a Path) -> Self {
+        Self { root, masks, left_out: LeftOut::default() }
+    }
+}
+
 impl Layout {
-    /// Every image of the data set under `root`, splits where the data set has them; masks that the data set has only as
-    /// text are written into the folder `masks`.
-    pub fn records(self, root: &Path, masks: &Path) -> Result<Vec<Record>, IndexError> {
+    /// Every image of the data set, splits where the data set has them.
+    pub fn records(self, data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+        let root = data.root;
         match self {
             Self::CxrMini => cxr_mini::records(root),
-            Self::Chexpert => chexpert::records(root),
-            Self::Chexpert5x200 => chexpert::five_by_two_hundred(root),
+            Self::Chexpert => chexpert::records(data),
+            Self::Chexpert5x200 => chexpert::five_by_two_hundred(data),
             Self::Rsna => rsna::records(root),
-            Self::Siim => siim::records(root, masks),
+            Self::Siim => siim::records(data),
             Self::ObjectCxr => object_cxr::records(root),
             Self::Covidx => covidx::records(root),
             Self::Vindr => vindr::records(root),
             Self::Nih => nih::records(root),
             Self::Folder => folder::records(root),
-            Self::MimicCxr => mimic_cxr::records(root),
+            Self::MimicCxr => mimic_cxr::records(data),
         }
     }
 }

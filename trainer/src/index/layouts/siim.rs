@@ -4,7 +4,7 @@
 //! The run-length code is relative (each offset counts from the end of the run before) and runs down the columns. Masks are
 //! written as pictures beside the index.
 
-use super::{files, no_layout, table::Table};
+use super::{DataSet, files, no_layout, table::Table};
 use crate::index::{IndexError, Label, Record, RegionMask, write_whole};
 use dicom_dictionary_std::tags;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
@@ -16,7 +16,8 @@ use std::{
 
 const CLASS: &str = "pneumothorax";
 
-pub(super) fn records(root: &Path, masks: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let (root, masks) = (data.root, data.masks);
     let (table, images) = (root.join("train-rle.csv"), root.join("dicom-images-train"));
     if !table.is_file() || !images.is_dir() {
         let found = "no train-rle.csv or no dicom-images-train/";

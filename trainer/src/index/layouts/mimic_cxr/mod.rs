@@ -11,14 +11,14 @@
 //! Frontal views (PA, AP) only. A record carries its study's findings and impression when they are four sentences or
 //! more, which is what PRIOR learns from; images with a shorter report stay for the other tasks.
 
-use super::Table;
+use super::{DataSet, Table, decode, left_out::Kind};
 use crate::{
-    index::{IndexError, Label, Record, Split},
-    text::report,
+    index::{IndexError, Label, LeftOut, Record, Split},
+    text::report::{self, Basis},
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -43,12 +43,13 @@ const FINDINGS: [&str; 14] = [
     "Support Devices",
 ];
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     let metadata =
         Table::find(root, "mimic-cxr-2.0.0-metadata")?.ok_or_else(|| no_data_set(root))?;
     let splits = splits(root)?;
     let labels = labels(root)?;
-    let mut reports = Reports::new(root);
+    let mut reports = Reports { root, known: HashMap::new() };
     let [dicom, subject, study, view, rows, columns] = metadata.columns([
         "dicom_id",
         "subject_id",
@@ -59,11 +60,16 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
     ])?;
     let mut records = Vec::new();
     for row in metadata.rows() {
+        let (id, patient, study) = (row.text(dicom), row.text(subject), row.text(study));
         if !VIEWS.contains(&row.text(view)) {
+            let reason = match row.text(view) {
+                "" => "without a view".to_owned(),
+                other => format!("of view {other}"),
+            };
+            data.left_out.add(Kind::Images, reason, id);
             continue;
         }
-        let (id, patient, study) = (row.text(dicom), row.text(subject), row.text(study));
-        let text = reports.of(patient, study)?;
+        let text = reports.of(patient, study, &mut data.left_out)?;
         records.push(Record {
             id: id.to_owned(),
             split: Some(
@@ -84,7 +90,6 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
             ..Record::default()
         });
     }
-    reports.tell();
     Ok(records)
 }
 
@@ -156,63 +161,53 @@ struct Text {
     sentences: u32,
 }
 
-/// Reports read once a study, and how many were of use.
+/// Reports read once a study.
 struct Reports<'a> {
     root: &'a Path,
-    last: Option<(String, Option<Text>)>,
-    kept: usize,
-    short: usize,
-    absent: usize,
+    known: HashMap<String, Option<Text>>,
 }
 
-impl<'a> Reports<'a> {
-    fn new(root: &'a Path) -> Self {
-        Self { root, last: None, kept: 0, short: 0, absent: 0 }
-    }
-
-    /// Findings and impression of a study, if they are sentences enough.
-    fn of(&mut self, patient: &str, study: &str) -> Result<Option<Text>, IndexError> {
-        // Images of a study follow one another.
-        if let Some((last, text)) = &self.last
-            && last == study
-        {
+impl Reports<'_> {
+    /// Findings and impression of a study, if they are sentences enough; otherwise the reason is counted.
+    fn of(
+        &mut self,
+        patient: &str,
+        study: &str,
+        left_out: &mut LeftOut,
+    ) -> Result<Option<Text>, IndexError> {
+        if let Some(text) = self.known.get(study) {
             return Ok(text.clone());
         }
         let text = self.read(patient, study)?;
-        self.last = Some((study.to_owned(), text.clone()));
-        Ok(text)
+        if let Err(reason) = &text {
+            left_out.add(Kind::Reports, reason, format!("s{study}"));
+        }
+        self.known.insert(study.to_owned(), text.clone().ok());
+        Ok(text.ok())
     }
 
-    fn read(&mut self, patient: &str, study: &str) -> Result<Option<Text>, IndexError> {
+    fn read(&self, patient: &str, study: &str) -> Result<Result<Text, String>, IndexError> {
         let file = study_folder(patient, study).with_extension("txt");
         let places = [self.root.join(&file), self.root.join("mimic-cxr-reports").join(&file)];
-        for path in places {
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(IndexError::Read { path, source }),
-            };
-            let report::Sections { findings, impression } =
-                report::sections(&String::from_utf8_lossy(&bytes));
-            // A blank line ends a sentence.
-            let text = format!("{findings}\n\n{impression}").trim().to_owned();
-            let sentences = report::sentences(&text).len();
-            if sentences < SENTENCES {
-                self.short += 1;
-                return Ok(None);
-            }
-            self.kept += 1;
-            return Ok(Some(Text { text, sentences: sentences as u32 }));
-        }
-        self.absent += 1;
-        Ok(None)
+        let Some(path) = places.into_iter().find(|path| path.is_file()) else {
+            return Ok(Err("without a file".into()));
+        };
+        let bytes = fs::read(&path).map_err(|source| IndexError::Read { path, source })?;
+        Ok(learnt(&decode::report(&bytes)))
     }
+}
 
-    fn tell(&self) {
-        let Self { kept, short, absent, .. } = self;
-        log::info!(
-            "{kept} reports of {SENTENCES} sentences or more, {short} shorter, {absent} not there"
-        );
+/// What is learned of a report, or why nothing is.
+fn learnt(report: &str) -> Result<Text, String> {
+    let report::Sections { findings, impression, basis, .. } = report::sections(report);
+    // A blank line ends a sentence.
+    let text = format!("{findings}\n\n{impression}").trim().to_owned();
+    let sentences = report::sentences(&text).len();
+    match (basis, sentences) {
+        _ if report.trim().is_empty() => Err("empty".into()),
+        (Basis::Nothing, _) => Err("without findings or impression".into()),
+        (_, n) if n < SENTENCES => Err(format!("of fewer than {SENTENCES} sentences")),
+        (_, n) => Ok(Text { text, sentences: n as u32 }),
     }
 }
 

@@ -64,7 +64,7 @@ fn data_set() -> tempfile::TempDir {
 #[test]
 fn frontal_images_get_split_labels_and_reports_of_four_sentences() {
     let folder = data_set();
-    let records = records(folder.path()).unwrap();
+    let records = records(&mut DataSet::new(folder.path(), Path::new(""))).unwrap();
     index::check(&folder.path().join("index.jsonl"), &records).unwrap();
     let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
     assert_eq!(ids, ["02aa804e-bde0afdd", "2a2277a9-b0ded155", "e084de3b-be89b11e"]);
@@ -95,7 +95,7 @@ fn frontal_images_get_split_labels_and_reports_of_four_sentences() {
 fn what_is_missing_or_wrong_is_named() {
     let folder = data_set();
     let root = folder.path();
-    let message = || records(root).unwrap_err().to_string();
+    let message = || records(&mut DataSet::new(root, Path::new(""))).unwrap_err().to_string();
     let metadata = root.join("mimic-cxr-2.0.0-metadata.csv");
     let text = fs::read_to_string(&metadata).unwrap();
     fs::write(&metadata, text.replace("e084de3b-be89b11e", "unknown")).unwrap();
@@ -119,4 +119,38 @@ fn what_is_missing_or_wrong_is_named() {
         "{}",
         message()
     );
+}
+
+#[test]
+fn what_is_left_out_is_counted_by_reason_and_what_is_kept_is_no_longer_called_nothing() {
+    let folder = data_set();
+    let root = folder.path();
+    fs::remove_file(root.join("files/p11/p11000764/s56699142.txt")).unwrap();
+    let mut data = DataSet::new(root, Path::new(""));
+    let records = records(&mut data).unwrap();
+    let summary = index::Summary::of(&records, data.left_out);
+    assert_eq!(summary.splits["train"].reports, 1);
+    let json = serde_json::to_value(&summary.left_out).unwrap();
+    let expected = serde_json::json!({
+        "images": { "of view LATERAL": 1, "of view LL": 1 },
+        "reports": { "of fewer than 4 sentences": 1, "without a file": 1 },
+    });
+    assert_eq!(json, expected);
+    assert!(
+        summary.to_string().ends_with(
+            "\nleft out: 2 images (1 of view LATERAL, 1 of view LL)\
+             \nleft out: 2 reports (1 of fewer than 4 sentences, 1 without a file)"
+        ),
+        "{summary}"
+    );
+}
+
+#[test]
+fn nothing_is_learned_from_a_report_that_does_not_speak_of_the_picture() {
+    let reason = |report: &str| learnt(report).map(|text| text.sentences).unwrap_err();
+    assert_eq!(reason(" \n"), "empty");
+    assert_eq!(reason("HISTORY: Fall. Pain. Fever. Cough."), "without findings or impression");
+    assert_eq!(reason("FINDINGS: Clear. IMPRESSION: Normal."), "of fewer than 4 sentences");
+    let whole = "CHEST, TWO VIEWS: Clear. Heart normal. No effusion.\nIMPRESSION: Normal.";
+    assert_eq!(learnt(whole).unwrap().sentences, 4);
 }

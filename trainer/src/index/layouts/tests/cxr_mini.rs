@@ -1,7 +1,7 @@
 //! cxr-mini holds images of NIH and RSNA: written in those layouts they read the same.
 
 use super::Workplace;
-use crate::index::{self, Layout, Record, Split, Truth};
+use crate::index::{self, DataSet, Layout, Record, Split, Truth};
 use std::{collections::BTreeMap, path::Path};
 
 /// cxr-mini's own records, where it is there.
@@ -11,7 +11,7 @@ fn cxr_mini() -> Option<Vec<Record>> {
         skip::because(format_args!("no {}", root.display()));
         return None;
     }
-    Some(Layout::CxrMini.records(&root, Path::new("")).unwrap())
+    Some(Layout::CxrMini.records(&mut DataSet::new(&root, Path::new(""))).unwrap())
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn cxr_minis_part_of_nih_reads_the_same_in_nihs_layout() {
     work.text("Data_Entry_2017_v2020.csv", &table);
     work.text("BBox_List_2017.csv", &boxes);
     work.text("test_list.txt", &test);
-    let read = Layout::Nih.records(&work.root(), Path::new("")).unwrap();
+    let read = Layout::Nih.records(&mut DataSet::new(&work.root(), Path::new(""))).unwrap();
     assert_eq!(read.len(), mine.len());
     for (read, mine) in read.iter().zip(mine) {
         for finding in index::NIH_FINDINGS {
@@ -79,7 +79,7 @@ fn cxr_minis_part_of_rsna_reads_the_same_in_rsnas_layout() {
     }
     work.text("stage_2_train_labels.csv", &table);
     let label = [index::RSNA_BOX.to_owned()];
-    for read in Layout::Rsna.records(&work.root(), Path::new("")).unwrap() {
+    for read in Layout::Rsna.records(&mut DataSet::new(&work.root(), Path::new(""))).unwrap() {
         let mine = mine[&read.id];
         assert_eq!(read.truth("rsna.target"), mine.truth("rsna.target"), "{}", read.id);
         assert_eq!(read.boxes_of(&label), mine.boxes_of(&label), "{}", read.id);

@@ -5,7 +5,7 @@ mod cxr_mini;
 mod findings;
 mod masks;
 
-use super::{Layout, Record};
+use super::{DataSet, IndexError, Layout, Record};
 use crate::{
     index::{self, Label, Split, Truth, assign_splits},
     phantom,
@@ -52,10 +52,14 @@ impl Workplace {
         fs::copy(from, to).unwrap();
     }
 
+    fn read(&self, layout: Layout) -> Result<Vec<Record>, IndexError> {
+        layout.records(&mut DataSet::new(&self.root(), &self.folder.path().join("masks")))
+    }
+
     /// What an index of it holds after a journey through a file, by id.
     fn index(&self, layout: Layout) -> Vec<Record> {
         let out = self.folder.path().join("index.jsonl");
-        let mut records = layout.records(&self.root(), &self.folder.path().join("masks")).unwrap();
+        let mut records = self.read(layout).unwrap();
         assign_splits(&mut records, [80.0, 20.0, 0.0], 0);
         index::write(&out, &records).unwrap();
         let records = index::read(&out).unwrap();
@@ -64,7 +68,7 @@ impl Workplace {
     }
 
     fn error(&self, layout: Layout) -> String {
-        let error = layout.records(&self.root(), &self.folder.path().join("masks")).unwrap_err();
+        let error = self.read(layout).unwrap_err();
         error.to_string().replace(&self.root().display().to_string(), "DIR")
     }
 }

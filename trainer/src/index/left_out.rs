@@ -1,0 +1,72 @@
+//! What a data set has and its index has not: nothing is left out without a word.
+
+use serde::{Serialize, Serializer};
+use std::{collections::BTreeMap, fmt};
+
+/// What a thing left out is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Images,
+    /// Of studies whose images stay.
+    Reports,
+    /// That are no images.
+    Files,
+}
+
+/// Names of what was left out, by kind and reason. As JSON, their numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeftOut(BTreeMap<Kind, BTreeMap<String, Vec<String>>>);
+
+impl LeftOut {
+    pub fn add(&mut self, kind: Kind, reason: impl Into<String>, name: impl Into<String>) {
+        self.0.entry(kind).or_default().entry(reason.into()).or_default().push(name.into());
+    }
+
+    pub fn count(&self, kind: Kind, reason: &str) -> usize {
+        self.0.get(&kind).and_then(|reasons| reasons.get(reason)).map_or(0, Vec::len)
+    }
+
+    /// Every one of them, for who asks with `-v`.
+    pub fn log(&self) {
+        for (kind, reasons) in &self.0 {
+            for (reason, names) in reasons {
+                names.iter().for_each(|name| log::debug!("left out: {kind} ({reason}): {name}"));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Images => "images",
+            Self::Reports => "reports",
+            Self::Files => "files",
+        })
+    }
+}
+
+/// `\nleft out: 3 reports (2 fewer than 4 sentences, 1 empty)`, a line for each kind.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, reasons) in &self.0 {
+            let all: usize = reasons.values().map(Vec::len).sum();
+            let each: Vec<String> =
+                reasons.iter().map(|(reason, names)| format!("{} {reason}", names.len())).collect();
+            write!(f, "\nleft out: {all} {kind} ({})", each.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for LeftOut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let counts = self.0.iter().map(|(kind, reasons)| {
+            let counts: BTreeMap<&str, usize> =
+                reasons.iter().map(|(reason, names)| (reason.as_str(), names.len())).collect();
+            (kind, counts)
+        });
+        serializer.collect_map(counts)
+    }
+}
