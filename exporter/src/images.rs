@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use graph::Preprocess;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -37,10 +37,11 @@ impl ImageSet {
     /// and validation splits of an index: what is tested on must not calibrate.
     pub(crate) fn find(source: &Path, limit: usize) -> Result<Self> {
         let (all, records) = if source.is_dir() {
-            let mut paths = Vec::new();
-            walk(source, &mut BTreeSet::new(), &mut paths)?;
-            paths.sort();
-            (paths, HashMap::new())
+            let radiograph::Listing { pictures, others } = radiograph::Listing::of(source)?;
+            if !others.is_empty() {
+                log::info!("{}: {} files are no pictures", source.display(), others.len());
+            }
+            (pictures, HashMap::new())
         } else {
             let mut records = index::read(source)?;
             records.retain(|record| ["train", "val"].contains(&record.split()));
@@ -87,43 +88,6 @@ pub(crate) fn spread<T: Clone>(all: Vec<T>, limit: usize) -> Vec<T> {
         return all;
     }
     (0..limit).map(|at| all[at * n / limit].clone()).collect()
-}
-
-/// Links may lead back up: every folder is read once.
-fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let unreadable = || format!("cannot read {}", folder.display());
-    if !seen.insert(folder.canonicalize().with_context(unreadable)?) {
-        return Ok(());
-    }
-    let entries = fs::read_dir(folder).with_context(unreadable)?;
-    let mut inside: Vec<PathBuf> = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<_>>()
-        .with_context(unreadable)?;
-    inside.sort();
-    for path in inside {
-        if path.is_dir() {
-            walk(&path, seen, paths)?;
-        } else if is_image(&path) {
-            paths.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// By name, or by DICOM's mark for files without an ending.
-fn is_image(path: &Path) -> bool {
-    match path.extension().map(|ending| ending.to_ascii_lowercase()) {
-        Some(ending) => ["png", "jpg", "jpeg", "dcm", "dicom"].iter().any(|known| ending == *known),
-        None => has_dicom_mark(path),
-    }
-}
-
-fn has_dicom_mark(path: &Path) -> bool {
-    use std::io::Read;
-    let mut head = [0; 132];
-    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
-    read.is_ok() && head.ends_with(b"DICM")
 }
 
 #[cfg(test)]

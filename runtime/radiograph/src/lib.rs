@@ -37,6 +37,7 @@ mod exif;
 mod gate;
 mod jpeg;
 mod limits;
+mod listing;
 mod markers;
 mod picture;
 mod png;
@@ -48,6 +49,7 @@ mod words;
 pub use dicom::{Header, StoredValues, TransferSyntax, has_long_length, header, stored_values};
 pub use error::RadiographError;
 pub use gate::{NotAnalysed, gate, gate_header};
+pub use listing::{Listing, has_picture_ending};
 pub use picture::Image;
 pub use probe::{Kind, Probe, probe, probe_file};
 
