@@ -30,6 +30,17 @@ use std::{
 
 /// The records of an index, with absolute paths, checked.
 pub fn read(path: &Path) -> Result<Vec<Record>, IndexError> {
+    let records = lines(path)?;
+    check::records(path, &records)?;
+    Ok(records.into_iter().map(|(_, record)| record).collect())
+}
+
+/// As [`read`], before any rule is checked: files may be missing.
+pub fn parse(path: &Path) -> Result<Vec<Record>, IndexError> {
+    Ok(lines(path)?.into_iter().map(|(_, record)| record).collect())
+}
+
+fn lines(path: &Path) -> Result<Vec<(usize, Record)>, IndexError> {
     let text = fs::read_to_string(path)
         .map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
     let base = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -48,8 +59,7 @@ pub fn read(path: &Path) -> Result<Vec<Record>, IndexError> {
     if records.is_empty() {
         return Err(IndexError::Empty { path: path.to_owned() });
     }
-    check::records(path, &records)?;
-    Ok(records.into_iter().map(|(_, record)| record).collect())
+    Ok(records)
 }
 
 /// Holds records to the rules of [`read`] before they are written to `path`.
@@ -62,13 +72,17 @@ pub fn check(path: &Path, records: &[Record]) -> Result<(), IndexError> {
 pub fn write(path: &Path, records: &[Record]) -> Result<(), IndexError> {
     let mut text = Vec::new();
     for record in records {
-        serde_json::to_writer(&mut text, record).expect("records have string keys only");
+        // A path that is no UTF-8.
+        serde_json::to_writer(&mut text, record).map_err(|error| IndexError::Picture {
+            path: record.image.clone(),
+            reason: error.to_string(),
+        })?;
         text.push(b'\n');
     }
     write_whole(path, &text)
 }
 
-/// Writes aside, syncs and renames.
+/// Writes aside, syncs, renames and syncs the folder: the file is there whole or not at all, also after a power cut.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -80,7 +94,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    fs::File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{
 use crate::terminal::Terminal;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Reads a data set and writes its index, checked, with every patient in one split
 #[derive(Debug, Args)]
@@ -39,6 +39,9 @@ pub struct IndexArgs {
     /// Take every patient's split from this table instead
     #[arg(long, value_name = "FILE", conflicts_with_all = ["shares", "resplit", "folds"])]
     split_file: Option<PathBuf>,
+    /// Leave out at most this many images that are not there or empty, as after a partial download
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip_missing: usize,
     /// Learn from reports as they stand, not from the part about the picture alone
     #[arg(long)]
     whole_reports: bool,
@@ -50,9 +53,16 @@ pub struct IndexArgs {
 impl IndexArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         // `data/index.jsonl` has its masks in `data/index.masks/`.
-        let masks = self.out.with_extension("masks");
-        let mut data = DataSet::new(&self.root, &masks);
+        let absolute = |path: &Path| {
+            std::path::absolute(path).with_context(|| format!("cannot use {}", path.display()))
+        };
+        // Relative paths would begin at the folder of the index.
+        let (root, masks) = (absolute(&self.root)?, absolute(&self.out)?.with_extension("masks"));
+        let mut data = DataSet::new(&root, &masks);
+        data.skip_missing = self.skip_missing;
         let mut records = self.layout.records(&mut data)?;
+        ensure!(!records.is_empty(), "{}: no image is left{}", root.display(), data.left_out);
+        nameable(&records)?;
         self.split(&mut records)?;
         if self.whole_reports {
             records.iter_mut().for_each(Record::keep_whole_report);
@@ -86,6 +96,20 @@ impl IndexArgs {
         assign_splits(records, self.shares.unwrap_or(usual), self.seed);
         Ok(())
     }
+}
+
+/// An index is UTF-8, and so are the paths in it.
+fn nameable(records: &[Record]) -> Result<()> {
+    let unnamed = records.iter().filter(|record| record.image.to_str().is_none());
+    let names: Vec<String> = unnamed.map(|record| record.image.display().to_string()).collect();
+    ensure!(
+        names.is_empty(),
+        "{} of {} images have names that are not UTF-8, expected ones an index can hold; rename them: {}",
+        names.len(),
+        records.len(),
+        names[..names.len().min(5)].join(", ")
+    );
+    Ok(())
 }
 
 fn shares(text: &str) -> Result<[f64; 3], String> {

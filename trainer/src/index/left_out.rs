@@ -14,6 +14,9 @@ pub enum Kind {
     Files,
 }
 
+/// Reasons of images that a partial download has not.
+pub(super) const MISSING: [&str; 2] = ["that do not exist", "that are empty"];
+
 /// Names of what was left out, by kind and reason. As JSON, their numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeftOut(BTreeMap<Kind, BTreeMap<String, Vec<String>>>);
@@ -23,8 +26,11 @@ impl LeftOut {
         self.0.entry(kind).or_default().entry(reason.into()).or_default().push(name.into());
     }
 
-    pub fn count(&self, kind: Kind, reason: &str) -> usize {
-        self.0.get(&kind).and_then(|reasons| reasons.get(reason)).map_or(0, Vec::len)
+    /// Images that are not there.
+    pub(super) fn missing(&self) -> usize {
+        let reasons = self.0.get(&Kind::Images).into_iter().flatten();
+        let missing = reasons.filter(|(reason, _)| MISSING.contains(&reason.as_str()));
+        missing.map(|(_, names)| names.len()).sum()
     }
 
     /// Every one of them, for who asks with `-v`.

@@ -4,9 +4,18 @@
 //! The official validation patients are the test split where there is no `test.csv` (as MGCA and others have it).
 //! Lateral views are left out.
 
-use super::{DataSet, no_layout, table::Row, table::Table};
+use super::{
+    DataSet,
+    files::located,
+    left_out::Kind,
+    no_layout,
+    table::{Column, Row, Table},
+};
 use crate::index::{IndexError, Label, Record, Split};
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 const FACTS: [&str; 6] = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "Report Impression"];
 
@@ -15,28 +24,21 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     if !root.join("train.csv").is_file() {
         return Err(no_layout(root, "chexpert", "no train.csv", "train.csv and valid.csv"));
     }
-    let has_test = root.join("test.csv").is_file();
+    // The official test labels came later, under another name.
+    let test = ["test.csv", "test_labels.csv"].into_iter().find(|name| root.join(name).is_file());
+    let valid = if test.is_some() { Split::Val } else { Split::Test };
     let mut records = of_table(data, "train.csv", None)?;
-    for (name, split) in
-        [("valid.csv", if has_test { Split::Val } else { Split::Test }), ("test.csv", Split::Test)]
-    {
-        if root.join(name).is_file() {
-            records.extend(of_table(data, name, Some(split))?);
-        }
+    if root.join("valid.csv").is_file() {
+        records.extend(of_table(data, "valid.csv", Some(valid))?);
+    }
+    if let Some(test) = test {
+        records.extend(of_table(data, test, Some(Split::Test))?);
     }
     Ok(records)
 }
 
-/// CheXpert-5x200 (Huang 2021): 200 images each of five findings, all of them for testing.
-pub(super) fn five_by_two_hundred(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
-    let (root, name) = (data.root, "chexpert_5x200.csv");
-    if !root.join(name).is_file() {
-        return Err(no_layout(root, "chexpert-5x200", &format!("no {name}"), name));
-    }
-    of_table(data, name, Some(Split::Test))
-}
-
-fn of_table(
+/// Frontal images of one table.
+pub(super) fn of_table(
     data: &mut DataSet<'_>,
     name: &str,
     split: Option<Split>,
@@ -56,12 +58,12 @@ fn of_table(
         table.others(&FACTS).into_iter().filter(|(name, _)| !name.starts_with("Unnamed")).collect();
     let mut records = Vec::new();
     for row in table.rows() {
-        if side.is_some_and(|side| row.text(side) == "Lateral") {
+        let own = row.text(path);
+        let patient = patient(own).ok_or_else(|| row.wrong(path, "a path with patientN in it"))?;
+        if is_lateral(&row, side, path)? {
+            data.left_out.add(Kind::Images, "of a lateral view", own);
             continue;
         }
-        let own = row.text(path);
-        let patient = own.split('/').find(|part| part.starts_with("patient"));
-        let patient = patient.ok_or_else(|| row.wrong(path, "a path with patientN in it"))?;
         let mut labels = BTreeMap::new();
         for (name, column) in &findings {
             if let Some(label) = label(&row, *column)? {
@@ -84,15 +86,33 @@ fn of_table(
             ..Record::default()
         });
     }
-    super::files::measure(&mut records)?;
+    data.measure(&mut records)?;
     Ok(records)
 }
 
+/// `…/patient00001/…` → `patient00001`
+pub(super) fn patient(path: &str) -> Option<&str> {
+    path.split(['/', '\\']).find(|part| part.starts_with("patient"))
+}
+
+/// By its column; the tables of the test set have none: there, by the name of the file (`view2_lateral.jpg`).
+fn is_lateral(row: &Row<'_>, side: Option<Column>, path: Column) -> Result<bool, IndexError> {
+    let said = side.map(|side| row.text(side)).filter(|said| !said.is_empty());
+    let name = row.text(path).rsplit(['/', '\\']).next().unwrap_or_default().to_ascii_lowercase();
+    match (said, name.contains("frontal"), name.contains("lateral")) {
+        (Some("Frontal"), _, _) | (None, true, false) => Ok(false),
+        (Some("Lateral"), _, _) | (None, false, true) => Ok(true),
+        (Some(_), _, _) => Err(row.wrong(side.unwrap_or(path), "Frontal or Lateral")),
+        (None, _, _) => {
+            let expected =
+                "a name with `frontal` or `lateral`, as column Frontal/Lateral says neither";
+            Err(row.wrong(path, expected))
+        }
+    }
+}
+
 /// Blank = not mentioned.
-pub(super) fn label(
-    row: &Row<'_>,
-    column: super::table::Column,
-) -> Result<Option<Label>, IndexError> {
+pub(super) fn label(row: &Row<'_>, column: Column) -> Result<Option<Label>, IndexError> {
     match row.text(column) {
         "" => Ok(None),
         "1" | "1.0" => Ok(Some(Label::Positive)),
@@ -103,8 +123,10 @@ pub(super) fn label(
 }
 
 /// Paths begin with the data set's own folder (`CheXpert-v1.0-small/…`), which may be `root` itself.
-fn image(root: &Path, path: &str) -> std::path::PathBuf {
-    let inside = path.split_once('/').map_or(path, |(_, rest)| rest);
-    let whole = root.join(path);
-    if whole.is_file() { whole } else { root.join(inside) }
+pub(super) fn image(root: &Path, path: &str) -> PathBuf {
+    let whole = located(root, path);
+    match path.split_once(['/', '\\']) {
+        Some((_, inside)) if !whole.is_file() => located(root, inside),
+        _ => whole,
+    }
 }

@@ -1,14 +1,15 @@
 //! COVIDx: `train_COVIDx*.txt`, `test_COVIDx*.txt` (and `val_…`) without a header, `patient_id filename class source`; images in
 //! `train/`, `test/` (`val/`). Ids are strings: some are numbers, some are not (`311a`).
 
-use super::no_layout;
+use super::{DataSet, decode, no_layout};
 use crate::index::{IndexError, Record, Split};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     let mut records = Vec::new();
     let has_val = list(root, "val")?.is_some();
     for (part, split) in [
@@ -24,7 +25,7 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
         let found = "no train_COVIDx*.txt";
         return Err(no_layout(root, "covidx", found, "it beside train/ and test/"));
     }
-    super::files::measure(&mut records)?;
+    data.measure(&mut records)?;
     Ok(records)
 }
 
@@ -50,8 +51,7 @@ fn of_list(
     list: &Path,
     split: Option<Split>,
 ) -> Result<Vec<Record>, IndexError> {
-    let text = fs::read_to_string(list)
-        .map_err(|source| IndexError::Read { path: list.to_owned(), source })?;
+    let text = decode::file(list)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let record = |(at, line): (usize, &str)| {
         let wrong = |column: &str, found: &str, expected: &str| IndexError::Value {

@@ -1,17 +1,20 @@
 //! `manifest.jsonl` is already an index; only its paths are made absolute.
 
+use super::{DataSet, no_layout};
 use crate::index::{self, IndexError, Record};
-use std::path::Path;
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
-    let manifest = root.join("manifest.jsonl");
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let manifest = data.root.join("manifest.jsonl");
     if !manifest.is_file() {
-        return Err(IndexError::Layout {
-            root: root.to_owned(),
-            layout: "cxr-mini",
-            found: "no manifest.jsonl".into(),
-            expected: "manifest.jsonl beside images/".into(),
-        });
+        let expected = "manifest.jsonl beside images/";
+        return Err(no_layout(data.root, "cxr-mini", "no manifest.jsonl", expected));
     }
-    index::read(&manifest)
+    let mut records = index::parse(&manifest)?;
+    data.keep_existing(&mut records)?;
+    if data.left_out.missing() == 0 {
+        // Its errors know the lines.
+        return index::read(&manifest);
+    }
+    index::check(&manifest, &records)?;
+    Ok(records)
 }

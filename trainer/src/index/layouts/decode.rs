@@ -1,5 +1,6 @@
 //! Text as programs of all ages save it: UTF-8, UTF-16 with its mark, Windows-1252; gzipped or not.
 
+use crate::index::IndexError;
 use flate2::read::MultiGzDecoder;
 use std::{
     fs,
@@ -14,7 +15,7 @@ const WINDOWS_1252: [char; 32] = [
 ];
 
 /// The bytes of a file, unpacked where they are gzipped, whatever its name.
-pub(super) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let packed = fs::read(path)?;
     if !packed.starts_with(&[0x1f, 0x8b]) {
         return Ok(packed);
@@ -24,8 +25,15 @@ pub(super) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A table's text, without the mark some programs put before it. `Err((line, why))` where its encoding is not sure.
-pub(super) fn table(bytes: &[u8]) -> Result<String, (usize, String)> {
+/// Text of a list or table, as [`table`] reads it.
+pub(super) fn file(path: &Path) -> Result<String, IndexError> {
+    let bytes = bytes(path).map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
+    let unclear = |(line, reason)| IndexError::Unclear { path: path.to_owned(), line, reason };
+    Ok(table(&bytes).map_err(unclear)?.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
+/// The text of a file, without the mark some programs put before it. `Err((line, why))` where its encoding is not sure.
+fn table(bytes: &[u8]) -> Result<String, (usize, String)> {
     if bytes.starts_with(b"PK\x03\x04") {
         return Err((1, "a workbook or an archive; save it as a CSV table".into()));
     }

@@ -1,81 +1,142 @@
 //! Pictures of a data set on disk: where they are and how large.
 
 use crate::index::{IndexError, Record};
-use dicom_dictionary_std::tags;
-use dicom_object::OpenFileOptions;
+use radiograph::{Listing, RadiographError, has_picture_ending, probe_file};
 use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
-const ENDINGS: [&str; 6] = ["dcm", "dicom", "png", "jpg", "jpeg", "jpe"];
-
-/// Every picture under `root`, by its name without the ending. Sorted, so that nothing depends on the disk.
-pub(super) fn pictures(root: &Path) -> Result<BTreeMap<String, PathBuf>, IndexError> {
-    Ok(all(root)?.into_iter().filter_map(|path| Some((stem(&path)?, path))).collect())
+/// Every picture under `root`, and every other file.
+pub(super) fn listing(root: &Path) -> Result<Listing, IndexError> {
+    Listing::of(root).map_err(|error| match error {
+        RadiographError::File { path, source } => unreadable(&path, &source),
+        other => unreadable(root, &other),
+    })
 }
 
-/// Every picture under `root`, sorted.
-pub(super) fn all(root: &Path) -> Result<Vec<PathBuf>, IndexError> {
-    let mut found = Vec::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(folder) = open.pop() {
-        let failed = |source| IndexError::Read { path: folder.clone(), source };
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.is_dir() {
-                open.push(path);
-            } else if is_picture(&path) {
-                found.push(path);
+/// Pictures by a name that a table may give them.
+#[derive(Debug, Default)]
+pub(super) struct Pictures(BTreeMap<String, Vec<PathBuf>>);
+
+impl Pictures {
+    /// Those under `root`, by `name`; none where there is no such folder.
+    pub(super) fn by(
+        root: &Path,
+        name: impl Fn(&Path) -> Option<String>,
+    ) -> Result<Self, IndexError> {
+        let mut named: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        let listing = if root.is_dir() { listing(root)? } else { Listing::default() };
+        for path in listing.pictures {
+            if let Some(name) = name(&path) {
+                named.entry(name).or_default().push(path);
             }
         }
+        Ok(Self(named))
     }
-    found.sort();
-    Ok(found)
+
+    /// The picture of this name, if there is one; an error if there are several.
+    pub(super) fn get(&self, name: &str) -> Result<Option<PathBuf>, IndexError> {
+        match self.0.get(name).map(Vec::as_slice) {
+            None | Some([]) => Ok(None),
+            Some([path]) => Ok(Some(path.clone())),
+            Some([first, second, ..]) => Err(IndexError::Picture {
+                path: second.clone(),
+                reason: format!("`{name}` is also {}", first.display()),
+            }),
+        }
+    }
 }
 
-/// `a/b.c.png` → `b.c`
+/// `a/b.c.png` → `b.c`, `a/1.2.840` → `1.2.840`; `None` where it is no UTF-8.
 pub(super) fn stem(path: &Path) -> Option<String> {
-    Some(path.file_stem()?.to_str()?.to_owned())
+    let name = if has_picture_ending(path) { path.file_stem()? } else { path.file_name()? };
+    Some(name.to_str()?.to_owned())
 }
 
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
+/// Where a table's path leads: from `root`, with either slash; an absolute one, or one that begins with `root`'s own folder, also after
+/// the data set was moved.
+pub(super) fn located(root: &Path, written: &str) -> PathBuf {
+    let slashes = written.replace('\\', "/");
+    let after_root = root.file_name().and_then(|name| name.to_str()).and_then(|name| {
+        let folder = format!("{name}/");
+        let at = slashes.rfind(&format!("/{folder}")).map(|at| at + 1);
+        let at = at.or_else(|| slashes.starts_with(&folder).then_some(0))?;
+        Some(root.join(&slashes[at + folder.len()..]))
+    });
+    let places = [Some(root.join(written)), Some(root.join(&slashes)), after_root];
+    let mut places = places.into_iter().flatten();
+    let first = root.join(written);
+    places.find(|path| path.is_file()).unwrap_or(first)
 }
 
 /// Fills in the pixels of every picture from its header.
 pub(super) fn measure(records: &mut [Record]) -> Result<(), IndexError> {
     records.par_iter_mut().try_for_each(|record| {
-        let [width, height] = size(&record.image)?;
-        (record.width, record.height) = (width, height);
+        let probe = probe_file(&record.image).map_err(|error| unreadable(&record.image, &error))?;
+        (record.width, record.height) = (probe.width, probe.height);
         Ok(())
     })
 }
 
-fn size(path: &Path) -> Result<[u32; 2], IndexError> {
-    let wrong = |reason: String| IndexError::Picture { path: path.to_owned(), reason };
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    if ["dcm", "dicom"].contains(&ending.to_ascii_lowercase().as_str()) {
-        let object = header(path)?;
-        let side = |tag| {
-            let element = object.element(tag).map_err(|error| wrong(error.to_string()))?;
-            element.to_int::<u32>().map_err(|error| wrong(error.to_string()))
-        };
-        return Ok([side(tags::COLUMNS)?, side(tags::ROWS)?]);
-    }
-    let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
-    let reader = reader.map_err(|error| wrong(error.to_string()))?;
-    let (width, height) = reader.into_dimensions().map_err(|error| wrong(error.to_string()))?;
-    Ok([width, height])
+/// The whole chain of causes in one line, without the file's name, which is said before.
+pub(super) fn unreadable(path: &Path, error: &RadiographError) -> IndexError {
+    let reason = match error {
+        RadiographError::File { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    IndexError::Picture { path: path.to_owned(), reason }
 }
 
-/// A DICOM file without its pixels.
-pub(super) fn header(path: &Path) -> Result<dicom_object::DefaultDicomObject, IndexError> {
-    OpenFileOptions::new()
-        .read_until(tags::PIXEL_DATA)
-        .open_file(path)
-        .map_err(|error| IndexError::Picture { path: path.to_owned(), reason: error.to_string() })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn names_of_digits_and_dots_have_no_ending() {
+        let stems =
+            ["a/b.c.png", "a/1.2.840", "IM000001", "x.DCM"].map(|name| stem(Path::new(name)));
+        assert_eq!(stems.map(Option::unwrap), ["b.c", "1.2.840", "IM000001", "x"]);
+    }
+
+    #[test]
+    fn a_path_leads_to_its_picture_wherever_the_data_set_lies_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("chest");
+        fs::create_dir_all(root.join("p1")).unwrap();
+        let picture = root.join("p1/a.png");
+        fs::write(&picture, b"").unwrap();
+        let absolute = picture.display().to_string();
+        for written in [
+            "p1/a.png",
+            "./p1/a.png",
+            "p1\\a.png",
+            ".\\p1\\a.png",
+            absolute.as_str(),
+            "/old/place/chest/p1/a.png",
+            "C:\\old\\chest\\p1\\a.png",
+            "chest/p1/a.png",
+        ] {
+            let found = located(&root, written).canonicalize().unwrap_or_default();
+            assert_eq!(found, picture.canonicalize().unwrap(), "{written}");
+        }
+        assert_eq!(located(&root, "p2/a.png"), root.join("p2/a.png"));
+        assert!(!located(&root, "/old/a.png").is_file());
+    }
+
+    #[test]
+    fn a_name_that_two_pictures_have_is_refused_when_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a/1.png", "b/1.png", "b/2.png"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"").unwrap();
+        }
+        let pictures = Pictures::by(folder.path(), stem).unwrap();
+        assert!(pictures.get("2").unwrap().is_some() && pictures.get("3").unwrap().is_none());
+        let error = pictures.get("1").unwrap_err().to_string();
+        assert!(error.contains("b/1.png: `1` is also") && error.ends_with("a/1.png"), "{error}");
+    }
 }

@@ -1,35 +1,86 @@
 //! A folder of one's own: pictures anywhere under it and, if wanted, `labels.csv` with `image` (path from the folder), `patient_id`,
 //! `split` (train, val, test) and a column in {1, 0, -1, blank} for each finding. Only `image` must be there.
 //!
-//! Without the table every picture is a patient and nothing is known of it: enough to calibrate and to analyse.
+//! Without the table every picture is a patient and nothing is known of it: enough to calibrate and to analyse. Files without an
+//! ending are looked into. What is no picture, or in no row of the table, is counted.
 
-use super::{chexpert::label, files, no_layout, table::Table};
+use super::{
+    DataSet,
+    chexpert::label,
+    files::{listing, located},
+    left_out::Kind,
+    no_layout,
+    table::Table,
+};
 use crate::index::{IndexError, Record, Split};
 use clap::ValueEnum;
-use std::{collections::BTreeMap, path::Path};
+use radiograph::RadiographError;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 const FACTS: [&str; 3] = ["image", "patient_id", "split"];
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     let table = root.join("labels.csv");
-    let mut records = if table.is_file() { of_table(root, &table)? } else { of_pictures(root)? };
+    let listing = listing(root)?;
+    for path in listing.others.iter().filter(|path| **path != table) {
+        data.left_out.add(Kind::Files, "that are no pictures", relative(root, path));
+    }
+    let mut records = if table.is_file() {
+        let records = of_table(root, &table)?;
+        let named: BTreeSet<PathBuf> =
+            records.iter().filter_map(|record| record.image.canonicalize().ok()).collect();
+        let is_named =
+            |path: &&PathBuf| path.canonicalize().is_ok_and(|path| named.contains(&path));
+        for path in listing.pictures.iter().filter(|path| !is_named(path)) {
+            data.left_out.add(Kind::Images, "that labels.csv does not name", relative(root, path));
+        }
+        records
+    } else {
+        of_pictures(data, listing.pictures)?
+    };
     if records.is_empty() {
         return Err(no_layout(root, "folder", "no picture", "DICOM, PNG or JPEG files"));
     }
-    files::measure(&mut records)?;
+    data.measure(&mut records)?;
     Ok(records)
 }
 
-fn of_pictures(root: &Path) -> Result<Vec<Record>, IndexError> {
-    let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
-    let record = |image: std::path::PathBuf| Record {
-        id: name(&image),
-        patient_id: name(&image),
-        source: "folder".into(),
-        image,
-        ..Record::default()
+fn relative(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
+}
+
+/// Reports and other objects of a DICOM folder that have no picture are left out.
+fn of_pictures(data: &mut DataSet<'_>, pictures: Vec<PathBuf>) -> Result<Vec<Record>, IndexError> {
+    let mut records = Vec::new();
+    for image in pictures {
+        let id = relative(data.root, &image);
+        if has_no_picture(&image) {
+            data.left_out.add(Kind::Files, "of DICOM without a picture", id);
+            continue;
+        }
+        records.push(Record {
+            patient_id: id.clone(),
+            id,
+            source: "folder".into(),
+            image,
+            ..Record::default()
+        });
+    }
+    Ok(records)
+}
+
+fn has_no_picture(path: &Path) -> bool {
+    let missing = |error: &RadiographError| {
+        matches!(error, RadiographError::Missing { name: "Rows" | "Columns" })
     };
-    Ok(files::all(root)?.into_iter().map(record).collect())
+    match radiograph::probe_file(path) {
+        Err(RadiographError::File { source, .. }) => missing(&source),
+        _ => false,
+    }
 }
 
 fn of_table(root: &Path, path: &Path) -> Result<Vec<Record>, IndexError> {
@@ -53,11 +104,14 @@ fn of_table(root: &Path, path: &Path) -> Result<Vec<Record>, IndexError> {
             ),
             _ => None,
         };
+        // A blank is nobody in particular.
+        let patient =
+            patient.map(|patient| row.text(patient)).filter(|patient| !patient.is_empty());
         records.push(Record {
             split,
             source: "folder".into(),
-            patient_id: patient.map_or(id.as_str(), |patient| row.text(patient)).to_owned(),
-            image: root.join(&id),
+            patient_id: patient.unwrap_or(&id).to_owned(),
+            image: located(root, &id),
             labels,
             id,
             ..Record::default()

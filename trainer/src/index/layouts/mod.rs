@@ -1,6 +1,7 @@
 //! How each data set lies on disk: one file each, exact names of columns and files.
 
 mod chexpert;
+mod chexpert_5x200;
 mod covidx;
 mod cxr_mini;
 mod decode;
@@ -17,7 +18,7 @@ pub(super) use table::Table;
 mod mimic_cxr;
 
 use super::{IndexError, LeftOut, Record, left_out};
-use std::path::Path;
+use std::{fs, path::Path};
 
 /// A data set's arrangement of files, by the name its users know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,7 +27,7 @@ pub enum Layout {
     CxrMini,
     /// `train.csv`, `valid.csv` of CheXpert
     Chexpert,
-    /// `chexpert_5x200.csv`, for zero-shot classification and retrieval
+    /// `chexpert_5x200.csv` (GLoRIA) or `.json` (PRIOR), for zero-shot classification and retrieval
     #[value(name = "chexpert-5x200")]
     Chexpert5x200,
     /// `stage_2_train_labels.csv` and DICOM files of the RSNA challenge of 2018
@@ -53,30 +54,62 @@ pub struct DataSet<'a> {
     pub root: &'a Path,
     /// A folder for masks that the data set has only as text.
     pub masks: &'a Path,
+    /// Images that may be missing.
+    pub skip_missing: usize,
     pub left_out: LeftOut,
 }
 
 impl<'a> DataSet<'a> {
     pub fn new(root: &'a Path, masks: &'a Path) -> Self {
-        Self { root, masks, left_out: LeftOut::default() }
+        Self { root, masks, skip_missing: 0, left_out: LeftOut::default() }
+    }
+
+    /// Leaves out the records whose images are not there, or are empty: at most [`Self::skip_missing`] of them.
+    fn keep_existing(&mut self, records: &mut Vec<Record>) -> Result<(), IndexError> {
+        let mut missing = Vec::new();
+        records.retain(|record| {
+            let reason = match fs::metadata(&record.image) {
+                Ok(file) if file.is_file() && file.len() > 0 => return true,
+                Ok(file) if file.is_file() => left_out::MISSING[1],
+                _ => left_out::MISSING[0],
+            };
+            self.left_out.add(left_out::Kind::Images, reason, record.image.display().to_string());
+            missing.push((record.image.clone(), reason));
+            false
+        });
+        match missing.into_iter().next() {
+            Some((path, reason)) if self.left_out.missing() > self.skip_missing => {
+                let (count, limit) = (self.left_out.missing(), self.skip_missing);
+                let reason = format!(
+                    "it is one of {count} images {reason}, expected at most {limit}; --skip-missing {count} leaves them out"
+                );
+                Err(IndexError::Picture { path, reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fills in the pixels of every picture from its header, those that may be missing apart.
+    fn measure(&mut self, records: &mut Vec<Record>) -> Result<(), IndexError> {
+        self.keep_existing(records)?;
+        files::measure(records)
     }
 }
 
 impl Layout {
     /// Every image of the data set, splits where the data set has them.
     pub fn records(self, data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
-        let root = data.root;
         match self {
-            Self::CxrMini => cxr_mini::records(root),
+            Self::CxrMini => cxr_mini::records(data),
             Self::Chexpert => chexpert::records(data),
-            Self::Chexpert5x200 => chexpert::five_by_two_hundred(data),
-            Self::Rsna => rsna::records(root),
+            Self::Chexpert5x200 => chexpert_5x200::records(data),
+            Self::Rsna => rsna::records(data),
             Self::Siim => siim::records(data),
-            Self::ObjectCxr => object_cxr::records(root),
-            Self::Covidx => covidx::records(root),
-            Self::Vindr => vindr::records(root),
-            Self::Nih => nih::records(root),
-            Self::Folder => folder::records(root),
+            Self::ObjectCxr => object_cxr::records(data),
+            Self::Covidx => covidx::records(data),
+            Self::Vindr => vindr::records(data),
+            Self::Nih => nih::records(data),
+            Self::Folder => folder::records(data),
             Self::MimicCxr => mimic_cxr::records(data),
         }
     }

@@ -3,15 +3,16 @@
 //!
 //! Boxes were drawn in 880 images only: in the others nobody looked, so they are unknown, not absent.
 
-use super::{files, no_layout, table::Table};
+use super::{DataSet, decode, files::Pictures, no_layout, table::Table};
 use crate::index::{IndexError, Label, LabelledBox, NIH_FINDINGS, Record, Split};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     let table = Table::read(&entries(root)?)?;
     let image = table.column(&["Image Index"])?;
     let findings = table.column(&["Finding Labels"])?;
@@ -20,10 +21,8 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
     let sex = table.optional(&["Patient Gender", "Patient Sex"]);
     let test = names(&root.join("test_list.txt"))?;
     let mut boxes = boxes(&root.join("BBox_List_2017.csv"))?;
-    let pictures: HashMap<String, PathBuf> = files::all(root)?
-        .into_iter()
-        .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)))
-        .collect();
+    let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+    let pictures = Pictures::by(root, name)?;
     let mut records = Vec::new();
     for row in table.rows() {
         let name = row.text(image);
@@ -35,7 +34,7 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
             );
         }
         let label = |name: &&str| ((*name).to_owned(), Label::from(present.contains(name)));
-        let own = pictures.get(name).cloned();
+        let own = pictures.get(name)?;
         records.push(Record {
             id: name.to_owned(),
             split: test.as_ref().and_then(|test| test.contains(name).then_some(Split::Test)),
@@ -49,7 +48,7 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
             ..Record::default()
         });
     }
-    files::measure(&mut records)?;
+    data.measure(&mut records)?;
     Ok(records)
 }
 
@@ -74,8 +73,7 @@ fn names(path: &Path) -> Result<Option<HashSet<String>>, IndexError> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = fs::read_to_string(path)
-        .map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
+    let text = decode::file(path)?;
     Ok(Some(text.split_whitespace().map(str::to_owned).collect()))
 }
 

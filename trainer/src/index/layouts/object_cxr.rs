@@ -4,7 +4,7 @@
 //!
 //! `dev` is the test split where there is no `test.csv`, as in MGCA. Who the patients are, the data set does not say.
 
-use super::{files, no_layout, table::Table};
+use super::{DataSet, files, no_layout, table::Table};
 use crate::index::{IndexError, Label, LabelledBox, Record, Split};
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,8 @@ use std::{
 
 const LABEL: &str = "Foreign Object";
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     if !root.join("train.csv").is_file() {
         return Err(no_layout(root, "object-cxr", "no train.csv", "train.csv beside train/"));
     }
@@ -26,7 +27,7 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
             records.extend(of_part(root, part, &table, split)?);
         }
     }
-    files::measure(&mut records)?;
+    data.measure(&mut records)?;
     Ok(records)
 }
 

@@ -4,14 +4,20 @@
 //!
 //! `patientId` names an image: who the patient is, the data set does not say.
 
-use super::{files, no_layout, table::Table};
+use super::{
+    DataSet,
+    files::{Pictures, stem},
+    no_layout,
+    table::Table,
+};
 use crate::index::{IndexError, Label, LabelledBox, RSNA_BOX, Record, Rsna};
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
 };
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     let labels = root.join("stage_2_train_labels.csv");
     if !labels.is_file() {
         let found = "no stage_2_train_labels.csv";
@@ -25,7 +31,7 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
         [table.column(&[x])?, table.column(&[y])?, table.column(&[w])?, table.column(&[h])?];
     let target = table.column(&[target])?;
     let folder = root.join("stage_2_train_images");
-    let pictures = if folder.is_dir() { files::pictures(&folder)? } else { BTreeMap::new() };
+    let pictures = Pictures::by(&folder, stem)?;
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
     for row in table.rows() {
         let name = row.text(id);
@@ -34,14 +40,12 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
             "1" => true,
             _ => return Err(row.wrong(target, "0 or 1")),
         };
+        let image = pictures.get(name)?.unwrap_or_else(|| folder.join(format!("{name}.dcm")));
         let record = records.entry(name.to_owned()).or_insert_with(|| Record {
             id: name.to_owned(),
             patient_id: name.to_owned(),
             source: "rsna".into(),
-            image: pictures
-                .get(name)
-                .cloned()
-                .unwrap_or_else(|| folder.join(format!("{name}.dcm"))),
+            image,
             rsna: Some(Rsna {
                 patient_id: name.to_owned(),
                 detailed_class: classes.get(name).cloned().unwrap_or_default(),
@@ -64,7 +68,7 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
         }
     }
     let mut records: Vec<Record> = records.into_values().collect();
-    files::measure(&mut records)?;
+    data.measure(&mut records)?;
     Ok(records)
 }
 

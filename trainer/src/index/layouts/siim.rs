@@ -4,9 +4,13 @@
 //! The run-length code is relative (each offset counts from the end of the run before) and runs down the columns. Masks are
 //! written as pictures beside the index.
 
-use super::{DataSet, files, no_layout, table::Table};
+use super::{
+    DataSet,
+    files::{Pictures, stem, unreadable},
+    no_layout,
+    table::Table,
+};
 use crate::index::{IndexError, Label, Record, RegionMask, write_whole};
-use dicom_dictionary_std::tags;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use rayon::prelude::*;
 use std::{
@@ -16,7 +20,7 @@ use std::{
 
 const CLASS: &str = "pneumothorax";
 
-pub(super) fn records(data: &DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let (root, masks) = (data.root, data.masks);
     let (table, images) = (root.join("train-rle.csv"), root.join("dicom-images-train"));
     if !table.is_file() || !images.is_dir() {
@@ -26,7 +30,7 @@ pub(super) fn records(data: &DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let table = Table::read(&table)?;
     let id = table.column(&["ImageId"])?;
     let code = table.column(&[" EncodedPixels", "EncodedPixels"])?;
-    let pictures = files::pictures(&images)?;
+    let pictures = Pictures::by(&images, stem)?;
     let mut runs: BTreeMap<&str, Vec<Vec<[usize; 2]>>> = BTreeMap::new();
     for row in table.rows() {
         let own = runs.entry(row.text(id)).or_default();
@@ -35,23 +39,21 @@ pub(super) fn records(data: &DataSet<'_>) -> Result<Vec<Record>, IndexError> {
             own.push(parse(text).ok_or_else(|| row.wrong(code, "-1 or pairs of numbers"))?);
         }
     }
-    let mut records: Vec<Record> = runs
-        .iter()
-        .map(|(id, regions)| {
-            let missing = || images.join(format!("{id}.dcm"));
-            Record {
-                id: (*id).to_owned(),
-                source: "siim".into(),
-                image: pictures.get(*id).cloned().unwrap_or_else(missing),
-                labels: BTreeMap::from([("Pneumothorax".into(), Label::from(!regions.is_empty()))]),
-                looked_for: vec![CLASS.into()],
-                ..Record::default()
-            }
+    let record = |(id, regions): (&&str, &Vec<_>)| {
+        let missing = || images.join(format!("{id}.dcm"));
+        Ok(Record {
+            id: (*id).to_owned(),
+            source: "siim".into(),
+            image: pictures.get(id)?.unwrap_or_else(missing),
+            labels: BTreeMap::from([("Pneumothorax".into(), Label::from(!regions.is_empty()))]),
+            looked_for: vec![CLASS.into()],
+            ..Record::default()
         })
-        .collect();
-    files::measure(&mut records)?;
-    let regions: Vec<_> = runs.into_values().collect();
-    records.par_iter_mut().zip(&regions).try_for_each(|(record, regions)| {
+    };
+    let mut records: Vec<Record> = runs.iter().map(record).collect::<Result<_, IndexError>>()?;
+    data.measure(&mut records)?;
+    records.par_iter_mut().try_for_each(|record| {
+        let regions = &runs[record.id.as_str()];
         record.patient_id = patient(&record.image)?.unwrap_or_else(|| record.id.clone());
         if !regions.is_empty() {
             record.masks = vec![draw(record, regions, masks)?];
@@ -105,10 +107,8 @@ fn decode(regions: &[Vec<[usize; 2]>], width: usize, height: usize) -> Option<Ve
 }
 
 fn patient(path: &Path) -> Result<Option<String>, IndexError> {
-    let object = files::header(path)?;
-    let Ok(element) = object.element(tags::PATIENT_ID) else { return Ok(None) };
-    let id = element.to_str().map(|id| id.trim().to_owned()).unwrap_or_default();
-    Ok((!id.is_empty()).then_some(id))
+    let probe = radiograph::probe_file(path).map_err(|error| unreadable(path, &error))?;
+    Ok(probe.header.map(|header| header.patient_id).filter(|id| !id.is_empty()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //! those of the first of them by name, so that one lesion is one box. Who the patients are, the data set does not say.
 
 use super::{
-    files, no_layout,
+    DataSet,
+    files::{Pictures, stem},
+    no_layout,
     table::{Row, Table},
 };
 use crate::index::{IndexError, Label, LabelledBox, Record, Split};
@@ -19,7 +21,8 @@ const NOTHING: &str = "No finding";
 /// Reader → class → boxes.
 type Readings = BTreeMap<String, BTreeMap<String, Vec<LabelledBox>>>;
 
-pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
+pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
+    let root = data.root;
     let parts = [
         ("annotations/annotations_train.csv", "train", None),
         ("annotations/annotations_test.csv", "test", Some(Split::Test)),
@@ -36,7 +39,7 @@ pub(super) fn records(root: &Path) -> Result<Vec<Record>, IndexError> {
         let expected = "annotations/annotations_train.csv or train.csv";
         return Err(no_layout(root, "vindr", "neither", expected));
     }
-    files::measure(&mut records)?;
+    data.measure(&mut records)?;
     Ok(records)
 }
 
@@ -60,18 +63,18 @@ fn of_table(path: &Path, folder: &Path, split: Option<Split>) -> Result<Vec<Reco
             own.entry(name.to_owned()).or_default().push(labelled(&row, name, reader, sides)?);
         }
     }
-    let pictures = files::pictures(folder)?;
+    let pictures = Pictures::by(folder, stem)?;
     let record = |(id, readings): (&&str, &Readings)| {
         let mut record = agreed(readings, &classes);
         record.id = (*id).to_owned();
         record.patient_id = record.id.clone();
         record.split = split;
         record.source = "vindr".into();
-        record.image =
-            pictures.get(*id).cloned().unwrap_or_else(|| folder.join(format!("{id}.dicom")));
-        record
+        let missing = || folder.join(format!("{id}.dicom"));
+        record.image = pictures.get(id)?.unwrap_or_else(missing);
+        Ok(record)
     };
-    Ok(images.iter().map(record).collect())
+    images.iter().map(record).collect()
 }
 
 fn labelled(

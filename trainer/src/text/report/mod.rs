@@ -294,6 +294,8 @@ fn is_clinical(paragraph: &str) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod table;
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,6 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
             data.left_out.add(Kind::Images, reason, id);
             continue;
         }
-        let text = reports.of(patient, study, &mut data.left_out)?;
         records.push(Record {
             id: id.to_owned(),
             split: Some(
@@ -85,10 +84,16 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
             width: row.whole(columns)?,
             height: row.whole(rows)?,
             labels: labels.get(study).cloned().unwrap_or_default(),
-            findings_sentences: text.as_ref().map(|text| text.sentences),
-            findings_text: text.map(|text| text.text),
             ..Record::default()
         });
+    }
+    data.keep_existing(&mut records)?;
+    for record in &mut records {
+        let study = record.study_id.as_deref().unwrap_or_default();
+        if let Some(text) = reports.of(&record.patient_id, study, &mut data.left_out)? {
+            record.findings_sentences = Some(text.sentences);
+            record.findings_text = Some(text.text);
+        }
     }
     Ok(records)
 }

@@ -36,12 +36,10 @@ impl Table {
     }
 
     pub(in crate::index) fn read(path: &Path) -> Result<Self, IndexError> {
-        let bytes = decode::bytes(path)
-            .map_err(|source| IndexError::Read { path: path.to_owned(), source })?;
-        let unclear = |line, reason| IndexError::Unclear { path: path.to_owned(), line, reason };
-        let text = decode::table(&bytes).map_err(|(line, reason)| unclear(line, reason))?;
-        let (header, rows) =
-            parse(&text).map_err(|Unclear { line, reason }| unclear(line, reason))?;
+        let text = decode::file(path)?;
+        let (header, rows) = parse(&text).map_err(|Unclear { line, reason }| {
+            IndexError::Unclear { path: path.to_owned(), line, reason }
+        })?;
         if header.is_empty() {
             return Err(IndexError::Empty { path: path.to_owned() });
         }

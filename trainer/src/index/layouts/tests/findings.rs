@@ -62,6 +62,58 @@ fn chexpert_5x200_is_all_for_testing() {
 }
 
 #[test]
+fn chexpert_5x200_is_read_as_prior_released_it_too() {
+    let work = Workplace::new();
+    let [one, two] = [
+        "train/patient29750/study15/view1_frontal.jpg",
+        "train/patient08949/study1/view1_frontal.jpg",
+    ];
+    work.jpeg(0, one);
+    work.jpeg(1, two);
+    let list = format!(
+        r#"{{ "124248": {{ "image_path": "{one}", "label": [1, 0, 0, 0, 0] }},
+            "36475": {{ "image_path": "{two}", "label": [0, 0, 0, 0, 1] }} }}"#
+    );
+    work.text("chexpert_5x200.json", &list);
+    let records = work.index(Layout::Chexpert5x200);
+    assert_eq!(records.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), [one, two]);
+    assert!(
+        records.iter().all(|record| record.split == Some(Split::Test) && record.labels.len() == 5)
+    );
+    assert_eq!(records[0].truth("Atelectasis"), Truth::Positive);
+    assert_eq!(records[0].truth("Pleural Effusion"), Truth::Negative);
+    assert_eq!(records[1].truth("Pleural Effusion"), Truth::Positive);
+    assert_eq!(records[1].patient_id, "patient08949");
+    for (from, to, expected) in [
+        (
+            "[1, 0, 0, 0, 0]",
+            "[1, 0, 0, 0]",
+            "chexpert_5x200.json:1: not a list of images: invalid length 4",
+        ),
+        (
+            "[1, 0, 0, 0, 0]",
+            "[2, 0, 0, 0, 0]",
+            "label of `124248` is [2.0, 0.0, 0.0, 0.0, 0.0], expected zeros and ones",
+        ),
+        (
+            "patient29750",
+            "p29750",
+            "image_path of `124248` is train/p29750/study15/view1_frontal.jpg, expected a path",
+        ),
+    ] {
+        work.text("chexpert_5x200.json", &list.replace(from, to));
+        let error = work.error(Layout::Chexpert5x200);
+        assert!(error.contains(expected), "{error}");
+    }
+    work.text("chexpert_5x200.csv", "Path,Atelectasis\n");
+    let error = work.error(Layout::Chexpert5x200);
+    assert!(
+        error.contains("chexpert_5x200.csv and chexpert_5x200.json, expected one of them"),
+        "{error}"
+    );
+}
+
+#[test]
 fn covidx_ids_are_strings_and_files_may_have_spaces() {
     let work = Workplace::new();
     for (number, name) in [(0, "train/a.jpg"), (1, "train/b 2.jpg"), (2, "test/c.jpg")] {

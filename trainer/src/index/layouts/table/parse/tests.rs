@@ -95,3 +95,39 @@ fn empty_columns_and_rows_say_nothing() {
     assert_eq!(read("a,b,c\n1,2\n"), Err("2: 2 fields, expected 3 as in the header".into()));
     assert_eq!(read("").unwrap(), [Vec::<String>::new()]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+
+    /// What the csv crate writes is read as it was, or refused: never otherwise.
+    #[test]
+    fn a_table_is_read_as_it_was_written_or_refused(
+        width in 2..5usize,
+        fields in proptest::collection::vec("[a-c0-9 .,;\t|\"\n\u{e9}]{0,8}", 4..24),
+        separator in proptest::sample::select(&[b',', b';', b'\t'][..]),
+        always in proptest::prelude::any::<bool>(),
+        windows in proptest::prelude::any::<bool>(),
+    ) {
+        let mut writer = csv::WriterBuilder::new()
+            .delimiter(separator)
+            .quote_style(if always { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary })
+            .terminator(if windows { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') })
+            .from_writer(Vec::new());
+        let header: Vec<String> = (0..width).map(|at| format!("column{at}")).collect();
+        writer.write_record(&header).unwrap();
+        let rows: Vec<&[String]> = fields.chunks_exact(width).collect();
+        rows.iter().for_each(|row| writer.write_record(*row).unwrap());
+        let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let trimmed = |rows: Vec<Vec<String>>| -> Vec<Vec<String>> {
+            rows.iter().map(|row| row.iter().map(|field| field.trim().to_owned()).collect()).collect()
+        };
+        let blank = |row: &&Vec<String>| row.iter().any(|field| !field.is_empty());
+        let expected: Vec<Vec<String>> =
+            trimmed(rows.iter().map(|row| row.to_vec()).collect()).iter().filter(blank).cloned().collect();
+        if let Ok((own, rows)) = parse(&text) {
+            proptest::prop_assert_eq!(own, header);
+            let found = trimmed(rows.into_iter().map(|(_, row)| row).collect());
+            proptest::prop_assert_eq!(found, expected, "{}", text);
+        }
+    }
+}
