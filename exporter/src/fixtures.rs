@@ -1,6 +1,7 @@
 //! Small networks and images drawn from a seed, for tests.
 
 use crate::weights::{self, Array, Weights};
+use checkpoint::State;
 use graph::{Backbone, CheckpointConfig, Graph, Head, ModelConfig, Pool, Preprocess, Task};
 use std::{
     fs,
@@ -127,9 +128,18 @@ pub(crate) fn workplace_of(model: ModelConfig) -> (TempDir, PathBuf, PathBuf) {
 }
 
 pub(crate) fn save(folder: &Path, config: &CheckpointConfig, weights: &Weights) {
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("config.toml"), toml::to_string(config).unwrap()).unwrap();
-    fs::write(folder.join("model.safetensors"), weights::serialize(weights).unwrap()).unwrap();
+    let tables = toml::Table::try_from(config).unwrap();
+    let state = State { seed: Some(0), ..State::default() };
+    checkpoint::save(folder, weights::tensors(weights), &tables, &state, None).unwrap();
+}
+
+/// To change what [`save`] wrote.
+pub(crate) fn read_weights(path: &Path) -> Weights {
+    weights::of(checkpoint::read_tensors(path).unwrap()).unwrap()
+}
+
+pub(crate) fn write_weights(path: &Path, weights: &Weights) {
+    safetensors::serialize_to_file(weights::tensors(weights), None, path).unwrap();
 }
 
 /// 64x64 grey.

@@ -88,7 +88,7 @@ pub(crate) fn sections(
 
 /// Fitted thresholds of every head's labels; ½ where nobody fitted one. A name that two heads share has one threshold.
 fn operating_points(checkpoint: &Checkpoint) -> Result<Vec<OperatingPoint>> {
-    let fitted = checkpoint.operating_points()?;
+    let fitted = &checkpoint.operating_points;
     let heads = &checkpoint.config.model.heads;
     let mut points: Vec<OperatingPoint> = Vec::new();
     for name in heads.iter().flat_map(|head| &head.labels) {
@@ -133,7 +133,7 @@ fn tensor_ranges(outcome: &Outcome) -> Vec<TensorRange> {
     outcome.model.plan.tensors().iter().map(of).collect()
 }
 
-/// A figure trainer measured, under `metrics` in `state.json` or `config.toml`.
+/// A figure trainer measured, under `metrics` in `config.toml`.
 #[derive(Deserialize)]
 struct Measured {
     task: String,
@@ -148,12 +148,9 @@ struct Measured {
 }
 
 fn metrics(checkpoint: &Checkpoint) -> Result<Vec<Metric>> {
-    let measured: Vec<Measured> = if let Some(metrics) = checkpoint.state.get("metrics") {
-        serde_json::from_value(metrics.clone()).context("state.json: bad metrics")?
-    } else if let Some(metrics) = checkpoint.document.get("metrics") {
-        metrics.clone().try_into().context("config.toml: bad metrics")?
-    } else {
-        Vec::new()
+    let measured: Vec<Measured> = match checkpoint.document.get("metrics") {
+        Some(metrics) => metrics.clone().try_into().context("config.toml: bad metrics")?,
+        None => Vec::new(),
     };
     Ok(measured
         .into_iter()

@@ -1,8 +1,8 @@
-//! Parameters by name: read from safetensors, checked against a graph, written back.
+//! Parameters by name in single precision, checked against a graph.
 
-use graph::Graph;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use std::{collections::BTreeMap, path::Path};
+use checkpoint::{Dtype, Tensor, Tensors};
+use graph::{Graph, Param};
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// A dense f32 array, row major.
@@ -19,10 +19,7 @@ pub(crate) type Weights = BTreeMap<String, Array>;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum WeightsError {
-    #[error("not a safetensors file")]
-    Format(#[from] safetensors::SafeTensorError),
-
-    #[error("parameter `{name}` is {found:?}, expected F32")]
+    #[error("parameter `{name}` is {found:?}, expected a float")]
     Type { name: String, found: Dtype },
 
     #[error(
@@ -53,46 +50,41 @@ pub(crate) enum WeightsError {
     NonFinite { name: String, count: usize },
 }
 
-/// The tensors of a safetensors file; 64-bit counters (`num_batches_tracked`) are left out.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Weights, WeightsError> {
-    let mut weights = Weights::new();
-    for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
-        if name.ends_with("num_batches_tracked") {
-            continue;
-        }
-        if view.dtype() != Dtype::F32 {
-            return Err(WeightsError::Type { name, found: view.dtype() });
-        }
-        let (chunks, _) = view.data().as_chunks::<4>();
-        let values = chunks.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        weights.insert(name, Array { shape: view.shape().to_vec(), values });
-    }
-    Ok(weights)
+/// In single precision; 64-bit counters (`num_batches_tracked`) are left out.
+pub(crate) fn of(tensors: Tensors) -> Result<Weights, WeightsError> {
+    let kept = |(name, _): &(String, Tensor)| !name.ends_with("num_batches_tracked");
+    tensors
+        .into_iter()
+        .filter(kept)
+        .map(|(name, tensor)| match tensor.to_f32() {
+            Some(values) => Ok((name, Array { shape: tensor.shape().to_vec(), values })),
+            None => Err(WeightsError::Type { name, found: tensor.dtype() }),
+        })
+        .collect()
 }
 
-/// A safetensors file of `weights`.
-pub(crate) fn serialize(weights: &Weights) -> Result<Vec<u8>, WeightsError> {
-    let bytes: Vec<Vec<u8>> = weights
-        .values()
-        .map(|array| array.values.iter().flat_map(|x| x.to_le_bytes()).collect())
-        .collect();
-    let views = weights
-        .iter()
-        .zip(&bytes)
-        .map(|((name, array), bytes)| {
-            Ok((name, TensorView::new(Dtype::F32, array.shape.clone(), bytes)?))
-        })
-        .collect::<Result<Vec<_>, WeightsError>>()?;
-    Ok(safetensors::serialize(views, None)?)
+/// As a checkpoint holds them.
+pub(crate) fn tensors(weights: &Weights) -> Vec<(String, Tensor)> {
+    let tensor = |array: &Array| Tensor::of_f32(array.shape.clone(), &array.values);
+    weights.iter().map(|(name, array)| (name.clone(), tensor(array))).collect()
 }
 
 /// Holds `weights` to exactly the parameters of `graph`, all finite.
 pub(crate) fn check(weights: &Weights, graph: &Graph) -> Result<(), WeightsError> {
-    let params = graph.params();
-    let architecture = || graph.name.clone();
+    check_params(weights, &graph.params(), &graph.name)
+}
+
+/// Holds `weights` to exactly these parameters of an `architecture`, all finite.
+pub(crate) fn check_params(
+    weights: &Weights,
+    params: &[Param],
+    architecture: &str,
+) -> Result<(), WeightsError> {
+    let architecture = || architecture.to_owned();
+    let known: BTreeSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
     let absent: Vec<_> = params.iter().filter(|p| !weights.contains_key(&p.name)).collect();
     // A wrong shape tells more about what the file holds than a missing parameter, so it goes first.
-    for param in &params {
+    for param in params {
         let Some(array) = weights.get(&param.name) else { continue };
         if array.shape != param.shape {
             return Err(WeightsError::Shape {
@@ -112,7 +104,7 @@ pub(crate) fn check(weights: &Weights, graph: &Graph) -> Result<(), WeightsError
             total: params.len(),
         });
     }
-    let mut extra = weights.iter().filter(|(name, _)| params.iter().all(|p| p.name != **name));
+    let mut extra = weights.iter().filter(|(name, _)| !known.contains(name.as_str()));
     if let Some((name, array)) = extra.next() {
         return Err(WeightsError::Extra {
             name: name.clone(),
@@ -128,12 +120,4 @@ pub(crate) fn check(weights: &Weights, graph: &Graph) -> Result<(), WeightsError
         }
     }
     Ok(())
-}
-
-/// Reads and parses a file of weights.
-pub(crate) fn read(path: &Path) -> anyhow::Result<(Weights, Vec<u8>)> {
-    use anyhow::Context;
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let weights = parse(&bytes).with_context(|| path.display().to_string())?;
-    Ok((weights, bytes))
 }

@@ -1,53 +1,12 @@
-//! What a run leaves behind, in one folder, whole at any moment.
-//!
-//! ```text
-//! model.safetensors       weights by name
-//! config.toml             [model] and [preprocess] (graph::CheckpointConfig) and the owner's tables
-//! state.json              where the run stands: step, epoch, stage, seed, digest of the data
-//! optimizer.safetensors   only where a run can be resumed
-//! ```
-//!
-//! Saving writes every file aside and syncs it; renaming `state.json` to `state.json.commit` is the moment
-//! the new checkpoint counts. A process killed before leaves the old one, a process killed after leaves
-//! renames that [`load`] finishes.
+//! Checkpoints as libtorch's tensors. The folder itself is crate `checkpoint`'s business.
 
-use anyhow::{Context, Result, bail, ensure};
+pub use ::checkpoint::{Stage, State, exists, one_line, read_state as load_state};
+
+use ::checkpoint::{Dtype, Tensors, View, encoder_name};
+use anyhow::{Context, Result, bail};
 use graph::CheckpointConfig;
-use serde::{Deserialize, Serialize};
-use std::{
-    collections::HashMap,
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
-use tch::{Device, Tensor, nn};
-
-const MODEL: &str = "model.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
-const CONFIG: &str = "config.toml";
-const STATE: &str = "state.json";
-const COMMIT: &str = "state.json.commit";
-
-/// Where a run stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// Optimizer steps taken over all stages.
-    pub step: u64,
-    /// Epochs finished, counted within the stage.
-    pub epoch: u64,
-    #[serde(default)]
-    pub stage: usize,
-    pub seed: u64,
-    /// SHA-256 of what was trained on.
-    #[serde(default)]
-    pub data_digest: String,
-    /// Nothing is left to do.
-    #[serde(default)]
-    pub finished: bool,
-    /// What else the owner wants to remember.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub extra: serde_json::Map<String, serde_json::Value>,
-}
+use std::{borrow::Cow, collections::HashMap, path::Path};
+use tch::{Device, Kind, Tensor, nn};
 
 /// A checkpoint read back.
 #[derive(Debug)]
@@ -58,6 +17,8 @@ pub struct Checkpoint {
     /// On the CPU.
     pub weights: HashMap<String, Tensor>,
     pub state: State,
+    /// SHA-256 of `model.safetensors`, hexadecimal.
+    pub digest: String,
 }
 
 /// Writes a checkpoint into `folder`, replacing what is there only once it is complete.
@@ -70,73 +31,38 @@ pub fn save(
     state: &State,
     optimizer: Option<&[(String, Tensor)]>,
 ) -> Result<()> {
-    let plan = plan(folder, weights, tables, state, optimizer)?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    recover(folder)?;
-    plan.into_iter().try_for_each(|operation| operation.run(folder)).inspect_err(|_| {
-        // A full disk stays usable: half a checkpoint goes. What matters is the error at hand.
-        if !folder.join(COMMIT).exists() {
-            let _ = recover(folder);
-        }
-    })
+    let stored = |list: &[(String, Tensor)]| -> Result<Vec<(String, Stored)>> {
+        list.iter().map(|(name, tensor)| Ok((name.clone(), Stored::of(tensor)?))).collect()
+    };
+    let optimizer = optimizer.map(stored).transpose()?;
+    Ok(::checkpoint::save(folder, stored(weights)?, tables, state, optimizer)?)
 }
 
-/// Reads a checkpoint, finishing an interrupted save first.
+/// Reads the save that counts and changes nothing, so that another process may be saving meanwhile.
 pub fn load(folder: &Path) -> Result<Checkpoint> {
-    ensure!(folder.is_dir(), "no checkpoint folder {}", folder.display());
-    recover(folder)?;
-    let path = folder.join(CONFIG);
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let tables: toml::Table = text
-        .parse()
-        .map_err(|error| anyhow::anyhow!("{} is not TOML: {}", path.display(), one_line(&error)))?;
-    let config: CheckpointConfig = tables.clone().try_into().map_err(|error| {
-        anyhow::anyhow!("{} describes no network: {}", path.display(), one_line(&error))
-    })?;
+    let saved = ::checkpoint::Checkpoint::open(folder)?;
     Ok(Checkpoint {
-        config,
-        tables,
-        weights: read_tensors(&folder.join(MODEL))?,
-        state: load_state(folder)?,
+        weights: tensors(&saved.weights)?,
+        config: saved.config,
+        tables: saved.tables,
+        state: saved.state,
+        digest: saved.digest,
     })
-}
-
-/// Only where the run stands, finishing an interrupted save first.
-pub fn load_state(folder: &Path) -> Result<State> {
-    recover(folder)?;
-    let path = folder.join(STATE);
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
 }
 
 /// The optimizer's state, for a run that goes on.
 pub fn load_optimizer(folder: &Path) -> Result<HashMap<String, Tensor>> {
-    recover(folder)?;
-    read_tensors(&folder.join(OPTIMIZER))
-}
-
-/// Whether `folder` holds a checkpoint, possibly of an interrupted save.
-pub fn exists(folder: &Path) -> bool {
-    folder.join(STATE).exists() || folder.join(COMMIT).exists()
+    tensors(&::checkpoint::read_optimizer(folder)?)
 }
 
 /// Weights of an image encoder by torchvision's names, whether the checkpoint is a PRIOR model
 /// (`image_encoder.encoder.*`) or already a network of its own.
 pub fn encoder_weights(checkpoint: &Checkpoint) -> HashMap<String, Tensor> {
     let prior = checkpoint.weights.keys().any(|name| name.starts_with("image_encoder.encoder."));
-    let rename = |name: &str| -> Option<String> {
-        if !prior {
-            return Some(name.to_owned());
-        }
-        let pool = name.strip_prefix("image_encoder.atten_pool.").map(|r| format!("attnpool.{r}"));
-        name.strip_prefix("image_encoder.encoder.").map(str::to_owned).or(pool)
-    };
     checkpoint
         .weights
         .iter()
-        .filter_map(|(name, tensor)| Some((rename(name)?, tensor.shallow_clone())))
+        .filter_map(|(name, tensor)| Some((encoder_name(name, prior)?, tensor.shallow_clone())))
         .collect()
 }
 
@@ -183,212 +109,114 @@ pub fn assign(
 
 /// Every tensor of a safetensors file.
 pub fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    ensure!(path.is_file(), "no file {}", path.display());
-    let tensors = Tensor::read_safetensors(path).map_err(|error| {
-        anyhow::anyhow!("{} is not a safetensors file: {}", path.display(), one_line(&error))
-    })?;
-    Ok(tensors.into_iter().collect())
+    tensors(&::checkpoint::read_tensors(path)?)
 }
 
-/// One step towards a new checkpoint; what a power cut can fall between.
-enum Operation {
-    Write { name: &'static str, bytes: Vec<u8> },
-    WriteTensors { name: &'static str, tensors: Vec<(String, Tensor)> },
-    Commit,
-    Publish,
+/// Every tensor of a file of `torch.save`.
+pub fn read_torch_file(path: &Path) -> Result<HashMap<String, Tensor>> {
+    tensors(&::checkpoint::torch_file::read(path)?)
 }
 
-fn plan(
-    folder: &Path,
-    weights: &[(String, Tensor)],
-    tables: &toml::Table,
-    state: &State,
-    optimizer: Option<&[(String, Tensor)]>,
-) -> Result<Vec<Operation>> {
-    let config: Result<CheckpointConfig, _> = tables.clone().try_into();
-    config
-        .with_context(|| format!("cannot save {}: incomplete configuration", folder.display()))?;
-    let tensors = |list: &[(String, Tensor)]| -> Vec<(String, Tensor)> {
-        list.iter().map(|(n, t)| (n.clone(), t.to_device(Device::Cpu).contiguous())).collect()
-    };
-    let mut plan = vec![Operation::WriteTensors { name: MODEL, tensors: tensors(weights) }];
-    if let Some(optimizer) = optimizer {
-        plan.push(Operation::WriteTensors { name: OPTIMIZER, tensors: tensors(optimizer) });
-    }
-    plan.push(Operation::Write { name: CONFIG, bytes: toml::to_string(tables)?.into_bytes() });
-    plan.push(Operation::Write { name: STATE, bytes: serde_json::to_vec_pretty(state)? });
-    plan.extend([Operation::Commit, Operation::Publish]);
-    Ok(plan)
+fn tensors(all: &Tensors) -> Result<HashMap<String, Tensor>> {
+    all.iter()
+        .map(|(name, tensor)| {
+            let kind = KINDS.iter().find(|(_, dtype)| *dtype == tensor.dtype());
+            let (kind, _) = kind
+                .with_context(|| format!("`{name}` is {:?}, which is not known", tensor.dtype()))?;
+            let shape: Vec<i64> = tensor.shape().iter().map(|&n| n as i64).collect();
+            let ours = Tensor::f_from_data_size(tensor.bytes(), &shape, *kind);
+            Ok((name.clone(), ours.with_context(|| format!("`{name}`"))?))
+        })
+        .collect()
 }
 
-impl Operation {
-    fn run(self, folder: &Path) -> Result<()> {
-        match self {
-            Self::Write { name, bytes } => {
-                let path = aside(folder, name);
-                File::create(&path)
-                    .and_then(|mut file| {
-                        file.write_all(&bytes)?;
-                        file.sync_all()
-                    })
-                    .with_context(|| format!("cannot write {}", path.display()))
-            }
-            Self::WriteTensors { name, tensors } => {
-                let path = aside(folder, name);
-                Tensor::write_safetensors(&tensors, &path).map_err(|error| {
-                    anyhow::anyhow!("cannot write {}: {}", path.display(), one_line(&error))
-                })?;
-                File::open(&path)
-                    .and_then(|file| file.sync_all())
-                    .with_context(|| format!("cannot write {}", path.display()))
-            }
-            Self::Commit => {
-                sync(folder)?;
-                rename(&aside(folder, STATE), &folder.join(COMMIT))?;
-                sync(folder)
-            }
-            Self::Publish => recover(folder),
-        }
+/// A tensor on its way into a file: on the CPU, in memory order.
+struct Stored {
+    tensor: Tensor,
+    dtype: Dtype,
+    shape: Vec<usize>,
+}
+
+impl Stored {
+    fn of(tensor: &Tensor) -> Result<Self> {
+        let tensor = tensor.to_device(Device::Cpu).contiguous();
+        let dtype = KINDS.iter().find(|(kind, _)| *kind == tensor.kind());
+        let (_, dtype) = dtype.with_context(|| format!("cannot store {:?}", tensor.kind()))?;
+        let shape = tensor.size().iter().map(|&n| n as usize).collect();
+        Ok(Self { tensor, dtype: *dtype, shape })
     }
 }
 
-/// Finishes the renames of a committed save; removes what an uncommitted one left.
-fn recover(folder: &Path) -> Result<()> {
-    let committed = folder.join(COMMIT).exists();
-    for name in [MODEL, OPTIMIZER, CONFIG, STATE] {
-        let new = aside(folder, name);
-        if !new.exists() {
-            continue;
-        }
-        if committed {
-            rename(&new, &folder.join(name))?;
-        } else {
-            fs::remove_file(&new).with_context(|| format!("cannot remove {}", new.display()))?;
-        }
+impl View for Stored {
+    fn dtype(&self) -> Dtype {
+        self.dtype
     }
-    if committed {
-        sync(folder)?;
-        rename(&folder.join(COMMIT), &folder.join(STATE))?;
-        sync(folder)?;
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
     }
-    Ok(())
-}
 
-fn aside(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.new"))
-}
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut data = vec![0; self.data_len()];
+        self.tensor.copy_data_u8(&mut data, self.tensor.numel());
+        data.into()
+    }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to)
-        .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
-}
-
-fn sync(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .with_context(|| format!("cannot sync {}", folder.display()))
-}
-
-/// Some libraries explain themselves over several lines; an error of ours is one.
-pub(crate) fn one_line(error: &impl std::fmt::Display) -> String {
-    let text = error.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    // TOML's reports draw the offending line; the words are first and last.
-    if lines.len() > 2 {
-        format!("{}: {}", lines[0], lines[lines.len() - 1])
-    } else {
-        lines.join(": ")
+    fn data_len(&self) -> usize {
+        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
     }
 }
+
+/// Types that files and libtorch both know.
+const KINDS: [(Kind, Dtype); 10] = [
+    (Kind::Float, Dtype::F32),
+    (Kind::Double, Dtype::F64),
+    (Kind::Half, Dtype::F16),
+    (Kind::BFloat16, Dtype::BF16),
+    (Kind::Int64, Dtype::I64),
+    (Kind::Int, Dtype::I32),
+    (Kind::Int16, Dtype::I16),
+    (Kind::Int8, Dtype::I8),
+    (Kind::Uint8, Dtype::U8),
+    (Kind::Bool, Dtype::BOOL),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use graph::{Backbone, ModelConfig, Pool, Preprocess};
-    use tch::Kind;
 
     fn tables() -> toml::Table {
         let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
         config_tables(&CheckpointConfig { model, preprocess: Preprocess::PRIOR })
     }
 
-    fn tensors(value: f64) -> Vec<(String, Tensor)> {
-        vec![("w".into(), Tensor::full([2], value, (Kind::Float, Device::Cpu)))]
-    }
-
-    fn state(step: u64) -> State {
-        State { step, seed: 3, ..State::default() }
-    }
-
     #[test]
-    fn a_checkpoint_survives_the_disk() {
+    fn every_type_of_number_survives_the_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("deep/er");
-        assert!(!exists(&folder));
-        save(&folder, &tensors(1.5), &tables(), &state(7), Some(&tensors(2.5))).unwrap();
-        let checkpoint = load(&folder).unwrap();
-        assert_eq!(checkpoint.state, state(7));
-        assert_eq!(checkpoint.config.model.backbone, Backbone::Resnet18);
-        assert_eq!(checkpoint.weights["w"].double_value(&[1]), 1.5);
-        assert_eq!(load_optimizer(&folder).unwrap()["w"].double_value(&[0]), 2.5);
-    }
-
-    #[test]
-    fn a_cut_after_any_operation_leaves_one_whole_checkpoint() {
-        for cut in 0..=6 {
-            let folder = tempfile::tempdir().unwrap();
-            let folder = folder.path();
-            save(folder, &tensors(1.0), &tables(), &state(1), Some(&tensors(1.0))).unwrap();
-            let next =
-                plan(folder, &tensors(2.0), &tables(), &state(2), Some(&tensors(2.0))).unwrap();
-            assert_eq!(next.len(), 6);
-            for operation in next.into_iter().take(cut) {
-                operation.run(folder).unwrap();
-            }
-            let step = if cut < 5 { 1 } else { 2 };
-            assert_eq!(load_state(folder).unwrap().step, step, "cut after {cut}");
-            let checkpoint = load(folder).unwrap();
-            assert_eq!(checkpoint.weights["w"].double_value(&[0]), step as f64);
-            assert_eq!(load_optimizer(folder).unwrap()["w"].double_value(&[0]), step as f64);
-            assert_eq!(fs::read_dir(folder).unwrap().count(), 4, "nothing is left aside");
+        let numbers = Tensor::from_slice(&[0_i64, 1, 1, 0, 1, 0]).view([2, 3]);
+        let all: Vec<(String, Tensor)> = KINDS
+            .iter()
+            .map(|(kind, dtype)| (format!("{dtype:?}"), numbers.to_kind(*kind).transpose(0, 1)))
+            .collect();
+        let state = State { step: 7, seed: Some(3), ..State::default() };
+        save(folder.path(), &all, &tables(), &state, Some(&all[..1])).unwrap();
+        let checkpoint = load(folder.path()).unwrap();
+        assert_eq!(checkpoint.state, state);
+        assert_eq!(checkpoint.weights.len(), KINDS.len());
+        for (name, tensor) in &all {
+            let read = &checkpoint.weights[name];
+            assert!(read.kind() == tensor.kind() && read.equal(tensor), "{name}");
         }
-    }
-
-    #[test]
-    fn a_cut_between_the_last_renames_is_finished_when_loading() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        save(folder, &tensors(1.0), &tables(), &state(1), None).unwrap();
-        let next = plan(folder, &tensors(2.0), &tables(), &state(2), None).unwrap();
-        next.into_iter().take(4).for_each(|operation| operation.run(folder).unwrap());
-        rename(&aside(folder, MODEL), &folder.join(MODEL)).unwrap(); // died here
-        let checkpoint = load(folder).unwrap();
-        assert_eq!(checkpoint.state.step, 2);
-        assert_eq!(checkpoint.weights["w"].double_value(&[0]), 2.0);
-    }
-
-    #[test]
-    fn damage_is_one_line_naming_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        let message = |folder: &Path| format!("{:#}", load(folder).unwrap_err());
-        assert!(message(&folder.join("absent")).contains("absent"));
-        save(folder, &tensors(1.0), &tables(), &state(1), None).unwrap();
-        for name in [MODEL, CONFIG, STATE] {
-            let path = folder.join(name);
-            let whole = fs::read(&path).unwrap();
-            fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-            let message = message(folder);
-            assert!(message.contains(name) && !message.contains('\n'), "{message}");
-            fs::write(&path, whole).unwrap();
-        }
+        assert_eq!(load_optimizer(folder.path()).unwrap().len(), 1);
     }
 
     #[test]
     fn assigning_names_what_does_not_fit() {
         let store = nn::VarStore::new(Device::Cpu);
         let _ = store.root().zeros("w", &[3]);
-        let weights: HashMap<_, _> = tensors(1.0).into_iter().collect();
+        let weights: HashMap<_, _> =
+            [("w".to_owned(), Tensor::ones([2], (Kind::Float, Device::Cpu)))].into();
         let error = assign(&store, &weights, |_| true).unwrap_err().to_string();
         assert_eq!(error, "`w` is [2], expected [3]");
         let _ = store.root().zeros("v", &[1]);
@@ -398,15 +226,12 @@ mod tests {
 
     #[test]
     fn a_prior_checkpoint_gives_an_encoder_with_torchvisions_names() {
+        let folder = tempfile::tempdir().unwrap();
         let names = ["image_encoder.encoder.conv1.weight", "image_encoder.atten_pool.c_proj.bias"];
-        let weights = names.map(|n| (n.to_owned(), Tensor::from(1.0))).into_iter().collect();
-        let config = CheckpointConfig {
-            model: ModelConfig::encoder(Backbone::Resnet18, Pool::Attention),
-            preprocess: Preprocess::PRIOR,
-        };
-        let tables = toml::Table::new();
-        let checkpoint = Checkpoint { config, tables, weights, state: state(1) };
-        let mut names: Vec<_> = encoder_weights(&checkpoint).into_keys().collect();
+        let weights = names.map(|name| (name.to_owned(), Tensor::from(1.0)));
+        save(folder.path(), &weights, &tables(), &State::default(), None).unwrap();
+        let mut names: Vec<_> =
+            encoder_weights(&load(folder.path()).unwrap()).into_keys().collect();
         names.sort();
         assert_eq!(names, ["attnpool.c_proj.bias", "conv1.weight"]);
     }

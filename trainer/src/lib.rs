@@ -6,7 +6,6 @@
 //! finetune   encoder + records → a network for one task
 //! evaluate   network + records → metrics with intervals, a page with plots
 //! network    graph::Graph in tch, shared by every task; init: how its weights, and all others, begin
-//! torch_file files of torch.save, read without PyTorch
 //! checkpoint what a run leaves behind: model.safetensors, config.toml, state.json
 //! ```
 //!
@@ -28,4 +27,3 @@ pub mod pretrain;
 pub mod prior;
 pub mod terminal;
 pub mod text;
-pub mod torch_file;

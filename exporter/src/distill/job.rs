@@ -132,7 +132,7 @@ impl Job<'_> {
     }
 
     fn save(&self, learner: &dyn Learner, epoch: u64) -> Result<()> {
-        let state = State { epoch, seed: self.recipe.seed, ..State::default() };
+        let state = State { epoch, seed: Some(self.recipe.seed), ..State::default() };
         checkpoint::save(&self.recipe.out, &learner.weights(), &self.tables()?, &state, None)
     }
 

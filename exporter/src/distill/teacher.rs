@@ -3,8 +3,7 @@
 use super::{Outputs, student, with_features};
 use anyhow::{Context, Result};
 use graph::{CheckpointConfig, Graph};
-use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 use trainer::{checkpoint, network::Network};
 
@@ -30,12 +29,10 @@ impl Teacher {
         checkpoint::assign(&store, &checkpoint::encoder_weights(&saved), |_| true)
             .with_context(|| format!("{} is no teacher", folder.display()))?;
         store.freeze();
-        let path = folder.join("model.safetensors");
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self {
             config: saved.config,
             graph,
-            digest: hex::encode(Sha256::digest(bytes)),
+            digest: saved.digest,
             network,
             precision,
             device,

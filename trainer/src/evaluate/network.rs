@@ -5,17 +5,20 @@ use crate::{
     finetune::Outputs,
     network::Network,
 };
+use ::checkpoint::OperatingPoint;
 use anyhow::{Context, Result, anyhow};
 use graph::{CheckpointConfig, Task};
-use serde::Deserialize;
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use tch::{Device, Tensor, nn};
 
 /// A checkpoint as a network on a device.
 pub struct Evaluated {
     pub config: CheckpointConfig,
     tables: toml::Table,
-    folder: String,
+    folder: PathBuf,
     network: Network,
     device: Device,
     /// Owns the weights.
@@ -36,14 +39,14 @@ impl Evaluated {
         Self::of(saved, folder, device)
     }
 
-    fn of(checkpoint: Checkpoint, folder: &Path, device: Device) -> Result<Self> {
-        let Checkpoint { config, tables, weights, .. } = checkpoint;
+    fn of(saved: Checkpoint, folder: &Path, device: Device) -> Result<Self> {
+        let config = saved.config;
         let store = nn::VarStore::new(device);
         let network = Network::new(&store.root(), &config.graph()?)?;
-        checkpoint::assign(&store, &weights, |_| true).with_context(|| {
+        checkpoint::assign(&store, &saved.weights, |_| true).with_context(|| {
             format!("{} is no checkpoint of a {}", folder.display(), config.model.backbone)
         })?;
-        let folder = folder.display().to_string();
+        let (tables, folder) = (saved.tables, folder.to_owned());
         Ok(Self { config, tables, folder, network, device, _store: store })
     }
 
@@ -57,7 +60,11 @@ impl Evaluated {
                 if names.is_empty() { "no task".to_owned() } else { names.join(", ") }
             };
             let has = named(heads.iter().map(|head| head.task).collect());
-            anyhow!("{} was trained for {has}, expected {}", self.folder, named(vec![tasks[0]]))
+            anyhow!(
+                "{} was trained for {has}, expected {}",
+                self.folder.display(),
+                named(vec![tasks[0]])
+            )
         })
     }
 
@@ -68,19 +75,7 @@ impl Evaluated {
 
     /// Thresholds fitted in training, by finding.
     pub fn operating_points(&self) -> Result<BTreeMap<String, f32>> {
-        let Some(points) = self.tables.get("operating_points") else { return Ok(BTreeMap::new()) };
-        let points: Vec<Point> = points.clone().try_into().with_context(|| {
-            format!(
-                "{}/config.toml: operating_points is no list of {{name, threshold}}",
-                self.folder
-            )
-        })?;
+        let points = OperatingPoint::of(&self.folder, &self.tables)?;
         Ok(points.into_iter().map(|point| (point.name, point.threshold)).collect())
     }
-}
-
-#[derive(Deserialize)]
-struct Point {
-    name: String,
-    threshold: f32,
 }

@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         trained.sort_by(|a, b| a.0.cmp(&b.0));
         let optimizer = AdamW::new(trained, job.recipe.weight_decay);
         let state = State {
-            seed: job.recipe.seed,
+            seed: Some(job.recipe.seed),
             data_digest: job.data_digest.to_owned(),
             ..State::default()
         };

@@ -67,7 +67,7 @@ fn head(trained: &Trained, shown: &Shown<'_>) -> String {
          <h1>Pre-training</h1>\n<p>{} steps on {} pairs, seed {}, data {}.{}</p>\n",
         state.step,
         shown.trained_on.all.len(),
-        state.seed,
+        state.seed.map_or("unknown".to_owned(), |seed| seed.to_string()),
         escape(state.data_digest.get(..12).unwrap_or_default()),
         if state.finished { "" } else { " Not finished." }
     )

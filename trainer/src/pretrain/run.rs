@@ -73,7 +73,8 @@ impl Run {
         let Setup { config, pairs, words, prior, start, cache, out, device, group } = setup;
         let (rank, world) = group.as_ref().map_or((0, 1), |g| (g.rank as usize, g.world as usize));
         pairs.check(&words, config.batch * world * config.accumulate)?;
-        let state = State { seed: config.seed, data_digest: pairs.digest(), ..State::default() };
+        let state =
+            State { seed: Some(config.seed), data_digest: pairs.digest(), ..State::default() };
 
         let checkpoint = config.checkpoint();
         let mut tables = checkpoint::config_tables(&checkpoint);
@@ -119,7 +120,7 @@ impl Run {
 
     /// Trains to the end, telling `watch` about every step; it may end the run early by saying `false`.
     pub fn train(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<bool>) -> Result<()> {
-        while self.state.stage < self.config.stage.len() {
+        while self.stage_at_work() < self.config.stage.len() {
             if !self.stage(&mut watch)? {
                 return Ok(());
             }
@@ -153,7 +154,8 @@ impl Run {
 
     /// The rest of the current stage; `false` if the watcher ended the run.
     fn stage(&mut self, watch: &mut impl FnMut(&Progress<'_>) -> Result<bool>) -> Result<bool> {
-        let stage = self.config.stage[self.state.stage].clone();
+        let at = self.stage_at_work();
+        let stage = self.config.stage[at].clone();
         let schedule = Schedule::new(stage.learning_rate, stage.epochs, self.steps_per_epoch());
         while self.state.epoch < stage.epochs {
             if !self.epoch(&stage, &schedule, watch)? {
@@ -162,7 +164,7 @@ impl Run {
             self.state.epoch += 1;
             self.batch = 0;
             if self.state.epoch == stage.epochs {
-                self.state.stage += 1;
+                self.state.stage = checkpoint::Stage::Number(at + 1);
                 self.state.epoch = 0;
                 self.trainer.reset_optimizer();
                 self.save()?;
@@ -170,7 +172,7 @@ impl Run {
             }
             self.save()?;
         }
-        self.state.stage += 1; // a stage of no epochs
+        self.state.stage = checkpoint::Stage::Number(at + 1); // a stage of no epochs
         self.state.epoch = 0;
         Ok(true)
     }
@@ -183,7 +185,7 @@ impl Run {
         watch: &mut impl FnMut(&Progress<'_>) -> Result<bool>,
     ) -> Result<bool> {
         // Every epoch of every stage has its own number, and so its own order and augmentation.
-        let number = (self.state.stage as u64) << 32 | self.state.epoch;
+        let number = (self.stage_at_work() as u64) << 32 | self.state.epoch;
         let accumulate = self.config.accumulate;
         let mut batches = self.loading.epoch(number, self.batch);
         for _ in self.batch / accumulate..self.steps_per_epoch() as usize {
@@ -229,6 +231,10 @@ impl Run {
         let name = folder.display();
         ensure!(checkpoint::exists(&folder), "no checkpoint to resume in {name}");
         let saved = checkpoint::load(&folder)?;
+        ensure!(
+            saved.state.stage != checkpoint::Stage::Imported,
+            "{name} holds imported weights, expected a run to resume"
+        );
         if comparable(&saved.tables) != comparable(&self.tables) {
             bail!("the run in {name} has another configuration; start it anew in another folder");
         }
@@ -254,6 +260,13 @@ impl Run {
         }
         self.state = saved.state;
         Ok(())
+    }
+
+    fn stage_at_work(&self) -> usize {
+        match self.state.stage {
+            checkpoint::Stage::Number(stage) => stage,
+            checkpoint::Stage::Imported => unreachable!("`resume` refuses imported weights"),
+        }
     }
 
     fn steps_per_epoch(&self) -> u64 {

@@ -19,14 +19,13 @@ mod align;
 mod attention;
 mod bank;
 mod batch;
-mod config;
 mod image_decoder;
 mod matching;
 mod model;
 mod trained;
 
+pub use ::checkpoint::prior::{PriorConfig, Tau, Term, Weights};
 pub use batch::{Batch, Noise};
-pub use config::{Objective, PriorConfig, Tau, Term, Weights};
 pub use matching::assign;
-pub use model::{Losses, Prior};
+pub use model::{Losses, Objective, Prior};
 pub use trained::Trained;

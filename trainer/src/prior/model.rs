@@ -1,7 +1,7 @@
 //! The model and its losses.
 
 use super::{
-    Batch, Noise, Objective, PriorConfig, Term, Weights, align,
+    Batch, Noise, PriorConfig, Term, Weights, align,
     attention::LocalAttention,
     bank::{Bank, gumbel},
     batch::Slots,
@@ -37,6 +37,14 @@ pub struct Prior {
     logit_scale: Tensor,
     local_logit_scale: Tensor,
     group: Option<Rc<Group>>,
+}
+
+/// What one step minimises.
+#[derive(Clone, Copy, Debug)]
+pub struct Objective {
+    pub weights: Weights,
+    /// Temperature of the prototypes' softmax at this step.
+    pub tau: f64,
 }
 
 /// The terms of one batch, unweighted, each `[]`.

@@ -78,7 +78,12 @@ impl Trained {
     pub fn objective(&self) -> Result<Objective> {
         let stages = &self.training.stage;
         // `state.stage` is the stage at work, or the number of stages at the end.
-        let at = self.state.stage.saturating_sub(usize::from(self.state.finished));
+        let at = match self.state.stage {
+            checkpoint::Stage::Number(stage) => {
+                stage.saturating_sub(usize::from(self.state.finished))
+            }
+            checkpoint::Stage::Imported => usize::MAX, // all are done
+        };
         let stage = stages.get(at).or(stages.last()).context("no stage")?;
         Ok(Objective { weights: stage.weights, tau: 0.9 })
     }

@@ -1,30 +1,10 @@
 //! BERT (Devlin et al. 2019) with Hugging Face's parameter names: the text encoder, and with
 //! cross-attention the sentence decoder.
 
-use crate::init::{bert_embedding as embedding, bert_linear as linear};
-use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor, nn};
+pub use ::checkpoint::prior::BertConfig;
 
-/// The part of Hugging Face's `config.json` that shapes the network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BertConfig {
-    pub vocab_size: i64,
-    pub hidden_size: i64,
-    pub num_hidden_layers: i64,
-    pub num_attention_heads: i64,
-    pub intermediate_size: i64,
-    pub max_position_embeddings: i64,
-    #[serde(default = "two")]
-    pub type_vocab_size: i64,
-    #[serde(default = "small")]
-    pub layer_norm_eps: f64,
-    /// After embeddings and every block.
-    #[serde(default = "tenth")]
-    pub hidden_dropout_prob: f64,
-    /// On attention weights.
-    #[serde(default = "tenth")]
-    pub attention_probs_dropout_prob: f64,
-}
+use crate::init::{bert_embedding as embedding, bert_linear as linear};
+use tch::{Kind, Tensor, nn};
 
 /// Words in, one vector per token out.
 #[derive(Debug)]
@@ -220,16 +200,4 @@ fn layer_norm(p: &nn::Path<'_>, config: &BertConfig) -> nn::LayerNorm {
 pub fn token_mask(lengths: &[i64], width: i64) -> Tensor {
     let at = Tensor::arange(width, (Kind::Int64, tch::Device::Cpu)).unsqueeze(0);
     at.lt_tensor(&Tensor::from_slice(lengths).unsqueeze(1))
-}
-
-fn two() -> i64 {
-    2
-}
-
-fn small() -> f64 {
-    1e-12
-}
-
-fn tenth() -> f64 {
-    0.1
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use super::{bert::BertConfig, wordpiece::Words};
-use crate::{checkpoint, torch_file};
+use crate::checkpoint;
 use anyhow::{Context, Result, ensure};
 use std::{collections::HashMap, fs, path::Path};
 use tch::{Kind, Tensor};
@@ -56,7 +56,7 @@ fn weights(folder: &Path) -> Result<HashMap<String, Tensor>> {
     let (safe, torch) = (folder.join("model.safetensors"), folder.join("pytorch_model.bin"));
     let all = match (safe.is_file(), torch.is_file()) {
         (true, _) => checkpoint::read_tensors(&safe)?,
-        (_, true) => torch_file::read(&torch)?,
+        (_, true) => checkpoint::read_torch_file(&torch)?,
         _ => anyhow::bail!(
             "no weights in {}: expected model.safetensors or pytorch_model.bin",
             folder.display()

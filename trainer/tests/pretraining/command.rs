@@ -21,7 +21,7 @@ fn a_run_begins_with_the_encoders_it_is_given() {
     assert!(fine, "{error}");
     let ours = checkpoint::load(&folder.join("out")).unwrap().weights;
     let donor = checkpoint::load(&donor).unwrap().weights;
-    let text = trainer::torch_file::read(&bert.join("pytorch_model.bin")).unwrap();
+    let text = checkpoint::read_torch_file(&bert.join("pytorch_model.bin")).unwrap();
     let mut begun = 0;
     for (name, weight) in &ours {
         if let Some(rest) = name.strip_prefix("text_encoder.encoder.") {

@@ -5,9 +5,7 @@ mod operating;
 mod recipes;
 
 use super::Cli;
-use crate::{
-    checkpoint::Checkpoint, fixtures, fold, interpreter::Interpreter, network::Network, weights,
-};
+use crate::{checkpoint::Checkpoint, fixtures, fold, interpreter::Interpreter, network::Network};
 use bundle::{Bundle, section};
 use clap::{CommandFactory, Parser};
 use graph::{Backbone, ModelConfig};
@@ -154,9 +152,9 @@ fn a_checkpoint_of_another_architecture_names_file_parameter_and_shapes() {
 fn nan_weights_are_refused_by_name() {
     let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
     let path = checkpoint.join("model.safetensors");
-    let (mut params, _) = weights::read(&path).unwrap();
+    let mut params = fixtures::read_weights(&path);
     params.get_mut("layer2.0.bn1.bias").unwrap().values[3] = f32::NAN;
-    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    fixtures::write_weights(&path, &params);
     let error = quantize(&checkpoint, &images, &folder.path().join("out.bundle")).unwrap_err();
     assert!(error.contains("`layer2.0.bn1.bias` holds 1 values that are NaN"), "{error}");
 }
@@ -316,9 +314,9 @@ fn verify_reports_on_an_index_and_refuses_other_weights() {
     verify().unwrap();
 
     let path = checkpoint.join("model.safetensors");
-    let (mut params, _) = weights::read(&path).unwrap();
+    let mut params = fixtures::read_weights(&path);
     params.get_mut("fc.bias").unwrap().values[0] += 1.0;
-    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    fixtures::write_weights(&path, &params);
     let error = verify().unwrap_err();
     assert!(error.contains("was made of"), "{error}");
 }

@@ -7,7 +7,7 @@ use crate::{
     images::Input,
     interpreter::{Interpreter, Outputs},
     network::Network,
-    verify, weights,
+    verify,
 };
 use bundle::{Bundle, section};
 use engine::decode;
@@ -35,14 +35,14 @@ impl Place {
         let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
         // Logits of order one; random ones are in the hundreds, and all probabilities 0 or 1.
         let path = checkpoint.join("model.safetensors");
-        let (mut params, _) = weights::read(&path).unwrap();
+        let mut params = fixtures::read_weights(&path);
         let heads =
             params.iter_mut().filter(|(name, _)| name.starts_with("fc.") || name.contains(".out."));
         heads.for_each(|(_, array)| array.values.iter_mut().for_each(|w| *w *= 0.01));
         // Of regions around INSIDE, so that another threshold is another mask.
         params.get_mut("seg.out.weight").unwrap().values.iter_mut().for_each(|w| *w *= 0.2);
         params.get_mut("seg.out.bias").unwrap().values[0] = (INSIDE / (1.0 - INSIDE)).ln();
-        fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+        fixtures::write_weights(&path, &params);
         let place = Self { folder, checkpoint, images };
         let graph = Checkpoint::open(&place.checkpoint).unwrap().graph;
         for at in 0..IMAGES {

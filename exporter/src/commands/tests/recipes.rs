@@ -10,7 +10,7 @@ use crate::{
     onnx::{Batch, quantized_model},
     recipe::{Outcome, Recipe},
     simulate::distortion,
-    verify, weights,
+    verify,
 };
 use bundle::{Bundle, section};
 use graph::Backbone;
@@ -116,10 +116,10 @@ fn layers_are_ranked_by_the_noise_each_brings_alone() {
     let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
     // One weight a hundred times the others leaves those of its row about one step each.
     let path = checkpoint.join("model.safetensors");
-    let (mut params, _) = weights::read(&path).unwrap();
+    let mut params = fixtures::read_weights(&path);
     let kernel = &mut params.get_mut("layer2.0.conv2.weight").unwrap().values;
     kernel.chunks_mut(16 * 9).for_each(|row| row[4] *= 100.0);
-    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    fixtures::write_weights(&path, &params);
 
     let outcome = outcome(&checkpoint, &images, &["--sensitivity", "--int8-detection"]).unwrap();
     let layers = outcome.sensitivities;
@@ -155,7 +155,7 @@ fn layers_left_in_float_are_declared_and_the_box_takes_them() {
 fn detections_last_convolutions_stay_in_float_where_int8_costs_more_than_a_percent() {
     let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
     let path = checkpoint.join("model.safetensors");
-    let (mut params, _) = weights::read(&path).unwrap();
+    let mut params = fixtures::read_weights(&path);
     let last = ["det.p3.out", "det.p4.out", "det.p5.out"];
     let modest = outcome(&checkpoint, &images, &[]).unwrap();
     assert!(modest.model.plan.float().is_empty(), "{}", modest.chosen);
@@ -167,7 +167,7 @@ fn detections_last_convolutions_stay_in_float_where_int8_costs_more_than_a_perce
         let kernel = &mut params.get_mut(&format!("det.p{level}.out.weight")).unwrap().values;
         kernel.chunks_mut(16).for_each(|row| row[0] = 300.0);
     }
-    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    fixtures::write_weights(&path, &params);
     let float = |args: &[&str]| -> Vec<String> {
         let outcome = outcome(&checkpoint, &images, args).unwrap();
         outcome.model.plan.float().iter().cloned().collect()
@@ -181,7 +181,7 @@ fn so_do_yolov3s() {
     let (_folder, checkpoint, images) =
         fixtures::workplace_of(fixtures::yolov3_config(Backbone::Resnet18));
     let path = checkpoint.join("model.safetensors");
-    let (mut params, _) = weights::read(&path).unwrap();
+    let mut params = fixtures::read_weights(&path);
     // As above; a leaky ReLU leaves a thousandth of the channel's -0.01, which the huge weight makes 0.3.
     for level in 3..=5 {
         params.get_mut(&format!("yolo.p{level}.5.bn.weight")).unwrap().values[0] = 0.0;
@@ -190,7 +190,7 @@ fn so_do_yolov3s() {
         let row = kernel.shape[1];
         kernel.values.chunks_mut(row).for_each(|row| row[0] = 300.0);
     }
-    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    fixtures::write_weights(&path, &params);
     let outcome = outcome(&checkpoint, &images, &[]).unwrap();
     let float: Vec<&str> = outcome.model.plan.float().iter().map(String::as_str).collect();
     assert_eq!(float, ["yolo.p3.out", "yolo.p4.out", "yolo.p5.out"]);
@@ -200,13 +200,13 @@ fn so_do_yolov3s() {
 fn a_budget_puts_just_the_costly_layer_into_float() {
     let (_folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
     let path = checkpoint.join("model.safetensors");
-    let (mut params, _) = weights::read(&path).unwrap();
+    let mut params = fixtures::read_weights(&path);
     // The same trick on the embedding's last layer: `layer4.1.conv2` reads a channel that is never on.
     params.get_mut("layer4.1.bn1.weight").unwrap().values[0] = 0.0;
     params.get_mut("layer4.1.bn1.bias").unwrap().values[0] = -1.0;
     let kernel = &mut params.get_mut("layer4.1.conv2.weight").unwrap().values;
     kernel.chunks_mut(64 * 9).for_each(|row| row[..9].fill(30.0));
-    fs::write(&path, weights::serialize(&params).unwrap()).unwrap();
+    fixtures::write_weights(&path, &params);
 
     let all = outcome(&checkpoint, &images, &["--int8-detection"]).unwrap();
     let some = outcome(&checkpoint, &images, &["--max-drop", "0.02", "--int8-detection"]).unwrap();

@@ -1,6 +1,9 @@
-//! What shapes the model, and what a stage asks of it.
+//! `[prior]` of a pre-training checkpoint: what shapes the model, and what a stage asks of it.
 
-use crate::text::bert::BertConfig;
+mod parameters;
+
+pub use parameters::parameters;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -49,7 +52,8 @@ impl PriorConfig {
         }
     }
 
-    pub(crate) fn decoder(&self) -> BertConfig {
+    /// Shape of the sentence decoder; it has no words of its own.
+    pub fn decoder(&self) -> BertConfig {
         BertConfig {
             vocab_size: 0,
             hidden_size: self.embed,
@@ -63,6 +67,27 @@ impl PriorConfig {
             attention_probs_dropout_prob: self.dropout,
         }
     }
+}
+
+/// The part of Hugging Face's `config.json` that shapes a BERT.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BertConfig {
+    pub vocab_size: i64,
+    pub hidden_size: i64,
+    pub num_hidden_layers: i64,
+    pub num_attention_heads: i64,
+    pub intermediate_size: i64,
+    pub max_position_embeddings: i64,
+    #[serde(default = "two")]
+    pub type_vocab_size: i64,
+    #[serde(default = "small")]
+    pub layer_norm_eps: f64,
+    /// After embeddings and every block.
+    #[serde(default = "tenth")]
+    pub hidden_dropout_prob: f64,
+    /// On attention weights.
+    #[serde(default = "tenth")]
+    pub attention_probs_dropout_prob: f64,
 }
 
 /// One term of the loss.
@@ -130,6 +155,18 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Of the last published stage.
+    pub const RECONSTRUCTION: Self = Self {
+        global: 10.0,
+        local_image: 1.0,
+        local_text: 1.0,
+        prototype: 10.0,
+        image: 1.0,
+        sentence: 10.0,
+        divergence: 1.0,
+        report: 1.0,
+    };
+
     pub fn of(&self, term: Term) -> f64 {
         match term {
             Term::Global => self.global,
@@ -154,14 +191,6 @@ impl Weights {
     }
 }
 
-/// What one step minimises.
-#[derive(Clone, Copy, Debug)]
-pub struct Objective {
-    pub weights: Weights,
-    /// Temperature of the prototypes' softmax at this step.
-    pub tau: f64,
-}
-
 /// How that temperature falls over a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -174,6 +203,8 @@ pub enum Tau {
 }
 
 impl Tau {
+    pub const PUBLISHED: Self = Self::Fixed(0.9);
+
     /// At `progress` from 0 (the stage begins) to 1 (it ends).
     pub fn at(self, progress: f64) -> f64 {
         match self {
@@ -182,6 +213,18 @@ impl Tau {
             Self::Exponential(tau) => tau * 0.1_f64.powf(progress),
         }
     }
+}
+
+fn two() -> i64 {
+    2
+}
+
+fn small() -> f64 {
+    1e-12
+}
+
+fn tenth() -> f64 {
+    0.1
 }
 
 #[cfg(test)]

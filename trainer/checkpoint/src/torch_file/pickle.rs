@@ -1,10 +1,12 @@
 //! Python's pickle format as far as tensors need it. Nothing named in a file is ever called: what this does not know
 //! stays a [`Value::Other`].
 
-use super::kind;
-use anyhow::{Context, Result, bail, ensure};
+use super::{Result, dtype};
+use crate::tensor::{self, Dtype};
 use std::collections::HashMap;
-use tch::Kind;
+
+/// Dicts in lists in tuples: a state dict needs three or four.
+const DEEPEST: usize = 64;
 
 /// What a pickle describes.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,22 +30,23 @@ pub(super) enum Value {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Storage {
     pub(super) key: String,
-    pub(super) kind: Kind,
+    pub(super) dtype: Dtype,
     pub(super) length: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TensorShape {
     pub(super) storage: Storage,
-    pub(super) offset: i64,
-    pub(super) size: Vec<i64>,
-    pub(super) stride: Vec<i64>,
+    /// In numbers, as the strides.
+    pub(super) offset: usize,
+    pub(super) size: Vec<usize>,
+    pub(super) stride: Vec<usize>,
 }
 
 impl Storage {
     /// `None` for more than there can be.
     pub(super) fn bytes(&self) -> Option<usize> {
-        self.length.checked_mul(self.kind.elt_size_in_bytes())
+        self.length.checked_mul(tensor::size(self.dtype)?)
     }
 }
 
@@ -60,27 +63,68 @@ impl Value {
         }
     }
 
-    fn int(&self) -> Result<i64> {
+    fn size(&self) -> Result<usize> {
         match self {
-            Self::Int(number) => Ok(*number),
-            other => bail!("{}, expected a number", other.what()),
+            Self::Int(number) => {
+                usize::try_from(*number).map_err(|_| format!("{number}, expected 0 or more"))
+            }
+            other => Err(format!("{}, expected a number", other.what())),
         }
     }
 
-    fn ints(&self) -> Result<Vec<i64>> {
+    fn sizes(&self) -> Result<Vec<usize>> {
         match self {
-            Self::Tuple(all) | Self::List(all) => all.iter().map(Self::int).collect(),
-            other => bail!("{}, expected numbers", other.what()),
+            Self::Tuple(all) | Self::List(all) => all.iter().map(Self::size).collect(),
+            other => Err(format!("{}, expected numbers", other.what())),
         }
+    }
+
+    fn children(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        match self {
+            Self::List(all) | Self::Tuple(all) => Box::new(all.iter()),
+            Self::Dict(all) => Box::new(all.iter().flat_map(|(key, value)| [key, value])),
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// 1 for a value without others in it.
+    fn depth(&self) -> usize {
+        1 + self.children().map(Self::depth).max().unwrap_or(0)
+    }
+
+    /// How many values it is made of.
+    fn count(&self) -> usize {
+        1 + self.children().map(Self::count).sum::<usize>()
     }
 }
 
-/// The value at the beginning of `bytes`, and how many of them it took.
-pub(super) fn read(bytes: &[u8]) -> Result<(Value, usize)> {
-    let mut reader =
-        Reader { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-    while !reader.step().with_context(|| format!("pickle, byte {}", reader.at))? {}
-    Ok((reader.pop()?, reader.at))
+/// What one pickle holds.
+pub(super) struct Pickle {
+    pub(super) value: Value,
+    /// Bytes it took.
+    pub(super) used: usize,
+    /// Every storage it names, also those of objects that became [`Value::Other`].
+    pub(super) storages: HashMap<String, Storage>,
+}
+
+/// The pickle at the beginning of `bytes`.
+pub(super) fn read(bytes: &[u8]) -> Result<Pickle> {
+    let mut reader = Reader {
+        bytes,
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        storages: HashMap::new(),
+        copies: bytes.len().saturating_mul(16),
+    };
+    loop {
+        let ended = reader.step();
+        if ended.map_err(|reason| format!("pickle, byte {}: {reason}", reader.at))? {
+            let value = reader.pop()?;
+            return Ok(Pickle { value, used: reader.at, storages: reader.storages });
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -89,6 +133,9 @@ struct Reader<'a> {
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
+    storages: HashMap<String, Storage>,
+    /// Values that may still be copied out of the memory: a small file must not become a large one.
+    copies: usize,
 }
 
 impl Reader<'_> {
@@ -110,25 +157,33 @@ impl Reader<'_> {
                 self.skip(8)?;
                 self.stack.push(Value::Other);
             }
-            b'X' => self.text(4)?,
-            0x8c => self.text(1)?,
+            b'X' | b'T' => self.text(4)?,
+            0x8c | b'U' => self.text(1)?,
+            b'C' | b'B' | 0x8e => self.bytes(code)?,
+            b'0' => drop(self.pop()?),
+            b'1' => drop(self.marked()?),
             b'}' => self.stack.push(Value::Dict(Vec::new())),
             b']' => self.stack.push(Value::List(Vec::new())),
             b')' => self.stack.push(Value::Tuple(Vec::new())),
+            0x8f => self.stack.push(Value::Other), // a set; 0x90 fills it, 0x91 freezes it
+            0x91 => {
+                self.marked()?;
+                self.stack.push(Value::Other);
+            }
             b't' => {
                 let all = self.marked()?;
-                self.stack.push(Value::Tuple(all));
+                self.push_tuple(all)?;
             }
             0x85..=0x87 => {
                 let from = self
                     .stack
                     .len()
                     .checked_sub(usize::from(code - 0x84))
-                    .context("too few values")?;
+                    .ok_or("too few values")?;
                 let all = self.stack.split_off(from);
-                self.stack.push(Value::Tuple(all));
+                self.push_tuple(all)?;
             }
-            b'a' | b'e' | b's' | b'u' => self.fill(code)?,
+            b'a' | b'e' | b's' | b'u' | 0x90 => self.fill(code)?,
             b'q' | b'r' | 0x94 => self.remember(code)?,
             b'h' | b'j' => self.recall(code)?,
             b'c' => {
@@ -137,27 +192,32 @@ impl Reader<'_> {
             }
             0x93 => {
                 let (Value::Text(name), Value::Text(module)) = (self.pop()?, self.pop()?) else {
-                    bail!("a name that is no text");
+                    return Err("a name that is no text".into());
                 };
                 self.stack.push(Value::Global(format!("{module} {name}")));
             }
             b'Q' => {
-                let id = self.pop()?;
-                self.stack.push(storage(&id)?);
+                let storage = storage(&self.pop()?)?;
+                self.storages.insert(storage.key.clone(), storage.clone());
+                self.stack.push(Value::Storage(storage));
             }
             b'R' | 0x81 => {
                 let (arguments, what) = (self.pop()?, self.pop()?);
                 self.stack.push(call(&what, arguments)?);
             }
+            0x92 => {
+                let (_, _, _) = (self.pop()?, self.pop()?, self.pop()?);
+                self.stack.push(Value::Other);
+            }
             b'b' => drop(self.pop()?), // attributes of an object: no tensor hides there
-            other => bail!("instruction {other:#04x} is not one tensors need"),
+            other => return Err(format!("instruction {other:#04x} is not one tensors need")),
         }
         Ok(false)
     }
 
     fn take(&mut self, n: usize) -> Result<&[u8]> {
         let end = self.at.checked_add(n).filter(|&end| end <= self.bytes.len());
-        let taken = &self.bytes[self.at..end.context("the file ends inside a pickle")?];
+        let taken = &self.bytes[self.at..end.ok_or("the file ends inside a pickle")?];
         self.at += n;
         Ok(taken)
     }
@@ -191,27 +251,46 @@ impl Reader<'_> {
 
     fn text(&mut self, size: usize) -> Result<()> {
         let length = self.unsigned(size)? as usize;
-        let text =
-            String::from_utf8(self.take(length)?.to_vec()).context("a text that is not UTF-8")?;
-        self.stack.push(Value::Text(text));
+        let text = String::from_utf8(self.take(length)?.to_vec());
+        self.stack.push(Value::Text(text.map_err(|_| "a text that is not UTF-8")?));
+        Ok(())
+    }
+
+    /// Bytes that are neither text nor a tensor's.
+    fn bytes(&mut self, code: u8) -> Result<()> {
+        let size = match code {
+            b'C' => 1,
+            b'B' => 4,
+            _ => 8,
+        };
+        let length = usize::try_from(self.unsigned(size)?).map_err(|_| "too many bytes")?;
+        self.skip(length)?;
+        self.stack.push(Value::Other);
+        Ok(())
+    }
+
+    fn push_tuple(&mut self, all: Vec<Value>) -> Result<()> {
+        let tuple = Value::Tuple(all);
+        ensure!(tuple.depth() <= DEEPEST, "values in values, {DEEPEST} deep");
+        self.stack.push(tuple);
         Ok(())
     }
 
     fn line(&mut self) -> Result<String> {
         let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|&byte| byte == b'\n').context("a name without end")?;
+        let length = rest.iter().position(|&byte| byte == b'\n').ok_or("a name without end")?;
         let line = String::from_utf8_lossy(&rest[..length]).into_owned();
         self.at += length + 1;
         Ok(line)
     }
 
     fn pop(&mut self) -> Result<Value> {
-        self.stack.pop().context("too few values")
+        self.stack.pop().ok_or_else(|| "too few values".into())
     }
 
     /// Everything above the last mark.
     fn marked(&mut self) -> Result<Vec<Value>> {
-        let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len()).context("no mark")?;
+        let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len()).ok_or("no mark")?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -225,7 +304,9 @@ impl Reader<'_> {
             }
             _ => self.marked()?,
         };
-        match self.stack.last_mut().context("nothing to fill")? {
+        let depth = new.iter().map(Value::depth).max().unwrap_or(0);
+        ensure!(depth < DEEPEST, "values in values, {DEEPEST} deep");
+        match self.stack.last_mut().ok_or("nothing to fill")? {
             Value::List(list) => list.extend(new),
             Value::Dict(dict) => {
                 ensure!(new.len() % 2 == 0, "a key without a value");
@@ -245,34 +326,44 @@ impl Reader<'_> {
             b'r' => self.unsigned(4)?,
             _ => self.memo.len() as u64,
         };
-        let value = self.stack.last().context("nothing to remember")?.clone();
+        let value = self.stack.last().ok_or("nothing to remember")?.clone();
+        self.spend(value.count())?;
         self.memo.insert(key, value);
         Ok(())
     }
 
     fn recall(&mut self, code: u8) -> Result<()> {
         let key = self.unsigned(if code == b'h' { 1 } else { 4 })?;
-        let value = self.memo.get(&key).with_context(|| format!("nothing remembered as {key}"))?;
-        self.stack.push(value.clone());
+        let value = self.memo.get(&key).ok_or_else(|| format!("nothing remembered as {key}"))?;
+        let value = value.clone();
+        self.spend(value.count())?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn spend(&mut self, values: usize) -> Result<()> {
+        let left = self.copies.checked_sub(values);
+        self.copies = left.ok_or("more copies than a state dict has")?;
         Ok(())
     }
 }
 
 /// `('storage', torch.FloatStorage, key, device, length)`, before 1.6 with a sixth for views.
-fn storage(id: &Value) -> Result<Value> {
-    let Value::Tuple(parts) = id else { bail!("a storage described by {}", id.what()) };
+fn storage(id: &Value) -> Result<Storage> {
+    let Value::Tuple(parts) = id else {
+        return Err(format!("a storage described by {}", id.what()));
+    };
     let [Value::Text(what), Value::Global(class), Value::Text(key), _, length, rest @ ..] =
         &parts[..]
     else {
-        bail!("a storage described by {} parts", parts.len());
+        return Err(format!("a storage described by {} parts", parts.len()));
     };
     ensure!(what == "storage", "`{what}`, expected a storage");
     ensure!(rest.iter().all(|view| *view == Value::None), "storage {key} is a view of another");
     let name = class.split(' ').next_back().unwrap_or_default();
-    let kind =
-        kind(name).with_context(|| format!("storage {key} is a {name}, which is not known"))?;
-    let length = usize::try_from(length.int()?).context("a storage of negative length")?;
-    Ok(Value::Storage(Storage { key: key.clone(), kind, length }))
+    let dtype =
+        dtype(name).ok_or_else(|| format!("storage {key} is a {name}, which is not known"))?;
+    Ok(Storage { key: key.clone(), dtype, length: length.size()? })
 }
 
 /// What calling `what` would make.
@@ -286,12 +377,27 @@ fn call(what: &Value, arguments: Value) -> Result<Value> {
             [Value::Storage(storage), offset, size, stride, ..],
         ) => Ok(Value::Tensor(TensorShape {
             storage: storage.clone(),
-            offset: offset.int()?,
-            size: size.ints()?,
-            stride: stride.ints()?,
+            offset: offset.size()?,
+            size: size.sizes()?,
+            stride: stride.sizes()?,
         })),
-        ("torch._utils _rebuild_parameter", [tensor @ Value::Tensor(_), ..]) => Ok(tensor.clone()),
+        (
+            "torch._utils _rebuild_parameter" | "torch._utils _rebuild_parameter_with_state",
+            [tensor @ Value::Tensor(_), ..],
+        ) => Ok(tensor.clone()),
         ("collections OrderedDict", []) => Ok(Value::Dict(Vec::new())),
+        ("collections OrderedDict", [Value::List(pairs)]) => Ok(Value::Dict(
+            pairs
+                .iter()
+                .filter_map(|pair| match pair {
+                    Value::List(pair) | Value::Tuple(pair) => match &pair[..] {
+                        [key, value] => Some((key.clone(), value.clone())),
+                        _ => None,
+                    },
+                    _ => None,
+                })
+                .collect(),
+        )),
         _ => Ok(Value::Other),
     }
 }

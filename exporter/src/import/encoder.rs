@@ -1,0 +1,153 @@
+//! An image encoder: torchvision's ResNets with the stem summed over RGB (a grey picture shown three times gives
+//! the same sums) and without the classifier of a thousand everyday things, and CLIP's attention pool if one is there.
+
+use super::Imported;
+use crate::weights::{self, Array, Weights};
+use anyhow::{Result, bail, ensure};
+use graph::{Backbone, CheckpointConfig, ModelConfig, Pool, Preprocess};
+
+/// The encoder whose names begin with `prefix`; of `size` pixels a side, or of what its pool expects.
+pub(super) fn convert(foreign: Weights, prefix: &str, size: Option<usize>) -> Result<Imported> {
+    let stem = &foreign[&format!("{prefix}conv1.weight")].shape;
+    ensure!(stem.len() == 4, "`{prefix}conv1.weight` has shape {stem:?}, expected [O, I, 7, 7]");
+    let pool_prefix = pool_prefix(&foreign, prefix);
+    let pool = if pool_prefix.is_some() { Pool::Attention } else { Pool::Mean };
+    let side = match &pool_prefix {
+        Some(pool) => size.or(side_of_positions(&foreign, pool)),
+        None => size,
+    };
+    let side = side.unwrap_or(Preprocess::PRIOR.height);
+    let config = CheckpointConfig {
+        model: ModelConfig {
+            width: stem[0],
+            ..ModelConfig::encoder(backbone(&foreign, prefix)?, pool)
+        },
+        preprocess: Preprocess { height: side, width: side, ..Preprocess::PRIOR },
+    };
+    let graph = config.graph()?;
+    let (mut weights, mut names) = (Weights::new(), Vec::new());
+    for param in graph.params() {
+        let theirs = match (&pool_prefix, param.name.strip_prefix("attnpool.")) {
+            (Some(prefix), Some(rest)) => format!("{prefix}{rest}"),
+            _ => format!("{prefix}{}", param.name),
+        };
+        let Some(array) = foreign.get(&theirs) else {
+            bail!("`{theirs}` of shape {:?} is missing, which a {} needs", param.shape, graph.name);
+        };
+        let array = if param.name == "conv1.weight" { grey_stem(array) } else { array.clone() };
+        weights.insert(param.name.clone(), array);
+        names.push((theirs, param.name));
+    }
+    weights::check(&weights, &graph)?;
+    Ok(Imported {
+        tables: toml::Table::new(),
+        weights,
+        words: None,
+        dropped: rest(&foreign, &names),
+        names,
+        kind: format!("{}, width {}, {pool:?} pool", graph.name, config.model.width).to_lowercase(),
+        config,
+    })
+}
+
+/// What of `foreign` found no place.
+pub(super) fn rest(foreign: &Weights, names: &[(String, String)]) -> Vec<String> {
+    let used: std::collections::BTreeSet<&str> =
+        names.iter().map(|(theirs, _)| theirs.as_str()).collect();
+    foreign.keys().filter(|name| !used.contains(name.as_str())).cloned().collect()
+}
+
+/// Where the attention pool's parameters are: CLIP's name inside the encoder, or PRIOR's beside it.
+fn pool_prefix(weights: &Weights, prefix: &str) -> Option<String> {
+    let beside = prefix.strip_suffix("encoder.").unwrap_or(prefix);
+    [format!("{prefix}attnpool."), format!("{beside}atten_pool."), format!("{prefix}atten_pool.")]
+        .into_iter()
+        .find(|pool| weights.contains_key(&format!("{pool}k_proj.weight")))
+}
+
+/// Pixels a side for which a pool has positions: one for each 32x32, and one for their mean.
+fn side_of_positions(weights: &Weights, pool: &str) -> Option<usize> {
+    let positions = weights.get(&format!("{pool}positional_embedding"))?.shape.first()?;
+    let cells = positions.checked_sub(1)?;
+    (cells.isqrt().pow(2) == cells).then(|| 32 * cells.isqrt())
+}
+
+/// Told apart by what the last stage holds.
+fn backbone(weights: &Weights, prefix: &str) -> Result<Backbone> {
+    let has = |name: &str| weights.contains_key(&format!("{prefix}{name}"));
+    match (has("layer1.0.conv3.weight"), has("layer3.5.conv1.weight"), has("layer3.6.conv1.weight"))
+    {
+        (true, true, false) => Ok(Backbone::Resnet50),
+        (false, true, false) => Ok(Backbone::Resnet34),
+        (false, false, false) => Ok(Backbone::Resnet18),
+        _ => bail!("a ResNet of a depth we do not have, expected 18, 34 or 50"),
+    }
+}
+
+/// Summed over the input's colours: the same answer a grey picture gets when shown as RGB.
+fn grey_stem(rgb: &Array) -> Array {
+    let [o, i, h, w] = rgb.shape[..] else { return rgb.clone() };
+    let (plane, mut values) = (h * w, vec![0.0; o * h * w]);
+    for (at, x) in rgb.values.iter().enumerate() {
+        values[at / (i * plane) * plane + at % plane] += x;
+    }
+    Array { shape: vec![o, 1, h, w], values }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn torchvision() -> Weights {
+        let config =
+            ModelConfig { width: 8, ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean) };
+        fixtures::random(&config.graph([3, 64, 64]).unwrap(), 3)
+            .into_iter()
+            .chain([("fc.weight".into(), Array { shape: vec![10, 64], values: vec![0.0; 640] })])
+            .collect()
+    }
+
+    #[test]
+    fn the_stem_is_summed_over_colours_and_the_classifier_dropped() {
+        let foreign = torchvision();
+        let imported = convert(foreign.clone(), "", None).unwrap();
+        let (rgb, grey) = (&foreign["conv1.weight"].values, &imported.weights["conv1.weight"]);
+        assert_eq!(grey.shape, [8, 1, 7, 7]);
+        assert_eq!(grey.values[50], rgb[147 + 1] + rgb[147 + 50] + rgb[147 + 99]);
+        assert_eq!(imported.dropped, ["fc.weight"]);
+        assert_eq!(imported.config.model.backbone, Backbone::Resnet18);
+        assert_eq!(imported.config.preprocess.height, 224);
+    }
+
+    #[test]
+    fn the_released_priors_attention_pool_lies_beside_its_encoder_and_tells_the_size() {
+        let config =
+            ModelConfig { width: 8, ..ModelConfig::encoder(Backbone::Resnet50, Pool::Attention) };
+        let graph = config.graph([1, 96, 96]).unwrap();
+        let released = |name: String| match name.strip_prefix("attnpool.") {
+            Some(rest) => format!("image_encoder.atten_pool.{rest}"),
+            None => format!("image_encoder.encoder.{name}"),
+        };
+        let foreign: Weights = fixtures::random(&graph, 3)
+            .into_iter()
+            .map(|(name, array)| (released(name), array))
+            .collect();
+        let imported = convert(foreign, "image_encoder.encoder.", None).unwrap();
+        assert_eq!(imported.config.model.pool, Pool::Attention);
+        assert_eq!(imported.config.preprocess.height, 96);
+        assert_eq!(imported.names.len(), graph.params().len());
+        let pair =
+            ("image_encoder.atten_pool.c_proj.bias".to_owned(), "attnpool.c_proj.bias".to_owned());
+        assert!(imported.names.contains(&pair));
+        assert!(imported.dropped.is_empty());
+    }
+
+    #[test]
+    fn a_missing_parameter_is_named_with_its_shape() {
+        let mut foreign = torchvision();
+        foreign.remove("layer4.1.bn2.bias");
+        let error = convert(foreign, "", None).unwrap_err().to_string();
+        assert!(error.contains("`layer4.1.bn2.bias` of shape [64]"), "{error}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Whose weights these are. Training loops put names of their own before torchvision's (`module.`,
+//! `_orig_mod.`, `state_dict.model.`, `img_encoder_q.model.`, …), so none is expected: an image encoder stands
+//! wherever all four stages of a ResNet do.
+
+use crate::weights::Weights;
+use anyhow::{Result, bail, ensure};
+
+/// Where a network stands among the names of a file.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found {
+    /// Before `conv1.weight`: empty, or ends with a dot.
+    pub(super) encoder: String,
+    /// Before `image_encoder.` and `text_encoder.`, if a whole PRIOR is there.
+    pub(super) prior: Option<String>,
+}
+
+/// Only the names under `prefix`, without it.
+pub(super) fn under(weights: Weights, prefix: Option<&str>) -> Result<Weights> {
+    let Some(prefix) = prefix else { return Ok(weights) };
+    let dotted = format!("{}.", prefix.trim_end_matches('.'));
+    let kept: Weights = weights
+        .iter()
+        .filter_map(|(name, array)| Some((name.strip_prefix(&dotted)?.to_owned(), array.clone())))
+        .collect();
+    ensure!(!kept.is_empty(), "no name begins with `{dotted}`, found {}", some(&weights));
+    Ok(kept)
+}
+
+/// The one image encoder; an error that names what is there if there is none, or more than one.
+pub(super) fn find(weights: &Weights) -> Result<Found> {
+    let has = |name: String| weights.contains_key(&name);
+    let encoders: Vec<&str> = weights
+        .keys()
+        .filter_map(|name| name.strip_suffix("conv1.weight"))
+        .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+        .filter(|prefix| {
+            (1..=4).all(|stage| has(format!("{prefix}layer{stage}.0.conv1.weight")))
+                && has(format!("{prefix}bn1.weight"))
+        })
+        .collect();
+    let encoder = match encoders[..] {
+        [encoder] => encoder,
+        [] => bail!(
+            "no ResNet: found {}, expected `conv1.weight`, `layer1.0.conv1.weight`, … under whatever prefix",
+            some(weights)
+        ),
+        _ => {
+            let all: Vec<String> = encoders.iter().map(|prefix| format!("`{prefix}`")).collect();
+            bail!("{} ResNets, under {}: choose one with --prefix", all.len(), all.join(", "))
+        }
+    };
+    let root = encoder.strip_suffix("image_encoder.encoder.");
+    let prior = root.filter(|root| {
+        has(format!("{root}text_encoder.encoder.embeddings.word_embeddings.weight"))
+    });
+    Ok(Found { encoder: encoder.to_owned(), prior: prior.map(str::to_owned) })
+}
+
+/// Some of the names, and how many more.
+fn some(weights: &Weights) -> String {
+    let first: Vec<String> = weights.keys().take(3).map(|name| format!("`{name}`")).collect();
+    match weights.len() - first.len() {
+        _ if first.is_empty() => "no floats".to_owned(),
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Array;
+
+    const RESNET: [&str; 6] = [
+        "conv1.weight",
+        "bn1.weight",
+        "layer1.0.conv1.weight",
+        "layer2.0.conv1.weight",
+        "layer3.0.conv1.weight",
+        "layer4.0.conv1.weight",
+    ];
+
+    fn weights(names: impl IntoIterator<Item = String>) -> Weights {
+        names.into_iter().map(|name| (name, Array { shape: vec![1], values: vec![0.0] })).collect()
+    }
+
+    fn resnets(prefixes: &[&str]) -> Weights {
+        weights(prefixes.iter().flat_map(|prefix| RESNET.map(|name| format!("{prefix}{name}"))))
+    }
+
+    #[test]
+    fn an_encoder_is_found_under_whatever_prefix() {
+        for prefix in [
+            "",
+            "module.",
+            "_orig_mod.module.",
+            "model_state_dict.module._orig_mod.",
+            "img_encoder_q.model.",
+            "module.encoder_q.",
+            "net.",
+        ] {
+            let found = find(&resnets(&[prefix])).unwrap();
+            assert_eq!(found, Found { encoder: prefix.into(), prior: None });
+        }
+    }
+
+    #[test]
+    fn of_two_encoders_the_user_chooses() {
+        let both = resnets(&["student.", "teacher."]);
+        let error = find(&both).unwrap_err().to_string();
+        assert!(error.contains("`student.`, `teacher.`") && error.contains("--prefix"), "{error}");
+        for prefix in ["student", "student."] {
+            let one = under(both.clone(), Some(prefix)).unwrap();
+            assert_eq!(find(&one).unwrap().encoder, "");
+        }
+        let error = under(both, Some("pupil")).unwrap_err().to_string();
+        assert!(error.contains("`pupil.`") && error.contains("`student.bn1.weight`"), "{error}");
+    }
+
+    #[test]
+    fn a_text_encoder_beside_it_makes_a_prior() {
+        let mut all = resnets(&["model.image_encoder.encoder."]);
+        assert_eq!(find(&all).unwrap().prior, None);
+        all.extend(weights([
+            "model.text_encoder.encoder.embeddings.word_embeddings.weight".to_owned()
+        ]));
+        assert_eq!(find(&all).unwrap().prior.as_deref(), Some("model."));
+    }
+
+    #[test]
+    fn something_else_is_no_resnet() {
+        let error = find(&weights(["transformer.h.0".to_owned()])).unwrap_err().to_string();
+        assert!(error.contains("no ResNet: found `transformer.h.0`"), "{error}");
+        let error = find(&Weights::new()).unwrap_err().to_string();
+        assert!(error.contains("found no floats"), "{error}");
+    }
+}
