@@ -77,6 +77,11 @@ pub(crate) fn distill(
     progress: impl Fn(u64) -> ProgressBar,
     report: impl Fn(&Epoch) -> Result<()>,
 ) -> Result<Outcome> {
+    ensure!(
+        same_folder(&recipe.teacher, &recipe.out) || !checkpoint::exists(&recipe.out),
+        "{} holds a checkpoint already: choose another folder",
+        recipe.out.display()
+    );
     tch::manual_seed(recipe.seed as i64);
     let teacher = Teacher::open(&recipe.teacher, recipe.device, recipe.precision)?;
     let config = student_config(recipe, &teacher.config)?;

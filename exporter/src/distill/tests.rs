@@ -90,6 +90,8 @@ fn the_same_recipe_gives_the_same_student() {
     (recipe.epochs, recipe.student) = (1, Backbone::Mobilenetv2);
     run(&recipe).unwrap();
     let first = fs::read(recipe.out.join("model.safetensors")).unwrap();
+    let error = run(&recipe).unwrap_err().to_string();
+    assert!(error.contains("holds a checkpoint already"), "{error}");
     recipe.out = folder.path().join("again");
     run(&recipe).unwrap();
     assert!(first == fs::read(recipe.out.join("model.safetensors")).unwrap());

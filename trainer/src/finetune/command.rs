@@ -12,6 +12,7 @@ use super::{
     targets::{Targets, choose_labels},
 };
 use crate::{
+    checkpoint,
     device::DeviceArg,
     evaluate::{BATCH, Evaluation, REPLICATES, What},
     index::{self, Record, Selection, Split},
@@ -181,6 +182,11 @@ impl FinetuneArgs {
     }
 
     fn fit(&self, terminal: &Terminal) -> Result<Outcome> {
+        ensure!(
+            self.resume || !checkpoint::exists(&self.out),
+            "{} holds a checkpoint already: continue it with --resume or choose another folder",
+            self.out.display()
+        );
         let device = self.device.open(0)?;
         let task = self.task();
         let records = self.selection.of(index::read(&self.data)?)?;

@@ -76,6 +76,17 @@ fn a_run_leaves_a_checkpoint_that_can_be_evaluated() {
 }
 
 #[test]
+fn a_checkpoint_is_never_overwritten() {
+    let (data, out) = (phantoms(48), tempfile::tempdir().unwrap());
+    finetune(data.path(), out.path(), &["--epochs", "1"]).unwrap();
+    let before = std::fs::read(out.path().join("model.safetensors")).unwrap();
+    let error = finetune(data.path(), out.path(), &["--epochs", "1", "--seed", "9"]).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("holds a checkpoint already") && error.contains("--resume"), "{error}");
+    assert_eq!(std::fs::read(out.path().join("model.safetensors")).unwrap(), before);
+}
+
+#[test]
 fn one_command_goes_from_an_index_to_a_report() {
     let (data, out) = (phantoms(48), tempfile::tempdir().unwrap());
     let report = out.path().join("report");
@@ -219,10 +230,11 @@ fn the_same_seed_gives_the_same_weights_and_a_resumed_run_too() {
 fn a_linear_probe_leaves_the_encoder_alone() {
     let data = phantoms(32);
     let folder = tempfile::tempdir().unwrap();
-    let [first, probe] = ["first", "probe"].map(|name| folder.path().join(name));
+    let first = folder.path().join("first");
     finetune(data.path(), &first, &["--epochs", "1"]).unwrap();
     let encoder = first.display().to_string();
     for mode in ["linear", "frozen"] {
+        let probe = folder.path().join(mode);
         finetune(data.path(), &probe, &["--epochs", "2", "--encoder", &encoder, "--mode", mode])
             .unwrap();
         let (before, after) =
