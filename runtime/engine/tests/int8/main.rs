@@ -1,6 +1,8 @@
 //! Whole networks: the plan on every instruction set against the integer definition, bit for bit,
 //! and against float arithmetic within the rounding of 8 bits.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod attention;
 mod hostile;
 mod qdq;
