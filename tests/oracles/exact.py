@@ -57,7 +57,8 @@ class Exact:
         kind = node.op_type
         if kind == "DequantizeLinear":
             return self.dequantized(node)
-        inputs = [self.of(name) for name in node.input if name] if kind not in ("Resize", "Clip") else [self.of(node.input[0])]
+        first = kind in ("Resize", "Clip", "Reshape")
+        inputs = [self.of(name) for name in node.input[: 1 if first else None] if name]
         (x, m), rest = inputs[0], inputs[1:]
         if kind == "Conv":
             bias = rest[1] if len(rest) > 1 else (np.zeros(1), np.zeros(1))
@@ -81,6 +82,19 @@ class Exact:
             return tuple(max_pool(node, part) for part in (x, m))
         if kind == "GlobalAveragePool":
             return tuple(part.mean((2, 3), keepdims=True) for part in (x, m))
+        if kind == "MatMul":
+            return x @ rest[0][0], m @ rest[0][1]
+        if kind == "Softmax" and attribute(node, "axis", -1) == -1:
+            share = np.exp(x - x.max(-1, keepdims=True))
+            share /= share.sum(-1, keepdims=True)
+            # What f32 does to a score it does to the share's logarithm, and to the largest score's; then one rounding a
+            # term of the sum, and a few of the exponential and the division.
+            return share, share * (8 + x.shape[-1] + 2 * m.max(-1, keepdims=True))
+        if kind == "Reshape":
+            shape = [x.shape[at] if side == 0 else side for at, side in enumerate(self.constants[node.input[1]])]
+            return x.reshape(shape), m.reshape(shape)
+        if kind == "Transpose":
+            return tuple(part.transpose(attribute(node, "perm", None)) for part in (x, m))
         if kind == "Flatten":
             return tuple(part.reshape(len(part), -1) for part in (x, m))
         if kind == "Resize" and attribute(node, "mode", b"nearest") == b"nearest":

@@ -1,17 +1,17 @@
 //! Networks drawn from a seed: the same weights on every machine, whatever its processor.
 
 use anyhow::{Context, Result};
-use graph::{CheckpointConfig, Head, ModelConfig, Preprocess, Task};
+use graph::{CheckpointConfig, Head, ModelConfig, Pool, Preprocess, Task};
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
 use std::path::Path;
 
 /// Writes a checkpoint of a width-16 ResNet-18 with one head on 64x64 pixels.
 ///
-/// He weights, batch statistics near (0, 1): activations of ordinary size, nothing learnt.
-pub fn checkpoint(folder: &Path, task: Task, labels: &[&str], seed: u64) -> Result<()> {
+/// He weights (PyTorch's in an attention pool), batch statistics near (0, 1): activations of ordinary size, nothing learnt.
+pub fn checkpoint(folder: &Path, task: Task, labels: &[&str], pool: Pool, seed: u64) -> Result<()> {
     let labels = labels.iter().map(|&label| label.into()).collect();
-    let encoder = ModelConfig::encoder(graph::Backbone::Resnet18, graph::Pool::Mean);
+    let encoder = ModelConfig::encoder(graph::Backbone::Resnet18, pool);
     let config = CheckpointConfig {
         model: ModelConfig { width: 16, heads: vec![Head { task, labels }], ..encoder },
         preprocess: Preprocess { height: 64, width: 64, ..Preprocess::PRIOR },
@@ -25,6 +25,9 @@ pub fn checkpoint(folder: &Path, task: Task, labels: &[&str], seed: u64) -> Resu
             let count = param.shape.iter().product::<usize>();
             let fan_in = param.shape[1..].iter().product::<usize>();
             let value = |noise: &mut Noise| match param.name.rsplit('.').next() {
+                Some("weight") if param.name.starts_with("attnpool.") => {
+                    noise.normal() * (3.0 * fan_in as f32).sqrt().recip()
+                }
                 Some("weight") if param.shape.len() > 1 => {
                     noise.normal() * (2.0 / fan_in as f32).sqrt()
                 }

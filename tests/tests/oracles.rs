@@ -5,7 +5,7 @@ use e2e::pipeline::Work;
 use e2e::tool::{binaries, exporter, python, root, trainer};
 use e2e::{drawn, radiographs};
 use engine::{Engine, Options};
-use graph::Task;
+use graph::{Pool, Task};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
@@ -68,11 +68,11 @@ fn small_network(
 }
 
 /// A small network with one head, its weights drawn from a seed, runs alike everywhere.
-fn head_runs_alike(task: Task, labels: &[&str]) -> Result<()> {
+fn head_runs_alike(task: Task, labels: &[&str], pool: Pool) -> Result<()> {
     let work = Work::for_tests()?;
     let folder = tempfile::tempdir()?;
     let (checkpoint, bundle) = (folder.path().join("checkpoint"), folder.path().join("a.bundle"));
-    drawn::checkpoint(&checkpoint, task, labels, 5)?;
+    drawn::checkpoint(&checkpoint, task, labels, pool, 5)?;
     exporter()
         .args(["quantize", "--int8", "--int8-detection", "--checkpoint"])
         .arg(&checkpoint)
@@ -92,22 +92,22 @@ fn a_classifier_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
 
 #[test]
 fn a_segmentation_network_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
-    head_runs_alike(Task::Segmentation, &["lung"])
+    head_runs_alike(Task::Segmentation, &["lung"], Pool::Mean)
 }
 
 #[test]
 fn an_attention_pool_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
-    head_runs_alike("classification", "Pneumonia", &["--arch", "resnet50", "--pool", "attention"])
+    head_runs_alike(Task::Classification, &["Pneumonia"], Pool::Attention)
 }
 
 #[test]
 fn a_detector_runs_alike_in_onnx_runtime_and_openvino() -> Result<()> {
-    head_runs_alike(Task::Detection, &["Left Lung", "Right Lung"])
+    head_runs_alike(Task::Detection, &["Left Lung", "Right Lung"], Pool::Mean)
 }
 
 #[test]
 fn yolov3_and_its_leaky_relus_run_alike_in_onnx_runtime_and_openvino() -> Result<()> {
-    head_runs_alike(Task::Yolov3, &["Left Lung", "Right Lung"])
+    head_runs_alike(Task::Yolov3, &["Left Lung", "Right Lung"], Pool::Mean)
 }
 
 /// Writes what the engine made of the picture of `ties.py`, changed by `change` (activation's name, values).
