@@ -12,6 +12,8 @@ pub enum Kind {
     Reports,
     /// That are no images.
     Files,
+    /// Drawn in images nobody knows.
+    Boxes,
 }
 
 /// Reasons of images that a partial download has not.
@@ -49,6 +51,7 @@ impl fmt::Display for Kind {
             Self::Images => "images",
             Self::Reports => "reports",
             Self::Files => "files",
+            Self::Boxes => "boxes",
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::index::{IndexError, Record, Split};
 use clap::ValueEnum;
 use radiograph::RadiographError;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -24,29 +24,49 @@ const FACTS: [&str; 3] = ["image", "patient_id", "split"];
 
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let root = data.root;
-    let table = root.join("labels.csv");
     let listing = listing(root)?;
-    for path in listing.others.iter().filter(|path| **path != table) {
+    let table = table(root, &listing.others)?;
+    for path in listing.others.iter().filter(|path| Some(*path) != table) {
         data.left_out.add(Kind::Files, "that are no pictures", relative(root, path));
     }
-    let mut records = if table.is_file() {
-        let records = of_table(root, &table)?;
-        let named: BTreeSet<PathBuf> =
-            records.iter().filter_map(|record| record.image.canonicalize().ok()).collect();
-        let is_named =
-            |path: &&PathBuf| path.canonicalize().is_ok_and(|path| named.contains(&path));
-        for path in listing.pictures.iter().filter(|path| !is_named(path)) {
-            data.left_out.add(Kind::Images, "that labels.csv does not name", relative(root, path));
+    let mut records = match table {
+        Some(table) => {
+            let (records, named) = of_table(root, table)?;
+            let is_named =
+                |path: &PathBuf| path.canonicalize().is_ok_and(|path| named.contains_key(&path));
+            for path in listing.pictures.iter().filter(|path| !is_named(path)) {
+                data.left_out.add(
+                    Kind::Images,
+                    "that labels.csv does not name",
+                    relative(root, path),
+                );
+            }
+            records
         }
-        records
-    } else {
-        of_pictures(data, listing.pictures)?
+        None => of_pictures(data, listing.pictures)?,
     };
     if records.is_empty() {
         return Err(no_layout(root, "folder", "no picture", "DICOM, PNG or JPEG files"));
     }
     data.measure(&mut records)?;
     Ok(records)
+}
+
+/// `labels.csv` or `labels.csv.gz`, in small letters or capitals.
+fn table<'a>(root: &Path, others: &'a [PathBuf]) -> Result<Option<&'a PathBuf>, IndexError> {
+    let is_table = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        let own = ["labels.csv", "labels.csv.gz"].iter().any(|own| name.eq_ignore_ascii_case(own));
+        own && path.parent() == Some(root)
+    };
+    let mut tables = others.iter().filter(is_table);
+    match (tables.next(), tables.next()) {
+        (Some(one), Some(two)) => {
+            let reason = format!("{} is a table of labels too, expected one", one.display());
+            Err(IndexError::Picture { path: two.clone(), reason })
+        }
+        (table, _) => Ok(table),
+    }
 }
 
 fn relative(root: &Path, path: &Path) -> String {
@@ -75,7 +95,7 @@ fn of_pictures(data: &mut DataSet<'_>, pictures: Vec<PathBuf>) -> Result<Vec<Rec
 
 fn has_no_picture(path: &Path) -> bool {
     let missing = |error: &RadiographError| {
-        matches!(error, RadiographError::Missing { name: "Rows" | "Columns" })
+        matches!(error, RadiographError::Missing { name: "Rows" | "Columns" | "PixelData" })
     };
     match radiograph::probe_file(path) {
         Err(RadiographError::File { source, .. }) => missing(&source),
@@ -83,12 +103,16 @@ fn has_no_picture(path: &Path) -> bool {
     }
 }
 
-fn of_table(root: &Path, path: &Path) -> Result<Vec<Record>, IndexError> {
+/// Records, and the line of each image.
+fn of_table(
+    root: &Path,
+    path: &Path,
+) -> Result<(Vec<Record>, HashMap<PathBuf, usize>), IndexError> {
     let table = Table::read(path)?;
     let image = table.column(&["image"])?;
     let (patient, split) = (table.optional(&["patient_id"]), table.optional(&["split"]));
     let findings = table.others(&FACTS);
-    let mut records = Vec::new();
+    let (mut records, mut named) = (Vec::new(), HashMap::new());
     for row in table.rows() {
         let mut labels = BTreeMap::new();
         for (name, column) in &findings {
@@ -97,6 +121,13 @@ fn of_table(root: &Path, path: &Path) -> Result<Vec<Record>, IndexError> {
             }
         }
         let id = row.text(image).to_owned();
+        let place = located(root, &id);
+        // `a.png` and `./a.png` are one picture.
+        if let Some(first) =
+            place.canonicalize().ok().and_then(|place| named.insert(place, row.line()))
+        {
+            return Err(row.wrong(image, &format!("a picture that line {first} does not name")));
+        }
         let split = match split {
             Some(column) if !row.text(column).is_empty() => Some(
                 Split::from_str(row.text(column), true)
@@ -111,11 +142,11 @@ fn of_table(root: &Path, path: &Path) -> Result<Vec<Record>, IndexError> {
             split,
             source: "folder".into(),
             patient_id: patient.unwrap_or(&id).to_owned(),
-            image: located(root, &id),
+            image: place,
             labels,
             id,
             ..Record::default()
         });
     }
-    Ok(records)
+    Ok((records, named))
 }

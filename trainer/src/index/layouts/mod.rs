@@ -77,11 +77,13 @@ impl<'a> DataSet<'a> {
             missing.push((record.image.clone(), reason));
             false
         });
+        let (count, limit) = (self.left_out.missing(), self.skip_missing);
         match missing.into_iter().next() {
-            Some((path, reason)) if self.left_out.missing() > self.skip_missing => {
-                let (count, limit) = (self.left_out.missing(), self.skip_missing);
+            Some((path, reason)) if count > limit => {
+                let (it, them) =
+                    if count == 1 { ("it is one", "it") } else { ("it is one of those", "them") };
                 let reason = format!(
-                    "it is one of {count} images {reason}, expected at most {limit}; --skip-missing {count} leaves them out"
+                    "{it} {reason}; {count} are missing, expected at most {limit}; --skip-missing {count} leaves {them} out"
                 );
                 Err(IndexError::Picture { path, reason })
             }

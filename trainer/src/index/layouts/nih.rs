@@ -3,7 +3,7 @@
 //!
 //! Boxes were drawn in 880 images only: in the others nobody looked, so they are unknown, not absent.
 
-use super::{DataSet, decode, files::Pictures, no_layout, table::Table};
+use super::{DataSet, decode, files::Pictures, left_out::Kind, no_layout, table::Table};
 use crate::index::{IndexError, Label, LabelledBox, NIH_FINDINGS, Record, Split};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -33,6 +33,9 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
                 row.wrong(findings, &format!("`No Finding` or any of {}", NIH_FINDINGS.join("|")))
             );
         }
+        if present.len() > 1 && present.contains(&"No Finding") {
+            return Err(row.wrong(findings, "`No Finding` alone"));
+        }
         let label = |name: &&str| ((*name).to_owned(), Label::from(present.contains(name)));
         let own = pictures.get(name)?;
         records.push(Record {
@@ -47,6 +50,14 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
             boxes: boxes.remove(name).unwrap_or_default(),
             ..Record::default()
         });
+    }
+    let known = |name: &String| records.iter().any(|record| record.id == *name);
+    if let Some(test) = test.filter(|test| !test.is_empty() && !test.iter().any(known)) {
+        let reason = format!("none of its {} names is in the table of images", test.len());
+        return Err(IndexError::Picture { path: root.join("test_list.txt"), reason });
+    }
+    for name in boxes.into_keys() {
+        data.left_out.add(Kind::Boxes, "of images in no row of the table", name);
     }
     data.measure(&mut records)?;
     Ok(records)

@@ -55,6 +55,9 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
             looked_for: vec![RSNA_BOX.to_owned()],
             ..Record::default()
         });
+        if record.rsna.as_ref().is_some_and(|rsna| (rsna.target == 1) != positive) {
+            return Err(row.wrong(target, "what an earlier row says of this image"));
+        }
         if positive {
             let [x, y, w, h] = sides.map(|side| row.number(side));
             record.boxes.push(LabelledBox {

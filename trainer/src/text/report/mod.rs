@@ -264,9 +264,13 @@ fn unheaded(chunks: &[&Chunk]) -> Sections {
 
 fn after_heading(chunk: &Chunk) -> Option<String> {
     let mut own = paragraphs(&chunk.text);
-    let skipped = usize::from(!matches!(chunk.kind, None | Some(Kind::Other | Kind::Comment)));
-    own.drain(..skipped.min(own.len()));
-    own.retain(|paragraph| is_text(paragraph) && !is_clinical(paragraph));
+    let belongs = matches!(chunk.kind, None | Some(Kind::Other | Kind::Comment));
+    own.drain(..own.len().min(usize::from(!belongs)));
+    own.retain(|paragraph| is_text(paragraph));
+    // A case told in one paragraph says both who the patient is and what is seen.
+    if !belongs || own.len() > 1 {
+        own.retain(|paragraph| !is_clinical(paragraph));
+    }
     (!own.is_empty()).then(|| own.join("\n\n"))
 }
 

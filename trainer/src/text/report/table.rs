@@ -95,6 +95,7 @@ const STRUCTURE: &[Case] = &[
     ("under HISTORY, after a blank line", " FINAL REPORT\n HISTORY:  Fall.\n\n The lungs are clear.\n\n The heart is normal.", &[], &[CLEAR, HEART]),
     ("nothing but a history", " FINAL REPORT\n HISTORY:  Fall.  Pain.  Fever.  Cough.\n", &[], &[]),
     ("no heading at all", "The lungs are clear.  The heart is normal.\n\nNormal chest.", &[], &[CLEAR, HEART, NORMAL]),
+    ("a case told in one paragraph", "A 61 year old woman with fever.  The lungs are clear.", &[], &["A 61 year old woman with fever.", CLEAR]),
     ("a list", " IMPRESSION:  1. Low volumes.\n 2. Left effusion, approx. 2.5 cm.\n 3. Tube 3 cm above the carina, i.e. in good position.\n 4. No pneumothorax.", &[], &["Low volumes.", "Left effusion, approx. 2.5 cm.", "Tube 3 cm above the carina, i.e. in good position.", "No pneumothorax."]),
     ("a list without full stops", " IMPRESSION:\n 1. Low volumes\n 2. Left effusion\n - No pneumothorax\n", &[], &["Low volumes", "Left effusion", "No pneumothorax"]),
     ("a list on one line", " IMPRESSION: 1. Low volumes 2. Left effusion 3. No pneumothorax", &[], &["Low volumes", "Left effusion", "No pneumothorax"]),

@@ -111,8 +111,14 @@ impl Table {
 }
 
 impl<'a> Row<'a> {
+    /// Without white space around it, and without what keeps Excel from counting: `="007"` is 007.
     pub(in crate::index) fn text(&self, column: Column) -> &'a str {
-        self.fields[column.0].trim()
+        let text = self.fields[column.0].trim();
+        text.strip_prefix("=\"").and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+    }
+
+    pub(in crate::index) fn line(&self) -> usize {
+        self.line
     }
 
     pub(in crate::index) fn number(&self, column: Column) -> Result<f32, IndexError> {

@@ -4,6 +4,7 @@ mod boxes;
 mod cxr_mini;
 mod findings;
 mod masks;
+mod people;
 
 use super::{DataSet, IndexError, Layout, Record};
 use crate::{
