@@ -202,11 +202,24 @@ fn a_second_daemon_is_refused_before_it_touches_anything() {
 fn the_index_can_be_read_while_an_object_is_moved_in() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(&config(folder.path())).unwrap();
+    let part = folder.path().join("spool/incoming/1.part");
+    let (looked, seen) = std::sync::mpsc::channel();
     let disk_is_slow = spool.accepting.lock().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| store(&spool, "1.1", b"a").unwrap());
-        assert_eq!(spool.counts().waiting, 0);
-        assert!(spool.newest(9).is_empty());
+        scope.spawn(|| {
+            // Written as a whole, it is fsynced and moved in: keep looking until that must have begun.
+            while fs::metadata(&part).map_or(0, |part| part.len()) < b"headera".len() as u64 {
+                std::thread::yield_now();
+            }
+            for _ in 0..20_000 {
+                assert_eq!(spool.counts().answered + spool.newest(9).len(), 0);
+                std::thread::yield_now();
+            }
+            looked.send(()).unwrap();
+        });
+        let patience = std::time::Duration::from_secs(20);
+        seen.recv_timeout(patience).expect("nobody waits for the disk to look at the index");
         drop(disk_is_slow);
     });
     assert_eq!(spool.counts().waiting, 1);

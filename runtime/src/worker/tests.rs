@@ -130,6 +130,11 @@ fn a_disk_that_refuses_answers_never_parks_an_image() {
         assert!(error.unwrap_err().to_string().contains("cannot write the answer"));
     }
     results.open();
+    worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed))).unwrap();
+    assert_eq!(result(&worker, &key).status, Status::Analysed);
+
+    let key = received(&worker, "1.2").key;
+    worker.spool.put_back_running();
     let attempts = Closed::new(folder.path(), "attempts");
     for _ in 0..10 {
         let error = worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed)));
