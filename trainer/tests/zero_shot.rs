@@ -86,6 +86,25 @@ fn a_pretrained_checkpoint_names_and_finds_what_it_was_never_taught_and_always_s
     assert!((right - right.round()).abs() < 1e-9);
     assert!((accuracy - found[0]["macro_recall"].as_f64().unwrap()).abs() < 1e-12);
     assert_eq!(zero_shot(&classes).unwrap(), found);
+    // The same images as PRIOR's list has them.
+    let root = folder.path().join("chexpert/CheXpert-v1.0");
+    let entry = |n: usize| {
+        let path = format!("train/patient{n:05}/study1/view1_frontal.jpg");
+        let label: Vec<u8> = (0..5).map(|c| u8::from(c == n % 5)).collect();
+        format!(r#""{n}": {{ "image_path": "{path}", "label": {label:?} }}"#)
+    };
+    let list: Vec<String> = (0..IMAGES).map(entry).collect();
+    fs::write(root.join("chexpert_5x200.json"), format!("{{ {} }}", list.join(", "))).unwrap();
+    let released = folder.path().join("released.jsonl");
+    let paths = ["--root", text(&root), "--out", text(&released)];
+    trainer(&[&["index", "chexpert-5x200"], &paths[..]].concat()).unwrap();
+    let on_released = ["--checkpoint", text(&prior), "--data", text(&released)];
+    let task = ["evaluate", "--task", "zero-shot", "--classes", &classes];
+    let of_list = trainer(&[&task[..], &on_released].concat()).unwrap();
+    assert_eq!(
+        (&of_list[0]["images"], &of_list[0]["auroc"]),
+        (&found[0]["images"], &found[0]["auroc"])
+    );
     let complaint = zero_shot("Fracture,Hernia").unwrap_err();
     assert!(complaint.contains("Fracture"), "{complaint}");
 
