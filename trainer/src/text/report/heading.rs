@@ -27,9 +27,7 @@ pub(super) enum Kind {
 /// Words of headings, with a space between.
 type Words = &'static str;
 
-const IMPRESSION: Words =
-    "IMPRESSION IMPRESSIONS CONCLUSION CONCLUSIONS OPINION SUMMARY INTERPRETATION IMP";
-const FINDINGS: Words = "FINDINGS FINDING";
+const CONCLUSIONS: Words = "CONCLUSION CONCLUSIONS OPINION SUMMARY INTERPRETATION IMP";
 /// As the whole heading only: "REPORT DATE" is neither.
 const FINDINGS_ALONE: Words =
     "DESCRIPTION OBSERVATION OBSERVATIONS NARRATIVE REPORT RESULT RESULTS DISCUSSION";
@@ -47,12 +45,13 @@ const BETWEEN: Words = "OF THE AND WITH IN OTHER ONE TWO THREE SINGLE SEMI X DIG
 /// Wherever they stand in a heading, it is this kind.
 const CLINICAL: Words =
     "INDICATION INDICATIONS HISTORY REASON CLINICAL COMPLAINT SYMPTOMS PFI PRESENTATION ADMITTING";
-const NOTICE: Words = "NOTIFICATION NOTIFICATIONS NOTIFIED COMMUNICATION COMMUNICATED RECOMMENDATION RECOMMENDATIONS \
-    RECOMMENDED SIGNED SIGNATURE DICTATED TRANSCRIBED ELECTRONICALLY CRITICAL DISCLAIMER ATTESTATION";
+const NOTICE: Words = "NOTIFICATION NOTIFICATIONS NOTIFIED COMMUNICATION COMMUNICATED \
+    SIGNED SIGNATURE DICTATED TRANSCRIBED ELECTRONICALLY DISCLAIMER ATTESTATION";
+const ADVICE: Words = "RECOMMENDATION RECOMMENDATIONS RECOMMENDED";
 /// As the first word only.
 const NOTICE_FIRST: Words = "ATTENDING RESIDENT FELLOW RADIOLOGIST PHYSICIAN DOCTOR DR READ READER REPORTED APPROVED \
     VERIFIED INTERPRETED REVIEWED FINALIZED CC PHONE FAX CPT ICD BILLING FOLLOW FOLLOWUP PLAN ADVICE SUGGESTION NOTE \
-    NOTES WET WETREAD";
+    NOTES WET WETREAD CRITICAL";
 const EXAMINATION_FIRST: Words = "EXAM EXAMS EXAMINATION EXAMINATIONS STUDY STUDIES PROCEDURE PROCEDURES TYPE TECHNIQUE \
     TECHNICAL PROTOCOL MODALITY DATE TIME ORDER ORDERING ACCESSION CONTRAST DOSE NUMBER PATIENT NAME MRN AGE SEX";
 const COMPARISON_FIRST: Words = "COMPARED REFERENCE PRIOR PRIORS PREVIOUS";
@@ -80,21 +79,25 @@ fn is_in(list: Words, word: &str) -> bool {
 /// What a heading (in capitals) is of. Where it names several kinds, the order below decides.
 pub(super) fn kind(heading: &str) -> Kind {
     let words: Vec<&str> = words(heading).collect();
-    let Some(&first) = words.first() else { return Kind::Other };
+    let (Some(&first), Some(&last)) = (words.first(), words.last()) else { return Kind::Other };
     let any = |list| words.iter().any(|word| is_in(list, word));
-    if any("ADDENDUM ADDENDA") {
+    if any(NOTICE) {
+        return Kind::Notice;
+    }
+    // "FINDINGS AND IMPRESSION": what is named first; what a doctor found before the picture is none.
+    let main = words.iter().find_map(|word| main(word)).filter(|_| first != "CLINICAL");
+    if let Some(kind) = main {
+        kind
+    } else if any("ADDENDUM ADDENDA") {
         Kind::Addendum
-    } else if any(NOTICE) || is_in(NOTICE_FIRST, first) {
+    } else if any(ADVICE) || is_in(NOTICE_FIRST, first) {
         Kind::Notice
     } else if any(CLINICAL) {
         Kind::Clinical
-    } else if let Some(kind) = words.iter().find_map(|word| main(word)) {
-        // "FINDINGS AND IMPRESSION", "SUMMARY OF FINDINGS": what is named first.
-        kind
+    } else if any(CONCLUSIONS) || is_in(IMPRESSION_ALONE, last) {
+        Kind::Impression
     } else if words.len() == 1 && is_in(FINDINGS_ALONE, first) {
         Kind::Findings
-    } else if is_in(IMPRESSION_ALONE, words[words.len() - 1]) {
-        Kind::Impression
     } else if any("COMPARISON COMPARISONS") || is_in(COMPARISON_FIRST, first) {
         Kind::Comparison
     } else if is_in(EXAMINATION_FIRST, first)
@@ -111,7 +114,7 @@ pub(super) fn kind(heading: &str) -> Kind {
         kind
     } else if any(ANATOMY) {
         Kind::Anatomy
-    } else if is_in(EXAMINATION_FIRST, words[words.len() - 1]) {
+    } else if is_in(EXAMINATION_FIRST, last) {
         Kind::Examination
     } else {
         Kind::Other
@@ -120,10 +123,10 @@ pub(super) fn kind(heading: &str) -> Kind {
 
 fn main(word: &str) -> Option<Kind> {
     let slip = |list: Words| list.split(' ').any(|right| is_slip_of(word, right));
-    if is_in(FINDINGS, word) || slip("FINDINGS") {
+    if is_in("FINDINGS FINDING", word) || slip("FINDINGS") {
         return Some(Kind::Findings);
     }
-    (is_in(IMPRESSION, word) || slip("IMPRESSION IMPRESSIONS")).then_some(Kind::Impression)
+    slip("IMPRESSION IMPRESSIONS").then_some(Kind::Impression)
 }
 
 fn misspelt(word: &str) -> Option<Kind> {
@@ -153,7 +156,7 @@ pub(super) struct Heading<'a> {
 /// empty: only then is "Findings", alone on a line, a heading.
 pub(super) fn heading(line: &str, opens: bool) -> Option<Heading<'_>> {
     let line = line.trim_matches(|c: char| c.is_whitespace() || "*#>".contains(c));
-    with_colon(line).or_else(|| without_colon(line, opens))
+    signature(line).or_else(|| with_colon(line)).or_else(|| without_colon(line, opens))
 }
 
 fn with_colon(line: &str) -> Option<Heading<'_>> {
@@ -184,8 +187,38 @@ fn in_capitals(name: &str) -> bool {
 }
 
 fn by_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_uppercase())
-        && names().any(|own| own == name.to_ascii_uppercase())
+    let upper = name.to_ascii_uppercase();
+    names().any(|own| own == upper) || ends_in_main(name)
+}
+
+/// "Chest X-ray findings", "Impression/Plan", "Radiologist impression".
+fn ends_in_main(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let words: Vec<&str> = words(&upper).collect();
+    let main = |word: Option<&&str>| word.is_some_and(|word| is_in("FINDINGS IMPRESSION", word));
+    let plain = name.chars().all(|c| c.is_ascii_alphabetic() || " ,/()&-'".contains(c));
+    plain
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && words.len() < 5
+        && !words.iter().any(|word| is_in("THE THESE THIS OTHER NO", word))
+        && (main(words.first()) || main(words.last()))
+}
+
+/// "Electronically signed by Dr. ___": a line that ends the text, with or without a colon.
+fn signature(line: &str) -> Option<Heading<'_>> {
+    const BEGINNINGS: [&str; 7] = [
+        "electronically signed",
+        "signed by",
+        "dictated by",
+        "reported by",
+        "transcribed by",
+        "approved by",
+        "verified by",
+    ];
+    let begins =
+        |words: &str| line.get(..words.len()).is_some_and(|own| own.eq_ignore_ascii_case(words));
+    let signed = BEGINNINGS.into_iter().any(begins);
+    signed.then_some(Heading { kind: Kind::Notice, name: line, rest: "" })
 }
 
 /// "Lungs and pleura", "Frontal and lateral views of the chest": nothing but words of headings.
@@ -207,7 +240,8 @@ fn without_colon(line: &str, opens: bool) -> Option<Heading<'_>> {
     let alone = line.trim_end_matches(end);
     let upper = alone.to_ascii_uppercase();
     let misspelt = || alone == upper && !alone.contains(' ') && main(alone).is_some();
-    if (alone == upper || opens) && by_name(alone) || misspelt() {
+    let capital = alone.starts_with(|c: char| c.is_ascii_uppercase());
+    if (alone == upper || opens) && capital && names().any(|own| own == upper) || misspelt() {
         return Some(Heading { kind: kind(&upper), name: alone, rest: "" });
     }
     // Before the text: the longest name the line begins with, and then anything but more capitals.
