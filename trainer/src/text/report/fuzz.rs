@@ -1,7 +1,7 @@
 //! Reports put together by chance, and texts that are none.
 
 use super::{Basis, sections, sentences};
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::RngSeed};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum To {
@@ -40,7 +40,7 @@ const SUB_HEADINGS: [&str; 6] =
     ["LUNGS:", "HEART AND MEDIASTINUM:", "Pleura:", "POST-SURGICAL:", "BONES:", ""];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_sentence_goes_to_the_section_it_stands_in_and_to_no_other(
