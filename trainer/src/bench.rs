@@ -168,7 +168,7 @@ impl BenchArgs {
             let mut sentence = vec![0];
             sentence.extend((0..words).map(|at| (at * self.sentences / words) as i64 + 1));
             sentence.push(0);
-            Encoded { ids, sentence, sentences: self.sentences }
+            Encoded { ids, sentence, sentences: self.sentences, padding: 0 }
         });
         let reports = reports.collect();
         let ids = (0..config.batch).map(|n| format!("noise-{n}")).collect();
@@ -244,7 +244,7 @@ fn real(config: &PretrainConfig, data: &Path) -> Result<Vec<Prepared>> {
         batch: config.batch,
         max_tokens: config.max_tokens,
         hide_words: config.hide_words,
-        released_quirks: config.model.released_quirks,
+        quirks: config.model.released_quirks,
         seed: config.seed,
         rank: 0,
         world: 1,

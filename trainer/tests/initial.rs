@@ -1,6 +1,8 @@
 //! Every parameter of an untrained network is drawn as PyTorch, torchvision, Hugging Face and segmentation-models-pytorch
 //! draw it. `parity/initial.py` makes the table.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use graph::{Backbone, Head, ModelConfig, Pool, Task};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};

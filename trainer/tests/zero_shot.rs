@@ -34,13 +34,20 @@ fn text(path: &Path) -> &str {
 
 /// A PRIOR checkpoint that has seen a few phantoms.
 fn pretrained(folder: &Path) -> PathBuf {
+    pretrained_with(folder, &[])
+}
+
+/// The same with these changes to `configs/test.toml`.
+fn pretrained_with(folder: &Path, changes: &[&str]) -> PathBuf {
     let (phantoms, index, out) =
         (folder.join("phantoms"), folder.join("phantoms.jsonl"), folder.join("prior"));
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/test.toml");
     trainer(&["phantom", "--seed", "3", "--count", "24", "--out", text(&phantoms)]).unwrap();
     trainer(&["index", "cxr-mini", "--root", text(&phantoms), "--out", text(&index)]).unwrap();
     let (config, data) = (["--config", text(&config)], ["--data", text(&index)]);
-    trainer(&[&["pretrain"], &config[..], &data, &["--out", text(&out)]].concat()).unwrap();
+    let set: Vec<&str> = changes.iter().flat_map(|&change| ["--set", change]).collect();
+    let arguments = [&["pretrain"], &config[..], &data, &["--out", text(&out)], &set[..]].concat();
+    trainer(&arguments).unwrap();
     out
 }
 
@@ -138,6 +145,32 @@ fn a_pretrained_checkpoint_names_and_finds_what_it_was_never_taught_and_always_s
         assert!((lift - whole["lift"]["value"].as_f64().unwrap()).abs() < 1e-12);
     }
     assert_eq!(retrieval(), found);
+}
+
+#[test]
+fn zero_shot_is_random_only_where_noise_is_asked_for_by_name_and_then_the_seed_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let prior = pretrained_with(folder.path(), &["stage.0.weights.prototype=10.0"]);
+    let index = five_classes(folder.path(), "");
+    let (config, classes) = (prior.join("config.toml"), CLASSES.join(","));
+    let written = fs::read_to_string(&config).unwrap();
+    let off = "released_quirks = false\n";
+    assert_eq!(written.matches(off).count(), 2, "{written}");
+    let found = |quirks: &str, seed: &str| {
+        let table = written.replace(off, &format!("released_quirks = {quirks}\n"));
+        fs::write(&config, table).unwrap();
+        let on = ["--checkpoint", text(&prior), "--data", text(&index), "--seed", seed];
+        let task = ["evaluate", "--task", "zero-shot", "--classes", &classes];
+        trainer(&[&task[..], &on].concat()).unwrap()
+    };
+    // The layout, or everything else the released code does, says the same whatever the seed.
+    for quirks in ["false", "true", "{ layout = true }"] {
+        assert_eq!(found(quirks, "1"), found(quirks, "2"), "{quirks}");
+    }
+    let noisy = found("{ layout = true, noise = true }", "1");
+    assert_eq!(found("{ layout = true, noise = true }", "1"), noisy);
+    let others = (2..6).map(|seed| found("{ layout = true, noise = true }", &seed.to_string()));
+    assert!(others.into_iter().any(|other| other != noisy), "no seed changes anything");
 }
 
 #[test]

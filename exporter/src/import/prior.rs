@@ -6,7 +6,7 @@
 use super::{Imported, Options, Words, encoder};
 use crate::weights::{self, Weights};
 use anyhow::{Context, Result, bail, ensure};
-use checkpoint::prior::{self, BertConfig, PriorConfig, Tau};
+use checkpoint::prior::{self, BertConfig, PriorConfig, Quirks, Tau};
 use std::path::Path;
 
 /// Tokens of a report the released code reads.
@@ -62,7 +62,11 @@ pub(super) fn convert(
     weights::check_params(&weights, &params, &format!("PRIOR around a {}", graph.name))?;
     let kind = format!(
         "PRIOR{}: {}, BERT of {} layers for {} pieces, {} prototypes",
-        if config.released_quirks { " as released (released_quirks = true)" } else { "" },
+        if config.released_quirks == Quirks::RELEASED {
+            " as released (released_quirks = true)"
+        } else {
+            ""
+        },
         image.kind,
         config.text.num_hidden_layers,
         config.text.vocab_size,
@@ -136,7 +140,10 @@ impl Shapes<'_> {
                 .size(&format!("{decoder}.encoder.layer.0.intermediate.dense.weight"), 0)?,
             decoder_positions: self
                 .size(&format!("{decoder}.embeddings.position_embeddings.weight"), 0)?,
-            released_quirks: self.foreign.contains_key(&format!("{}{RELEASED}", self.root)),
+            released_quirks: match self.foreign.contains_key(&format!("{}{RELEASED}", self.root)) {
+                true => Quirks::RELEASED,
+                false => Quirks::default(),
+            },
             ..PriorConfig::published(self.text(words)?)
         })
     }

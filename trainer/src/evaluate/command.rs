@@ -38,7 +38,7 @@ pub struct EvaluateArgs {
     /// Resamples of the patients for the intervals
     #[arg(long, default_value_t = REPLICATES)]
     replicates: usize,
-    /// Of the resamples, and of the patients `--fraction` takes
+    /// Of the resamples, of the patients `--fraction` takes, and of the noise a checkpoint asks for by name
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[arg(long, default_value_t = BATCH)]

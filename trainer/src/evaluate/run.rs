@@ -300,6 +300,8 @@ impl Run<'_> {
 
     fn prior(&self) -> Result<(Trained, Vec<Record>)> {
         let trained = Trained::open(self.checkpoint, self.asked.device.open(0)?)?;
+        // For the noise that `released_quirks.noise` asks for; else nothing here is random.
+        tch::manual_seed(self.asked.resampling.seed as i64);
         Ok((trained, self.records()?))
     }
 

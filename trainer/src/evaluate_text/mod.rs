@@ -1,7 +1,7 @@
 //! What a PRIOR checkpoint knows without further training: naming findings it was never taught
 //! (zero-shot), and finding the report that belongs to an image (retrieval).
 //!
-//! Deterministic: prototypes are mixed without noise.
+//! Prototypes are mixed without noise, unless `released_quirks.noise` asks for it; then the caller seeds libtorch.
 
 mod retrieval;
 mod zero_shot;
@@ -15,6 +15,7 @@ use crate::{
     text::Encoded,
 };
 use anyhow::Result;
+use graph::Preprocess;
 use tch::{Kind, Tensor};
 
 /// Images or reports encoded at a time.
@@ -35,13 +36,17 @@ fn batch(trained: &Trained, reports: &[Encoded]) -> Batch {
     Batch::new(Tensor::zeros([reports.len() as i64], (Kind::Float, device)), reports, device)
 }
 
-/// `[B, 1, H, W]`, as the box would see them.
-fn pictures(trained: &Trained, paths: &[&std::path::Path]) -> Result<Tensor> {
-    let pictures = Pictures::new(trained.preprocess, None)?;
+/// `[B, 1, H, W]` by `preprocess`.
+fn pictures(
+    trained: &Trained,
+    preprocess: Preprocess,
+    paths: &[&std::path::Path],
+) -> Result<Tensor> {
+    let pictures = Pictures::new(preprocess, None)?;
     let mut pixels = Vec::new();
     for path in paths {
         pixels.extend(pictures.normalised(pictures.read(path)?));
     }
-    let (h, w) = (trained.preprocess.height as i64, trained.preprocess.width as i64);
+    let (h, w) = (preprocess.height as i64, preprocess.width as i64);
     Ok(Tensor::from_slice(&pixels).view([-1, 1, h, w]).to_device(trained.store.device()))
 }

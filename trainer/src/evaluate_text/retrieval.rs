@@ -152,7 +152,8 @@ fn cosines(trained: &Trained, pairs: &[Pair]) -> Result<Vec<Vec<f32>>> {
         let mut rows = Vec::new();
         for chunk in pairs.chunks(BATCH) {
             let paths: Vec<_> = chunk.iter().map(|pair| pair.images[0].as_path()).collect();
-            let (global, _) = trained.prior.embed_images(&pictures(trained, &paths)?);
+            let (global, _) =
+                trained.prior.embed_images(&pictures(trained, trained.preprocess, &paths)?);
             rows.push(global.matmul(&text.transpose(0, 1)));
         }
         Ok(Tensor::cat(&rows, 0).to_device(Device::Cpu).to_kind(Kind::Float))

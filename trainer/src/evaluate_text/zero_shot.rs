@@ -68,16 +68,15 @@ pub fn zero_shot(
     }
     ensure!(!images.is_empty(), "no image of the {split} split has exactly one of {classes:?}");
 
-    let prompts: Vec<Encoded> = classes
-        .iter()
-        .map(|class| trained.words.encode(&[format!("{class} is observed")], trained.max_tokens()))
-        .collect::<Result<_>>()?;
-    let objective = trained.objective()?;
+    let prompts: Vec<Encoded> =
+        classes.iter().map(|class| trained.prompt(class)).collect::<Result<_>>()?;
+    let (objective, preprocess) = (trained.objective()?, trained.zero_shot_preprocess());
     let scores = tch::no_grad(|| -> Result<Tensor> {
         let text = texts(trained, &prompts, &objective);
         let mut rows = Vec::new();
         for chunk in images.chunks(BATCH) {
-            let (global, places) = trained.prior.embed_images(&pictures(trained, chunk)?);
+            let (global, places) =
+                trained.prior.embed_images(&pictures(trained, preprocess, chunk)?);
             let scale = trained.prior.zero_shot_scale();
             let global = (global.matmul(&text.transpose(0, 1)) * scale).softmax(-1, None);
             let local: Vec<Tensor> = prompts

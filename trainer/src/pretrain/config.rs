@@ -3,7 +3,7 @@
 use crate::{
     checkpoint::one_line,
     finetune::augment::{Augmentation, Crop},
-    prior::{PriorConfig, Tau, Weights},
+    prior::{PriorConfig, Quirks, Tau, Weights},
     text::bert::BertConfig,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -76,7 +76,7 @@ pub struct Architecture {
     pub width: usize,
     pub pool: Pool,
     #[serde(default)]
-    pub released_quirks: bool,
+    pub released_quirks: Quirks,
 }
 
 /// `[joint]`: where images and texts meet.
@@ -115,7 +115,7 @@ pub struct Stage {
     pub learning_rate: LearningRate,
     pub weights: Weights,
     /// Temperature of the prototypes' softmax.
-    #[serde(default = "fixed")]
+    #[serde(default)]
     pub tau: Tau,
 }
 
@@ -258,6 +258,11 @@ impl PretrainConfig {
             self.hide_words
         );
         ensure!(!self.stage.is_empty(), "no [[stage]]");
+        ensure!(
+            !self.model.released_quirks.nearest
+                || (self.light == 0.0 && self.erase == 0.0 && self.crop.is_none()),
+            "the released code knows no light, erase or crop: leave them out or released_quirks.nearest"
+        );
         self.augmentation().check()?;
         self.kept()?;
         let (joint, text) = (&self.joint, &self.text);
@@ -337,10 +342,6 @@ fn one() -> usize {
 
 fn two() -> usize {
     2
-}
-
-fn fixed() -> Tau {
-    Tau::Fixed(0.9)
 }
 
 #[cfg(test)]

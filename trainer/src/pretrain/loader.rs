@@ -3,9 +3,10 @@
 //! Worker `w` of `W` prepares batches `w, w + W, …`, each into its own short queue, and the reader takes from
 //! the queues in turn: so the order does not depend on who is fast, and memory is bounded.
 
-use super::{Pairs, Pictures};
+use super::{Pairs, Pictures, Sample};
 use crate::{
     finetune::augment::Augmentation,
+    prior::Quirks,
     text::{Encoded, wordpiece::Words},
 };
 use anyhow::{Context, Result, anyhow};
@@ -36,8 +37,7 @@ pub struct Loading {
     pub max_tokens: usize,
     /// Share of a report's words left out each time.
     pub hide_words: f64,
-    /// Tokenise as the released code does.
-    pub released_quirks: bool,
+    pub quirks: Quirks,
     pub seed: u64,
     /// This process among all that share the data.
     pub rank: usize,
@@ -63,9 +63,25 @@ pub struct Loader {
 }
 
 impl Loading {
-    /// Batches this process makes of one epoch; pairs that fill no batch wait for another epoch's order.
+    /// Batches this process makes of one epoch. Pairs that fill no batch wait for another epoch's order, or (a quirk)
+    /// make a smaller one.
     pub fn batches(&self) -> usize {
+        let (pairs, joined) = (self.pairs.all.len(), self.batch * self.world);
+        if self.quirks.last_batch { pairs.div_ceil(joined) } else { pairs / joined }
+    }
+
+    /// Batches of one epoch that are full.
+    pub fn full_batches(&self) -> usize {
         self.pairs.all.len() / (self.batch * self.world)
+    }
+
+    /// Pairs of batch `batch` of this process, by their place in the epoch's order. Where the last batch cannot be shared
+    /// out evenly, the first pairs of the epoch fill it up, as PyTorch's `DistributedSampler` does.
+    fn places(&self, batch: usize) -> impl Iterator<Item = usize> {
+        let pairs = self.pairs.all.len();
+        let first = batch * self.world * self.batch;
+        let own = self.batch.min((pairs - first).div_ceil(self.world));
+        (0..own).map(move |at| (first + self.rank * own + at) % pairs)
     }
 
     /// Batches `first..` of the epoch with this number, which must never be used twice in a run.
@@ -93,9 +109,8 @@ impl Loading {
     }
 
     fn prepare(&self, epoch: u64, order: &[usize], batch: usize) -> Result<Prepared> {
-        let first = (batch * self.world + self.rank) * self.batch;
         let mut prepared = Prepared { images: Vec::new(), reports: Vec::new(), ids: Vec::new() };
-        for &at in &order[first..first + self.batch] {
+        for at in self.places(batch).map(|place| order[place]) {
             let pair = &self.pairs.all[at];
             let mut rng = ChaCha8Rng::seed_from_u64(mix(&[self.seed, epoch, 1 + at as u64]));
             let image = match &pair.images[..] {
@@ -110,6 +125,7 @@ impl Loading {
                 pixels,
                 &self.augmentation,
                 self.input,
+                if self.quirks.nearest { Sample::Nearest } else { Sample::Bilinear },
                 &mut rng,
             ));
             let mut sentences = pair.sentences.clone();
@@ -119,7 +135,7 @@ impl Loading {
                     *sentence = thinned(sentence, self.hide_words, &mut rng);
                 }
             }
-            prepared.reports.push(if self.released_quirks {
+            prepared.reports.push(if self.quirks.joined {
                 self.words.encode_as_released(&sentences, self.max_tokens)?
             } else {
                 self.words.encode(&sentences, self.max_tokens)?
@@ -217,7 +233,7 @@ mod tests {
             batch: 2,
             max_tokens: 32,
             hide_words: 0.0,
-            released_quirks: false,
+            quirks: Quirks::default(),
             seed: 7,
             rank,
             world,
@@ -302,6 +318,31 @@ mod tests {
         both.sort();
         both.dedup();
         assert_eq!(both.len(), 12);
+    }
+
+    #[test]
+    fn the_released_epoch_ends_with_a_smaller_batch_that_processes_share_evenly() {
+        let folder = tempfile::tempdir().unwrap();
+        let prepared = |rank, world| {
+            let mut loading = Arc::into_inner(loading(folder.path(), 2, rank, world)).unwrap();
+            loading.quirks.last_batch = true;
+            batches(Arc::new(loading).epoch(0, 0))
+        };
+        let sizes = |batches: &[Prepared]| batches.iter().map(|b| b.ids.len()).collect::<Vec<_>>();
+        // Thirteen pairs, two at a time.
+        let alone = prepared(0, 1);
+        assert_eq!(sizes(&alone), [2, 2, 2, 2, 2, 2, 1]);
+        let usual = batches(loading(folder.path(), 2, 0, 1).epoch(0, 0));
+        assert!(alone[..6] == usual[..]);
+        let mut all: Vec<String> = alone.iter().flat_map(|batch| batch.ids.clone()).collect();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 13);
+        // The thirteenth and, to fill up, the first of the epoch.
+        let (first, second) = (prepared(0, 2), prepared(1, 2));
+        assert_eq!((sizes(&first), sizes(&second)), (vec![2, 2, 2, 1], vec![2, 2, 2, 1]));
+        assert_eq!(first[3].ids, alone[6].ids);
+        assert_eq!(second[3].ids[0], first[0].ids[0]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use damaged::{Damaged, leave_out};
 pub use history::{History, Line};
 pub use loader::{Loader, Loading, Prepared};
 pub use pairs::{Pair, Pairs};
-pub use picture::Pictures;
+pub use picture::{Pictures, Sample};
 pub use report::{Shown, write as write_report};
 pub use run::{Progress, Run, Setup};
 pub use schedule::Schedule;

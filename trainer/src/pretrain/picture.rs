@@ -62,12 +62,13 @@ impl Pictures {
         pixels: Vec<f32>,
         amount: &Augmentation,
         input: [usize; 2],
+        sample: Sample,
         rng: &mut ChaCha8Rng,
     ) -> Vec<f32> {
         let Preprocess { height, width, .. } = self.preprocess;
         let published = Augmentation { light: 0.0, erase: 0.0, crop: None, ..*amount };
         if *amount == published {
-            return self.normalised(turned(&pixels, [height, width], amount, rng));
+            return self.normalised(turned(&pixels, [height, width], amount, sample, rng));
         }
         let moves = Moves::draw(amount, 1, input, rng);
         let pixels = Tensor::from_slice(&self.normalised(pixels));
@@ -97,6 +98,15 @@ impl Pictures {
         let digest = Sha256::digest(text.as_bytes());
         Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
+}
+
+/// Which pixels a rotated one is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sample {
+    /// The four around its place, by their distance.
+    Bilinear,
+    /// The one it falls on, as torchvision does unless asked otherwise.
+    Nearest,
 }
 
 /// Pixels and their checksum: a power cut can leave a renamed file of the right length full of zeros.
@@ -130,19 +140,20 @@ fn turned(
     pixels: &[f32],
     [height, width]: [usize; 2],
     amount: &Augmentation,
+    sample: Sample,
     rng: &mut impl Rng,
 ) -> Vec<f32> {
     // Both numbers are always drawn, so that settings do not shift each other's luck.
     let (angle, mirror) = (rng.random_range(-1.0..=1.0) * amount.rotation, rng.random_bool(0.5));
-    let mut pixels = rotate(pixels, height, width, angle.to_radians());
+    let mut pixels = rotate(pixels, [height, width], angle.to_radians(), sample);
     if amount.flip > 0.0 && mirror {
         pixels.chunks_exact_mut(width).for_each(<[f32]>::reverse);
     }
     pixels
 }
 
-/// About the centre, bilinear, black outside.
-fn rotate(pixels: &[f32], height: usize, width: usize, angle: f64) -> Vec<f32> {
+/// About the centre, black outside.
+fn rotate(pixels: &[f32], [height, width]: [usize; 2], angle: f64, sample: Sample) -> Vec<f32> {
     if angle == 0.0 {
         return pixels.to_vec();
     }
@@ -157,6 +168,10 @@ fn rotate(pixels: &[f32], height: usize, width: usize, angle: f64) -> Vec<f32> {
         for x in 0..width {
             let (dy, dx) = (y as f32 - cy, x as f32 - cx);
             let (sy, sx) = (cy + cos * dy - sin * dx, cx + sin * dy + cos * dx);
+            if sample == Sample::Nearest {
+                out.push(at((sy + 0.5).floor() as i64, (sx + 0.5).floor() as i64));
+                continue;
+            }
             let (fy, fx) = (sy.floor(), sx.floor());
             let (ty, tx) = (sy - fy, sx - fx);
             let (iy, ix) = (fy as i64, fx as i64);
@@ -267,18 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_pixel_invents_no_shade() {
+        let pixels: Vec<f32> = (0..64).map(|x| ((x / 8 + x % 8) % 2) as f32).collect();
+        let turned = |sample| rotate(&pixels, [8, 8], 5_f64.to_radians(), sample);
+        assert!(turned(Sample::Nearest).iter().all(|&x| x == 0.0 || x == 1.0));
+        assert!(turned(Sample::Bilinear).iter().any(|&x| x > 0.1 && x < 0.9));
+    }
+
+    #[test]
     fn a_half_turn_reverses_and_equal_luck_gives_equal_pictures() {
         let pixels: Vec<f32> = (0..12).map(|x| x as f32).collect();
-        let turned = rotate(&pixels, 3, 4, std::f64::consts::PI);
-        for (a, b) in turned.iter().zip(pixels.iter().rev()) {
-            assert!((a - b).abs() < 1e-3, "{a} {b}");
+        for sample in [Sample::Bilinear, Sample::Nearest] {
+            let turned = rotate(&pixels, [3, 4], std::f64::consts::PI, sample);
+            for (a, b) in turned.iter().zip(pixels.iter().rev()) {
+                assert!((a - b).abs() < 1e-3, "{a} {b}");
+            }
         }
         let pictures = Pictures::new(SIZE, None).unwrap();
         let pixels: Vec<f32> = (0..1024).map(|x| x as f32 / 1024.0).collect();
         let amount = Augmentation { rotation: 5.0, flip: 0.5, ..Augmentation::NONE };
         let once = |seed| {
             let luck = &mut ChaCha8Rng::seed_from_u64(seed);
-            pictures.augmented(pixels.clone(), &amount, [32, 32], luck)
+            pictures.augmented(pixels.clone(), &amount, [32, 32], Sample::Bilinear, luck)
         };
         assert_eq!(once(1), once(1));
         assert_ne!(once(1), once(2));

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, State},
-    prior::{Objective, Prior, PriorConfig},
+    prior::{BATCH, Objective, Prior, PriorConfig, TAU},
     text::wordpiece::{self, Words},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -64,7 +64,6 @@ pub struct Progress<'a> {
 
 /// Where the text encoder's weights are.
 pub(super) const TEXT_ENCODER: &str = "text_encoder.encoder.";
-const BATCH: &str = "batch_in_epoch";
 const SCALE: &str = "loss_scale";
 
 impl Run {
@@ -99,7 +98,7 @@ impl Run {
             batch: config.batch,
             max_tokens: config.max_tokens,
             hide_words: config.hide_words,
-            released_quirks: config.model.released_quirks,
+            quirks: config.model.released_quirks,
             seed: config.seed,
             rank,
             world,
@@ -156,7 +155,10 @@ impl Run {
     fn stage(&mut self, watch: &mut impl FnMut(&Progress<'_>) -> Result<bool>) -> Result<bool> {
         let at = self.stage_at_work();
         let stage = self.config.stage[at].clone();
-        let schedule = Schedule::new(stage.learning_rate, stage.epochs, self.steps_per_epoch());
+        let mut schedule = Schedule::new(stage.learning_rate, stage.epochs, self.full_steps());
+        if self.loading.quirks.warm_up {
+            schedule = schedule.early();
+        }
         while self.state.epoch < stage.epochs {
             if !self.epoch(&stage, &schedule, watch)? {
                 return Ok(false);
@@ -193,13 +195,14 @@ impl Run {
             let within =
                 self.state.epoch * self.steps_per_epoch() + (self.batch / accumulate) as u64;
             let rate = schedule.at(within);
-            let tau = stage.tau.at(schedule.progress(within));
+            let tau = stage.tau.at(self.fallen(schedule, within));
             let objective = Objective { weights: stage.weights, tau };
             let outcome = self
                 .trainer
                 .step(&joined, &objective, rate, self.state.step)
                 .with_context(|| format!("stage {} stopped", stage.name))?;
             self.state.step += 1;
+            self.state.extra.insert(TAU.into(), tau.into());
             self.batch += accumulate;
             let progress = Progress {
                 stage,
@@ -209,7 +212,7 @@ impl Run {
                 rate,
                 tau,
                 outcome: &outcome,
-                pairs: self.config.batch * accumulate * self.loading.world,
+                pairs: joined.iter().map(|b| b.ids.len()).sum::<usize>() * self.loading.world,
             };
             if !watch(&progress)? {
                 self.save()?;
@@ -271,6 +274,24 @@ impl Run {
 
     fn steps_per_epoch(&self) -> u64 {
         (self.loading.batches() / self.config.accumulate) as u64
+    }
+
+    /// Steps of an epoch that schedules count: a smaller last batch is none of them.
+    fn full_steps(&self) -> u64 {
+        (self.loading.full_batches() / self.config.accumulate) as u64
+    }
+
+    /// Share of its fall that τ has behind it before step `within` of the stage at work.
+    fn fallen(&self, schedule: &Schedule, within: u64) -> f64 {
+        if !self.loading.quirks.tau {
+            return schedule.progress(within);
+        }
+        let steps = |stages: &[Stage]| -> u64 {
+            let mixing = stages.iter().filter(|stage| stage.weights.uses_prototypes());
+            mixing.map(|stage| stage.epochs * self.full_steps()).sum()
+        };
+        let (stages, at) = (&self.config.stage, self.stage_at_work());
+        (steps(&stages[..at]) + within) as f64 / steps(stages).max(1) as f64
     }
 
     /// Only one process writes.

@@ -23,6 +23,8 @@ impl Batch {
     /// From normalised images `[B, 1, H, W]` and as many encoded reports.
     pub fn new(image: Tensor, reports: &[Encoded], device: Device) -> Self {
         let lengths: Vec<i64> = reports.iter().map(|report| report.ids.len() as i64).collect();
+        let read: Vec<i64> =
+            reports.iter().map(|report| (report.ids.len() - report.padding) as i64).collect();
         // A multiple of eight suits vector units and keeps the number of different shapes low.
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let width = (longest + 7) / 8 * 8;
@@ -38,7 +40,7 @@ impl Batch {
         Self {
             image: upload(&image, device),
             ids: rows(|report| &report.ids),
-            mask: upload(&bert::token_mask(&lengths, width), device),
+            mask: upload(&bert::token_mask(&read, width), device),
             sentence: rows(|report| &report.sentence),
             counts: reports.iter().map(|report| report.sentences as i64).collect(),
         }

@@ -1,7 +1,7 @@
 //! The model and its losses.
 
 use super::{
-    Batch, Noise, PriorConfig, Term, Weights, align,
+    Batch, Noise, PriorConfig, Quirks, Term, Weights, align,
     attention::LocalAttention,
     bank::{Bank, gumbel},
     batch::Slots,
@@ -121,7 +121,7 @@ impl Prior {
             sentence_decoder: Decoder::new(
                 &(p / "sentence_decoder"),
                 &config.decoder(),
-                config.released_quirks,
+                config.released_quirks.causal,
             ),
             queries: p.var("prototype_queries", &[1, config.queries, d], init::normal(1.0)),
             image_decoder: ImageDecoder::new(&(p / "image_decoder"), 2 * d, group.as_ref()),
@@ -180,9 +180,14 @@ impl Prior {
         Losses { terms }
     }
 
+    /// Which defects of the released code it reproduces.
+    pub fn quirks(&self) -> Quirks {
+        self.config.released_quirks
+    }
+
     /// Keeps the logit scales at most 100, as CLIP does; call after every optimizer step.
     pub fn clamp_logit_scales(&self) {
-        if !self.config.released_quirks {
+        if !self.config.released_quirks.unclamped {
             tch::no_grad(|| {
                 for scale in [&self.logit_scale, &self.local_logit_scale] {
                     let _ = scale.shallow_clone().clamp_max_(100_f64.ln());
@@ -230,9 +235,9 @@ impl Prior {
     }
 
     /// Factor of the global similarities in zero-shot classification; the released code forgets to
-    /// exponentiate it (quirk 5).
+    /// exponentiate it.
     pub fn zero_shot_scale(&self) -> Tensor {
-        if self.config.released_quirks {
+        if self.config.released_quirks.scale {
             self.logit_scale.shallow_clone()
         } else {
             self.logit_scale.exp()
@@ -243,7 +248,7 @@ impl Prior {
         let features = self.image.forward(image, train);
         let map = &features["places"];
         let (b, c, h, w) = map.size4().expect("feature maps are [B, C, h, w]");
-        let places = if self.config.released_quirks {
+        let places = if self.config.released_quirks.layout {
             map.contiguous().view([b, h * w, c]) // mixes channels and places
         } else {
             map.flatten(2, 3).transpose(1, 2)
@@ -284,9 +289,9 @@ impl Prior {
         Read { sentences, flat, logits, distance, global }
     }
 
-    /// Mixture of prototypes: noisy in training, and (quirk 5) always in the released code.
+    /// Mixture of prototypes: noisy in training, and always in the released code.
     fn prototype(&self, logits: &Tensor, tau: f64, noise: Option<&Tensor>, train: bool) -> Tensor {
-        let noisy = train || self.config.released_quirks;
+        let noisy = train || self.config.released_quirks.noise;
         let noise = noisy.then(|| match noise {
             Some(noise) => noise.narrow(0, 0, logits.size()[0]),
             None => gumbel(logits),
@@ -299,7 +304,7 @@ impl Prior {
         let [h, w] = seen.grid;
         let map = |x: &Tensor| {
             let (b, _, d) = x.size3().expect("places are [B, P, D]");
-            if self.config.released_quirks {
+            if self.config.released_quirks.layout {
                 x.contiguous().view([b, d, h, w])
             } else {
                 x.transpose(1, 2).reshape([b, d, h, w])
@@ -359,7 +364,11 @@ impl Prior {
             .chunks_exact(size * size)
             .flat_map(|cost| {
                 let columns = matching::assign(cost, size);
-                if self.config.released_quirks { columns } else { matching::invert(&columns) }
+                if self.config.released_quirks.matching {
+                    columns
+                } else {
+                    matching::invert(&columns)
+                }
             })
             .map(|query| query as i64)
             .collect();

@@ -20,4 +20,6 @@ pub struct Encoded {
     /// Sentence of each token, counted from 1 without gaps; 0 for `[CLS]` and `[SEP]`.
     pub sentence: Vec<i64>,
     pub sentences: usize,
+    /// `[PAD]`s at the end: they count in their sentence's mean, but nothing else reads them.
+    pub padding: usize,
 }

@@ -20,12 +20,13 @@ pub const FILE: &str = "tokenizer.json";
 
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// A tokenizer and the two marks it puts around a report.
+/// A tokenizer, the two marks it puts around a report, and what fills a row behind it.
 #[derive(Clone, Debug)]
 pub struct Words {
     tokenizer: Tokenizer,
     begin: i64,
     end: i64,
+    padding: i64,
 }
 
 impl Words {
@@ -85,7 +86,8 @@ impl Words {
     ///
     /// `[SEP]` stays when the rest is cut. Sentences without tokens are left out.
     pub fn encode(&self, sentences: &[String], limit: usize) -> Result<Encoded> {
-        let mut report = Encoded { ids: vec![self.begin], sentence: vec![0], sentences: 0 };
+        let mut report =
+            Encoded { ids: vec![self.begin], sentence: vec![0], sentences: 0, padding: 0 };
         for sentence in sentences {
             let room = limit.saturating_sub(report.ids.len() + 1);
             let ids: Vec<i64> = self.pieces(sentence)?.into_iter().take(room).collect();
@@ -100,8 +102,8 @@ impl Words {
         Ok(report)
     }
 
-    /// As the released code does (quirks 6 and 7): sentences are joined without a space, so that words
-    /// fuse and the sentence of a token drifts, and a cut report loses its `[SEP]`.
+    /// As the released code does: sentences are joined without a space, so that words fuse and the sentence of a token
+    /// drifts, into `[SEP]` and the `[PAD]`s behind it (up to `limit`), and a cut report loses its `[SEP]`.
     pub fn encode_as_released(&self, sentences: &[String], limit: usize) -> Result<Encoded> {
         let mut owner = vec![0];
         for (at, sentence) in sentences.iter().enumerate() {
@@ -110,11 +112,13 @@ impl Words {
         let mut ids = vec![self.begin];
         ids.extend(self.pieces(&sentences.concat())?);
         ids.push(self.end);
-        owner.resize(ids.len() - 1, 0);
-        owner.push(0);
+        let tokens = ids.len().min(limit);
+        ids.resize(ids.len().max(owner.len()), self.padding);
+        owner.resize(ids.len(), 0);
         ids.truncate(limit);
         owner.truncate(limit);
-        let mut report = Encoded { ids, sentence: owner, sentences: 0 };
+        let padding = ids.len() - tokens;
+        let mut report = Encoded { ids, sentence: owner, sentences: 0, padding };
         let mut last = 0; // sentences the cut or the drift emptied leave no gap
         for sentence in report.sentence.iter_mut().filter(|sentence| **sentence > 0) {
             if *sentence != last {
@@ -161,7 +165,9 @@ impl Words {
             id.map(i64::from).with_context(|| format!("the vocabulary has no {mark}"))
         };
         let (begin, end, _) = (id("[CLS]")?, id("[SEP]")?, id("[UNK]")?);
-        Ok(Self { begin, end, tokenizer })
+        // Where a vocabulary has none, Hugging Face fills with the first piece too.
+        let padding = id("[PAD]").unwrap_or(0);
+        Ok(Self { begin, end, padding, tokenizer })
     }
 }
 
@@ -237,6 +243,31 @@ mod tests {
         let cut = words.encode_as_released(&sentences, 4).unwrap();
         assert_eq!(cut.ids.len(), 4);
         assert_ne!(cut.ids[3], words.end);
+    }
+
+    #[test]
+    fn the_released_sentences_drift_into_the_end_mark_and_the_padding_where_words_fuse() {
+        // A word with an unknown letter is one unknown piece, however long, so the joined report has three less than its
+        // sentences have.
+        let words = built();
+        let sentences = ["No pneumothorax", "ж", "ж", "ж"].map(str::to_owned);
+        let apart: Vec<usize> =
+            sentences.iter().map(|sentence| words.pieces(sentence).unwrap().len()).collect();
+        let joined = words.pieces(&sentences.concat()).unwrap().len();
+        let whole: usize = apart.iter().sum();
+        assert!(joined + 2 < whole, "{joined} {whole}: the sentences do not run far enough");
+        let report = words.encode_as_released(&sentences, 256).unwrap();
+        assert_eq!(report.ids.len(), 1 + whole);
+        assert_eq!(report.padding, 1 + whole - (joined + 2));
+        assert_eq!(report.ids[joined + 1], words.end);
+        assert!(report.ids[joined + 2..].iter().all(|&id| id == words.padding));
+        let expected: Vec<i64> = std::iter::once(0)
+            .chain((1..).zip(&apart).flat_map(|(sentence, &n)| vec![sentence; n]))
+            .collect();
+        assert_eq!(report.sentence, expected);
+        // A row is no longer than the limit.
+        let cut = words.encode_as_released(&sentences, joined + 3).unwrap();
+        assert_eq!((cut.ids.len(), cut.padding), (joined + 3, 1));
     }
 
     #[test]

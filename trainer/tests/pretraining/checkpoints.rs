@@ -1,6 +1,7 @@
 //! What a run leaves, and how it goes on from there.
 
-use super::{config, losses, open, records, run, turn};
+use super::{config, losses, open, records, run, taus, turn};
+use std::fs;
 use tch::Device;
 use trainer::{checkpoint, index::Record, prior::Trained};
 
@@ -20,6 +21,34 @@ fn a_resumed_run_continues_to_the_same_bits_across_a_stage_boundary() {
             (checkpoint::load(&out).unwrap(), checkpoint::load(&data.join("whole")).unwrap());
         assert!(a.weights.iter().all(|(name, weight)| weight.equal(&b.weights[name])));
         assert!(a.state.finished && a.state == b.state);
+    }
+}
+
+#[test]
+fn a_checkpoint_reads_sentences_at_the_tau_of_its_last_step() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    for (number, tau) in ["{fixed=0.2}", "{linear=0.9}", "{exponential=0.9}"].iter().enumerate() {
+        let change = format!("stage.1.tau={tau}");
+        for steps in [9, usize::MAX] {
+            let out = data.join(format!("{number}-{steps}"));
+            let all = taus(&mut run(data, &out, false, &[&change]), steps);
+            let read = || Trained::open(&out, Device::Cpu).unwrap().objective().unwrap().tau;
+            assert_eq!(read(), *all.last().unwrap(), "{tau} after {} steps", all.len());
+            // As checkpoints of before, which did not say: where the schedule stood when the epoch began, or its end.
+            let path = out.join("state.json");
+            let mut state: serde_json::Value =
+                serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            state["extra"].as_object_mut().unwrap().remove("tau").unwrap();
+            fs::write(&path, state.to_string()).unwrap();
+            let expected = match (number, steps) {
+                (0, _) => 0.2,
+                (_, 9) => 0.9,
+                _ => 0.09,
+            };
+            assert!((read() - expected).abs() < 1e-12, "{tau} after {} steps", all.len());
+        }
     }
 }
 

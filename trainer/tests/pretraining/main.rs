@@ -5,6 +5,7 @@
 mod checkpoints;
 mod command;
 mod losses;
+mod quirks;
 mod ranks;
 mod waits;
 
@@ -144,6 +145,17 @@ fn open(
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// τ of the next `steps` steps.
+fn taus(run: &mut Run, steps: usize) -> Vec<f64> {
+    let mut taus = Vec::new();
+    run.train(|progress| {
+        taus.push(progress.tau);
+        Ok(taus.len() < steps)
+    })
+    .unwrap();
+    taus
 }
 
 /// Losses of the next `steps` steps.

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor, nn};
 use torch_ext::Group;
 use trainer::{
     checkpoint,
-    prior::{Batch, Losses, Noise, Objective, Prior, PriorConfig, Weights},
+    prior::{Batch, Losses, Noise, Objective, Prior, PriorConfig, Quirks, Weights},
     text::bert::BertConfig,
 };
 
@@ -161,7 +161,7 @@ impl Reference {
             decoder_intermediate: 128,
             decoder_positions: 64,
             dropout: 0.0,
-            released_quirks,
+            released_quirks: if released_quirks { Quirks::RELEASED } else { Quirks::default() },
             ..PriorConfig::published(text)
         };
         let mut store = nn::VarStore::new(device);

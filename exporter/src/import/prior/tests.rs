@@ -52,7 +52,7 @@ fn config() -> PriorConfig {
         decoder_heads: 1,
         decoder_intermediate: 80,
         decoder_positions: 24,
-        released_quirks: true,
+        released_quirks: Quirks::RELEASED,
         ..PriorConfig::published(text)
     }
 }

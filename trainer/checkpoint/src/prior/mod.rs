@@ -1,8 +1,10 @@
 //! `[prior]` of a pre-training checkpoint: what shapes the model, and what a stage asks of it.
 
 mod parameters;
+mod quirks;
 
 pub use parameters::parameters;
+pub use quirks::Quirks;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -28,8 +30,8 @@ pub struct PriorConfig {
     pub image_dropout: f64,
     /// Both learned logit scales begin at its inverse.
     pub temperature: f64,
-    /// Behave as the released code, defects included; see docs.
-    pub released_quirks: bool,
+    /// Which defects of the released code are reproduced.
+    pub released_quirks: Quirks,
     pub text: BertConfig,
 }
 
@@ -47,7 +49,7 @@ impl PriorConfig {
             dropout: 0.1,
             image_dropout: 0.5,
             temperature: 0.01,
-            released_quirks: false,
+            released_quirks: Quirks::default(),
             text,
         }
     }
@@ -191,7 +193,7 @@ impl Weights {
     }
 }
 
-/// How that temperature falls over a stage.
+/// How that temperature falls over a stage, or (a quirk) over all stages with prototypes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Tau {
@@ -202,10 +204,16 @@ pub enum Tau {
     Exponential(f64),
 }
 
+impl Default for Tau {
+    fn default() -> Self {
+        Self::PUBLISHED
+    }
+}
+
 impl Tau {
     pub const PUBLISHED: Self = Self::Fixed(0.9);
 
-    /// At `progress` from 0 (the stage begins) to 1 (it ends).
+    /// At `progress` from 0 (it begins to fall) to 1 (it has fallen).
     pub fn at(self, progress: f64) -> f64 {
         match self {
             Self::Fixed(tau) => tau,

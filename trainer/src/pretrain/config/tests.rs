@@ -32,6 +32,18 @@ fn the_published_configuration_is_the_papers_table() {
 }
 
 #[test]
+fn what_the_released_code_does_not_know_is_refused_beside_its_way_of_rotating() {
+    let path = examples().join("demo.toml");
+    let read = |quirks: &str| {
+        let changes = ["light=0.1".to_owned(), format!("model.released_quirks={quirks}")];
+        PretrainConfig::read(&path, &changes)
+    };
+    let error = format!("{:#}", read("true").unwrap_err());
+    assert!(error.contains("released_quirks.nearest"), "{error}");
+    assert!(read("{ layout = true }").unwrap().model.released_quirks.layout);
+}
+
+#[test]
 fn settings_reach_into_stages_and_unknown_ones_are_refused() {
     let path = examples().join("demo.toml");
     let changes = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
@@ -50,6 +62,8 @@ fn settings_reach_into_stages_and_unknown_ones_are_refused() {
         "hide-words=1.0",
         "crop={from=96,least-area=0.0,aspect=1.3}",
         "crop={from=96,least-area=0.5,aspect=0.7}",
+        "model.released_quirks={layuot=true}",
+        "model.released_quirks=3",
     ] {
         let error = PretrainConfig::read(&path, &changes(&[bad])).unwrap_err();
         assert!(!format!("{error:#}").contains('\n'), "{bad}: {error:#}");
