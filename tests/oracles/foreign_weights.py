@@ -2,7 +2,10 @@
 
     foreign_weights.py resnet50 OUT.pt [--width 8]             torchvision's names, RGB stem, classifier
     foreign_weights.py prior    OUT.pt [--width 4] [--size 64] names of the released PRIOR, unused layers included
+                                [--published]                  as large as the released: 1 GB
                                 [--words OUTDIR]               the vocabulary and config.json of its text encoder
+                                [--compare MODEL.safetensors]  prints as JSON which names arrived there bit for bit,
+                                                               which otherwise, which not
 
 Python's own pickle and zipfile write them as torch.save does since 1.6: an independent writer for our reader.
 """
@@ -40,7 +43,7 @@ def torch_modules():
 
 class Tensor:
     def __init__(self, values):
-        self.values = numpy.ascontiguousarray(values, dtype="<f4")
+        self.values = numpy.array(values, dtype="<f4", order="C")
 
     def __reduce__(self):
         size = self.values.shape
@@ -131,16 +134,18 @@ class Weights:
             self.linear(f"{name}.output.dense", inner, width)
             self.norm(f"{name}.output.LayerNorm", width, False)
 
-    def prior(self, width, size, words):
-        """Every parameter of codes/prior/models/prior.py, at a joint width of 64."""
-        joint, channels, cells = 64, 32 * width, (size // 32) ** 2
+    def prior(self, shape):
+        """Every parameter of codes/prior/models/prior.py."""
+        joint, channels, cells = shape["joint"], 32 * shape["width"], (shape["size"] // 32) ** 2
+        words, inner, positions = shape["words"], shape["inner"], shape["positions"]
+        width = shape["width"]
         self.resnet50("image_encoder.encoder.", width, 1)
         pool = "image_encoder.atten_pool"
         self.normal(f"{pool}.positional_embedding", cells + 1, channels, deviation=channels**-0.5)
         for part in ["k_proj", "q_proj", "v_proj", "c_proj"]:
             self.linear(f"{pool}.{part}", channels, channels)
             self.linear(f"global_text_attention.{part}", joint, joint)
-        self.bert("text_encoder.encoder", words, joint, 2, 96, 64, False)
+        self.bert("text_encoder.encoder", words, joint, shape["layers"], inner, positions, False)
         self.linear("text_encoder.encoder.pooler.dense", joint, joint)
         self.linear("global_image_projection", channels, joint)
         self.linear("local_image_projection", channels, joint)
@@ -150,9 +155,9 @@ class Weights:
         self.linear("predictor.2", joint // 2, joint)
         for part in ["query1", "key1", "value1", "query2", "key2", "value2"]:
             self.linear(f"local_cross_attention.{part}", joint, joint)
-        self.normal("sentence_bank.embed.weight", 32, joint, deviation=1.0)
-        self.bert("sentence_decoder", words, joint, 2, 96, 64, True)
-        self.normal("prototype_queries", 1, 8, joint, deviation=1.0)
+        self.normal("sentence_bank.embed.weight", shape["prototypes"], joint, deviation=1.0)
+        self.bert("sentence_decoder", words, joint, shape["decoder_layers"], inner, positions, True)
+        self.normal("prototype_queries", 1, shape["queries"], joint, deviation=1.0)
         for block in range(5):
             inputs, outputs = 2 * joint >> block, joint >> block
             for conv, a in [("conv1", inputs), ("conv2", outputs)]:
@@ -164,13 +169,41 @@ class Weights:
         self.full("local_logit_scale", value=numpy.log(100.0))
 
 
+def compare(state_dict, path):
+    """Which tensors are in a safetensors file under their own names."""
+    with open(path, "rb") as file:
+        data = file.read()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    there = json.loads(data[8:begin])
+    result = {"same": 0, "changed": [], "absent": []}
+    for name, tensor in state_dict.items():
+        if name not in there:
+            result["absent"].append(name)
+            continue
+        a, b = there[name]["data_offsets"]
+        same = there[name]["shape"] == list(tensor.values.shape)
+        if same and data[begin + a : begin + b] == tensor.values.tobytes():
+            result["same"] += 1
+        else:
+            result["changed"].append(name)
+    print(json.dumps(result))
+
+
+SMALL = {"joint": 64, "layers": 2, "heads": 4, "inner": 96, "positions": 64, "prototypes": 32, "queries": 8,
+         "decoder_layers": 2}
+PUBLISHED = {"joint": 768, "layers": 12, "heads": 12, "inner": 3072, "positions": 512, "prototypes": 512,
+             "queries": 16, "decoder_layers": 8, "width": 64, "size": 224, "words": 28996}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["resnet50", "prior"])
     parser.add_argument("out")
     parser.add_argument("--width", type=int, default=4)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--published", action="store_true")
     parser.add_argument("--words")
+    parser.add_argument("--compare")
     args = parser.parse_args()
     weights, words = Weights(7), WORDS + LETTERS + [f"##{letter}" for letter in LETTERS]
     if args.kind == "resnet50":
@@ -178,16 +211,21 @@ def main():
         weights.linear("fc", 32 * args.width, 1000)
         torch_save(weights.all, args.out)
         return
-    weights.prior(args.width, args.size, len(words))
+    shape = {**SMALL, "width": args.width, "size": args.size, "words": len(words)}
+    shape = PUBLISHED if args.published else shape
+    weights.prior(shape)
     torch_save({"state_dict": weights.all, "epoch": 149}, args.out)
+    if args.compare:
+        compare(weights.all, args.compare)
     if args.words:
         os.makedirs(args.words)
         with open(os.path.join(args.words, "vocab.txt"), "w") as file:
             file.write("\n".join(words) + "\n")
-        shape = {"model_type": "bert", "vocab_size": len(words), "hidden_size": 64, "num_hidden_layers": 2,
-                 "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 64}
+        bert = {"model_type": "bert", "vocab_size": shape["words"], "hidden_size": shape["joint"],
+                "num_hidden_layers": shape["layers"], "num_attention_heads": shape["heads"],
+                "intermediate_size": shape["inner"], "max_position_embeddings": shape["positions"]}
         with open(os.path.join(args.words, "config.json"), "w") as file:
-            json.dump(shape, file)
+            json.dump(bert, file)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,18 @@
 use anyhow::{Context, Result, ensure};
 use e2e::radiographs::nema;
 use e2e::tool::{binaries, exporter, python, root, runtime, trainer};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A small file with the released names and shapes, by `tests/oracles/foreign_weights.py`.
-fn stand_in(kind: &str, out: &Path, more: &[&str]) -> Result<()> {
+/// A small file with the released names and shapes, by `tests/oracles/foreign_weights.py`; what that printed.
+fn stand_in(kind: &str, out: &Path, more: &[&str]) -> Result<String> {
     let script = root().join("tests/oracles/foreign_weights.py");
-    let status = python().arg(script).arg(kind).arg(out).args(more).status();
-    ensure!(status.context("cannot start .venv/bin/python: run `make setup`")?.success());
-    Ok(())
+    let output = python().arg(script).arg(kind).arg(out).args(more).output();
+    let output = output.context("cannot start .venv/bin/python: run `make setup`")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn phantoms(folder: &Path) -> Result<()> {
@@ -67,6 +69,34 @@ fn the_page_from_released_weights_to_findings_runs_as_it_is_printed() -> Result<
     let answer = answers.remove(0);
     assert_eq!(answer["status"], "analysed", "{answer}");
     assert_eq!(answer["findings"][0]["name"], "Pneumonia");
+    Ok(())
+}
+
+#[test]
+fn every_released_tensor_arrives_bit_for_bit_or_is_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [file, words, out] = ["prior.pt", "words", "prior"].map(|name| folder.path().join(name));
+    stand_in("prior", &file, &["--words", &words.display().to_string()])?;
+    let mut said = exporter()
+        .arg("import")
+        .arg("--pytorch")
+        .arg(&file)
+        .arg("--text-encoder")
+        .arg(&words)
+        .arg("--out")
+        .arg(&out)
+        .json()?;
+    let model = out.join("model.safetensors").display().to_string();
+    let seen: Value = serde_json::from_str(&stand_in("prior", &file, &["--compare", &model])?)?;
+    assert_eq!(seen["changed"], Value::Array(Vec::new()));
+    assert!(seen["same"].as_u64().is_some_and(|count| count > 400), "{}", seen["same"]);
+    let mut absent: Vec<String> = serde_json::from_value(seen["absent"].clone())?;
+    absent.sort();
+    let dropped: Vec<String> = serde_json::from_value(said.remove(0)["dropped"].take())?;
+    assert_eq!(dropped, absent);
+    let unused =
+        ["global_text_projection", "pooler", "sentence_decoder.embeddings.word_embeddings"];
+    assert!(absent.iter().all(|name| unused.iter().any(|part| name.contains(part))), "{absent:?}");
     Ok(())
 }
 

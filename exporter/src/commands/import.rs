@@ -13,7 +13,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -52,7 +53,7 @@ impl Import {
             self.out.display()
         );
         let file = self.pytorch.display().to_string();
-        let bytes = fs::read(&self.pytorch).with_context(|| format!("cannot read {file}"))?;
+        let digest = digest(&self.pytorch).with_context(|| format!("cannot read {file}"))?;
         let ours = self.pytorch.ends_with(checkpoint::MODEL)
             && self.pytorch.parent().is_some_and(checkpoint::exists);
         if ours {
@@ -71,7 +72,7 @@ impl Import {
         let imported = import::convert(import::read(&self.pytorch)?, &options).context(file)?;
         let provenance = toml::Table::from_iter([
             ("imported_from".into(), file_name(&self.pytorch).into()),
-            ("sha256".into(), hex::encode(Sha256::digest(&bytes)).into()),
+            ("sha256".into(), digest.into()),
         ]);
         write(&self.out, &imported, provenance).inspect_err(|_| {
             // The error that matters is the one already at hand.
@@ -136,6 +137,13 @@ fn dropped(names: &[String]) -> String {
         names.len(),
         groups[..shown].join(", "),
     )
+}
+
+/// SHA-256 of a file that may be larger than memory, hexadecimal.
+fn digest(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hash)?;
+    Ok(hex::encode(hash.finalize()))
 }
 
 fn file_name(path: &Path) -> String {

@@ -5,22 +5,23 @@ use super::Imported;
 use crate::weights::{self, Array, Weights};
 use anyhow::{Result, bail, ensure};
 use graph::{Backbone, CheckpointConfig, ModelConfig, Pool, Preprocess};
+use std::collections::BTreeSet;
 
 /// The encoder whose names begin with `prefix`; of `size` pixels a side, or of what its pool expects.
-pub(super) fn convert(foreign: Weights, prefix: &str, size: Option<usize>) -> Result<Imported> {
+pub(super) fn convert(foreign: &Weights, prefix: &str, size: Option<usize>) -> Result<Imported> {
     let stem = &foreign[&format!("{prefix}conv1.weight")].shape;
     ensure!(stem.len() == 4, "`{prefix}conv1.weight` has shape {stem:?}, expected [O, I, 7, 7]");
-    let pool_prefix = pool_prefix(&foreign, prefix);
+    let pool_prefix = pool_prefix(foreign, prefix);
     let pool = if pool_prefix.is_some() { Pool::Attention } else { Pool::Mean };
     let side = match &pool_prefix {
-        Some(pool) => size.or(side_of_positions(&foreign, pool)),
+        Some(pool) => size.or(side_of_positions(foreign, pool)),
         None => size,
     };
     let side = side.unwrap_or(Preprocess::PRIOR.height);
     let config = CheckpointConfig {
         model: ModelConfig {
             width: stem[0],
-            ..ModelConfig::encoder(backbone(&foreign, prefix)?, pool)
+            ..ModelConfig::encoder(backbone(foreign, prefix)?, pool)
         },
         preprocess: Preprocess { height: side, width: side, ..Preprocess::PRIOR },
     };
@@ -43,7 +44,7 @@ pub(super) fn convert(foreign: Weights, prefix: &str, size: Option<usize>) -> Re
         tables: toml::Table::new(),
         weights,
         words: None,
-        dropped: rest(&foreign, &names),
+        dropped: rest(foreign, &names),
         names,
         kind: format!("{}, width {}, {pool:?} pool", graph.name, config.model.width).to_lowercase(),
         config,
@@ -51,9 +52,8 @@ pub(super) fn convert(foreign: Weights, prefix: &str, size: Option<usize>) -> Re
 }
 
 /// What of `foreign` found no place.
-pub(super) fn rest(foreign: &Weights, names: &[(String, String)]) -> Vec<String> {
-    let used: std::collections::BTreeSet<&str> =
-        names.iter().map(|(theirs, _)| theirs.as_str()).collect();
+fn rest(foreign: &Weights, names: &[(String, String)]) -> Vec<String> {
+    let used: BTreeSet<&str> = names.iter().map(|(theirs, _)| theirs.as_str()).collect();
     foreign.keys().filter(|name| !used.contains(name.as_str())).cloned().collect()
 }
 
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn the_stem_is_summed_over_colours_and_the_classifier_dropped() {
         let foreign = torchvision();
-        let imported = convert(foreign.clone(), "", None).unwrap();
+        let imported = convert(&foreign, "", None).unwrap();
         let (rgb, grey) = (&foreign["conv1.weight"].values, &imported.weights["conv1.weight"]);
         assert_eq!(grey.shape, [8, 1, 7, 7]);
         assert_eq!(grey.values[50], rgb[147 + 1] + rgb[147 + 50] + rgb[147 + 99]);
@@ -133,7 +133,7 @@ mod tests {
             .into_iter()
             .map(|(name, array)| (released(name), array))
             .collect();
-        let imported = convert(foreign, "image_encoder.encoder.", None).unwrap();
+        let imported = convert(&foreign, "image_encoder.encoder.", None).unwrap();
         assert_eq!(imported.config.model.pool, Pool::Attention);
         assert_eq!(imported.config.preprocess.height, 96);
         assert_eq!(imported.names.len(), graph.params().len());
@@ -147,7 +147,7 @@ mod tests {
     fn a_missing_parameter_is_named_with_its_shape() {
         let mut foreign = torchvision();
         foreign.remove("layer4.1.bn2.bias");
-        let error = convert(foreign, "", None).unwrap_err().to_string();
+        let error = convert(&foreign, "", None).unwrap_err().to_string();
         assert!(error.contains("`layer4.1.bn2.bias` of shape [64]"), "{error}");
     }
 }

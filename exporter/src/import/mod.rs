@@ -77,6 +77,9 @@ pub(crate) fn convert(foreign: Weights, options: &Options) -> Result<Imported> {
             )?;
             prior::convert(foreign, &encoder, &root, folder, options)
         }
-        _ => encoder::convert(foreign, &encoder, options.size),
+        _ => encoder::convert(&foreign, &encoder, options.size),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,12 +18,15 @@ pub(super) struct Found {
 pub(super) fn under(weights: Weights, prefix: Option<&str>) -> Result<Weights> {
     let Some(prefix) = prefix else { return Ok(weights) };
     let dotted = format!("{}.", prefix.trim_end_matches('.'));
-    let kept: Weights = weights
-        .iter()
-        .filter_map(|(name, array)| Some((name.strip_prefix(&dotted)?.to_owned(), array.clone())))
-        .collect();
-    ensure!(!kept.is_empty(), "no name begins with `{dotted}`, found {}", some(&weights));
-    Ok(kept)
+    ensure!(
+        weights.keys().any(|name| name.starts_with(&dotted)),
+        "no name begins with `{dotted}`, found {}",
+        some(&weights)
+    );
+    let kept = weights.into_iter();
+    Ok(kept
+        .filter_map(|(name, array)| Some((name.strip_prefix(&dotted)?.to_owned(), array)))
+        .collect())
 }
 
 /// The one image encoder; an error that names what is there if there is none, or more than one.

@@ -18,14 +18,14 @@ const RELEASED: &str = "global_text_projection.weight";
 
 /// The model whose names begin with `root`, its image encoder's with `encoder`.
 pub(super) fn convert(
-    foreign: Weights,
+    mut foreign: Weights,
     encoder: &str,
     root: &str,
     text_encoder: &Path,
     options: &Options,
 ) -> Result<Imported> {
     let words = Words::open(text_encoder)?;
-    let image = encoder::convert(foreign.clone(), encoder, options.size)?;
+    let mut image = encoder::convert(&foreign, encoder, options.size)?;
     let shapes = Shapes { foreign: &foreign, root };
     let config = shapes.config(&words, options)?;
     ensure!(
@@ -45,14 +45,17 @@ pub(super) fn convert(
         let of_image = name.and_then(|name| image.names.iter().find(|(_, ours)| *ours == name));
         let (theirs, array) = match of_image {
             // Its stem is summed, its pool may stand elsewhere.
-            Some((theirs, ours)) => (theirs.clone(), image.weights.get(ours)),
+            Some((theirs, ours)) => {
+                foreign.remove(theirs);
+                (theirs.clone(), image.weights.remove(ours))
+            }
             None => {
                 let theirs = format!("{root}{}", param.name);
-                let array = foreign.get(&theirs);
+                let array = foreign.remove(&theirs);
                 (theirs, array)
             }
         };
-        let mut array = array.cloned().with_context(|| missing(&theirs, &param.shape))?;
+        let mut array = array.with_context(|| missing(&theirs, &param.shape))?;
         if param.shape.is_empty() && array.shape == [1] {
             array.shape.clear(); // a scale saved as a list of one
         }
@@ -76,7 +79,7 @@ pub(super) fn convert(
         tables: tables(&config)?,
         weights,
         words: Some(words),
-        dropped: encoder::rest(&foreign, &names),
+        dropped: foreign.into_keys().collect(),
         names,
         kind,
         config: image.config,

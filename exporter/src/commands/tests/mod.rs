@@ -2,6 +2,7 @@
 
 mod fit;
 mod operating;
+mod prior;
 mod recipes;
 
 use super::Cli;
