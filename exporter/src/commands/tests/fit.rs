@@ -2,7 +2,7 @@
 
 use crate::fixtures;
 use bundle::{Bundle, section};
-use engine::{Analyzer, Detection, Findings, Options};
+use engine::{Analyzer, Detection, Findings, Options, interpret};
 use graph::{Backbone, Fit};
 use radiograph::Image;
 use std::fs;
@@ -37,7 +37,8 @@ fn a_padded_picture_is_answered_as_the_square_it_is_padded_to() {
         let image = Image::new(SIDE, width, pixels).unwrap();
         let mut analyzer = Analyzer::open(bundle, &Options::threads(1)).unwrap();
         let input = radiograph::network_input(&image, &bundle.manifest.preprocess);
-        analyzer.infer(&input, [SIDE, width]).unwrap()
+        let outputs = analyzer.engine().run(&input).unwrap();
+        interpret(&outputs, &bundle.manifest, [SIDE, width]).unwrap()
     };
     let (found, expected) = (answer(&pad, TAKEN.len(), narrow), answer(&stretch, SIDE, square));
 
