@@ -6,7 +6,6 @@
 pub mod bootstrap;
 pub mod classes;
 pub mod detection;
-pub mod matched;
 pub mod overlap;
 pub mod ranking;
 pub mod reliability;

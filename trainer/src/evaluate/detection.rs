@@ -8,8 +8,9 @@ use crate::{
     metrics::{
         Estimate,
         bootstrap::{Patients, Resampling},
-        detection::{Counting, FROC_RATES, ImageBoxes, RSNA_THRESHOLDS, mean_average_precision},
-        matched::Matched,
+        detection::{
+            Counting, FROC_RATES, ImageBoxes, Matched, RSNA_THRESHOLDS, mean_average_precision,
+        },
         ranking::Ranking,
     },
 };

@@ -12,10 +12,9 @@ use crate::{
     metrics::{
         bootstrap::Patients,
         detection::{
-            Counting, Detection as Called, ImageBoxes, RSNA_THRESHOLDS, Rect, best_score,
+            Counting, Detection as Called, ImageBoxes, Matched, RSNA_THRESHOLDS, Rect, best_score,
             mean_average_precision,
         },
-        matched::Matched,
     },
 };
 use anyhow::Result;

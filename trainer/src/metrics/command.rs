@@ -4,8 +4,9 @@ use super::{
     Estimate,
     bootstrap::Resampling,
     classes::ClassTable,
-    detection::{Counting, FROC_RATES, ImageBoxes, RSNA_THRESHOLDS, mean_average_precision},
-    matched::Matched,
+    detection::{
+        Counting, FROC_RATES, ImageBoxes, Matched, RSNA_THRESHOLDS, mean_average_precision,
+    },
     overlap::Overlap,
     ranking::Ranking,
     reliability,

@@ -1,6 +1,9 @@
 //! Boxes: mean average precision as COCO counts it. [`Matched`] counts it, and FROC, for many weightings of the images.
 
-use crate::matched::Matched;
+mod matched;
+
+pub use matched::Matched;
+
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -57,7 +60,7 @@ impl Rect {
         if union > 0.0 { both / union } else { 0.0 }
     }
 
-    pub(crate) fn contains(&self, x: f64, y: f64) -> bool {
+    fn contains(&self, x: f64, y: f64) -> bool {
         (self.x1..=self.x2).contains(&x) && (self.y1..=self.y2).contains(&y)
     }
 }
@@ -94,7 +97,7 @@ pub fn precision_recall(images: &[&ImageBoxes], class: usize, threshold: f64) ->
 }
 
 /// Each detection of one image, best first, with whether it finds a box nobody found before it.
-pub(crate) fn match_image(image: &ImageBoxes, class: usize, threshold: f64) -> Vec<(f32, bool)> {
+fn match_image(image: &ImageBoxes, class: usize, threshold: f64) -> Vec<(f32, bool)> {
     let truth = truth_of(image, class);
     let mut taken = vec![false; truth.len()];
     let mut detections: Vec<&Detection> =
@@ -133,7 +136,7 @@ pub fn best_score(images: &[&ImageBoxes], class: usize, threshold: f64) -> Optio
     best.1
 }
 
-pub(crate) fn truth_of(image: &ImageBoxes, class: usize) -> Vec<Rect> {
+fn truth_of(image: &ImageBoxes, class: usize) -> Vec<Rect> {
     image.truth.iter().filter(|(own, _)| *own == class).map(|(_, rect)| *rect).collect()
 }
 

@@ -7,7 +7,7 @@
 //!
 //! An image of weight 2 counts as two copies of it, one behind the other: also where calls tie.
 
-use crate::detection::{Counting, Detection, ImageBoxes, Rect, match_image, truth_of};
+use super::{Counting, Detection, ImageBoxes, Rect, match_image, truth_of};
 use std::ops::Range;
 
 /// What was found in many images, ready to be weighed.
