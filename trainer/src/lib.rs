@@ -3,23 +3,25 @@
 //! ```text
 //! pretrain   radiographs + reports → PRIOR checkpoint   prior/ the model, text/ words, pretrain/ the loop
 //! index      any data set → records; phantom draws one
+//! data       pictures as network input, moved and cropped
 //! finetune   encoder + records → a network for one task
 //! evaluate   network + records → metrics with intervals, a page with plots
 //! network    graph::Graph in tch, shared by every task; init: how its weights, and all others, begin
+//! commands   the verbs; nothing imports them
 //! checkpoint what a run leaves behind: model.safetensors, config.toml, state.json
 //! ```
 //!
 //! The binary only parses the command line; everything it does is a call into this library.
 
-pub mod bench;
 pub mod checkpoint;
+pub mod commands;
+pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod evaluate_text;
 pub mod finetune;
 pub mod index;
 pub mod init;
-pub mod metrics;
 pub mod network;
 pub mod phantom;
 pub mod plot;
@@ -27,3 +29,5 @@ pub mod pretrain;
 pub mod prior;
 pub mod terminal;
 pub mod text;
+
+pub use ::metrics;

@@ -18,14 +18,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Pretrain(trainer::pretrain::PretrainArgs),
-    Bench(trainer::bench::BenchArgs),
-    Index(trainer::index::IndexArgs),
-    Phantom(trainer::phantom::PhantomArgs),
-    Finetune(Box<trainer::finetune::FinetuneArgs>),
-    Evaluate(trainer::evaluate::EvaluateArgs),
+    Pretrain(trainer::commands::PretrainArgs),
+    Bench(trainer::commands::BenchArgs),
+    Index(trainer::commands::IndexArgs),
+    Phantom(trainer::commands::PhantomArgs),
+    Finetune(Box<trainer::commands::FinetuneArgs>),
+    Evaluate(trainer::commands::EvaluateArgs),
     #[command(hide = true)]
-    Metrics(trainer::metrics::MetricsArgs),
+    Metrics(trainer::commands::MetricsArgs),
 }
 
 #[expect(clippy::print_stderr, reason = "the one place that reports failure")]

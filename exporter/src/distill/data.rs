@@ -6,7 +6,8 @@ use graph::CheckpointConfig;
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use trainer::{
-    finetune::{Targets, Uncertain, pictures::Pictures},
+    data::pictures::Pictures,
+    finetune::{Targets, Uncertain},
     index::{self, Record, Split},
 };
 

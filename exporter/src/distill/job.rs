@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 use torch_ext::AdamW;
 use trainer::{
     checkpoint::{self, State},
-    finetune::augment::{Augmentation, Moves},
+    data::augment::{Augmentation, Moves},
 };
 
 /// Mild: the teacher sees the same picture as the student, whatever was done to it.

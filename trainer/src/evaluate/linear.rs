@@ -13,7 +13,8 @@ use super::{
     logistic::{Logistic, Rows, Scaler},
 };
 use crate::{
-    finetune::{Targets, Uncertain, choose_labels, pictures::Pictures, rows, take_fraction},
+    data::pictures::Pictures,
+    finetune::{Targets, Uncertain, choose_labels, rows, take_fraction},
     index::{Record, Split},
     metrics::{bootstrap::Resampling, ranking::Ranking, threshold::Criterion},
     terminal::Terminal,

@@ -11,14 +11,12 @@
 //! text            what a PRIOR checkpoint says without training (`evaluate_text`): pages and predictions
 //! report, page    the same as HTML with curves; sheet: the best, median and worst cases drawn
 //! predictions     what was said of each image, for other programs
-//! command         the verb `trainer evaluate`
 //! ```
 //!
 //! Masks and boxes are decoded by `engine`, so what is measured is what the box shows.
 
 mod classification;
 mod classified;
-mod command;
 mod detection;
 mod linear;
 mod logistic;
@@ -32,7 +30,6 @@ mod sheet;
 mod text;
 
 pub use classification::{Areas, ClassificationResult, FindingResult};
-pub use command::EvaluateArgs;
 pub use detection::{ClassResult, DetectionResult};
 pub use linear::{EmbeddingLine, LinearResult, LinearSettings, Probe, strengths};
 pub use network::Evaluated;

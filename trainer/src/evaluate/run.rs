@@ -11,9 +11,10 @@ use super::{
     report, segmentation, sheet, text,
 };
 use crate::{
+    data::pictures::Pictures,
     device::DeviceArg,
     evaluate_text::{retrieval, zero_shot},
-    finetune::{Targets, Uncertain, columns, detections, logits, pictures::Pictures, planes},
+    finetune::{Targets, Uncertain, columns, detections, logits, planes},
     index::{self, Record, Selection, Split, write_whole},
     metrics::{Estimate, bootstrap::Resampling, runs::over_runs},
     prior::Trained,

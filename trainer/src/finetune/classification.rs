@@ -2,13 +2,15 @@
 
 use super::{
     fit::{Batch, Judgement, Objective, Outputs},
-    pictures::Pictures,
     targets::Targets,
 };
-use crate::metrics::{
-    bootstrap::Patients,
-    ranking::Ranking,
-    threshold::{Confusion, Criterion},
+use crate::{
+    data::pictures::Pictures,
+    metrics::{
+        bootstrap::Patients,
+        ranking::Ranking,
+        threshold::{Confusion, Criterion},
+    },
 };
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};

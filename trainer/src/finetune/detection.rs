@@ -3,11 +3,11 @@
 use super::{
     anchor_free::{self, Boxes, Grid},
     fit::{Batch, Judgement, Objective, Outputs},
-    pictures::Pictures,
     regions::size_of_image,
     yolov3,
 };
 use crate::{
+    data::pictures::Pictures,
     index::Record,
     metrics::{
         bootstrap::Patients,

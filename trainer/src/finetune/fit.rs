@@ -16,14 +16,16 @@ pub use objective::Outputs;
 pub(super) use objective::{Batch, Judgement, Objective};
 
 use super::{
-    augment::{self, Augmentation, Moves},
     classification::rows,
-    pictures::{Pictures, indices},
     recipe::{Mode, Recipe},
     schedule::Schedule,
 };
 use crate::{
     checkpoint::{self, State},
+    data::{
+        augment::{self, Augmentation, Moves},
+        pictures::{Pictures, indices},
+    },
     device,
     network::Network,
     terminal::Terminal,

@@ -1,10 +1,8 @@
-//! `trainer finetune`: from an encoder (or from nothing) to a network for one task.
+//! From an encoder (or from nothing) to a network for one task.
 //!
 //! ```text
-//! command         the verb: what to learn, from which images, beginning with what
+//! settings        what to learn, from which images, beginning with what
 //! recipe          how: protocol, mode, epochs, augmentation; saved as [training]
-//! pictures        radiographs as network input, by the code that serves
-//! augment         pictures, masks and boxes moved together
 //! classification  findings    ◀─ targets   labels of the index, unknown ones masked out
 //! segmentation    regions     ◀─ regions   masks of the index
 //! detection       boxes       ◀─ anchor_free, yolov3: what each cell must learn
@@ -14,27 +12,25 @@
 //! What is judged is decoded by `engine`, as on the box. One command for each task, with figures: `docs/tasks.md`.
 
 mod anchor_free;
-pub mod augment;
 mod classification;
-mod command;
 mod detection;
 mod fit;
-pub mod pictures;
 mod recipe;
 mod regions;
 mod schedule;
 mod segmentation;
+mod settings;
 mod start;
 mod targets;
 mod yolov3;
 
 pub use classification::{columns, logits, rows};
-pub use command::FinetuneArgs;
 pub use detection::detections;
 pub use fit::Outputs;
 pub use recipe::{Mode, Protocol, Recipe, RegionLoss, Select};
 pub use regions::{mask_of, size_of_image};
 pub use segmentation::{Planes, planes, weighted_mean};
+pub use settings::{Finetuning, TaskArg};
 pub use start::take_fraction;
 pub use targets::{Targets, Uncertain, choose_labels};
 

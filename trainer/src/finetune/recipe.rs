@@ -1,9 +1,7 @@
 //! How a run is done: everything that changes its result, saved in the checkpoint.
 
-use super::{
-    augment::{Augmentation, Crop},
-    targets::Uncertain,
-};
+use super::targets::Uncertain;
+use crate::data::augment::{Augmentation, Crop};
 use anyhow::Result;
 use graph::{Preprocess, Task};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,9 @@
 //! Truth of segmentation: regions of the index as masks, in their own size and in the network's.
 
-use crate::index::{Record, Region};
+use crate::{
+    data::pictures::indices,
+    index::{Record, Region},
+};
 use anyhow::{Context, Result, bail, ensure};
 use graph::{Fit, Preprocess};
 use indicatif::ProgressBar;
@@ -53,7 +56,7 @@ impl Regions {
 
     /// `[B, L, h, w]` in 0…1 and `[B, L]`.
     pub(super) fn batch(&self, numbers: &[usize]) -> (Tensor, Tensor) {
-        let at = super::pictures::indices(numbers);
+        let at = indices(numbers);
         let cover = self.cover.index_select(0, &at).to_kind(Kind::Float) / 255.0;
         (cover, self.known.index_select(0, &at))
     }

@@ -2,11 +2,11 @@
 
 use super::{
     fit::{Batch, Judgement, Objective, Outputs},
-    pictures::Pictures,
     recipe::RegionLoss,
     regions::{Regions, mask_of},
 };
 use crate::{
+    data::pictures::Pictures,
     index::Record,
     metrics::{bootstrap::Patients, overlap::Overlap},
 };

@@ -1,5 +1,10 @@
 use super::*;
-use crate::{checkpoint, evaluate::EvaluateArgs, phantom, terminal::Terminal};
+use crate::{
+    checkpoint,
+    commands::{EvaluateArgs, FinetuneArgs},
+    phantom,
+    terminal::Terminal,
+};
 use anyhow::Result;
 use clap::Parser;
 use graph::{Fit, Preprocess};

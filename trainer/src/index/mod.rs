@@ -1,4 +1,4 @@
-//! `trainer index`: from a data set's folders and tables to the records of an index.
+//! From a data set's folders and tables to the records of an index.
 //!
 //! ```text
 //! layouts::*   folders and tables of a data set → Record…
@@ -8,13 +8,11 @@
 //!
 //! The records themselves, their file and its rules are the crate [`records`].
 
-mod command;
 mod layouts;
 mod left_out;
 mod split;
 mod summary;
 
-pub use command::IndexArgs;
 pub use layouts::{DataSet, Layout};
 pub use left_out::LeftOut;
 pub use records::*;

@@ -1,4 +1,4 @@
-//! `trainer phantom`: frontal chest radiographs drawn from nothing, with everything known about them.
+//! Frontal chest radiographs drawn from nothing, with everything known about them.
 //!
 //! ```text
 //! anatomy   build of a patient: rib cage, diaphragm, heart
@@ -19,53 +19,42 @@ mod render;
 mod report;
 mod study;
 
-use crate::{
-    index::{LeftOut, Record, Summary, assign_splits, write_whole},
-    terminal::Terminal,
-};
+use crate::index::{LeftOut, Record, Summary, assign_splits, write_whole};
 use anyhow::{Context, Result};
-use clap::Args;
 use image::{ExtendedColorType, ImageEncoder, codecs};
+use indicatif::ProgressBar;
 use rayon::prelude::*;
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Draws phantom radiographs with reports, masks, boxes and labels, laid out like cxr-mini
-#[derive(Debug, Args)]
-pub struct PhantomArgs {
-    /// Folder to write
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// How many pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    count: u32,
-    /// The same seed draws the same pictures
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Rows of a picture
-    #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(64..=4096))]
-    size: u32,
-    /// How many of them to write as DICOM too
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    dicom: u32,
+/// Which phantoms, and where.
+#[derive(Clone, Debug)]
+pub struct Drawing {
+    pub out: PathBuf,
+    pub count: u32,
+    /// The same seed draws the same pictures.
+    pub seed: u64,
+    /// Rows of a picture.
+    pub size: u32,
+    /// How many of them are written as DICOM too.
+    pub dicom: u32,
 }
 
-impl PhantomArgs {
-    pub fn run(self, terminal: &Terminal) -> Result<()> {
+impl Drawing {
+    /// Writes them in the layout of cxr-mini, their manifest last; its path, and what is in it.
+    pub fn draw(&self, progress: &ProgressBar) -> Result<(PathBuf, Summary)> {
         for folder in ["images", "masks/lung", "masks/lesion", "dicom"] {
             let folder = self.out.join(folder);
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot make folder {}", folder.display()))?;
         }
-        let progress = terminal.progress(u64::from(self.count));
         let drawn: Result<Vec<Record>> = (0..self.count as usize)
             .into_par_iter()
-            .map(|number| self.draw(number).inspect(|_| progress.inc(1)))
+            .map(|number| self.study(number).inspect(|_| progress.inc(1)))
             .collect();
         let mut records = drawn?;
-        progress.finish_and_clear();
         assign_splits(&mut records, [70.0, 15.0, 15.0], self.seed);
         // The manifest comes last: with it, everything it names is there.
         let manifest = self.out.join("manifest.jsonl");
@@ -75,14 +64,11 @@ impl PhantomArgs {
             text.push(b'\n');
         }
         write_whole(&manifest, &text)?;
-        let summary = Summary::of(&records, LeftOut::default());
-        terminal.json(&summary)?;
-        terminal.say(format!("{}: {summary}", manifest.display()))?;
-        Ok(())
+        Ok((manifest, Summary::of(&records, LeftOut::default())))
     }
 
     /// Writes one study's files; paths in the record are relative to the folder.
-    fn draw(&self, number: usize) -> Result<Record> {
+    fn study(&self, number: usize) -> Result<Record> {
         let study = study::draw(self.seed, number, self.size as usize);
         let (width, height) = (study.record.width, study.record.height);
         let grey: Vec<u8> =
@@ -120,15 +106,15 @@ fn put(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Phantoms for the tests of other modules.
 #[cfg(test)]
 pub(crate) fn draw_into(out: &Path, count: u32, seed: u64, size: u32) -> Result<()> {
-    let args = PhantomArgs { out: out.to_owned(), count, seed, size, dicom: 0 };
-    args.run(&Terminal { json: false, quiet: true })
+    let drawing = Drawing { out: out.to_owned(), count, seed, size, dicom: 0 };
+    drawing.draw(&ProgressBar::hidden()).map(drop)
 }
 
 /// The same, each as DICOM too.
 #[cfg(test)]
 pub(crate) fn draw_with_dicom(out: &Path, count: u32, seed: u64, size: u32) -> Result<()> {
-    let args = PhantomArgs { out: out.to_owned(), count, seed, size, dicom: count };
-    args.run(&Terminal { json: false, quiet: true })
+    let drawing = Drawing { out: out.to_owned(), count, seed, size, dicom: count };
+    drawing.draw(&ProgressBar::hidden()).map(drop)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 fn phantoms(count: u32, seed: u64, dicom: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_owned();
-    let args = PhantomArgs { out, count, seed, size: 128, dicom };
-    args.run(&Terminal { json: false, quiet: true }).unwrap();
+    let drawing = Drawing { out, count, seed, size: 128, dicom };
+    drawing.draw(&ProgressBar::hidden()).unwrap();
     folder
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     checkpoint::one_line,
-    finetune::augment::{Augmentation, Crop},
+    data::augment::{Augmentation, Crop},
     prior::{PriorConfig, Quirks, Tau, Weights},
     text::bert::BertConfig,
 };

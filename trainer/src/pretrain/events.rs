@@ -16,14 +16,14 @@ use std::{
 
 /// Appends to one event file.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(crate) struct Events {
     file: File,
     path: PathBuf,
 }
 
 impl Events {
     /// A new file in `folder`; TensorBoard joins the files of a folder, so a resumed run continues its curves.
-    pub(super) fn create(folder: &Path) -> Result<Self> {
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let time = now();
         let path = folder.join(format!("events.out.tfevents.{time:.6}.cxr-edge"));
@@ -38,7 +38,7 @@ impl Events {
     }
 
     /// Named numbers of one step.
-    pub(super) fn scalars(&mut self, step: u64, values: &[(String, f64)]) -> Result<()> {
+    pub(crate) fn scalars(&mut self, step: u64, values: &[(String, f64)]) -> Result<()> {
         let mut summary = Vec::new();
         for (tag, value) in values {
             let mut one = Vec::new();

@@ -5,7 +5,7 @@
 
 use super::{Pairs, Pictures, Sample};
 use crate::{
-    finetune::augment::Augmentation,
+    data::augment::Augmentation,
     prior::Quirks,
     text::{Encoded, wordpiece::Words},
 };
@@ -185,7 +185,7 @@ pub(super) fn mix(parts: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finetune::augment::Crop;
+    use crate::data::augment::Crop;
     use crate::pretrain::Pair;
     use graph::{Fit, Preprocess};
     use std::path::Path;

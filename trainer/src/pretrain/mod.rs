@@ -13,7 +13,6 @@
 //! report    the page at the end: curves, prototypes, images drawn again
 //! ```
 
-mod command;
 mod config;
 mod damaged;
 mod events;
@@ -27,14 +26,15 @@ mod scale;
 mod schedule;
 mod step;
 
-pub use command::PretrainArgs;
 pub use config::{Architecture, Joint, LearningRate, Precision, PretrainConfig, Stage, TextShape};
 pub use damaged::{Damaged, leave_out};
+pub(crate) use events::Events;
 pub use history::{History, Line};
 pub use loader::{Loader, Loading, Prepared};
 pub use pairs::{Pair, Pairs};
 pub use picture::{Pictures, Sample};
 pub use report::{Shown, write as write_report};
+pub(crate) use run::TEXT_ENCODER;
 pub use run::{Progress, Run, Setup};
 pub use schedule::Schedule;
 pub use step::{Outcome, Trainer};

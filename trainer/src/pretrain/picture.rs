@@ -1,6 +1,6 @@
 //! Pictures ready for the network, decoded once and kept on disk.
 
-use crate::finetune::augment::{Augmentation, Moves};
+use crate::data::augment::{Augmentation, Moves};
 use anyhow::{Context, Result};
 use graph::Preprocess;
 use rand::Rng;

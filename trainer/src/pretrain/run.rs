@@ -63,7 +63,7 @@ pub struct Progress<'a> {
 }
 
 /// Where the text encoder's weights are.
-pub(super) const TEXT_ENCODER: &str = "text_encoder.encoder.";
+pub(crate) const TEXT_ENCODER: &str = "text_encoder.encoder.";
 const SCALE: &str = "loss_scale";
 
 impl Run {

@@ -1,6 +1,6 @@
 //! What a task must say to be trained, and how its epochs compare.
 
-use crate::finetune::{augment::Moves, recipe::Select};
+use crate::{data::augment::Moves, finetune::recipe::Select};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::HashMap;

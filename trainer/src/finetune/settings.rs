@@ -1,10 +1,9 @@
-//! The verb: what to learn, from which images, beginning with what.
+//! What to learn, from which images, beginning with what: from flags to a run.
 
 use super::{
     classification::Classification,
     detection::{Detection, truth_in_shares},
     fit::{Job, Objective, Outcome, fit},
-    pictures::Pictures,
     recipe::{Mode, Protocol, Recipe},
     regions::{Regions, choose},
     segmentation::Segmentation,
@@ -13,10 +12,10 @@ use super::{
 };
 use crate::{
     checkpoint,
+    data::pictures::Pictures,
     device::DeviceArg,
-    evaluate::{BATCH, Evaluation, REPLICATES, What},
     index::{self, Record, Selection, Split},
-    metrics::{bootstrap::Resampling, runs::over_runs, threshold::Criterion},
+    metrics::{runs::over_runs, threshold::Criterion},
     terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};
@@ -27,16 +26,16 @@ use indicatif::ProgressBar;
 use std::path::PathBuf;
 use tch::Kind;
 
-/// Trains a head, or everything, for one task
+/// One run, or one for each of several seeds.
 #[derive(Clone, Debug, Args)]
-pub struct FinetuneArgs {
+pub struct Finetuning {
     #[arg(long)]
-    task: TaskArg,
+    pub task: TaskArg,
     #[command(flatten)]
     beginning: Beginning,
     /// Index written by `trainer index`
     #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    pub data: PathBuf,
     /// Folder of the new checkpoint
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -44,7 +43,7 @@ pub struct FinetuneArgs {
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     labels: Vec<String>,
     #[command(flatten)]
-    selection: Selection,
+    pub selection: Selection,
     /// Settings of the literature, or `edge` for hundreds of images; single ones can be overridden below
     #[arg(long, default_value = "edge")]
     protocol: Protocol,
@@ -86,20 +85,17 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "SHARE")]
     target_sensitivity: Option<f64>,
     #[arg(long, default_value = "cpu")]
-    device: DeviceArg,
+    pub device: DeviceArg,
     /// Type of the matrix products in training
     #[arg(long, default_value = "f32")]
     precision: Precision,
-    /// Then measure what was learnt on the test split, as `trainer evaluate --report DIR` does
-    #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
     /// Go on where an interrupted run stopped
     #[arg(long)]
     resume: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TaskArg {
+pub enum TaskArg {
     /// Findings of the whole image: `--labels Pneumonia,rsna.target`
     Classification,
     /// Regions: `--labels lung`, a class of masks, or `boxes.X` for the inside of boxes
@@ -114,47 +110,26 @@ enum Precision {
     Bf16,
 }
 
-impl FinetuneArgs {
-    pub fn run(self, terminal: &Terminal) -> Result<()> {
+impl Finetuning {
+    /// Trains; the folders of the checkpoints it leaves.
+    pub fn run(self, terminal: &Terminal) -> Result<Vec<PathBuf>> {
         if self.seeds.is_empty() {
             self.train(terminal)?;
-            return self.evaluate(vec![self.out.clone()], terminal);
+            return Ok(vec![self.out]);
         }
-        let mut metrics = Vec::new();
+        let (mut metrics, mut folders) = (Vec::new(), Vec::new());
         for &seed in &self.seeds {
             let out = self.out.join(format!("seed-{seed}"));
+            folders.push(out.clone());
             let run = Self { seed, out, seeds: Vec::new(), ..self.clone() };
             metrics.push(run.train(terminal)?);
         }
-        let Some(mean) = over_runs(&metrics) else { return Ok(()) };
-        terminal.json(&serde_json::json!({ "seeds": self.seeds, "validation": mean }))?;
-        let (metric, runs) = (self.metric(), metrics.len());
-        terminal.say(format!("validation {metric} over {runs} seeds: {mean}"))?;
-        let folders = self.seeds.iter().map(|seed| self.out.join(format!("seed-{seed}")));
-        self.evaluate(folders.collect(), terminal)
-    }
-
-    /// The test split, if a report was asked for.
-    fn evaluate(&self, checkpoints: Vec<PathBuf>, terminal: &Terminal) -> Result<()> {
-        let Some(report) = &self.report else { return Ok(()) };
-        let what = match self.task {
-            TaskArg::Classification => What::Classification,
-            TaskArg::Segmentation => What::Segmentation,
-            TaskArg::Detection => What::Detection,
-        };
-        let evaluation = Evaluation {
-            what,
-            checkpoints,
-            data: self.data.clone(),
-            split: Split::Test,
-            selection: self.selection.clone(),
-            report: Some(report.clone()),
-            predictions: None,
-            resampling: Resampling { replicates: REPLICATES, seed: 0 },
-            batch: BATCH,
-            device: self.device,
-        };
-        evaluation.run(terminal)
+        if let Some(mean) = over_runs(&metrics) {
+            terminal.json(&serde_json::json!({ "seeds": self.seeds, "validation": mean }))?;
+            let (metric, runs) = (self.metric(), metrics.len());
+            terminal.say(format!("validation {metric} over {runs} seeds: {mean}"))?;
+        }
+        Ok(folders)
     }
 
     /// One run; its validation metric.

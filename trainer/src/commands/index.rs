@@ -1,10 +1,12 @@
 //! `trainer index`: a data set's folders and tables to one file.
 
-use super::{
-    DataSet, Layout, Record, Split, Summary, assign_fold, assign_splits, check, read_splits, write,
-    write_splits,
+use crate::{
+    index::{
+        DataSet, Layout, Record, Split, Summary, assign_fold, assign_splits, check, read_splits,
+        write, write_splits,
+    },
+    terminal::Terminal,
 };
-use crate::terminal::Terminal;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::path::{Path, PathBuf};

@@ -76,7 +76,7 @@ impl Pictures {
 }
 
 /// Numbers as an index tensor.
-pub(super) fn indices(numbers: &[usize]) -> Tensor {
+pub(crate) fn indices(numbers: &[usize]) -> Tensor {
     let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
     Tensor::from_slice(&numbers)
 }

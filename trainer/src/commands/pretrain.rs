@@ -1,16 +1,13 @@
-//! The command line of `trainer pretrain`.
+//! `trainer pretrain`: a run begun or gone on with, its losses told, its report written.
 
-use super::{
-    Damaged, History, Line, Pairs, Pictures, PretrainConfig, Run, Setup, Shown,
-    events::Events,
-    leave_out,
-    run::{Progress, TEXT_ENCODER},
-    write_report,
-};
 use crate::{
     checkpoint,
     device::DeviceArg,
     index::{self, Record, Split},
+    pretrain::{
+        Damaged, Events, History, Line, Pairs, Pictures, PretrainConfig, Progress, Run, Setup,
+        Shown, TEXT_ENCODER, leave_out, write_report,
+    },
     terminal::Terminal,
     text::{bert::BertConfig, hugging_face::Pretrained, wordpiece::Words},
 };

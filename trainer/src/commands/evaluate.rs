@@ -1,11 +1,8 @@
-//! The verb: flags to an [`Evaluation`].
+//! `trainer evaluate`: flags to an [`Evaluation`].
 
-use super::{
-    linear::LinearSettings,
-    run::{BATCH, Evaluation, REPLICATES, What},
-};
 use crate::{
     device::DeviceArg,
+    evaluate::{BATCH, Evaluation, LinearSettings, REPLICATES, What},
     index::{Selection, Split},
     metrics::bootstrap::Resampling,
     terminal::Terminal,

@@ -1,21 +1,21 @@
 //! `trainer metrics`: the metrics alone, on numbers from a file, so that other tools can check them.
 
-use super::{
-    Estimate,
-    bootstrap::Resampling,
-    classes::ClassTable,
-    detection::{
-        Counting, FROC_RATES, ImageBoxes, Matched, RSNA_THRESHOLDS, mean_average_precision,
-    },
-    overlap::Overlap,
-    ranking::Ranking,
-    reliability,
-    threshold::Confusion,
-};
 use crate::{
     evaluate::{Areas, Judged, SegmentationResult},
     finetune::Targets,
     index::{Record, Split},
+    metrics::{
+        Estimate,
+        bootstrap::Resampling,
+        classes::ClassTable,
+        detection::{
+            Counting, FROC_RATES, ImageBoxes, Matched, RSNA_THRESHOLDS, mean_average_precision,
+        },
+        overlap::Overlap,
+        ranking::Ranking,
+        reliability,
+        threshold::Confusion,
+    },
     terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};

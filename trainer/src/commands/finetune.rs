@@ -1,0 +1,50 @@
+//! `trainer finetune`: a run, and its evaluation if asked for.
+
+use crate::{
+    evaluate::{BATCH, Evaluation, REPLICATES, What},
+    finetune::{Finetuning, TaskArg},
+    index::Split,
+    metrics::bootstrap::Resampling,
+    terminal::Terminal,
+};
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Trains a head, or everything, for one task
+#[derive(Clone, Debug, Args)]
+pub struct FinetuneArgs {
+    #[command(flatten)]
+    finetuning: Finetuning,
+    /// Then measure what was learnt on the test split, as `trainer evaluate --report DIR` does
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+impl FinetuneArgs {
+    pub fn run(self, terminal: &Terminal) -> Result<()> {
+        let Self { finetuning, report } = self;
+        let what = match finetuning.task {
+            TaskArg::Classification => What::Classification,
+            TaskArg::Segmentation => What::Segmentation,
+            TaskArg::Detection => What::Detection,
+        };
+        let (data, selection) = (finetuning.data.clone(), finetuning.selection.clone());
+        let device = finetuning.device;
+        let checkpoints = finetuning.run(terminal)?;
+        let Some(report) = report else { return Ok(()) };
+        let evaluation = Evaluation {
+            what,
+            checkpoints,
+            data,
+            split: Split::Test,
+            selection,
+            report: Some(report),
+            predictions: None,
+            resampling: Resampling { replicates: REPLICATES, seed: 0 },
+            batch: BATCH,
+            device,
+        };
+        evaluation.run(terminal)
+    }
+}
