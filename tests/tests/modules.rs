@@ -18,7 +18,7 @@ const KNOWN: [&str; 6] = [
     "runtime/bundle: error wire",
     "runtime/engine: island onnx",
     "runtime/kernels: avx512 avx512_bytes",
-    "runtime/kernels: isa lookup",
+    "runtime/kernels: isa lookup matmul",
     "runtime/radiograph: error limits",
 ];
 

@@ -188,3 +188,29 @@ fn a_report_is_read_no_further_than_in_training() {
     assert_eq!(found(&padding)[0]["queries"], found(&unseen)[0]["queries"]);
     assert_ne!(found(" Large effusion on the left.")[0]["queries"], found(&padding)[0]["queries"]);
 }
+
+#[test]
+fn what_a_checkpoint_lacks_for_a_task_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (prior, index) = (pretrained(folder.path()), five_classes(folder.path(), ""));
+    let phantoms = folder.path().join("phantoms.jsonl");
+    let classifier = folder.path().join("classifier");
+    let learn = ["finetune", "--task", "classification", "--labels", "Pneumonia"];
+    let from = ["--epochs", "1", "--encoder", text(&prior), "--data", text(&phantoms)];
+    trainer(&[&learn[..], &from, &["--out", text(&classifier)]].concat()).unwrap();
+    let refused = |task: &str, checkpoint: &Path, data: &Path, more: &[&str]| {
+        let on = ["--checkpoint", text(checkpoint), "--data", text(data)];
+        let complaint = trainer(&[&["evaluate", "--task", task], &on[..], more].concat());
+        complaint.unwrap_err()
+    };
+    // An image encoder alone knows no words.
+    for (task, more) in [("retrieval", &[][..]), ("zero-shot", &["--classes", "Edema,Mass"])] {
+        let complaint = refused(task, &classifier, &index, more);
+        assert!(complaint.contains("classifier is no PRIOR checkpoint"), "{complaint}");
+    }
+    let complaint = refused("classification", &prior, &phantoms, &[]);
+    assert!(complaint.contains("error: "), "{complaint}");
+    // Every image of that index is of the test split.
+    let complaint = refused("linear", &prior, &index, &["--labels", "Edema"]);
+    assert!(complaint.contains("images of the train split"), "{complaint}");
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::terminal::Terminal;
+use crate::{commands::IndexArgs, terminal::Terminal};
 use std::{fs, path::Path};
 
 /// Two patients, an image each.
