@@ -283,10 +283,11 @@ fn the_pool_is_the_encoders_unless_another_is_asked_for() {
     assert_eq!(pool_of(&back), graph::Pool::Mean);
     assert!(!weights(&back).keys().any(|name| in_pool(name)));
 
-    let error = |more: &[&str]| format!("{:#}", run(&back, Some(&mean), more).unwrap_err());
+    let new = folder.path().join("new");
+    let error = |more: &[&str]| format!("{:#}", run(&new, Some(&mean), more).unwrap_err());
     let linear = error(&["--pool", "attention", "--mode", "linear"]);
     assert!(linear.contains("expected frozen or full with --pool attention"), "{linear}");
-    let size = run(&again, Some(&attention), &["--image-size", "96"]).unwrap_err().to_string();
+    let size = run(&new, Some(&attention), &["--image-size", "96"]).unwrap_err().to_string();
     assert!(size.contains("--pool mean has none"), "{size}");
 }
 
