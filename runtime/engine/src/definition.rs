@@ -7,6 +7,8 @@ use crate::quantized::{
     Activation, Conv, Op, Quant, Quantized, Shape, Source, Step, Table, Window, requantize,
 };
 
+use kernels::MatMulSpec;
+
 /// Every activation and float output of one inference.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Values {
@@ -122,30 +124,54 @@ fn compute(op: &Op, step: &Step, inputs: &[(&Activation, &[u8])], y: &Activation
         Op::MatMul(spec) => {
             let (b, b_bytes) = inputs[1];
             let ratio = x.quant.scale * b.quant.scale / y.quant.scale;
-            let centre = |q: u8, quant: Quant| i32::from(q) - i32::from(quant.zero);
-            let of = |row: usize, column: usize| {
-                let products = (0..spec.depth).map(|k| {
-                    let right = match spec.columns_in_rows {
-                        true => b_bytes[column * spec.depth + k],
-                        false => b_bytes[k * spec.columns + column],
-                    };
-                    centre(bytes[row * spec.depth + k], x.quant) * centre(right, b.quant)
-                });
-                requant(products.sum::<i32>() as f32 * ratio)
-            };
-            let places = 0..spec.rows * spec.columns;
-            places.map(|at| of(at / spec.columns, at % spec.columns)).collect()
+            let sums = products(spec, (x.quant, bytes), (b.quant, b_bytes));
+            sums.into_iter().map(|sum| requant(sum as f32 * ratio)).collect()
         }
-        Op::Softmax { columns, table } => {
-            let share = |row: &[u8]| {
-                let largest = row.iter().copied().max().expect("rows have values");
-                let e: Vec<u32> = row.iter().map(|q| table[usize::from(largest - q)]).collect();
-                let sum: u64 = e.iter().map(|&e| u64::from(e)).sum();
-                e.into_iter().map(move |e| e as f32 / sum as f32 / y.quant.scale)
-            };
-            bytes.chunks(*columns).flat_map(share).map(requant).collect()
+        Op::MatMulSoftmax(spec) => {
+            let (b, b_bytes) = inputs[1];
+            let sums = products(spec, (x.quant, bytes), (b.quant, b_bytes));
+            let scale = x.quant.scale * b.quant.scale;
+            let shares = |row: &[i32]| shares(row, scale, y.quant.scale);
+            sums.chunks(spec.columns).flat_map(shares).map(requant).collect()
+        }
+        Op::Softmax { columns } => {
+            let codes: Vec<i32> = bytes.iter().map(|&q| i32::from(q)).collect();
+            let shares = |row: &[i32]| shares(row, x.quant.scale, y.quant.scale);
+            codes.chunks(*columns).flat_map(shares).map(requant).collect()
         }
     }
+}
+
+/// `Σ (q_a − z_a)·(q_b − z_b)` of every row and column, exact.
+fn products(
+    spec: &MatMulSpec,
+    (a, a_bytes): (Quant, &[u8]),
+    (b, b_bytes): (Quant, &[u8]),
+) -> Vec<i32> {
+    let centre = |q: u8, quant: Quant| i32::from(q) - i32::from(quant.zero);
+    let of = |at: usize| -> i32 {
+        let (row, column) = (at / spec.columns, at % spec.columns);
+        let products = (0..spec.depth).map(|k| {
+            let right = match spec.columns_in_rows {
+                true => b_bytes[column * spec.depth + k],
+                false => b_bytes[k * spec.columns + column],
+            };
+            centre(a_bytes[row * spec.depth + k], a) * centre(right, b)
+        });
+        products.sum()
+    };
+    (0..spec.rows * spec.columns).map(of).collect()
+}
+
+/// Softmax of a row of whole numbers worth `scale` each, in steps of `step`: every exponential a whole number of 2^-30.
+fn shares(row: &[i32], scale: f32, step: f32) -> Vec<f32> {
+    let largest = row.iter().copied().max().expect("rows have values");
+    let e = |&x: &i32| {
+        let below = f64::from(scale) * -((i64::from(largest) - i64::from(x)) as f64);
+        (libm::exp(below) * (1_u64 << 30) as f64).round_ties_even() as u32
+    };
+    let sum: u64 = row.iter().map(|x| u64::from(e(x))).sum();
+    row.iter().map(|x| e(x) as f32 / sum as f32 / step).collect()
 }
 
 fn look_up(table: Option<&Table>, q: u8) -> u8 {

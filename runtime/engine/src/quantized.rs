@@ -101,11 +101,12 @@ pub(crate) enum Op {
     Append(Vec<Option<Table>>),
     /// Of two matrices; the left one and the result lie by rows.
     MatMul(MatMulSpec),
-    /// Along rows of so many values. The table is `round(2^30 · exp(−d · s_x))`.
+    /// Along rows of so many values.
     Softmax {
         columns: usize,
-        table: Box<[u32; 256]>,
     },
+    /// Softmax along the rows of a product whose sums are not rounded in between.
+    MatMulSoftmax(MatMulSpec),
 }
 
 /// One operation.
@@ -264,7 +265,7 @@ impl Step {
         let Shape { h, w, .. } = activations[self.output].shape;
         match &self.op {
             Op::Conv(conv) => conv.macs(h, w),
-            Op::MatMul(spec) => matmul_macs(spec),
+            Op::MatMul(spec) | Op::MatMulSoftmax(spec) => matmul_macs(spec),
             _ => 0,
         }
     }
@@ -280,7 +281,7 @@ impl Quantized {
             let out = self.activations[step.output].shape;
             match &step.op {
                 Op::Conv(conv) => conv.macs(out.h, out.w),
-                Op::MatMul(spec) => matmul_macs(spec),
+                Op::MatMul(spec) | Op::MatMulSoftmax(spec) => matmul_macs(spec),
                 Op::MaxPool { window: w, .. } | Op::AvgPool { window: w, .. } => window(w, out),
                 _ => out.len() as u64,
             }

@@ -29,8 +29,14 @@ pub(crate) struct Row<'a> {
     a: &'a [u8],
     /// `[columns, depth]`, or `[depth, columns]`
     b: &'a [u8],
-    /// `[columns]`
-    y: &'a mut [u8],
+    to: To<'a>,
+}
+
+/// Where a row goes, `[columns]`.
+enum To<'a> {
+    Bytes(&'a mut [u8]),
+    /// `i32` of the machine.
+    Sums(&'a mut [[u8; 4]]),
 }
 
 impl MatMul {
@@ -46,22 +52,45 @@ impl MatMul {
         Ok(Self { spec, ratio: product_ratio, zeros, row: isa.row() })
     }
 
+    pub(crate) fn columns(&self) -> usize {
+        self.spec.columns
+    }
+
+    /// Values of the result.
+    pub(crate) fn len(&self) -> usize {
+        self.spec.rows * self.spec.columns
+    }
+
     /// Rows are split over the threads.
     ///
     /// # Panics
     /// If a slice is shorter than its matrix.
     pub fn run(&self, a: &[u8], b: &[u8], y: &mut [u8], pool: &Pool) {
-        let MatMulSpec { rows, depth, columns, .. } = self.spec;
-        let (a, b) = (&a[..rows * depth], &b[..depth * columns]);
+        let MatMulSpec { rows, columns, .. } = self.spec;
         pool.split_rows(&mut y[..rows * columns], rows, columns, |part, y| {
             for (row, y) in part.zip(y.chunks_exact_mut(columns)) {
-                let a = &a[row * depth..(row + 1) * depth];
-                let (spec, ratio, zeros) = (self.spec, self.ratio, self.zeros);
-                let mut row = Row { spec, ratio, zeros, a, b, y };
-                // SAFETY: the function came from an `Isa`, which proves the CPU has it; it has no other demand.
-                unsafe { (self.row)(&mut row) }
+                self.row(row, a, b, To::Bytes(y));
             }
         });
+    }
+
+    /// As [`Self::run`] without requantization.
+    pub(crate) fn sums(&self, a: &[u8], b: &[u8], sums: &mut [[u8; 4]], pool: &Pool) {
+        let MatMulSpec { rows, columns, .. } = self.spec;
+        pool.split_rows(&mut sums[..rows * columns], rows, columns, |part, sums| {
+            for (row, sums) in part.zip(sums.chunks_exact_mut(columns)) {
+                self.row(row, a, b, To::Sums(sums));
+            }
+        });
+    }
+
+    fn row(&self, row: usize, a: &[u8], b: &[u8], to: To<'_>) {
+        let MatMulSpec { depth, columns, .. } = self.spec;
+        let (a, b) = (&a[row * depth..(row + 1) * depth], &b[..depth * columns]);
+        let (spec, ratio, zeros) = (self.spec, self.ratio, self.zeros);
+        let mut row = Row { spec, ratio, zeros, a, b, to };
+        // SAFETY: the function came from an `Isa`, which proves the CPU has it; it has no other demand.
+        unsafe { (self.row)(&mut row) }
     }
 }
 
@@ -94,40 +123,50 @@ const BLOCK: usize = 64;
 impl Row<'_> {
     #[inline(always)]
     fn compute(&mut self) {
-        if self.spec.columns_in_rows { self.of_rows() } else { self.of_columns() }
-    }
-
-    /// Each sum is one of products along two pieces of memory.
-    #[inline(always)]
-    fn of_rows(&mut self) {
-        let [a_zero, b_zero, y_zero] = self.zeros;
-        for (y, b) in self.y.iter_mut().zip(self.b.chunks_exact(self.spec.depth)) {
-            let products = self.a.iter().zip(b).map(|(a, b)| {
-                i32::from(i16::from(*a) - i16::from(a_zero))
-                    * i32::from(i16::from(*b) - i16::from(b_zero))
-            });
-            *y = requantize(products.sum::<i32>() as f32 * self.ratio, y_zero, 0, 255);
+        let Self { spec, ratio, zeros, a, b, to } = self;
+        let [a_zero, b_zero, y_zero] = *zeros;
+        match to {
+            To::Bytes(y) => sums(spec, [a_zero, b_zero], a, b, |column, sum| {
+                y[column] = requantize(sum as f32 * *ratio, y_zero, 0, 255);
+            }),
+            To::Sums(y) => sums(spec, [a_zero, b_zero], a, b, |column, sum| {
+                y[column] = sum.to_ne_bytes();
+            }),
         }
     }
+}
 
-    /// Sums of neighbouring columns grow together, one row of `b` after the other.
-    #[inline(always)]
-    fn of_columns(&mut self) {
-        let [a_zero, b_zero, y_zero] = self.zeros;
-        let columns = self.spec.columns;
-        for (block, y) in self.y.chunks_mut(BLOCK).enumerate() {
-            let mut sums = [0_i32; BLOCK];
-            let b_rows = self.b.chunks_exact(columns);
-            for (a, b) in self.a.iter().zip(b_rows) {
-                let a = i16::from(*a) - i16::from(a_zero);
-                let b = &b[block * BLOCK..][..y.len()];
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum += i32::from(a) * i32::from(i16::from(*b) - i16::from(b_zero));
-                }
-            }
-            for (y, sum) in y.iter_mut().zip(sums) {
-                *y = requantize(sum as f32 * self.ratio, y_zero, 0, 255);
+/// `put(column, sum)` for every column of a row.
+#[inline(always)]
+fn sums(
+    spec: &MatMulSpec,
+    [a_zero, b_zero]: [u8; 2],
+    a: &[u8],
+    b: &[u8],
+    mut put: impl FnMut(usize, i32),
+) {
+    let centred = |q: u8, zero: u8| i16::from(q) - i16::from(zero);
+    if spec.columns_in_rows {
+        // Each sum is one of products along two pieces of memory.
+        for (column, b) in b.chunks_exact(spec.depth).enumerate() {
+            let products = a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| i32::from(centred(*a, a_zero)) * i32::from(centred(*b, b_zero)));
+            put(column, products.sum());
+        }
+        return;
+    }
+    // Sums of neighbouring columns grow together, one row of `b` after the other.
+    for first in (0..spec.columns).step_by(BLOCK) {
+        let count = BLOCK.min(spec.columns - first);
+        let mut sums = [0_i32; BLOCK];
+        for (a, b) in a.iter().zip(b.chunks_exact(spec.columns)) {
+            let a = i32::from(centred(*a, a_zero));
+            for (sum, b) in sums.iter_mut().zip(&b[first..first + count]) {
+                *sum += a * i32::from(centred(*b, b_zero));
             }
         }
+        sums[..count].iter().enumerate().for_each(|(at, sum)| put(first + at, *sum));
     }
 }

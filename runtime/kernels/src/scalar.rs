@@ -164,24 +164,26 @@ pub fn matmul(spec: &MatMulSpec, ratio: f32, zeros: [u8; 3], a: &[u8], b: &[u8],
     }
 }
 
-/// Softmax of rows of `columns` bytes: `rte(e / Σ e / y_scale) + y_zero` with `e = table[largest of the row − x]`.
+/// Softmax of a row of sums, each worth `sum · scale`: `rte(e / Σ e / y_scale) + y_zero` with
+/// `e = round(2^30 · exp(−(largest − sum) · scale))`.
 ///
-/// The table says what each difference is worth, `table[d] = round(2^30 · exp(−d · s_x))`. The sum is one of integers, so
-/// its order does not matter; it and `e` are rounded to f32 once.
-pub fn softmax(
-    columns: usize,
-    table: &[u32; 256],
-    y_scale: f32,
-    y_zero: u8,
-    x: &[u8],
-    y: &mut [u8],
-) {
-    for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
-        let largest = x.iter().fold(0, |largest, q| largest.max(*q));
-        let e = |q: u8| table[usize::from(largest - q)];
-        let sum: u64 = x.iter().map(|q| u64::from(e(*q))).sum();
-        for (y, q) in y.iter_mut().zip(x) {
-            *y = requantize(e(*q) as f32 / sum as f32 / y_scale, y_zero, 0, 255);
-        }
+/// What is summed are whole numbers, so their order does not matter; sum and `e` are rounded to f32 once.
+pub fn softmax(sums: &[i32], scale: f32, exp: Exp, y_scale: f32, y_zero: u8, y: &mut [u8]) {
+    let largest = sums.iter().copied().max().unwrap_or(0);
+    let all: u64 = sums.iter().map(|sum| u64::from(worth(largest, *sum, scale, exp))).sum();
+    for (y, sum) in y.iter_mut().zip(sums) {
+        let share = worth(largest, *sum, scale, exp) as f32 / all as f32;
+        *y = requantize(share / y_scale, y_zero, 0, 255);
     }
+}
+
+/// `exp` of f64, the same bits on every processor.
+pub type Exp = fn(f64) -> f64;
+
+/// `round(2^30 · exp(−(largest − sum) · scale))`
+#[inline]
+pub(crate) fn worth(largest: i32, sum: i32, scale: f32, exp: Exp) -> u32 {
+    const ONE: f64 = (1_u64 << 30) as f64;
+    let below = i64::from(largest) - i64::from(sum);
+    (ONE * exp(-(below as f64) * f64::from(scale))).round_ties_even() as u32
 }

@@ -5,7 +5,7 @@ mod random;
 
 use kernels::{
     Add, AvgPool, Bilinear, Isa, Lookup, MatMul, MatMulSpec, MaxPool, Nearest, Pool, PoolSpec,
-    Residual, Rows, Softmax, copy, scalar,
+    Residual, Rows, Scratch, Softmax, copy, scalar,
 };
 use random::Random;
 
@@ -233,26 +233,21 @@ fn the_deepest_product_is_exact_and_a_deeper_one_is_refused() {
     }
 }
 
-/// `round(2^30 · exp(−d · scale))`
-fn exponentials(scale: f64) -> [u32; 256] {
-    std::array::from_fn(|d| (1_073_741_824.0 * (-(d as f64) * scale).exp()).round() as u32)
-}
-
 #[test]
 fn shares_equal_softmax_in_double_precision_within_half_a_step() {
     for seed in 0..if cfg!(miri) { 3 } else { 100 } {
         let random = &mut Random::new(seed);
         let (rows, columns) = (1 + random.below(9), random.pick(&[1, 2, 49, 50, 197, 1000]));
-        let x_scale = random.pick(&[0.004, 0.05, 0.3, 4.0]);
+        let x_scale: f32 = random.pick(&[0.004, 0.05, 0.3, 4.0]);
         let extreme = random.below(4) == 0;
         let x = bytes(random, rows * columns, extreme);
-        let softmax = Softmax::new(columns, exponentials(x_scale), 1.0 / 255.0, 3).unwrap();
+        let softmax = Softmax::new(columns, x_scale, f64::exp, 1.0 / 255.0, 3, None).unwrap();
         let mut y = vec![7; x.len()];
         softmax.run(&x, &mut y, &Pool::new(1 + seed as usize % 3));
         for (x, y) in x.chunks(columns).zip(y.chunks(columns)) {
             let largest = x.iter().copied().max().unwrap();
-            let e: Vec<f64> =
-                x.iter().map(|&q| (-f64::from(largest - q) * x_scale).exp()).collect();
+            let below = |&q: &u8| (-f64::from(largest - q) * f64::from(x_scale)).exp();
+            let e: Vec<f64> = x.iter().map(below).collect();
             let sum: f64 = e.iter().sum();
             for (e, &y) in e.iter().zip(y) {
                 let expected = 255.0 * e / sum + 3.0;
@@ -264,11 +259,58 @@ fn shares_equal_softmax_in_double_precision_within_half_a_step() {
 }
 
 #[test]
+fn shares_of_a_product_equal_the_definition_on_every_instruction_set() {
+    for seed in 0..if cfg!(miri) { 3 } else { 100 } {
+        let random = &mut Random::new(seed);
+        let spec = MatMulSpec {
+            rows: 1 + random.below(9),
+            depth: random.pick(&[1, 31, 64, 257]),
+            columns: random.pick(&[1, 3, 50, 65, 130]),
+            columns_in_rows: random.below(2) == 0,
+        };
+        let extreme = random.below(4) == 0;
+        let a = bytes(random, spec.rows * spec.depth, extreme);
+        let b = bytes(random, spec.depth * spec.columns, extreme);
+        let [a_zero, b_zero] = [random.byte(), random.byte()];
+        let scale = random.pick(&[1e-6, 1e-4, 0.01]);
+        let sum = |at: usize| -> i32 {
+            let (row, column) = (at / spec.columns, at % spec.columns);
+            let products = (0..spec.depth).map(|k| {
+                let b = if spec.columns_in_rows {
+                    b[column * spec.depth + k]
+                } else {
+                    b[k * spec.columns + column]
+                };
+                let a = i32::from(a[row * spec.depth + k]) - i32::from(a_zero);
+                a * (i32::from(b) - i32::from(b_zero))
+            });
+            products.sum()
+        };
+        let sums: Vec<i32> = (0..spec.rows * spec.columns).map(sum).collect();
+        let mut expected = vec![0; sums.len()];
+        for (sums, y) in sums.chunks(spec.columns).zip(expected.chunks_mut(spec.columns)) {
+            scalar::softmax(sums, scale, f64::exp, 1.0 / 200.0, 9, y);
+        }
+        for isa in Isa::available() {
+            let product = MatMul::new(isa, spec, 1.0, [a_zero, b_zero, 0]).unwrap();
+            let columns = spec.columns;
+            let softmax =
+                Softmax::new(columns, scale, f64::exp, 1.0 / 200.0, 9, Some(product)).unwrap();
+            let mut scratch = Scratch::with_bytes(softmax.scratch_bytes());
+            let mut found = vec![7; sums.len()];
+            let pool = Pool::new(1 + seed as usize % 3);
+            softmax.run_product(&a, &b, &mut found, &pool, &mut scratch);
+            assert_eq!(found, expected, "{isa:?} {spec:?}");
+        }
+    }
+}
+
+#[test]
 fn equal_scores_share_alike_and_one_score_takes_all() {
     let pool = Pool::new(1);
     let softmax = |columns: usize, x: &[u8]| {
         let mut y = vec![0; x.len()];
-        let shares = Softmax::new(columns, exponentials(0.5), 1.0 / 255.0, 0).unwrap();
+        let shares = Softmax::new(columns, 0.5, f64::exp, 1.0 / 255.0, 0, None).unwrap();
         shares.run(x, &mut y, &pool);
         y
     };
@@ -278,8 +320,11 @@ fn equal_scores_share_alike_and_one_score_takes_all() {
     }
     assert_eq!(softmax(2, &[255, 0, 0, 255]), [255, 0, 0, 255]);
     for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        assert!(Softmax::new(2, exponentials(0.5), bad, 0).is_err(), "{bad}");
+        assert!(Softmax::new(2, 0.5, f64::exp, bad, 0, None).is_err(), "{bad}");
+        assert!(Softmax::new(2, bad, f64::exp, 0.5, 0, None).is_err(), "{bad}");
     }
-    assert!(Softmax::new(2, [0; 256], 1.0, 0).is_err());
-    assert!(Softmax::new(0, exponentials(0.5), 1.0, 0).is_err());
+    assert!(Softmax::new(0, 0.5, f64::exp, 1.0, 0, None).is_err());
+    let spec = MatMulSpec { rows: 1, depth: 1, columns: 3, columns_in_rows: true };
+    let product = MatMul::new(Isa::scalar(), spec, 1.0, [0; 3]).unwrap();
+    assert!(Softmax::new(2, 0.5, f64::exp, 1.0, 0, Some(product)).is_err());
 }

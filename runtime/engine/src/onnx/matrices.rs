@@ -8,8 +8,9 @@
 //! ```
 
 use super::attributes::{Reader, dims, i8s, i64s, is, zero_points};
+use super::document::node_name;
 use super::operations::Real;
-use super::pending::{Pending, PendingOp};
+use super::pending::{Bounds, Pending, PendingOp};
 use super::read::{View, Weights};
 use crate::EngineError;
 use crate::quantized::{Quant, Shape};
@@ -92,13 +93,28 @@ impl Reader<'_> {
 
     /// Softmax along the last axis of a matrix that lies by rows.
     pub(super) fn softmax(&self, x: &Real<'_>, opset: i64) -> Result<Option<Pending>, EngineError> {
-        // Before operator set 13 it flattened what follows the axis.
-        let last = matches!(self.int("axis", if opset < 13 { 1 } else { -1 }), 2 | -1);
+        let last = self.is_along_rows(opset);
         let Some(matrix) = x.matrix().filter(|matrix| matrix.by_rows && last) else {
             return Ok(None);
         };
         let Matrix { rows, columns, .. } = matrix;
         self.by_rows(PendingOp::Softmax { columns }, &[x], [rows, columns]).map(Some)
+    }
+
+    /// Softmax of a product nobody quantizes in between: its sums go in as they are.
+    pub(super) fn shares(&self, product: &Pending, opset: i64) -> Option<Pending> {
+        let PendingOp::MatMul(spec) = product.op else { return None };
+        let name = format!("{}+{}", product.name, node_name(self.node));
+        let whole = product.bounds == Bounds::NONE
+            && product.dims == [1, spec.rows, spec.columns]
+            && self.is_along_rows(opset);
+        let op = PendingOp::MatMulSoftmax(spec);
+        whole.then(|| Pending { name, op, ..product.clone() })
+    }
+
+    /// Whether a softmax goes along the last of three axes; before operator set 13 it flattened what follows its axis.
+    fn is_along_rows(&self, opset: i64) -> bool {
+        matches!(self.int("axis", if opset < 13 { 1 } else { -1 }), 2 | -1)
     }
 
     /// A result `[1, rows, columns]` in ONNX's own order.

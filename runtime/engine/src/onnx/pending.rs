@@ -38,6 +38,7 @@ pub(super) enum PendingOp {
     Append,
     MatMul(MatMulSpec),
     Softmax { columns: usize },
+    MatMulSoftmax(MatMulSpec),
 }
 
 /// A function of one real number; becomes a table.
@@ -118,17 +119,9 @@ impl Pending {
                 Op::Append((0..self.inputs.len()).map(|at| table(x(at))).collect())
             }
             PendingOp::MatMul(spec) => Op::MatMul(*spec),
-            PendingOp::Softmax { columns } => {
-                Op::Softmax { columns: *columns, table: exponentials(x(0).scale) }
-            }
+            PendingOp::Softmax { columns } => Op::Softmax { columns: *columns },
+            PendingOp::MatMulSoftmax(spec) => Op::MatMulSoftmax(*spec),
         };
         Step { name: self.name.clone(), op, inputs: self.inputs.clone(), output, clamp }
     }
-}
-
-/// What each difference to the largest score is worth: `round(2^30 · exp(−d · scale))`.
-fn exponentials(scale: f32) -> Box<[u32; 256]> {
-    const ONE: f64 = (1_u64 << 30) as f64;
-    let worth = |d: usize| (ONE * libm::exp(-(d as f64) * f64::from(scale))).round_ties_even();
-    Box::new(std::array::from_fn(|d| worth(d) as u32))
 }

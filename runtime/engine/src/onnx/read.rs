@@ -309,6 +309,9 @@ impl<'a> Walk<'a> {
             let real = self.real(reader, 1)?;
             return self.times(reader, &real).map(Value::Pending);
         }
+        if op == "Softmax" {
+            return reader.shares(pending, self.document.opset).map(Value::Pending);
+        }
         let dims = reader.reshaped(&pending.dims, pending.shape)?;
         Some(Value::Pending(Pending { dims, ..pending.clone() }))
     }

@@ -111,8 +111,20 @@ fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, Strin
             kind = format!("matmul {}x{}x{}", spec.rows, spec.depth, spec.columns);
             Kernel::MatMul(product, clamp())
         }
-        Op::Softmax { columns, table } => {
-            Kernel::Softmax(Softmax::new(*columns, **table, quant.scale, quant.zero)?, clamp())
+        Op::Softmax { columns } => {
+            let scale = activation(0).quant.scale;
+            let (step, zero) = (quant.scale, quant.zero);
+            let softmax = Softmax::new(*columns, scale, libm::exp, step, zero, None)?;
+            Kernel::Softmax { softmax, product: false, table: clamp() }
+        }
+        Op::MatMulSoftmax(spec) => {
+            let (a, b) = (activation(0).quant, activation(1).quant);
+            let product = MatMul::new(isa, *spec, 1.0, [a.zero, b.zero, 0])?;
+            let (scale, columns) = (a.scale * b.scale, spec.columns);
+            let (step, zero) = (quant.scale, quant.zero);
+            let softmax = Softmax::new(columns, scale, libm::exp, step, zero, Some(product))?;
+            kind = format!("matmul+softmax {}x{}x{}", spec.rows, spec.depth, spec.columns);
+            Kernel::Softmax { softmax, product: true, table: clamp() }
         }
     };
     Ok((kernel, kind))
@@ -236,5 +248,6 @@ fn op_name(op: &Op) -> &'static str {
         Op::Append(_) => "append",
         Op::MatMul(_) => "matmul",
         Op::Softmax { .. } => "softmax",
+        Op::MatMulSoftmax(_) => "matmul+softmax",
     }
 }

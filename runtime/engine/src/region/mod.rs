@@ -62,7 +62,10 @@ struct Slot {
 #[derive(Debug)]
 enum Kernel {
     Quantize(usize),
-    Conv { conv: Box<kernels::Conv>, residual: bool },
+    Conv {
+        conv: Box<kernels::Conv>,
+        residual: bool,
+    },
     Add(Add),
     Concat(Vec<Part>),
     MaxPool(MaxPool, Option<Lookup>),
@@ -73,7 +76,12 @@ enum Kernel {
     AddConstant(Add, Arc<[u8]>),
     Append(Vec<Option<Lookup>>),
     MatMul(MatMul, Option<Lookup>),
-    Softmax(Softmax, Option<Lookup>),
+    /// Of bytes, or of a product of two activations.
+    Softmax {
+        softmax: Softmax,
+        product: bool,
+        table: Option<Lookup>,
+    },
 }
 
 /// One input of a concatenation.
@@ -136,11 +144,12 @@ impl Region {
             FloatKernel::Accumulators { conv, .. } => Some(&**conv),
             FloatKernel::Dequantize(_) => None,
         });
-        let convs = layers.iter().filter_map(|layer| match &layer.kernel {
-            Kernel::Conv { conv, .. } => Some(&**conv),
-            _ => None,
+        let of_layers = layers.iter().map(|layer| match &layer.kernel {
+            Kernel::Conv { conv, .. } => conv.scratch_bytes(threads),
+            Kernel::Softmax { softmax, .. } => softmax.scratch_bytes(),
+            _ => 0,
         });
-        let scratch_bytes = convs.chain(tails).map(|conv| conv.scratch_bytes(threads)).max();
+        let scratch_bytes = of_layers.chain(tails.map(|conv| conv.scratch_bytes(threads))).max();
         Ok(Self {
             layers,
             slots,

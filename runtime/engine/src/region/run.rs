@@ -98,8 +98,13 @@ impl Region {
                 product.run(x(0), x(1), y, pool);
                 table
             }
-            Kernel::Softmax(softmax, table) => {
-                softmax.run(&x(0)[..h * w * c], &mut y[..h * w * c], pool);
+            Kernel::Softmax { softmax, product, table } => {
+                let y = &mut y[..h * w * c];
+                if *product {
+                    softmax.run_product(x(0), x(1), y, pool, scratch);
+                } else {
+                    softmax.run(&x(0)[..h * w * c], y, pool);
+                }
                 table
             }
         };

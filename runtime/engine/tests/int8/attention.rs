@@ -37,10 +37,12 @@ fn scores_shares_and_answers_are_what_float_arithmetic_says_within_half_a_step()
     for seed in 0..40 {
         let (onnx, shape) = draw(seed, seed % 2 == 1);
         let (_, seen) = reference(&onnx, &image(seed, shape)).unwrap();
-        let rank_three: Vec<_> = seen.iter().filter(|seen| seen.shape.len() == 3).collect();
-        // Query token, patch tokens, all tokens, scores, shares, answers.
-        let [_, _, tokens, scores, shares, answers] = rank_three[..] else {
-            panic!("{} matrices", rank_three.len())
+        let matrices: Vec<_> = seen.iter().filter(|seen| seen.shape.len() == 3).collect();
+        // Query token, patch tokens, all tokens, scores if they are rounded, shares, answers.
+        let (tokens, scores, [shares, answers]) = match matrices[..] {
+            [_, _, tokens, scores, shares, answers] => (tokens, Some(scores), [shares, answers]),
+            [_, _, tokens, shares, answers] => (tokens, None, [shares, answers]),
+            _ => panic!("{} matrices", matrices.len()),
         };
         let real = |x: &engine::Intermediate| -> Vec<f64> {
             let value = |&q: &i16| f64::from(i32::from(q) - x.zero) * f64::from(x.scale);
@@ -57,15 +59,31 @@ fn scores_shares_and_answers_are_what_float_arithmetic_says_within_half_a_step()
         };
         let [heads, count] = [shares.shape[1], shares.shape[2]];
         let channels = tokens.shape[1];
-        assert_eq!((tokens.shape[2], scores.shape[1..].to_vec()), (count, vec![heads, count]));
+        let (a, x) = (real(shares), real(tokens));
+        let scores = scores.map_or_else(
+            || {
+                // Before the last projection.
+                let images = seen.iter().filter(|seen| seen.shape.len() == 4);
+                let asks = images.rev().nth(1).unwrap();
+                let u = real(asks);
+                let score = |at: usize| -> f64 {
+                    let (head, t) = (at / count, at % count);
+                    (0..channels).map(|c| u[head * channels + c] * x[c * count + t]).sum()
+                };
+                (0..heads * count).map(score).collect()
+            },
+            real,
+        );
+        assert_eq!((tokens.shape[2], scores.len()), (count, heads * count));
         let row = |head: usize| {
+            let largest =
+                scores[head * count..][..count].iter().fold(f64::MIN, |most, x| most.max(*x));
             let e: Vec<f64> =
-                real(scores)[head * count..][..count].iter().map(|x| x.exp()).collect();
+                scores[head * count..][..count].iter().map(|x| (x - largest).exp()).collect();
             let sum: f64 = e.iter().sum();
             e.into_iter().map(move |e| e / sum)
         };
         near(shares, &(0..heads).flat_map(row).collect::<Vec<_>>(), "share");
-        let (a, x) = (real(shares), real(tokens));
         let answer = |at: usize| -> f64 {
             let (head, c) = (at / channels, at % channels);
             (0..count).map(|t| a[head * count + t] * x[c * count + t]).sum()
@@ -86,9 +104,11 @@ fn nothing_of_a_pool_is_in_float_and_its_layers_say_what_they_are() {
     assert_eq!(share.integer_macs, 3 * 16 * 16 + 2 * 8 * 16 * 50);
     let layers = engine.layers();
     let kinds: Vec<&str> = layers.iter().map(|layer| layer.kind.as_str()).collect();
-    for kind in ["append", "matmul 8x16x50", "softmax", "matmul 8x50x16", "conv 1x1/1 g8"] {
+    for kind in ["append", "matmul 8x50x16", "conv 1x1/1 g8"] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
+    let apart = kinds.contains(&"matmul 8x16x50") && kinds.contains(&"softmax");
+    assert!(apart || kinds.contains(&"matmul+softmax 8x16x50"), "{kinds:?}");
     assert_eq!(kinds.iter().filter(|kind| **kind == "add-constant").count(), 2);
 }
 

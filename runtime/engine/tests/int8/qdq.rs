@@ -229,8 +229,14 @@ impl Qdq {
         let u = self.conv(&q, pixel(heads * c, heads));
         let u = self.reshaped(&u, &[heads, c]);
         let scores = self.node("MatMul", &[&u.name, &all.name], vec![]);
-        let scores = self.quantized(&scores, [heads, 1, tokens + 1], 6.0);
-        let shares = self.node("Softmax", &[&scores.name], vec![int("axis", -1)]);
+        // The exporter leaves scores as sums; others round them.
+        let rounded = self.below(3) == 0;
+        let scores = if rounded {
+            self.quantized(&scores, [heads, 1, tokens + 1], 6.0).name
+        } else {
+            scores
+        };
+        let shares = self.node("Softmax", &[&scores], vec![int("axis", -1)]);
         let shares = self.quantized(&shares, [heads, 1, tokens + 1], 1.0);
         let rows = self.node("Transpose", &[&all.name], vec![ints("perm", &[0, 2, 1])]);
         let answers = self.node("MatMul", &[&shares.name, &rows], vec![]);

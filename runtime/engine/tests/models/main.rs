@@ -54,10 +54,11 @@ fn resnet_50_has_the_same_bits_everywhere() {
 
 #[test]
 fn priors_encoder_with_its_attention_pool_has_the_same_bits_everywhere() {
-    same_everywhere(
-        networks::prior(),
-        "dfd9742d38c1da5842e748b0a61436992f285a4eb086cd225e38de994d764fa7",
-    );
+    let prior = networks::prior();
+    let engine = Engine::from_onnx(&prior.0, &[], &Options::threads(1)).unwrap();
+    let kind = |layer: &engine::LayerInfo| layer.kind == "matmul+softmax 8x2048x5";
+    assert!(engine.layers().iter().any(kind), "scores are rounded, as the exporter does not");
+    same_everywhere(prior, "03c75e2888706bd93030b229acbbbcab6201121f3937b40e9e8702abc461f8e5");
 }
 
 #[test]
