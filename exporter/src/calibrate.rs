@@ -82,10 +82,7 @@ impl Observations {
             let seen = observer.seen().with_context(fail)?;
             let (method, range) = match known_range(graph, tensor, preprocess) {
                 Some(range) => (Method::MinMax, range),
-                None => {
-                    let method = if is_scores(graph, tensor) { Method::MinMax } else { method };
-                    (method, observer.range(method).with_context(fail)?)
-                }
+                None => (method, observer.range(method).with_context(fail)?),
             };
             let range = if is_clamped_at_six(graph, tensor) {
                 Range { hi: range.hi.min(6.0), ..range }
@@ -152,11 +149,6 @@ fn known_range(graph: &Graph, tensor: &str, preprocess: &Preprocess) -> Option<R
     }
     let node = graph.node(tensor)?;
     (node.op == Op::Softmax).then_some(Range { lo: 0.0, hi: 1.0 })
-}
-
-/// What a softmax reads: its largest values decide everything, so none is cut.
-fn is_scores(graph: &Graph, tensor: &str) -> bool {
-    graph.readers(tensor).any(|reader| reader.op == Op::Softmax)
 }
 
 fn is_clamped_at_six(graph: &Graph, tensor: &str) -> bool {

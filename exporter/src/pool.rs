@@ -13,12 +13,15 @@
 //! convolutions of one pixel:
 //!
 //! ```text
-//! x [C,H,W] ─┬─ mean ─ + position ─────────── x_0 [C] ── q_proj ── k_proj (groups) ── u [heads, C]
-//!            └─ patches [C,HW] + positions ──┐ │                                      │
-//!                              tokens [C, 1 + HW] ──────────────────────── MatMul ── scores ── Softmax
-//!                                            └─ transposed ────────────────────────── MatMul ── answers [heads, C]
-//!                                                                      c_proj ── v_proj (groups) ──┘
+//! x [C,H,W] ─┬─ mean ─ + position ────────────── x_0 [C] ─ q_proj ─ question (Wkᵀ, groups) ─ u [heads, C]
+//!            └─ patches [C,HW] + positions ─┐  │                                          │
+//!                              columns [C, 1 + HW] ─────────────────────── MatMul ── similarities ─ attention (Softmax)
+//!                                           └─ rows (transposed) ───────────────────────── MatMul ── average [heads, C]
+//!                                                              c_proj ─ value (Wv, groups) ──┘
 //! ```
+//!
+//! The similarities go into softmax as the sums they are: on eight bits one step of them is a factor of the shares (measured:
+//! docs/quantization.md). Parts that do not mean what CLIP's of that name do have names of their own.
 
 use crate::weights::{Array, Weights};
 use graph::{Graph, Node, Op};
@@ -95,19 +98,19 @@ fn parts(pool: &Node, Sizes { channels: c, heads, tokens }: Sizes) -> Vec<Node> 
     let query = push("query_token", added(&[c, 1]), &[&mean]);
     let patches = push("patches", shaped(&[c, tokens]), &[x]);
     let patches = push("patch_tokens", added(&[c, tokens]), &[&patches]);
-    let all = push("tokens", Op::Append, &[&query, &patches]);
+    let all = push("columns", Op::Append, &[&query, &patches]);
 
     let query = push("query_pixel", shaped(&[c, 1, 1]), &[&query]);
     let q = push("q_proj", pixel(c, c, 1, true), &[&query]);
-    let u = push("k_proj", pixel(c, heads * c, heads, false), &[&q]);
-    let u = push("questions", shaped(&[heads, c]), &[&u]);
-    let scores = push("scores", Op::MatMul, &[&u, &all]);
+    let u = push("question", pixel(c, heads * c, heads, false), &[&q]);
+    let u = push("question_rows", shaped(&[heads, c]), &[&u]);
+    let scores = push("similarities", Op::MatMul, &[&u, &all]);
     let shares = push("attention", Op::Softmax, &[&scores]);
-    let rows = push("token_rows", Op::Transpose, &[&all]);
-    let answers = push("answers", Op::MatMul, &[&shares, &rows]);
-    let answers = push("answers_pixel", shaped(&[heads * c, 1, 1]), &[&answers]);
-    let v = push("v_proj", pixel(heads * c, c, heads, true), &[&answers]);
-    let v = push("values", shaped(&[c]), &[&v]);
+    let rows = push("rows", Op::Transpose, &[&all]);
+    let answers = push("average", Op::MatMul, &[&shares, &rows]);
+    let answers = push("average_pixel", shaped(&[heads * c, 1, 1]), &[&answers]);
+    let v = push("value", pixel(heads * c, c, heads, true), &[&answers]);
+    let v = push("value_vector", shaped(&[c]), &[&v]);
     push("c_proj", Op::Linear { in_features: c, out_features: c }, &[&v]);
     nodes
 }
@@ -118,7 +121,9 @@ fn write_out_weights(weights: &mut Weights, pool: &str, sizes: Sizes) {
     let mut take =
         |part: &str| weights.remove(&name(part)).expect("weights were checked against the graph");
     let position = take("positional_embedding").values;
-    let key = take("k_proj.weight").values;
+    let [query, key, value, value_bias] =
+        ["q_proj.weight", "k_proj.weight", "v_proj.weight", "v_proj.bias"]
+            .map(|part| take(part).values);
     take("k_proj.bias");
     let mut put = |part: &str, shape: &[usize], values: Vec<f32>| {
         weights.insert(name(part), Array { shape: shape.to_vec(), values });
@@ -131,11 +136,10 @@ fn write_out_weights(weights: &mut Weights, pool: &str, sizes: Sizes) {
     let scale = (d as f64).powf(-0.5);
     let questions = key.chunks(d * c).flat_map(|head| transposed(head, d, c));
     let questions = questions.map(|w| (f64::from(w) * scale) as f32).collect();
-    put("k_proj.weight", &[heads * c, d, 1, 1], questions);
-    for part in ["q_proj.weight", "v_proj.weight"] {
-        let array = weights.get_mut(&name(part)).expect("weights were checked against the graph");
-        array.shape.extend([1, 1]);
-    }
+    put("question.weight", &[heads * c, d, 1, 1], questions);
+    put("q_proj.weight", &[c, c, 1, 1], query);
+    put("value.weight", &[c, c, 1, 1], value);
+    put("value.bias", &[c], value_bias);
 }
 
 #[cfg(feature = "distill")]
@@ -145,7 +149,8 @@ fn gather_weights(weights: &mut Weights, pool: &str, sizes: Sizes) {
     let mut take = |part: &str| weights.remove(&name(part)).expect("`write_out` made it").values;
     let mut position = take("query_token.constant");
     position.extend(transposed(&take("patch_tokens.constant"), c, tokens));
-    let questions = take("k_proj.weight");
+    let [query, questions, value, value_bias] =
+        ["q_proj.weight", "question.weight", "value.weight", "value.bias"].map(&mut take);
     let d = c / heads;
     let scale = (d as f64).sqrt();
     let key = questions.chunks(c * d).flat_map(|head| transposed(head, c, d));
@@ -156,10 +161,9 @@ fn gather_weights(weights: &mut Weights, pool: &str, sizes: Sizes) {
     put("positional_embedding", &[tokens + 1, c], position);
     put("k_proj.weight", &[c, c], key);
     put("k_proj.bias", &[c], vec![0.0; c]);
-    for part in ["q_proj.weight", "v_proj.weight"] {
-        let array = weights.get_mut(&name(part)).expect("`write_out` made it");
-        array.shape = vec![c, c];
-    }
+    put("q_proj.weight", &[c, c], query);
+    put("v_proj.weight", &[c, c], value);
+    put("v_proj.bias", &[c], value_bias);
 }
 
 /// `[rows, columns]` → `[columns, rows]`

@@ -75,7 +75,7 @@ pub(crate) enum Writes<'a> {
     Folded,
     /// Logits: its accumulators, scaled, leave in float. Eight bits would only add ties.
     Real,
-    /// A float tensor that only layers left in float read.
+    /// A float tensor that only layers left in float read, or the sums that a softmax reads.
     Float,
     /// The codes of what it reads, in another shape.
     View,
@@ -168,6 +168,10 @@ impl Plan {
                     let owner = plan.owner(&node.inputs[0]).to_owned();
                     plan.owners.insert(name.clone(), owner);
                     plan.writes.insert(name, Write::View);
+                    continue;
+                }
+                Op::MatMul if only_softmax_reads(graph, node) => {
+                    plan.writes.insert(name, Write::Float);
                     continue;
                 }
                 Op::Append => plan.share_with_whole(graph, node),
@@ -330,6 +334,16 @@ fn only_float_reads(graph: &Graph, float: &BTreeSet<String>, node: &Node) -> boo
     !is_output
         && graph.readers(&node.name).next().is_some()
         && graph.readers(&node.name).all(|reader| float.contains(&reader.name))
+}
+
+/// Whether `node`'s value goes to a softmax and nowhere else: eight bits would be too few, since a step of the scores is a
+/// factor of the shares.
+fn only_softmax_reads(graph: &Graph, node: &Node) -> bool {
+    let is_output = graph.outputs.iter().any(|output| output.node == node.name);
+    let mut readers = graph.readers(&node.name);
+    !is_output
+        && readers.next().is_some_and(|only| only.op == Op::Softmax)
+        && readers.next().is_none()
 }
 
 /// The ReLU that is the only reader of `node`.

@@ -7,7 +7,10 @@ use clap::Args;
 use prost::Message;
 use serde::Serialize;
 use serde_json::json;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 use tract_onnx::pb::ModelProto;
 
 /// Prints manifest, integer share and sizes of a bundle
@@ -86,22 +89,23 @@ impl Inspect {
 }
 
 impl IntegerShare {
-    /// Counts in an ONNX file: a layer is on integers if all it reads comes out of DequantizeLinear.
+    /// Counts in an ONNX file: a layer is on integers if all it reads comes out of DequantizeLinear, reshaped or not.
     pub(crate) fn of(onnx: &[u8]) -> Result<Self> {
         let model = ModelProto::decode(onnx).context("model.onnx is no ONNX file")?;
         let graph = model.graph.context("model.onnx has no graph")?;
-        let dequantized: Vec<&str> = graph
-            .node
-            .iter()
-            .filter(|node| node.op_type == "DequantizeLinear")
-            .flat_map(|node| node.output.iter().map(String::as_str))
-            .collect();
+        let mut dequantized: HashSet<&str> = HashSet::new();
         let mut share = Self { integer: 0, all: 0, operators: BTreeMap::new() };
         for node in &graph.node {
-            *share.operators.entry(node.op_type.clone()).or_default() += 1;
-            if matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul") {
+            let (op, inputs) = (node.op_type.as_str(), &node.input);
+            *share.operators.entry(op.to_owned()).or_default() += 1;
+            let moved = matches!(op, "Reshape" | "Transpose")
+                && inputs.first().is_some_and(|input| dequantized.contains(input.as_str()));
+            if moved || op == "DequantizeLinear" {
+                dequantized.extend(node.output.iter().map(String::as_str));
+            }
+            if matches!(op, "Conv" | "Gemm" | "MatMul") {
                 share.all += 1;
-                let whole = node.input.iter().all(|input| dequantized.contains(&input.as_str()));
+                let whole = inputs.iter().all(|input| dequantized.contains(input.as_str()));
                 share.integer += usize::from(whole);
             }
         }

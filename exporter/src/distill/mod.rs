@@ -21,7 +21,7 @@ pub(crate) use data::Data;
 pub(crate) use student::{Learner, Outputs, STAGES};
 
 use anyhow::{Result, ensure};
-use graph::{Backbone, CheckpointConfig, Graph, ModelConfig, Output, Pool};
+use graph::{Backbone, CheckpointConfig, Graph, ModelConfig, Op, Output, Pool};
 use indicatif::ProgressBar;
 use job::Job;
 use losses::Projections;
@@ -164,16 +164,20 @@ fn parameters(graph: &Graph) -> usize {
     params.iter().filter(|p| p.trained).map(|p| p.shape.iter().product::<usize>()).sum()
 }
 
-/// Multiplications of convolutions and linear layers for one image.
+/// Multiplications of convolutions, linear layers and attention pools (as the box computes them) for one image.
 pub(crate) fn multiplications(graph: &Graph) -> Result<u64> {
     let shapes = graph.shapes()?;
     let of = |node: &graph::Node| -> u64 {
         let places: usize = shapes[node.name.as_str()].iter().skip(1).product();
         let weights = node.params().into_iter().find(|param| param.name.ends_with(".weight"));
-        let is_layer = matches!(node.op, graph::Op::Conv2d { .. } | graph::Op::Linear { .. });
-        weights
-            .filter(|_| is_layer)
-            .map_or(0, |w| (w.shape.iter().product::<usize>() * places) as u64)
+        match node.op {
+            Op::Conv2d { .. } | Op::Linear { .. } => weights
+                .map_or(0, |weights| (weights.shape.iter().product::<usize>() * places) as u64),
+            Op::AttentionPool2d { channels, heads, tokens } => {
+                (4 * channels * channels + 2 * heads * channels * (tokens + 1)) as u64
+            }
+            _ => 0,
+        }
     };
     Ok(graph.nodes.iter().map(of).sum())
 }

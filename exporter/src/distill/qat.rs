@@ -112,6 +112,9 @@ impl Rounded {
                 Writes::View => {
                     values.insert(&node.name, view(node, &values[node.inputs[0].as_str()]));
                 }
+                Writes::Float if node.op == Op::MatMul => {
+                    values.insert(&node.name, products(node, &values));
+                }
                 Writes::Float => unreachable!("`{}`: nothing was asked to stay float", node.name),
             }
         }
@@ -169,12 +172,19 @@ impl Rounded {
                 Tensor::cat(&node.inputs.iter().enumerate().map(part).collect::<Vec<_>>(), 2)
             }
             Op::MatMul => {
-                // Products of bytes soon exceed what f32 holds exactly.
-                let wide = |name: &String| values[name.as_str()].to_kind(Kind::Double);
-                let sums = wide(&node.inputs[0]).matmul(&wide(&node.inputs[1]));
-                sums.to_kind(Kind::Float) * f64::from(own(0) * own(1) / out.scale)
+                let sums = products(node, values).to_kind(Kind::Float);
+                sums * f64::from(own(0) * own(1) / out.scale)
             }
-            Op::Softmax => quotient(&shares(x, own(0)), out.scale),
+            Op::Softmax => {
+                let scale = self.activations.get(&node.inputs[0]).map(|params| params.scale);
+                let product = self.folded.node(&node.inputs[0]);
+                let of_product = || {
+                    let product = product.expect("what has no codes is a product");
+                    let [a, b] = [0, 1].map(|at| self.activations[&product.inputs[at]].scale);
+                    a * b
+                };
+                quotient(&shares(x, scale.unwrap_or_else(of_product)), out.scale)
+            }
             Op::Relu
             | Op::Relu6
             | Op::BatchNorm2d { .. }
@@ -318,15 +328,22 @@ fn view(node: &Node, x: &Tensor) -> Tensor {
     }
 }
 
-/// Softmax along the last axis of centred codes, forward as the box computes it (`kernels::scalar::softmax`): every
+/// Exact sums of products of two tensors of centred codes, in f64: f32 would soon round.
+fn products(node: &Node, values: &HashMap<&str, Tensor>) -> Tensor {
+    let wide = |name: &String| values[name.as_str()].to_kind(Kind::Double);
+    wide(&node.inputs[0]).matmul(&wide(&node.inputs[1]))
+}
+
+/// Softmax along the last axis of codes or sums, forward as the box computes it (`kernels::scalar::softmax`): every
 /// exponential a whole number of 2^-30, their sum exact. Backward it is softmax.
 fn shares(x: &Tensor, scale: f32) -> Tensor {
+    let x = &x.to_kind(Kind::Double);
     let last = x.amax([-1_i64].as_slice(), true);
     let below = (&last - x).detach().to_kind(Kind::Double) * -f64::from(scale);
     let worth = (below.exp() * (1_u64 << 30) as f64).round();
     let sum = worth.sum_dim_intlist([-1_i64].as_slice(), true, Kind::Double);
     let exact = worth.to_kind(Kind::Float) / sum.to_kind(Kind::Float);
-    let smooth = (x * f64::from(scale)).softmax(-1, Kind::Float);
+    let smooth = (x * f64::from(scale)).softmax(-1, Kind::Double).to_kind(Kind::Float);
     &smooth + (exact - &smooth).detach()
 }
 

@@ -181,6 +181,15 @@ fn an_attention_pool_teaches_and_is_taught_in_float_and_on_integers() {
 }
 
 #[test]
+fn a_pools_multiplications_are_those_of_what_the_box_runs() {
+    let graph = fixtures::attention_config(Backbone::Resnet50).graph([1, 96, 96]).unwrap();
+    let (written, _) = fold::fold(&graph, &fixtures::random(&graph, 1));
+    // Convolutions and linear layers; then scores and answers of 10 tokens, 8 heads, 256 channels.
+    let layers = multiplications(&written).unwrap();
+    assert_eq!(multiplications(&graph).unwrap(), layers + 2 * 10 * 8 * 256);
+}
+
+#[test]
 fn a_student_may_not_replace_its_teacher_nor_learn_from_nothing() {
     let (_folder, mut recipe) = workplace(Backbone::Resnet18);
     let teacher = fs::read(recipe.teacher.join("model.safetensors")).unwrap();

@@ -231,7 +231,7 @@ fn an_input_no_network_takes_is_refused_with_its_size() {
 }
 
 #[test]
-fn an_attention_pool_goes_into_a_bundle_without_float_and_its_file_opens_elsewhere() {
+fn an_attention_pool_goes_into_a_bundle_without_float() {
     let encoder =
         ModelConfig { heads: Vec::new(), ..fixtures::attention_config(Backbone::Resnet50) };
     for model in [encoder, fixtures::attention_config(Backbone::Resnet18)] {
@@ -241,11 +241,14 @@ fn an_attention_pool_goes_into_a_bundle_without_float_and_its_file_opens_elsewhe
         quantize(&checkpoint, &images, &out).unwrap();
         let bundle = Bundle::open(&out).unwrap();
         assert!(bundle.manifest.float_nodes.is_empty());
+        let onnx = bundle.require(section::MODEL).unwrap();
+        let share = super::inspect::IntegerShare::of(onnx).unwrap();
+        assert_eq!(share.integer, share.all, "{heads} heads");
         let options = engine::Options { threads: 1, isa: Some("scalar".into()), fuse: true };
         let mut engine = engine::Engine::open(&bundle, &options).unwrap();
         let share = engine.integer_share();
         assert_eq!((share.float_macs, share.float_nodes.len()), (0, 0), "{heads} heads");
-        assert!(engine.layers().iter().any(|layer| layer.kind == "softmax"));
+        assert!(engine.layers().iter().any(|layer| layer.kind.starts_with("matmul+softmax")));
         let tested = engine::selftest(&mut engine, &bundle).unwrap();
         assert_eq!(tested.mismatch, None, "{heads} heads");
         assert!(tested.outputs >= 3);
