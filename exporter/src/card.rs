@@ -1,17 +1,25 @@
 //! The model card: what a person must know before trusting a bundle, in Markdown.
 
+use crate::{operating::Refit, provenance::Quantized};
+use anyhow::Result;
 use bundle::{Manifest, Metric};
 use graph::Fit;
 use std::fmt::Write;
 
 /// Everything in it comes from the manifest, so card and manifest cannot disagree.
-pub(crate) fn markdown(manifest: &Manifest) -> String {
+pub(crate) fn markdown(manifest: &Manifest) -> Result<String> {
     let mut card = String::new();
-    write(&mut card, manifest).expect("a string takes all that is written to it");
-    card
+    let quantized = Quantized::of(manifest)?;
+    write(&mut card, manifest, quantized.as_ref())
+        .expect("a string takes all that is written to it");
+    Ok(card)
 }
 
-fn write(card: &mut String, manifest: &Manifest) -> std::fmt::Result {
+fn write(
+    card: &mut String,
+    manifest: &Manifest,
+    quantized: Option<&Quantized>,
+) -> std::fmt::Result {
     let Manifest { id, version, model, preprocess, calibration, provenance, .. } = manifest;
     writeln!(card, "# {id} {version}\n")?;
     writeln!(card, "{}\n", manifest.intended_use)?;
@@ -46,12 +54,33 @@ fn write(card: &mut String, manifest: &Manifest) -> std::fmt::Result {
     for point in &manifest.operating_points {
         writeln!(card, "| {} | {:.4} | {} |", point.name, point.threshold, point.chosen)?;
     }
+    if let Some(quantized) = quantized {
+        write_refits(card, quantized)?;
+    }
     write_metrics(card, &manifest.metrics)?;
     writeln!(
         card,
         "\n## Limits\n\nNot a medical device. Findings are probabilities learnt from the data named \
          above; other equipment, patients and findings were not examined."
     )
+}
+
+/// Where thresholds were in float, and what the validation images say of them.
+fn write_refits(card: &mut String, quantized: &Quantized) -> std::fmt::Result {
+    if quantized.operating_points.is_empty() {
+        return writeln!(card, "\nThresholds are the float network's: calibration had no index.");
+    }
+    writeln!(card, "\nFitted on {} of the val split.\n", quantized.selection())?;
+    writeln!(
+        card,
+        "| finding | float | int8 | 95 % interval | n | moved |\n|---|---|---|---|---|---|"
+    )?;
+    for Refit { name, old, new, n, interval, kept, .. } in &quantized.operating_points {
+        let interval = interval.map_or("-".into(), |[low, high]| format!("{low:.4} to {high:.4}"));
+        let moved = kept.as_ref().map_or("yes".into(), |why| format!("no: {why}"));
+        writeln!(card, "| {name} | {old:.4} | {new:.4} | {interval} | {n} | {moved} |")?;
+    }
+    Ok(())
 }
 
 fn write_metrics(card: &mut String, metrics: &[Metric]) -> std::fmt::Result {

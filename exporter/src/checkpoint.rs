@@ -2,8 +2,9 @@
 
 use crate::weights::{self, Weights};
 use anyhow::{Context, Result};
-use checkpoint::{CONFIG, MODEL, OperatingPoint};
+use checkpoint::{CONFIG, MODEL};
 use graph::{CheckpointConfig, Graph};
+use metrics::operating::OperatingPoint;
 use std::path::Path;
 
 /// What trainer, `exporter distill` or `exporter import` left, ready to be exported.

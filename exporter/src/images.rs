@@ -1,12 +1,11 @@
 //! Images for calibration: a folder or an index in, network inputs out.
 
-use crate::index::{self, Record};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use graph::Preprocess;
+use records::{Record, Split};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -38,13 +37,17 @@ impl ImageSet {
     pub(crate) fn find(source: &Path, limit: usize) -> Result<Self> {
         let (all, records) = if source.is_dir() {
             let radiograph::Listing { pictures, others } = radiograph::Listing::of(source)?;
+            let lost = |path: &&PathBuf| radiograph::has_picture_ending(path) && !path.exists();
+            if let Some(path) = others.iter().find(lost) {
+                bail!("{}: a link to nothing, expected a picture", path.display());
+            }
             if !others.is_empty() {
                 log::info!("{}: {} files are no pictures", source.display(), others.len());
             }
             (pictures, HashMap::new())
         } else {
-            let mut records = index::read(source)?;
-            records.retain(|record| ["train", "val"].contains(&record.split()));
+            let mut records = records::read(source)?;
+            records.retain(|record| matches!(record.part(), Split::Train | Split::Val));
             let paths = records.iter().map(|record| record.image.clone()).collect();
             (paths, records.into_iter().map(|record| (record.image.clone(), record)).collect())
         };
@@ -67,8 +70,7 @@ impl ImageSet {
 impl Input {
     /// Reads an image; one that is the same everywhere shows the network nothing and is refused.
     pub(crate) fn read(path: &Path, preprocess: &Preprocess, channels: usize) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let radiograph = radiograph::read_file(path)?;
+        let (radiograph, bytes) = radiograph::read_file_and_bytes(path)?;
         let first = radiograph.image.pixels.first().copied().unwrap_or_default();
         if radiograph.image.pixels.iter().all(|&x| x == first) {
             bail!("{}: every pixel is {first}, expected a picture", path.display());
@@ -93,6 +95,7 @@ pub(crate) fn spread<T: Clone>(all: Vec<T>, limit: usize) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_limit_samples_the_whole_list() {
@@ -100,6 +103,30 @@ mod tests {
         let some: Vec<PathBuf> = ["0", "3", "6"].map(PathBuf::from).to_vec();
         assert_eq!(spread(all.clone(), 3), some);
         assert_eq!(spread(all.clone(), 99), all);
+    }
+
+    /// A pipe can be read once: who reads a file twice may hash one picture and see another.
+    #[test]
+    fn the_picture_that_is_hashed_is_the_picture_that_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("a.png"), folder.path().join("pipe.png"));
+        image::save_buffer(&file, &[0, 50, 100, 255], 2, 2, image::ColorType::L8).unwrap();
+        let bytes = fs::read(&file).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let digest = <[u8; 32]>::from(Sha256::digest(&bytes));
+        let written = pipe.clone();
+        std::thread::spawn(move || fs::write(written, bytes));
+        let (answer, answered) = std::sync::mpsc::channel();
+        // A second reading would wait for ever.
+        std::thread::spawn(move || {
+            let plain =
+                Preprocess { height: 2, width: 2, mean: 0.0, std: 1.0, ..Preprocess::PRIOR };
+            answer.send(Input::read(&pipe, &plain, 1))
+        });
+        let input = answered.recv_timeout(std::time::Duration::from_secs(60)).unwrap().unwrap();
+        assert_eq!(input.digest, digest);
+        assert_eq!(input.pixels, [0.0, 50.0 / 255.0, 100.0 / 255.0, 1.0]);
     }
 
     #[test]

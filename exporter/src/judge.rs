@@ -3,17 +3,15 @@
 use crate::{
     calibrate::Observations,
     images::{ImageSet, Input},
-    index::Record,
     interpreter::{Interpreter, Outputs},
     quantized::{Plan, Quantized, is_layer},
     simulate::{Simulation, distortion},
-    verify::{self, Answer, Line, Truth},
+    verify::{self, Answer, Line, Sides, Truth},
     weights::Weights,
 };
 use anyhow::Result;
-use bundle::Manifest;
 use calibration::{QuantParams, Table};
-use graph::{CheckpointConfig, Graph, Preprocess};
+use graph::{CheckpointConfig, Graph, ModelConfig, Preprocess, Task};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +21,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) graph: &'a Graph,
     weights: &'a Weights,
     /// Absent for a network of unknown heads.
-    manifest: Option<Manifest>,
+    sides: Option<Sides>,
     cases: Vec<Case>,
 }
 
@@ -59,7 +57,7 @@ impl<'a> Judge<'a> {
         let case = |path: &std::path::PathBuf| -> Result<Case> {
             let input = Input::read(path, preprocess, graph.input_shape[0])?;
             let truth = match (images.records.get(path), config) {
-                (Some(record), Some(config)) => truth(record, config, input.size)?,
+                (Some(record), Some(config)) => Truth::of(record, &config.model, input.size)?,
                 _ => Truth::default(),
             };
             let expected = interpreter.outputs(&input.pixels)?;
@@ -67,8 +65,8 @@ impl<'a> Judge<'a> {
         };
         let mut cases: Vec<Case> = images.paths.iter().map(case).collect::<Result<_>>()?;
         forget_rare(&mut cases);
-        let manifest = config.map(|config| verify::for_decoding(config, Vec::new()));
-        Ok(Self { graph, weights, manifest, cases })
+        let sides = config.map(|config| Sides::even(&config.model, &config.preprocess));
+        Ok(Self { graph, weights, sides, cases })
     }
 
     /// Mean noise over signal of the outputs, on the first [`ERRORS`] images.
@@ -90,16 +88,17 @@ impl<'a> Judge<'a> {
 
     /// Every metric of the rounded network beside float's.
     pub(crate) fn lines(&self, model: &Quantized) -> Result<Vec<Line>> {
-        let Some(manifest) = &self.manifest else { return Ok(Vec::new()) };
+        let Some(sides) = &self.sides else { return Ok(Vec::new()) };
         let simulation = Simulation::new(model)?;
         let answer = |case: &Case| {
             let rounded = simulation.run(&case.input, |_, _| {})?;
             let outputs = [case.expected.clone(), rounded];
-            let truth = Truth { findings: findings(&case.truth, manifest), ..case.truth.clone() };
-            Answer::new(self.graph, manifest, outputs, &truth, case.size)
+            let truth =
+                Truth { findings: findings(&case.truth, sides.model()), ..case.truth.clone() };
+            Answer::new(self.graph, sides, outputs, &truth, case.size)
         };
         let answers = self.cases.iter().map(answer).collect::<Result<Vec<_>>>()?;
-        Ok(verify::lines(manifest, &answers))
+        Ok(verify::lines(sides, &answers))
     }
 
     /// Layers by the noise each brings alone, most first.
@@ -149,10 +148,6 @@ pub(crate) fn relative_noise(
     step * step / 12.0 * histogram.total() as f64 / energy.max(f64::MIN_POSITIVE)
 }
 
-fn truth(record: &Record, config: &CheckpointConfig, size: [usize; 2]) -> Result<Truth> {
-    Truth::of(record, &config.model, size)
-}
-
 /// Drops the truth of labels with too few images of either kind.
 fn forget_rare(cases: &mut [Case]) {
     let labels = cases.iter().map(|case| case.truth.findings.len()).max().unwrap_or(0);
@@ -168,7 +163,9 @@ fn forget_rare(cases: &mut [Case]) {
 }
 
 /// Unknown for every label where no index says anything.
-fn findings(truth: &Truth, manifest: &Manifest) -> Vec<Option<bool>> {
-    let labels = manifest.head(graph::Task::Classification).map_or(0, |head| head.labels.len());
+fn findings(truth: &Truth, model: &ModelConfig) -> Vec<Option<bool>> {
+    let mut heads = model.heads.iter();
+    let head = heads.find(|head| head.task == Task::Classification);
+    let labels = head.map_or(0, |head| head.labels.len());
     if truth.findings.len() == labels { truth.findings.clone() } else { vec![None; labels] }
 }

@@ -1,13 +1,12 @@
 //! A quantized network and everything that travels with it.
 
-use crate::{card, checkpoint::Checkpoint, recipe::Outcome, sbom};
+use crate::{card, checkpoint::Checkpoint, provenance, recipe::Outcome, sbom};
 use anyhow::{Context, Result};
 use bundle::{
-    Calibration, Golden, Histogram, Manifest, Metric, OperatingPoint, Provenance, TensorRange,
-    section,
+    Calibration, Golden, Histogram, Manifest, Metric, OperatingPoint, TensorRange, section,
 };
 use clap::Args;
-use serde::Deserialize;
+use metrics::figure::Figure;
 
 /// Bins of a tensor's histogram in the manifest.
 const BINS: usize = 64;
@@ -50,7 +49,7 @@ pub(crate) fn manifest(
         sections: Vec::new(),
         model: checkpoint.config.model.clone(),
         preprocess: checkpoint.config.preprocess,
-        operating_points: operating_points(checkpoint)?,
+        operating_points: operating_points(checkpoint),
         calibration: Calibration {
             observer: outcome.chosen.clone(),
             images: outcome.observations.images as u32,
@@ -59,11 +58,7 @@ pub(crate) fn manifest(
         },
         float_nodes: outcome.model.plan.float().iter().cloned().collect(),
         metrics: metrics(checkpoint)?,
-        provenance: Provenance {
-            tool: concat!("exporter ", env!("CARGO_PKG_VERSION")).into(),
-            checkpoint_digest: checkpoint.digest.clone(),
-            training: training(checkpoint)?,
-        },
+        provenance: provenance::of(checkpoint)?,
         licence: identity.licence.clone(),
         intended_use: identity.intended_use.clone(),
     })
@@ -79,7 +74,7 @@ pub(crate) fn sections(
     Ok([
         (section::MODEL, onnx),
         (section::GOLDEN, golden.to_bytes()?),
-        (section::MODEL_CARD, card::markdown(manifest).into_bytes()),
+        (section::MODEL_CARD, card::markdown(manifest)?.into_bytes()),
         (section::SBOM, bill.into_bytes()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
@@ -87,7 +82,7 @@ pub(crate) fn sections(
 }
 
 /// Fitted thresholds of every head's labels; ½ where nobody fitted one. A name that two heads share has one threshold.
-fn operating_points(checkpoint: &Checkpoint) -> Result<Vec<OperatingPoint>> {
+pub(crate) fn operating_points(checkpoint: &Checkpoint) -> Vec<OperatingPoint> {
     let fitted = &checkpoint.operating_points;
     let heads = &checkpoint.config.model.heads;
     let mut points: Vec<OperatingPoint> = Vec::new();
@@ -95,20 +90,13 @@ fn operating_points(checkpoint: &Checkpoint) -> Result<Vec<OperatingPoint>> {
         if points.iter().any(|point| point.name == *name) {
             continue;
         }
-        points.push(match fitted.iter().find(|point| point.name == *name) {
-            Some(point) => OperatingPoint {
-                name: name.clone(),
-                threshold: point.threshold,
-                chosen: point.chosen.clone(),
-            },
-            None => OperatingPoint {
-                name: name.clone(),
-                threshold: 0.5,
-                chosen: "not fitted: even odds".into(),
-            },
-        });
+        let (threshold, chosen) = match fitted.iter().find(|point| point.name == *name) {
+            Some(point) => (point.threshold, point.words()),
+            None => (0.5, "not fitted: even odds".into()),
+        };
+        points.push(OperatingPoint { name: name.clone(), threshold, chosen });
     }
-    Ok(points)
+    points
 }
 
 fn tensor_ranges(outcome: &Outcome) -> Vec<TensorRange> {
@@ -133,28 +121,15 @@ fn tensor_ranges(outcome: &Outcome) -> Vec<TensorRange> {
     outcome.model.plan.tensors().iter().map(of).collect()
 }
 
-/// A figure trainer measured, under `metrics` in `config.toml`.
-#[derive(Deserialize)]
-struct Measured {
-    task: String,
-    metric: String,
-    #[serde(default)]
-    data: String,
-    #[serde(default)]
-    split: String,
-    value: f64,
-    interval: [f64; 2],
-    n: u32,
-}
-
+/// Figures trainer measured, under `metrics` in `config.toml`.
 fn metrics(checkpoint: &Checkpoint) -> Result<Vec<Metric>> {
-    let measured: Vec<Measured> = match checkpoint.document.get("metrics") {
+    let measured: Vec<Figure> = match checkpoint.document.get("metrics") {
         Some(metrics) => metrics.clone().try_into().context("config.toml: bad metrics")?,
         None => Vec::new(),
     };
     Ok(measured
         .into_iter()
-        .map(|Measured { task, metric, data, split, value, interval, n }| Metric {
+        .map(|Figure { task, metric, data, split, value, interval, n }| Metric {
             task,
             metric,
             data,
@@ -165,13 +140,4 @@ fn metrics(checkpoint: &Checkpoint) -> Result<Vec<Metric>> {
             arithmetic: "float".into(),
         })
         .collect())
-}
-
-/// Every table of `config.toml` that is not the network's description.
-fn training(checkpoint: &Checkpoint) -> Result<String> {
-    let mut rest = checkpoint.document.clone();
-    rest.retain(|table, _| {
-        !["model", "preprocess", "operating_points", "metrics"].contains(&table)
-    });
-    Ok(toml::to_string(&rest)?)
 }

@@ -6,13 +6,15 @@ use crate::{
     files, foreign, golden,
     network::Network,
     onnx::{Batch, quantized_model},
-    operating,
+    operating::{Refit, Refitting},
     package::{self, Identity},
+    provenance::Quantized,
     recipe::{Outcome, Recipe, Source},
+    selected::Selected,
     terminal::Terminal,
 };
-use anyhow::{Context, Result, bail};
-use bundle::section;
+use anyhow::{Context, Result, bail, ensure};
+use bundle::{Manifest, section};
 use clap::Args;
 use engine::{Engine, Options};
 use graph::{Fit, Preprocess};
@@ -48,6 +50,9 @@ pub(crate) struct Quantize {
     /// Folder of images, or an index (its test split is never used)
     #[arg(long, value_name = "DIR|INDEX")]
     calibration: PathBuf,
+    /// Which images of the index thresholds are fitted on; default: those the checkpoint was trained on
+    #[command(flatten)]
+    selected: Selected,
     #[command(flatten)]
     recipe: Recipe,
     /// Bundle to write
@@ -77,9 +82,7 @@ impl Quantize {
         let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
         let mut manifest = package::manifest(&checkpoint, &outcome, &self.identity)?;
         let network = Network::open(&manifest, &onnx)?;
-        let progress = terminal.progress("fitting thresholds");
-        let graph = &checkpoint.graph;
-        operating::refit(&mut manifest, graph, &network, &self.calibration, &progress)?;
+        let refits = self.refit(&checkpoint, &network, &mut manifest, terminal)?;
         let golden = golden::vectors(&manifest.preprocess, |input| network.infer(input))?;
         let sections = package::sections(&manifest, onnx, &golden)?;
         let bundle = bundle::Bundle::seal(manifest, sections, key.as_ref())?;
@@ -93,10 +96,11 @@ impl Quantize {
             "version": manifest.version, "bytes": bytes.len(), "model_bytes": model_size,
             "signed": bundle.signature().is_some(), "observer": manifest.calibration.observer,
             "images": manifest.calibration.images, "float_nodes": manifest.float_nodes,
-            "sensitivity": outcome.sensitivities,
+            "sensitivity": outcome.sensitivities, "operating_points": refits,
         });
+        let refits: String = refits.iter().map(|refit| format!("\n{}", refit.text())).collect();
         let text = format!(
-            "{}: {} {}, {:.1} MB, {}, calibrated on {} images ({})\ndigest {}{}",
+            "{}: {} {}, {:.1} MB, {}, calibrated on {} images ({})\ndigest {}{refits}{}",
             self.out.display(),
             manifest.id,
             manifest.version,
@@ -108,6 +112,38 @@ impl Quantize {
             ranking(&outcome),
         );
         terminal.print(&document, &text)
+    }
+
+    /// Thresholds of the int8 network, where calibration has an index; what became of each.
+    fn refit(
+        &self,
+        checkpoint: &Checkpoint,
+        network: &Network,
+        manifest: &mut Manifest,
+        terminal: Terminal,
+    ) -> Result<Vec<Refit>> {
+        let selection = self.selected.or_trained(&checkpoint.document)?;
+        let refits = if self.calibration.is_dir() {
+            ensure!(
+                !self.selected.is_asked(),
+                "{} is a folder: --source, --having and --unselected choose images of an index",
+                self.calibration.display()
+            );
+            Vec::new()
+        } else {
+            let mut records = records::read(&self.calibration)?;
+            if self.selected.is_asked() {
+                records = selection.of(records)?;
+            }
+            let (graph, fitted) = (&checkpoint.graph, checkpoint.operating_points.as_slice());
+            let refitting = Refitting { graph, network, fitted, records, selection: &selection };
+            refitting.run(manifest, &terminal.progress("fitting thresholds"))?
+        };
+        for refit in refits.iter().filter(|refit| refit.kept.is_some()) {
+            log::warn!("{}", refit.text());
+        }
+        Quantized::new(&selection, refits.clone()).add_to(manifest)?;
+        Ok(refits)
     }
 
     fn foreign(&self, path: &Path, terminal: Terminal) -> Result<()> {

@@ -5,15 +5,18 @@ use crate::{
     checkpoint::Checkpoint,
     files, fold,
     images::spread,
-    index,
     interpreter::Interpreter,
     network::Network,
+    origin, package,
+    provenance::{self, Quantized},
+    selected::Selected,
     terminal::Terminal,
-    verify::{self, Answer, LayerError, LayerErrors, Line, Page, Truth},
+    verify::{self, Answer, LayerError, LayerErrors, Line, Page, Side, Sides, Truth},
 };
 use anyhow::{Context, Result, ensure};
-use bundle::{Bundle, section};
+use bundle::{Bundle, Manifest, section};
 use clap::Args;
+use records::{Record, Selection, Split};
 use std::{collections::HashMap, path::PathBuf};
 
 /// Tensors shown in the summary.
@@ -26,12 +29,16 @@ pub(crate) struct Verify {
     /// Index of the data
     #[arg(long, value_name = "INDEX")]
     data: PathBuf,
-    /// Float weights; a bundle does not carry them
+    /// Float weights, which a bundle does not carry; default: the checkpoint it was made of, looked for by digest in the
+    /// bundle's folder and in this one
     #[arg(long, value_name = "DIR")]
-    checkpoint: PathBuf,
+    checkpoint: Option<PathBuf>,
     /// Part of the data to compare on
     #[arg(long, default_value = "test")]
-    split: String,
+    split: Split,
+    /// Which of its images; default: those thresholds were fitted on
+    #[command(flatten)]
+    selected: Selected,
     /// Compare on at most this many images, spread evenly
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -45,6 +52,8 @@ pub(crate) struct Verify {
 
 /// What both networks made of the data.
 struct Comparison {
+    /// Which images of the split.
+    selection: Selection,
     lines: Vec<Line>,
     layers: Vec<LayerError>,
     share: IntegerShare,
@@ -61,7 +70,7 @@ impl Verify {
                 digest: &bundle.digest(),
                 lines: &comparison.lines,
                 layers: &comparison.layers,
-                split: &self.split,
+                split: &format!("{}, {}", self.split, comparison.selection),
                 images: comparison.images,
                 integer: [comparison.share.integer, comparison.share.all],
             });
@@ -83,21 +92,30 @@ impl Verify {
 
     fn compare(&self, bundle: &Bundle, terminal: Terminal) -> Result<Comparison> {
         let manifest = &bundle.manifest;
-        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let folder = match &self.checkpoint {
+            Some(folder) => folder.clone(),
+            None => origin::checkpoint(&self.bundle, &manifest.provenance.checkpoint_digest)?,
+        };
+        let checkpoint = Checkpoint::open(&folder)?;
         ensure!(
             checkpoint.digest == manifest.provenance.checkpoint_digest,
             "{}: weights have SHA-256 {}, but {} was made of {}",
-            self.checkpoint.display(),
+            folder.display(),
             checkpoint.digest,
             self.bundle.display(),
             manifest.provenance.checkpoint_digest
         );
+        let side = |points| Side::new(&manifest.model, &manifest.preprocess, points);
+        let sides = Sides {
+            float: side(package::operating_points(&checkpoint)),
+            int8: side(manifest.operating_points.clone()),
+        };
         let onnx = bundle.require(section::MODEL)?;
         let network = Network::open(manifest, onnx)?;
         let (graph, weights) = fold::fold(&checkpoint.graph, &checkpoint.weights);
         let float = Interpreter::new(&graph, &weights)?;
 
-        let records = self.records()?;
+        let (selection, records) = self.records(manifest)?;
         let progress = terminal.progress("comparing");
         progress.set_length(records.len() as u64);
         let (mut answers, mut layers) = (Vec::new(), LayerErrors::default());
@@ -121,34 +139,48 @@ impl Verify {
             let size = [radiograph.image.height, radiograph.image.width];
             let truth = Truth::of(record, &manifest.model, size)
                 .with_context(|| format!("image `{}`", record.id))?;
-            answers.push(Answer::new(&graph, manifest, [outputs, int8], &truth, size)?);
+            answers.push(Answer::new(&graph, &sides, [outputs, int8], &truth, size)?);
             progress.inc(1);
         }
         progress.finish_and_clear();
         Ok(Comparison {
-            lines: verify::lines(manifest, &answers),
+            selection,
+            lines: verify::lines(&sides, &answers),
             layers: layers.worst_first(),
             share: IntegerShare::of(onnx)?,
             images: answers.len(),
         })
     }
 
-    fn records(&self) -> Result<Vec<index::Record>> {
-        let mut records = index::read(&self.data)?;
-        records.retain(|record| record.split() == self.split);
+    /// Images of the split that thresholds are for, unless the user says otherwise.
+    fn records(&self, manifest: &Manifest) -> Result<(Selection, Vec<Record>)> {
+        let mut records = records::read(&self.data)?;
+        records.retain(|record| record.part() == self.split);
         ensure!(
             !records.is_empty(),
             "{}: found no images of split `{}`, expected some",
             self.data.display(),
             self.split
         );
-        Ok(spread(records, self.limit.unwrap_or(usize::MAX)))
+        let selection = match Quantized::of(manifest)? {
+            Some(quantized) if !self.selected.is_asked() => quantized.selection(),
+            _ => self.selected.or_trained(&provenance::table(manifest)?)?,
+        };
+        let records = selection.of(records).with_context(|| {
+            format!(
+                "{}, split {}: the network is for {selection}; choose others with --source and --having, or \
+                 --unselected",
+                self.data.display(),
+                self.split
+            )
+        })?;
+        Ok((selection, spread(records, self.limit.unwrap_or(usize::MAX))))
     }
 
     fn text(&self, comparison: &Comparison) -> String {
-        let Comparison { lines, layers, share, images } = comparison;
+        let Comparison { selection, lines, layers, share, images } = comparison;
         let mut text = vec![
-            format!("{} on {images} images ({})", self.bundle.display(), self.split),
+            format!("{} on {images} images ({}, {selection})", self.bundle.display(), self.split),
             format!("integer share: {} of {} layers", share.integer, share.all),
             String::new(),
             format!(
@@ -157,8 +189,11 @@ impl Verify {
             ),
         ];
         for line in lines {
+            let at = line.thresholds.map_or(String::new(), |[float, int8]| {
+                format!(", float at {float:.3}, int8 at {int8:.3}")
+            });
             text.push(format!(
-                "{:<40} {:>8.4} {:>8.4} {:>+9.4}  {:+.4} to {:+.4}  n = {}",
+                "{:<40} {:>8.4} {:>8.4} {:>+9.4}  {:+.4} to {:+.4}  n = {}{at}",
                 format!("{} {}", line.task, line.metric),
                 line.float,
                 line.int8,

@@ -1,17 +1,18 @@
-//! Thresholds and figures of the finished student on the validation split.
+//! Thresholds and figures of the finished student on the validation split: on the images, and by the criteria, that its
+//! teacher's are of.
 
-use super::{Data, Learner, student::Student, student::labels};
+use super::{
+    Data, Learner,
+    student::{Student, labels},
+    teacher::Teacher,
+};
 use anyhow::Result;
 use graph::CheckpointConfig;
-use toml::{Table, Value, value::Array};
-use trainer::{
-    finetune::{Targets, Uncertain, columns, logits},
-    metrics::{
-        bootstrap::{Patients, Resampling},
-        ranking::Ranking,
-        threshold::Criterion,
-    },
+use metrics::{
+    bootstrap::Patients, figure, operating::OperatingPoint, ranking::Ranking, threshold::Criterion,
 };
+use toml::Table;
+use trainer::finetune::{Targets, Uncertain, columns, conclusion, logits};
 
 /// `operating_points` and `metrics` of `config.toml`; empty where nothing is labelled.
 pub(crate) fn tables(
@@ -19,6 +20,7 @@ pub(crate) fn tables(
     data: &Data,
     batch: usize,
     student: &Student,
+    teacher: &Teacher,
 ) -> Result<Table> {
     let labels = labels(&config.model);
     if labels.is_empty() || data.val.is_empty() {
@@ -29,34 +31,23 @@ pub(crate) fn tables(
         tch::no_grad(|| student.forward(&images.to_device(student.store.device()), false))
     };
     let scores = columns(&logits(&data.val, batch, &forward)?.sigmoid());
-    let (mut points, mut figures) = (Array::new(), Array::new());
+    let (mut points, mut figures) = (Vec::new(), Vec::new());
     for (at, name) in labels.iter().enumerate() {
         let (known, truth) = targets.known(at);
-        let scores: Vec<f32> = known.iter().map(|&image| scores[at][image]).collect();
-        let Some(threshold) = Criterion::Youden.threshold(&scores, &truth) else { continue };
-        points.push(Value::Table(Table::from_iter([
-            ("name".into(), Value::from(name.clone())),
-            ("threshold".into(), f64::from(threshold).into()),
-            ("chosen".into(), "Youden's J on the val split".into()),
-        ])));
-        let patients = Patients::new(known.iter().map(|&image| data.val_records[image].group()));
+        let judges = known.into_iter().zip(truth);
+        let (images, truth): (Vec<usize>, Vec<bool>) =
+            judges.filter(|(at, _)| teacher.selection.takes(&data.val_records[*at])).unzip();
+        let scores: Vec<f32> = images.iter().map(|&image| scores[at][image]).collect();
+        let taught = teacher.operating_points.iter().find(|point| point.name == *name);
+        // A threshold that a person set for the teacher is not the student's.
+        let criterion = taught.and_then(|point| point.criterion).unwrap_or(Criterion::Youden);
+        let Some(threshold) = criterion.threshold(&scores, &truth) else { continue };
+        points.push(OperatingPoint::new(name, threshold, criterion));
+        let patients = Patients::new(images.iter().map(|&image| data.val_records[image].group()));
         let ranking = Ranking::new(&scores, &truth);
-        let resampling = Resampling { replicates: 1000, seed: 0 };
-        let auroc = patients.estimate(resampling, |weights| ranking.weighted_auroc(weights));
-        figures.extend(auroc.map(|auroc| {
-            Value::Table(Table::from_iter([
-                ("task".into(), Value::from("classification")),
-                ("metric".into(), format!("AUROC {name}").into()),
-                ("data".into(), "the index of this run".into()),
-                ("split".into(), "val".into()),
-                ("value".into(), auroc.value.into()),
-                ("interval".into(), vec![auroc.low, auroc.high].into()),
-                ("n".into(), (truth.len() as i64).into()),
-            ]))
-        }));
+        let auroc = |weights: &[u32]| ranking.weighted_auroc(weights);
+        let (n, metric) = (truth.len(), figure::auroc(name));
+        figures.extend(trainer::finetune::figure("classification", metric, n, auroc, &patients));
     }
-    Ok(Table::from_iter([
-        ("operating_points".into(), Value::Array(points)),
-        ("metrics".into(), Value::Array(figures)),
-    ]))
+    conclusion(&points, &figures)
 }

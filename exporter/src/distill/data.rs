@@ -4,11 +4,11 @@ use super::{Recipe, student};
 use anyhow::{Result, ensure};
 use graph::CheckpointConfig;
 use indicatif::ProgressBar;
+use records::{Record, Split};
 use std::path::PathBuf;
 use trainer::{
     data::pictures::Pictures,
     finetune::{Targets, Uncertain},
-    index::{self, Record, Split},
 };
 
 /// Images the ranges of `--qat` come from.
@@ -29,7 +29,7 @@ impl Data {
         config: &CheckpointConfig,
         progress: &impl Fn(u64) -> ProgressBar,
     ) -> Result<Self> {
-        let records = index::read(&recipe.data)?;
+        let records = records::read(&recipe.data)?;
         let part = |split| -> Vec<Record> {
             records.iter().filter(|record| record.split == Some(split)).cloned().collect()
         };

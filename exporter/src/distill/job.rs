@@ -141,7 +141,8 @@ impl Job<'_> {
         let best = checkpoint::load(&self.recipe.out)?;
         checkpoint::assign(&student.store, &best.weights, |_| true)?;
         let mut tables = self.tables()?;
-        tables.extend(conclude::tables(self.config, self.data, self.recipe.batch, student)?);
+        let (data, batch) = (self.data, self.recipe.batch);
+        tables.extend(conclude::tables(self.config, data, batch, student, self.teacher)?);
         let state = State { finished: true, ..best.state };
         checkpoint::save(&self.recipe.out, &student.weights(), &tables, &state, None)
     }
@@ -158,6 +159,8 @@ impl Job<'_> {
         training.insert("batch".into(), (recipe.batch as i64).into());
         training.insert("seed".into(), (recipe.seed as i64).into());
         training.insert("train_images".into(), (self.data.train.len() as i64).into());
+        // What thresholds are of, here and when they are fitted anew.
+        training.extend(self.teacher.selection.table());
         let mut tables = checkpoint::config_tables(self.config);
         tables.insert("training".into(), training.into());
         Ok(tables)

@@ -3,6 +3,8 @@
 use super::{Outputs, student, with_features};
 use anyhow::{Context, Result};
 use graph::{CheckpointConfig, Graph};
+use metrics::operating::OperatingPoint;
+use records::Selection;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 use trainer::{checkpoint, network::Network};
@@ -12,6 +14,9 @@ pub(crate) struct Teacher {
     pub(crate) graph: Graph,
     /// SHA-256 of its weights, hexadecimal.
     pub(crate) digest: String,
+    /// Images it was trained for.
+    pub(crate) selection: Selection,
+    pub(crate) operating_points: Vec<OperatingPoint>,
     network: Network,
     precision: Option<Kind>,
     device: Device,
@@ -29,7 +34,13 @@ impl Teacher {
         checkpoint::assign(&store, &checkpoint::encoder_weights(&saved), |_| true)
             .with_context(|| format!("{} is no teacher", folder.display()))?;
         store.freeze();
+        let bad = || format!("bad {}", folder.join("config.toml").display());
+        let training = saved.tables.get("training").and_then(toml::Value::as_table);
+        let selection = training.map(Selection::of_table).transpose().with_context(bad)?;
+        let operating_points = ::checkpoint::operating_points(folder, &saved.tables)?;
         Ok(Self {
+            selection: selection.unwrap_or_default(),
+            operating_points,
             config: saved.config,
             graph,
             digest: saved.digest,

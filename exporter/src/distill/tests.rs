@@ -10,8 +10,8 @@ use crate::{
     network::Network,
     onnx::{Batch, quantized_model},
     quantized::{Plan, Quantized},
-    verify,
 };
+use bundle::Manifest;
 use calibration::Method;
 use prost::Message;
 use std::{cell::RefCell, fs};
@@ -131,7 +131,8 @@ fn training_on_integers_makes_every_code_the_box_makes() {
         let params = judge::params(&seen.table(&folded, Method::Mse, preprocess, false).unwrap());
         let model = Quantized::new(folded.clone(), plan.clone(), &weights, &params);
         let onnx = quantized_model(&model, Batch::One).unwrap().encode_to_vec();
-        let network = Network::open(&verify::for_decoding(&config, Vec::new()), &onnx).unwrap();
+        let manifest = Manifest::new("", "", config.model.clone(), config.preprocess);
+        let network = Network::open(&manifest, &onnx).unwrap();
         let rounded = Rounded::new(original, folded.clone(), &weights, plan, &params, Device::Cpu);
 
         let image = fixtures::image(&folded, 5);

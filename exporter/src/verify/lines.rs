@@ -1,13 +1,15 @@
 //! Figures of both networks side by side, with intervals.
 
-use super::{
-    Answer,
-    auroc::{Patients, auroc},
-    boxes::{Matches, mean_average_precision},
-};
-use bundle::Manifest;
-use engine::decode::Detector;
+use super::{Answer, Sides};
+use engine::decode::{Detector, sigmoid};
 use graph::Task;
+use metrics::{
+    bootstrap::{Patients, Resampling, weighted_mean},
+    detection::{Counting, ImageBoxes, Matched, RSNA_THRESHOLDS},
+    figure,
+    overlap::Overlap,
+    ranking::Ranking,
+};
 use serde::Serialize;
 
 /// One line of `exporter verify --json` (DESIGN §5).
@@ -22,29 +24,35 @@ pub(crate) struct Line {
     /// 95 %, paired bootstrap over patients.
     pub(crate) interval: [f64; 2],
     pub(crate) n: usize,
+    /// Where the figure depends on them: float's and int8's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thresholds: Option<[f32; 2]>,
 }
 
-/// Every metric the bundle's heads allow on these answers.
-pub(crate) fn lines(manifest: &Manifest, answers: &[Answer]) -> Vec<Line> {
+/// Every metric the networks' heads allow on these answers.
+pub(crate) fn lines(sides: &Sides, answers: &[Answer]) -> Vec<Line> {
     let mut lines = Vec::new();
-    if let Some(head) = manifest.head(Task::Classification) {
+    let model = sides.model();
+    let head = |task| model.heads.iter().find(move |head| head.task == task);
+    if let Some(head) = head(Task::Classification) {
         for (at, label) in head.labels.iter().enumerate() {
             lines.extend(auroc_line(answers, at, label));
-            lines.extend(agreement_line(answers, at, label, manifest.threshold(label)));
+            lines.extend(agreement_line(answers, at, label, sides.thresholds(label)));
         }
     }
-    if let Some(head) = manifest.head(Task::Segmentation) {
+    if let Some(head) = head(Task::Segmentation) {
         for (at, label) in head.labels.iter().enumerate() {
             let known: Vec<(&str, [f64; 2])> = answers
                 .iter()
                 .filter_map(|answer| Some((answer.patient.as_str(), (*answer.dice.get(at)?)?)))
                 .collect();
-            lines.extend(means_line("segmentation", format!("dice/{label}"), &known));
+            let line = means_line("segmentation", figure::dice(label), &known);
+            lines.extend(line.map(|line| line.at(sides.thresholds(label))));
         }
         lines.extend(similarity_line(answers, "segmentation", "dice-with-float", dice));
     }
-    lines.extend(precision_line(answers));
-    if let Some(kind) = manifest.model.detector().and_then(|head| Detector::of(head.task)) {
+    lines.extend(precision_line(answers, model.detector().map_or(0, |head| head.labels.len())));
+    if let Some(kind) = model.detector().and_then(|head| Detector::of(head.task)) {
         lines.extend(kind.levels().filter_map(|level| {
             similarity_line(answers, &kind.output(level), "cosine-with-float", cosine)
         }));
@@ -67,28 +75,32 @@ fn auroc_line(answers: &[Answer], at: usize, label: &str) -> Option<Line> {
         scores[0].push(float[at]);
         scores[1].push(int8[at]);
     }
-    let of = |scores: &[f32], sample: &[usize]| {
-        let scores: Vec<f32> = sample.iter().map(|&at| scores[at]).collect();
-        let truth: Vec<bool> = sample.iter().map(|&at| truth[at]).collect();
-        auroc(&scores, &truth)
+    let rankings = scores.map(|scores| Ranking::new(&scores, &truth));
+    let of = |weights: &[u32]| {
+        let [float, int8] = rankings.each_ref().map(|ranking| ranking.weighted_auroc(weights));
+        Some([float?, int8?])
     };
-    let difference = |sample: &[usize]| Some(of(&scores[1], sample)? - of(&scores[0], sample)?);
-    let interval = Patients::of(patients).interval(difference)?;
-    let values = [auroc(&scores[0], &truth)?, auroc(&scores[1], &truth)?];
-    Some(line("classification", format!("auroc/{label}"), values, interval, truth.len()))
+    line("classification", figure::auroc(label), &patients, of)
 }
 
-/// How often both networks decide alike at the operating point; float agrees with itself.
-fn agreement_line(answers: &[Answer], at: usize, label: &str, threshold: f32) -> Option<Line> {
-    let alike: Vec<(&str, f64)> = answers
+/// How often both networks decide alike, each at its own operating point; float agrees with itself.
+fn agreement_line(
+    answers: &[Answer],
+    at: usize,
+    label: &str,
+    thresholds: [f32; 2],
+) -> Option<Line> {
+    let alike: Vec<(&str, [f64; 2])> = answers
         .iter()
         .filter_map(|answer| Some((answer.patient.as_str(), answer.outputs("classification")?)))
         .map(|(patient, (float, int8))| {
-            let positive = |logit: f32| sigmoid(logit) >= threshold;
-            (patient, f64::from(u8::from(positive(float[at]) == positive(int8[at]))))
+            let positive = [float[at], int8[at]].map(sigmoid);
+            let same = (positive[0] >= thresholds[0]) == (positive[1] >= thresholds[1]);
+            (patient, [1.0, f64::from(u8::from(same))])
         })
         .collect();
-    mean_line("classification", format!("agreement/{label}"), &alike)
+    let line = means_line("classification", format!("agreement/{label}"), &alike)?;
+    Some(line.at(thresholds))
 }
 
 fn similarity_line(
@@ -97,45 +109,72 @@ fn similarity_line(
     metric: &str,
     similarity: fn(&[f32], &[f32]) -> f64,
 ) -> Option<Line> {
-    let values: Vec<(&str, f64)> = answers
+    let values: Vec<(&str, [f64; 2])> = answers
         .iter()
         .filter_map(|answer| Some((answer.patient.as_str(), answer.outputs(output)?)))
-        .map(|(patient, (float, int8))| (patient, similarity(float, int8)))
+        .map(|(patient, (float, int8))| (patient, [1.0, similarity(float, int8)]))
         .collect();
-    mean_line(output, metric.into(), &values)
+    means_line(output, metric.into(), &values)
 }
 
 /// Mean average precision where boxes are known.
-fn precision_line(answers: &[Answer]) -> Option<Line> {
-    let (patients, known): (Vec<&str>, Vec<&[Matches; 2]>) = answers
+fn precision_line(answers: &[Answer], classes: usize) -> Option<Line> {
+    let (patients, known): (Vec<&str>, Vec<&[ImageBoxes; 2]>) = answers
         .iter()
         .filter_map(|answer| Some((answer.patient.as_str(), answer.boxes.as_ref()?)))
         .unzip();
-    let of = |side: usize, sample: &[usize]| {
-        mean_average_precision(&sample.iter().map(|&at| &known[at][side]).collect::<Vec<_>>())
+    let matched = [0, 1].map(|side| {
+        let images: Vec<&ImageBoxes> = known.iter().map(|both| &both[side]).collect();
+        Matched::new(&images, 0..classes, &RSNA_THRESHOLDS)
+    });
+    let of = |weights: &[u32]| {
+        let of = |matched: &Matched| matched.mean_average_precision(weights, Counting::All);
+        let [float, int8] = matched.each_ref().map(of);
+        Some([float?, int8?])
     };
-    let all: Vec<usize> = (0..known.len()).collect();
-    let difference = |sample: &[usize]| Some(of(1, sample)? - of(0, sample)?);
-    let interval = Patients::of(patients).interval(difference)?;
-    let values = [of(0, &all)?, of(1, &all)?];
-    Some(line("detection", "map/.40-.75".into(), values, interval, known.len()))
+    line("detection", figure::MAP.into(), &patients, of)
 }
 
 /// Means of paired values.
 fn means_line(task: &str, metric: String, values: &[(&str, [f64; 2])]) -> Option<Line> {
-    let mean = |side: usize, sample: &[usize]| {
-        sample.iter().map(|&at| values[at].1[side]).sum::<f64>() / sample.len() as f64
+    let patients: Vec<&str> = values.iter().map(|(patient, _)| *patient).collect();
+    let sides = [0, 1].map(|side| values.iter().map(|(_, both)| both[side]).collect::<Vec<f64>>());
+    let of = |weights: &[u32]| {
+        let [float, int8] = sides.each_ref().map(|values| weighted_mean(values, weights));
+        Some([float?, int8?])
     };
-    if values.is_empty() {
-        return None;
-    }
-    let all: Vec<usize> = (0..values.len()).collect();
-    let patients = Patients::of(values.iter().map(|(patient, _)| *patient));
-    let interval = patients.interval(|sample| Some(mean(1, sample) - mean(0, sample)))?;
-    Some(line(task, metric, [mean(0, &all), mean(1, &all)], interval, values.len()))
+    line(task, metric, &patients, of)
+}
+
+/// `of` gives both sides' figure where each image counts as often as it is told; `None` where there is none.
+fn line(
+    task: &str,
+    metric: String,
+    patients: &[&str],
+    of: impl Fn(&[u32]) -> Option<[f64; 2]>,
+) -> Option<Line> {
+    let [float, int8] = of(&vec![1; patients.len()])?;
+    let difference = |weights: &[u32]| of(weights).map(|[float, int8]| int8 - float);
+    let resampled = Patients::new(patients.iter().copied());
+    let estimate = resampled.estimate(Resampling::STANDARD, difference)?;
+    Some(Line {
+        task: task.into(),
+        metric,
+        float,
+        int8,
+        difference: int8 - float,
+        interval: [estimate.low, estimate.high],
+        n: patients.len(),
+        thresholds: None,
+    })
 }
 
 impl Line {
+    /// Measured at these thresholds.
+    fn at(self, thresholds: [f32; 2]) -> Self {
+        Self { thresholds: Some(thresholds), ..self }
+    }
+
     /// Whether it says how well boxes are found.
     pub(crate) fn is_of_boxes(&self) -> bool {
         ["detection", "yolov3"].iter().any(|task| self.task.starts_with(task))
@@ -170,27 +209,6 @@ pub(crate) fn worst_drop(lines: &[Line]) -> Option<(f64, String)> {
     .max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-fn mean_line(task: &str, metric: String, values: &[(&str, f64)]) -> Option<Line> {
-    let mean = |sample: &[usize]| {
-        Some(sample.iter().map(|&at| values[at].1).sum::<f64>() / sample.len() as f64)
-    };
-    if values.is_empty() {
-        return None;
-    }
-    let all: Vec<usize> = (0..values.len()).collect();
-    let patients = Patients::of(values.iter().map(|(patient, _)| *patient));
-    let interval = patients.interval(|sample| Some(mean(sample)? - 1.0))?;
-    Some(line(task, metric, [1.0, mean(&all)?], interval, values.len()))
-}
-
-fn line(task: &str, metric: String, [float, int8]: [f64; 2], interval: [f64; 2], n: usize) -> Line {
-    Line { task: task.into(), metric, float, int8, difference: int8 - float, interval, n }
-}
-
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
@@ -200,11 +218,8 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 /// Overlap of the masks at even odds; two empty masks are alike.
 fn dice(a: &[f32], b: &[f32]) -> f64 {
-    let count = |of: &dyn Fn(bool, bool) -> bool| {
-        a.iter().zip(b).filter(|&(&a, &b)| of(a >= 0.0, b >= 0.0)).count() as f64
-    };
-    let (both, either) = (count(&|a, b| a && b), count(&|a, _| a) + count(&|_, b| b));
-    if either == 0.0 { 1.0 } else { 2.0 * both / either }
+    let inside = |logits: &[f32]| logits.iter().map(|&x| x >= 0.0).collect::<Vec<bool>>();
+    Overlap::of(&inside(a), &inside(b)).dice()
 }
 
 #[cfg(test)]
@@ -237,14 +252,26 @@ mod tests {
     #[test]
     fn agreement_counts_decisions_at_the_threshold() {
         let answers = [answer(1.0, 0.9, None), answer(0.1, -0.1, None)];
-        let line = agreement_line(&answers, 0, "x", 0.5).unwrap();
+        let line = agreement_line(&answers, 0, "x", [0.5, 0.5]).unwrap();
         assert_eq!((line.float, line.int8), (1.0, 0.5));
+    }
+
+    /// A threshold that moved with quantization changes decisions though no score does.
+    #[test]
+    fn agreement_judges_each_network_at_its_own_threshold() {
+        let scores = [-2.0, -1.0, -0.5, 0.5, 2.0];
+        let answers: Vec<Answer> = scores.map(|x| answer(x, x, None)).to_vec();
+        let line = agreement_line(&answers, 0, "x", [0.225, 0.649]).unwrap();
+        // Probabilities .12 .27 .38 .62 .88: the middle three are called by float alone.
+        assert_eq!((line.int8, line.thresholds), (0.4, Some([0.225, 0.649])));
+        let same = agreement_line(&answers, 0, "x", [0.649, 0.649]).unwrap();
+        assert_eq!(same.int8, 1.0);
     }
 
     #[test]
     fn the_worst_drop_is_by_the_metric_where_there_is_one() {
         let of = |task: &str, metric: &str, float, int8| {
-            line(task, metric.into(), [float, int8], [0.0, 0.0], 9)
+            line(task, metric.into(), &["somebody"], |_| Some([float, int8])).unwrap()
         };
         let lines = [
             of("classification", "auroc/x", 0.8, 0.76),

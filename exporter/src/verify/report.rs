@@ -69,13 +69,14 @@ fn write_metrics(out: &mut String, lines: &[Line]) -> std::fmt::Result {
     writeln!(
         out,
         "<h2>Metrics</h2><div class=\"wide\"><table><tr><th>task<th>metric<th class=\"n\">float<th class=\"n\">int8\
-         <th class=\"n\">difference<th>95 % interval (paired bootstrap over patients)<th class=\"n\">n"
+         <th class=\"n\">difference<th>95 % interval (paired bootstrap over patients)<th class=\"n\">n<th>at (float, int8)"
     )?;
-    for Line { task, metric, float, int8, difference, interval: [lo, hi], n } in lines {
+    for Line { task, metric, float, int8, difference, interval: [lo, hi], n, thresholds } in lines {
+        let at = thresholds.map_or(String::new(), |[float, int8]| format!("{float:.3}, {int8:.3}"));
         writeln!(
             out,
             "<tr><td>{}<td>{}<td class=\"n\">{float:.4}<td class=\"n\">{int8:.4}<td class=\"n\">{difference:+.4}\
-             <td>{lo:+.4} to {hi:+.4}<td class=\"n\">{n}",
+             <td>{lo:+.4} to {hi:+.4}<td class=\"n\">{n}<td>{at}",
             escaped(task),
             escaped(metric)
         )?;

@@ -1,8 +1,8 @@
 //! What people said about an image, in the form each head is judged by.
 
-use crate::index::Record;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use graph::{ModelConfig, Task};
+use records::Record;
 
 /// Truth of one image; `None` = nobody said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,67 +23,30 @@ impl Truth {
         model.heads.iter().any(|head| {
             let any = |known: &dyn Fn(&String) -> bool| head.labels.iter().any(known);
             match head.task {
-                Task::Classification => any(&|label| record.truth(label).is_some()),
-                Task::Segmentation => {
-                    any(&|label| record.looked_for(label) || !record.mask_paths(label).is_empty())
-                }
+                Task::Classification => any(&|label| record.truth(label).certain().is_some()),
+                Task::Segmentation => any(&|label| record.region(label).is_some()),
                 Task::Detection | Task::Yolov3 | Task::Yolov3Relu => {
-                    record.boxes_known(&head.labels)
+                    record.boxes_of(&head.labels).is_some()
                 }
             }
         })
     }
 
-    /// Reads masks; `size` is rows and columns of the source image.
+    /// Draws masks; `size` is rows and columns of the source image.
     pub(crate) fn of(record: &Record, model: &ModelConfig, size: [usize; 2]) -> Result<Self> {
         let labels = |task| {
             let head = model.heads.iter().find(|head| head.task == task);
             head.map_or(&[][..], |head| &head.labels)
         };
-        let boxed = model.detector().map_or(&[][..], |head| &head.labels);
-        let masks = labels(Task::Segmentation).iter().map(|label| mask(record, label, size));
+        let findings = labels(Task::Classification).iter();
+        let mask =
+            |label: &String| record.region(label).map(|region| region.mask(size)).transpose();
+        let masks = labels(Task::Segmentation).iter().map(mask).collect::<Result<_, _>>();
         Ok(Self {
-            patient: record.patient().to_owned(),
-            findings: labels(Task::Classification).iter().map(|l| record.truth(l)).collect(),
-            masks: masks.collect::<Result<_>>()?,
-            boxes: boxes(record, boxed),
+            patient: record.group().to_owned(),
+            findings: findings.map(|label| record.truth(label).certain()).collect(),
+            masks: masks.with_context(|| format!("`{}`", record.id))?,
+            boxes: model.detector().and_then(|head| record.boxes_of(&head.labels)),
         })
     }
-}
-
-/// All regions of the label together; lungs only as people drew them.
-fn mask(record: &Record, label: &str, size: [usize; 2]) -> Result<Option<Vec<bool>>> {
-    let paths = record.mask_paths(label);
-    let nothing = record.looked_for(label).then(|| vec![false; size[0] * size[1]]);
-    let mut union: Option<Vec<bool>> = nothing;
-    for path in paths {
-        let picture =
-            radiograph::read_file(path).with_context(|| format!("mask {}", path.display()))?.image;
-        ensure!(
-            [picture.height, picture.width] == size,
-            "{}: mask is {}x{}, expected the image's {}x{}",
-            path.display(),
-            picture.width,
-            picture.height,
-            size[1],
-            size[0]
-        );
-        let inside = picture.pixels.iter().map(|&x| x >= 0.5);
-        union = Some(match union {
-            None => inside.collect(),
-            Some(known) => known.into_iter().zip(inside).map(|(a, b)| a || b).collect(),
-        });
-    }
-    Ok(union)
-}
-
-/// Boxes of the head's classes, where somebody looked for them.
-fn boxes(record: &Record, labels: &[String]) -> Option<Vec<(usize, [f32; 4])>> {
-    if labels.is_empty() || !record.boxes_known(labels) {
-        return None;
-    }
-    let found = record.all_boxes().filter_map(|(label, corners)| {
-        Some((labels.iter().position(|own| own == label)?, corners))
-    });
-    Some(found.collect())
 }

@@ -90,13 +90,18 @@ pub fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
 
 /// As [`read`]; a file whose name claims DICOM must be DICOM. Errors name the file.
 pub fn read_file(path: &Path) -> Result<Radiograph, RadiographError> {
+    read_file_and_bytes(path).map(|(radiograph, _)| radiograph)
+}
+
+/// [`read_file`], with the bytes that were decoded: whoever hashes them hashes what was seen.
+pub fn read_file_and_bytes(path: &Path) -> Result<(Radiograph, Vec<u8>), RadiographError> {
     let read = || {
         limits::check_file(fs::metadata(path).map_err(RadiographError::Io)?.len())?;
         let bytes = fs::read(path).map_err(RadiographError::Io)?;
         Kind::of(&bytes)?.check_name(path)?;
-        read(&bytes)
+        Ok((read(&bytes)?, bytes))
     };
-    read().map_err(|error| error.of_file(path))
+    read().map_err(|error: RadiographError| error.of_file(path))
 }
 
 /// The network's input `[1, height, width]` for a displayed picture.

@@ -28,7 +28,7 @@ mod writer;
 
 pub use error::CheckpointError;
 pub use folder::{Checkpoint, encoder_name, exists, read_optimizer, read_state};
-pub use operating::OperatingPoint;
+pub use operating::operating_points;
 pub use state::{Stage, State};
 pub use tensor::{Dtype, Tensor, TensorError, Tensors, View, read_tensors};
 pub use writer::save;

@@ -20,6 +20,11 @@ pub struct Resampling {
     pub seed: u64,
 }
 
+impl Resampling {
+    /// Of every interval in checkpoints, bundles and `exporter verify`.
+    pub const STANDARD: Self = Self { replicates: 1000, seed: 0 };
+}
+
 impl Patients {
     pub fn new<'a>(groups: impl IntoIterator<Item = &'a str>) -> Self {
         let mut numbers = HashMap::new();
@@ -55,11 +60,11 @@ impl Patients {
 
     /// The mean of one value a sample, with its interval.
     pub fn mean(&self, resampling: Resampling, values: &[f64]) -> Option<Estimate> {
-        self.estimate(resampling, |weights| {
-            let total: u32 = weights.iter().sum();
-            let sum: f64 = values.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum();
-            (total > 0).then(|| sum / f64::from(total))
-        })
+        self.estimate(resampling, |weights| weighted_mean(values, weights))
+    }
+
+    pub fn samples(&self) -> usize {
+        self.of_sample.len()
     }
 
     pub fn count(&self) -> usize {
@@ -72,6 +77,13 @@ impl Patients {
         (0..self.count).for_each(|_| drawn[random.random_range(0..self.count)] += 1);
         self.of_sample.iter().map(|&patient| drawn[patient]).collect()
     }
+}
+
+/// `Σ w·x / Σ w`; `None` without weight.
+pub fn weighted_mean(values: &[f64], weights: &[u32]) -> Option<f64> {
+    let total: u32 = weights.iter().sum();
+    let sum: f64 = values.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum();
+    (total > 0).then(|| sum / f64::from(total))
 }
 
 /// Linear interpolation between the two nearest of `sorted` (numpy's default). Panics if empty.

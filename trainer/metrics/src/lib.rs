@@ -1,11 +1,24 @@
 //! What a model is worth: pure functions from scores and truth to numbers.
 //!
-//! Each equals the tool its field trusts (scikit-learn, pycocotools) and says `None` where the
-//! number does not exist, such as the AUROC of one class. Intervals come from [`bootstrap`].
+//! ```text
+//! ranking      scores + truth → AUROC, average precision, curves
+//! threshold    what happens from a score on, and the criteria a threshold is chosen by
+//! operating    a threshold with its criterion, as checkpoints keep it
+//! overlap      masks → Dice, IoU
+//! detection    boxes → mean average precision; matched counts it, and FROC, for many weightings
+//! bootstrap    95 % intervals over patients; runs over seeds
+//! figure       a measured number with its name, as checkpoints keep it
+//! ```
+//!
+//! Trainer and exporter measure with these alone, so that figures of one network can be compared. Each
+//! equals the tool its field trusts (scikit-learn, pycocotools) and says `None` where the number does not exist, such
+//! as the AUROC of one class. Intervals come from [`bootstrap`].
 
 pub mod bootstrap;
 pub mod classes;
 pub mod detection;
+pub mod figure;
+pub mod operating;
 pub mod overlap;
 pub mod ranking;
 pub mod reliability;

@@ -45,9 +45,27 @@ impl Overlap {
     }
 }
 
+/// Which threshold has the highest mean, `curves[image][threshold]` being the Dice of an image that counts
+/// `weights[image]` times; of equals the last. `None` without weight.
+pub fn best_threshold<const N: usize>(curves: &[[f64; N]], weights: &[u32]) -> Option<usize> {
+    let total = |at: usize| -> f64 {
+        curves.iter().zip(weights).map(|(curve, &weight)| curve[at] * f64::from(weight)).sum()
+    };
+    let counts = weights.iter().any(|&weight| weight > 0);
+    (0..N).filter(|_| counts).max_by(|&a, &b| total(a).total_cmp(&total(b)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_threshold_has_the_highest_mean_of_what_counts() {
+        let curves = [[0.2, 0.9, 0.4], [0.8, 0.1, 0.4]];
+        assert_eq!(best_threshold(&curves, &[1, 1]), Some(1)); // 0.5, 0.5, 0.4: the last of equals
+        assert_eq!(best_threshold(&curves, &[1, 3]), Some(0));
+        assert_eq!(best_threshold(&curves, &[0, 0]), None);
+    }
 
     #[test]
     fn overlap_is_counted_by_hand() {

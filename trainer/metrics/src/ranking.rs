@@ -85,13 +85,18 @@ impl Ranking {
 
     /// False-positive rate (x) against sensitivity (y), from (0, 0) to (1, 1); empty unless both classes are there.
     pub fn roc(&self) -> Vec<CurvePoint> {
-        let positives = self.truth.iter().filter(|&&t| t).count();
-        let negatives = self.truth.len() - positives;
+        self.weighted_roc(&vec![1; self.order.len()])
+    }
+
+    /// The same with each sample counted `weights[i]` times.
+    pub fn weighted_roc(&self, weights: &[u32]) -> Vec<CurvePoint> {
+        let (positives, all) = self.totals(weights);
+        let negatives = all - positives;
         if positives == 0 || negatives == 0 {
             return Vec::new();
         }
         let mut points = vec![CurvePoint { x: 0.0, y: 0.0, threshold: f32::INFINITY }];
-        points.extend(self.prefixes().map(|(hits, called, threshold)| CurvePoint {
+        points.extend(self.prefixes(weights).map(|(hits, called, threshold)| CurvePoint {
             x: (called - hits) as f64 / negatives as f64,
             y: hits as f64 / positives as f64,
             threshold,
@@ -101,7 +106,8 @@ impl Ranking {
 
     /// Recall (x) against precision (y), highest threshold first; empty without positives.
     pub fn precision_recall(&self) -> Vec<CurvePoint> {
-        let positives = self.truth.iter().filter(|&&t| t).count();
+        let weights = vec![1; self.order.len()];
+        let (positives, _) = self.totals(&weights);
         if positives == 0 {
             return Vec::new();
         }
@@ -110,16 +116,28 @@ impl Ranking {
             y: hits as f64 / called as f64,
             threshold,
         };
-        self.prefixes().map(point).collect()
+        self.prefixes(&weights).map(point).collect()
     }
 
-    /// `(true positives, called positive, threshold)` at every distinct score, highest first.
-    fn prefixes(&self) -> impl Iterator<Item = (usize, usize, f32)> {
-        let mut hits = 0;
-        let places = self.order.iter().zip(&self.ends_tie).enumerate();
-        places.filter_map(move |(at, (&sample, &ends_tie))| {
-            hits += usize::from(self.truth[sample]);
-            ends_tie.then_some((hits, at + 1, self.scores[sample]))
+    /// Positives, and all samples.
+    fn totals(&self, weights: &[u32]) -> (u64, u64) {
+        let all = weights.iter().map(|&weight| u64::from(weight)).sum();
+        let positives = weights.iter().zip(&self.truth).filter(|(_, truth)| **truth);
+        (positives.map(|(&weight, _)| u64::from(weight)).sum(), all)
+    }
+
+    /// `(true positives, called positive, threshold)` at every distinct score that counts, highest first.
+    fn prefixes(&self, weights: &[u32]) -> impl Iterator<Item = (u64, u64, f32)> {
+        let (mut hits, mut called, mut before) = (0, 0, 0);
+        self.order.iter().zip(&self.ends_tie).filter_map(move |(&sample, &ends_tie)| {
+            let weight = u64::from(weights[sample]);
+            called += weight;
+            hits += if self.truth[sample] { weight } else { 0 };
+            if !ends_tie || called == before {
+                return None;
+            }
+            before = called;
+            Some((hits, called, self.scores[sample]))
         })
     }
 }
@@ -177,6 +195,7 @@ mod tests {
         let (weighted, plain) =
             (ranking.weighted_average_precision(&weights), copied.average_precision());
         assert!((weighted.unwrap() - plain.unwrap()).abs() < 1e-12);
+        assert_eq!(ranking.weighted_roc(&weights), copied.roc());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What happens at one threshold: score ≥ threshold is a positive call.
 
 use super::ranking::Ranking;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Counts of a two-by-two table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -69,21 +70,32 @@ impl Confusion {
     }
 }
 
-/// How the threshold of a finding is chosen, on validation data.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// By what an operating point is chosen, on validation data; in `config.toml` `criterion = "youden"`, `"dice"`,
+/// `"f1"` or `{ sensitivity = 0.9 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Criterion {
-    /// Sensitivity + specificity greatest (Youden's J).
+    /// Findings: sensitivity + specificity greatest (Youden's J).
     Youden,
-    /// The highest threshold that finds at least this share of the positives.
+    /// Findings: the highest threshold that finds at least this share of the positives.
     Sensitivity(f64),
+    /// Regions: the highest mean Dice.
+    Dice,
+    /// Boxes: the highest F1 at IoU ½.
+    F1,
 }
 
 impl Criterion {
-    /// The threshold that meets the criterion on these samples; `None` unless both classes are there.
+    /// The threshold of a finding that meets the criterion on these samples; `None` unless both classes are there.
+    pub fn threshold(self, scores: &[f32], truth: &[bool]) -> Option<f32> {
+        self.weighted_threshold(&Ranking::new(scores, truth), &vec![1; scores.len()])
+    }
+
+    /// The same with each sample counted `weights[i]` times. `None` for the criteria of regions and boxes too.
     ///
     /// It lies half way to the next lower score, so that rounding in int8 does not flip a sample that sits on it.
-    pub fn threshold(self, scores: &[f32], truth: &[bool]) -> Option<f32> {
-        let roc = Ranking::new(scores, truth).roc();
+    pub fn weighted_threshold(self, ranking: &Ranking, weights: &[u32]) -> Option<f32> {
+        let roc = ranking.weighted_roc(weights);
         let best = match self {
             // The first of equals has the fewest false positives.
             Self::Youden => roc.iter().enumerate().reduce(|best, next| {
@@ -92,11 +104,24 @@ impl Criterion {
             Self::Sensitivity(wanted) => {
                 roc.iter().enumerate().find(|(_, point)| point.y >= wanted - 1e-12)
             }
+            Self::Dice | Self::F1 => None,
         };
         let (at, point) = best?;
         let below = roc.get(at + 1).map(|next| next.threshold);
         let above = if point.threshold.is_finite() { point.threshold } else { 1.0 };
         Some(below.map_or(above, |below| above / 2.0 + below / 2.0))
+    }
+}
+
+/// For people: `Youden's J`, `sensitivity 0.9`.
+impl fmt::Display for Criterion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Youden => f.write_str("Youden's J"),
+            Self::Sensitivity(wanted) => write!(f, "sensitivity {wanted}"),
+            Self::Dice => f.write_str("highest mean Dice"),
+            Self::F1 => f.write_str("highest F1 at IoU 0.5"),
+        }
     }
 }
 
@@ -136,6 +161,26 @@ mod tests {
         let threshold = Criterion::Sensitivity(0.95).threshold(&SCORES, &TRUTH).unwrap();
         assert_eq!(Confusion::at(threshold, &SCORES, &TRUTH).sensitivity(), Some(1.0));
         assert!((threshold - 0.4).abs() < 1e-6);
+    }
+
+    #[test]
+    fn criteria_of_regions_and_boxes_choose_no_threshold_of_a_finding() {
+        assert_eq!(Criterion::Dice.threshold(&SCORES, &TRUTH), None);
+        assert_eq!(Criterion::F1.threshold(&SCORES, &TRUTH), None);
+    }
+
+    #[test]
+    fn a_weighted_threshold_is_that_of_so_many_copies() {
+        let weights = [2u32, 1, 3, 0, 2, 1];
+        let copy = |at: usize| std::iter::repeat_n(at, weights[at] as usize);
+        let copies: Vec<usize> = (0..6).flat_map(copy).collect();
+        let scores: Vec<f32> = copies.iter().map(|&at| SCORES[at]).collect();
+        let truth: Vec<bool> = copies.iter().map(|&at| TRUTH[at]).collect();
+        let ranking = Ranking::new(&SCORES, &TRUTH);
+        for criterion in [Criterion::Youden, Criterion::Sensitivity(0.6)] {
+            let weighted = criterion.weighted_threshold(&ranking, &weights);
+            assert_eq!(weighted, criterion.threshold(&scores, &truth));
+        }
     }
 
     #[test]

@@ -55,6 +55,24 @@ pub enum IndexError {
         height: u32,
     },
 
+    #[error("cannot use mask {}", path.display())]
+    Mask { path: PathBuf, source: radiograph::RadiographError },
+
+    #[error(
+        "{}: mask is {}x{}, expected the image's {}x{}",
+        path.display(), found[0], found[1], expected[0], expected[1]
+    )]
+    MaskSize { path: PathBuf, found: [usize; 2], expected: [usize; 2] },
+
+    #[error("no image is from `{source_name}`; the index has {found}")]
+    NoSource { source_name: String, found: String },
+
+    #[error("--having: no image is stated to show `{finding}`")]
+    NoneHaving { finding: String },
+
+    #[error("[training] {key} is {found}, expected {expected}")]
+    Selection { key: &'static str, found: String, expected: &'static str },
+
     #[error("{} is no {layout} data set: {found}, expected {expected}", root.display())]
     Layout { root: PathBuf, layout: &'static str, found: String, expected: String },
 

@@ -13,14 +13,17 @@
 mod check;
 mod error;
 mod record;
+mod region;
 mod select;
+mod split;
 
 pub use error::IndexError;
 pub use record::{
-    Label, LabelledBox, LungMask, NIH_FINDINGS, RSNA_BOX, Record, Region, RegionMask, Rsna, Split,
-    Truth,
+    Label, LabelledBox, LungMask, NIH_FINDINGS, RSNA_BOX, Record, RegionMask, Rsna, Truth,
 };
+pub use region::Region;
 pub use select::Selection;
+pub use split::Split;
 
 use std::{
     fs,

@@ -1,9 +1,9 @@
 //! One image with everything known about it.
 
+use super::{Region, Split};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     path::{Path, PathBuf},
 };
 
@@ -34,6 +34,8 @@ pub struct Record {
     pub split: Option<Split>,
     #[serde(default)]
     pub source: String,
+    /// Empty = a patient of its own.
+    #[serde(default)]
     pub patient_id: String,
     /// Images of one study share a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,9 +88,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// What must not be spread over two splits.
+    /// What must not be spread over two splits: whose images they are.
     pub fn group(&self) -> &str {
-        if self.patient_group.is_empty() { &self.patient_id } else { &self.patient_group }
+        let names = [&self.patient_group, &self.patient_id];
+        names.into_iter().find(|name| !name.is_empty()).unwrap_or(&self.id)
+    }
+
+    /// Which part of the data it belongs to; what nobody put aside is for training.
+    pub fn part(&self) -> Split {
+        self.split.unwrap_or(Split::Train)
     }
 
     /// Forgets which part of the report is about the picture, so that all of it is learned from.
@@ -186,15 +194,6 @@ impl Record {
 /// What RSNA's challenge calls what its boxes show.
 pub const RSNA_BOX: &str = "Lung Opacity";
 
-/// Where something is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Region<'a> {
-    /// Pictures of which any may show it; none = it is not there.
-    Drawn(Vec<&'a Path>),
-    /// Corners `x1, y1, x2, y2`.
-    Boxed(Vec<[f32; 4]>),
-}
-
 /// What is known of one finding in one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
@@ -202,6 +201,17 @@ pub enum Truth {
     Negative,
     Uncertain,
     Unknown,
+}
+
+impl Truth {
+    /// `None` unless somebody is certain.
+    pub fn certain(self) -> Option<bool> {
+        match self {
+            Self::Positive => Some(true),
+            Self::Negative => Some(false),
+            Self::Uncertain | Self::Unknown => None,
+        }
+    }
 }
 
 impl From<bool> for Truth {
@@ -242,39 +252,6 @@ impl<'de> Deserialize<'de> for Label {
             -1.0 => Ok(Self::Uncertain),
             other => Err(de::Error::custom(format!("label is {other}, expected 1, 0 or -1"))),
         }
-    }
-}
-
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    Train,
-    Val,
-    Test,
-    /// Kept from every use but the last.
-    Holdout,
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Val => "val",
-            Self::Test => "test",
-            Self::Holdout => "holdout",
-        })
     }
 }
 
@@ -319,5 +296,6 @@ impl LungMask {
 pub struct RegionMask {
     pub path: PathBuf,
     pub cls: String,
+    #[serde(default)]
     pub group: String,
 }

@@ -108,3 +108,13 @@ fn a_whole_report_is_kept_only_where_there_is_one() {
     only.keep_whole_report();
     assert_eq!(only.findings_text.as_deref(), Some("Clear."));
 }
+
+#[test]
+fn an_image_without_a_patient_is_a_patient_of_its_own() {
+    let nameless = |id: &str, split: &str, image: &str| {
+        format!(r#"{{"id":"{id}","split":"{split}","image":"{image}"}}"#)
+    };
+    let records =
+        read_lines(&[nameless("1", "train", "a.png"), nameless("2", "test", "b.png")]).unwrap();
+    assert_eq!([records[0].group(), records[1].group()], ["1", "2"]);
+}

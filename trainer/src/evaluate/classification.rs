@@ -3,11 +3,11 @@
 use super::sheet::{Case, pick};
 use super::shown;
 use crate::{
-    finetune::{Targets, weighted_mean},
+    finetune::Targets,
     index::{Record, Split},
     metrics::{
         Estimate,
-        bootstrap::{Patients, Resampling},
+        bootstrap::{Patients, Resampling, weighted_mean},
         ranking::Ranking,
         reliability,
         threshold::Confusion,

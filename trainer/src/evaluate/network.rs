@@ -5,7 +5,6 @@ use crate::{
     finetune::Outputs,
     network::Network,
 };
-use ::checkpoint::OperatingPoint;
 use anyhow::{Context, Result, anyhow};
 use graph::{CheckpointConfig, Task};
 use std::{
@@ -75,7 +74,7 @@ impl Evaluated {
 
     /// Thresholds fitted in training, by finding.
     pub fn operating_points(&self) -> Result<BTreeMap<String, f32>> {
-        let points = OperatingPoint::of(&self.folder, &self.tables)?;
+        let points = ::checkpoint::operating_points(&self.folder, &self.tables)?;
         Ok(points.into_iter().map(|point| (point.name, point.threshold)).collect())
     }
 }

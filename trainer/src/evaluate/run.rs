@@ -307,7 +307,7 @@ impl Run<'_> {
     }
 
     fn records(&self) -> Result<Vec<Record>> {
-        self.asked.selection.of(index::read(&self.asked.data)?)
+        Ok(self.asked.selection.of(index::read(&self.asked.data)?)?)
     }
 
     /// The split's images of which something is known, and their pictures.

@@ -4,11 +4,11 @@ use super::predictions::{Answer, ImageAnswer, Region, RunLengths};
 use super::sheet::{Case, Drawing};
 use super::shown;
 use crate::{
-    finetune::{Planes, mask_of, weighted_mean},
+    finetune::{Planes, mask_of},
     index::{Record, Split},
     metrics::{
         Estimate,
-        bootstrap::{Patients, Resampling},
+        bootstrap::{Patients, Resampling, weighted_mean},
         overlap::Overlap,
     },
 };

@@ -8,6 +8,8 @@ use crate::{
     data::pictures::Pictures,
     metrics::{
         bootstrap::Patients,
+        figure,
+        operating::OperatingPoint,
         ranking::Ranking,
         threshold::{Confusion, Criterion},
     },
@@ -67,32 +69,25 @@ impl Objective for Classification {
 
     fn conclude(&self, forward: &dyn Fn(&Tensor) -> Outputs) -> Result<toml::Table> {
         let scores = columns(&self.logits(forward)?.sigmoid());
-        let (mut points, mut figures) = (toml::value::Array::new(), toml::value::Array::new());
+        let (mut points, mut figures) = (Vec::new(), Vec::new());
         for (label, scores) in scores.iter().enumerate() {
             let name = &self.val.labels[label];
             let (at, truth) = self.val.known(label);
             let scores: Vec<f32> = at.iter().map(|&at| scores[at]).collect();
             if let Some(threshold) = self.criterion.threshold(&scores, &truth) {
-                let mut point = toml::Table::new();
-                point.insert("name".into(), name.clone().into());
-                point.insert("threshold".into(), f64::from(threshold).into());
-                point.insert("chosen".into(), self.chosen().into());
-                points.push(point.into());
+                points.push(OperatingPoint::new(name, threshold, self.criterion));
             }
             let groups = Patients::new(at.iter().map(|&at| self.val_groups[at].as_str()));
             let ranking = Ranking::new(&scores, &truth);
             figures.extend(super::figure(
                 "classification",
-                &format!("AUROC {name}"),
+                figure::auroc(name),
                 truth.len(),
                 |weights| ranking.weighted_auroc(weights),
                 &groups,
             ));
         }
-        let mut tables = toml::Table::new();
-        tables.insert("operating_points".into(), points.into());
-        tables.insert("metrics".into(), figures.into());
-        Ok(tables)
+        super::conclusion(&points, &figures)
     }
 
     fn mixes(&self) -> bool {
@@ -104,13 +99,6 @@ impl Classification {
     /// `[N, L]` of the validation split, on the CPU.
     fn logits(&self, forward: &dyn Fn(&Tensor) -> Outputs) -> Result<Tensor> {
         logits(&self.val_pictures, self.batch, forward)
-    }
-
-    fn chosen(&self) -> String {
-        match self.criterion {
-            Criterion::Youden => "Youden's J on the val split".into(),
-            Criterion::Sensitivity(wanted) => format!("sensitivity {wanted} on the val split"),
-        }
     }
 }
 

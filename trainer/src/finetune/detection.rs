@@ -12,9 +12,12 @@ use crate::{
     metrics::{
         bootstrap::Patients,
         detection::{
-            Counting, Detection as Called, ImageBoxes, Matched, RSNA_THRESHOLDS, Rect, best_score,
+            Counting, Detection as Called, ImageBoxes, LEAST_SCORE, Matched, RSNA_THRESHOLDS, Rect,
             mean_average_precision,
         },
+        figure::MAP,
+        operating::OperatingPoint,
+        threshold::Criterion,
     },
 };
 use anyhow::Result;
@@ -98,29 +101,21 @@ impl Objective for Detection {
             self.batch,
             forward,
         )?;
-        let mut points = toml::value::Array::new();
         let all: Vec<&ImageBoxes> = images.iter().collect();
-        for (class, name) in self.labels.iter().enumerate() {
-            let Some(score) = best_score(&all, class, 0.5) else { continue };
-            let mut point = toml::Table::new();
-            point.insert("name".into(), name.clone().into());
-            point.insert("threshold".into(), f64::from(score).into());
-            point.insert("chosen".into(), "highest F1 at IoU 0.5 on the val split".into());
-            points.push(point.into());
-        }
-        let groups: Vec<&str> = self.val_records.iter().map(|record| record.group()).collect();
         let matched = Matched::new(&all, 0..self.labels.len(), &RSNA_THRESHOLDS);
+        let best = |class| matched.best_score(class, 0.5, &vec![1; images.len()]);
+        let point = |(class, name): (usize, &String)| {
+            Some(OperatingPoint::new(name, best(class)?, Criterion::F1))
+        };
+        let points: Vec<_> = self.labels.iter().enumerate().filter_map(point).collect();
         let figure = super::figure(
             "detection",
-            "mAP .40-.75",
-            groups.len(),
+            MAP.into(),
+            images.len(),
             |weights| matched.mean_average_precision(weights, Counting::All),
-            &Patients::new(groups.iter().copied()),
+            &Patients::new(self.val_records.iter().map(Record::group)),
         );
-        let mut tables = toml::Table::new();
-        tables.insert("operating_points".into(), points.into());
-        tables.insert("metrics".into(), figure.into_iter().collect::<Vec<_>>().into());
-        Ok(tables)
+        super::conclusion(&points, figure.as_slice())
     }
 
     fn mixes(&self) -> bool {
@@ -146,9 +141,6 @@ impl Detection {
         }
     }
 }
-
-/// Boxes weaker than this change no figure worth having, and there are many.
-const LEAST_SCORE: f32 = 0.01;
 
 /// Boxes of the index in shares of the sides of what `preprocess` makes; empty where there are none.
 pub(super) fn truth_in_shares(

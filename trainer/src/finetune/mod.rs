@@ -29,32 +29,44 @@ pub use detection::detections;
 pub use fit::Outputs;
 pub use recipe::{Mode, Protocol, Recipe, RegionLoss, Select};
 pub use regions::{mask_of, size_of_image};
-pub use segmentation::{Planes, planes, weighted_mean};
+pub use segmentation::{Planes, planes};
 pub use settings::{Finetuning, TaskArg};
 pub use start::take_fraction;
 pub use targets::{Targets, Uncertain, choose_labels};
 
-use crate::metrics::bootstrap::{Patients, Resampling};
+use crate::metrics::{
+    bootstrap::{Patients, Resampling},
+    figure::Figure,
+    operating::OperatingPoint,
+};
+use anyhow::Result;
 
-/// An entry of `[[metrics]]`: a figure of the validation split with its interval by patient; `value` gets how often each of
-/// the `n` images counts.
-fn figure(
+/// A figure of the validation split with its interval by patient; `value` gets how often each of the `n` images counts.
+pub fn figure(
     task: &str,
-    metric: &str,
+    metric: String,
     n: usize,
     value: impl Fn(&[u32]) -> Option<f64>,
     patients: &Patients,
-) -> Option<toml::Value> {
-    let estimate = patients.estimate(Resampling { replicates: 1000, seed: 0 }, value)?;
-    let mut figure = toml::Table::new();
-    figure.insert("task".into(), task.into());
-    figure.insert("metric".into(), metric.into());
-    figure.insert("data".into(), "the index of this run".into());
-    figure.insert("split".into(), "val".into());
-    figure.insert("value".into(), estimate.value.into());
-    figure.insert("interval".into(), vec![estimate.low, estimate.high].into());
-    figure.insert("n".into(), (n as i64).into());
-    Some(figure.into())
+) -> Option<Figure> {
+    let estimate = patients.estimate(Resampling::STANDARD, value)?;
+    Some(Figure {
+        task: task.into(),
+        metric,
+        data: "the index of this run".into(),
+        split: "val".into(),
+        value: estimate.value,
+        interval: [estimate.low, estimate.high],
+        n: n as u32,
+    })
+}
+
+/// `operating_points` and `metrics` of `config.toml`.
+pub fn conclusion(points: &[OperatingPoint], figures: &[Figure]) -> Result<toml::Table> {
+    Ok(toml::Table::from_iter([
+        ("operating_points".into(), toml::Value::try_from(points)?),
+        ("metrics".into(), toml::Value::try_from(figures)?),
+    ]))
 }
 
 #[cfg(test)]

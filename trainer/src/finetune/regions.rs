@@ -1,15 +1,12 @@
 //! Truth of segmentation: regions of the index as masks, in their own size and in the network's.
 
-use crate::{
-    data::pictures::indices,
-    index::{Record, Region},
-};
+use crate::{data::pictures::indices, index::Record};
 use anyhow::{Context, Result, bail, ensure};
 use graph::{Fit, Preprocess};
 use indicatif::ProgressBar;
 use radiograph::Image;
 use rayon::prelude::*;
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
 /// Masks of many images on the grid of the network's logits.
@@ -85,16 +82,8 @@ fn cover(mask: &Image, preprocess: &Preprocess) -> Vec<f32> {
 pub fn mask_of(record: &Record, label: &str) -> Result<Option<Image>> {
     let Some(region) = record.region(label) else { return Ok(None) };
     let [height, width] = size_of_image(record)?;
-    let mut mask = vec![0.0f32; height * width];
-    match region {
-        Region::Boxed(boxes) => boxes.iter().for_each(|&b| fill(&mut mask, width, b)),
-        Region::Drawn(paths) => {
-            for path in paths {
-                add(&mut mask, [height, width], path)
-                    .with_context(|| format!("`{}`", record.id))?;
-            }
-        }
-    }
+    let inside = region.mask([height, width]).with_context(|| format!("`{}`", record.id))?;
+    let mask = inside.into_iter().map(|inside| f32::from(u8::from(inside))).collect();
     Ok(Some(Image::new(height, width, mask)?))
 }
 
@@ -106,31 +95,6 @@ pub fn size_of_image(record: &Record) -> Result<[usize; 2]> {
         record.id
     );
     Ok([record.height as usize, record.width as usize])
-}
-
-fn add(mask: &mut [f32], size: [usize; 2], path: &Path) -> Result<()> {
-    let picture = radiograph::read_file(path)
-        .with_context(|| format!("cannot use mask {}", path.display()))?
-        .image;
-    ensure!(
-        [picture.height, picture.width] == size,
-        "mask {} is {}x{}, expected the image's {}x{}",
-        path.display(),
-        picture.width,
-        picture.height,
-        size[1],
-        size[0]
-    );
-    mask.iter_mut().zip(picture.pixels).filter(|(_, x)| *x >= 0.5).for_each(|(m, _)| *m = 1.0);
-    Ok(())
-}
-
-fn fill(mask: &mut [f32], width: usize, [x1, y1, x2, y2]: [f32; 4]) {
-    let height = mask.len() / width;
-    let place = |x: f32, side: usize| (x.round().max(0.0) as usize).min(side);
-    for y in place(y1, height)..place(y2, height) {
-        mask[y * width + place(x1, width)..y * width + place(x2, width)].fill(1.0);
-    }
 }
 
 /// Checks the names asked for against what `names` finds in the records, with `what` they are in messages.
@@ -158,6 +122,7 @@ pub(super) fn choose(
 mod tests {
     use super::*;
     use crate::index::{LabelledBox, LungMask, RegionMask};
+    use std::path::Path;
 
     fn record() -> Record {
         Record { id: "a".into(), width: 8, height: 4, ..Record::default() }
@@ -204,7 +169,7 @@ mod tests {
         let path = draw(folder.path(), "m.png", 4, 4, &[]);
         record.masks = vec![RegionMask { path, cls: "nodule".into(), group: "lesion".into() }];
         let error = format!("{:#}", mask_of(&record, "nodule").unwrap_err());
-        assert!(error.contains("m.png is 4x4, expected the image's 8x4"), "{error}");
+        assert!(error.contains("m.png: mask is 4x4, expected the image's 8x4"), "{error}");
         record.width = 0;
         let error = format!("{:#}", mask_of(&record, "nodule").unwrap_err());
         assert!(error.contains("`a` has no width and height"), "{error}");

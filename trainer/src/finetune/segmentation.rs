@@ -8,7 +8,13 @@ use super::{
 use crate::{
     data::pictures::Pictures,
     index::Record,
-    metrics::{bootstrap::Patients, overlap::Overlap},
+    metrics::{
+        bootstrap::{Patients, weighted_mean},
+        figure,
+        operating::OperatingPoint,
+        overlap::{Overlap, best_threshold},
+        threshold::Criterion,
+    },
 };
 use anyhow::{Result, ensure};
 use engine::decode::{self, MASK_THRESHOLDS};
@@ -53,7 +59,7 @@ impl Objective for Segmentation {
 
     /// Thresholds with the best mean Dice in pixels of the images.
     fn conclude(&self, forward: &dyn Fn(&Tensor) -> Outputs) -> Result<toml::Table> {
-        let (mut points, mut figures) = (toml::value::Array::new(), toml::value::Array::new());
+        let (mut points, mut figures) = (Vec::new(), Vec::new());
         let planes = planes(&self.val_pictures, self.batch, forward)?;
         for (label, name) in self.labels.iter().enumerate() {
             // Dice of every image with a known region, at every threshold.
@@ -69,28 +75,18 @@ impl Objective for Segmentation {
                 table.push(MASK_THRESHOLDS.map(at));
                 groups.push(record.group());
             }
-            let mean = |at: usize| table.iter().map(|row| row[at]).sum::<f64>();
-            let best = (0..MASK_THRESHOLDS.len())
-                .max_by(|&a, &b| mean(a).total_cmp(&mean(b)))
-                .expect("there are thresholds");
-            let mut point = toml::Table::new();
-            point.insert("name".into(), name.clone().into());
-            point.insert("threshold".into(), f64::from(MASK_THRESHOLDS[best]).into());
-            point.insert("chosen".into(), "highest mean Dice on the val split".into());
-            points.push(point.into());
+            let Some(best) = best_threshold(&table, &vec![1; table.len()]) else { continue };
+            points.push(OperatingPoint::new(name, MASK_THRESHOLDS[best], Criterion::Dice));
             let values: Vec<f64> = table.iter().map(|row| row[best]).collect();
             figures.extend(super::figure(
                 "segmentation",
-                &format!("Dice {name}"),
+                figure::dice(name),
                 values.len(),
                 |weights| weighted_mean(&values, weights),
                 &Patients::new(groups),
             ));
         }
-        let mut tables = toml::Table::new();
-        tables.insert("operating_points".into(), points.into());
-        tables.insert("metrics".into(), figures.into());
-        Ok(tables)
+        super::conclusion(&points, &figures)
     }
 
     fn mixes(&self) -> bool {
@@ -150,13 +146,6 @@ pub fn planes(
         }
     }
     Ok(planes)
-}
-
-/// `Σ w·x / Σ w`; `None` without weight.
-pub fn weighted_mean(values: &[f64], weights: &[u32]) -> Option<f64> {
-    let total: u32 = weights.iter().sum();
-    let sum: f64 = values.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum();
-    (total > 0).then(|| sum / f64::from(total))
 }
 
 /// `logits, cover [B, L, h, w]`, `known [B, L]` → `[]`; regions nobody looked for pull at nothing.

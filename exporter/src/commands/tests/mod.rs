@@ -2,6 +2,7 @@
 
 mod fit;
 mod operating;
+mod place;
 mod prior;
 mod recipes;
 
@@ -201,12 +202,12 @@ fn a_calibration_folder_that_cannot_be_read_is_named() {
     assert!(error.contains("cannot read") && error.contains("circle"), "{error}");
     fs::write(at("notes"), "three pictures of Monday\n").unwrap();
     let error = refused(&at("notes"));
-    assert!(error.contains("notes line 1: no image record"), "{error}");
+    assert!(error.contains("notes:1: not a record of an index"), "{error}");
 
     // A picture that is a link to nothing, and a folder called like a picture.
     symlink(at("gone"), images.join("lost.png")).unwrap();
     let error = refused(&images);
-    assert!(error.contains("cannot read") && error.contains("lost.png"), "{error}");
+    assert!(error.contains("lost.png: a link to nothing"), "{error}");
     fs::remove_file(images.join("lost.png")).unwrap();
     fs::create_dir(images.join("folder.png")).unwrap();
 
@@ -316,6 +317,11 @@ fn verify_reports_on_an_index_and_refuses_other_weights() {
     let verify =
         || run(&[&"verify", &out, &"--data", &index, &"--checkpoint", &checkpoint, &"--json"]);
     verify().unwrap();
+    // The checkpoint lies beside the bundle.
+    let without = || run(&[&"verify", &out, &"--data", &index, &"--json"]);
+    without().unwrap();
+    let elsewhere = run(&[&"verify", &out, &"--data", &index, &"--source", &"mars"]).unwrap_err();
+    assert!(elsewhere.contains("no image is from `mars`"), "{elsewhere}");
 
     let path = checkpoint.join("model.safetensors");
     let mut params = fixtures::read_weights(&path);
@@ -323,4 +329,6 @@ fn verify_reports_on_an_index_and_refuses_other_weights() {
     fixtures::write_weights(&path, &params);
     let error = verify().unwrap_err();
     assert!(error.contains("was made of"), "{error}");
+    let error = without().unwrap_err();
+    assert!(error.contains("pass --checkpoint DIR"), "{error}");
 }

@@ -1,155 +1,26 @@
 //! Thresholds of a bundle: what the int8 network says of the validation split decides, for every head.
 
-use super::run;
-use crate::{
-    checkpoint::Checkpoint,
-    fixtures, fold,
-    images::Input,
-    interpreter::{Interpreter, Outputs},
-    network::Network,
-    verify,
+use super::{
+    place::{
+        IMAGES, INSIDE, Place, best_j, boxes, card, known, labelled, output, point, positive,
+        probabilities, refit,
+    },
+    run,
 };
+use crate::{fixtures, provenance::Quantized};
 use bundle::{Bundle, section};
 use engine::decode;
-use graph::{Backbone, Preprocess};
-use serde_json::{Value, json};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
-use tempfile::TempDir;
-
-const IMAGES: usize = 24;
-/// What the test's masks are drawn from.
-const INSIDE: f32 = 0.7;
-
-/// A network with all three heads, pictures, and thresholds nobody would fit.
-struct Place {
-    folder: TempDir,
-    checkpoint: PathBuf,
-    images: PathBuf,
-}
-
-impl Place {
-    fn new() -> Self {
-        let (folder, checkpoint, images) = fixtures::workplace(Backbone::Resnet18);
-        // Logits of order one; random ones are in the hundreds, and all probabilities 0 or 1.
-        let path = checkpoint.join("model.safetensors");
-        let mut params = fixtures::read_weights(&path);
-        let heads =
-            params.iter_mut().filter(|(name, _)| name.starts_with("fc.") || name.contains(".out."));
-        heads.for_each(|(_, array)| array.values.iter_mut().for_each(|w| *w *= 0.01));
-        // Of regions around INSIDE, so that another threshold is another mask.
-        params.get_mut("seg.out.weight").unwrap().values.iter_mut().for_each(|w| *w *= 0.2);
-        params.get_mut("seg.out.bias").unwrap().values[0] = (INSIDE / (1.0 - INSIDE)).ln();
-        fixtures::write_weights(&path, &params);
-        let place = Self { folder, checkpoint, images };
-        let graph = Checkpoint::open(&place.checkpoint).unwrap().graph;
-        for at in 0..IMAGES {
-            let pixels = fixtures::image(&graph, 100 + at as u32);
-            let grey: Vec<u8> =
-                pixels.iter().map(|x| (128.0 + 60.0 * x).clamp(0.0, 255.0) as u8).collect();
-            fixtures::save_picture(&place.images.join(format!("{at}.png")), &grey);
-        }
-        let points: String = ["Pneumonia", "Lung", "Opacity"]
-            .map(|name| format!("[[operating_points]]\nname = \"{name}\"\nthreshold = 0.123\n"))
-            .concat();
-        let config = place.checkpoint.join("config.toml");
-        let text = fs::read_to_string(&config).unwrap();
-        fs::write(&config, format!("{text}\n{points}")).unwrap();
-        place
-    }
-
-    /// Writes an index of the validation split; `more` has further fields of each line.
-    fn index(&self, more: impl Fn(usize) -> Value) -> PathBuf {
-        let line = |at: usize| {
-            let mut line = json!({
-                "id": at.to_string(), "patient_id": (at / 2).to_string(), "split": "val",
-                "image": format!("images/{at}.png"), "labels": { "Pneumonia": i32::from(positive(at)) },
-            });
-            let more = more(at);
-            line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            format!("{line}\n")
-        };
-        let path = self.folder.path().join("index.jsonl");
-        fs::write(&path, (0..IMAGES).map(line).collect::<String>()).unwrap();
-        path
-    }
-
-    fn quantize(&self, index: &Path, name: &str, more: &[&str]) -> Result<Bundle, String> {
-        let out = self.folder.path().join(name);
-        let mut args: Vec<&dyn AsRef<Path>> = vec![&"quantize", &"--int8", &"--int8-detection"];
-        args.extend([&"--checkpoint" as &dyn AsRef<Path>, &self.checkpoint, &"--calibration"]);
-        args.extend([&index as &dyn AsRef<Path>, &"--out", &out]);
-        args.extend(more.iter().map(|arg| arg as &dyn AsRef<Path>));
-        run(&args)?;
-        Ok(Bundle::open(&out).unwrap())
-    }
-
-    fn pixels(&self, at: usize) -> Vec<f32> {
-        let preprocess = Preprocess { height: 64, width: 64, ..Preprocess::PRIOR };
-        Input::read(&self.images.join(format!("{at}.png")), &preprocess, 1).unwrap().pixels
-    }
-
-    /// Of every picture.
-    fn int8(&self, bundle: &Bundle) -> Vec<Outputs> {
-        let onnx = bundle.require(section::MODEL).unwrap();
-        let network = Network::open(&bundle.manifest, onnx).unwrap();
-        (0..IMAGES).map(|at| network.infer(&self.pixels(at)).unwrap()).collect()
-    }
-
-    fn float(&self) -> Vec<Outputs> {
-        let Checkpoint { graph, weights, .. } = Checkpoint::open(&self.checkpoint).unwrap();
-        let (graph, weights) = fold::fold_batch_norms(&graph, &weights);
-        let network = Interpreter::new(&graph, &weights).unwrap();
-        (0..IMAGES).map(|at| network.outputs(&self.pixels(at)).unwrap()).collect()
-    }
-}
-
-fn positive(at: usize) -> bool {
-    at.is_multiple_of(3)
-}
-
-fn output<'a>(outputs: &'a Outputs, name: &str) -> &'a [f32] {
-    &outputs.iter().find(|(own, _)| own == name).unwrap().1
-}
-
-fn point(bundle: &Bundle, name: &str) -> (f32, String) {
-    let points = &bundle.manifest.operating_points;
-    let point = points.iter().find(|point| point.name == name).unwrap();
-    (point.threshold, point.chosen.clone())
-}
-
-/// Youden's J by trying the middle between every two neighbours, from the highest down.
-fn best_j(scores: &[f32]) -> f32 {
-    let mut sorted = scores.to_vec();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    sorted.dedup();
-    let share = |threshold: f32, of: bool| {
-        let of: Vec<usize> = (0..IMAGES).filter(|&at| positive(at) == of).collect();
-        let called = of.iter().filter(|&&at| scores[at] >= threshold).count();
-        called as f64 / of.len() as f64
-    };
-    let middles = sorted.windows(2).map(|pair| pair[0] / 2.0 + pair[1] / 2.0);
-    let j = |threshold: f32| share(threshold, true) - share(threshold, false);
-    middles.fold((0.0, 1.0), |best, t| if j(t) > best.0 + 1e-9 { (j(t), t) } else { best }).1
-}
-
-fn probabilities(outputs: &[Outputs]) -> Vec<f32> {
-    outputs.iter().map(|outputs| decode::sigmoid(output(outputs, "classification")[0])).collect()
-}
-
-/// Boxes of a picture, the surest first.
-fn boxes(place: &Place, bundle: &Bundle, outputs: &Outputs) -> Vec<engine::Detection> {
-    let graph = Checkpoint::open(&place.checkpoint).unwrap().graph;
-    verify::decoded(&graph, &bundle.manifest, outputs, [64, 64]).unwrap().boxes.unwrap()
-}
+use graph::{Backbone, Preprocess, Task};
+use metrics::threshold::Criterion;
+use serde_json::json;
+use std::fs;
 
 #[test]
 fn every_threshold_is_fitted_on_what_the_int8_network_says() {
     let place = Place::new();
-    let before = place.quantize(&place.index(|_| json!({})), "before.bundle", &[]).unwrap();
-    let int8 = place.int8(&before);
+    let (before, int8) = place.before();
+    let scores = probabilities(&int8);
+    let truth = known(&scores);
 
     // Truth the int8 network meets exactly: its own regions at one threshold, and its surest box of every second picture.
     fs::create_dir(place.folder.path().join("masks")).unwrap();
@@ -168,6 +39,7 @@ fn every_threshold_is_fitted_on_what_the_int8_network_says() {
         json!({
             "masks": [{ "path": format!("masks/{at}.png"), "cls": "Lung" }],
             "boxes": if drawn(at) { vec![own] } else { vec![] }, "looked_for": ["Opacity"],
+            "labels": { "Pneumonia": i32::from(truth[at]) },
         })
     });
     let after = place.quantize(&index, "after.bundle", &[]).unwrap();
@@ -175,53 +47,60 @@ fn every_threshold_is_fitted_on_what_the_int8_network_says() {
     assert!(model(&before) == model(&after), "truth changes no weight");
 
     let (pneumonia, chosen) = point(&after, "Pneumonia");
-    assert_eq!(pneumonia, best_j(&probabilities(&int8)));
-    assert_eq!(chosen, "Youden's J on the val split (n = 24), int8");
+    assert_eq!(pneumonia, best_j(&scores, &truth));
+    assert_eq!(chosen, "Youden's J on the val split (n = 36), int8; float 0.1230");
     // Float would have it elsewhere.
-    let float = best_j(&probabilities(&place.float()));
+    let float = best_j(&probabilities(&place.float()), &truth);
     assert!((pneumonia - float).abs() > 1e-5, "{pneumonia} {float}");
+    let told = refit(&after, "Pneumonia");
+    assert_eq!((told.old, told.new, told.n, told.kept), (0.123, pneumonia, 36, None));
+    let [low, high] = told.interval.unwrap();
+    assert!(low <= pneumonia && pneumonia <= high && low < high, "{low} {pneumonia} {high}");
+    let row = format!("| Pneumonia | 0.1230 | {pneumonia:.4} | {low:.4} to {high:.4} | 36 | yes |");
+    assert!(card(&after).contains(&row), "{row}\n{}", card(&after));
 
     // Only at the threshold the masks were drawn from is every Dice 1.
     let (lung, chosen) = point(&after, "Lung");
     assert_eq!(lung, INSIDE);
-    assert_eq!(chosen, "highest mean Dice on the val split (n = 24), int8");
+    assert_eq!(chosen, "highest mean Dice on the val split (n = 36), int8; float 0.1230");
 
-    // Every drawn box is its picture's surest call, so the F1 of a threshold is counting.
-    let f1 = |threshold: f32| {
-        let sure = |at: &usize| drawn(*at) && found[*at][0].score >= threshold;
-        let hits = (0..IMAGES).filter(sure).count();
-        let calls = found.iter().flatten().filter(|call| call.score >= threshold).count();
-        2.0 * hits as f64 / (calls + IMAGES / 2) as f64
-    };
+    // Random boxes: nine in ten are wrong at any score, so no score is better than another.
     let (opacity, chosen) = point(&after, "Opacity");
-    let best = found.iter().flatten().map(|call| f1(call.score)).fold(0.0, f64::max);
-    assert!(best > 0.0 && f1(opacity) == best, "{opacity}: {} {best}", f1(opacity));
-    assert_eq!(chosen, "highest F1 at IoU 0.5 on the val split (n = 24), int8");
+    assert_eq!(opacity, 0.123);
+    assert!(
+        chosen.starts_with("highest F1 at IoU 0.5 on the val split; kept from float: "),
+        "{chosen}"
+    );
+    let told = refit(&after, "Opacity");
+    assert!(told.interval.is_some() && told.kept.unwrap().contains("% of the boxes undecided"));
 
     let metrics = &after.manifest.metrics;
     let of_int8: Vec<&str> =
         metrics.iter().filter(|m| m.arithmetic == "int8").map(|m| m.metric.as_str()).collect();
-    assert_eq!(of_int8, ["AUROC Pneumonia", "Dice Lung", "mAP .40-.75"]);
+    assert_eq!(of_int8, ["auroc/Pneumonia", "dice/Lung", "map/.40-.75"]);
     assert_eq!(metrics[metrics.len() - 2].value, 1.0);
 }
 
+/// In the words of a checkpoint of before.
 #[test]
 fn a_wished_sensitivity_is_wished_of_the_int8_network_too() {
     let place = Place::new();
     let config = place.checkpoint.join("config.toml");
     let text = fs::read_to_string(&config).unwrap();
-    let wish = "threshold = 0.123\nchosen = \"sensitivity 0.75 on the val split\"";
-    fs::write(&config, text.replacen("threshold = 0.123", wish, 1)).unwrap();
-    let bundle = place.quantize(&place.index(|_| json!({})), "a.bundle", &[]).unwrap();
+    let words = "chosen = \"sensitivity 0.75 on the val split\"";
+    fs::write(&config, text.replacen("criterion = \"youden\"", words, 1)).unwrap();
+    let truth = known(&probabilities(&place.before().1));
+    let bundle = place.quantize(&place.index(|at| labelled(truth[at])), "a.bundle", &[]).unwrap();
     let (threshold, chosen) = point(&bundle, "Pneumonia");
-    assert_eq!(chosen, "sensitivity 0.75 on the val split (n = 24), int8");
+    assert_eq!(chosen, "sensitivity 0.75 on the val split (n = 36), int8; float 0.1230");
+    assert_eq!(refit(&bundle, "Pneumonia").criterion, Some(Criterion::Sensitivity(0.75)));
     let scores = probabilities(&place.int8(&bundle));
     let found =
-        |threshold: f32| (0..IMAGES).filter(|&at| positive(at) && scores[at] >= threshold).count();
-    // Six of eight, and no higher threshold finds as many.
-    assert_eq!(found(threshold), 6);
+        |threshold: f32| (0..IMAGES).filter(|&at| truth[at] && scores[at] >= threshold).count();
+    // Nine of twelve, and no higher threshold finds as many.
+    assert_eq!(found(threshold), 9);
     let next = scores.iter().copied().filter(|&s| s >= threshold).fold(1.0, f32::min);
-    assert_eq!(found(next + 1e-7), 5);
+    assert_eq!(found(next + 1e-7), 8);
 }
 
 #[test]
@@ -229,7 +108,7 @@ fn thresholds_stay_as_they_were_where_nothing_says_better() {
     let place = Place::new();
     let from_folder = place.quantize(&place.images.clone(), "folder.bundle", &[]).unwrap();
     // Two positives say nothing.
-    let index = place.index(|at| json!({ "labels": { "Pneumonia": i32::from(at < 2) } }));
+    let index = place.index(|at| labelled(at < 2));
     let from_few = place.quantize(&index, "few.bundle", &[]).unwrap();
     for bundle in [&from_folder, &from_few] {
         for name in ["Pneumonia", "Lung", "Opacity"] {
@@ -237,8 +116,135 @@ fn thresholds_stay_as_they_were_where_nothing_says_better() {
             assert_eq!(threshold, 0.123, "{name}");
             assert!(!chosen.contains("int8"), "{chosen}");
         }
-        assert_eq!(point(bundle, "Effusion"), (0.5, "not fitted: even odds".into()));
+        assert_eq!(point(bundle, "Effusion").0, 0.5);
     }
+    assert_eq!(point(&from_folder, "Effusion").1, "not fitted: even odds");
+    assert!(card(&from_folder).contains("Thresholds are the float network's"));
+    let kept = refit(&from_few, "Pneumonia").kept.unwrap();
+    assert_eq!(kept, "patients: 2 with it and 34 without, expected 10");
+    assert!(card(&from_few).contains(&kept));
+}
+
+/// Issue 18, fault 4: other images moved a threshold from 0.225 to 0.649.
+#[test]
+fn images_the_checkpoint_was_not_trained_for_move_no_threshold() {
+    let place = Place::new();
+    place.configure("[training]\nsource = \"ours\"\nhaving = [\"Edema\"]\n");
+    let scores = probabilities(&place.before().1);
+    let truth = known(&scores);
+    // The same pictures from elsewhere, and without edema, say the opposite.
+    let line = |at: usize, source: &str, edema: bool, truth: bool| {
+        let labels = json!({ "Pneumonia": i32::from(truth), "Edema": i32::from(edema) });
+        let record = json!({
+            "id": format!("{source}{edema}{at}"), "patient_id": format!("{source}{edema}{at}"),
+            "split": "val", "source": source, "image": format!("images/{at}.png"), "labels": labels,
+        });
+        format!("{record}\n")
+    };
+    let lines = (0..IMAGES).flat_map(|at| {
+        let other = !truth[at];
+        [
+            line(at, "ours", true, truth[at]),
+            line(at, "ours", false, other),
+            line(at, "theirs", true, other),
+        ]
+    });
+    let index = place.write(lines.collect());
+    let bundle = place.quantize(&index, "ours.bundle", &[]).unwrap();
+    assert_eq!(point(&bundle, "Pneumonia").0, best_j(&scores, &truth));
+    let told = refit(&bundle, "Pneumonia");
+    assert_eq!((told.old, told.n), (0.123, 36));
+    let quantized = Quantized::of(&bundle.manifest).unwrap().unwrap();
+    assert_eq!(quantized.selection().to_string(), "images from ours with Edema");
+    assert!(card(&bundle).contains("images from ours with Edema of the val split"));
+    let metrics = &bundle.manifest.metrics;
+    assert_eq!(
+        (metrics[0].n, metrics[0].data.as_str()),
+        (36, "the calibration index, images from ours with Edema")
+    );
+
+    // Whoever wants others names them, and the bundle says so.
+    let theirs = place.quantize(&index, "theirs.bundle", &["--source", "theirs"]).unwrap();
+    let quantized = Quantized::of(&theirs.manifest).unwrap().unwrap();
+    assert_eq!(quantized.selection().to_string(), "images from theirs");
+    assert_eq!(refit(&theirs, "Pneumonia").n, 36);
+    let all = place.quantize(&index, "all.bundle", &["--unselected"]).unwrap();
+    assert_eq!(refit(&all, "Pneumonia").n, 108);
+    let error = place.quantize(&index, "mars.bundle", &["--source", "mars"]).err().unwrap();
+    assert!(error.contains("no image is from `mars`; the index has ours, theirs"), "{error}");
+
+    // What is verified is what thresholds are for, each network at its own.
+    let (report, path) =
+        (place.folder.path().join("report.html"), place.folder.path().join("ours.bundle"));
+    run(&[&"verify", &path, &"--data", &index, &"--split", &"val", &"--report", &report]).unwrap();
+    let page = fs::read_to_string(&report).unwrap();
+    assert!(page.contains("36 images of split <b>val, images from ours with Edema</b>"), "{page}");
+    assert!(page.contains(&format!("<td>0.123, {:.3}", told.new)), "{page}");
+}
+
+#[test]
+fn a_threshold_whose_interval_leaves_too_much_undecided_stays() {
+    let place = Place::new();
+    // Labels that have nothing to do with the pictures: any threshold is as good as another.
+    let bundle =
+        place.quantize(&place.index(|at| labelled(positive(at))), "a.bundle", &[]).unwrap();
+    let told = refit(&bundle, "Pneumonia");
+    assert_eq!((told.old, told.new), (0.123, 0.123));
+    let kept = told.kept.unwrap();
+    assert!(kept.contains("of the images undecided, expected at most 25 %"), "{kept}");
+    assert!(told.interval.is_some());
+}
+
+#[test]
+fn a_threshold_that_a_person_set_stays() {
+    let place = Place::new();
+    let config = place.checkpoint.join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let words = "chosen = \"by our radiologists\"";
+    fs::write(&config, text.replacen("criterion = \"youden\"", words, 1)).unwrap();
+    let truth = known(&probabilities(&place.before().1));
+    let bundle = place.quantize(&place.index(|at| labelled(truth[at])), "a.bundle", &[]).unwrap();
+    let (threshold, chosen) = point(&bundle, "Pneumonia");
+    assert_eq!(threshold, 0.123);
+    assert!(chosen.starts_with("by our radiologists; kept from float: nobody says"), "{chosen}");
+}
+
+#[test]
+fn the_inside_of_boxes_is_a_region_here_too() {
+    let mut model = fixtures::config(Backbone::Resnet18);
+    model.heads.iter_mut().find(|head| head.task == Task::Segmentation).unwrap().labels =
+        vec!["boxes.Opacity".into()];
+    let (folder, checkpoint, _) = fixtures::workplace_of(model);
+    let line = |at: usize| {
+        let own = json!({ "label": "Opacity", "x": 8 + at, "y": 8, "w": 30, "h": 40 });
+        let record = json!({
+            "id": at.to_string(), "split": "val", "image": format!("images/{at}.png"), "boxes": [own],
+        });
+        format!("{record}\n")
+    };
+    let (index, out) = (folder.path().join("index.jsonl"), folder.path().join("a.bundle"));
+    fs::write(&index, (0..8).map(line).collect::<String>()).unwrap();
+    run(&[
+        &"quantize",
+        &"--int8",
+        &"--checkpoint",
+        &checkpoint,
+        &"--calibration",
+        &index,
+        &"--out",
+        &out,
+    ])
+    .unwrap();
+    let bundle = Bundle::open(&out).unwrap();
+    let dice = bundle.manifest.metrics.iter().find(|metric| metric.metric == "dice/boxes.Opacity");
+    assert_eq!(dice.unwrap().n, 8);
+    assert_eq!(
+        refit(&bundle, "boxes.Opacity").kept.unwrap(),
+        "patients: 8 with it drawn, expected 10"
+    );
+    let report = folder.path().join("report.html");
+    run(&[&"verify", &out, &"--data", &index, &"--split", &"val", &"--report", &report]).unwrap();
+    assert!(fs::read_to_string(&report).unwrap().contains("dice/boxes.Opacity"));
 }
 
 #[test]

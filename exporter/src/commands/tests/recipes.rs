@@ -10,9 +10,8 @@ use crate::{
     onnx::{Batch, quantized_model},
     recipe::{Outcome, Recipe},
     simulate::distortion,
-    verify,
 };
-use bundle::{Bundle, section};
+use bundle::{Bundle, Manifest, section};
 use graph::Backbone;
 use prost::Message;
 use std::{
@@ -41,7 +40,7 @@ fn noise(checkpoint: &Path, images: &Path, outcome: &Outcome) -> f64 {
     let Checkpoint { config, graph, weights, .. } = Checkpoint::open(checkpoint).unwrap();
     let (graph, weights) = fold::fold_batch_norms(&graph, &weights);
     let float = Interpreter::new(&graph, &weights).unwrap();
-    let mut manifest = verify::for_decoding(&config, Vec::new());
+    let mut manifest = Manifest::new("", "", config.model.clone(), config.preprocess);
     manifest.float_nodes = outcome.model.plan.float().iter().cloned().collect();
     let onnx = quantized_model(&outcome.model, Batch::One).unwrap().encode_to_vec();
     let network = Network::open(&manifest, &onnx).unwrap();

@@ -16,7 +16,8 @@ pub struct Matched {
     /// Number of the first of the classes.
     first: usize,
     classes: Vec<Class>,
-    thresholds: usize,
+    /// IoUs from which a call finds a box.
+    thresholds: Vec<f64>,
     /// Whether MGCA's evaluator counts the image.
     mgca: Vec<bool>,
 }
@@ -32,6 +33,7 @@ struct Class {
 /// Calls of equal score in one image; runs are sorted by score, then by image.
 #[derive(Clone, Debug)]
 struct Run<C> {
+    score: f32,
     image: usize,
     calls: Vec<C>,
 }
@@ -55,7 +57,7 @@ impl Matched {
         Self {
             first: classes.start,
             classes: classes.map(|class| Class::of(images, class, thresholds)).collect(),
-            thresholds: thresholds.len(),
+            thresholds: thresholds.to_vec(),
             mgca: images.iter().map(judged).collect(),
         }
     }
@@ -87,7 +89,7 @@ impl Matched {
         let own = &self.classes[class - self.first];
         let total = own.count(weights)?;
         // How many calls there are up to the first hit, the second, …; a miss changes no precision that counts.
-        let mut calls_at_hit = vec![Vec::new(); self.thresholds];
+        let mut calls_at_hit = vec![Vec::new(); self.thresholds.len()];
         let mut calls = 0usize;
         for run in &own.precision {
             for _ in 0..weights[run.image] {
@@ -98,6 +100,42 @@ impl Matched {
             }
         }
         Some(calls_at_hit.iter().map(|hits| interpolated(hits, total)).collect())
+    }
+
+    /// The score from which on calls of a class are right most often, by F1 at one of the IoUs; `None` without a hit.
+    ///
+    /// Panics on a class or an IoU that is not among those matched.
+    pub fn best_score(&self, class: usize, threshold: f64, weights: &[u32]) -> Option<f32> {
+        let own = &self.classes[class - self.first];
+        let total = own.count(weights)? as f64;
+        let place = self.thresholds.iter().position(|&matched| matched == threshold);
+        let place = place.expect("an IoU the boxes are matched at");
+        let (mut hits, mut calls, mut best) = (0.0, 0.0, (0.0, None));
+        // Equal scores are all called or none.
+        for equal in own.precision.chunk_by(|a, b| a.score == b.score) {
+            for run in equal {
+                let weight = f64::from(weights[run.image]);
+                let found = run.calls.iter().filter(|found| found.contains(&place)).count();
+                hits += weight * found as f64;
+                calls += weight * run.calls.len() as f64;
+            }
+            let f1 = 2.0 * hits / (calls + total);
+            if f1 > best.0 {
+                best = (f1, Some(equal[0].score));
+            }
+        }
+        best.1
+    }
+
+    /// Calls of a class in all images that score at least `score`.
+    pub fn called(&self, class: usize, score: f32) -> usize {
+        let runs = self.classes[class - self.first].precision.iter();
+        runs.take_while(|run| run.score >= score).map(|run| run.calls.len()).sum()
+    }
+
+    /// True boxes of a class in each image.
+    pub fn truth(&self, class: usize) -> &[usize] {
+        &self.classes[class - self.first].truth
     }
 
     /// Sensitivity of one class at each of `rates` false positives an image; a hit is a centre inside the box
@@ -197,7 +235,7 @@ fn runs<C>(images: impl Iterator<Item = Vec<(f32, C)>>) -> Vec<Run<C>> {
         let own = (score.to_bits(), image);
         match runs.last_mut() {
             Some(run) if last == Some(own) => run.calls.push(call),
-            _ => runs.push(Run { image, calls: vec![call] }),
+            _ => runs.push(Run { score, image, calls: vec![call] }),
         }
         last = Some(own);
     }
@@ -274,6 +312,8 @@ mod tests {
             for class in 0..2 {
                 let froc = theirs.froc(class, &ones, &FROC_RATES);
                 assert_eq!(ours.froc(class, &weights, &FROC_RATES), froc);
+                let best = theirs.best_score(class, 0.5, &ones);
+                assert_eq!(ours.best_score(class, 0.5, &weights), best);
             }
         }
     }

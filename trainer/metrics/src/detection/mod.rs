@@ -44,6 +44,8 @@ pub enum Counting {
 pub const RSNA_THRESHOLDS: [f64; 8] = [0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75];
 /// False positives an image at which FROC is read.
 pub const FROC_RATES: [f64; 7] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
+/// Boxes that score less change no figure worth having, and there are many: nobody looks at them.
+pub const LEAST_SCORE: f32 = 0.01;
 /// COCO looks at no more detections of an image and class.
 const MAX_DETECTIONS: usize = 100;
 
@@ -118,24 +120,6 @@ fn match_image(image: &ImageBoxes, class: usize, threshold: f64) -> Vec<(f32, bo
     detections.into_iter().map(|detection| (detection.score, find(detection))).collect()
 }
 
-/// The score from which on boxes of a class are right most often, by F1 at this IoU; `None` without a hit.
-pub fn best_score(images: &[&ImageBoxes], class: usize, threshold: f64) -> Option<f32> {
-    let total: usize = images.iter().map(|image| truth_of(image, class).len()).sum();
-    let mut calls: Vec<(f32, bool)> =
-        images.iter().flat_map(|image| match_image(image, class, threshold)).collect();
-    calls.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut hits, mut best) = (0.0, (0.0, None));
-    for (at, &(score, hit)) in calls.iter().enumerate() {
-        hits += f64::from(u8::from(hit));
-        let whole = calls.get(at + 1).is_none_or(|next| next.0 < score);
-        let f1 = 2.0 * hits / (at + 1 + total) as f64;
-        if whole && f1 > best.0 {
-            best = (f1, Some(score));
-        }
-    }
-    best.1
-}
-
 fn truth_of(image: &ImageBoxes, class: usize) -> Vec<Rect> {
     image.truth.iter().filter(|(own, _)| *own == class).map(|(_, rect)| *rect).collect()
 }
@@ -207,8 +191,12 @@ mod tests {
             image(&[(0.6, truth), (0.2, wrong)], &[truth]),
         ];
         let images: Vec<&ImageBoxes> = images.iter().collect();
-        assert_eq!(best_score(&images, 0, 0.5), Some(0.6));
-        assert_eq!(best_score(&[&image(&[(0.9, wrong)], &[truth])], 0, 0.5), None);
+        let best = |images: &[&ImageBoxes], weights: &[u32]| {
+            Matched::new(images, 0..1, &[0.4, 0.5]).best_score(0, 0.5, weights)
+        };
+        assert_eq!(best(&images, &[1, 1]), Some(0.6));
+        assert_eq!(best(&images, &[1, 0]), Some(0.9));
+        assert_eq!(best(&[&image(&[(0.9, wrong)], &[truth])], &[1]), None);
     }
 
     #[test]

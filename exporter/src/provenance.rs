@@ -1,0 +1,71 @@
+//! What a manifest says of its network's origin, as data: the TOML text `provenance.training`.
+//!
+//! The tables of the checkpoint's `config.toml` that are not the network's description, and what `quantize` did to the
+//! thresholds under `[quantize]`. Bundles of before have no such table.
+
+use crate::{checkpoint::Checkpoint, operating::Refit};
+use anyhow::{Context, Result};
+use bundle::{Manifest, Provenance};
+use records::Selection;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+/// The table's name.
+const QUANTIZE: &str = "quantize";
+
+/// What `quantize` did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Quantized {
+    /// Thresholds and figures are of images from this source,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// with these findings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    having: Vec<String>,
+    /// Empty where calibration had no index.
+    #[serde(default)]
+    pub(crate) operating_points: Vec<Refit>,
+}
+
+impl Quantized {
+    pub(crate) fn new(selection: &Selection, operating_points: Vec<Refit>) -> Self {
+        let Selection { source, having } = selection.clone();
+        Self { source, having, operating_points }
+    }
+
+    pub(crate) fn selection(&self) -> Selection {
+        Selection { source: self.source.clone(), having: self.having.clone() }
+    }
+
+    /// `None` for bundles of before.
+    pub(crate) fn of(manifest: &Manifest) -> Result<Option<Self>> {
+        let table = table(manifest)?.get(QUANTIZE).cloned();
+        let parsed = table.map(toml::Value::try_into).transpose();
+        parsed.with_context(|| format!("the bundle's provenance: [{QUANTIZE}]"))
+    }
+
+    /// Writes itself into the manifest.
+    pub(crate) fn add_to(&self, manifest: &mut Manifest) -> Result<()> {
+        let mut table = table(manifest)?;
+        table.insert(QUANTIZE.into(), toml::Value::try_from(self)?);
+        manifest.provenance.training = toml::to_string(&table)?;
+        Ok(())
+    }
+}
+
+/// Of a network that comes from a checkpoint.
+pub(crate) fn of(checkpoint: &Checkpoint) -> Result<Provenance> {
+    let mut rest = checkpoint.document.clone();
+    let own = ["model", "preprocess", "operating_points", "metrics", QUANTIZE];
+    rest.retain(|table, _| !own.contains(&table));
+    Ok(Provenance {
+        tool: concat!("exporter ", env!("CARGO_PKG_VERSION")).into(),
+        checkpoint_digest: checkpoint.digest.clone(),
+        training: toml::to_string(&rest)?,
+    })
+}
+
+/// The whole text.
+pub(crate) fn table(manifest: &Manifest) -> Result<Table> {
+    manifest.provenance.training.parse().context("the bundle's provenance is no TOML")
+}
