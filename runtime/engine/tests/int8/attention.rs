@@ -12,7 +12,7 @@ fn draw(seed: u64, signed: bool) -> (Vec<u8>, [usize; 3]) {
     let heads = [1, 2, 4, 8][dice.below(4)];
     let channels = heads * [1, 3, 8, 9][dice.below(4)];
     let (mut net, x) = Qdq::new(seed.wrapping_mul(31), signed, shape);
-    net.calm = seed % 2 == 0;
+    net.calm = seed.is_multiple_of(2);
     let x = net.conv(&x, Layer::square(channels, 3, 1, Rectify::Relu));
     let pooled = net.attention_pool(&x, heads);
     net.output(&pooled);
