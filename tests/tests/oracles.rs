@@ -172,7 +172,8 @@ fn the_oracle_forgives_a_step_at_a_tie_and_no_other_requantization() -> Result<(
     judge()?;
 
     let third = |at: usize, gain: f32| f32::from(pair(at)) / 3.0 * gain;
-    let wrong: [(&str, &str, &dyn Fn(usize) -> i16); 4] = [
+    type Code<'a> = &'a dyn Fn(usize) -> i16;
+    let wrong: [(&str, &str, Code<'_>); 4] = [
         ("cut off, not rounded", "third.q", &|at| third(at, 1.0) as i16 + 7),
         ("a ratio a thousandth too large", "third.q", &|at| third(at, 1.001).round() as i16 + 7),
         ("another zero point", "odd.q", &|at| (pair(at) / 2 + 2).min(255)),
