@@ -24,6 +24,7 @@
 //! # Ok::<(), calibration::CalibrationError>(())
 //! ```
 
+mod energy;
 mod entropy;
 mod error;
 mod histogram;

@@ -1,5 +1,6 @@
 //! What is remembered of a tensor's values, and the ways to make a range of it.
 
+use crate::energy::EnergyClasses;
 use crate::{CalibrationError, Histogram, Range, entropy, mse};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -11,6 +12,8 @@ const MOMENTUM: f32 = 0.1;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Observer {
     histogram: Histogram,
+    #[serde(default)]
+    classes: EnergyClasses,
     seen: Option<Range>,
     average: Option<Range>,
     non_finite: u64,
@@ -32,10 +35,13 @@ pub enum Method {
     Mse,
     /// Per tensor, by what the choice does to the network's outputs; resolved by the exporter.
     Auto,
+    /// The range whose codes have the least squared error relative to each image's own mean square, clipping counted
+    /// twice: neither a few images beyond all others nor the many pooled decide alone.
+    ImageMse,
 }
 
 impl Method {
-    /// Every method that makes a range by itself, for comparisons.
+    /// Methods that `auto` compares; [`Self::ImageMse`] must be asked for.
     pub const ALL: [Self; 5] =
         [Self::MinMax, Self::MovingAverage, Self::Percentile(99.99), Self::Entropy, Self::Mse];
 }
@@ -56,7 +62,9 @@ impl Observer {
         self.non_finite += non_finite;
         let Some(image) = image else { return };
         if non_finite == 0 {
-            self.histogram.add(values, image.hi.abs().max(image.lo.abs()));
+            let reach = image.hi.abs().max(image.lo.abs());
+            self.histogram.add(values, reach);
+            self.classes.add(values, reach);
         }
         self.seen = Some(self.seen.map_or(image, |seen| seen.union(image)));
         self.average = Some(self.average.map_or(image, |average| Range {
@@ -74,6 +82,7 @@ impl Observer {
             Method::Percentile(percent) => self.percentile(percent, seen),
             Method::Entropy => entropy::range(&self.histogram, seen),
             Method::Mse | Method::Auto => mse::range(&self.histogram, seen),
+            Method::ImageMse => mse::range_by_image(&self.classes, seen),
         })
     }
 
@@ -123,6 +132,7 @@ impl FromStr for Method {
             "percentile" => Self::Percentile(99.99),
             "entropy" => Self::Entropy,
             "mse" => Self::Mse,
+            "image-mse" => Self::ImageMse,
             "auto" => Self::Auto,
             _ => {
                 let percent = name.strip_prefix("percentile:").ok_or_else(unknown)?;
@@ -144,6 +154,7 @@ impl fmt::Display for Method {
             Self::Percentile(percent) => write!(f, "percentile:{percent}"),
             Self::Entropy => f.write_str("entropy"),
             Self::Mse => f.write_str("mse"),
+            Self::ImageMse => f.write_str("image-mse"),
             Self::Auto => f.write_str("auto"),
         }
     }
@@ -197,7 +208,13 @@ mod tests {
         let (mut forth, mut back) = (Observer::default(), Observer::default());
         images.iter().for_each(|image| forth.observe(image));
         images.iter().rev().for_each(|image| back.observe(image));
-        for method in [Method::MinMax, Method::Percentile(99.0), Method::Entropy, Method::Mse] {
+        for method in [
+            Method::MinMax,
+            Method::Percentile(99.0),
+            Method::Entropy,
+            Method::Mse,
+            Method::ImageMse,
+        ] {
             assert_eq!(forth.range(method), back.range(method), "{method}");
         }
     }
@@ -213,7 +230,7 @@ mod tests {
 
     #[test]
     fn names_survive_parsing() {
-        for method in Method::ALL.into_iter().chain([Method::Auto]) {
+        for method in Method::ALL.into_iter().chain([Method::Auto, Method::ImageMse]) {
             assert_eq!(method.to_string().parse(), Ok(method));
         }
         assert!("percentile:101".parse::<Method>().is_err());

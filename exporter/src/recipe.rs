@@ -27,7 +27,7 @@ use std::{collections::BTreeSet, path::Path};
 /// How a network is rounded.
 #[derive(Debug, Args)]
 pub(crate) struct Recipe {
-    /// How ranges are chosen: minmax, moving-average, percentile (or percentile:P), entropy, mse or auto
+    /// How ranges are chosen: minmax, moving-average, percentile (or percentile:P), entropy, mse, image-mse or auto
     #[arg(long, value_name = "METHOD", default_value = "mse")]
     pub(crate) observer: Method,
     /// Calibrate on at most this many images, spread evenly
