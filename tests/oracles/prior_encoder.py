@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A checkpoint of PRIOR's image encoder at its published size with drawn weights: ResNet-50 and CLIP's attention pool.
 
-usage: prior_encoder.py OUT [--size 224] [--width 64] [--sharp 4] [--seed 0]
+usage: prior_encoder.py OUT [--size 224] [--width 64] [--sharp 0.35] [--seed 0]
 
 Convolutions as He draws them, normalisations with gains and shifts of their own per channel, the pool's projections as
-PyTorch draws linear layers, queries and keys `--sharp` times as large each: at 1 every token weighs nearly the same, as
-in a pool that has learnt nothing. What it sees is noise, but its activations have the shapes, depths and outliers that
-int8 has to cope with. OUT is a checkpoint folder as `trainer` writes it.
+PyTorch draws linear layers, queries and keys `--sharp` times as large each: its features are large, so that at 1 one
+token takes all. What it sees is noise, but its activations have the shapes, depths and outliers that int8 has to cope
+with. OUT is a checkpoint folder as `trainer` writes it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("out", type=pathlib.Path)
 parser.add_argument("--size", type=int, default=224)
 parser.add_argument("--width", type=int, default=64)
-parser.add_argument("--sharp", type=float, default=4.0)
+parser.add_argument("--sharp", type=float, default=0.35)
 parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 
