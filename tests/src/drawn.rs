@@ -46,6 +46,7 @@ pub fn checkpoint(folder: &Path, task: Task, labels: &[&str], pool: Pool, seed: 
         .collect::<Result<Vec<_>>>()?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::write(folder.join("config.toml"), toml::to_string(&config)?)?;
+    fs::write(folder.join("state.json"), r#"{"step":0,"epoch":0,"finished":true}"#)?;
     fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None)?)?;
     Ok(())
 }
