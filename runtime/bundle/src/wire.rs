@@ -145,7 +145,13 @@ mod tests {
 
     fn manifest() -> Manifest {
         let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
-        Manifest::new("chest", "1.0.0", model, Preprocess::PRIOR)
+        let mut manifest = Manifest::new("chest", "1.0.0", model, Preprocess::PRIOR);
+        manifest.calibration.observer = "minmax".into();
+        manifest.calibration.images = 8;
+        manifest.provenance.tool = "test".into();
+        manifest.licence = "MIT".into();
+        manifest.intended_use = "tests".into();
+        manifest
     }
 
     fn sealed() -> Vec<u8> {
