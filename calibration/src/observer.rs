@@ -41,9 +41,18 @@ pub enum Method {
 }
 
 impl Method {
-    /// Methods that `auto` compares; [`Self::ImageMse`] must be asked for.
-    pub const ALL: [Self; 5] =
-        [Self::MinMax, Self::MovingAverage, Self::Percentile(99.99), Self::Entropy, Self::Mse];
+    /// What the exporter uses unless told otherwise.
+    pub const USUAL: Self = Self::ImageMse;
+
+    /// Every method that makes a range by itself, for comparisons.
+    pub const ALL: [Self; 6] = [
+        Self::MinMax,
+        Self::MovingAverage,
+        Self::Percentile(99.99),
+        Self::Entropy,
+        Self::Mse,
+        Self::ImageMse,
+    ];
 }
 
 impl Observer {
@@ -81,8 +90,8 @@ impl Observer {
             Method::MovingAverage => self.average.unwrap_or(seen).with_zero(),
             Method::Percentile(percent) => self.percentile(percent, seen),
             Method::Entropy => entropy::range(&self.histogram, seen),
-            Method::Mse | Method::Auto => mse::range(&self.histogram, seen),
-            Method::ImageMse => mse::range_by_image(&self.classes, seen),
+            Method::Mse => mse::range(&self.histogram, seen),
+            Method::ImageMse | Method::Auto => mse::range_by_image(&self.classes, seen),
         })
     }
 

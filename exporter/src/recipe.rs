@@ -12,7 +12,7 @@ use crate::{
     equalize, fold,
     images::ImageSet,
     judge::{self, Judge, Sensitivity},
-    quantized::{Plan, Quantized},
+    quantized::{Plan, Quantized, is_layer},
     terminal::Terminal,
     verify,
     weights::Weights,
@@ -21,14 +21,14 @@ use anyhow::{Context, Result, ensure};
 use calibration::{Method, Table};
 use clap::Args;
 use engine::decode::Detector;
-use graph::{CheckpointConfig, Graph, Preprocess};
+use graph::{CheckpointConfig, Graph, Node, Preprocess};
 use std::{collections::BTreeSet, path::Path};
 
 /// How a network is rounded.
 #[derive(Debug, Args)]
 pub(crate) struct Recipe {
     /// How ranges are chosen: minmax, moving-average, percentile (or percentile:P), entropy, mse, image-mse or auto
-    #[arg(long, value_name = "METHOD", default_value = "mse")]
+    #[arg(long, value_name = "METHOD", default_value_t = Method::USUAL)]
     pub(crate) observer: Method,
     /// Calibrate on at most this many images, spread evenly
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
@@ -54,7 +54,7 @@ pub(crate) struct Recipe {
     /// Rank layers by the noise that rounding each alone brings
     #[arg(long)]
     sensitivity: bool,
-    /// Keep detection's last convolutions on integers even where that costs more than 1 %
+    /// Keep all of detection on integers: its coarsest level, and its last convolutions even where that costs more than 1 %
     #[arg(long)]
     int8_detection: bool,
 }
@@ -196,6 +196,11 @@ impl Rounding<'_> {
         sensitivities: &[Sensitivity],
         chosen: &mut String,
     ) -> Result<Quantized> {
+        let coarsest = self.coarsest_level();
+        if !coarsest.is_empty() {
+            *chosen += "; detection's coarsest level in float";
+            float.extend(coarsest);
+        }
         let mut model = self.model(&float, observations)?;
         let last: Vec<String> = [Detector::AnchorFree, Detector::Yolov3]
             .into_iter()
@@ -237,6 +242,16 @@ impl Rounding<'_> {
             float.len()
         );
         Ok(model)
+    }
+
+    /// Layers of the anchor-free head on C5: its activations have the heaviest tails, a few large objects are found on
+    /// its few cells, and it is the cheapest level. Rounding its activations costs most of what int8 costs boxes.
+    fn coarsest_level(&self) -> Vec<String> {
+        if self.recipe.int8_detection {
+            return Vec::new();
+        }
+        let of_level = |node: &&Node| node.name.starts_with("det.p5.") && is_layer(node);
+        self.graph.nodes.iter().filter(of_level).map(|node| node.name.clone()).collect()
     }
 
     fn model(&self, float: &BTreeSet<String>, observations: &Observations) -> Result<Quantized> {

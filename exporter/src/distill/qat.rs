@@ -69,7 +69,7 @@ impl Rounded {
         let hidden = ProgressBar::hidden();
         let preprocess = &config.preprocess;
         let seen = calibrate::observe(&graph, &weights, &plan, &images, preprocess, &hidden)?;
-        let table = judge::params(&seen.table(&graph, Method::Mse, preprocess, false)?);
+        let table = judge::params(&seen.table(&graph, Method::USUAL, preprocess, false)?);
         Ok(Self::new(original, graph, &weights, plan, &table, device))
     }
 
