@@ -68,6 +68,13 @@ pub(crate) struct Source<'a> {
     pub(crate) config: Option<&'a CheckpointConfig>,
 }
 
+impl Source<'_> {
+    /// Whether a head of ours finds boxes.
+    fn detects(&self) -> bool {
+        self.config.is_some_and(|config| config.model.detector().is_some())
+    }
+}
+
 /// A network on eight bits and how it came about.
 pub(crate) struct Outcome {
     pub(crate) model: Quantized,
@@ -142,8 +149,14 @@ impl Recipe {
             let table = observations.table(&graph, self.observer, &preprocess, self.symmetric)?;
             (table, self.observer.to_string())
         };
-        let mut rounding =
-            Rounding { recipe: self, graph: &graph, weights: &weights, table: &table, codes: None };
+        let mut rounding = Rounding {
+            recipe: self,
+            graph: &graph,
+            weights: &weights,
+            table: &table,
+            codes: None,
+            detects: source.detects(),
+        };
         if self.adaround {
             let nearest =
                 Quantized::new(graph.clone(), everything, &weights, &judge::params(&table));
@@ -169,11 +182,10 @@ impl Recipe {
 
     /// Whether some images must be kept from calibration.
     fn judges(&self, source: &Source<'_>) -> bool {
-        let detects = source.config.is_some_and(|config| config.model.detector().is_some());
         self.observer == Method::Auto
             || self.sensitivity
             || self.max_drop.is_some()
-            || (detects && !self.int8_detection)
+            || (source.detects() && !self.int8_detection)
     }
 }
 
@@ -184,6 +196,8 @@ struct Rounding<'a> {
     weights: &'a Weights,
     table: &'a Table,
     codes: Option<adaround::Codes>,
+    /// A head of ours finds boxes; names of a foreign network say nothing.
+    detects: bool,
 }
 
 impl Rounding<'_> {
@@ -247,7 +261,7 @@ impl Rounding<'_> {
     /// Layers of the anchor-free head on C5: its activations have the heaviest tails, a few large objects are found on
     /// its few cells, and it is the cheapest level. Rounding its activations costs most of what int8 costs boxes.
     fn coarsest_level(&self) -> Vec<String> {
-        if self.recipe.int8_detection {
+        if !self.detects || self.recipe.int8_detection {
             return Vec::new();
         }
         let of_level = |node: &&Node| node.name.starts_with("det.p5.") && is_layer(node);

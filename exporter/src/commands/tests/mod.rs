@@ -239,7 +239,7 @@ fn an_attention_pool_goes_into_a_bundle_without_float() {
         let heads = model.heads.len();
         let (folder, checkpoint, images) = fixtures::workplace_of(model);
         let out = folder.path().join("out.bundle");
-        quantize(&checkpoint, &images, &out).unwrap();
+        recipes::quantize(&checkpoint, &images, &out, &["--int8-detection"]).unwrap();
         let bundle = Bundle::open(&out).unwrap();
         assert!(bundle.manifest.float_nodes.is_empty());
         let onnx = bundle.require(section::MODEL).unwrap();

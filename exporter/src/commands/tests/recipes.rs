@@ -261,7 +261,12 @@ fn a_foreign_file_becomes_an_onnx_file_the_box_would_run() {
     }
 }
 
-fn quantize(checkpoint: &Path, images: &Path, out: &Path, more: &[&str]) -> Result<(), String> {
+pub(super) fn quantize(
+    checkpoint: &Path,
+    images: &Path,
+    out: &Path,
+    more: &[&str],
+) -> Result<(), String> {
     let mut args: Vec<&dyn AsRef<Path>> = vec![&"quantize", &"--int8", &"--checkpoint"];
     args.extend([&checkpoint as &dyn AsRef<Path>, &"--calibration", &images, &"--out", &out]);
     args.extend(more.iter().map(|arg| arg as &dyn AsRef<Path>));
