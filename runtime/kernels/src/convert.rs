@@ -1,6 +1,6 @@
 //! Between real numbers and quantized ones.
 
-use crate::pool::Pool;
+use crate::memory::Pool;
 use crate::scalar::requantize;
 
 /// `q = clamp(rte(x / scale) + zero, 0, 255)`: ONNX `QuantizeLinear`, which divides. Not-a-number becomes 0.

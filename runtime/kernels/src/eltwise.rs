@@ -1,6 +1,6 @@
 //! Element by element: addition, copies between tensors of different strides, tables of real functions.
 
-use crate::pool::Pool;
+use crate::memory::Pool;
 use crate::scalar::{add_one, requantize};
 use crate::spec::{Residual, SpecError, range, ratio};
 

@@ -1,18 +1,21 @@
 //! Which instruction sets this CPU has, and which kernels belong to each: the only place that decides.
 //!
-//! To add one: write a file with a [`Kernel`], add a variant here, and the property tests in `tests/` run it.
+//! To add one: write a folder in `arch/` with a [`MicroKernel`], add a variant here, and the property tests in `tests/` run
+//! it.
 
 use std::fmt;
 
-use crate::lookup::{self, Spread};
-use crate::matmul::{self, Row};
-#[cfg(target_arch = "x86_64")]
-use crate::{amx, avx2, avx512, avxvnni, pointwise, winograd};
-use crate::{
-    depthwise, matrix::Matrix, portable, spec::ConvSpec, tile::Kernel, winograd::Winograd,
-};
 #[cfg(target_arch = "aarch64")]
-use crate::{dotprod, i8mm, neon, winograd};
+use crate::arch::aarch64::{dotprod, i8mm, neon};
+use crate::arch::generic::lookup::TableLookup;
+use crate::arch::generic::matmul::MatMulRow;
+use crate::arch::generic::{depthwise, gemm, lookup, matmul};
+#[cfg(target_arch = "x86_64")]
+use crate::arch::x86_64::{amx, avx2, avx512, avxvnni};
+use crate::gemm::strided::StridedKernel;
+use crate::gemm::tile::MicroKernel;
+use crate::spec::ConvSpec;
+use crate::winograd::WinogradKernels;
 
 /// Proof that this CPU has an instruction set. Only [`Isa::available`] and what builds on it make one, so code that
 /// holds an `Isa` may call that set's kernels.
@@ -92,36 +95,36 @@ impl Set {
         true
     }
 
-    fn kernel(self) -> &'static Kernel {
+    fn kernel(self) -> &'static MicroKernel {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Amx | Self::Avx512Vnni => &avx512::KERNEL,
+            Self::Amx | Self::Avx512Vnni => &avx512::gemm::KERNEL,
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => &avxvnni::KERNEL,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => &avx2::KERNEL,
+            Self::Avx2 => &avx2::gemm::KERNEL,
             #[cfg(target_arch = "aarch64")]
             Self::I8mm => &i8mm::KERNEL,
             #[cfg(target_arch = "aarch64")]
             Self::Dotprod => &dotprod::KERNEL,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => &neon::KERNEL,
-            Self::Scalar => &portable::KERNEL,
+            Self::Neon => &neon::gemm::KERNEL,
+            Self::Scalar => &gemm::KERNEL,
         }
     }
 }
 
 impl Set {
-    fn depthwise_kernel(self) -> &'static Kernel {
+    fn depthwise_kernel(self) -> &'static MicroKernel {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Amx | Self::Avx512Vnni => &depthwise::AVX512,
+            Self::Amx | Self::Avx512Vnni => &avx512::autovectorized::DEPTHWISE,
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni | Self::Avx2 => &depthwise::AVX2,
+            Self::AvxVnni | Self::Avx2 => &avx2::autovectorized::DEPTHWISE,
             // NEON is part of the base of aarch64, so compilers use it there.
             #[cfg(target_arch = "aarch64")]
-            Self::I8mm | Self::Dotprod | Self::Neon => &depthwise::PORTABLE,
-            Self::Scalar => &depthwise::PORTABLE,
+            Self::I8mm | Self::Dotprod | Self::Neon => &depthwise::KERNEL,
+            Self::Scalar => &depthwise::KERNEL,
         }
     }
 }
@@ -155,11 +158,11 @@ impl Isa {
         entry.expect("an Isa is made from an entry of SETS").1
     }
 
-    pub(crate) fn kernel(self) -> &'static Kernel {
+    pub(crate) fn kernel(self) -> &'static MicroKernel {
         self.0.kernel()
     }
 
-    /// See [`Kernel::peak`]: at the set's highest rate, whichever of its units has it.
+    /// See [`MicroKernel::peak`]: at the set's highest rate, whichever of its units has it.
     pub(crate) fn peak(self) -> unsafe fn(usize) -> u64 {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
@@ -168,64 +171,64 @@ impl Isa {
         }
     }
 
-    /// Products of whole matrices, where the set gains by them: the first that suits a convolution.
-    pub(crate) fn matrices(self) -> &'static [Matrix] {
+    /// Micro-kernels over strided rows, where the set gains by them: the first that suits a convolution.
+    pub(crate) fn strided(self) -> &'static [StridedKernel] {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Amx => &amx::MATRICES,
+            Set::Amx => &amx::STRIDED,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Vnni => &pointwise::avx512::MATRICES,
+            Set::Avx512Vnni => &avx512::overlapped::STRIDED,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => &pointwise::avx2::MATRICES,
+            Set::Avx2 => &avx2::overlapped::STRIDED,
             _ => &[],
         }
     }
 
     /// Winograd's form, where the set multiplies 16-bit numbers at least half as fast as bytes: this CPU's best way first.
-    pub(crate) fn winograd(self) -> &'static [Winograd] {
+    pub(crate) fn winograd(self) -> &'static [WinogradKernels] {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Vnni => winograd::avx512::ways(),
+            Set::Avx512Vnni => avx512::winograd::ways(),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => &[winograd::avx2::WINOGRAD],
+            Set::Avx2 => &[avx2::winograd::WINOGRAD],
             #[cfg(target_arch = "aarch64")]
-            Set::Neon => &[winograd::neon::WINOGRAD],
+            Set::Neon => &[neon::winograd::WINOGRAD],
             _ => &[],
         }
     }
 
     /// One row of a product of two activations.
-    pub(crate) fn row(self) -> unsafe fn(&mut Row<'_>) {
+    pub(crate) fn matmul_row(self) -> unsafe fn(&mut MatMulRow<'_>) {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Amx | Set::Avx512Vnni => matmul::avx512,
+            Set::Amx | Set::Avx512Vnni => avx512::autovectorized::matmul_row,
             #[cfg(target_arch = "x86_64")]
-            Set::AvxVnni | Set::Avx2 => matmul::avx2,
+            Set::AvxVnni | Set::Avx2 => avx2::autovectorized::matmul_row,
             // NEON is part of the base of aarch64, so compilers use it there.
-            _ => matmul::portable,
+            _ => matmul::row,
         }
     }
 
     /// Bytes through a table.
-    pub(crate) fn spread(self) -> unsafe fn(&Spread<'_>) {
+    pub(crate) fn table_lookup(self) -> unsafe fn(&TableLookup<'_>) {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Set::Amx | Set::Avx512Vnni if is_x86_feature_detected!("avx512vbmi") => {
-                lookup::avx512_vbmi
+                avx512::lookup::look_up_vbmi
             }
             // Narrower registers would look up no more bytes a cycle than two loads do.
-            _ => lookup::scalar,
+            _ => lookup::look_up,
         }
     }
 
     /// The kernel for a convolution: where the set's own cannot or should not do it, the next best can.
-    pub(crate) fn kernel_for(self, spec: &ConvSpec, weights: &[i8]) -> &'static Kernel {
+    pub(crate) fn kernel_for(self, spec: &ConvSpec, weights: &[i8]) -> &'static MicroKernel {
         if spec.is_depthwise() {
             return self.0.depthwise_kernel();
         }
         let kernel = self.kernel();
         if kernel.no_lowest_weight && weights.contains(&i8::MIN) {
-            return &portable::KERNEL;
+            return &gemm::KERNEL;
         }
         kernel
     }

@@ -5,17 +5,16 @@
 //! the work over a [`Pool`].
 //!
 //! ```text
-//! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
-//! conv/         packing, tiling and threading of convolutions; the same for every instruction set
-//! tile.rs       what a kernel computes and what it may assume
-//! avx512.rs …   one file per instruction set: a tile of accumulators, and its requantization
-//! matrix.rs     products that overlap with the last step of others (amx.rs, pointwise/)
+//! scalar.rs     the definition of every operation          spec.rs       shapes and parameters, checked
+//! conv.rs       a convolution in the form that suits it best
+//! gemm/         as a matrix product: micro-kernels' contract, packing, implicit GEMM, the loops around a tile
 //! winograd/     3x3 convolutions with fewer multiplications, to the same bits
-//! depthwise.rs  the one shape that is no matrix product
+//! arch/         one folder per instruction set: micro-kernels and epilogues (generic, x86_64, aarch64)
+//! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
+//! matmul.rs     products of two activations           softmax.rs   shares of a row         lookup.rs   tables
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
-//! matmul.rs     products of two activations           softmax.rs   shares of a row
-//! buffer.rs     memory of tensors and weights, in large pages (pages.rs)
-//! convert.rs    f32 ⇄ u8                   pool.rs      threads             peak.rs       what the machine could do
+//! memory/       tensors and weights in huge pages, scratch, threads
+//! convert.rs    f32 ⇄ u8                   peak.rs       what the machine could do
 //! ```
 //!
 //! # Conventions
@@ -33,48 +32,21 @@
 //! Convolution: exact `i32` sum of `(x − x_zero) · w` plus bias; one `f32` multiplication; round to nearest, ties to
 //! even; plus zero point; clamp to `lo..=hi`. Padding counts as `x_zero`. No fused multiply-add anywhere.
 
-#[cfg(target_arch = "x86_64")]
-mod amx;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(target_arch = "x86_64")]
-mod avx512_bytes;
-#[cfg(target_arch = "x86_64")]
-mod avxvnni;
-mod buffer;
+mod arch;
 mod conv;
 mod convert;
-mod depthwise;
-#[cfg(target_arch = "aarch64")]
-mod dotprod;
 mod eltwise;
-#[cfg(target_arch = "aarch64")]
-mod i8mm;
+mod gemm;
 mod isa;
 mod lookup;
 mod matmul;
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(dead_code, reason = "only x86-64 has sets that gain by it")
-)]
-mod matrix;
-#[cfg(target_arch = "aarch64")]
-mod neon;
-mod pages;
+mod memory;
 mod peak;
-#[cfg(target_arch = "x86_64")]
-mod pointwise;
-mod pool;
 mod pooling;
-mod portable;
 mod resample;
 mod softmax;
 mod spec;
-mod tile;
 mod winograd;
-mod zip;
 
 pub mod scalar;
 
@@ -89,15 +61,14 @@ mod case;
 #[path = "../tests/support/random.rs"]
 mod random;
 
-pub use buffer::{Buffer, SLACK, release_freed_memory};
-pub use conv::{Conv, Scratch};
+pub use conv::Conv;
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
 pub use eltwise::{Add, Rows, copy, requant_table, table_of};
 pub use isa::{Isa, UnknownIsa};
 pub use lookup::Lookup;
 pub use matmul::MatMul;
+pub use memory::{Buffer, Pool, SLACK, Scratch, release_freed_memory};
 pub use peak::peak_macs_per_second;
-pub use pool::Pool;
 pub use pooling::{AvgPool, MaxPool};
 pub use resample::{Bilinear, Nearest};
 pub use softmax::Softmax;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::pool::Pool;
+use crate::memory::Pool;
 use crate::scalar::requantize;
 use crate::spec::{PoolSpec, SpecError, ratio};
 

@@ -2,7 +2,7 @@
 
 use crate::eltwise::Rows;
 use crate::lookup::Lookup;
-use crate::pool::Pool;
+use crate::memory::Pool;
 use crate::scalar::requantize;
 use crate::spec::{SpecError, ratio, sizes, stride};
 

@@ -3,9 +3,9 @@
 //! Sums are of whole numbers and every exponential comes from the function given, so there is nothing that could differ
 //! between processors but conversions and divisions, which IEEE 754 fixes.
 
-use crate::conv::Scratch;
 use crate::matmul::MatMul;
-use crate::pool::Pool;
+use crate::memory::Pool;
+use crate::memory::Scratch;
 use crate::scalar::{Exp, requantize, worth};
 use crate::spec::{SpecError, ratio, sizes};
 

@@ -1,0 +1,171 @@
+//! The steps of a tap: activations brought into the order of its weights, and multiplied.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use super::safe_pairs::{WINDOW, places};
+use super::{CHANNELS, DEPTH};
+
+/// Activations of a pixel that are brought into order before they are multiplied.
+pub(crate) const ROW: usize = 16 * WINDOW;
+
+/// Four activations of a pixel, `r` rows behind `x`, times the weights of a step. As assembly, because compilers prefer to
+/// hold weights in registers, of which none is left, and put sums into memory instead.
+macro_rules! multiply_row {
+    ($acc:expr, $ones:ident, $weights:expr, $x:expr, $r:expr) => {
+        asm!(
+            "vpbroadcastd {a}, dword ptr [{x} + {r}]",
+            "vpmaddubsw {t}, {a}, ymmword ptr [{w}]",
+            "vpmaddwd {t}, {t}, {ones}",
+            "vpaddd {c0}, {c0}, {t}",
+            "vpmaddubsw {a}, {a}, ymmword ptr [{w} + 32]",
+            "vpmaddwd {a}, {a}, {ones}",
+            "vpaddd {c1}, {c1}, {a}",
+            x = in(reg) $x, w = in(reg) $weights, r = const $r, ones = in(ymm_reg) $ones,
+            c0 = inout(ymm_reg) $acc[0], c1 = inout(ymm_reg) $acc[1],
+            a = out(ymm_reg) _, t = out(ymm_reg) _, options(readonly, nostack, preserves_flags)
+        )
+    };
+}
+pub(crate) use multiply_row;
+
+/// [`multiply_row`] for rows 0 to `$p`.
+macro_rules! multiply_rows {
+    ($acc:ident, $ones:ident, $weights:expr, $x:expr, $p:ident, [$($r:literal)*]) => {
+        $(if $r < $p {
+            multiply_row!($acc[$r % $p], $ones, $weights, $x, { ROW * $r });
+        })*
+    };
+}
+
+/// Room for the activations of `P` pixels in order.
+#[repr(align(64))]
+pub(crate) struct ShuffledActivations<const P: usize>([MaybeUninit<[u8; ROW]>; P]);
+
+impl<const P: usize> ShuffledActivations<P> {
+    pub(crate) fn new() -> Self {
+        Self([MaybeUninit::uninit(); P])
+    }
+}
+
+/// A tap's steps, as `safe_pairs.rs` lays them out: what is left of them.
+pub(crate) struct ShuffledSteps {
+    count: usize,
+    patterns: *const u8,
+    /// Where the next window begins.
+    offset: usize,
+    /// How many come at the end, and their offsets and patterns.
+    more: usize,
+    entries: *const u32,
+    pub(crate) weights: *const u8,
+    end: *const u8,
+}
+
+impl ShuffledSteps {
+    /// # Safety
+    /// `safe_pairs.rs` made what lies there.
+    #[inline]
+    pub(crate) unsafe fn of(tap: *const u8) -> Self {
+        // SAFETY: as this function demands.
+        unsafe {
+            let [count, more] = tap.cast::<[u32; 2]>().read().map(|n| n as usize);
+            let [patterns, weights, entries, end] =
+                places(count, more).map(|at| tap.wrapping_add(at));
+            Self { count, patterns, offset: 0, more, entries: entries.cast(), weights, end }
+        }
+    }
+
+    pub(crate) fn are_left(&self) -> bool {
+        self.count + self.more > 0
+    }
+
+    /// Brings the activations of the next steps into order: where they begin, and how many steps that is.
+    ///
+    /// # Safety
+    /// All rows can be read as [`Tile::rows`](crate::gemm::tile::Tile::rows) says.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) unsafe fn order<const P: usize>(
+        &mut self,
+        x: [*const u8; P],
+        to: &mut ShuffledActivations<P>,
+    ) -> (*const u8, usize) {
+        let first = to.0.as_mut_ptr().cast::<u8>();
+        if self.count == 0 {
+            // SAFETY: as this function demands.
+            return (first, unsafe { self.order_more(x, first) });
+        }
+        let count = self.count.min(ROW / DEPTH);
+        // SAFETY: as this function demands.
+        unsafe {
+            for at in (0..DEPTH * count).step_by(WINDOW) {
+                let pattern = _mm256_load_si256(self.patterns.add(at).cast());
+                for r in 0..P {
+                    let x = _mm256_loadu_si256(x[r].add(self.offset + at).cast());
+                    let to = first.add(r * ROW + at);
+                    _mm256_store_si256(to.cast(), _mm256_shuffle_epi8(x, pattern));
+                }
+            }
+            self.patterns = self.patterns.add(ROW);
+        }
+        (self.offset, self.count) = (self.offset + ROW, self.count - count);
+        (first, count)
+    }
+
+    /// As `order`, for steps at the end.
+    ///
+    /// # Safety
+    /// As `order`.
+    #[cold]
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    unsafe fn order_more<const P: usize>(&mut self, x: [*const u8; P], first: *mut u8) -> usize {
+        let count = self.more.min(ROW / DEPTH);
+        for step in 0..count {
+            // SAFETY: as `order` demands.
+            unsafe {
+                let offset = self.entries.read() as usize;
+                let pattern = _mm_cvtsi32_si128(self.entries.add(1).cast::<i32>().read());
+                for r in 0..P {
+                    let x = _mm_loadu_si128(x[r].add(offset).cast());
+                    let to = first.add(r * ROW + DEPTH * step).cast::<i32>();
+                    to.write(_mm_cvtsi128_si32(_mm_shuffle_epi8(x, pattern)));
+                }
+                self.entries = self.entries.add(2);
+            }
+        }
+        self.more -= count;
+        count
+    }
+
+    /// Multiplies the next steps, of activations in order; `ahead` is fetched meanwhile.
+    ///
+    /// # Safety
+    /// There are so many.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) unsafe fn multiply<const P: usize>(
+        &mut self,
+        acc: &mut [[__m256i; 2]; P],
+        mut x: *const u8,
+        count: usize,
+        (ahead, further): (&mut *const u8, usize),
+    ) {
+        let ones = _mm256_set1_epi16(1);
+        for _ in 0..count {
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            *ahead = ahead.wrapping_add(further);
+            // SAFETY: as this function demands.
+            unsafe {
+                multiply_rows!(acc, ones, self.weights, x, P, [0 1 2 3 4 5]);
+                (x, self.weights) = (x.add(DEPTH), self.weights.add(CHANNELS * DEPTH));
+            }
+        }
+    }
+
+    /// Where the next tap's lie.
+    pub(crate) fn end(&self) -> *const u8 {
+        self.end
+    }
+}
