@@ -1,7 +1,7 @@
 //! Which instruction sets this CPU has, and which kernels belong to each: the only place that decides.
 //!
-//! To add one: write a folder in `arch/` with a [`MicroKernel`], add a variant here, and the property tests in `tests/` run
-//! it.
+//! To add one: write a folder in `arch/` with a [`MicroKernel`], add a variant here, and the property tests
+//! in `tests/` run it.
 
 use std::fmt;
 
@@ -184,7 +184,8 @@ impl Isa {
         }
     }
 
-    /// Winograd's form, where the set multiplies 16-bit numbers at least half as fast as bytes: this CPU's best way first.
+    /// Winograd's form, where the set multiplies 16-bit numbers at least half as fast as bytes: this CPU's
+    /// best way first.
     pub(crate) fn winograd(self) -> &'static [WinogradKernels] {
         match self.0 {
             #[cfg(target_arch = "x86_64")]

@@ -51,7 +51,8 @@ impl Lookup {
             pixels,
             repeat,
         };
-        // SAFETY: the function came from an `Isa`, which proves the CPU has it; both slices were cut to what it touches.
+        // SAFETY: the function came from an `Isa`, which proves the CPU has it; both slices were cut to what it
+        // touches.
         unsafe { (self.kernel)(&lookup) }
     }
 }

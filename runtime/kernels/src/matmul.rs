@@ -1,8 +1,9 @@
 //! Products of two activations: questions by tokens, shares by tokens.
 //!
-//! One body in plain Rust (`arch/generic/matmul.rs`), compiled once per vector width. Both operands are bytes with zero points, so they become `i16` and
-//! are multiplied as such: exact in any order. The matrices of an attention pool take less time than its weights take to
-//! be read; what a transformer needs has room for more.
+//! One body in plain Rust (`arch/generic/matmul.rs`), compiled once per vector width. Both operands are bytes
+//! with zero points, so they become `i16` and are multiplied as such: exact in any order. The matrices of an
+//! attention pool take less time than its weights take to be read; what a transformer needs has room for
+//! more.
 
 use std::fmt;
 
@@ -70,7 +71,7 @@ impl MatMul {
         let (a, b) = (&a[row * depth..(row + 1) * depth], &b[..depth * columns]);
         let (spec, ratio, zeros) = (self.spec, self.ratio, self.zeros);
         let mut row = MatMulRow { spec, ratio, zeros, a, b, to };
-        // SAFETY: the function came from an `Isa`, which proves the CPU has it; it has no other demand.
+        // SAFETY: the function came from an `Isa`, which proves the CPU has it, and asks for nothing else.
         unsafe { (self.row)(&mut row) }
     }
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::isa::Isa;
 
-/// Multiply-accumulates per second of one thread with `isa`'s dot product instruction, operands in registers: the best of
-/// several short measurements, since other programs and the clock can only make it slower. Takes about 50 ms.
+/// Multiply-accumulates per second of one thread with `isa`'s dot product instruction, operands in registers:
+/// the best of several short measurements, since other programs and the clock can only make it slower. Takes
+/// about 50 ms.
 ///
 /// Measure it in the same process and as close as possible to what it is compared with: clocks drift.
 pub fn peak_macs_per_second(isa: Isa) -> f64 {

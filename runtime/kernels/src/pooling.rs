@@ -126,7 +126,8 @@ struct Window {
 }
 
 impl Window {
-    /// `finish` of each channel folded over all pixels: 64 channels together as long as there are so many, then 16, then one.
+    /// `finish` of each channel folded over all pixels: 64 channels together as long as there are so many,
+    /// then 16, then one.
     #[inline(always)]
     fn fold_all<T: Copy + Default>(
         &self,

@@ -12,12 +12,13 @@ pub struct Nearest {
     size: Sizes,
 }
 
-/// Bilinear between pixel centres (ONNX `Resize`: `linear`, `half_pixel`; PyTorch: `align_corners=False`), edges clamped.
+/// Bilinear between pixel centres (ONNX `Resize`: `linear`, `half_pixel`; PyTorch: `align_corners=False`),
+/// edges clamped.
 ///
-/// With `t = max(0, ((2·o + 1)·in − out) / (2·out))` the lower pixel is `⌊t⌋`, the upper the next one or the last, and
-/// `f = t − ⌊t⌋`, computed as `remainder / divisor` in f32. In f32 and this order, without fused multiply-add:
-/// `top = a·(1−fx) + b·fx`, `bottom = c·(1−fx) + d·fx`, `v = top·(1−fy) + bottom·fy`, of values minus `x_zero`;
-/// the result is `clamp(rte(v · ratio) + y_zero, 0, 255)` with `ratio = s_x / s_y`.
+/// With `t = max(0, ((2·o + 1)·in − out) / (2·out))` the lower pixel is `⌊t⌋`, the upper the next one or the
+/// last, and `f = t − ⌊t⌋`, computed as `remainder / divisor` in f32. In f32 and this order, without fused
+/// multiply-add: `top = a·(1−fx) + b·fx`, `bottom = c·(1−fx) + d·fx`, `v = top·(1−fy) + bottom·fy`, of values
+/// minus `x_zero`; the result is `clamp(rte(v · ratio) + y_zero, 0, 255)` with `ratio = s_x / s_y`.
 #[derive(Debug, Clone)]
 pub struct Bilinear {
     size: Sizes,

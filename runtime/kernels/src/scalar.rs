@@ -10,7 +10,8 @@ const MAGIC: f32 = 12_582_912.0;
 /// `clamp(round_ties_even(v) + zero, lo, hi)`. Not-a-number counts as −∞.
 #[inline(always)]
 pub fn requantize(v: f32, zero: u8, lo: u8, hi: u8) -> u8 {
-    // Beyond ±1024 the clamp decides, whatever the zero point. Comparisons, not `clamp`: they map NaN to the lower end.
+    // Beyond ±1024 the clamp decides, whatever the zero point. Comparisons, not `clamp`: they map NaN to the
+    // lower end.
     let v = if v > -1024.0 { v } else { -1024.0 };
     let v = if v < 1024.0 { v } else { 1024.0 };
     let rounded = (v + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32;
@@ -121,8 +122,8 @@ pub fn max_pool(spec: &PoolSpec, x: &[u8], y: &mut [u8]) {
     });
 }
 
-/// `rte((Σ x − count · x_zero) · (ratio / count)) + y_zero` with `ratio = s_x / s_y`; `count` is the number of pixels inside
-/// the image, or the window's size with `count_padding`.
+/// `rte((Σ x − count · x_zero) · (ratio / count)) + y_zero` with `ratio = s_x / s_y`; `count` is the number
+/// of pixels inside the image, or the window's size with `count_padding`.
 pub fn avg_pool(
     spec: &PoolSpec,
     ratio: f32,
@@ -144,7 +145,8 @@ pub fn avg_pool(
     });
 }
 
-/// Product of two tensors: `rte(Σ (a − a_zero)·(b − b_zero) · ratio) + y_zero` with `ratio = s_a · s_b / s_y`; sums are exact.
+/// Product of two tensors: `rte(Σ (a − a_zero)·(b − b_zero) · ratio) + y_zero` with
+/// `ratio = s_a · s_b / s_y`; sums are exact.
 pub fn matmul(spec: &MatMulSpec, ratio: f32, zeros: [u8; 3], a: &[u8], b: &[u8], y: &mut [u8]) {
     let [a_zero, b_zero, y_zero] = zeros;
     for row in 0..spec.rows {

@@ -1,7 +1,7 @@
 //! Softmax along rows: of bytes, and of the sums of a product, which keep all their bits on the way.
 //!
-//! Sums are of whole numbers and every exponential comes from the function given, so there is nothing that could differ
-//! between processors but conversions and divisions, which IEEE 754 fixes.
+//! Sums are of whole numbers and every exponential comes from the function given, so there is nothing that
+//! could differ between processors but conversions and divisions, which IEEE 754 fixes.
 
 use crate::matmul::MatMul;
 use crate::memory::Pool;
@@ -22,8 +22,9 @@ pub struct Softmax {
 }
 
 impl Softmax {
-    /// Of rows of bytes that are worth `scale` a step, or with `product` of the rows of `a · b` that are worth `scale =
-    /// s_a · s_b` each (its own ratio and last zero point do not matter). `exp` gives the same bits everywhere.
+    /// Of rows of bytes that are worth `scale` a step, or with `product` of the rows of `a · b` that are
+    /// worth `scale = s_a · s_b` each (its own ratio and last zero point do not matter). `exp` gives the same
+    /// bits everywhere.
     pub fn new(
         columns: usize,
         scale: f32,

@@ -20,8 +20,8 @@ pub struct ConvSpec {
     pub out_stride: usize,
 }
 
-/// What a convolution multiplies by. `weight` is `[out, in / groups, height, width]`; `bias` and `scale` have one entry
-/// per output channel, `scale[n] = s_x · s_w[n] / s_y` (for `run_f32`: `s_x · s_w[n]`).
+/// What a convolution multiplies by. `weight` is `[out, in / groups, height, width]`; `bias` and `scale` have
+/// one entry per output channel, `scale[n] = s_x · s_w[n] / s_y` (for `run_f32`: `s_x · s_w[n]`).
 #[derive(Debug, Clone, Copy)]
 pub struct ConvWeights<'a> {
     pub weight: &'a [i8],
@@ -34,10 +34,12 @@ pub struct ConvWeights<'a> {
     pub hi: u8,
 }
 
-/// The addition after a convolution. With `c` the convolution's own result (rounded, clamped, zero point `y_zero`) and
-/// `r` the other operand: `q = clamp(rte((c − y_zero)·conv_ratio + (r − zero)·ratio) + out_zero, lo, hi)`.
+/// The addition after a convolution. With `c` the convolution's own result (rounded, clamped, zero point
+/// `y_zero`) and `r` the other operand:
+/// `q = clamp(rte((c − y_zero)·conv_ratio + (r − zero)·ratio) + out_zero, lo, hi)`.
 ///
-/// Ratios are `s_c / s_out` and `s_r / s_out`, as in ONNX Runtime's `QLinearAdd`: two products, one sum, one rounding.
+/// Ratios are `s_c / s_out` and `s_r / s_out`, as in ONNX Runtime's `QLinearAdd`: two products, one sum, one
+/// rounding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Residual {
     pub conv_ratio: f32,

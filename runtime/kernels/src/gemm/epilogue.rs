@@ -14,8 +14,8 @@ pub(crate) enum OutputTarget<'a> {
 }
 
 impl ConvRun<'_> {
-    /// The output of neighbouring pixels from `first` on, for forms that multiply in their own way: rows and weights of the
-    /// tile are not set. Floats have to go through sums.
+    /// The output of neighbouring pixels from `first` on, for forms that multiply in their own way: rows and
+    /// weights of the tile are not set. Floats have to go through sums.
     pub(crate) fn outputs(&self, block: usize, first: usize, pixels: usize) -> Tile<'_> {
         let conv = self.conv;
         let Block { channel, channels, .. } = conv.plan.blocks[block];
@@ -44,11 +44,11 @@ impl ConvRun<'_> {
         }
     }
 
-    /// Brings sums in memory to the outputs of neighbouring pixels from `first` on, by an instruction set's own way where
-    /// they become bytes.
+    /// Brings sums in memory to the outputs of neighbouring pixels from `first` on, by an instruction set's
+    /// own way where they become bytes.
     ///
     /// # Safety
-    /// As `write` demands and [`ConvRun::finish`]; there are sums for the pixels.
+    /// As `write` and [`ConvRun::finish`]; there are sums for the pixels.
     pub(crate) unsafe fn write_sums(
         &self,
         write: unsafe fn(&Tile<'_>, *const i32),
@@ -58,7 +58,8 @@ impl ConvRun<'_> {
         sums: *const i32,
     ) {
         let tile = self.outputs(block, first, pixels);
-        // SAFETY: as this function demands.
+        // SAFETY: the caller vouches for the sums of the pixels, `lanes` each, and for what `write` asks of CPU and
+        // alignment.
         unsafe {
             if let Output::Sums(_) = tile.output {
                 let lanes = self.conv.kernel.channels;
@@ -82,7 +83,7 @@ impl ConvRun<'_> {
                 for (n, scale) in scale.iter().enumerate() {
                     let plane = y.wrapping_add((channel + n) * conv.spec.out_pixels() + first);
                     for (pixel, sum) in sums[n..].iter().step_by(lanes).enumerate() {
-                        // SAFETY: as this function demands.
+                        // SAFETY: plane and pixel exist, says the caller, and `Conv::run_f32` checked the length.
                         unsafe { plane.add(pixel).write(*sum as f32 * scale) };
                     }
                 }
@@ -100,7 +101,7 @@ impl ConvRun<'_> {
                             let r = unsafe { *r.add(pixel * add.stride + channel + n) };
                             scalar::add_one(add, requant.zero, c, r)
                         });
-                        // SAFETY: as this function demands.
+                        // SAFETY: block and pixel exist, says the caller, and `Conv::run` checked the length.
                         unsafe { y.add(n).write(q) };
                     }
                 }

@@ -45,7 +45,8 @@ impl ConvRun<'_> {
         pixels: usize,
         mut visit: impl FnMut(usize, usize, *const u8),
     ) {
-        // Copies of what the loops need: behind the visitor's writes through pointers, nothing borrowed stays in registers.
+        // Copies of what the loops need: behind the visitor's writes through pointers, nothing borrowed stays
+        // in registers.
         let ConvRun { conv, pitch, padded, .. } = *self;
         let ([down, right], [row_step, col_step]) = (conv.spec.stride, conv.spec.dilation);
         let ([taps_h, taps_w], out_w) = (conv.plan.taps, conv.plan.out_w);

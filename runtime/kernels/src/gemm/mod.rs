@@ -1,5 +1,5 @@
-//! Convolutions as matrix products (GEMM): what the micro-kernels of an instruction set promise, how weights are packed for
-//! them, and the loops around them.
+//! Convolutions as matrix products (GEMM): what the micro-kernels of an instruction set promise, how weights
+//! are packed for them, and the loops around them.
 //!
 //! ```text
 //! tile.rs         micro-kernel, rows through pointers: any convolution           ("indirect GEMM")

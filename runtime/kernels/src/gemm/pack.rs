@@ -8,8 +8,8 @@ use crate::spec::{ConvWeights, sum};
 
 /// How a block's weights are laid out.
 pub(crate) struct WeightLayout {
-    /// Where a channel's weights lie in the file, and where those of a block's first channel go; the next channels' follow
-    /// every `depth` bytes.
+    /// Where a channel's weights lie in the file, and where those of a block's first channel go; the next
+    /// channels' follow every `depth` bytes.
     pub(crate) entries: Vec<(usize, usize)>,
     pub(crate) depth: usize,
     /// Bytes of a block, and taps in it, before `arrange`.

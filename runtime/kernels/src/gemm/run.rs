@@ -20,8 +20,8 @@ pub(crate) struct ConvRun<'a> {
     pub(crate) threads: *mut u8,
 }
 
-// SAFETY: the threads of a pool read `x` and the convolution, write disjoint tiles of the target (a tile is one block of
-// channels by a range of pixels, and `drive` gives each to one part), and use the scratch of their own thread.
+// SAFETY: the threads of a pool read `x` and the convolution, write disjoint tiles of the target (a tile is one block
+// of channels by a range of pixels, and `drive` gives each to one part), and use the scratch of their own thread.
 unsafe impl Sync for ConvRun<'_> {}
 
 impl PackedConv {
@@ -54,8 +54,8 @@ impl PackedConv {
         (self.plan.taps[0] * self.plan.taps[1] * self.kernel.pixels).next_multiple_of(8)
     }
 
-    /// Tiles that take turns with one block of weights. A strip's activations stay near; it is longer where there are many
-    /// weights to reuse.
+    /// Tiles that take turns with one block of weights. A strip's activations stay near; it is longer where
+    /// there are many weights to reuse.
     fn strip(&self) -> usize {
         if self.weights.len() < FAR { SHORT } else { STRIP }
     }
@@ -94,7 +94,8 @@ impl PackedConv {
 /// Tiles in the longest strip.
 const STRIP: usize = 32;
 
-/// Tiles in others. Even with few weights: between tiles of different blocks more changes than between neighbours of one.
+/// Tiles in others. Even with few weights: between tiles of different blocks more changes than between
+/// neighbours of one.
 const SHORT: usize = 8;
 
 /// Weights of fewer bytes than this stay in the first-level cache beside activations.
@@ -135,9 +136,9 @@ impl ConvRun<'_> {
         }
     }
 
-    /// What the tiles of a block have in common. While a strip of `tiles` uses one block of weights, it fetches the next one,
-    /// a share in each tile: a network's weights have left the second-level cache since the last inference. Where they are
-    /// few, the address stands still instead.
+    /// What the tiles of a block have in common. While a strip of `tiles` uses one block of weights, it
+    /// fetches the next one, a share in each tile: a network's weights have left the second-level cache since
+    /// the last inference. Where they are few, the address stands still instead.
     fn tile_of(&self, block: usize, tiles: usize) -> Tile<'_> {
         let (conv, lanes) = (self.conv, self.conv.kernel.channels);
         let (start, bytes) = (conv.starts[block], conv.starts[block + 1] - conv.starts[block]);

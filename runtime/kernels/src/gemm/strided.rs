@@ -1,6 +1,6 @@
-//! What a micro-kernel over strided rows computes: the product of a matrix whose rows lie at equal distances, while the epilogue
-//! of an earlier product runs. AMX wants it, which has registers for whole matrices; AVX2 and AVX-512 gain by it in pointwise
-//! convolutions.
+//! What a micro-kernel over strided rows computes: the product of a matrix whose rows lie at equal distances,
+//! while the epilogue of an earlier product runs. AMX wants it, which has registers for whole matrices; AVX2
+//! and AVX-512 gain by it in pointwise convolutions.
 //!
 //! ```text
 //!   tap 0        tap 1                           sums: [row][channel]
@@ -35,11 +35,13 @@ pub(crate) struct StridedKernel {
     pub(crate) runs: bool,
     /// What `multiply` wants to know of the epilogue, once for a whole convolution.
     pub(crate) constants: fn(&Requant, Option<&Residual>) -> EpilogueConstants,
-    /// Multiplies, and meanwhile brings earlier sums to bytes as `finish` does: those of `done`, and in a run those of the
-    /// products before the last, whose first outputs are `own`. The last sums are in memory after [`StridedKernel::store`].
+    /// Multiplies, and meanwhile brings earlier sums to bytes as `finish` does: those of `done`, and in a run
+    /// those of the products before the last, whose first outputs are `own`. The last sums are in memory
+    /// after [`StridedKernel::store`].
     ///
     /// # Safety
-    /// The CPU has the instruction set, `enter` was called, and the pointers are as [`Product`] documents; as `finish`.
+    /// The CPU has the instruction set, `enter` was called, and the pointers are as [`Product`] documents; as
+    /// `finish`.
     pub(crate) multiply: unsafe fn(
         &Product<'_>,
         done: Option<(&Tile<'_>, *const i32)>,
@@ -54,12 +56,13 @@ pub(crate) struct StridedKernel {
     /// Writes sums as a tile's output asks; rows and weights of the tile are not used.
     ///
     /// # Safety
-    /// The CPU has the instruction set; the pointers of the tile are as documented there; there are sums for its pixels,
-    /// rounded up to an even number.
+    /// The CPU has the instruction set; the pointers of the tile are as documented there; there are sums for
+    /// its pixels, rounded up to an even number.
     pub(crate) finish: unsafe fn(&Tile<'_>, *const i32),
 }
 
-/// What an overlapped epilogue needs of a convolution: registers' worth of numbers, of whatever kind an instruction set likes.
+/// What an overlapped epilogue needs of a convolution: registers' worth of numbers, of whatever kind an
+/// instruction set likes.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct EpilogueConstants(pub(crate) [[u32; 16]; 9]);
@@ -85,7 +88,8 @@ pub(crate) struct Product<'a> {
     pub(crate) bias: *const i32,
     /// Only the first half of the rows. Never in a run.
     pub(crate) half: bool,
-    /// `[rows][channels]`, aligned to 64: where the sums of the first, third, … product go, and those of the second, fourth, …
+    /// `[rows][channels]`, aligned to 64: where the sums of the first, third, … product go, and those of the
+    /// second, fourth, …
     pub(crate) sums: [*mut i32; 2],
     /// An address worth fetching into the second-level cache, and how many bytes at each step. It may lie anywhere.
     pub(crate) ahead: (*const u8, usize),

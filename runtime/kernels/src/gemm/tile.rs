@@ -33,7 +33,8 @@ pub(crate) struct MicroKernel {
     /// # Safety
     /// The CPU has the instruction set, and every pointer of the tile is as its documentation says.
     pub(crate) tile: unsafe fn(&Tile<'_>),
-    /// Multiplies bytes at the highest rate the instruction set has, `rounds` times; returns the multiplications done.
+    /// Multiplies bytes at the highest rate the instruction set has, `rounds` times; returns the
+    /// multiplications done.
     ///
     /// # Safety
     /// The CPU has the instruction set.
@@ -45,8 +46,8 @@ pub(crate) struct MicroKernel {
 pub(crate) struct Arrange {
     /// How many bytes a tap of so many takes at most.
     pub(crate) most: fn(usize) -> usize,
-    /// Writes the weights of a tap, `[step][channel][depth]`, in that order, and says how many bytes that took, a multiple of
-    /// 64.
+    /// Writes the weights of a tap, `[step][channel][depth]`, in that order, and says how many bytes that
+    /// took, a multiple of 64.
     pub(crate) arrange: fn(&[u8], &mut [u8]) -> usize,
 }
 
@@ -98,8 +99,9 @@ pub(crate) struct Tile<'a> {
     /// Channels to write, `1..=kernel.channels`.
     pub(crate) channels: usize,
     pub(crate) output: Output<'a>,
-    /// An address worth fetching into the second-level cache at the first step, and how far to move it at each: the share
-    /// of the next block's weights that falls to this tile. It may lie anywhere; it is for prefetching only, which so far only AVX-512 does.
+    /// An address worth fetching into the second-level cache at the first step, and how far to move it at
+    /// each: the share of the next block's weights that falls to this tile. It may lie anywhere; it is for
+    /// prefetching only, which so far only AVX-512 does.
     pub(crate) prefetch: (*const u8, usize),
 }
 

@@ -59,7 +59,8 @@ impl Deref for Buffer {
             Memory::Own(lines) => (lines.as_ptr().cast(), lines.len() * 64),
             Memory::Piece(piece) => (piece.start().as_ptr().cast_const(), piece.len()),
         };
-        // SAFETY: `Line` is 64 initialised bytes without padding, and the bytes of a piece were written when it was cut.
+        // SAFETY: `Line` is 64 initialised bytes without padding, and the bytes of a piece were written when it was
+        // cut.
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 }
@@ -81,8 +82,9 @@ impl std::fmt::Debug for Buffer {
     }
 }
 
-/// Gives memory that was freed back to the system. Loading a network needs a few times what stays; glibc would keep the
-/// difference for later, which on a small box is somebody else's memory. Does nothing with another C library.
+/// Gives memory that was freed back to the system. Loading a network needs a few times what stays; glibc
+/// would keep the difference for later, which on a small box is somebody else's memory. Does nothing with
+/// another C library.
 pub fn release_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

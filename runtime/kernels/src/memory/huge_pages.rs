@@ -1,8 +1,9 @@
-//! Memory in large pages. A network's weights lie in thousands of pages of 4 kB, more than a processor remembers the places
-//! of, and it looks each up again in every inference; of 2 MB a dozen are enough.
+//! Memory in large pages. A network's weights lie in thousands of pages of 4 kB, more than a processor
+//! remembers the places of, and it looks each up again in every inference; of 2 MB a dozen are enough.
 //!
-//! Buffers are cut one behind the other from [`PageRegion`]s, for which the kernel is asked for large pages; where it has none to
-//! give, they are regions of small ones. A region is given back when the last buffer in it is.
+//! Buffers are cut one behind the other from [`PageRegion`]s, for which the kernel is asked for large pages;
+//! where it has none to give, they are regions of small ones. A region is given back when the last buffer in
+//! it is.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -73,7 +74,8 @@ impl Piece {
 }
 
 impl Drop for Piece {
-    /// The last piece of a region gives its place to the next one, so that memory which comes and goes does not use regions up.
+    /// The last piece of a region gives its place to the next one, so that memory which comes and goes does
+    /// not use regions up.
     fn drop(&mut self) {
         if let Some((region, taken)) = current().as_mut()
             && Arc::ptr_eq(region, &self.region)

@@ -1,8 +1,8 @@
 //! A persistent thread pool for work inside one layer.
 //!
-//! Workers sleep on a condition variable between inferences. Within one, layers follow each other in microseconds, so a
-//! worker that finds nothing to do looks again for a bounded time ([`LOOKS`]) before it sleeps: an idle box is silent,
-//! a busy one does not pay for waking.
+//! Workers sleep on a condition variable between inferences. Within one, layers follow each other in
+//! microseconds, so a worker that finds nothing to do looks again for a bounded time ([`LOOKS`]) before it
+//! sleeps: an idle box is silent, a busy one does not pay for waking.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -43,8 +43,8 @@ struct State {
     sleeping: usize,
 }
 
-/// A borrowed closure with its lifetime erased. `Pool::broadcast` does not return before every worker that took it is done
-/// with it, and then nobody can take it any more.
+/// A borrowed closure with its lifetime erased. `Pool::broadcast` does not return before every worker that
+/// took it is done with it, and then nobody can take it any more.
 #[derive(Debug, Clone, Copy)]
 struct Job {
     data: *const (),
@@ -109,7 +109,8 @@ impl Pool {
         self.run(parts, |_, i| part(items * i / parts..items * (i + 1) / parts));
     }
 
-    /// Splits the rows of `y` (`stride` apart, the last one may be shorter) over the threads: `part(first row, rows)`.
+    /// Splits the rows of `y` (`stride` apart, the last one may be shorter) over the threads:
+    /// `part(first row, rows)`.
     pub(crate) fn split_rows<T: Send>(
         &self,
         y: &mut [T],
@@ -278,7 +279,8 @@ mod tests {
     fn workers_that_come_late_do_not_touch_a_job_that_is_over() {
         let pool = Pool::new(3);
         for round in 0..3000 {
-            // Borrowed from a stack frame that is gone in the next round; now and then the workers fall asleep between jobs.
+            // Borrowed from a stack frame that is gone in the next round; now and then the workers fall
+            // asleep between jobs.
             let parts: Vec<AtomicUsize> = (0..round % 5).map(|_| AtomicUsize::new(round)).collect();
             pool.run(parts.len(), |_, i| {
                 assert_eq!(parts[i].swap(usize::MAX, Ordering::Relaxed), round);

@@ -1,7 +1,8 @@
 //! Products fused with the transform of the weights: a row of points at a time, by weights as the network has them.
 //!
-//! A row of `S G` times a column of weights makes three numbers of nine, and their combinations across the six points of a
-//! row: few enough to be made where they are needed. What two rows need alike, one of them leaves behind.
+//! A row of `S G` times a column of weights makes three numbers of nine, and their combinations across the
+//! six points of a row: few enough to be made where they are needed. What two rows need alike, one of them
+//! leaves behind.
 
 use super::PATCH;
 
@@ -19,8 +20,8 @@ pub(crate) const SHAPES: usize = 7;
 pub(crate) struct FusedProducts {
     /// How many tiles of a group have points 0, 1, 2 and 5 of the row, point 3, and point 4: the first ones.
     pub(crate) shapes: [[usize; 3]; SHAPES],
-    /// The first and the last row of points, where no other group has had it before with these weights, for each shape: they
-    /// leave something behind for the rows [`FusedProducts::ORDER`] has behind them.
+    /// The first and the last row of points, where no other group has had it before with these weights, for
+    /// each shape: they leave something behind for the rows [`FusedProducts::ORDER`] has behind them.
     ///
     /// # Safety
     /// Of all functions: the CPU has the instruction set, and `FusedRow` is as documented.

@@ -9,7 +9,7 @@ use super::{PATCH, SIDE};
 /// See [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         let ends = a.add16(c);
         let (far, twice) = (a.add16(c.quadruple16()), b.double16());
@@ -23,7 +23,7 @@ pub(super) unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
 /// See [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn input_column<V: Vector, const OUTPUTS: usize>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         match OUTPUTS {
             2 => input_column_2(d),
@@ -37,7 +37,7 @@ pub(super) unsafe fn input_column<V: Vector, const OUTPUTS: usize>(d: [V; PATCH]
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn input_column_4<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         let even = d[4].sub16(d[2].quadruple16());
         let odd = d[3].sub16(d[1].quadruple16());
@@ -59,7 +59,7 @@ unsafe fn input_column_4<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn input_column_3<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         let (up, down) = (d[3].sub16(d[1]), d[2].sub16(d[1]).double16());
         let one = up.sub16(d[1]).sub16(d[2]);
@@ -78,7 +78,7 @@ unsafe fn input_column_3<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn input_column_2<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         let (sum, difference) = (d[1].add16(d[2]), d[1].sub16(d[2]));
         let none = V::zero();
@@ -99,7 +99,7 @@ unsafe fn input_column_2<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
 /// See [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn output_column<V: Vector, const OUTPUTS: usize>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         match OUTPUTS {
             2 => output_column_2(m),
@@ -115,7 +115,7 @@ pub(super) unsafe fn output_column<V: Vector, const OUTPUTS: usize>(m: [V; PATCH
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn output_column_4<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         let (p, q) = (m[1].add32(m[2]), m[1].sub32(m[2]));
         let (r, s) = (m[3].add32(m[4]), m[3].sub32(m[4]));
@@ -134,7 +134,7 @@ unsafe fn output_column_4<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn output_column_3<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         let (p, q, twice) = (m[1].add32(m[2]), m[1].sub32(m[2]), m[3].double32());
         [
@@ -150,7 +150,7 @@ unsafe fn output_column_3<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn output_column_2<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         let none = V::zero();
         [
@@ -166,11 +166,12 @@ unsafe fn output_column_2<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn triple<V: Vector>(m: V) -> V {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe { m.add32(m.double32()) }
 }
 
-/// The power of two in what an output of [`output_column`] is multiplied by: 24, 12, 6 and 6 for four outputs, 6 for fewer.
+/// The power of two in what an output of [`output_column`] is multiplied by: 24, 12, 6 and 6 for four
+/// outputs, 6 for fewer.
 pub(super) const fn power(outputs: usize, at: usize) -> i32 {
     match (outputs, at) {
         (4, 0) => 3,

@@ -1,4 +1,5 @@
-//! Winograd's F(4x4, 3x3) in integers, to the same bits as the plain convolution: 36 products of transformed inputs and weights.
+//! Winograd's F(4x4, 3x3) in integers, to the same bits as the plain convolution: 36 products of transformed
+//! inputs and weights.
 //!
 //! ```text
 //! 6x6 inputs d ──▶ V = Bᵀ d B        36 numbers                                      |V| ≤ 22,950
@@ -7,11 +8,12 @@
 //! 4x4 outputs  ──▶ Aᵀ (24/S) M (24/S) A = 576 · (the convolution's sums)             modulo 2³²
 //! ```
 //!
-//! 36 multiplications replace 144. Engines that round the transforms lose accuracy here; nothing is rounded in this one.
-//! `S` clears the fractions of Winograd's `G` row by row, so that `V` and `U` are whole and fit 16 bits. Sums may overflow:
-//! arithmetic modulo 2³² does not mind. At the end 576 = 9 · 2⁶ has to be divided out: 9 is odd and has an inverse modulo
-//! 2³², and the factor of two left over (up to 64) goes by a shift, which is exact if 64 times the sum fits 32 bits.
-//! `plan.rs` asks that of the weights before it chooses this form.
+//! 36 multiplications replace 144. Engines that round the transforms lose accuracy here; nothing is rounded
+//! in this one. `S` clears the fractions of Winograd's `G` row by row, so that `V` and `U` are whole and fit
+//! 16 bits. Sums may overflow: arithmetic modulo 2³² does not mind. At the end 576 = 9 · 2⁶ has to be divided
+//! out: 9 is odd and has an inverse modulo 2³², and the factor of two left over (up to 64) goes by a shift,
+//! which is exact if 64 times the sum fits 32 bits. `plan.rs` asks that of the weights before it chooses this
+//! form.
 //!
 //! Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016, §4.3, for the matrices.
 //!
@@ -42,13 +44,13 @@ pub(crate) const SIDE: usize = 4;
 pub(crate) const PATCH: usize = 6;
 /// Products of one tile.
 pub(crate) const POINTS: usize = PATCH * PATCH;
-/// The point where a constant `c` added to all inputs adds `36c` (the others' rows of B sum to zero), and whose product adds a
-/// 36th of itself to all outputs: what the zero point and the bias fold into.
+/// The point where a constant `c` added to all inputs adds `36c` (the others' rows of B sum to zero), and
+/// whose product adds a 36th of itself to all outputs: what the zero point and the bias fold into.
 pub(crate) const CENTRE: usize = PATCH + 1;
 /// What a bias is multiplied by at [`CENTRE`].
 pub(crate) const CENTRE_FACTOR: i32 = 36;
-/// The least outputs of a tile in a direction. Tiles of two or three outputs are those of F(2, 3) and F(3, 3), with factors
-/// that let them use the weights of F(4, 3), and the same fold of zero point and bias.
+/// The least outputs of a tile in a direction. Tiles of two or three outputs are those of F(2, 3) and F(3,
+/// 3), with factors that let them use the weights of F(4, 3), and the same fold of zero point and bias.
 pub(crate) const LEAST: usize = 2;
 /// What is left of 576 when 9 is divided out.
 pub(crate) const POWER_OF_TWO: i64 = 64;
@@ -69,8 +71,8 @@ pub(crate) struct WinogradKernels {
     /// Writes `[pixel][product.channels]` sums as the tile's output asks; rows and weights of the tile are not used.
     ///
     /// # Safety
-    /// The CPU has the instruction set; the pointers of the tile are as documented there; there are sums for its pixels,
-    /// rounded up to an even number, aligned to 64 bytes.
+    /// The CPU has the instruction set; the pointers of the tile are as documented there; there are sums for
+    /// its pixels, rounded up to an even number, aligned to 64 bytes.
     pub(crate) finish: unsafe fn(&Tile<'_>, *const i32),
 }
 
@@ -89,14 +91,14 @@ pub(crate) const fn has(outputs: usize, point: usize) -> bool {
 /// A block of 3x3 weights to transform, two rows of points at a time: twelve of the 36 stay near until they are used.
 #[derive(Debug)]
 pub(crate) struct WeightTransform {
-    /// `[step][tap][product.channels][product.depth]`, as small as the network has them: transformed again at each run,
-    /// they cost less than what they would grow to costs to fetch.
+    /// `[step][tap][product.channels][product.depth]`, as small as the network has them: transformed again at
+    /// each run, they cost less than what they would grow to costs to fetch.
     pub(crate) g: *const i8,
     pub(crate) steps: usize,
     /// Which of [`PAIRS`].
     pub(crate) pair: usize,
-    /// Where the first row's first point goes, `[step][product.channels][product.depth]`, and entries from there to the
-    /// next, also from the first row's last point to the second row's first.
+    /// Where the first row's first point goes, `[step][product.channels][product.depth]`, and entries from
+    /// there to the next, also from the first row's last point to the second row's first.
     pub(crate) u: *mut i16,
     pub(crate) plane: usize,
 }

@@ -76,8 +76,8 @@ impl WinogradPlan {
         self.kernels.product
     }
 
-    /// Entries from one point to the next, of a strip's inputs and of a block's weights. Never a multiple of a page: points at
-    /// such distances would push each other out of the first-level cache.
+    /// Entries from one point to the next, of a strip's inputs and of a block's weights. Never a multiple of
+    /// a page: points at such distances would push each other out of the first-level cache.
     pub(super) fn planes(&self) -> [usize; 2] {
         let lanes = self.kernels.product.channels;
         [self.strip * self.channels + 32, self.channels * lanes + 32]
@@ -95,8 +95,9 @@ fn of_rows(lanes: usize) -> [usize; 2] {
     [lanes, POINTS * lanes + 16]
 }
 
-/// Whether products and transforms of the tiles cost less than the plain convolution. In multiplications of 16 bits for each
-/// pair of channels; a transform's share was fitted to measurements (`cargo bench -p kernels`).
+/// Whether products and transforms of the tiles cost less than the plain convolution. In multiplications of
+/// 16 bits for each pair of channels; a transform's share was fitted to measurements
+/// (`cargo bench -p kernels`).
 fn pays(spec: &ConvSpec, products: f64, tiles: usize, plain: usize) -> bool {
     let transforms = 140.0 / spec.out_channels as f64 + 260.0 / spec.in_channels as f64;
     products + tiles as f64 * transforms < (spec.out_pixels() * TAPS) as f64 / plain as f64
@@ -117,8 +118,8 @@ fn exact(spec: &ConvSpec, weights: &ConvWeights<'_>) -> bool {
 }
 
 impl WinogradPlan {
-    /// `[block][step][tap][channel][depth]`, and where each block begins. Where a row of points is multiplied at a time, a block is
-    /// parted into halves of [`LANES`] channels.
+    /// `[block][step][tap][channel][depth]`, and where each block begins. Where a row of points is multiplied
+    /// at a time, a block is parted into halves of [`LANES`] channels.
     pub(crate) fn pack(
         &self,
         conv: &PackedConv,

@@ -1,8 +1,9 @@
 //! The loops around the products.
 //!
-//! A strip of 6x6 input tiles is transformed once; then, for each block of output channels, come 36 products and the way
-//! back to four rows of outputs. The products are the same kernel's as elsewhere, on "pixels" that are tiles, with weights
-//! transformed before (`multiply`); or six at a time, a row of points, with weights transformed on the way (`multiply_fused`).
+//! A strip of 6x6 input tiles is transformed once; then, for each block of output channels, come 36 products
+//! and the way back to four rows of outputs. The products are the same kernel's as elsewhere, on "pixels"
+//! that are tiles, with weights transformed before (`multiply`); or six at a time, a row of points, with
+//! weights transformed on the way (`multiply_fused`).
 
 use std::ops::Range;
 
@@ -116,8 +117,8 @@ impl WinogradPlan {
             v,
             plane: self.planes()[0],
         };
-        // SAFETY: the steps came from an `Isa`, which proves the CPU has it; a pixel's channels, rounded up to a chunk,
-        // end at most SLACK behind the input, and the row of padding is that long.
+        // SAFETY: the steps came from an `Isa`, which proves the CPU has it; a pixel's channels, rounded up to a
+        // chunk, end at most SLACK behind the input, and the row of padding is that long.
         unsafe { (self.kernels.input)(&input) };
     }
 
@@ -186,7 +187,7 @@ impl WinogradPlan {
     /// The same products a row of points at a time.
     ///
     /// # Safety
-    /// As `multiply` demands.
+    /// As `multiply`.
     unsafe fn multiply_fused(
         &self,
         run: &ConvRun<'_>,
@@ -234,8 +235,8 @@ impl WinogradPlan {
                             ahead,
                             further,
                         };
-                        // SAFETY: as in `transform`; a block has `steps` steps, and there is room for what rows leave behind;
-                        // the inputs of each tile are there, and there is room for its sums.
+                        // SAFETY: as in `transform`; a block has `steps` steps, and there is room for what rows leave
+                        // behind; the inputs of each tile are there, and there is room for its sums.
                         unsafe { run[*shape](&row) };
                         ahead = ahead.wrapping_add(further * steps * count);
                         groups = later;
@@ -278,8 +279,8 @@ impl WinogradPlan {
             let pixels = (SIDE * count).min(spec.out_w() - x);
             for (row, sums) in (y..spec.out_h()).zip(work.rows) {
                 let first = row * spec.out_w() + x;
-                // SAFETY: these pixels of this block are this part's alone; as in `transform`; outputs and residuals were
-                // checked for length in `Conv::run`.
+                // SAFETY: these pixels of this block are this part's alone; as in `transform`; outputs and residuals
+                // were checked for length in `Conv::run`.
                 unsafe { run.write_sums(self.kernels.finish, block, first, pixels, sums) };
             }
             tile += count;

@@ -13,8 +13,8 @@ pub(super) struct TileGroups {
     pub(super) groups: Vec<TileGroup>,
 }
 
-/// For each row of points of a strip, the groups of tiles that have it. `pitches` are bytes from a tile's inputs to the next
-/// tile's, and so of sums.
+/// For each row of points of a strip, the groups of tiles that have it. `pitches` are bytes from a tile's
+/// inputs to the next tile's, and so of sums.
 pub(super) fn of_strip(
     fused: &FusedProducts,
     order: &TileOrder,
@@ -46,8 +46,8 @@ pub(super) fn of_strip(
     })
 }
 
-/// What the groups cost, in products. An addition takes half as long as a product, and runs beside the products; where there
-/// are fewer of these, both share all units.
+/// What the groups cost, in products. An addition takes half as long as a product, and runs beside the
+/// products; where there are fewer of these, both share all units.
 pub(super) fn cost(fused: &FusedProducts, strip: &[Vec<TileGroups>; PATCH]) -> f64 {
     const ADDITIONS: [usize; PATCH] = [12, 15, 15, 18, 18, 12];
     let of_one = |shape: usize, additions: usize| {

@@ -21,7 +21,7 @@ const NINTH: i32 = 0x38e3_8e39;
 /// The pointers are as [`WeightTransform`] documents; see [`Vector`].
 #[inline(always)]
 pub(crate) unsafe fn weights<V: Vector, const N: usize>(t: &WeightTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `weights_of_pair` asks the same.
     unsafe {
         match t.pair {
             0 => weights_of_pair::<V, N, 0>(t),
@@ -64,7 +64,7 @@ unsafe fn weights_of_pair<V: Vector, const N: usize, const PAIR: usize>(t: &Weig
 /// The pointers are as [`InputTransform`] documents; see [`Vector`].
 #[inline(always)]
 pub(crate) unsafe fn input<V: Vector>(t: &InputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `input_across` asks the same.
     unsafe {
         match t.outputs[0] {
             2 => input_across::<V, 2>(t),
@@ -78,7 +78,7 @@ pub(crate) unsafe fn input<V: Vector>(t: &InputTransform) {
 /// As [`input`].
 #[inline(always)]
 unsafe fn input_across<V: Vector, const DOWN: usize>(t: &InputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `input_of` asks the same.
     unsafe {
         match t.outputs[1] {
             2 => input_of::<V, DOWN, 2>(t),
@@ -125,7 +125,7 @@ unsafe fn input_of<V: Vector, const DOWN: usize, const ACROSS: usize>(t: &InputT
 /// The pointers are as [`OutputTransform`] documents; see [`Vector`].
 #[inline(always)]
 pub(crate) unsafe fn output<V: Vector, const N: usize>(t: &OutputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `output_across` asks the same.
     unsafe {
         match t.outputs[0] {
             2 => output_across::<V, N, 2>(t),
@@ -139,7 +139,7 @@ pub(crate) unsafe fn output<V: Vector, const N: usize>(t: &OutputTransform) {
 /// As [`output`].
 #[inline(always)]
 unsafe fn output_across<V: Vector, const N: usize, const DOWN: usize>(t: &OutputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `output_of` asks the same.
     unsafe {
         match t.outputs[1] {
             2 => output_of::<V, N, DOWN, 2>(t),
@@ -198,7 +198,7 @@ fn across<V: Copy, const N: usize>(c: &[[V; N]; PATCH], i: usize) -> [V; PATCH] 
 /// See [`Vector`].
 #[inline(always)]
 unsafe fn shifted<V: Vector>(v: V, bits: i32) -> V {
-    // SAFETY: as this function demands.
+    // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
         match bits {
             2 => v.shift_right32::<2>(),

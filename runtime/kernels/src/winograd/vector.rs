@@ -3,7 +3,8 @@
 /// A register of 16-bit or 32-bit numbers; arithmetic wraps.
 ///
 /// # Safety
-/// Of all functions: the CPU has the implementing set's instructions, and the pointer can be read or written for a register.
+/// Of all functions: the CPU has the implementing set's instructions, and the pointer can be read or written
+/// for a register.
 pub(crate) trait Vector: Copy {
     /// 16-bit numbers in a register.
     const WORDS: usize;

@@ -3,8 +3,8 @@
 //! `sdot` cannot mix signs, so activations come as signed bytes. Tile: 6 pixels by 16 channels, 24 accumulators of 32
 //! registers; a 16-byte load of a pixel serves four steps by lane, and weights are loaded in pairs.
 //!
-//! The intrinsics are not stable in Rust; inline assembly is. Loops rather than `map` and `from_fn`: those are calls in
-//! functions with features of their own.
+//! The intrinsics are not stable in Rust; inline assembly is. Loops rather than `map` and `from_fn`: those
+//! are calls in functions with features of their own.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -30,14 +30,14 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has NEON and dot products.
 unsafe fn tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: `STEPS` divides `t.steps` in either case; the rest is the caller's promise.
     unsafe { if t.steps.is_multiple_of(4) { pixels::<4>(t) } else { pixels::<1>(t) } }
 }
 
 /// # Safety
 /// As [`tile`], and `t.steps` is a multiple of `STEPS`.
 unsafe fn pixels<const STEPS: usize>(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: the match picks the `P` that equals `t.pixels`; the rest is the caller's promise.
     unsafe {
         match t.pixels {
             1 => rows::<1, STEPS>(t),
@@ -50,15 +50,15 @@ unsafe fn pixels<const STEPS: usize>(t: &Tile<'_>) {
     }
 }
 
-/// One loop, of one or four steps a turn: a second one for a remainder would make the compiler move accumulators about
-/// between the two.
+/// One loop, of one or four steps a turn: a second one for a remainder would make the compiler move
+/// accumulators about between the two.
 ///
 /// # Safety
 /// As [`pixels`], and `t.pixels == P`.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn rows<const P: usize, const STEPS: usize>(t: &Tile<'_>) {
-    // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
-    // documents.
+    // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that
+    // `Tile` documents.
     unsafe {
         let mut acc = [bias(t); P];
         let mut weights = t.weights.cast::<i8>();
@@ -92,15 +92,15 @@ unsafe fn rows<const P: usize, const STEPS: usize>(t: &Tile<'_>) {
 unsafe fn load<const P: usize>(rows: &mut [*const u8; P], next: usize) -> [int8x16_t; P] {
     let mut x = [vdupq_n_s8(0); P];
     for r in 0..P {
-        // SAFETY: as this function demands.
+        // SAFETY: the caller vouches for 16 bytes at each row.
         x[r] = unsafe { vld1q_s8(rows[r].cast()) };
         rows[r] = rows[r].wrapping_add(next);
     }
     x
 }
 
-/// `acc[i] += Σ_j w[4 i + j] · x[4 LANE + j]` for two vectors of weights and the pixels `$r`. The weights are loaded inside:
-/// left to the compiler they would be loaded early, and there is no register to spare.
+/// `acc[i] += Σ_j w[4 i + j] · x[4 LANE + j]` for two vectors of weights and the pixels `$r`. The weights are
+/// loaded inside: left to the compiler they would be loaded early, and there is no register to spare.
 macro_rules! sdot_pair {
     ($acc:expr, $x:expr, $weights:expr, $v:expr, $lane:expr, [$($r:literal)*]) => {
         asm!(
@@ -129,7 +129,7 @@ unsafe fn one_step<const P: usize, const LANE: i32>(
 ) {
     macro_rules! sdot_step {
         ($($r:literal)*) => {{
-            // SAFETY: instructions of the enabled feature; they read what this function demands.
+            // SAFETY: instructions of the enabled feature; they read the 64 bytes that the caller vouches for.
             unsafe {
                 sdot_pair!(acc, x, weights, 0, LANE, [$($r)*]);
                 sdot_pair!(acc, x, weights, 2, LANE, [$($r)*]);

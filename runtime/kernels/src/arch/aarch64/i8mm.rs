@@ -1,11 +1,11 @@
 //! NEON with matrix multiplication (FEAT_I8MM; Neoverse V1 and N2, Cortex-A510, A710 and later): `usmmla`.
 //!
-//! One instruction multiplies 2 pixels by 2 channels over 8 input channels, unsigned by signed: 32 multiplications. Tile:
-//! 6 pixels by 16 channels in 24 accumulators `[pixel pair][channel pair]`, each
+//! One instruction multiplies 2 pixels by 2 channels over 8 input channels, unsigned by signed: 32
+//! multiplications. Tile: 6 pixels by 16 channels in 24 accumulators `[pixel pair][channel pair]`, each
 //! `[p0 c0, p0 c1, p1 c0, p1 c1]`.
 //!
-//! The intrinsics are not stable in Rust; inline assembly is. Loops rather than `map` and `from_fn`: those are calls in
-//! functions with features of their own.
+//! The intrinsics are not stable in Rust; inline assembly is. Loops rather than `map` and `from_fn`: those
+//! are calls in functions with features of their own.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -31,7 +31,8 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has NEON and I8MM.
 unsafe fn tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: the match picks the `P` of which `t.pixels` is the double or one less; the rest is the caller's
+    // promise.
     unsafe {
         match t.pixels {
             1 | 2 => pairs::<1>(t),
@@ -45,8 +46,8 @@ unsafe fn tile(t: &Tile<'_>) {
 /// As [`tile`], and `t.pixels` is `2 · P` or one less.
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn pairs<const P: usize>(t: &Tile<'_>) {
-    // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
-    // documents.
+    // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that
+    // `Tile` documents.
     unsafe {
         let mut bias = [vdupq_n_s32(0); 8];
         for c in 0..8 {
@@ -96,7 +97,7 @@ unsafe fn one_step<const P: usize>(
     weights: *const i8,
 ) {
     for c in 0..8 {
-        // SAFETY: as this function demands.
+        // SAFETY: `c < 8`: the caller vouches for these 128 bytes.
         let w = unsafe { vld1q_s8(weights.add(16 * c)) };
         for p in 0..P {
             acc[p][c] = usmmla(acc[p][c], x[p], w);
@@ -119,15 +120,15 @@ fn usmmla(mut acc: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
     acc
 }
 
-/// Eight activations of one pixel and eight of another. (Sixteen of each, zipped, would take as many instructions, and more
-/// registers than there are beside the accumulators.)
+/// Eight activations of one pixel and eight of another. (Sixteen of each, zipped, would take as many
+/// instructions, and more registers than there are beside the accumulators.)
 ///
 /// # Safety
 /// 8 bytes can be read at each.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn pair(a: *const u8, b: *const u8) -> uint8x16_t {
-    // SAFETY: as this function demands.
+    // SAFETY: the caller vouches for 8 bytes at each.
     let both =
         unsafe { vld1q_lane_u64::<1>(b.cast(), vcombine_u64(vld1_u64(a.cast()), vdup_n_u64(0))) };
     vreinterpretq_u8_u64(both)

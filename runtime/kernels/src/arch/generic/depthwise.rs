@@ -1,8 +1,9 @@
 //! Depthwise convolutions: every channel has its own window, so there is no matrix product.
 //!
-//! One body in plain Rust, compiled once per vector width. A tile is a few pixels by 64 channels; a step of a general tile
-//! has no meaning here, weights are `[tap][channel]` of `i16`, and `Tile::offset` says where the channels begin in a row.
-//! A product of a byte and a weight fits 16 bits, so compilers multiply there and widen once.
+//! One body in plain Rust, compiled once per vector width. A tile is a few pixels by 64 channels; a step of a
+//! general tile has no meaning here, weights are `[tap][channel]` of `i16`, and `Tile::offset` says where the
+//! channels begin in a row. A product of a byte and a weight fits 16 bits, so compilers multiply there and
+//! widen once.
 
 use crate::gemm::tile::{Activations, MicroKernel, Output, Tile};
 use crate::scalar;
@@ -61,7 +62,7 @@ pub(crate) unsafe fn pixels(t: &Tile<'_>) {
                 sums[i] = sums[i].wrapping_add(i32::from(i16::from(x[i]).wrapping_mul(w[i])));
             }
         }
-        // SAFETY: as this function demands.
+        // SAFETY: `pixel` is one of the tile's, for which the caller vouches.
         unsafe { finish(t, pixel, &sums, &scale) };
     }
 }

@@ -17,7 +17,8 @@ pub(crate) struct TableLookup<'a> {
 /// `x` is readable and `y` writable as [`TableLookup`] says; any CPU will do.
 pub(crate) unsafe fn look_up(s: &TableLookup<'_>) {
     for pixel in 0..s.pixels {
-        // SAFETY: `pixel < pixels` and `copy < pixels · repeat`, the rows that the caller says can be read and written.
+        // SAFETY: `pixel < pixels` and `copy < pixels · repeat`, the rows that the caller says can be read and
+        // written.
         unsafe {
             let x = std::slice::from_raw_parts(s.x.add(pixel * s.x_stride), s.channels);
             for copy in pixel * s.repeat..(pixel + 1) * s.repeat {

@@ -1,13 +1,13 @@
-//! AMX: `tdpbusd` multiplies 16 pixels by 16 channels over 64 input channels, 16384 multiplications an instruction, in
-//! eight tile registers of 16 rows by 64 bytes (Sapphire Rapids and later server processors).
+//! AMX: `tdpbusd` multiplies 16 pixels by 16 channels over 64 input channels, 16384 multiplications an
+//! instruction, in eight tile registers of 16 rows by 64 bytes (Sapphire Rapids and later server processors).
 //!
-//! A product of ours is 32 pixels by 32 channels: four accumulators, two registers of activations, two of weights. An
-//! earlier product becomes bytes meanwhile (`gemm/implicit/run.rs`), of which an Emerald Rapids overlapped about a tenth.
-//! Weights have the layout of AVX-512-VNNI, and the epilogue is its.
+//! A product of ours is 32 pixels by 32 channels: four accumulators, two registers of activations, two of
+//! weights. An earlier product becomes bytes meanwhile (`gemm/implicit/run.rs`), of which an Emerald Rapids
+//! overlapped about a tenth. Weights have the layout of AVX-512-VNNI, and the epilogue is its.
 //!
-//! The intrinsics are not stable in Rust; inline assembly is. A process must ask the kernel before it may use the
-//! registers, and a thread must configure them; both happen here. Compilers never use the registers unasked, so they keep
-//! what one piece of assembly leaves in them for the next.
+//! The intrinsics are not stable in Rust; inline assembly is. A process must ask the kernel before it may use
+//! the registers, and a thread must configure them; both happen here. Compilers never use the registers
+//! unasked, so they keep what one piece of assembly leaves in them for the next.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -80,7 +80,7 @@ static CONFIGURATION: Configuration = {
 /// # Safety
 /// AMX is permitted.
 unsafe fn configure() {
-    // SAFETY: as this function demands; 64 bytes are read.
+    // SAFETY: AMX is permitted, says the caller; 64 bytes are read, which the static has.
     unsafe { asm!("ldtilecfg [{}]", in(reg) CONFIGURATION.0.as_ptr(), options(nostack, readonly)) }
 }
 
@@ -89,7 +89,7 @@ unsafe fn configure() {
 /// # Safety
 /// AMX is permitted.
 unsafe fn release() {
-    // SAFETY: as this function demands.
+    // SAFETY: AMX is permitted, says the caller; nothing else is touched.
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
@@ -104,7 +104,8 @@ unsafe fn multiply(
     _: &Tile<'_>,
     _: &EpilogueConstants,
 ) {
-    // SAFETY: as this function demands: bias, rows and weights are read within the ranges that `Product` documents.
+    // SAFETY: `configure` was called before; bias, rows and weights are read within the ranges that `Product`
+    // documents, and the sums of `done` are there for `finish_sums`.
     unsafe {
         // Not from one row at a distance of 0: that took some 120 cycles a register.
         asm!(
@@ -197,7 +198,7 @@ unsafe fn store(p: &Product<'_>) {
 /// # Safety
 /// AMX is permitted.
 pub(crate) unsafe fn peak(rounds: usize) -> u64 {
-    // SAFETY: as this function demands; the registers are configured first and released at the end.
+    // SAFETY: AMX is permitted, says the caller; the registers are configured first and released at the end.
     unsafe {
         configure();
         asm!(

@@ -1,11 +1,12 @@
-//! GEMM and epilogue overlapped (software pipelining), for pointwise convolutions and wide windows on one channel: while the
-//! products of one tile are summed, the sums of the tile before become bytes.
+//! GEMM and epilogue overlapped (software pipelining), for pointwise convolutions and wide windows on one
+//! channel: while the products of one tile are summed, the sums of the tile before become bytes.
 //!
-//! The instructions of the epilogue stand one by one between the products. Each is assembly of its own, which compilers leave
-//! where it is: in groups of a dozen nothing is gained, because each instruction of the epilogue waits for the one before, and
-//! what waits fills the queue that the next products have to enter. Cycles for 16 results of 64 channels with an addition, on
-//! Zen 4 with AVX-512: 23 one after the other, 23 in groups, 21 one by one, 19.8 where the sums before stay in registers; the
-//! least is 19, since 16 products and three multiplications of the epilogue share the same units.
+//! The instructions of the epilogue stand one by one between the products. Each is assembly of its own, which
+//! compilers leave where it is: in groups of a dozen nothing is gained, because each instruction of the
+//! epilogue waits for the one before, and what waits fills the queue that the next products have to enter.
+//! Cycles for 16 results of 64 channels with an addition, on Zen 4 with AVX-512: 23 one after the other, 23
+//! in groups, 21 one by one, 19.8 where the sums before stay in registers; the least is 19, since 16 products
+//! and three multiplications of the epilogue share the same units.
 
 use crate::gemm::strided::{EpilogueConstants, Product, StridedKernel};
 use crate::gemm::tile::{MicroKernel, Output, Requant, Tile};
@@ -32,8 +33,8 @@ pub(super) trait Overlapped {
     }
 }
 
-/// A run of products, each overlapped with the epilogue of the one before: of the product before the run, whose place and sums
-/// are given, and of the run's own, whose first one's place is.
+/// A run of products, each overlapped with the epilogue of the one before: of the product before the run,
+/// whose place and sums are given, and of the run's own, whose first one's place is.
 ///
 /// # Safety
 /// As [`multiply`]; [`can_overlap`] says whether it may be.
@@ -58,8 +59,9 @@ pub(super) const fn kernel<W: Overlapped>() -> StridedKernel {
     }
 }
 
-/// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be lost to a last
-/// product that begins earlier, or none to lose; and wide windows of one channel, which become single pixels of columns.
+/// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be
+/// lost to a last product that begins earlier, or none to lose; and wide windows of one channel, which become
+/// single pixels of columns.
 fn pays<W: Overlapped>(spec: &ConvSpec) -> bool {
     let pixels = spec.kernel == [1, 1]
         && spec.padding == [0; 4]
@@ -72,8 +74,8 @@ fn pays<W: Overlapped>(spec: &ConvSpec) -> bool {
     (pixels || window) && (spec.out_pixels() >= 100 || pixels && whole && spec.out_pixels() >= 40)
 }
 
-/// Places among the constants: the ratios of the addition, the other operand's zero point, that of the result; the order of
-/// bytes; the result's bounds; those of the convolution's own result.
+/// Places among the constants: the ratios of the addition, the other operand's zero point, that of the
+/// result; the order of bytes; the result's bounds; those of the convolution's own result.
 pub(super) const RATIO: usize = 0;
 pub(super) const OTHER_RATIO: usize = 1;
 pub(super) const OTHER_ZERO: usize = 2;
@@ -117,7 +119,9 @@ unsafe fn multiply<W: Overlapped>(
 ) {
     let adds = matches!(&own.output, Output::Bytes { residual: Some(_), .. });
     let weave = W::RUN[usize::from(adds)];
-    // SAFETY: as this function demands.
+    // SAFETY: the caller vouches for the product, the sums of `done` and the outputs of both tiles. `can_overlap`
+    // holds where the loop takes a tile of `done`; a run's own products are whole and of whole blocks, so it may take
+    // them, too.
     unsafe {
         match done {
             Some((tile, sums)) if can_overlap::<W>(p, tile) => {
@@ -205,7 +209,8 @@ unsafe fn alone<W: Overlapped>(p: &Product<'_>) {
         output: Output::Sums(p.sums[0]),
         prefetch: p.ahead,
     };
-    // SAFETY: as this function demands.
+    // SAFETY: there is a row for each pixel, and the product's rows, weights, bias and sums are what a tile of
+    // `W::KERNEL` asks for; the caller vouches for the CPU.
     unsafe { (W::KERNEL.tile)(&tile) };
 }
 

@@ -43,7 +43,8 @@ fn plane_row(conv: &PackedConv, x: &[u8], start: [usize; 2], row: usize, copy: &
     let Some(x) = input_row(conv, x, row * spec.stride[0] + start[0]) else {
         return copy.fill(conv.x_zero);
     };
-    // Pixels of the plane that lie on the input: from the first at or behind its left edge to the last before its right.
+    // Pixels of the plane that lie on the input: from the first at or behind its left edge to the last before
+    // its right.
     let width = copy.len() / channels;
     let before = left.saturating_sub(start[1]).div_ceil(right).min(width);
     let inside = (left + spec.in_w).saturating_sub(start[1]).div_ceil(right).min(width).max(before);
@@ -100,7 +101,8 @@ fn one_by_one(conv: &PackedConv, rows: &[Option<&[u8]>; COLUMN], first: usize, c
 /// Columns that are turned together.
 const TURNED: usize = LEN;
 
-/// Rows side by side → their columns, one behind the other: three times, the first half of the rows is zipped with the second.
+/// Rows side by side → their columns, one behind the other: three times, the first half of the rows is zipped
+/// with the second.
 fn turn(mut rows: [[u8; TURNED]; COLUMN]) -> [[u8; TURNED]; COLUMN] {
     for _ in 0..COLUMN.ilog2() {
         let mut zipped = [[0; TURNED]; COLUMN];

@@ -1,9 +1,10 @@
-//! Implicit GEMM: a convolution as a product of matrices without im2col's copy of every window. When a convolution may run
-//! so, and its weights.
+//! Implicit GEMM: a convolution as a product of matrices without im2col's copy of every window. When a
+//! convolution may run so, and its weights.
 //!
-//! The micro-kernel wants the rows of its left matrix at equal distances. Output pixels are numbered on a grid that is a little wider than the output, so that under every tap the pixels of the
-//! input follow each other at one distance, across the ends of rows too. What the grid has too much is computed and left
-//! out. The input is copied with its padding written out, unless the convolution is pointwise ([`InputLayout`]).
+//! The micro-kernel wants the rows of its left matrix at equal distances. Output pixels are numbered on a
+//! grid that is a little wider than the output, so that under every tap the pixels of the input follow each
+//! other at one distance, across the ends of rows too. What the grid has too much is computed and left out.
+//! The input is copied with its padding written out, unless the convolution is pointwise ([`InputLayout`]).
 //!
 //! ```text
 //! 3x3, padding 1      input with padding      grid of products, as wide as that
@@ -47,15 +48,16 @@ pub(crate) struct ImplicitGemm {
 enum InputLayout {
     /// The input itself.
     Direct,
-    /// A copy with padding written out and channels dense: one plane for each place within a stride that a tap lies on, so
-    /// that its pixels are neighbours.
+    /// A copy with padding written out and channels dense: one plane for each place within a stride that a
+    /// tap lies on, so that its pixels are neighbours.
     Planes {
         /// First row and column of each, counted from the padding's corner.
         starts: Vec<[usize; 2]>,
         /// Height and width of each.
         size: [usize; 2],
     },
-    /// One channel: for every row of outputs a row of columns of [`COLUMN`] pixels, so that a whole window is one run.
+    /// One channel: for every row of outputs a row of columns of [`COLUMN`] pixels, so that a whole window is
+    /// one run.
     Columns {
         /// Columns in a row.
         width: usize,
@@ -170,7 +172,8 @@ impl ImplicitGemm {
 }
 
 impl ImplicitGemm {
-    /// `[block][tap][step][depth / 4][channel][4]`, or what the micro-kernel makes of it, and where each block begins.
+    /// `[block][tap][step][depth / 4][channel][4]`, or what the micro-kernel makes of it, and where each
+    /// block begins.
     pub(crate) fn pack(
         &self,
         conv: &PackedConv,

@@ -47,8 +47,8 @@ impl ImplicitGemm {
         self.count.div_ceil(self.tile_rows())
     }
 
-    /// First product of a tile, first that no tile before it has, end, and whether half a tile is enough. Behind the end of the
-    /// input itself nothing can be read: there the last tile begins earlier.
+    /// First product of a tile, first that no tile before it has, end, and whether half a tile is enough.
+    /// Behind the end of the input itself nothing can be read: there the last tile begins earlier.
     fn tile(&self, at: usize) -> (usize, usize, usize, bool) {
         let new = at * self.tile_rows();
         let end = (new + self.tile_rows()).min(self.count);
@@ -74,8 +74,8 @@ impl ImplicitGemm {
         let bias: *mut i32 = scratch.wrapping_add(2 * self.sums_bytes()).cast();
         let mut waiting: Option<Unfinished> = None;
         let constants = (self.kernel.constants)(&run.conv.requant, run.conv.residual.as_ref());
-        // SAFETY: the kernel came from an `Isa`, which proves the CPU has it; tiles and blocks exist and are this part's;
-        // the scratch is this thread's.
+        // SAFETY: the kernel came from an `Isa`, which proves the CPU has it; tiles and blocks exist and are this
+        // part's; the scratch is this thread's.
         unsafe {
             (self.kernel.enter)();
             let mut first = tiles.start;
@@ -136,7 +136,7 @@ impl ImplicitGemm {
         let lanes = self.kernel.channels;
         let bias = &conv.bias[block * lanes..][..lanes];
         for row in 0..self.kernel.rows / 2 {
-            // SAFETY: as this function demands.
+            // SAFETY: `row < rows / 2`, and the caller vouches for `bias_bytes`.
             unsafe { to.add(row * lanes).copy_from_nonoverlapping(bias.as_ptr(), lanes) };
         }
     }
@@ -197,9 +197,9 @@ impl ImplicitGemm {
                 self.is_flat() || done.new % self.across + done.end - done.new <= self.wanted;
             matches!(run.target, OutputTarget::Bytes { .. }) && one_row
         });
-        // SAFETY: as this function demands. Behind the last pixel of the input, SLACK bytes can be read, of which a step
-        // needs fewer than its depth; behind a copy, the pixels of a whole product. Outputs and residuals were checked for
-        // length in `Conv::run`.
+        // SAFETY: the caller vouches for the kernel, the product and both sums. Behind the last pixel of the input,
+        // SLACK bytes can be read, of which a step needs fewer than its depth; behind a copy, the pixels of a whole
+        // product. Outputs and residuals were checked for length in `Conv::run`.
         unsafe {
             let (first, _) = self.place(next, next.new);
             let own = run.outputs(next.block, first, self.kernel.rows);
@@ -236,8 +236,8 @@ impl ImplicitGemm {
             let pixels = self.wanted.saturating_sub(column).min(left);
             if pixels > 0 {
                 let (first, sums) = self.place(done, at);
-                // SAFETY: as this function demands; outputs and residuals were checked for length in `Conv::run`, and the row
-                // to spare makes odd ends even.
+                // SAFETY: the caller vouches for sums and outputs, which were checked for length in `Conv::run` as
+                // residuals were; the row to spare makes odd ends even.
                 unsafe { run.write_sums(self.kernel.finish, done.block, first, pixels, sums) };
             }
             at += left;

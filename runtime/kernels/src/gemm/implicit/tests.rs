@@ -41,18 +41,18 @@ unsafe fn multiply(
     _: &EpilogueConstants,
 ) {
     if let Some((tile, sums)) = done {
-        // SAFETY: as `StridedKernel::multiply` demands.
+        // SAFETY: `StridedKernel::multiply` promises.
         unsafe { finish(tile, sums) };
     }
     let mut sums = Vec::new();
     for row in 0..if p.half { ROWS / 2 } else { ROWS } {
         for lane in 0..LANES {
-            // SAFETY: as `StridedKernel::multiply` demands.
+            // SAFETY: `StridedKernel::multiply` promises.
             let mut sum = unsafe { *p.bias.add(row % (ROWS / 2) * LANES + lane) };
             for (tap, offset) in p.taps.iter().enumerate() {
                 for k in 0..p.steps * DEPTH {
                     let quad = tap * p.steps * DEPTH / 4 + k / 4;
-                    // SAFETY: as `StridedKernel::multiply` demands.
+                    // SAFETY: `StridedKernel::multiply` promises.
                     let (x, w) = unsafe {
                         let w = p.weights.add((quad * LANES + lane) * 4 + k % 4);
                         (*p.x.add(offset + row * p.pitch + k), w.cast::<i8>().read())
@@ -69,13 +69,13 @@ unsafe fn multiply(
 unsafe fn store(p: &Product<'_>) {
     let sums = REGISTERS.take();
     assert_eq!(sums.len(), if p.half { ROWS / 2 } else { ROWS } * LANES);
-    // SAFETY: as `StridedKernel::store` demands.
+    // SAFETY: `StridedKernel::store` promises.
     unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), p.sums[0], sums.len()) };
 }
 
 unsafe fn finish(t: &Tile<'_>, sums: *const i32) {
     for pixel in 0..t.pixels {
-        // SAFETY: as `StridedKernel::finish` demands.
+        // SAFETY: `StridedKernel::finish` promises.
         unsafe { t.finish_row(pixel, &*sums.cast::<[i32; LANES]>().add(pixel)) };
     }
 }

@@ -1,4 +1,5 @@
-//! From a tile's sums to what its output asks for: requantize, add, clamp, store. Every set of this architecture uses it.
+//! From a tile's sums to what its output asks for: requantize, add, clamp, store. Every set of this
+//! architecture uses it.
 
 use std::arch::aarch64::*;
 
@@ -6,7 +7,8 @@ use super::CHANNELS;
 use crate::gemm::tile::{Output, Requant, Tile};
 use crate::spec::Residual;
 
-/// A copy in memory for [`finish`]: handing out a reference to the accumulators would keep them out of registers all along.
+/// A copy in memory for [`finish`]: handing out a reference to the accumulators would keep them out of
+/// registers all along.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn kept<const P: usize>(acc: &[[int32x4_t; 4]; P]) -> [[int32x4_t; 4]; P] {
@@ -26,7 +28,8 @@ pub(crate) fn kept<const P: usize>(acc: &[[int32x4_t; 4]; P]) -> [[int32x4_t; 4]
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &[[int32x4_t; 4]]) {
-    // SAFETY: as this function demands.
+    // SAFETY: `r` is one of the tile's pixels: inside what `Output` grants; `write` and `write_added` get what
+    // `t.output` holds.
     unsafe {
         match &t.output {
             Output::Sums(all) => {
@@ -62,7 +65,7 @@ unsafe fn write(
     for (pixel, row) in sums.iter().enumerate() {
         let q = |v: usize| vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(row[v]), scale[v]));
         let q = bytes([q(0), q(1), q(2), q(3)], requant.zero, requant.lo, requant.hi);
-        // SAFETY: as this function demands.
+        // SAFETY: `pixel` is one of the tile's, whose channels can be written at `y`.
         unsafe { store(t, q, y.add(pixel * stride)) };
     }
 }
@@ -107,7 +110,7 @@ unsafe fn write_added(
             vcvtnq_s32_f32(sum)
         };
         let q = bytes([q(0), q(1), q(2), q(3)], add.out_zero, add.lo, add.hi);
-        // SAFETY: as this function demands.
+        // SAFETY: `pixel` is one of the tile's, whose channels can be written at `y`.
         unsafe { store(t, q, y.add(pixel * stride)) };
     }
 }
@@ -128,7 +131,7 @@ fn bytes(q: [int32x4_t; 4], zero: u8, lo: u8, hi: u8) -> uint8x16_t {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn load(t: &Tile<'_>, r: *const u8) -> uint8x16_t {
-    // SAFETY: as this function demands; `part` has 16 bytes.
+    // SAFETY: the caller vouches for the tile's channels, at most 16, which `part` has.
     unsafe {
         if t.channels == CHANNELS {
             return vld1q_u8(r);
@@ -144,7 +147,7 @@ unsafe fn load(t: &Tile<'_>, r: *const u8) -> uint8x16_t {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn store(t: &Tile<'_>, q: uint8x16_t, y: *mut u8) {
-    // SAFETY: as this function demands; `part` has 16 bytes.
+    // SAFETY: the caller vouches for the tile's channels, at most 16, which `part` has.
     unsafe {
         if t.channels == CHANNELS {
             return vst1q_u8(y, q);

@@ -27,14 +27,14 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has NEON, as every one of this architecture.
 unsafe fn tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: `STEPS` divides `t.steps` in either case; the rest is the caller's promise.
     unsafe { if t.steps.is_multiple_of(8) { pixels::<8>(t) } else { pixels::<1>(t) } }
 }
 
 /// # Safety
 /// As [`tile`], and `t.steps` is a multiple of `STEPS`.
 unsafe fn pixels<const STEPS: usize>(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: the match picks the `P` that equals `t.pixels`; the rest is the caller's promise.
     unsafe {
         match t.pixels {
             1 => rows::<1, STEPS>(t),
@@ -51,8 +51,8 @@ unsafe fn pixels<const STEPS: usize>(t: &Tile<'_>) {
 /// As [`pixels`], and `t.pixels == P`.
 #[target_feature(enable = "neon")]
 unsafe fn rows<const P: usize, const STEPS: usize>(t: &Tile<'_>) {
-    // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that `Tile`
-    // documents.
+    // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that
+    // `Tile` documents.
     unsafe {
         let mut acc = [bias(t); P];
         let mut weights = t.weights.cast::<i8>();
@@ -88,7 +88,7 @@ unsafe fn rows<const P: usize, const STEPS: usize>(t: &Tile<'_>) {
 unsafe fn load_pairs<const P: usize>(rows: &mut [*const u8; P], next: usize) -> [int16x8_t; P] {
     let mut x = [vdupq_n_s16(0); P];
     for r in 0..P {
-        // SAFETY: as this function demands.
+        // SAFETY: the caller vouches for 16 bytes at each row.
         x[r] = vreinterpretq_s16_u8(unsafe { vld1q_u8(rows[r]) });
         rows[r] = rows[r].wrapping_add(next);
     }
@@ -106,7 +106,7 @@ unsafe fn two_steps<const P: usize, const A: i32, const B: i32>(
     x: &[int16x8_t; P],
     weights: *const i8,
 ) {
-    // SAFETY: as this function demands.
+    // SAFETY: `i < 4`: the caller vouches for these 64 bytes.
     let w = |i: usize| unsafe { vld1q_s8(weights.add(16 * i)) };
     let w = [w(0), w(1), w(2), w(3)];
     for r in 0..P {
@@ -134,7 +134,7 @@ unsafe fn one_step<const P: usize>(
     x: &[int16x8_t; P],
     weights: *const i8,
 ) {
-    // SAFETY: as this function demands.
+    // SAFETY: `i < 2`: the caller vouches for these 32 bytes.
     let w = |i: usize| unsafe { vld1q_s8(weights.add(16 * i)) };
     let w = [w(0), w(1)];
     for r in 0..P {

@@ -1,5 +1,6 @@
-//! Winograd's form on NEON without dot products: `smlal` by lane, four multiplications of 16-bit numbers, where the plain
-//! convolution gets 16 of bytes out of three instructions and a fourth that spreads activations.
+//! Winograd's form on NEON without dot products: `smlal` by lane, four multiplications of 16-bit numbers,
+//! where the plain convolution gets 16 of bytes out of three instructions and a fourth that spreads
+//! activations.
 
 use std::arch::aarch64::*;
 
@@ -38,7 +39,7 @@ const WIDE: MicroKernel = MicroKernel {
 /// See [`MicroKernel::tile`]; the CPU has NEON, and `t.steps` is a multiple of 8.
 unsafe fn wide_tile(t: &Tile<'_>) {
     debug_assert!(t.taps == 1 && t.steps.is_multiple_of(8), "{} steps", t.steps);
-    // SAFETY: as this function demands.
+    // SAFETY: the match picks the `P` that equals `t.pixels`; the rest is the caller's promise.
     unsafe {
         match t.pixels {
             1 => rows::<1>(t),
@@ -56,7 +57,8 @@ unsafe fn wide_tile(t: &Tile<'_>) {
 #[target_feature(enable = "neon")]
 unsafe fn rows<const P: usize>(t: &Tile<'_>) {
     let Output::Sums(all) = t.output else { unreachable!("products are not requantized") };
-    // SAFETY: bias, rows, weights and activations are read, and sums written, within the ranges that `Tile` documents.
+    // SAFETY: bias, rows, weights and activations are read, and sums written, within the ranges that `Tile`
+    // documents.
     unsafe {
         let mut acc = [bias(t); P];
         let mut weights = t.weights.cast::<i16>();
@@ -99,7 +101,7 @@ unsafe fn one_step<const P: usize, const LANE: i32>(
     x: &[int16x8_t; P],
     weights: *const i16,
 ) {
-    // SAFETY: as this function demands.
+    // SAFETY: the caller vouches for 16 weights.
     let w = unsafe { [vld1q_s16(weights), vld1q_s16(weights.add(8))] };
     for r in 0..P {
         for half in 0..2 {
@@ -115,7 +117,8 @@ unsafe fn one_step<const P: usize, const LANE: i32>(
 /// See [`weights`]; the CPU has NEON.
 #[target_feature(enable = "neon")]
 unsafe fn transform_weights(t: &WeightTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `N` is `product.channels · product.depth` of `WIDE`, the attribute enables what `Vector` needs, and the
+    // caller vouches for the pointers.
     unsafe { weights::<int16x8_t, CHANNELS>(t) }
 }
 
@@ -123,7 +126,7 @@ unsafe fn transform_weights(t: &WeightTransform) {
 /// See [`input`]; the CPU has NEON.
 #[target_feature(enable = "neon")]
 unsafe fn transform_input(t: &InputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: the attribute enables what `Vector` needs, and the caller vouches for the pointers.
     unsafe { input::<int16x8_t>(t) }
 }
 
@@ -131,7 +134,8 @@ unsafe fn transform_input(t: &InputTransform) {
 /// See [`output`]; the CPU has NEON.
 #[target_feature(enable = "neon")]
 unsafe fn transform_output(t: &OutputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `N` is `product.channels` of `WIDE`, the attribute enables what `Vector` needs, and the caller vouches
+    // for the pointers.
     unsafe { output::<int16x8_t, CHANNELS>(t) }
 }
 
@@ -167,7 +171,7 @@ impl Vector for int16x8_t {
 /// The CPU has NEON.
 #[inline(always)]
 unsafe fn ints(v: int16x8_t) -> int32x4_t {
-    // SAFETY: as this function demands.
+    // SAFETY: the CPU has NEON, says the caller; registers only.
     unsafe { vreinterpretq_s32_s16(v) }
 }
 
@@ -175,6 +179,6 @@ unsafe fn ints(v: int16x8_t) -> int32x4_t {
 /// The CPU has NEON.
 #[inline(always)]
 unsafe fn words(v: int32x4_t) -> int16x8_t {
-    // SAFETY: as this function demands.
+    // SAFETY: the CPU has NEON, says the caller; registers only.
     unsafe { vreinterpretq_s16_s32(v) }
 }

@@ -16,7 +16,8 @@ pub(crate) type TileSums = [[__m256i; 2]; PIXELS];
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &TileSums) {
-    // SAFETY: as this function demands.
+    // SAFETY: `r` is one of the tile's pixels: inside what `Output` grants; `write` and `write_added` get what
+    // `t.output` holds.
     unsafe {
         match &t.output {
             Output::Sums(all) => {
@@ -44,11 +45,11 @@ pub(crate) unsafe fn finish_sums(t: &Tile<'_>, from: *const i32) {
     let mut sums = [[_mm256_setzero_si256(); 2]; PIXELS];
     for (r, row) in sums.iter_mut().enumerate().take(t.pixels) {
         for (v, vector) in row.iter_mut().enumerate() {
-            // SAFETY: as this function demands.
+            // SAFETY: `r < t.pixels`, and the caller vouches for 16 sums of each.
             *vector = unsafe { _mm256_loadu_si256(from.add(r * CHANNELS + 8 * v).cast()) };
         }
     }
-    // SAFETY: as this function demands.
+    // SAFETY: `sums` now holds the tile's sums; the rest is the caller's promise.
     unsafe { finish(t, &sums) }
 }
 
@@ -67,7 +68,7 @@ unsafe fn write(t: &Tile<'_>, sums: &TileSums, y: *mut u8, stride: usize, requan
             [scaled(rows[0][0], 0), scaled(rows[0][1], 1)],
             [scaled(rows[1][0], 0), scaled(rows[1][1], 1)],
         ]);
-        // SAFETY: as this function demands.
+        // SAFETY: `2 · pair` is one of the tile's pixels, and `t.pixels − 2 · pair` are left from there.
         unsafe { store(t, q, y.add(2 * pair * stride), stride, t.pixels - 2 * pair) };
     }
 }
@@ -92,8 +93,8 @@ unsafe fn write_added(
     let (conv_ratio, ratio) = (_mm256_set1_ps(add.conv_ratio), _mm256_set1_ps(add.ratio));
     let r_zero = _mm256_set1_epi32(i32::from(add.zero));
     let added = |sum: __m256i, v: usize, r: __m128i| {
-        // c − zero of the convolution's own result, as the definition rounds and clamps it: bounds are whole numbers, so
-        // clamping may come first.
+        // c − zero of the convolution's own result, as the definition rounds and clamps it: bounds are whole
+        // numbers, so clamping may come first.
         let c = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale[v]);
         let c = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(
             _mm256_max_ps(_mm256_min_ps(c, hi), lo),
@@ -120,7 +121,7 @@ unsafe fn write_added(
             };
             q[i] = [added(rows[i][0], 0, r), added(rows[i][1], 1, r)];
         }
-        // SAFETY: as this function demands.
+        // SAFETY: `2 · pair` is one of the tile's pixels, and `t.pixels − 2 · pair` are left from there.
         unsafe { store(t, bytes.pack(q), y.add(2 * pair * stride), stride, t.pixels - 2 * pair) };
     }
 }
@@ -146,8 +147,8 @@ impl BytePacker {
         }
     }
 
-    /// `[pixel][vector]` of integers → 16 bytes of the one pixel, then of the other. Saturation on the way is harmless:
-    /// what leaves 16 bits is far outside `lo..=hi`.
+    /// `[pixel][vector]` of integers → 16 bytes of the one pixel, then of the other. Saturation on the way is
+    /// harmless: what leaves 16 bits is far outside `lo..=hi`.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn pack(&self, q: [[__m256i; 2]; 2]) -> __m256i {

@@ -28,7 +28,7 @@ pub(crate) const WIDE: MicroKernel =
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has AVX2, and `safe_pairs.rs` made the weights.
 unsafe fn tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: `any_rows` asks the same of CPU, tile and weights.
     unsafe { any_rows::<false>(t) }
 }
 
@@ -37,7 +37,7 @@ unsafe fn tile(t: &Tile<'_>) {
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has AVX2.
 unsafe fn wide_tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: `any_rows` asks the same of CPU, tile and weights.
     unsafe { any_rows::<true>(t) }
 }
 
@@ -45,7 +45,7 @@ unsafe fn wide_tile(t: &Tile<'_>) {
 /// As [`tile`].
 #[inline]
 unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: the match picks the `P` that equals `t.pixels`; the rest is the caller's promise.
     unsafe {
         match t.pixels {
             1 => rows::<1, WIDE>(t),
@@ -62,8 +62,8 @@ unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
 /// As [`tile`], and `t.pixels == P`.
 #[target_feature(enable = "avx2")]
 unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: bias, rows, weights and activations are read, and sums written, within the ranges that `Tile` and `safe_pairs.rs`
-    // document.
+    // SAFETY: bias, rows, weights and activations are read, and sums written, within the ranges that `Tile` and
+    // `safe_pairs.rs` document.
     unsafe {
         let bias = [_mm256_loadu_si256(t.bias.cast()), _mm256_loadu_si256(t.bias.add(8).cast())];
         let mut acc = [bias; P];
@@ -118,8 +118,8 @@ unsafe fn peak(rounds: usize) -> u64 {
     let (ones, mut acc) = (_mm256_set1_epi16(1), [_mm256_setzero_si256(); 12]);
     for _ in 0..rounds {
         for acc in &mut acc {
-            // SAFETY: three instructions of the enabled feature, on registers only. As assembly, because a compiler would
-            // compute the twelve equal products once.
+            // SAFETY: three instructions of the enabled feature, on registers only. As assembly, because a compiler
+            // would compute the twelve equal products once.
             unsafe {
                 asm!(
                     "vpmaddubsw {t}, {a}, {w}",

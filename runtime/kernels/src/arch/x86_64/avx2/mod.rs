@@ -1,7 +1,8 @@
-//! AVX2: `vpmaddubsw` on bytes, two products added in 16 bits where they cannot overflow, then `vpmaddwd` and `vpaddd`.
+//! AVX2: `vpmaddubsw` on bytes, two products added in 16 bits where they cannot overflow, then `vpmaddwd` and
+//! `vpaddd`.
 //!
-//! `safe_pairs.rs` brings the weights into an order in which nothing overflows; `shuffled_steps.rs` brings the activations
-//! into the same. AVX-VNNI shares the tile's size and the epilogue.
+//! `safe_pairs.rs` brings the weights into an order in which nothing overflows; `shuffled_steps.rs` brings
+//! the activations into the same. AVX-VNNI shares the tile's size and the epilogue.
 
 pub(crate) mod autovectorized;
 pub(crate) mod epilogue;

@@ -1,5 +1,5 @@
-//! GEMM and epilogue overlapped: products of 4 pixels by 16 channels, eight sums, so that four registers are left for the
-//! epilogue.
+//! GEMM and epilogue overlapped: products of 4 pixels by 16 channels, eight sums, so that four registers are
+//! left for the epilogue.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -53,8 +53,9 @@ unsafe fn run<const ADD: bool>(
     let [mut to, mut other] = p.sums;
     let (mut first, (mut ahead, further), ones) = (p.x, p.ahead, _mm256_set1_epi16(1));
     let mut windows = ShuffledActivations::<PIXELS>::new();
-    // SAFETY: as this function demands: rows, weights, sums and residuals are read, and outputs and sums written, within what
-    // `Product` and `Tile` document; there are `OVERLAPPED_STEPS` steps at least.
+    // SAFETY: `Product` and `Tile` document the ranges in which rows, weights, sums and residuals are read, and
+    // outputs and sums written; `StridedKernel::least_steps` lets no product come with fewer than `OVERLAPPED_STEPS`
+    // steps.
     unsafe {
         for _ in 0..p.count {
             let mut epilogue = OverlappedEpilogue::new(&place, before, constants);

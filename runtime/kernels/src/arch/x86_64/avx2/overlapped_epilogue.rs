@@ -52,15 +52,16 @@ impl OverlappedEpilogue {
         self.residual = self.residual.wrapping_add(place.r_stride);
     }
 
-    /// What goes behind the `AT`th product of four steps: two instructions of an addition's 32, or one of the 14 without, the
-    /// same on each vector before the next kind.
+    /// What goes behind the `AT`th product of four steps: two instructions of an addition's 32, or one of the
+    /// 14 without, the same on each vector before the next kind.
     ///
     /// # Safety
-    /// Sums and scale of a pixel can be read, and residuals if there is an addition, and outputs be written; the CPU has AVX2.
+    /// Sums and scale of a pixel can be read, and residuals if there is an addition, and outputs be written;
+    /// the CPU has AVX2.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn between<const ADD: bool, const AT: usize>(&mut self) {
-        // SAFETY: as this function demands.
+        // SAFETY: the caller vouches for CPU, sums, scale, residuals and outputs, of which both ask nothing more.
         unsafe {
             if ADD {
                 self.with_addition(2 * AT);
@@ -111,7 +112,7 @@ impl OverlappedEpilogue {
             11 => fixed_instruction!("vcvtps2dq {0}, {0}", inout(ymm_reg) * c),
             _ => {}
         }
-        // SAFETY: as this function demands.
+        // SAFETY: the same promises are all that `bytes` asks for.
         unsafe { self.bytes(n.wrapping_sub(24)) };
     }
 
@@ -134,12 +135,12 @@ impl OverlappedEpilogue {
             2 => fixed_instruction!("vcvtps2dq {0}, {0}", inout(ymm_reg) * c),
             _ => {}
         }
-        // SAFETY: as this function demands.
+        // SAFETY: the same promises are all that `bytes` asks for.
         unsafe { self.bytes(n.wrapping_sub(6)) };
     }
 
-    /// Places 0 to 7, from integers to bytes in memory. Packing doubles them: the first half of the register counts. (`vpaddsw`
-    /// would add two zero points at once, after packing, but on the units that multiply.)
+    /// Places 0 to 7, from integers to bytes in memory. Packing doubles them: the first half of the register
+    /// counts. (`vpaddsw` would add two zero points at once, after packing, but on the units that multiply.)
     ///
     /// # Safety
     /// As `between`.
@@ -164,7 +165,7 @@ impl OverlappedEpilogue {
             6 => {
                 fixed_instruction!("vpmaxub {0:x}, {0:x}, xmmword ptr [{1} + {2}]", inout(ymm_reg) *a, in(reg) k; const at(LOWEST))
             }
-            // SAFETY: as this function demands.
+            // SAFETY: the caller vouches for outputs of 16 channels.
             7 => unsafe { _mm_storeu_si128(self.y.cast(), _mm256_castsi256_si128(*a)) },
             _ => {}
         }

@@ -1,11 +1,12 @@
 //! Which channels `vpmaddubsw` may multiply side by side.
 //!
-//! It adds two neighbouring products of bytes in 16 bits and saturates. `x₀·w₀ + x₁·w₁` with `x` of 0..=255 fits as long
-//! as the positive weights of the pair do not exceed 128 together, and the negative ones −128: 255 · 128 < 2¹⁵. That has to
-//! hold in each of a block's output channels, and for a third of the neighbours of a network it does not. But the order
-//! in which channels are added is free: 16 neighbours can mostly be paired so that all pairs are safe. A byte shuffle
-//! brings the activations of a pixel into that order, once for all of a block's channels. Two that find no partners (in no
-//! case can weights of 127) share a place with half of their weights, and come again in a step at the end with the rest.
+//! It adds two neighbouring products of bytes in 16 bits and saturates. `x₀·w₀ + x₁·w₁` with `x` of 0..=255
+//! fits as long as the positive weights of the pair do not exceed 128 together, and the negative ones −128:
+//! 255 · 128 < 2¹⁵. That has to hold in each of a block's output channels, and for a third of the neighbours
+//! of a network it does not. But the order in which channels are added is free: 16 neighbours can mostly be
+//! paired so that all pairs are safe. A byte shuffle brings the activations of a pixel into that order, once
+//! for all of a block's channels. Two that find no partners (in no case can weights of 127) share a place
+//! with half of their weights, and come again in a step at the end with the rest.
 //!
 //! ```text
 //! a tap: steps, more steps: u32, to 64 bytes
@@ -14,8 +15,8 @@
 //!        of each more, offset: u32, pattern: [u8; 4], to a multiple of 64 bytes
 //! ```
 //!
-//! A window is 32 activations of the tap, each half in the order of its half of the pattern; a step takes four of them. One of
-//! those at the end takes the four that its pattern picks of the 16 from its offset on.
+//! A window is 32 activations of the tap, each half in the order of its half of the pattern; a step takes
+//! four of them. One of those at the end takes the four that its pattern picks of the 16 from its offset on.
 
 use super::{CHANNELS, DEPTH};
 use crate::gemm::interleave::zip;

@@ -10,8 +10,8 @@ use super::{CHANNELS, DEPTH};
 /// Activations of a pixel that are brought into order before they are multiplied.
 pub(crate) const ROW: usize = 16 * WINDOW;
 
-/// Four activations of a pixel, `r` rows behind `x`, times the weights of a step. As assembly, because compilers prefer to
-/// hold weights in registers, of which none is left, and put sums into memory instead.
+/// Four activations of a pixel, `r` rows behind `x`, times the weights of a step. As assembly, because
+/// compilers prefer to hold weights in registers, of which none is left, and put sums into memory instead.
 macro_rules! multiply_row {
     ($acc:expr, $ones:ident, $weights:expr, $x:expr, $r:expr) => {
         asm!(
@@ -67,7 +67,7 @@ impl ShuffledSteps {
     /// `safe_pairs.rs` made what lies there.
     #[inline]
     pub(crate) unsafe fn of(tap: *const u8) -> Self {
-        // SAFETY: as this function demands.
+        // SAFETY: `safe_pairs.rs` begins each tap with these two numbers; the rest is addresses, not read yet.
         unsafe {
             let [count, more] = tap.cast::<[u32; 2]>().read().map(|n| n as usize);
             let [patterns, weights, entries, end] =
@@ -93,11 +93,12 @@ impl ShuffledSteps {
     ) -> (*const u8, usize) {
         let first = to.0.as_mut_ptr().cast::<u8>();
         if self.count == 0 {
-            // SAFETY: as this function demands.
+            // SAFETY: the caller's promise for all rows is what `order_more` asks for.
             return (first, unsafe { self.order_more(x, first) });
         }
         let count = self.count.min(ROW / DEPTH);
-        // SAFETY: as this function demands.
+        // SAFETY: there are patterns for whole windows; rows can be read SLACK behind their activations, which is
+        // more than a window's rest; and `to` has `ROW` bytes for each of the `P` rows.
         unsafe {
             for at in (0..DEPTH * count).step_by(WINDOW) {
                 let pattern = _mm256_load_si256(self.patterns.add(at).cast());
@@ -123,7 +124,8 @@ impl ShuffledSteps {
     unsafe fn order_more<const P: usize>(&mut self, x: [*const u8; P], first: *mut u8) -> usize {
         let count = self.more.min(ROW / DEPTH);
         for step in 0..count {
-            // SAFETY: as `order` demands.
+            // SAFETY: `offset` and pattern stay within a tap's activations, of which `order` was promised every row;
+            // `count` steps fit a row of `to`.
             unsafe {
                 let offset = self.entries.read() as usize;
                 let pattern = _mm_cvtsi32_si128(self.entries.add(1).cast::<i32>().read());
@@ -156,7 +158,8 @@ impl ShuffledSteps {
         for _ in 0..count {
             _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
             *ahead = ahead.wrapping_add(further);
-            // SAFETY: as this function demands.
+            // SAFETY: the caller vouches for `count` steps: `order` wrote their activations, `safe_pairs.rs` their
+            // weights.
             unsafe {
                 multiply_rows!(acc, ones, self.weights, x, P, [0 1 2 3 4 5]);
                 (x, self.weights) = (x.add(DEPTH), self.weights.add(CHANNELS * DEPTH));

@@ -24,7 +24,8 @@ pub(crate) const WINOGRAD: WinogradKernels = WinogradKernels {
 /// See [`weights`]; the CPU has AVX2.
 #[target_feature(enable = "avx2")]
 unsafe fn transform_weights(t: &WeightTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `N` is `product.channels · product.depth` of `WIDE`, the attribute enables what `Vector` needs, and the
+    // caller vouches for the pointers.
     unsafe { weights::<__m256i, { 2 * CHANNELS }>(t) }
 }
 
@@ -32,7 +33,7 @@ unsafe fn transform_weights(t: &WeightTransform) {
 /// See [`input`]; the CPU has AVX2.
 #[target_feature(enable = "avx2")]
 unsafe fn transform_input(t: &InputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: the attribute enables what `Vector` needs, and the caller vouches for the pointers.
     unsafe { input::<__m256i>(t) }
 }
 
@@ -40,7 +41,8 @@ unsafe fn transform_input(t: &InputTransform) {
 /// See [`output`]; the CPU has AVX2.
 #[target_feature(enable = "avx2")]
 unsafe fn transform_output(t: &OutputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `N` is `product.channels` of `WIDE`, the attribute enables what `Vector` needs, and the caller vouches
+    // for the pointers.
     unsafe { output::<__m256i, CHANNELS>(t) }
 }
 

@@ -25,13 +25,13 @@ pub(crate) fn fetch_output(t: &Tile<'_>) {
 /// Writes a tile whose sums lie in memory, by whatever way its output asks for.
 ///
 /// # Safety
-/// See [`MicroKernel::tile`](crate::gemm::tile::MicroKernel::tile); there are sums for the tile's pixels, rounded up to even; the CPU has AVX-512 F, BW and
-/// VL.
+/// See [`MicroKernel::tile`](crate::gemm::tile::MicroKernel::tile); there are sums for the tile's pixels,
+/// rounded up to even; the CPU has AVX-512 F, BW and VL.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) unsafe fn finish(t: &Tile<'_>, sums: &[PixelSums]) {
     let pairs = sums.chunks_exact(2).enumerate().take(t.pixels.div_ceil(2));
-    // SAFETY: as this function demands.
+    // SAFETY: every `r` and `2 · pair` is one of the tile's pixels, and there are sums for an odd last one's partner.
     unsafe {
         match &t.output {
             Output::Sums(all) => {
@@ -78,7 +78,7 @@ impl RequantWriter {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub(crate) unsafe fn new(t: &Tile<'_>, y: *mut u8, stride: usize, requant: &Requant) -> Self {
-        // SAFETY: as this function demands.
+        // SAFETY: the caller vouches for 32 scales.
         let scale = unsafe { [_mm512_loadu_ps(t.scale), _mm512_loadu_ps(t.scale.add(16))] };
         Self { scale, bytes: ByteWriter::new(t, y, stride, requant.zero, [requant.lo, requant.hi]) }
     }
@@ -97,7 +97,7 @@ impl RequantWriter {
             [scaled(rows[0][0], 0), scaled(rows[0][1], 1)],
             [scaled(rows[1][0], 0), scaled(rows[1][1], 1)],
         ]);
-        // SAFETY: as this function demands.
+        // SAFETY: `pixel` is one of the tile's, says the caller.
         unsafe { self.bytes.store(q, pixel, pixels) };
     }
 }
@@ -130,7 +130,7 @@ impl ResidualWriter {
     ) -> Self {
         let zero = f32::from(requant.zero);
         Self {
-            // SAFETY: as this function demands.
+            // SAFETY: the caller vouches for 32 scales.
             scale: unsafe { [_mm512_loadu_ps(t.scale), _mm512_loadu_ps(t.scale.add(16))] },
             lo: _mm512_set1_ps(f32::from(requant.lo) - zero),
             hi: _mm512_set1_ps(f32::from(requant.hi) - zero),
@@ -151,11 +151,11 @@ impl ResidualWriter {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub(crate) unsafe fn write(&self, rows: [PixelSums; 2], pixel: usize, pixels: usize) {
         // An odd last pixel has no partner: it stands in for it, and `store` leaves the result out.
-        // SAFETY: as this function demands.
+        // SAFETY: `pixel` is one of the tile's, says the caller, and so is its partner, which ends at the last.
         let q = unsafe {
             [self.added(rows[0], pixel), self.added(rows[1], (pixel + 1).min(pixels - 1))]
         };
-        // SAFETY: as this function demands.
+        // SAFETY: `pixel` is one of the tile's, says the caller.
         unsafe { self.bytes.store(self.bytes.pack(q), pixel, pixels) };
     }
 
@@ -172,8 +172,8 @@ impl ResidualWriter {
         let r = [_mm256_castsi256_si128(r), _mm256_extracti128_si256::<1>(r)];
         let mut q = [_mm512_setzero_si512(); 2];
         for v in 0..2 {
-            // c − zero of the convolution's own result, as the definition rounds and clamps it: rounding to the nearest
-            // whole float is the same as to an integer and back, since it is below 2³⁰.
+            // c − zero of the convolution's own result, as the definition rounds and clamps it: rounding to
+            // the nearest whole float is the same as to an integer and back, since it is below 2³⁰.
             let c = _mm512_mul_ps(_mm512_cvtepi32_ps(row[v]), self.scale[v]);
             let c = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(c);
             let c = _mm512_max_ps(_mm512_min_ps(c, self.hi), self.lo);
@@ -214,8 +214,8 @@ impl ByteWriter {
         }
     }
 
-    /// Integers → 32 bytes of the one pixel, then of the other. Saturation on the way is harmless: what leaves 16 bits is far
-    /// outside `lo..=hi`.
+    /// Integers → 32 bytes of the one pixel, then of the other. Saturation on the way is harmless: what
+    /// leaves 16 bits is far outside `lo..=hi`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn pack(&self, q: [PixelSums; 2]) -> __m512i {

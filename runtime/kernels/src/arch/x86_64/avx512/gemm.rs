@@ -1,7 +1,8 @@
 //! The micro-kernel.
 //!
-//! A tile is 12 pixels by 32 channels: 24 accumulators, 2 vectors of weights, 1 of activations, of 32 registers; and 12
-//! row pointers fit the general registers. A step loads 2 vectors and broadcasts 12 times for 24 `vpdpbusd`.
+//! A tile is 12 pixels by 32 channels: 24 accumulators, 2 vectors of weights, 1 of activations, of 32
+//! registers; and 12 row pointers fit the general registers. A step loads 2 vectors and broadcasts 12 times
+//! for 24 `vpdpbusd`.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -30,14 +31,14 @@ pub(crate) const WIDE: MicroKernel = MicroKernel { depth: 2, tile: wide_tile, ..
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has AVX-512 F, BW, VL and VNNI.
 unsafe fn tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: `any_rows` asks the same of CPU and tile.
     unsafe { any_rows::<false>(t) }
 }
 
 /// # Safety
 /// As [`tile`].
 unsafe fn wide_tile(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: `any_rows` asks the same of CPU and tile.
     unsafe { any_rows::<true>(t) }
 }
 
@@ -45,7 +46,7 @@ unsafe fn wide_tile(t: &Tile<'_>) {
 /// As [`tile`].
 #[inline]
 unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: the tile's channels fit the number of vectors chosen for them; the rest is the caller's promise.
     unsafe {
         // A last block of few channels needs no second vector.
         if t.channels <= CHANNELS / 2 { vectors::<1, WIDE>(t) } else { vectors::<2, WIDE>(t) }
@@ -56,7 +57,7 @@ unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
 /// As [`tile`], and the tile's channels fit `V` vectors.
 #[inline]
 unsafe fn vectors<const V: usize, const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: as this function demands.
+    // SAFETY: the match picks the `P` that equals `t.pixels`; the rest is the caller's promise.
     unsafe {
         match t.pixels {
             1 => rows::<1, V, WIDE>(t),
@@ -89,7 +90,8 @@ macro_rules! write_pairs {
 /// As [`vectors`], and `t.pixels == P`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn rows<const P: usize, const V: usize, const WIDE: bool>(t: &Tile<'_>) {
-    // SAFETY: bias, rows, weights and activations are read, and outputs written, within the ranges that `Tile` documents.
+    // SAFETY: bias, rows, weights and activations are read, and outputs written, within the ranges that `Tile`
+    // documents.
     unsafe {
         let bias = [_mm512_loadu_si512(t.bias.cast()), _mm512_loadu_si512(t.bias.add(16).cast())];
         let mut acc = [bias; P];
@@ -143,8 +145,8 @@ unsafe fn peak(rounds: usize) -> u64 {
     let mut acc = [_mm512_setzero_si512(); 24];
     for _ in 0..rounds {
         for acc in &mut acc {
-            // SAFETY: one instruction of the enabled features, on registers only. As assembly, so that nothing else is in
-            // the loop.
+            // SAFETY: one instruction of the enabled features, on registers only. As assembly, so that nothing else
+            // is in the loop.
             unsafe {
                 asm!(
                     "vpdpbusd {0}, {1}, {2}",

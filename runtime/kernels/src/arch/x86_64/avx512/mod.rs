@@ -1,5 +1,5 @@
-//! AVX-512-VNNI: `vpdpbusd` on 512 bits, 64 multiplications an instruction, two instructions a cycle at best. AMX shares the
-//! layout of weights and the epilogue.
+//! AVX-512-VNNI: `vpdpbusd` on 512 bits, 64 multiplications an instruction, two instructions a cycle at best.
+//! AMX shares the layout of weights and the epilogue.
 
 pub(crate) mod autovectorized;
 pub(crate) mod epilogue;
@@ -19,8 +19,8 @@ const CHANNELS: usize = 32;
 /// Pixels of which two products' sums fit the registers, with all else.
 const IN_REGISTERS: usize = 4;
 
-/// Whether the processor has units that add beside those that multiply 512 bits: AMD's have as many of the one as of the
-/// other, Intel's two do both.
+/// Whether the processor has units that add beside those that multiply 512 bits: AMD's have as many of the
+/// one as of the other, Intel's two do both.
 fn adds_beside_products() -> bool {
     static AMD: LazyLock<bool> = LazyLock::new(|| {
         let leaf = __cpuid(0);

@@ -1,7 +1,7 @@
 //! GEMM and epilogue overlapped: products of a few pixels by 32 channels.
 //!
-//! - 4 pixels: the sums of the product before stay in registers, too. For products of few steps: on Zen 4 a store of a
-//!   register takes the time of up to 1.7 `vpdpbusd`.
+//! - 4 pixels: the sums of the product before stay in registers, too. For products of few steps: on Zen 4 a
+//!   store of a register takes the time of up to 1.7 `vpdpbusd`.
 //! - 8 pixels: weights are read half as often; the sums of the product before come from memory.
 //! - 7 pixels: the same, for pictures of 7x7.
 
@@ -62,7 +62,7 @@ unsafe fn steps_alone<const PIXELS: usize>(
     (mut ahead, further): (*const u8, usize),
 ) {
     for step in 0..steps {
-        // SAFETY: as this function demands.
+        // SAFETY: the caller vouches for the CPU, and for `steps` steps behind each row and behind `weights`.
         unsafe {
             let w = [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(64).cast())];
             _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
@@ -78,7 +78,8 @@ unsafe fn steps_alone<const PIXELS: usize>(
     }
 }
 
-/// A step of the products, with instructions of the epilogue between them: `$step` of those that a pair of pixels has.
+/// A step of the products, with instructions of the epilogue between them: `$step` of those that a pair of
+/// pixels has.
 macro_rules! overlapped_step {
     ($acc:ident, $x:ident, $weights:ident, $epilogue:ident, $add:ident, $step:literal, [$($r:literal)*]) => {
         let w = [_mm512_load_si512($weights.cast()), _mm512_load_si512($weights.add(64).cast())];
@@ -137,8 +138,9 @@ unsafe fn run<const ADD: bool, const PIXELS: usize, const STEPS: usize>(
 ) {
     let [mut to, mut other] = p.sums;
     let (mut first, (mut ahead, further)) = (p.x, p.ahead);
-    // SAFETY: as this function demands: rows, weights, sums and residuals are read, and outputs and sums written, within what
-    // `Product` and `Tile` document.
+    // SAFETY: `Product` and `Tile` document the ranges in which rows, weights, sums and residuals are read, and
+    // outputs and sums written; `StridedKernel::least_steps` lets no product come that has fewer steps than the pairs
+    // use.
     unsafe {
         for _ in 0..p.count {
             let mut epilogue = OverlappedEpilogue::new(&place, before, constants);
@@ -233,7 +235,7 @@ unsafe fn run_in_registers<const ADD: bool, const STEPS: usize>(
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn bias(p: &Product<'_>) -> [__m512i; 2] {
-    // SAFETY: as this function demands.
+    // SAFETY: `Product::bias` has a whole row of channels.
     unsafe { [_mm512_loadu_si512(p.bias.cast()), _mm512_loadu_si512(p.bias.add(16).cast())] }
 }
 
@@ -244,7 +246,7 @@ unsafe fn bias(p: &Product<'_>) -> [__m512i; 2] {
 unsafe fn load<const PIXELS: usize>(from: *const i32) -> [[__m512i; 2]; PIXELS] {
     let mut sums = [[_mm512_setzero_si512(); 2]; PIXELS];
     for (r, row) in sums.iter_mut().enumerate() {
-        // SAFETY: as this function demands.
+        // SAFETY: `r < PIXELS`, and the caller vouches for aligned sums of so many pixels.
         *row = unsafe {
             let from = from.add(r * CHANNELS);
             [_mm512_load_si512(from.cast()), _mm512_load_si512(from.add(16).cast())]
@@ -259,7 +261,7 @@ unsafe fn load<const PIXELS: usize>(from: *const i32) -> [[__m512i; 2]; PIXELS] 
 #[target_feature(enable = "avx512f")]
 unsafe fn store<const PIXELS: usize>(sums: &[[__m512i; 2]; PIXELS], to: *mut i32) {
     for (r, row) in sums.iter().enumerate() {
-        // SAFETY: as this function demands.
+        // SAFETY: `r < PIXELS`, and the caller vouches for aligned room for so many pixels.
         unsafe {
             _mm512_store_si512(to.add(r * CHANNELS).cast(), row[0]);
             _mm512_store_si512(to.add(r * CHANNELS + 16).cast(), row[1]);

@@ -38,7 +38,7 @@ impl OverlappedEpilogue {
         sums: *const i32,
         constants: &EpilogueConstants,
     ) -> Self {
-        // SAFETY: as this function demands; constants are aligned registers.
+        // SAFETY: the caller vouches for 32 scales; constants are aligned registers.
         let (scale, lo, hi) = unsafe {
             (
                 [
@@ -76,11 +76,12 @@ impl OverlappedEpilogue {
         (self.sums[1], self.y[1], self.residual[1]) = (self.sums[0], self.y[0], self.residual[0]);
     }
 
-    /// What goes behind the products of a pixel in a step: a share of an addition's 60 instructions, or of the 24 without, the
-    /// same on each vector before the next kind.
+    /// What goes behind the products of a pixel in a step: a share of an addition's 60 instructions, or of
+    /// the 24 without, the same on each vector before the next kind.
     ///
     /// # Safety
-    /// Sums of two pixels can be read, and residuals if there is an addition, and outputs be written; the CPU has the features.
+    /// Sums of two pixels can be read, and residuals if there is an addition, and outputs be written; the CPU
+    /// has the features.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub(super) unsafe fn between<
@@ -95,7 +96,8 @@ impl OverlappedEpilogue {
         let places = STEPS * PIXELS;
         let (all, at) = (if ADD { 60 } else { 24 }, STEP * PIXELS + PIXEL);
         let (first, end) = (all * at / places, all * (at + 1) / places);
-        // SAFETY: as this function demands. Without a loop, so that each is known where it is compiled.
+        // SAFETY: the caller vouches for CPU, sums, residuals and outputs, of which `one` asks nothing more. Without
+        // a loop, so that each is known where it is compiled.
         unsafe {
             if first < end {
                 self.one::<ADD, PIXELS>(first);
@@ -126,7 +128,7 @@ impl OverlappedEpilogue {
             }
             return;
         }
-        // SAFETY: as this function demands.
+        // SAFETY: the same promises are all that both ask for.
         unsafe { if ADD { self.with_addition(n) } else { self.plain(n) } }
     }
 
@@ -163,7 +165,7 @@ impl OverlappedEpilogue {
             11 => fixed_instruction!("vcvtps2dq {0}, {0}", inout(zmm_reg) * c),
             _ => {}
         }
-        // SAFETY: as this function demands.
+        // SAFETY: the same promises are all that `bytes` asks for.
         unsafe { self.bytes(n.wrapping_sub(48)) };
     }
 
@@ -183,12 +185,12 @@ impl OverlappedEpilogue {
             2 => fixed_instruction!("vcvtps2dq {0}, {0}", inout(zmm_reg) * c),
             _ => {}
         }
-        // SAFETY: as this function demands.
+        // SAFETY: the same promises are all that `bytes` asks for.
         unsafe { self.bytes(n.wrapping_sub(12)) };
     }
 
-    /// Instructions 0 to 11, from integers to bytes in memory. (`vpaddsw` would add two zero points at once, after packing, but
-    /// on the units that multiply.)
+    /// Instructions 0 to 11, from integers to bytes in memory. (`vpaddsw` would add two zero points at once,
+    /// after packing, but on the units that multiply.)
     ///
     /// # Safety
     /// As `between`.
@@ -214,7 +216,7 @@ impl OverlappedEpilogue {
             10 => {
                 fixed_instruction!("vpmaxub {0}, {0}, zmmword ptr [{1} + {2}]", inout(zmm_reg) *a, in(reg) k; const at(LOWEST))
             }
-            // SAFETY: as this function demands.
+            // SAFETY: the caller vouches for outputs of 32 channels of both pixels.
             11 => unsafe {
                 _mm256_storeu_si256(self.y[0].cast(), _mm512_castsi512_si256(*a));
                 _mm256_storeu_si256(self.y[1].cast(), _mm512_extracti64x4_epi64::<1>(*a));

@@ -1,4 +1,5 @@
-//! Winograd's form on AVX-512-VNNI: `vpdpwssd` multiplies half as many 16-bit numbers as `vpdpbusd` bytes, of which there are four times fewer.
+//! Winograd's form on AVX-512-VNNI: `vpdpwssd` multiplies half as many 16-bit numbers as `vpdpbusd` bytes, of
+//! which there are four times fewer.
 
 use std::arch::x86_64::*;
 
@@ -13,7 +14,8 @@ use crate::winograd::{InputTransform, OutputTransform, WeightTransform, Winograd
 static BEFORE: [WinogradKernels; 2] = [WINOGRAD, FUSED];
 static BESIDE: [WinogradKernels; 2] = [FUSED, WINOGRAD];
 
-/// Both ways, the better first. (On an Emerald Rapids without its AMX, additions between products cost up to a third.)
+/// Both ways, the better first. (On an Emerald Rapids without its AMX, additions between products cost up to
+/// a third.)
 pub(crate) fn ways() -> &'static [WinogradKernels] {
     if adds_beside_products() { &BESIDE } else { &BEFORE }
 }
@@ -36,7 +38,8 @@ const FUSED: WinogradKernels =
 /// See [`weights`]; the CPU has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn transform_weights(t: &WeightTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `N` is `product.channels · product.depth` of `WIDE`, the attribute enables what `Vector` needs, and the
+    // caller vouches for the pointers.
     unsafe { weights::<__m512i, { 2 * CHANNELS }>(t) }
 }
 
@@ -44,7 +47,7 @@ unsafe fn transform_weights(t: &WeightTransform) {
 /// See [`input`]; the CPU has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn transform_input(t: &InputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: the attribute enables what `Vector` needs, and the caller vouches for the pointers.
     unsafe { input::<__m512i>(t) }
 }
 
@@ -52,7 +55,8 @@ unsafe fn transform_input(t: &InputTransform) {
 /// See [`output`]; the CPU has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn transform_output(t: &OutputTransform) {
-    // SAFETY: as this function demands.
+    // SAFETY: `N` is `product.channels` of `WIDE`, the attribute enables what `Vector` needs, and the caller vouches
+    // for the pointers.
     unsafe { output::<__m512i, CHANNELS>(t) }
 }
 

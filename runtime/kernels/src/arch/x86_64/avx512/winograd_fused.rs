@@ -1,10 +1,11 @@
 //! Winograd's products of a row of points with four tiles at a time, whose weights are transformed on the way.
 //!
-//! Transformed weights are eight times the network's bytes: where few tiles share them, to write them and read them back
-//! costs as much as to multiply. Here they never leave the registers. `vpdpwssd` runs on two of the processor's four units;
-//! the additions that make the next step's weights run on the others meanwhile, one between two products. Left to itself the
-//! processor does not overlap them (Zen 4: 24 products of 2 x 16 channels with all that makes their weights take 24 to 25
-//! cycles so, and 28 to 34 where one follows the other).
+//! Transformed weights are eight times the network's bytes: where few tiles share them, to write them and
+//! read them back costs as much as to multiply. Here they never leave the registers. `vpdpwssd` runs on two
+//! of the processor's four units; the additions that make the next step's weights run on the others
+//! meanwhile, one between two products. Left to itself the processor does not overlap them (Zen 4: 24
+//! products of 2 x 16 channels with all that makes their weights take 24 to 25 cycles so, and 28 to 34 where
+//! one follows the other).
 //!
 //! ```text
 //! zmm0…23   sums, [point][tile]
@@ -18,8 +19,9 @@ use std::mem::offset_of;
 
 use crate::winograd::fused::{FusedProducts, FusedRow, SHAPES};
 
-/// What goes into one of the 24 places between the products, to make a step's weights: the three columns, five places each, of
-/// which some stay empty, then what combines them. See `weight_column` in `winograd/matrices.rs`.
+/// What goes into one of the 24 places between the products, to make a step's weights: the three columns,
+/// five places each, of which some stay empty, then what combines them. See `weight_column` in
+/// `winograd/matrices.rs`.
 #[rustfmt::skip]
 macro_rules! weight_slot {
     ($row:ident, 0) => { weight_entry!($row, 0, "24", "0", "30") };
@@ -50,8 +52,8 @@ macro_rules! weight_slot {
 /// A row's entry of column `at`, by up to four instructions, to a register; another is free until the column is done.
 #[rustfmt::skip]
 macro_rules! weight_entry {
-    // The first and the last row are a column's first and last tap, a and c. Their first groups have time to leave a + c and
-    // a + 4c behind for the other rows, which then need only b.
+    // The first and the last row are a column's first and last tap, a and c. Their first groups have time to
+    // leave a + c and a + 4c behind for the other rows, which then need only b.
     (top, 0, $to:literal, $at:literal, $free:literal) => { load_tap!($to, $at, "0") };
     (bottom, 0, $to:literal, $at:literal, $free:literal) => { load_tap!($to, $at, "192") };
     (first_top, 0, $to:literal, $at:literal, $free:literal) => { load_tap!($to, $at, "0") };
@@ -136,8 +138,8 @@ macro_rules! tile_product {
     };
 }
 
-/// A step's products at all points but the first, whose weights are used up first, and 20 of the 24 instructions for the next
-/// step's weights.
+/// A step's products at all points but the first, whose weights are used up first, and 20 of the 24
+/// instructions for the next step's weights.
 macro_rules! step_products {
     ($row:ident) => {
         concat!(
@@ -179,11 +181,12 @@ macro_rules! fused_row {
         /// See [`FusedRow`]; the CPU has AVX-512 F, BW, VL and VNNI.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
         unsafe fn row<const ALL: usize, const THREE: usize, const FOUR: usize>(row: &FusedRow) {
-            // SAFETY: as this function demands: what is read and written is within the ranges that `FusedRow` documents.
+            // SAFETY: `FusedRow` documents the ranges in which inputs, weights and what is saved are read, and sums
+            // written; the caller vouches for it and for the CPU.
             unsafe {
                 asm!(
-                    // The first step's weights: for later groups they are made while the last step of the one before is
-                    // multiplied.
+                    // The first step's weights: for later groups they are made while the last step of the one
+                    // before is multiplied.
                     concat!(
                         weight_slot!($row, 0), "\n", weight_slot!($row, 1), "\n", weight_slot!($row, 2), "\n",
                         weight_slot!($row, 3), "\n", weight_slot!($row, 4), "\n", weight_slot!($row, 5), "\n",
