@@ -6,11 +6,10 @@
 //! Form::Winograd   3x3 windows with fewer multiplications                     winograd/
 //! ```
 
-use crate::gemm::epilogue::OutputTarget;
 use crate::gemm::implicit::ImplicitGemm;
 use crate::gemm::packed::PackedConv;
 use crate::gemm::plan::{TapSource, TilePlan};
-use crate::gemm::run::ConvRun;
+use crate::gemm::run::{ConvRun, OutputTarget};
 use crate::gemm::split::WorkSplit;
 use crate::gemm::strided::StridedKernel;
 use crate::gemm::tile::Requant;

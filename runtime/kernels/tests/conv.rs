@@ -86,9 +86,12 @@ fn additions_beyond_all_integers_equal_the_definition() {
     }
 }
 
-/// What may run as products that are woven with each other's last steps: single pixels, and windows of one channel.
+/// What may run with the epilogue overlapped: single pixels, and windows of one channel.
 #[test]
-#[cfg_attr(miri, ignore = "too much for an interpreter, which has no instruction set that weaves")]
+#[cfg_attr(
+    miri,
+    ignore = "too much for an interpreter, which has no instruction set that overlaps"
+)]
 fn pointwise_convolutions_and_first_layers_equal_the_definition() {
     let pools = [Pool::new(1), Pool::new(3)];
     for seed in 0..cases() / 4 {

@@ -1,17 +1,9 @@
 //! From sums to outputs, for forms that multiply in their own way, and by the scalar definition.
 
 use super::plan::Block;
-use super::run::ConvRun;
+use super::run::{ConvRun, OutputTarget};
 use super::tile::{Output, Tile};
 use crate::scalar;
-use crate::spec::Residual;
-
-/// Where the outputs of a run go.
-#[derive(Clone, Copy)]
-pub(crate) enum OutputTarget<'a> {
-    Bytes { y: *mut u8, residual: Option<(*const u8, &'a Residual)> },
-    Floats(*mut f32),
-}
 
 impl ConvRun<'_> {
     /// The output of neighbouring pixels from `first` on, for forms that multiply in their own way: rows and

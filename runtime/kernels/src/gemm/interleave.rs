@@ -5,7 +5,7 @@ pub(crate) const LEN: usize = 16;
 
 /// `a₀ b₀ a₁ b₁ …`
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn zip(a: [u8; LEN], b: [u8; LEN]) -> [[u8; LEN]; 2] {
+pub(crate) fn interleave(a: [u8; LEN], b: [u8; LEN]) -> [[u8; LEN]; 2] {
     use std::arch::x86_64::{__m128i, _mm_unpackhi_epi8, _mm_unpacklo_epi8};
     // SAFETY: 16 bytes are 16 bytes, and every x86-64 has SSE2. (Compilers do not see that the loop below is this.)
     unsafe {
@@ -16,7 +16,7 @@ pub(crate) fn zip(a: [u8; LEN], b: [u8; LEN]) -> [[u8; LEN]; 2] {
 
 /// `a₀ b₀ a₁ b₁ …`
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn zip(a: [u8; LEN], b: [u8; LEN]) -> [[u8; LEN]; 2] {
-    let zipped = |half: usize| std::array::from_fn(|i| [a, b][i % 2][half * LEN / 2 + i / 2]);
-    [zipped(0), zipped(1)]
+pub(crate) fn interleave(a: [u8; LEN], b: [u8; LEN]) -> [[u8; LEN]; 2] {
+    let half_of = |half: usize| std::array::from_fn(|i| [a, b][i % 2][half * LEN / 2 + i / 2]);
+    [half_of(0), half_of(1)]
 }

@@ -2,17 +2,18 @@
 //! are packed for them, and the loops around them.
 //!
 //! ```text
-//! tile.rs         micro-kernel, rows through pointers: any convolution           ("indirect GEMM")
-//! strided.rs      micro-kernel, rows at equal distances, overlapped epilogue     AMX, pointwise layers
+//! tile.rs         a micro-kernel's contract, rows through pointers: any convolution   (indirect GEMM)
+//! strided.rs      the same, rows at equal distances, epilogue overlapped              AMX, pointwise layers
 //! packed.rs       a convolution packed for one of them
-//!   plan.rs         taps, steps, blocks, tiles       pack.rs         weights in the order a micro-kernel reads them
-//!   indirection.rs  pointers to a tile's rows        split.rs        which thread does which part
-//!   run.rs          the loops around a tile          epilogue.rs     from sums to outputs
+//!   plan.rs         taps, steps, blocks, tiles        pack.rs       weights in the order a micro-kernel reads them
+//! run.rs          one run of it
+//!   tiles.rs        the loops around a tile           indirection.rs  pointers to a tile's rows
+//!   epilogue.rs     from sums to outputs              split.rs        which thread does which part
 //! implicit/       implicit GEMM: which input makes rows lie at equal distances, and the loops around that
 //! interleave.rs   bytes of two rows in turn
 //! ```
 
-pub(crate) mod epilogue;
+mod epilogue;
 pub(crate) mod implicit;
 mod indirection;
 pub(crate) mod interleave;
@@ -27,3 +28,4 @@ pub(crate) mod split;
 )]
 pub(crate) mod strided;
 pub(crate) mod tile;
+mod tiles;

@@ -3,6 +3,9 @@
 use crate::gemm::tile::{Activations, MicroKernel};
 use crate::spec::ConvSpec;
 
+/// Weights of fewer bytes than this stay in the first-level cache beside activations.
+pub(crate) const NEAR: usize = 1 << 15;
+
 /// How the convolution becomes taps and steps.
 #[derive(Debug)]
 pub(crate) struct TilePlan {

@@ -17,7 +17,8 @@ pub(super) unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
     }
 }
 
-/// `Bᵀ` times a column of inputs, for a tile of `OUTPUTS`, which has two more inputs.
+/// `Bᵀ` times a column of inputs, for a tile of `OUTPUTS`, which has two more inputs. For three outputs: `2 −1 −2 1`,
+/// `3·(−2 −1 1)` from the second input on, `2 −3 1`, `−1 0 1`, `2 −1 −2 1`.
 ///
 /// # Safety
 /// See [`Vector`].
@@ -25,75 +26,50 @@ pub(super) unsafe fn weight_column<V: Vector>([a, b, c]: [V; 3]) -> [V; PATCH] {
 pub(super) unsafe fn input_column<V: Vector, const OUTPUTS: usize>(d: [V; PATCH]) -> [V; PATCH] {
     // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
+        let none = V::zero();
         match OUTPUTS {
-            2 => input_column_2(d),
-            3 => input_column_3(d),
-            _ => input_column_4(d),
+            2 => {
+                let (sum, difference) = (d[1].add16(d[2]), d[1].sub16(d[2]));
+                [
+                    d[0].sub16(d[2]),
+                    none.sub16(sum.add16(sum.double16())),
+                    difference.add16(difference.double16()),
+                    none,
+                    none,
+                    d[3].sub16(d[1]),
+                ]
+            }
+            3 => {
+                let (up, down) = (d[3].sub16(d[1]), d[2].sub16(d[1]).double16());
+                let one = up.sub16(d[1]).sub16(d[2]);
+                [
+                    up.add16(d[0].sub16(d[2]).double16()),
+                    one.add16(one.double16()),
+                    d[3].sub16(d[2]).sub16(down),
+                    up,
+                    none,
+                    d[4].sub16(d[2]).sub16(up.double16()),
+                ]
+            }
+            _ => {
+                let even = d[4].sub16(d[2].quadruple16());
+                let odd = d[3].sub16(d[1].quadruple16());
+                let (inner, slope) = (d[4].sub16(d[2]), d[3].sub16(d[1]).double16());
+                [
+                    even.add16(d[0].quadruple16()).sub16(d[2]),
+                    even.add16(odd),
+                    even.sub16(odd),
+                    inner.add16(slope),
+                    inner.sub16(slope),
+                    d[5].sub16(odd).sub16(d[3].quadruple16()),
+                ]
+            }
         }
     }
 }
 
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn input_column_4<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: registers only; the CPU is the caller's promise.
-    unsafe {
-        let even = d[4].sub16(d[2].quadruple16());
-        let odd = d[3].sub16(d[1].quadruple16());
-        let (inner, slope) = (d[4].sub16(d[2]), d[3].sub16(d[1]).double16());
-        [
-            even.add16(d[0].quadruple16()).sub16(d[2]),
-            even.add16(odd),
-            even.sub16(odd),
-            inner.add16(slope),
-            inner.sub16(slope),
-            d[5].sub16(odd).sub16(d[3].quadruple16()),
-        ]
-    }
-}
-
-/// `2 −1 −2 1`, `3·(−2 −1 1)` from the second input on, `2 −3 1`, `−1 0 1`, `2 −1 −2 1`.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn input_column_3<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: registers only; the CPU is the caller's promise.
-    unsafe {
-        let (up, down) = (d[3].sub16(d[1]), d[2].sub16(d[1]).double16());
-        let one = up.sub16(d[1]).sub16(d[2]);
-        [
-            up.add16(d[0].sub16(d[2]).double16()),
-            one.add16(one.double16()),
-            d[3].sub16(d[2]).sub16(down),
-            up,
-            V::zero(),
-            d[4].sub16(d[2]).sub16(up.double16()),
-        ]
-    }
-}
-
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn input_column_2<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
-    // SAFETY: registers only; the CPU is the caller's promise.
-    unsafe {
-        let (sum, difference) = (d[1].add16(d[2]), d[1].sub16(d[2]));
-        let none = V::zero();
-        [
-            d[0].sub16(d[2]),
-            none.sub16(sum.add16(sum.double16())),
-            difference.add16(difference.double16()),
-            none,
-            none,
-            d[3].sub16(d[1]),
-        ]
-    }
-}
-
-/// `Aᵀ` times a column of sums: `3 · 2^power` times the outputs, see [`power`].
+/// `Aᵀ` times a column of sums: `3 · 2^power` times the outputs, see [`power`]. For four outputs: `Aᵀ 24/S`, each row
+/// divided by what its entries have in common: 1, 2, 4, 4. For three: `3 −1 −1 1`, `0 −1 1 2`, `0 −1 −1 4 6`.
 ///
 /// # Safety
 /// See [`Vector`].
@@ -101,64 +77,29 @@ unsafe fn input_column_2<V: Vector>(d: [V; PATCH]) -> [V; PATCH] {
 pub(super) unsafe fn output_column<V: Vector, const OUTPUTS: usize>(m: [V; PATCH]) -> [V; SIDE] {
     // SAFETY: registers only; the CPU is the caller's promise.
     unsafe {
-        match OUTPUTS {
-            2 => output_column_2(m),
-            3 => output_column_3(m),
-            _ => output_column_4(m),
-        }
-    }
-}
-
-/// `Aᵀ 24/S`, each row divided by what its entries have in common: 1, 2, 4, 4.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn output_column_4<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: registers only; the CPU is the caller's promise.
-    unsafe {
-        let (p, q) = (m[1].add32(m[2]), m[1].sub32(m[2]));
-        let (r, s) = (m[3].add32(m[4]), m[3].sub32(m[4]));
-        [
-            r.add32(m[0].sub32(p).double32().add32(m[0]).double32()),
-            s.sub32(q.double32()),
-            r.sub32(p),
-            s.add32(triple(m[5])).double32().sub32(q),
-        ]
-    }
-}
-
-/// `3 −1 −1 1`, `0 −1 1 2`, `0 −1 −1 4 6`.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn output_column_3<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: registers only; the CPU is the caller's promise.
-    unsafe {
-        let (p, q, twice) = (m[1].add32(m[2]), m[1].sub32(m[2]), m[3].double32());
-        [
-            triple(m[0]).add32(m[3]).sub32(p),
-            twice.sub32(q),
-            twice.add32(triple(m[5])).double32().sub32(p),
-            V::zero(),
-        ]
-    }
-}
-
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn output_column_2<V: Vector>(m: [V; PATCH]) -> [V; SIDE] {
-    // SAFETY: registers only; the CPU is the caller's promise.
-    unsafe {
         let none = V::zero();
-        [
-            triple(m[0]).double32().sub32(m[1].add32(m[2])),
-            triple(m[5]).double32().add32(m[2].sub32(m[1])),
-            none,
-            none,
-        ]
+        let (p, q) = (m[1].add32(m[2]), m[1].sub32(m[2]));
+        match OUTPUTS {
+            2 => [triple(m[0]).double32().sub32(p), triple(m[5]).double32().sub32(q), none, none],
+            3 => {
+                let twice = m[3].double32();
+                [
+                    triple(m[0]).add32(m[3]).sub32(p),
+                    twice.sub32(q),
+                    twice.add32(triple(m[5])).double32().sub32(p),
+                    none,
+                ]
+            }
+            _ => {
+                let (r, s) = (m[3].add32(m[4]), m[3].sub32(m[4]));
+                [
+                    r.add32(m[0].sub32(p).double32().add32(m[0]).double32()),
+                    s.sub32(q.double32()),
+                    r.sub32(p),
+                    s.add32(triple(m[5])).double32().sub32(q),
+                ]
+            }
+        }
     }
 }
 

@@ -176,8 +176,15 @@ unsafe fn output_of<V: Vector, const N: usize, const DOWN: usize, const ACROSS: 
                 for i in 0..DOWN {
                     let row = output_column::<V, ACROSS>(across(&columns, i));
                     for j in 0..ACROSS {
-                        let power = power(DOWN, i) + power(ACROSS, j);
-                        let sum = shifted(row[j].times32(NINTH), power);
+                        let sum = row[j].times32(NINTH);
+                        // Known when this is compiled.
+                        let sum = match power(DOWN, i) + power(ACROSS, j) {
+                            2 => sum.shift_right32::<2>(),
+                            3 => sum.shift_right32::<3>(),
+                            4 => sum.shift_right32::<4>(),
+                            5 => sum.shift_right32::<5>(),
+                            _ => sum.shift_right32::<6>(),
+                        };
                         sum.store(t.rows[i].add((SIDE * tile + j) * N + first));
                     }
                 }
@@ -190,22 +197,4 @@ unsafe fn output_of<V: Vector, const N: usize, const DOWN: usize, const ACROSS: 
 #[inline(always)]
 fn across<V: Copy, const N: usize>(c: &[[V; N]; PATCH], i: usize) -> [V; PATCH] {
     [c[0][i], c[1][i], c[2][i], c[3][i], c[4][i], c[5][i]]
-}
-
-/// `bits` is known when this is compiled into the loops above.
-///
-/// # Safety
-/// See [`Vector`].
-#[inline(always)]
-unsafe fn shifted<V: Vector>(v: V, bits: i32) -> V {
-    // SAFETY: registers only; the CPU is the caller's promise.
-    unsafe {
-        match bits {
-            2 => v.shift_right32::<2>(),
-            3 => v.shift_right32::<3>(),
-            4 => v.shift_right32::<4>(),
-            5 => v.shift_right32::<5>(),
-            _ => v.shift_right32::<6>(),
-        }
-    }
 }

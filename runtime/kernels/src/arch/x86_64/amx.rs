@@ -35,14 +35,15 @@ pub(crate) const STRIDED: [StridedKernel; 1] = [StridedKernel {
 
 /// Whether the CPU has AMX for bytes and the operating system lets this process use it.
 pub(crate) fn permitted() -> bool {
-    static PERMITTED: OnceLock<bool> = OnceLock::new();
-    *PERMITTED.get_or_init(|| has_amx() && request_permission())
-}
-
-fn has_amx() -> bool {
     const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
-    // Leaf 0 says whether there is a leaf 7.
-    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8
+    static PERMITTED: OnceLock<bool> = OnceLock::new();
+    *PERMITTED.get_or_init(|| {
+        // Leaf 0 says whether there is a leaf 7.
+        let leaves = __cpuid(0).eax;
+        leaves >= 7
+            && __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8
+            && request_permission()
+    })
 }
 
 /// Linux: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`. Elsewhere nobody has tried.

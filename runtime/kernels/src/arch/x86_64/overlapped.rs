@@ -37,7 +37,7 @@ pub(super) trait Overlapped {
 /// whose place and sums are given, and of the run's own, whose first one's place is.
 ///
 /// # Safety
-/// As [`multiply`]; [`can_overlap`] says whether it may be.
+/// As [`multiply`]; all tiles are whole.
 pub(super) type OverlappedRun =
     unsafe fn(&Product<'_>, [Destination; 2], *const i32, &EpilogueConstants);
 
@@ -59,7 +59,7 @@ pub(super) const fn kernel<W: Overlapped>() -> StridedKernel {
     }
 }
 
-/// Convolutions of single pixels, strided or not, with steps enough to weave, and more pixels than would be
+/// Convolutions of single pixels, strided or not, with steps enough to overlap, and more pixels than would be
 /// lost to a last product that begins earlier, or none to lose; and wide windows of one channel, which become
 /// single pixels of columns.
 fn pays<W: Overlapped>(spec: &ConvSpec) -> bool {
@@ -118,14 +118,14 @@ unsafe fn multiply<W: Overlapped>(
     constants: &EpilogueConstants,
 ) {
     let adds = matches!(&own.output, Output::Bytes { residual: Some(_), .. });
-    let weave = W::RUN[usize::from(adds)];
-    // SAFETY: the caller vouches for the product, the sums of `done` and the outputs of both tiles. `can_overlap`
-    // holds where the loop takes a tile of `done`; a run's own products are whole and of whole blocks, so it may take
-    // them, too.
+    let overlapped = W::RUN[usize::from(adds)];
+    let whole = |t: &Tile<'_>| t.pixels == W::PIXELS && t.channels == W::KERNEL.channels;
+    // SAFETY: the caller vouches for the product, the sums of `done` and the outputs of both tiles. A tile of `done`
+    // that is not whole does not reach the loop; a run's own products are whole and of whole blocks.
     unsafe {
         match done {
-            Some((tile, sums)) if can_overlap::<W>(p, tile) => {
-                weave(p, [Destination::of(tile), Destination::of(own)], sums, constants);
+            Some((tile, sums)) if whole(tile) && !p.half => {
+                overlapped(p, [Destination::of(tile), Destination::of(own)], sums, constants);
             }
             done => {
                 alone::<W>(p);
@@ -141,16 +141,11 @@ unsafe fn multiply<W: Overlapped>(
                         ..*p
                     };
                     let first = Destination::of(own);
-                    weave(&rest, [first, first.next(W::PIXELS)], sums, constants);
+                    overlapped(&rest, [first, first.next(W::PIXELS)], sums, constants);
                 }
             }
         }
     }
-}
-
-/// Whether all is there that the overlapped loop asks for.
-fn can_overlap<W: Overlapped>(p: &Product<'_>, done: &Tile<'_>) -> bool {
-    done.pixels == W::PIXELS && done.channels == W::KERNEL.channels && !p.half
 }
 
 /// Where a product's results go, and what is added to them.

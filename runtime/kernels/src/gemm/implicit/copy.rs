@@ -1,7 +1,7 @@
 //! The input as the taps want it.
 
 use super::{COLUMN, ImplicitGemm, InputLayout};
-use crate::gemm::interleave::{LEN, zip};
+use crate::gemm::interleave::{LEN, interleave};
 use crate::gemm::packed::PackedConv;
 use crate::memory::Pool;
 
@@ -101,15 +101,15 @@ fn one_by_one(conv: &PackedConv, rows: &[Option<&[u8]>; COLUMN], first: usize, c
 /// Columns that are turned together.
 const TURNED: usize = LEN;
 
-/// Rows side by side → their columns, one behind the other: three times, the first half of the rows is zipped
+/// Rows side by side → their columns, one behind the other: three times, the first half of the rows is interleaved
 /// with the second.
 fn turn(mut rows: [[u8; TURNED]; COLUMN]) -> [[u8; TURNED]; COLUMN] {
     for _ in 0..COLUMN.ilog2() {
-        let mut zipped = [[0; TURNED]; COLUMN];
+        let mut pairs = [[0; TURNED]; COLUMN];
         for i in 0..COLUMN / 2 {
-            [zipped[2 * i], zipped[2 * i + 1]] = zip(rows[i], rows[i + COLUMN / 2]);
+            [pairs[2 * i], pairs[2 * i + 1]] = interleave(rows[i], rows[i + COLUMN / 2]);
         }
-        rows = zipped;
+        rows = pairs;
     }
     rows
 }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{ImplicitGemm, InputLayout};
-use crate::gemm::epilogue::OutputTarget;
 use crate::gemm::packed::PackedConv;
-use crate::gemm::run::{ConvRun, NEAR};
+use crate::gemm::plan::NEAR;
+use crate::gemm::run::{ConvRun, OutputTarget};
 use crate::gemm::strided::{EpilogueConstants, Product};
 use crate::memory::SLACK;
 
@@ -26,15 +26,12 @@ struct Unfinished {
 impl ImplicitGemm {
     /// Bytes that a thread needs: the sums of two products and a row to spare for pairs, and a block's bias in rows.
     pub(crate) fn thread_scratch(&self) -> usize {
-        (2 * self.sums_bytes() + self.bias_bytes()).next_multiple_of(64)
+        let bias = self.kernel.rows / 2 * self.kernel.channels * size_of::<i32>();
+        (2 * self.sums_bytes() + bias).next_multiple_of(64)
     }
 
     fn sums_bytes(&self) -> usize {
         (self.kernel.rows + 1) * self.kernel.channels * size_of::<i32>()
-    }
-
-    fn bias_bytes(&self) -> usize {
-        self.kernel.rows / 2 * self.kernel.channels * size_of::<i32>()
     }
 
     /// Products in a tile: one register's where there are too few for two.
@@ -83,7 +80,12 @@ impl ImplicitGemm {
                 let last = (first + STRIP / self.kernel.rows).min(tiles.end);
                 for block in blocks.clone() {
                     let (mut ahead, further) = self.ahead(run.conv, block, last - first);
-                    self.spread_bias(run.conv, block, bias);
+                    // The bias of the block, in every row that a register loads.
+                    let lanes = self.kernel.channels;
+                    let of_block = &run.conv.bias[block * lanes..][..lanes];
+                    for row in 0..self.kernel.rows / 2 {
+                        bias.add(row * lanes).copy_from_nonoverlapping(of_block.as_ptr(), lanes);
+                    }
                     let mut at = first;
                     while at < last {
                         let (first, new, end, half) = self.tile(at);
@@ -126,19 +128,6 @@ impl ImplicitGemm {
         let bytes = conv.starts[block + 1] - conv.starts[block];
         let steps = tiles * self.taps.len() * self.steps();
         (next, if conv.weights.len() < NEAR { 0 } else { bytes.div_ceil(steps) })
-    }
-
-    /// Writes a block's bias to every row that a register loads.
-    ///
-    /// # Safety
-    /// The block exists; there is room for `bias_bytes`.
-    unsafe fn spread_bias(&self, conv: &PackedConv, block: usize, to: *mut i32) {
-        let lanes = self.kernel.channels;
-        let bias = &conv.bias[block * lanes..][..lanes];
-        for row in 0..self.kernel.rows / 2 {
-            // SAFETY: `row < rows / 2`, and the caller vouches for `bias_bytes`.
-            unsafe { to.add(row * lanes).copy_from_nonoverlapping(bias.as_ptr(), lanes) };
-        }
     }
 
     /// How many products from tile `at` on, before `last`, are one run: whole ones of whole blocks that become bytes.

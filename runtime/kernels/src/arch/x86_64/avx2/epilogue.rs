@@ -126,7 +126,7 @@ unsafe fn write_added(
     }
 }
 
-/// The last step to bytes: plus zero point, clamp.
+/// Integers to bytes: plus zero point, clamp.
 struct BytePacker {
     zero: __m256i,
     lo: __m256i,

@@ -19,7 +19,7 @@
 //! four of them. One of those at the end takes the four that its pattern picks of the 16 from its offset on.
 
 use super::{CHANNELS, DEPTH};
-use crate::gemm::interleave::zip;
+use crate::gemm::interleave::interleave;
 use crate::gemm::tile::Arrange;
 
 pub(super) const ARRANGE: Arrange = Arrange { most, arrange };
@@ -188,8 +188,8 @@ impl HalfWindow {
             }
         };
         let [p, q, r, s] = std::array::from_fn(of);
-        let [low, high] = [zip(p, r), zip(q, s)];
-        let [first, second] = [zip(low[0], high[0]), zip(low[1], high[1])];
+        let [low, high] = [interleave(p, r), interleave(q, s)];
+        let [first, second] = [interleave(low[0], high[0]), interleave(low[1], high[1])];
         let mut step = [0; CHANNELS * DEPTH];
         step.copy_from_slice([first, second].as_flattened().as_flattened());
         step
@@ -205,12 +205,13 @@ fn are_safe(sides: &[[[u8; CHANNELS]; 2]; HALF], pair: [u8; 2]) -> bool {
     most <= MOST
 }
 
-/// `[channel][depth]` → `[depth][channel]`: four times, the first half is zipped with the second.
+/// `[channel][depth]` → `[depth][channel]`: four times, the first half is interleaved with the second.
 fn by_channel(step: &StepWeights) -> [[u8; CHANNELS]; DEPTH] {
     let mut rows = [[0; CHANNELS]; DEPTH];
     rows.as_flattened_mut().copy_from_slice(step);
     for _ in 0..CHANNELS.ilog2() {
-        let [[first, second], [third, fourth]] = [zip(rows[0], rows[2]), zip(rows[1], rows[3])];
+        let [[first, second], [third, fourth]] =
+            [interleave(rows[0], rows[2]), interleave(rows[1], rows[3])];
         rows = [first, second, third, fourth];
     }
     rows

@@ -186,7 +186,7 @@ impl ResidualWriter {
     }
 }
 
-/// The last step to bytes: plus zero point, clamp, store.
+/// Integers to bytes: plus zero point, clamp, store.
 struct ByteWriter {
     zero: __m512i,
     lo: __m512i,
