@@ -16,7 +16,6 @@ type Needs = BTreeMap<String, BTreeMap<String, PathBuf>>;
 const KNOWN: &[&str] = &[
     "exporter/graph: config heads",
     "runtime/bundle: error wire",
-    "runtime/engine: island onnx",
     "runtime/radiograph: error limits",
     "trainer/checkpoint: error tensor",
 ];

@@ -93,7 +93,10 @@ fn compute(op: &Op, step: &Step, inputs: &[(&Activation, &[u8])], y: &Activation
             let sum: i32 = taps(window, x.shape, h, w)
                 .map(|(h, w)| i32::from(bytes[index(x.shape, h, w, c)]) - i32::from(x.quant.zero))
                 .sum();
-            let count = pool_count(window, *include_pad, x.shape, h, w);
+            let count = match include_pad {
+                true => window.kernel[0] * window.kernel[1],
+                false => taps(window, x.shape, h, w).count(),
+            };
             requant(sum as f32 * (x.quant.scale / y.quant.scale / count as f32))
         }),
         Op::Nearest { table } => pixels(shape, |h, w, c| {
@@ -181,14 +184,6 @@ fn look_up(table: Option<&Table>, q: u8) -> u8 {
 /// `q − zero`
 fn centred(q: u8, quant: Quant) -> f32 {
     f32::from(i16::from(q) - i16::from(quant.zero))
-}
-
-/// How many pixels the mean at `(h, w)` is taken over.
-fn pool_count(window: &Window, include_pad: bool, x: Shape, h: usize, w: usize) -> usize {
-    if include_pad {
-        return window.kernel[0] * window.kernel[1];
-    }
-    taps(window, x, h, w).count()
 }
 
 /// Where output `o` of `to` lies between the pixels of `from`: lower, upper, how far from the lower.

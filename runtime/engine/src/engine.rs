@@ -1,12 +1,13 @@
 //! A loaded network: floats in, named floats out.
 
-use crate::island::tract_error;
-use crate::onnx::{Document, FloatValue, read};
+use crate::EngineError;
+use crate::float_subgraph::{tract_error, typed};
+use crate::int8_subgraph::{Int8Subgraph, LayerInfo};
+use crate::onnx::Document;
 use crate::operator::{Probe, Times};
 use crate::plan::{self, Plan, Target};
+use crate::qdq::{FloatValue, read};
 use crate::quantized::Activation;
-use crate::region::{LayerInfo, Region};
-use crate::{EngineError, island};
 use kernels::{Isa, Pool};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,7 +78,7 @@ pub struct Engine {
     /// The last image, whose memory the next one takes.
     image: Arc<Tensor>,
     outputs: Vec<String>,
-    regions: Vec<Arc<Region>>,
+    subgraphs: Vec<Arc<Int8Subgraph>>,
     probe: Arc<Mutex<Probe>>,
     share: IntegerShare,
     isa: &'static str,
@@ -107,14 +108,12 @@ impl Engine {
         drop(document);
         kernels::release_freed_memory(); // packed weights do not go where it was
         let plan = plan::build(&flow, &image, &target)?;
-        let islands = flow.floats.iter().filter_map(|value| match value {
-            FloatValue::Island(island) => Some(&**island),
-            _ => None,
-        });
         let mut share = IntegerShare { integer_macs: 0, float_macs: 0, float_nodes: Vec::new() };
-        for island in islands {
-            share.float_macs += float_macs(&island.model);
-            share.float_nodes.extend(island.nodes.iter().cloned());
+        for value in &flow.floats {
+            if let FloatValue::FloatSubgraph(subgraph) = value {
+                share.float_macs += float_macs(&subgraph.model);
+                share.float_nodes.extend(subgraph.nodes.iter().cloned());
+            }
         }
         let outputs = flow.outputs.iter().map(|(name, _)| name.clone()).collect();
         drop(flow);
@@ -130,10 +129,17 @@ impl Engine {
         let outputs = graph.output.iter().map(|output| output.name.clone()).collect();
         let float_nodes = graph.node.iter().map(|node| node.name.clone()).collect();
         let image = document.input.1.clone();
-        let model = island::typed(&document.into_one_image())?;
+        let model = typed(&document.into_one_image())?;
         let share = IntegerShare { integer_macs: 0, float_macs: float_macs(&model), float_nodes };
         let probe = Arc::new(Mutex::new(Probe::Off));
-        Self::start(Plan { model, regions: Vec::new(), probe }, image, outputs, share, options, isa)
+        Self::start(
+            Plan { model, subgraphs: Vec::new(), probe },
+            image,
+            outputs,
+            share,
+            options,
+            isa,
+        )
     }
 
     fn start(
@@ -144,14 +150,14 @@ impl Engine {
         options: &Options,
         isa: Isa,
     ) -> Result<Self, EngineError> {
-        let Plan { model, regions, probe } = plan;
+        let Plan { model, subgraphs, probe } = plan;
         let runnable = model.into_runnable().map_err(tract_error)?;
         let state = runnable.spawn().map_err(tract_error)?;
-        let layers = regions.iter().flat_map(|region| region.layers());
+        let layers = subgraphs.iter().flat_map(|subgraph| subgraph.layers());
         share.integer_macs = layers.map(|layer| layer.macs).sum();
         let threads = options.threads.max(1);
         let image = Arc::new(Tensor::zero::<f32>(&input).map_err(tract_error)?);
-        Ok(Self { state, input, image, outputs, regions, probe, share, isa: isa.name(), threads })
+        Ok(Self { state, input, image, outputs, subgraphs, probe, share, isa: isa.name(), threads })
     }
 
     /// Shape of the input, `[1, C, H, W]`.
@@ -175,7 +181,7 @@ impl Engine {
 
     /// Every integer layer in execution order. [`Self::run_timed`] uses the same order.
     pub fn layers(&self) -> Vec<LayerInfo> {
-        self.regions.iter().flat_map(|region| region.layers()).cloned().collect()
+        self.subgraphs.iter().flat_map(|subgraph| subgraph.layers()).cloned().collect()
     }
 
     pub fn integer_share(&self) -> &IntegerShare {

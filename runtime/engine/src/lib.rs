@@ -1,14 +1,15 @@
 //! From a bundle to findings: integers on our kernels, in a plan that tract runs.
 //!
 //! ```text
-//! onnx        ModelProto   → Flow       int8 steps and float islands of a QDQ graph
-//! quantized   what a step is              definition   what it computes, in plain loops
-//! fuse        additions into convolutions              arena        where activations lie
-//! region      steps        → kernels    one arena, packed weights, no allocation while running
-//! operator    region       → tract op   plan           regions and islands → tract model
-//! engine      floats → named floats
-//! decode      logits → probabilities, masks, boxes
-//! analyzer    radiograph → findings
+//! onnx            bytes        → checked document      qdq          its DequantizeLinear … QuantizeLinear → steps
+//! quantized       what a step is                       definition   what it computes, in plain loops
+//! fuse            additions into convolutions          memory_plan  where activations lie
+//! int8_subgraph   steps        → kernels               packed weights, no allocation while running
+//! float_subgraph  what stays float: tract's            operator     int8 subgraph → tract op
+//! plan            both         → tract model
+//! engine          floats       → named floats
+//! decode          logits       → probabilities, masks, boxes
+//! analyzer        radiograph   → findings
 //! ```
 //!
 //! ```no_run
@@ -27,25 +28,26 @@
 //! [`Engine::run`] is the network, [`Analyzer::analyze`] the product. The library has no clock, opens no files and no sockets.
 
 mod analyzer;
-mod arena;
 pub mod decode;
 mod definition;
 mod engine;
 mod error;
+mod float_subgraph;
 mod fuse;
-mod island;
+mod int8_subgraph;
+mod memory_plan;
 mod onnx;
 mod operator;
 mod plan;
+mod qdq;
 mod quantized;
 mod reference;
-mod region;
 mod selftest;
 
 pub use analyzer::{Analysis, Analyzer, Finding, Findings, Stage, interpret};
 pub use decode::{Detection, Mask};
 pub use engine::{Engine, IntegerShare, Intermediate, Options, Output, Outputs};
 pub use error::EngineError;
+pub use int8_subgraph::LayerInfo;
 pub use reference::reference;
-pub use region::LayerInfo;
 pub use selftest::{Mismatch, SelfTest, selftest};

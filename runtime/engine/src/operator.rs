@@ -1,7 +1,7 @@
-//! A region as a tract operator. tract keeps its memory (one [`Workspace`] a session) and calls it.
+//! A subgraph as a tract operator. tract keeps its memory (one [`Workspace`] a session) and calls it.
 
+use crate::int8_subgraph::{Int8Subgraph, LayerSeen, SubgraphInputs, SubgraphOutputs, Workspace};
 use crate::quantized::Activation;
-use crate::region::{Inputs, Outputs, Region, Seen, Workspace};
 use kernels::Pool;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,22 +25,22 @@ pub(crate) struct Times {
 
 /// Inputs: floats, then raw activations. Outputs alike.
 #[derive(Clone)]
-pub(crate) struct Int8 {
-    region: Arc<Region>,
+pub(crate) struct Int8Operator {
+    subgraph: Arc<Int8Subgraph>,
     pool: Arc<Pool>,
     probe: Arc<Mutex<Probe>>,
-    /// Number of the region's first layer in the plan.
+    /// Number of the subgraph's first layer in the plan.
     first: usize,
 }
 
-impl Int8 {
+impl Int8Operator {
     pub(crate) fn new(
-        region: Arc<Region>,
+        subgraph: Arc<Int8Subgraph>,
         pool: Arc<Pool>,
         probe: Arc<Mutex<Probe>>,
         first: usize,
     ) -> Self {
-        Self { region, pool, probe, first }
+        Self { subgraph, pool, probe, first }
     }
 
     fn run(&self, workspace: &mut Workspace, inputs: &[TValue]) -> TractResult<TVec<TValue>> {
@@ -54,12 +54,12 @@ impl Int8 {
             }
         }
         let mut float_tensors = self
-            .region
+            .subgraph
             .float_dims()
             .map(Tensor::zero::<f32>)
             .collect::<TractResult<TVec<Tensor>>>()?;
         let mut raw_tensors = self
-            .region
+            .subgraph
             .raw_outputs()
             .map(|activation| Tensor::zero::<u8>(&[activation.shape.len()]))
             .collect::<TractResult<TVec<Tensor>>>()?;
@@ -82,11 +82,11 @@ impl Int8 {
                 .iter_mut()
                 .map(|view| view.as_slice_mut::<u8>())
                 .collect::<TractResult<TVec<_>>>()?;
-            self.region.run(
+            self.subgraph.run(
                 workspace,
                 &self.pool,
-                Inputs { floats: &floats, raw: &raw },
-                Outputs { floats: &mut float_out, raw: &mut raw_out },
+                SubgraphInputs { floats: &floats, raw: &raw },
+                SubgraphOutputs { floats: &mut float_out, raw: &mut raw_out },
                 &mut |seen| probe.see(self.first, seen),
             );
         }
@@ -102,7 +102,7 @@ impl Probe {
         }
     }
 
-    fn see(&mut self, first: usize, seen: Seen<'_>) {
+    fn see(&mut self, first: usize, seen: LayerSeen<'_>) {
         match self {
             Self::Off => {}
             Self::Values(values) => {
@@ -116,21 +116,21 @@ impl Probe {
     }
 }
 
-impl fmt::Debug for Int8 {
+impl fmt::Debug for Int8Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Int8({} layers)", self.region.layers().count())
+        write!(f, "Int8({} layers)", self.subgraph.layers().count())
     }
 }
 
-impl PartialEq for Int8 {
+impl PartialEq for Int8Operator {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.region, &other.region)
+        Arc::ptr_eq(&self.subgraph, &other.subgraph)
     }
 }
 
-impl Eq for Int8 {}
+impl Eq for Int8Operator {}
 
-impl Op for Int8 {
+impl Op for Int8Operator {
     fn name(&self) -> StaticName {
         "Int8".into()
     }
@@ -138,26 +138,26 @@ impl Op for Int8 {
     op_as_typed_op!();
 }
 
-impl EvalOp for Int8 {
+impl EvalOp for Int8Operator {
     not_out_of_plan!();
 
     fn state(&self, _: &EvalContext<'_>) -> TractResult<Option<Box<dyn OpState>>> {
-        let workspace = self.region.workspace();
-        Ok(Some(Box::new(Int8State { region: self.region.clone(), workspace })))
+        let workspace = self.subgraph.workspace();
+        Ok(Some(Box::new(Int8State { subgraph: self.subgraph.clone(), workspace })))
     }
 }
 
-impl TypedOp for Int8 {
+impl TypedOp for Int8Operator {
     as_op!();
 
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let floats = self.region.float_dims().map(f32::fact);
-        let raw = self.region.raw_outputs().map(|raw| u8::fact([raw.shape.len()]));
+        let floats = self.subgraph.float_dims().map(f32::fact);
+        let raw = self.subgraph.raw_outputs().map(|raw| u8::fact([raw.shape.len()]));
         Ok(floats.chain(raw).collect())
     }
 
     fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
-        let macs: u64 = self.region.layers().map(|layer| layer.macs).sum();
+        let macs: u64 = self.subgraph.layers().map(|layer| layer.macs).sum();
         Ok(tvec!((Cost::FMA(i8::datum_type()), macs.to_dim())))
     }
 }
@@ -165,13 +165,13 @@ impl TypedOp for Int8 {
 /// The memory of one session.
 #[derive(Debug)]
 struct Int8State {
-    region: Arc<Region>,
+    subgraph: Arc<Int8Subgraph>,
     workspace: Workspace,
 }
 
 impl Clone for Int8State {
     fn clone(&self) -> Self {
-        Self { region: self.region.clone(), workspace: self.region.workspace() }
+        Self { subgraph: self.subgraph.clone(), workspace: self.subgraph.workspace() }
     }
 }
 
@@ -182,7 +182,8 @@ impl OpState for Int8State {
         op: &dyn Op,
         inputs: TVec<TValue>,
     ) -> TractResult<TVec<TValue>> {
-        let op = op.downcast_ref::<Int8>().context("the state belongs to an Int8 operator")?;
+        let op =
+            op.downcast_ref::<Int8Operator>().context("the state belongs to an Int8 operator")?;
         op.run(&mut self.workspace, &inputs)
     }
 

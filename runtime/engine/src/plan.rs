@@ -1,25 +1,25 @@
-//! From a [`Flow`] to a plan tract runs: int8 regions as our operators, float islands as tract's own.
+//! From a [`Flow`] to a plan tract runs: int8 subgraphs as our operators, float subgraphs as tract's own.
 //!
 //! ```text
-//! image ─▶ [int8 region 0] ─▶ float island ─▶ [int8 region 1] ─▶ results
-//!                 └── raw activations ──────────────▲
+//! image ─▶ [int8 subgraph 0] ─▶ float subgraph ─▶ [int8 subgraph 1] ─▶ results
+//!                 └── raw activations ──────────────────▲
 //! ```
 //!
-//! Most networks are one region and nothing else.
+//! Most networks are one int8 subgraph and nothing else.
 
 use crate::EngineError;
-use crate::island::{Island, tract_error};
-use crate::onnx::{FloatValue, Flow};
-use crate::operator::{Int8, Probe};
+use crate::float_subgraph::{FloatSubgraph, tract_error};
+use crate::int8_subgraph::Int8Subgraph;
+use crate::operator::{Int8Operator, Probe};
+use crate::qdq::{FloatValue, Flow};
 use crate::quantized::{FloatOutput, Op, Quantized, Source, Step};
-use crate::region::Region;
 use kernels::{Isa, Pool};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
-/// What regions are compiled for.
+/// What int8 subgraphs are compiled for.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) isa: Isa,
@@ -30,12 +30,12 @@ pub(crate) struct Target {
 /// A plan and what is known of it.
 pub(crate) struct Plan {
     pub(crate) model: TypedModel,
-    pub(crate) regions: Vec<Arc<Region>>,
+    pub(crate) subgraphs: Vec<Arc<Int8Subgraph>>,
     pub(crate) probe: Arc<Mutex<Probe>>,
 }
 
 /// The part of a flow at one level, with its links to the others.
-struct Part {
+struct LevelPart {
     net: Quantized,
     /// Float values it reads and makes, as numbered in the flow.
     float_inputs: Vec<usize>,
@@ -49,7 +49,7 @@ pub(crate) fn build(flow: &Flow, image: &[usize], target: &Target) -> Result<Pla
     let last = flow.levels.iter().chain(flow.steps.iter().map(|(level, _)| level)).max();
     let last = last.copied().unwrap_or(0);
     let probe = Arc::new(Mutex::new(Probe::Off));
-    let mut plan = Plan { model: TypedModel::default(), regions: Vec::new(), probe };
+    let mut plan = Plan { model: TypedModel::default(), subgraphs: Vec::new(), probe };
     let mut floats: HashMap<usize, OutletId> = HashMap::new();
     let mut raw: HashMap<usize, OutletId> = HashMap::new();
     let source = plan.model.add_source("image", f32::fact(image)).map_err(tract_error)?;
@@ -63,11 +63,15 @@ pub(crate) fn build(flow: &Flow, image: &[usize], target: &Target) -> Result<Pla
         let part = part(flow, level);
         if !part.net.steps.is_empty() || !part.float_outputs.is_empty() {
             let threads = target.pool.threads();
-            let region = Region::compile(&part.net, target.isa, threads, target.fuse)?;
-            let region = Arc::new(region);
-            let operator =
-                Int8::new(region.clone(), target.pool.clone(), plan.probe.clone(), layers);
-            layers += region.layers().count();
+            let subgraph = Int8Subgraph::compile(&part.net, target.isa, threads, target.fuse)?;
+            let subgraph = Arc::new(subgraph);
+            let operator = Int8Operator::new(
+                subgraph.clone(),
+                target.pool.clone(),
+                plan.probe.clone(),
+                layers,
+            );
+            layers += subgraph.layers().count();
             let inputs = part.float_inputs.iter().map(|id| floats[id]);
             let inputs: Vec<OutletId> =
                 inputs.chain(part.raw_inputs.iter().map(|at| raw[at])).collect();
@@ -75,13 +79,13 @@ pub(crate) fn build(flow: &Flow, image: &[usize], target: &Target) -> Result<Pla
             let mut made = made.map_err(tract_error)?.into_iter();
             floats.extend(part.float_outputs.iter().copied().zip(made.by_ref()));
             raw.extend(part.raw_outputs.iter().copied().zip(made));
-            plan.regions.push(region);
+            plan.subgraphs.push(subgraph);
         }
         for (id, value) in flow.floats.iter().enumerate() {
-            if let FloatValue::Island(island) = value
+            if let FloatValue::FloatSubgraph(subgraph) = value
                 && flow.levels[id] == level
             {
-                let made = inline(&mut plan.model, island, &floats).map_err(tract_error)?;
+                let made = inline(&mut plan.model, subgraph, &floats).map_err(tract_error)?;
                 floats.insert(id, made);
             }
         }
@@ -91,14 +95,14 @@ pub(crate) fn build(flow: &Flow, image: &[usize], target: &Target) -> Result<Pla
     Ok(plan)
 }
 
-/// The steps of a flow without islands.
-pub(crate) fn first_region(flow: &Flow) -> Quantized {
+/// The steps of a flow without float subgraphs.
+pub(crate) fn first_subgraph(flow: &Flow) -> Quantized {
     part(flow, 0).net
 }
 
 /// Cuts one level out of the flow and renumbers its activations.
-fn part(flow: &Flow, level: usize) -> Part {
-    let mut part = Part {
+fn part(flow: &Flow, level: usize) -> LevelPart {
+    let mut part = LevelPart {
         net: Quantized::default(),
         float_inputs: Vec::new(),
         float_outputs: Vec::new(),
@@ -108,7 +112,7 @@ fn part(flow: &Flow, level: usize) -> Part {
     let maker: HashMap<usize, usize> =
         flow.steps.iter().map(|(level, step)| (step.output, *level)).collect();
     let mut local: HashMap<usize, usize> = HashMap::new();
-    let mut number = |at: usize, part: &mut Part| {
+    let mut number = |at: usize, part: &mut LevelPart| {
         *local.entry(at).or_insert_with(|| {
             let here = part.net.activations.len();
             part.net.activations.push(flow.activations[at].clone());
@@ -153,8 +157,8 @@ fn part(flow: &Flow, level: usize) -> Part {
     part
 }
 
-/// Region-local number of a float input.
-fn float_input(flow: &Flow, id: usize, part: &mut Part) -> usize {
+/// Int8Subgraph-local number of a float input.
+fn float_input(flow: &Flow, id: usize, part: &mut LevelPart) -> usize {
     part.float_inputs.iter().position(|&known| known == id).unwrap_or_else(|| {
         part.float_inputs.push(id);
         part.net.float_inputs.push(flow.floats[id].dims().to_vec());
@@ -174,19 +178,19 @@ fn wanted_later(flow: &Flow, level: usize) -> impl Iterator<Item = usize> {
     steps.flat_map(|(_, step)| step.inputs.iter().copied()).chain(sources)
 }
 
-/// Copies an island's nodes into the plan.
+/// Copies a float subgraph's nodes into the plan.
 fn inline(
     model: &mut TypedModel,
-    island: &Island,
+    subgraph: &FloatSubgraph,
     floats: &HashMap<usize, OutletId>,
 ) -> TractResult<OutletId> {
     let mut outlets: HashMap<OutletId, OutletId> = HashMap::new();
-    for (&input, id) in island.model.input_outlets()?.iter().zip(&island.inputs) {
+    for (&input, id) in subgraph.model.input_outlets()?.iter().zip(&subgraph.inputs) {
         outlets.insert(input, floats[id]);
     }
     let prefix = format!("float.{}", model.nodes().len());
-    for at in island.model.eval_order()? {
-        let node = island.model.node(at);
+    for at in subgraph.model.eval_order()? {
+        let node = subgraph.model.node(at);
         if node.op_is::<TypedSource>() {
             continue;
         }
@@ -197,5 +201,5 @@ fn inline(
             outlets.insert(OutletId::new(at, slot), made);
         }
     }
-    Ok(outlets[&island.model.output_outlets()?[0]])
+    Ok(outlets[&subgraph.model.output_outlets()?[0]])
 }

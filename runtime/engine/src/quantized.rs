@@ -1,7 +1,7 @@
 //! The network as integers: what the QDQ graph means, one step after the other, nothing fused yet.
 //!
-//! [`crate::onnx`] reads it from a file, [`crate::definition`] says what each step computes, and
-//! [`crate::region`] turns it into kernels. Images are `H x W x C` in memory (channels innermost).
+//! [`crate::qdq`] reads it from a file, [`crate::definition`] says what each step computes, and
+//! [`crate::int8_subgraph`] turns it into kernels. Images are `H x W x C` in memory (channels innermost).
 
 use crate::EngineError;
 use kernels::MatMulSpec;
@@ -67,7 +67,7 @@ pub(crate) type Table = Box<[u8; 256]>;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Op {
-    /// From the region's float input number `0`.
+    /// From the subgraph's float input number `0`.
     Quantize(usize),
     Conv(Arc<Conv>),
     /// Two tensors of one shape.
@@ -123,7 +123,7 @@ pub(crate) struct Step {
     pub(crate) clamp: [u8; 2],
 }
 
-/// A float tensor a region hands out.
+/// A float tensor a subgraph hands out.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FloatOutput {
     pub(crate) name: String,
@@ -147,10 +147,10 @@ pub(crate) struct Quantized {
     pub(crate) steps: Vec<Step>,
     /// Shapes of the float inputs, `[1, C, H, W]` or `[1, F]`.
     pub(crate) float_inputs: Vec<Vec<usize>>,
-    /// Activations that come from another region.
+    /// Activations that come from another subgraph.
     pub(crate) raw_inputs: Vec<usize>,
     pub(crate) float_outputs: Vec<FloatOutput>,
-    /// Activations that another region reads.
+    /// Activations that another subgraph reads.
     pub(crate) raw_outputs: Vec<usize>,
 }
 

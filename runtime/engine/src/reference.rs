@@ -3,14 +3,15 @@
 use crate::EngineError;
 use crate::definition;
 use crate::engine::{Intermediate, Output, Outputs};
-use crate::onnx::{Document, FloatValue, read};
+use crate::onnx::Document;
 use crate::plan;
+use crate::qdq::{FloatValue, read};
 
 /// Results and every quantized activation of a QDQ model that is all integers.
 pub fn reference(onnx: &[u8], input: &[f32]) -> Result<(Outputs, Vec<Intermediate>), EngineError> {
     let document = Document::decode(onnx)?;
     let flow = read(&document, &[])?;
-    if flow.floats.iter().any(|value| matches!(value, FloatValue::Island(_))) {
+    if flow.floats.iter().any(|value| matches!(value, FloatValue::FloatSubgraph(_))) {
         let reason = "the definition covers integers only, and this network has float nodes".into();
         return Err(EngineError::Onnx { reason });
     }
@@ -19,7 +20,7 @@ pub fn reference(onnx: &[u8], input: &[f32]) -> Result<(Outputs, Vec<Intermediat
     if input.len() != expected {
         return Err(EngineError::Input { found: input.len(), expected, shape: shape.clone() });
     }
-    let net = plan::first_region(&flow);
+    let net = plan::first_subgraph(&flow);
     net.check_work()?;
     let values = definition::run(&net, &[input], &[]);
     let output = |(name, id): &(String, usize)| {

@@ -4,8 +4,11 @@ use crate::EngineError;
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::{
-    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto,
-    tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
+    GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto,
+    tensor_proto::DataType,
+    tensor_shape_proto::{Dimension, dimension},
+    type_proto,
 };
 
 const MAX_NODES: usize = 20_000;
@@ -49,7 +52,7 @@ impl Document {
     pub(crate) fn into_one_image(mut self) -> ModelProto {
         let (name, dims) = &self.input;
         let graph = self.model.graph.as_mut().expect("checked by `decode`");
-        graph.input = vec![crate::island::float_info(name, Some(dims))];
+        graph.input = vec![float_info(name, Some(dims))];
         graph.value_info.clear();
         self.model
     }
@@ -72,6 +75,19 @@ pub(crate) fn node_name(node: &NodeProto) -> &str {
         Some(output) if node.name.is_empty() => output,
         _ => &node.name,
     }
+}
+
+/// A float tensor as an input or output of a graph.
+pub(crate) fn float_info(name: &str, dims: Option<&Vec<usize>>) -> ValueInfoProto {
+    let dim = |&length: &usize| Dimension {
+        value: Some(dimension::Value::DimValue(length as i64)),
+        ..Dimension::default()
+    };
+    let shape = dims.map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+    let kind =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
 }
 
 fn bad(reason: String) -> EngineError {

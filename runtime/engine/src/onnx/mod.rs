@@ -1,23 +1,12 @@
-//! From an ONNX file in QDQ form to [`Quantized`](crate::quantized::Quantized) regions.
+//! An ONNX file as sound references, attributes and constants. Nothing here knows of quantization.
 //!
 //! ```text
-//! document   bytes → ModelProto (tract-onnx's), names resolved, sizes capped
-//! attributes one node's attributes and constants, as domain types
-//! pending    a float operation over dequantized tensors, waiting for its QuantizeLinear
-//! operations convolutions, pooling, …: one function an operator     matrices   products, softmax, views
-//! read       walks the nodes: DequantizeLinear → operation → QuantizeLinear becomes one step
+//! document    bytes → ModelProto (tract-onnx's), names resolved, sizes capped
+//! attributes  one node: inputs and attributes as domain types      constants   values of a tensor
 //! ```
-//!
-//! What does not fit that pattern stays ONNX, an [`Island`], and tract runs it in float. The
-//! rewriting happens here and not on tract's typed model because there the int8 weights would have
-//! to pass type inference first (seconds for a ResNet-50), and because node names survive.
 
-mod attributes;
+pub(crate) mod attributes;
+pub(crate) mod constants;
 mod document;
-mod matrices;
-mod operations;
-mod pending;
-mod read;
 
-pub(crate) use document::Document;
-pub(crate) use read::{FloatValue, Flow, read};
+pub(crate) use document::{Document, float_info, node_name};

@@ -1,26 +1,25 @@
-//! Integer steps as kernels over one arena: everything is decided, packed and placed at load, so
-//! that running allocates nothing.
+//! An int8 subgraph: integer steps as kernels over one block of memory. Everything is decided, packed and placed at
+//! load, so that running allocates nothing.
 
 mod layers;
-mod place;
 mod run;
 
 use crate::EngineError;
 use crate::fuse::{fuse, keep};
+use crate::memory_plan::{self, slot_bytes};
 use crate::quantized::{Activation, Quantized, Shape};
 use kernels::{
     Add, AvgPool, Bilinear, Buffer, Isa, Lookup, MatMul, MaxPool, Nearest, Pool, Scratch, Softmax,
 };
 use layers::{float_kernel, layer};
-use place::{place, slot_bytes};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A compiled [`Quantized`].
 #[derive(Debug)]
-pub(crate) struct Region {
+pub(crate) struct Int8Subgraph {
     layers: Vec<Layer>,
-    slots: Vec<Slot>,
+    slots: Vec<ActivationSlot>,
     arena_bytes: usize,
     scratch_bytes: usize,
     raw_inputs: Vec<usize>,
@@ -32,7 +31,7 @@ pub(crate) struct Region {
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) info: LayerInfo,
-    kernel: Kernel,
+    kernel: LayerKernel,
     inputs: Vec<usize>,
     output: usize,
 }
@@ -54,20 +53,20 @@ pub struct LayerInfo {
 
 /// Where an activation lies.
 #[derive(Clone, Debug)]
-struct Slot {
+struct ActivationSlot {
     activation: Activation,
     place: Range<usize>,
 }
 
 #[derive(Debug)]
-enum Kernel {
+enum LayerKernel {
     Quantize(usize),
     Conv {
         conv: Box<kernels::Conv>,
         residual: bool,
     },
     Add(Add),
-    Concat(Vec<Part>),
+    Concat(Vec<ConcatInput>),
     MaxPool(MaxPool, Option<Lookup>),
     AvgPool(AvgPool, Option<Lookup>),
     Nearest(Nearest, Option<Lookup>),
@@ -86,7 +85,7 @@ enum Kernel {
 
 /// One input of a concatenation.
 #[derive(Debug)]
-struct Part {
+struct ConcatInput {
     /// Where its channels begin.
     first: usize,
     nearest: Option<Nearest>,
@@ -107,13 +106,13 @@ pub(crate) struct Workspace {
 }
 
 /// What an observer sees after each layer.
-pub(crate) struct Seen<'a> {
+pub(crate) struct LayerSeen<'a> {
     pub(crate) layer: usize,
     /// What it made and its values, `H x W x C`; none for a layer that ends in float.
     pub(crate) made: Option<(&'a Activation, &'a [u8])>,
 }
 
-impl Region {
+impl Int8Subgraph {
     /// Packs weights for `isa` and places every activation. With `fused`, some steps go into others: see [`fuse`].
     pub(crate) fn compile(
         net: &Quantized,
@@ -122,19 +121,19 @@ impl Region {
         fused: bool,
     ) -> Result<Self, EngineError> {
         net.check_work()?;
-        let plan = if fused { fuse(net) } else { keep(net) };
-        let layout = place(net, &plan)?;
-        let slots: Vec<Slot> = net
+        let steps = if fused { fuse(net) } else { keep(net) };
+        let plan = memory_plan::plan(net, &steps)?;
+        let slots: Vec<ActivationSlot> = net
             .activations
             .iter()
-            .zip(layout.offsets)
-            .map(|(activation, start)| Slot {
+            .zip(plan.offsets)
+            .map(|(activation, start)| ActivationSlot {
                 place: start..start + slot_bytes(activation),
                 activation: activation.clone(),
             })
             .collect();
         let layers: Vec<Layer> =
-            plan.iter().map(|fused| layer(net, fused, isa)).collect::<Result<_, _>>()?;
+            steps.iter().map(|fused| layer(net, fused, isa)).collect::<Result<_, _>>()?;
         let float_outputs = net
             .float_outputs
             .iter()
@@ -145,15 +144,15 @@ impl Region {
             FloatKernel::Dequantize(_) => None,
         });
         let of_layers = layers.iter().map(|layer| match &layer.kernel {
-            Kernel::Conv { conv, .. } => conv.scratch_bytes(threads),
-            Kernel::Softmax { softmax, .. } => softmax.scratch_bytes(),
+            LayerKernel::Conv { conv, .. } => conv.scratch_bytes(threads),
+            LayerKernel::Softmax { softmax, .. } => softmax.scratch_bytes(),
             _ => 0,
         });
         let scratch_bytes = of_layers.chain(tails.map(|conv| conv.scratch_bytes(threads))).max();
         Ok(Self {
             layers,
             slots,
-            arena_bytes: layout.bytes,
+            arena_bytes: plan.bytes,
             scratch_bytes: scratch_bytes.unwrap_or(0),
             raw_inputs: net.raw_inputs.clone(),
             raw_outputs: net.raw_outputs.clone(),
@@ -182,7 +181,7 @@ impl Region {
         self.float_outputs.iter().map(|(_, dims)| dims.as_slice())
     }
 
-    /// Activations handed to another region.
+    /// Activations handed to another subgraph.
     pub(crate) fn raw_outputs(&self) -> impl Iterator<Item = &Activation> {
         self.raw_outputs.iter().map(|&at| &self.slots[at].activation)
     }
@@ -194,9 +193,9 @@ impl Region {
         &self,
         workspace: &mut Workspace,
         pool: &Pool,
-        inputs: Inputs<'_>,
-        outputs: Outputs<'_, '_>,
-        see: &mut dyn FnMut(Seen<'_>),
+        inputs: SubgraphInputs<'_>,
+        outputs: SubgraphOutputs<'_, '_>,
+        see: &mut dyn FnMut(LayerSeen<'_>),
     ) {
         let Workspace { arena, scratch } = workspace;
         for (&at, bytes) in self.raw_inputs.iter().zip(inputs.raw) {
@@ -207,13 +206,13 @@ impl Region {
             self.run_layer(layer, arena, scratch, pool, inputs.floats);
             let slot = &self.slots[layer.output];
             let values = &arena[slot.place.start..][..slot.activation.shape.len()];
-            see(Seen { layer: at, made: Some((&slot.activation, values)) });
+            see(LayerSeen { layer: at, made: Some((&slot.activation, values)) });
         }
         let mut tail = self.layers.len();
         for ((kernel, _), y) in self.float_outputs.iter().zip(outputs.floats) {
             match kernel {
                 FloatKernel::Dequantize(at) => {
-                    let Slot { activation, place } = &self.slots[*at];
+                    let ActivationSlot { activation, place } = &self.slots[*at];
                     let Shape { c, .. } = activation.shape;
                     let quant = activation.quant;
                     let x = &arena[place.clone()];
@@ -222,7 +221,7 @@ impl Region {
                 FloatKernel::Accumulators { input, conv, .. } => {
                     let place = &self.slots[*input].place;
                     conv.run_f32(&arena[place.clone()], y, pool, scratch);
-                    see(Seen { layer: tail, made: None });
+                    see(LayerSeen { layer: tail, made: None });
                     tail += 1;
                 }
             }
@@ -233,16 +232,16 @@ impl Region {
     }
 }
 
-/// What a region reads.
+/// What a subgraph reads.
 #[derive(Clone, Copy)]
-pub(crate) struct Inputs<'a> {
+pub(crate) struct SubgraphInputs<'a> {
     /// In ONNX order.
     pub(crate) floats: &'a [&'a [f32]],
     pub(crate) raw: &'a [&'a [u8]],
 }
 
-/// What a region writes.
-pub(crate) struct Outputs<'a, 'b> {
+/// What a subgraph writes.
+pub(crate) struct SubgraphOutputs<'a, 'b> {
     /// In ONNX order.
     pub(crate) floats: &'a mut [&'b mut [f32]],
     pub(crate) raw: &'a mut [&'b mut [u8]],

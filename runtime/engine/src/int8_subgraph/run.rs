@@ -1,10 +1,10 @@
-//! One layer of a region on its part of the arena.
+//! One layer of a subgraph on its part of the arena.
 
-use super::{Kernel, Layer, Region};
+use super::{Int8Subgraph, Layer, LayerKernel};
 use crate::quantized::Shape;
 use kernels::{Buffer, Pool, Rows, Scratch};
 
-impl Region {
+impl Int8Subgraph {
     pub(super) fn run_layer(
         &self,
         layer: &Layer,
@@ -29,22 +29,22 @@ impl Region {
         };
         let rows = Rows { pixels: h * w, channels: c, x_stride: c, y_stride: c };
         let table = match &layer.kernel {
-            Kernel::Quantize(input) => {
+            LayerKernel::Quantize(input) => {
                 let image = floats[*input];
                 let (scale, zero) = (quant.scale, quant.zero);
                 kernels::quantize_from_nchw(image, c, scale, zero, y, c, pool);
                 &None
             }
-            Kernel::Conv { conv, residual } => {
+            LayerKernel::Conv { conv, residual } => {
                 let r = residual.then(|| x(layer.inputs.len() - 1));
                 conv.run(x(0), r, y, pool, scratch);
                 &None
             }
-            Kernel::Add(add) => {
+            LayerKernel::Add(add) => {
                 add.run(&rows, x(0), x(1), c, y, pool);
                 &None
             }
-            Kernel::Concat(parts) => {
+            LayerKernel::Concat(parts) => {
                 for (at, part) in parts.iter().enumerate() {
                     let (x, y) = (x(at), &mut y[part.first..]);
                     let channels = self.slots[layer.inputs[at]].activation.shape.c;
@@ -57,31 +57,31 @@ impl Region {
                 }
                 &None
             }
-            Kernel::MaxPool(max, table) => {
+            LayerKernel::MaxPool(max, table) => {
                 max.run(x(0), y, pool);
                 table
             }
-            Kernel::AvgPool(mean, table) => {
+            LayerKernel::AvgPool(mean, table) => {
                 mean.run(x(0), y, pool);
                 table
             }
-            Kernel::Nearest(nearest, table) => {
+            LayerKernel::Nearest(nearest, table) => {
                 nearest.run(table.as_ref(), x(0), y, pool);
                 &None
             }
-            Kernel::Bilinear(bilinear, table) => {
+            LayerKernel::Bilinear(bilinear, table) => {
                 bilinear.run(x(0), y, pool);
                 table
             }
-            Kernel::Table(table) => {
+            LayerKernel::Table(table) => {
                 table.run(&rows, x(0), y, pool);
                 &None
             }
-            Kernel::AddConstant(add, constant) => {
+            LayerKernel::AddConstant(add, constant) => {
                 add.run(&rows, x(0), constant, c, y, pool);
                 &None
             }
-            Kernel::Append(tables) => {
+            LayerKernel::Append(tables) => {
                 let mut rest = &mut y[..];
                 for (at, table) in tables.iter().enumerate() {
                     let count = self.slots[layer.inputs[at]].activation.shape.len();
@@ -94,11 +94,11 @@ impl Region {
                 }
                 &None
             }
-            Kernel::MatMul(product, table) => {
+            LayerKernel::MatMul(product, table) => {
                 product.run(x(0), x(1), y, pool);
                 table
             }
-            Kernel::Softmax { softmax, product, table } => {
+            LayerKernel::Softmax { softmax, product, table } => {
                 let y = &mut y[..h * w * c];
                 if *product {
                     softmax.run_product(x(0), x(1), y, pool, scratch);

@@ -7,12 +7,12 @@
 //! 1 x 1 x N          any of N values in ONNX's order          as anybody likes
 //! ```
 
-use super::attributes::{Reader, dims, i8s, i64s, is, zero_points};
-use super::document::node_name;
-use super::operations::Real;
-use super::pending::{Bounds, Pending, PendingOp};
-use super::read::{View, Weights};
+use super::dequantized::{Dequantized, QuantizedConstant, View};
+use super::float_op::{Bounds, FloatOp, FloatOpKind};
 use crate::EngineError;
+use crate::onnx::attributes::NodeReader;
+use crate::onnx::constants::{dims, is, values};
+use crate::onnx::node_name;
 use crate::quantized::{Quant, Shape};
 use kernels::MatMulSpec;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -26,7 +26,7 @@ struct Matrix {
     by_columns: bool,
 }
 
-impl Real<'_> {
+impl Dequantized<'_> {
     fn matrix(&self) -> Option<Matrix> {
         let &[1, rows, columns] = self.dims() else { return None };
         let (shape, transposed) = (self.activation.shape, self.view.transposed);
@@ -40,7 +40,7 @@ impl Real<'_> {
     }
 }
 
-impl Reader<'_> {
+impl NodeReader<'_> {
     /// The shape that flattening and its like give values without moving one; `None` for what moves some.
     pub(super) fn reshaped(&self, from: &[usize], shape: Shape) -> Option<Vec<usize>> {
         let count: usize = from.iter().product();
@@ -48,14 +48,14 @@ impl Reader<'_> {
             "Identity" | "Dropout" => Some(from.to_vec()),
             "Flatten" => (self.int("axis", 1) == 1).then(|| vec![1, count]),
             "Squeeze" => {
-                let given = self.constant(1).and_then(i64s);
+                let given = self.constant(1).and_then(values);
                 let axes = given.or_else(|| self.ints("axes").map(<[i64]>::to_vec))?;
                 let spatial = axes == [2, 3] || axes == [-2, -1] || axes == [-1, -2];
                 (spatial && matches!(from, [1, _, 1, 1])).then(|| vec![1, count])
             }
             "Reshape" => {
                 let to =
-                    resolved(&self.constant(1).and_then(i64s)?, from, self.int("allowzero", 0))?;
+                    resolved(&self.constant(1).and_then(values)?, from, self.int("allowzero", 0))?;
                 let kept = shape.is_in_order() || to == [1, count] || to.get(1) == Some(&shape.c);
                 (kept && to[0] == 1 && (2..=4).contains(&to.len())).then_some(to)
             }
@@ -64,7 +64,7 @@ impl Reader<'_> {
     }
 
     /// Rows for columns, of one matrix.
-    pub(super) fn transposed(&self, x: &Real<'_>) -> Option<View> {
+    pub(super) fn transposed(&self, x: &Dequantized<'_>) -> Option<View> {
         let &[batch, rows, columns] = x.dims() else { return None };
         let swap = self.ints("perm") == Some(&[0, 2, 1]);
         let dims = vec![batch, columns, rows];
@@ -74,9 +74,9 @@ impl Reader<'_> {
     /// MatMul of two activations, the left one by rows. Of larger ranks only what is one matrix.
     pub(super) fn matmul(
         &self,
-        a: &Real<'_>,
-        b: &Real<'_>,
-    ) -> Result<Option<Pending>, EngineError> {
+        a: &Dequantized<'_>,
+        b: &Dequantized<'_>,
+    ) -> Result<Option<FloatOp>, EngineError> {
         let (Some(left), Some(right)) = (a.matrix(), b.matrix()) else { return Ok(None) };
         if !left.by_rows {
             return Ok(None);
@@ -88,28 +88,32 @@ impl Reader<'_> {
             return Err(self.error(format!("matrices of {a:?} and {b:?}, at most {most} deep")));
         }
         let spec = MatMulSpec { rows, depth, columns, columns_in_rows: right.by_columns };
-        self.by_rows(PendingOp::MatMul(spec), &[a, b], [rows, columns]).map(Some)
+        self.by_rows(FloatOpKind::MatMul(spec), &[a, b], [rows, columns]).map(Some)
     }
 
     /// Softmax along the last axis of a matrix that lies by rows.
-    pub(super) fn softmax(&self, x: &Real<'_>, opset: i64) -> Result<Option<Pending>, EngineError> {
+    pub(super) fn softmax(
+        &self,
+        x: &Dequantized<'_>,
+        opset: i64,
+    ) -> Result<Option<FloatOp>, EngineError> {
         let last = self.is_along_rows(opset);
         let Some(matrix) = x.matrix().filter(|matrix| matrix.by_rows && last) else {
             return Ok(None);
         };
         let Matrix { rows, columns, .. } = matrix;
-        self.by_rows(PendingOp::Softmax { columns }, &[x], [rows, columns]).map(Some)
+        self.by_rows(FloatOpKind::Softmax { columns }, &[x], [rows, columns]).map(Some)
     }
 
     /// Softmax of a product nobody quantizes in between: its sums go in as they are.
-    pub(super) fn shares(&self, product: &Pending, opset: i64) -> Option<Pending> {
-        let PendingOp::MatMul(spec) = product.op else { return None };
+    pub(super) fn shares(&self, product: &FloatOp, opset: i64) -> Option<FloatOp> {
+        let FloatOpKind::MatMul(spec) = product.op else { return None };
         let name = format!("{}+{}", product.name, node_name(self.node));
         let whole = product.bounds == Bounds::NONE
             && product.dims == [1, spec.rows, spec.columns]
             && self.is_along_rows(opset);
-        let op = PendingOp::MatMulSoftmax(spec);
-        whole.then(|| Pending { name, op, ..product.clone() })
+        let op = FloatOpKind::MatMulSoftmax(spec);
+        whole.then(|| FloatOp { name, op, ..product.clone() })
     }
 
     /// Whether a softmax goes along the last of three axes; before operator set 13 it flattened what follows its axis.
@@ -120,33 +124,36 @@ impl Reader<'_> {
     /// A result `[1, rows, columns]` in ONNX's own order.
     fn by_rows(
         &self,
-        op: PendingOp,
-        inputs: &[&Real<'_>],
+        op: FloatOpKind,
+        inputs: &[&Dequantized<'_>],
         [rows, columns]: [usize; 2],
-    ) -> Result<Pending, EngineError> {
-        let pending = self.pending(op, inputs, vec![1, rows, columns])?;
-        Ok(Pending { shape: Shape::row(rows * columns), ..pending })
+    ) -> Result<FloatOp, EngineError> {
+        let pending = self.float_op(op, inputs, vec![1, rows, columns])?;
+        Ok(FloatOp { shape: Shape::row(rows * columns), ..pending })
     }
 
     /// Concat of matrices along their columns.
-    pub(super) fn append(&self, inputs: &[Real<'_>]) -> Result<Option<Pending>, EngineError> {
-        let matrices = inputs.iter().map(Real::matrix).collect::<Option<Vec<_>>>();
+    pub(super) fn append(
+        &self,
+        inputs: &[Dequantized<'_>],
+    ) -> Result<Option<FloatOp>, EngineError> {
+        let matrices = inputs.iter().map(Dequantized::matrix).collect::<Option<Vec<_>>>();
         let Some(matrices) = matrices else { return Ok(None) };
         let rows = matrices[0].rows;
         if !matrices.iter().all(|matrix| matrix.rows == rows && matrix.by_columns) {
             return Ok(None);
         }
         let columns = matrices.iter().map(|matrix| matrix.columns).sum();
-        let inputs: Vec<&Real<'_>> = inputs.iter().collect();
-        self.pending(PendingOp::Append, &inputs, vec![1, rows, columns]).map(Some)
+        let inputs: Vec<&Dequantized<'_>> = inputs.iter().collect();
+        self.float_op(FloatOpKind::Append, &inputs, vec![1, rows, columns]).map(Some)
     }
 
     /// Add of an 8-bit constant of the tensor's own shape.
     pub(super) fn add_constant(
         &self,
-        x: &Real<'_>,
-        constant: &Weights<'_>,
-    ) -> Result<Option<Pending>, EngineError> {
+        x: &Dequantized<'_>,
+        constant: &QuantizedConstant<'_>,
+    ) -> Result<Option<FloatOp>, EngineError> {
         let tensor = constant.tensor;
         let found = dims(tensor);
         let same = found == x.dims() || found == x.dims()[1..];
@@ -159,12 +166,9 @@ impl Reader<'_> {
         let signed = is(tensor, DataType::Int8);
         let values: Vec<u8> = if signed {
             let raised = |q: i8| (i16::from(q) + 128) as u8;
-            i8s(tensor).map(|values| values.into_iter().map(raised).collect())
+            values(tensor).map(|values| values.into_iter().map(raised).collect())
         } else {
-            is(tensor, DataType::Uint8)
-                .then(|| zero_points(tensor))
-                .flatten()
-                .map(|values| values.into_iter().map(|q| q as u8).collect())
+            values(tensor)
         }
         .ok_or_else(|| self.error("the constant is not 8-bit"))?;
         let zero = u8::try_from(if signed { zero + 128 } else { zero })
@@ -173,9 +177,9 @@ impl Reader<'_> {
         let pixels = h * w;
         // From ONNX's order to memory's, which are the same where one of the two is 1.
         let values = (0..values.len()).map(|at| values[at % c * pixels + at / c]).collect();
-        let op = PendingOp::AddConstant { values, quant: Quant { scale, zero, signed } };
-        let pending = self.pending(op, &[x], x.dims().to_vec())?;
-        Ok(Some(Pending { shape: x.activation.shape, ..pending }))
+        let op = FloatOpKind::AddConstant { values, quant: Quant { scale, zero, signed } };
+        let pending = self.float_op(op, &[x], x.dims().to_vec())?;
+        Ok(Some(FloatOp { shape: x.activation.shape, ..pending }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Steps of the network as kernels, their weights packed.
 
-use super::{FloatKernel, Kernel, Layer, LayerInfo, Part};
+use super::{ConcatInput, FloatKernel, Layer, LayerInfo, LayerKernel};
 use crate::EngineError;
 use crate::fuse::Fused;
 use crate::quantized::{Activation, Conv, Op, Quantized, Shape, Source, Step, Table, Window};
@@ -18,7 +18,7 @@ pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Laye
         reason: error.to_string(),
     })?;
     let packed_bytes = match &kernel {
-        Kernel::Conv { conv, .. } => conv.packed_bytes() as u64,
+        LayerKernel::Conv { conv, .. } => conv.packed_bytes() as u64,
         _ => 0,
     };
     let info = LayerInfo {
@@ -31,7 +31,11 @@ pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Laye
     Ok(Layer { info, kernel, inputs: fused.inputs().collect(), output: fused.output() })
 }
 
-fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, String), SpecError> {
+fn kernel(
+    net: &Quantized,
+    fused: &Fused<'_>,
+    isa: Isa,
+) -> Result<(LayerKernel, String), SpecError> {
     let step = fused.step;
     let activation = |at: usize| &net.activations[step.inputs[at]];
     let y = &net.activations[step.output];
@@ -44,7 +48,7 @@ fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, Strin
     let lookup = |table: &Option<Table>| table.as_ref().map(|table| Lookup::new(isa, **table));
     let mut kind = op_name(&step.op).to_owned();
     let kernel = match &step.op {
-        Op::Quantize(input) => Kernel::Quantize(*input),
+        Op::Quantize(input) => LayerKernel::Quantize(*input),
         Op::Conv(conv) => {
             let residual = fused.add.map(|(add, residual)| residual_of(net, step, add, residual));
             let x = activation(0);
@@ -53,12 +57,12 @@ fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, Strin
             let spec = conv_spec(conv, x.shape);
             let conv = kernels::Conv::pack(isa, &spec, weights, residual)?;
             kind = conv_kind(&spec, residual.is_some());
-            Kernel::Conv { conv: Box::new(conv), residual: residual.is_some() }
+            LayerKernel::Conv { conv: Box::new(conv), residual: residual.is_some() }
         }
         Op::Add => {
             let (a, b) = (activation(0).quant, activation(1).quant);
             let ratios = [a.scale / quant.scale, b.scale / quant.scale];
-            Kernel::Add(Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?)
+            LayerKernel::Add(Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?)
         }
         Op::Concat(tables) => {
             if fused.nearest.iter().any(Option::is_some) {
@@ -68,54 +72,57 @@ fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, Strin
             let mut part = |at: usize, table: &Option<Table>| {
                 let x = activation(at).shape;
                 let part = match fused.nearest[at] {
-                    Some(before @ Step { op: Op::Nearest { table: own }, .. }) => Part {
+                    Some(before @ Step { op: Op::Nearest { table: own }, .. }) => ConcatInput {
                         first,
                         nearest: Some(upsampling(net, before, shape.c)?),
                         table: lookup(&both(own, table)),
                     },
-                    _ => Part { first, nearest: None, table: lookup(table) },
+                    _ => ConcatInput { first, nearest: None, table: lookup(table) },
                 };
                 first += x.c;
                 Ok(part)
             };
             let parts = tables.iter().enumerate().map(|(at, table)| part(at, table));
-            Kernel::Concat(parts.collect::<Result<_, SpecError>>()?)
+            LayerKernel::Concat(parts.collect::<Result<_, SpecError>>()?)
         }
-        Op::MaxPool { window, table } => {
-            Kernel::MaxPool(MaxPool::new(pool_spec(window, activation(0).shape)?)?, lookup(table))
-        }
+        Op::MaxPool { window, table } => LayerKernel::MaxPool(
+            MaxPool::new(pool_spec(window, activation(0).shape)?)?,
+            lookup(table),
+        ),
         Op::AvgPool { window, include_pad } => {
             let x = activation(0);
             let (spec, ratio) = (pool_spec(window, x.shape)?, x.quant.scale / quant.scale);
-            Kernel::AvgPool(AvgPool::new(spec, ratio, zeros(x), *include_pad)?, clamp())
+            LayerKernel::AvgPool(AvgPool::new(spec, ratio, zeros(x), *include_pad)?, clamp())
         }
-        Op::Nearest { table } => Kernel::Nearest(upsampling(net, step, shape.c)?, lookup(table)),
+        Op::Nearest { table } => {
+            LayerKernel::Nearest(upsampling(net, step, shape.c)?, lookup(table))
+        }
         Op::Bilinear => {
             let x = activation(0);
             let [from, to] = [x.shape, shape].map(|shape| [shape.h, shape.w]);
             let (c, ratio) = (shape.c, x.quant.scale / quant.scale);
-            Kernel::Bilinear(Bilinear::new(from, to, c, [c, c], ratio, zeros(x))?, clamp())
+            LayerKernel::Bilinear(Bilinear::new(from, to, c, [c, c], ratio, zeros(x))?, clamp())
         }
-        Op::Table(table) => Kernel::Table(Lookup::new(isa, **table)),
+        Op::Table(table) => LayerKernel::Table(Lookup::new(isa, **table)),
         Op::AddConstant { values, quant: b } => {
             let a = activation(0).quant;
             let ratios = [a.scale / quant.scale, b.scale / quant.scale];
             let add = Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?;
-            Kernel::AddConstant(add, values.clone())
+            LayerKernel::AddConstant(add, values.clone())
         }
-        Op::Append(tables) => Kernel::Append(tables.iter().map(lookup).collect()),
+        Op::Append(tables) => LayerKernel::Append(tables.iter().map(lookup).collect()),
         Op::MatMul(spec) => {
             let (a, b) = (activation(0).quant, activation(1).quant);
             let zeros = [a.zero, b.zero, quant.zero];
             let product = MatMul::new(isa, *spec, a.scale * b.scale / quant.scale, zeros)?;
             kind = format!("matmul {}x{}x{}", spec.rows, spec.depth, spec.columns);
-            Kernel::MatMul(product, clamp())
+            LayerKernel::MatMul(product, clamp())
         }
         Op::Softmax { columns } => {
             let scale = activation(0).quant.scale;
             let (step, zero) = (quant.scale, quant.zero);
             let softmax = Softmax::new(*columns, scale, libm::exp, step, zero, None)?;
-            Kernel::Softmax { softmax, product: false, table: clamp() }
+            LayerKernel::Softmax { softmax, product: false, table: clamp() }
         }
         Op::MatMulSoftmax(spec) => {
             let (a, b) = (activation(0).quant, activation(1).quant);
@@ -124,7 +131,7 @@ fn kernel(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<(Kernel, Strin
             let (step, zero) = (quant.scale, quant.zero);
             let softmax = Softmax::new(columns, scale, libm::exp, step, zero, Some(product))?;
             kind = format!("matmul+softmax {}x{}x{}", spec.rows, spec.depth, spec.columns);
-            Kernel::Softmax { softmax, product: true, table: clamp() }
+            LayerKernel::Softmax { softmax, product: true, table: clamp() }
         }
     };
     Ok((kernel, kind))

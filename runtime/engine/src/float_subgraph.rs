@@ -1,20 +1,15 @@
 //! What a QDQ graph leaves in float, read and run by tract unchanged.
 
 use crate::EngineError;
-use crate::onnx::Document;
+use crate::onnx::{Document, float_info};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tract_onnx::pb::{
-    GraphProto, ModelProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    tensor_proto::DataType,
-    tensor_shape_proto::{Dimension, dimension},
-    type_proto,
-};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::*;
 
-/// Float nodes between int8 regions, or after the last.
+/// Float nodes between int8 subgraphs, or after the last.
 #[derive(Debug)]
-pub(crate) struct Island {
+pub(crate) struct FloatSubgraph {
     pub(crate) model: TypedModel,
     /// Float values it reads, in the order of the model's inputs.
     pub(crate) inputs: Vec<usize>,
@@ -93,7 +88,7 @@ pub(crate) fn allow(node: &NodeProto, declared: &[String]) -> Result<(), EngineE
     Ok(())
 }
 
-impl Island {
+impl FloatSubgraph {
     /// Cuts `nodes` out of the document; `inputs` are float values: name, index, shape.
     pub(crate) fn load(
         document: &Document,
@@ -156,16 +151,4 @@ pub(crate) fn typed(model: &ModelProto) -> Result<TypedModel, EngineError> {
 pub(crate) fn tract_error(error: TractError) -> EngineError {
     // One line: tract's errors are a chain with context.
     EngineError::Tract { reason: format!("{error:#}").replace('\n', " ") }
-}
-
-pub(crate) fn float_info(name: &str, dims: Option<&Vec<usize>>) -> ValueInfoProto {
-    let dim = |&length: &usize| Dimension {
-        value: Some(dimension::Value::DimValue(length as i64)),
-        ..Dimension::default()
-    };
-    let shape = dims.map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
-    let kind =
-        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
-    ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
 }

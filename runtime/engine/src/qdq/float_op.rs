@@ -1,4 +1,4 @@
-//! Float operations over dequantized tensors, waiting for the QuantizeLinear that makes them a step.
+//! Float operations between DequantizeLinear and QuantizeLinear. The second makes a step of them.
 
 use crate::quantized::{Activation, Conv, Op, Quant, Shape, Step, Window};
 use kernels::MatMulSpec;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 /// `DequantizeLinear → op [→ Relu | Clip]`, seen, its QuantizeLinear not yet.
 #[derive(Clone)]
-pub(super) struct Pending {
+pub(super) struct FloatOp {
     /// Name of the ONNX node.
     pub(super) name: String,
-    pub(super) op: PendingOp,
+    pub(super) op: FloatOpKind,
     /// Activations it reads.
     pub(super) inputs: Vec<usize>,
     pub(super) shape: Shape,
@@ -25,7 +25,7 @@ pub(super) struct Bounds {
 }
 
 #[derive(Clone)]
-pub(super) enum PendingOp {
+pub(super) enum FloatOpKind {
     Conv(Arc<Conv>),
     Add,
     Concat,
@@ -92,7 +92,7 @@ impl Unary {
     }
 }
 
-impl Pending {
+impl FloatOp {
     /// The step that makes activation `output`, quantized as `quant`.
     pub(super) fn step(&self, activations: &[Activation], output: usize, quant: Quant) -> Step {
         let clamp = self.bounds.clamp(quant);
@@ -100,27 +100,27 @@ impl Pending {
         let table =
             |x: Quant| (!x.same(quant) || clamp != [0, 255]).then(|| x.table(quant, clamp, |x| x));
         let op = match &self.op {
-            PendingOp::Conv(conv) => Op::Conv(conv.clone()),
-            PendingOp::Add => Op::Add,
-            PendingOp::Concat => {
+            FloatOpKind::Conv(conv) => Op::Conv(conv.clone()),
+            FloatOpKind::Add => Op::Add,
+            FloatOpKind::Concat => {
                 Op::Concat((0..self.inputs.len()).map(|at| table(x(at))).collect())
             }
-            PendingOp::MaxPool(window) => Op::MaxPool { window: *window, table: table(x(0)) },
-            PendingOp::AvgPool { window, include_pad } => {
+            FloatOpKind::MaxPool(window) => Op::MaxPool { window: *window, table: table(x(0)) },
+            FloatOpKind::AvgPool { window, include_pad } => {
                 Op::AvgPool { window: *window, include_pad: *include_pad }
             }
-            PendingOp::Nearest => Op::Nearest { table: table(x(0)) },
-            PendingOp::Bilinear => Op::Bilinear,
-            PendingOp::Unary(f) => Op::Table(x(0).table(quant, clamp, |x| f.apply(x))),
-            PendingOp::AddConstant { values, quant } => {
+            FloatOpKind::Nearest => Op::Nearest { table: table(x(0)) },
+            FloatOpKind::Bilinear => Op::Bilinear,
+            FloatOpKind::Unary(f) => Op::Table(x(0).table(quant, clamp, |x| f.apply(x))),
+            FloatOpKind::AddConstant { values, quant } => {
                 Op::AddConstant { values: values.clone(), quant: *quant }
             }
-            PendingOp::Append => {
+            FloatOpKind::Append => {
                 Op::Append((0..self.inputs.len()).map(|at| table(x(at))).collect())
             }
-            PendingOp::MatMul(spec) => Op::MatMul(*spec),
-            PendingOp::Softmax { columns } => Op::Softmax { columns: *columns },
-            PendingOp::MatMulSoftmax(spec) => Op::MatMulSoftmax(*spec),
+            FloatOpKind::MatMul(spec) => Op::MatMul(*spec),
+            FloatOpKind::Softmax { columns } => Op::Softmax { columns: *columns },
+            FloatOpKind::MatMulSoftmax(spec) => Op::MatMulSoftmax(*spec),
         };
         Step { name: self.name.clone(), op, inputs: self.inputs.clone(), output, clamp }
     }

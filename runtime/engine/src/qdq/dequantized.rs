@@ -1,0 +1,42 @@
+//! What DequantizeLinear gives: activations and constants as float tensors, still known in integers.
+
+use crate::quantized::{Activation, Shape};
+use tract_onnx::pb::TensorProto;
+
+/// An activation as a float tensor: what DequantizeLinear gives, perhaps reshaped.
+#[derive(Clone)]
+pub(super) struct Dequantized<'a> {
+    pub(super) activation: &'a Activation,
+    pub(super) view: View,
+}
+
+impl Dequantized<'_> {
+    pub(super) fn dims(&self) -> &[usize] {
+        &self.view.dims
+    }
+
+    /// Whether it is `[1, C, H, W]` as the activation lies in memory.
+    pub(super) fn is_image(&self) -> bool {
+        let Shape { h, w, c } = self.activation.shape;
+        self.dims() == [1, c, h, w]
+    }
+}
+
+/// An activation as ONNX shapes it.
+#[derive(Clone)]
+pub(super) struct View {
+    /// The activation.
+    pub(super) at: usize,
+    pub(super) dims: Vec<usize>,
+    /// The last two axes of a tensor of three are exchanged; in memory nothing moves.
+    pub(super) transposed: bool,
+}
+
+/// A constant and its quantization.
+#[derive(Clone)]
+pub(super) struct QuantizedConstant<'a> {
+    pub(super) tensor: &'a TensorProto,
+    pub(super) scale: Vec<f32>,
+    pub(super) zero: Vec<i32>,
+    pub(super) axis: usize,
+}

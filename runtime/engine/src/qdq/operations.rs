@@ -1,0 +1,154 @@
+//! ONNX operators over dequantized tensors, one function an operator.
+//!
+//! `Ok(None)` means "not in integers": the node stays ONNX and tract runs it in float.
+
+use super::dequantized::Dequantized;
+use super::float_op::{Bounds, FloatOp, FloatOpKind, Unary};
+use crate::EngineError;
+use crate::onnx::attributes::NodeReader;
+use crate::onnx::constants::{value, values};
+use crate::onnx::node_name;
+use crate::quantized::{Shape, Window};
+
+impl NodeReader<'_> {
+    pub(super) fn float_op(
+        &self,
+        op: FloatOpKind,
+        inputs: &[&Dequantized<'_>],
+        dims: Vec<usize>,
+    ) -> Result<FloatOp, EngineError> {
+        let shape = Shape::of(&dims).ok_or_else(|| {
+            self.error(format!("a tensor of {dims:?}, expected one image at most 2^27 values"))
+        })?;
+        Ok(FloatOp {
+            name: node_name(self.node).to_owned(),
+            op,
+            inputs: inputs.iter().map(|real| real.view.at).collect(),
+            shape,
+            dims,
+            bounds: Bounds::NONE,
+        })
+    }
+
+    pub(super) fn max_pool(&self, x: &Dequantized<'_>) -> Result<Option<FloatOp>, EngineError> {
+        if !x.is_image() || self.int("ceil_mode", 0) != 0 || self.node.output.len() > 1 {
+            return Ok(None);
+        }
+        let (window, dims) = self.pool(x)?;
+        Ok(Some(self.float_op(FloatOpKind::MaxPool(window), &[x], dims)?))
+    }
+
+    pub(super) fn avg_pool(&self, x: &Dequantized<'_>) -> Result<Option<FloatOp>, EngineError> {
+        if !x.is_image() || self.int("ceil_mode", 0) != 0 {
+            return Ok(None);
+        }
+        let (window, dims) = self.pool(x)?;
+        let include_pad = self.int("count_include_pad", 0) != 0;
+        self.check_pool(&window)?;
+        Ok(Some(self.float_op(FloatOpKind::AvgPool { window, include_pad }, &[x], dims)?))
+    }
+
+    /// GlobalAveragePool, and ReduceMean over rows and columns.
+    pub(super) fn global_pool(&self, x: &Dequantized<'_>) -> Result<Option<FloatOp>, EngineError> {
+        let keep = self.node.op_type == "GlobalAveragePool" || self.int("keepdims", 1) != 0;
+        if self.node.op_type == "ReduceMean" {
+            let given = self.constant(1).and_then(values);
+            let axes = given.or_else(|| self.ints("axes").map(<[i64]>::to_vec));
+            if !axes.is_some_and(|axes| axes == [2, 3] || axes == [-2, -1]) {
+                return Ok(None);
+            }
+        }
+        if !x.is_image() {
+            return Ok(None);
+        }
+        let Shape { h, w, c } = x.activation.shape;
+        let window = Window { kernel: [h, w], ..Window::POINT };
+        self.check_pool(&window)?;
+        let dims = if keep { vec![1, c, 1, 1] } else { vec![1, c] };
+        Ok(Some(self.float_op(FloatOpKind::AvgPool { window, include_pad: false }, &[x], dims)?))
+    }
+
+    fn pool(&self, x: &Dequantized<'_>) -> Result<(Window, Vec<usize>), EngineError> {
+        let Shape { h, w, c } = x.activation.shape;
+        let window = self.window(self.kernel_shape()?, [h, w])?;
+        let (oh, ow) = self.output(&window, x.activation.shape)?;
+        Ok((window, vec![1, c, oh, ow]))
+    }
+
+    /// Sums of a window stay exact in i32, and in f32 up to its rounding.
+    fn check_pool(&self, window: &Window) -> Result<(), EngineError> {
+        if window.kernel[0] * window.kernel[1] > 1 << 22 {
+            return Err(self.error(format!("a window of {:?}", window.kernel)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn output(&self, window: &Window, x: Shape) -> Result<(usize, usize), EngineError> {
+        window.output(x.h, x.w).ok_or_else(|| {
+            self.error(format!("a kernel of {:?} does not fit {}x{}", window.kernel, x.h, x.w))
+        })
+    }
+
+    pub(super) fn add(
+        &self,
+        a: &Dequantized<'_>,
+        b: &Dequantized<'_>,
+    ) -> Result<Option<FloatOp>, EngineError> {
+        if a.activation.shape != b.activation.shape || a.dims() != b.dims() {
+            return Ok(None);
+        }
+        let pending = self.float_op(FloatOpKind::Add, &[a, b], a.dims().to_vec())?;
+        Ok(Some(FloatOp { shape: a.activation.shape, ..pending }))
+    }
+
+    pub(super) fn concat(
+        &self,
+        inputs: &[Dequantized<'_>],
+    ) -> Result<Option<FloatOp>, EngineError> {
+        let Shape { h, w, .. } = inputs[0].activation.shape;
+        let axis = self.int("axis", 1);
+        if inputs[0].dims().len() == 3 && matches!(axis, 2 | -1) {
+            return self.append(inputs);
+        }
+        let together = |real: &Dequantized<'_>| {
+            let shape = real.activation.shape;
+            real.is_image() && (shape.h, shape.w) == (h, w)
+        };
+        if !matches!(axis, 1 | -3) || !inputs.iter().all(together) {
+            return Ok(None);
+        }
+        let c = inputs.iter().map(|real| real.activation.shape.c).sum();
+        let inputs: Vec<&Dequantized<'_>> = inputs.iter().collect();
+        Ok(Some(self.float_op(FloatOpKind::Concat, &inputs, vec![1, c, h, w])?))
+    }
+
+    pub(super) fn unary(&self, x: &Dequantized<'_>) -> Result<FloatOp, EngineError> {
+        let f = match self.node.op_type.as_str() {
+            "Sigmoid" => Unary::Sigmoid,
+            "Tanh" => Unary::Tanh,
+            "HardSigmoid" => Unary::HardSigmoid {
+                alpha: self.float("alpha", 0.2),
+                beta: self.float("beta", 0.5),
+            },
+            "HardSwish" => Unary::HardSwish,
+            "LeakyRelu" => Unary::LeakyRelu { alpha: self.float("alpha", 0.01) },
+            _ => Unary::Same,
+        };
+        let pending = self.float_op(FloatOpKind::Unary(f), &[x], x.dims().to_vec())?;
+        Ok(FloatOp { shape: x.activation.shape, ..pending })
+    }
+
+    /// What Relu or Clip leave of the reals; `None` where the bounds are not constants.
+    pub(super) fn bounds(&self) -> Option<Bounds> {
+        if self.node.op_type == "Relu" {
+            return Some(Bounds { lo: 0.0, hi: f32::INFINITY });
+        }
+        let bound = |at: usize, name: &str, otherwise: f32| match self.input(at) {
+            None => Some(self.float(name, otherwise)),
+            Some(_) => self.constant(at).and_then(value),
+        };
+        let bounds =
+            Bounds { lo: bound(1, "min", f32::NEG_INFINITY)?, hi: bound(2, "max", f32::INFINITY)? };
+        (bounds.lo <= bounds.hi).then_some(bounds)
+    }
+}

@@ -1,0 +1,146 @@
+//! Convolutions and linear layers: int8 weights, int32 bias, and what must hold so that sums fit 32 bits.
+
+use super::dequantized::{Dequantized, QuantizedConstant};
+use super::float_op::{FloatOp, FloatOpKind};
+use crate::EngineError;
+use crate::onnx::attributes::NodeReader;
+use crate::onnx::constants::{dims, values};
+use crate::onnx::node_name;
+use crate::quantized::{Conv, Shape, Window};
+use std::sync::Arc;
+
+impl NodeReader<'_> {
+    pub(super) fn conv(
+        &self,
+        x: &Dequantized<'_>,
+        weights: &QuantizedConstant<'_>,
+        bias: Option<&QuantizedConstant<'_>>,
+    ) -> Result<FloatOp, EngineError> {
+        let [out_c, in_c, kh, kw] = dims(weights.tensor)[..] else {
+            return Err(
+                self.error(format!("weights of {:?}, expected 4 axes", weights.tensor.dims))
+            );
+        };
+        let Shape { h, w, c } = x.activation.shape;
+        let groups = usize::try_from(self.int("group", 1)).unwrap_or(0);
+        let fits = x.is_image() && groups > 0 && out_c > 0 && in_c.checked_mul(groups) == Some(c);
+        if !fits || !out_c.is_multiple_of(groups) {
+            let found = &weights.tensor.dims;
+            return Err(
+                self.error(format!("weights {found:?} in {groups} groups over {c} channels"))
+            );
+        }
+        if kh > 4096 || kw > 4096 {
+            return Err(self.error(format!("a kernel of {kh}x{kw}")));
+        }
+        let window = self.window([kh, kw], [h, w])?;
+        let (oh, ow) = self.output(&window, x.activation.shape)?;
+        let conv = self.weighted(window, groups, out_c, 0, x, weights, bias)?;
+        self.float_op(FloatOpKind::Conv(Arc::new(conv)), &[x], vec![1, out_c, oh, ow])
+    }
+
+    /// Gemm and MatMul: a convolution whose kernel is the whole image.
+    pub(super) fn linear(
+        &self,
+        x: &Dequantized<'_>,
+        weights: &QuantizedConstant<'_>,
+        bias: Option<&QuantizedConstant<'_>>,
+    ) -> Result<Option<FloatOp>, EngineError> {
+        let &[a, b] = &dims(weights.tensor)[..] else { return Ok(None) };
+        let transposed = self.node.op_type == "Gemm" && self.int("transB", 0) == 1;
+        let (out_c, features) = if transposed { (a, b) } else { (b, a) };
+        let plain = self.float("alpha", 1.0) == 1.0
+            && self.float("beta", 1.0) == 1.0
+            && self.int("transA", 0) == 0;
+        if !plain || x.dims().len() != 2 {
+            return Ok(None);
+        }
+        let Shape { h, w, c } = x.activation.shape;
+        if features != h * w * c || out_c == 0 {
+            let found = &weights.tensor.dims;
+            return Err(self.error(format!("weights {found:?} over {} features", h * w * c)));
+        }
+        let window = Window { kernel: [h, w], ..Window::POINT };
+        let axis = usize::from(!transposed);
+        let conv = self.weighted(window, 1, out_c, axis, x, weights, bias)?;
+        Ok(Some(self.float_op(FloatOpKind::Conv(Arc::new(conv)), &[x], vec![1, out_c])?))
+    }
+
+    /// QuantizedConstant `[O, …]` (or `[…, O]` when `axis` is 1) with their scales and bias, checked.
+    #[expect(clippy::too_many_arguments, reason = "one call a kind of layer, nothing to group")]
+    fn weighted(
+        &self,
+        window: Window,
+        groups: usize,
+        out_c: usize,
+        axis: usize,
+        x: &Dequantized<'_>,
+        weights: &QuantizedConstant<'_>,
+        bias: Option<&QuantizedConstant<'_>>,
+    ) -> Result<Conv, EngineError> {
+        let mut values =
+            values(weights.tensor).ok_or_else(|| self.error("weights are not int8"))?;
+        if weights.zero.iter().any(|&zero| zero != 0) {
+            return Err(self.error("weights have a zero point other than 0"));
+        }
+        let weight_scale = match weights.scale.len() {
+            1 => vec![weights.scale[0]; out_c],
+            n if n == out_c && weights.axis == axis => weights.scale.clone(),
+            n => return Err(self.error(format!("{n} weight scales on axis {}", weights.axis))),
+        };
+        if axis == 1 {
+            let features = values.len() / out_c;
+            values =
+                (0..values.len()).map(|i| values[i % features * out_c + i / features]).collect();
+        }
+        let conv = Conv {
+            name: node_name(self.node).to_owned(),
+            window,
+            groups,
+            out_c,
+            bias: match bias {
+                None => vec![0; out_c],
+                Some(bias) => self.bias(out_c, x, &weight_scale, bias)?,
+            },
+            weights: values,
+            weight_scale,
+        };
+        self.check_accumulators(&conv)?;
+        Ok(conv)
+    }
+
+    /// int32 in units of `s_x · s_w[n]`, or the accumulators would mean something else.
+    fn bias(
+        &self,
+        out_c: usize,
+        x: &Dequantized<'_>,
+        weight_scale: &[f32],
+        bias: &QuantizedConstant<'_>,
+    ) -> Result<Vec<i32>, EngineError> {
+        let values = values(bias.tensor)
+            .filter(|values| values.len() == out_c && bias.zero.iter().all(|&zero| zero == 0))
+            .ok_or_else(|| self.error(format!("bias is not {out_c} int32 around 0")))?;
+        let near = |n: usize| {
+            let scale = bias.scale[if bias.scale.len() == 1 { 0 } else { n }];
+            let expected = x.activation.quant.scale * weight_scale[n];
+            (scale - expected).abs() <= 1e-5 * expected
+        };
+        let counted = bias.scale.len() == 1 || bias.scale.len() == out_c;
+        if !counted || !(0..out_c).all(near) {
+            return Err(self.error("the bias scale is not input scale times weight scale"));
+        }
+        Ok(values)
+    }
+
+    /// No input may overflow the 32-bit accumulators.
+    fn check_accumulators(&self, conv: &Conv) -> Result<(), EngineError> {
+        let each = conv.weights.len() / conv.out_c;
+        for (row, &bias) in conv.weights.chunks(each.max(1)).zip(&conv.bias) {
+            let largest = 255 * kernels::absolute_sum(row) + i64::from(bias.unsigned_abs());
+            if largest > i64::from(i32::MAX) {
+                return Err(self.error("accumulators could overflow 32 bits"));
+            }
+        }
+        Ok(())
+    }
+}
