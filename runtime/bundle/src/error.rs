@@ -21,11 +21,11 @@ pub enum BundleError {
 
     #[error(
         "not a bundle: begins with {found:02x?}, expected {:02x?} (\"CXRB\")",
-        crate::wire::MAGIC
+        crate::format::MAGIC
     )]
     NotABundle { found: Vec<u8> },
 
-    #[error("format {found} is unknown, expected 1 to {}", crate::wire::NEWEST)]
+    #[error("format {found} is unknown, expected 1 to {}", crate::format::NEWEST)]
     UnknownFormat { found: u16 },
 
     #[error("{found} bytes, expected {expected} according to its head")]

@@ -29,6 +29,7 @@
 //! Start at [`Bundle::read`] (untrusted bytes in, checked bundle out) and [`Bundle::seal`].
 
 mod error;
+mod format;
 mod golden;
 mod keys;
 mod manifest;

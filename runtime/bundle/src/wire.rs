@@ -1,18 +1,12 @@
 //! Bytes of the file. Every length is checked against what is there before anything is allocated.
 
+use crate::format::{MAGIC, NEWEST};
 use crate::{Bundle, BundleError, Manifest, Signature};
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
 use graph::Fit;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 
-pub(crate) const MAGIC: [u8; 4] = *b"CXRB";
-/// The newest format this build reads. A bundle is written in the oldest that can say it, so that boxes in the field
-/// read what they can run:
-///
-/// 1. the manifest
-/// 2. the manifest, then how pictures are fitted into the input; in format 1 they are stretched
-pub(crate) const NEWEST: u16 = 2;
 const FIXED: usize = MAGIC.len() + 2 + 4;
 
 /// Magic, format and manifest: what the signature covers.

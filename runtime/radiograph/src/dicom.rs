@@ -3,7 +3,7 @@
 //! ```text
 //! part10    bytes → meta group, transfer syntax, data set (inflated if deflated)
 //! scan      data set → elements and pixel data, every length checked, nothing allocated on a claim
-//! elements  values of elements       header  elements → Header, and likewise PixelLayout, Display
+//! elements  values of elements       header  elements → Header, and likewise pixel_layout, display
 //! pixels    pixel data → stored values
 //! display   stored values → [0, 1]
 //! ```
@@ -22,6 +22,7 @@ mod jpeg2000;
 mod jpeg_ls;
 mod lut;
 mod part10;
+mod pixel_layout;
 mod pixels;
 mod rle;
 mod scan;
@@ -36,7 +37,7 @@ pub use syntax::TransferSyntax;
 use crate::{Image, Radiograph, RadiographError, Source};
 use display::Display;
 use part10::Part10;
-use pixels::PixelLayout;
+use pixel_layout::PixelLayout;
 use scan::DataSet;
 
 /// The header of a DICOM file, without looking at its pixels.

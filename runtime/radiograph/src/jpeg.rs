@@ -10,6 +10,7 @@ use crate::{
     limits,
     markers::{Frame, SOS, Segments, is_frame},
     raster::{self, luma},
+    size,
 };
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
@@ -63,7 +64,7 @@ impl Head {
         }
         let failed = |reason: String| RadiographError::Decode { format: "JPEG", reason };
         let (frame, ids) = frame.ok_or_else(|| failed("no frame".into()))?;
-        limits::check(frame.height as u64, frame.width as u64, 1)?;
+        size::check_frame(frame.height as u64, frame.width as u64, 1)?;
         if frame.precision != 8 {
             return Err(failed(format!("{} bits a sample, expected 8", frame.precision)));
         }

@@ -44,6 +44,7 @@ mod png;
 mod probe;
 mod raster;
 mod resize;
+mod size;
 mod words;
 
 pub use dicom::{Header, StoredValues, TransferSyntax, has_long_length, header, stored_values};
@@ -96,7 +97,7 @@ pub fn read_file(path: &Path) -> Result<Radiograph, RadiographError> {
 /// [`read_file`], with the bytes that were decoded: whoever hashes them hashes what was seen.
 pub fn read_file_and_bytes(path: &Path) -> Result<(Radiograph, Vec<u8>), RadiographError> {
     let read = || {
-        limits::check_file(fs::metadata(path).map_err(RadiographError::Io)?.len())?;
+        size::check_file(fs::metadata(path).map_err(RadiographError::Io)?.len())?;
         let bytes = fs::read(path).map_err(RadiographError::Io)?;
         Kind::of(&bytes)?.check_name(path)?;
         Ok((read(&bytes)?, bytes))

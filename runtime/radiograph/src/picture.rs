@@ -1,6 +1,6 @@
 //! A displayed picture.
 
-use crate::{RadiographError, limits, resize};
+use crate::{RadiographError, resize, size};
 
 /// A grey picture: `[height, width]`, row by row, 0 = black … 1 = white.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Image {
 impl Image {
     /// A picture of `height * width > 0` pixels.
     pub fn new(height: usize, width: usize, pixels: Vec<f32>) -> Result<Self, RadiographError> {
-        limits::check(height as u64, width as u64, 1)?;
+        size::check_frame(height as u64, width as u64, 1)?;
         if pixels.len() != height * width {
             return Err(RadiographError::ImageSize { height, width, pixels: pixels.len() });
         }

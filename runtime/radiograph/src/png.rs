@@ -6,6 +6,7 @@ use crate::{
     exif::Orientation,
     limits,
     raster::{colour, grey},
+    size,
 };
 use image::{DynamicImage, codecs::png::PngDecoder};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -86,7 +87,7 @@ impl Head {
             return Err(failed("IHDR does not come first".into()));
         }
         let (width, height) = (number(16), number(20));
-        limits::check(height.into(), width.into(), 1)?;
+        size::check_frame(height.into(), width.into(), 1)?;
         file.seek(SeekFrom::Start(8)).map_err(|e| failed(e.to_string()))?;
         while let Some((kind, length)) = chunk(file).map_err(|e| failed(e.to_string()))? {
             let mut data = Vec::new();

@@ -1,6 +1,6 @@
 //! What a file is, without decoding its pixels: for those who list files before they read them.
 
-use crate::{Header, RadiographError, dicom, jpeg, limits, png};
+use crate::{Header, RadiographError, dicom, jpeg, png, size};
 use std::{
     fs::File,
     io::{Cursor, Read, Seek, SeekFrom},
@@ -77,7 +77,7 @@ pub fn probe_file(path: &Path) -> Result<Probe, RadiographError> {
 fn probe_named(path: &Path) -> Result<Probe, RadiographError> {
     let mut file = File::open(path).map_err(RadiographError::Io)?;
     let length = file.metadata().map_err(RadiographError::Io)?.len();
-    limits::check_file(length)?;
+    size::check_file(length)?;
     let mut bytes = Vec::new();
     (&mut file).take(HEAD_BYTES).read_to_end(&mut bytes).map_err(RadiographError::Io)?;
     let kind = Kind::of(&bytes)?;

@@ -1,6 +1,6 @@
 //! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → stored values.
 
-use super::{TransferSyntax, jpeg_ls, jpeg12, pixels::PixelLayout};
+use super::{TransferSyntax, jpeg_ls, jpeg12, pixel_layout::PixelLayout};
 use crate::{RadiographError, contain::contain, markers::Frame};
 use jpeg_decoder::{ColorTransform, Decoder};
 

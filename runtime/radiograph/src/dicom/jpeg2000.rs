@@ -3,7 +3,7 @@
 //! That translation is full of `unsafe` code, which is why this is a cargo feature and off by
 //! default: a panic in it is contained, a wrong memory access would not be.
 
-use super::pixels::PixelLayout;
+use super::pixel_layout::PixelLayout;
 use crate::{RadiographError, contain::contain};
 use jpeg2k::{DecodeParameters, Image};
 

@@ -1,6 +1,6 @@
 //! RLE Lossless (PS3.5 annex G): one PackBits segment for every byte of a sample.
 
-use super::pixels::PixelLayout;
+use super::pixel_layout::PixelLayout;
 use crate::RadiographError;
 
 /// Little-endian samples of one frame, side by side or in planes as the layout says.
@@ -29,7 +29,7 @@ pub(crate) fn decode(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<u8>, Rad
         })?;
         let (sample, byte) = (segment / width, width - 1 - segment % width);
         // Planes stay planes, so that the layout's own planar configuration is made true.
-        let (first, step) = if layout.is_planar() {
+        let (first, step) = if layout.planar {
             (sample * pixels * width + byte, width)
         } else {
             (sample * width + byte, expected)

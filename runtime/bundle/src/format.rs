@@ -1,0 +1,9 @@
+//! How a bundle begins, and which formats there are.
+
+pub(crate) const MAGIC: [u8; 4] = *b"CXRB";
+/// The newest format this build reads. A bundle is written in the oldest that can say it, so that boxes in the field
+/// read what they can run:
+///
+/// 1. the manifest
+/// 2. the manifest, then how pictures are fitted into the input; in format 1 they are stretched
+pub(crate) const NEWEST: u16 = 2;
