@@ -1,5 +1,6 @@
 //! `runtime.toml`: everything that `runtime serve` can be told. `runtime/runtime.toml` is a commented example.
 
+use crate::tls;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
@@ -47,9 +48,11 @@ pub(crate) struct DicomConfig {
     /// Refuse requests for another AE title than ours.
     #[serde(default = "yes")]
     pub(crate) check_called_ae_title: bool,
-    /// Who may associate; empty: anybody.
+    /// Who may associate; empty: whoever is on this machine.
     #[serde(default)]
     pub(crate) peers: Vec<Peer>,
+    /// Connections are under TLS; none: plain.
+    pub(crate) tls: Option<tls::ServerTls>,
     #[serde(default = "bytes::<{ 64 << 10 }, u32>")]
     pub(crate) max_pdu_bytes: u32,
     #[serde(default = "bytes::<{ 512 << 20 }, u64>")]
@@ -86,6 +89,8 @@ pub(crate) struct Peer {
     pub(crate) ae_title: String,
     /// `192.168.1.20` or `192.168.1.0/24`; none: from anywhere.
     pub(crate) address: Option<Network>,
+    /// What it must show under TLS; none: any certificate that `client_ca` has signed.
+    pub(crate) certificate: Option<tls::Wanted>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -138,7 +143,8 @@ impl Config {
     fn resolve(&mut self, base: &Path) {
         let paths =
             [self.bundle.path.as_mut(), self.bundle.slots.as_mut(), Some(&mut self.spool.path)];
-        for path in paths.into_iter().flatten() {
+        let tls = self.dicom.tls.iter_mut().flat_map(tls::ServerTls::paths);
+        for path in paths.into_iter().flatten().chain(tls) {
             *path = base.join(&*path);
         }
         for key in &mut self.bundle.trusted_keys {
@@ -160,6 +166,13 @@ impl Config {
                     && title.trim() == title
                     && title.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\'),
                 "AE title {title:?}: expected 1 to 16 printable characters without blanks at the ends"
+            );
+        }
+        let proves = dicom.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if let Some(peer) = dicom.peers.iter().find(|peer| peer.certificate.is_some() && !proves) {
+            bail!(
+                "peer {:?} is bound to a certificate, which nobody shows without [dicom.tls] client_ca",
+                peer.ae_title
             );
         }
         ensure!(

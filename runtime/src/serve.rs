@@ -8,7 +8,11 @@
 
 use crate::{
     config::Config,
-    dicom::listener::{self, Scp},
+    current::Current,
+    dicom::{
+        access::Access,
+        listener::{self, Scp},
+    },
     durable,
     http::{self, Shown},
     metrics::Metrics,
@@ -74,6 +78,7 @@ pub(crate) async fn run(
     shutdown: Shutdown,
     ready: impl FnOnce(&Ready) -> Result<()>,
 ) -> Result<()> {
+    let access = Arc::new(Current::new(Access::new(&config.dicom)?));
     // First of all: another daemon may work there.
     let spool = Arc::new(Spool::open(&config.spool)?);
     let dicom = bind("dicom", config.dicom.listen).await?;
@@ -81,7 +86,7 @@ pub(crate) async fn run(
     let addresses = Ready { dicom: dicom.local_addr()?, http: http.local_addr()? };
     if config.dicom.peers.is_empty() && !addresses.dicom.ip().is_loopback() {
         log::warn!(
-            "anybody who reaches {} may send images: configure [[dicom.peers]]",
+            "nobody but this machine may send images to {}: nobody stands under [[dicom.peers]]",
             addresses.dicom
         );
     }
@@ -120,7 +125,8 @@ pub(crate) async fn run(
         metrics: metrics.clone(),
         trouble,
     };
-    let scp = Arc::new(Scp { config: config.dicom, spool, metrics, shutdown: shutdown.clone() });
+    let scp =
+        Arc::new(Scp { config: config.dicom, access, spool, metrics, shutdown: shutdown.clone() });
     let web = tokio::spawn(http::run(http, shown, shutdown.clone()));
     let runtime = Handle::current();
     let stop = shutdown.clone();

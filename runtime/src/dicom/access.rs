@@ -1,29 +1,68 @@
-//! Who may associate: AE titles and addresses. An AE title is a name, no proof; addresses help a little.
+//! Who may associate: addresses, AE titles and, under TLS, certificates.
+//!
+//! An AE title is a name, no proof; an address helps a little; a certificate proves. Without a list of peers
+//! only this machine is served.
 
 use super::negotiation::Refusal;
-use crate::config::{DicomConfig, Peer};
+use crate::{
+    config::{DicomConfig, Peer},
+    tls::{self, Acceptor, Shown},
+};
+use anyhow::{Context, Result};
 use std::net::IpAddr;
 
-/// Whether anybody at this address could be let in. Strangers are cut off before we read a byte.
-pub(crate) fn address_known(config: &DicomConfig, address: IpAddr) -> bool {
-    config.peers.is_empty() || config.peers.iter().any(|peer| at(peer, address))
+/// Who is let in; replaced as a whole when the configuration is read again.
+#[derive(Debug)]
+pub(crate) struct Access {
+    ae_title: String,
+    check_called_ae_title: bool,
+    pub(crate) peers: Vec<Peer>,
+    /// `None`: connections are plain.
+    pub(crate) tls: Option<Acceptor>,
 }
 
-/// Whether `calling` at `address` may associate with `called`.
-pub(crate) fn check(
-    config: &DicomConfig,
-    address: IpAddr,
-    calling: &str,
-    called: &str,
-) -> Result<(), Refusal> {
-    if config.check_called_ae_title && called.trim() != config.ae_title {
-        return Err(Refusal::CalledTitle);
+impl Access {
+    pub(crate) fn new(config: &DicomConfig) -> Result<Self> {
+        let server = |tls| tls::server(tls, None).context("[dicom.tls]");
+        Ok(Self {
+            ae_title: config.ae_title.clone(),
+            check_called_ae_title: config.check_called_ae_title,
+            peers: config.peers.clone(),
+            tls: config.tls.as_ref().map(server).transpose()?,
+        })
     }
-    let known = |peer: &Peer| peer.ae_title == calling.trim() && at(peer, address);
-    if config.peers.is_empty() || config.peers.iter().any(known) {
-        Ok(())
-    } else {
-        Err(Refusal::CallingTitle)
+
+    /// Whether anybody at this address could be let in. Strangers are cut off before we read a byte.
+    pub(crate) fn address_known(&self, address: IpAddr) -> bool {
+        match &self.peers[..] {
+            [] => address.to_canonical().is_loopback(),
+            peers => peers.iter().any(|peer| at(peer, address)),
+        }
+    }
+
+    /// Whether `calling` at `address`, who has shown `certificate`, may associate with `called`.
+    pub(crate) fn check(
+        &self,
+        address: IpAddr,
+        certificate: Option<&Shown>,
+        calling: &str,
+        called: &str,
+    ) -> Result<(), Refusal> {
+        if self.check_called_ae_title && called.trim() != self.ae_title {
+            return Err(Refusal::CalledTitle);
+        }
+        let known = |peer: &Peer| {
+            let proven = |wanted: &tls::Wanted| certificate.is_some_and(|shown| wanted.is(shown));
+            peer.ae_title == calling.trim()
+                && at(peer, address)
+                && peer.certificate.as_ref().is_none_or(proven)
+        };
+        let anybody_here = self.peers.is_empty() && self.address_known(address);
+        if anybody_here || self.peers.iter().any(known) {
+            Ok(())
+        } else {
+            Err(Refusal::CallingTitle)
+        }
     }
 }
 
@@ -35,29 +74,59 @@ fn at(peer: &Peer, address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn config(peers: &str) -> DicomConfig {
-        toml::from_str(&format!("listen = \"127.0.0.1:0\"\nae_title = \"BOX\"\n{peers}")).unwrap()
+    fn access(lines: &str) -> Access {
+        let text = format!("listen = \"127.0.0.1:0\"\nae_title = \"BOX\"\n{lines}");
+        Access::new(&toml::from_str(&text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn without_a_list_of_peers_only_this_machine_is_served() {
+        let access = access("");
+        for (address, served) in [
+            ("127.0.0.1", true),
+            ("127.8.8.8", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("10.1.2.3", false),
+            ("::ffff:10.1.2.3", false),
+            ("fe80::1", false),
+            ("0.0.0.0", false),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(access.address_known(address), served, "{address}");
+            assert_eq!(access.check(address, None, "ANY", "BOX").is_ok(), served, "{address}");
+        }
     }
 
     #[test]
     fn with_a_list_of_peers_everybody_else_is_refused() {
-        let config = config("[[peers]]\nae_title = \"XRAY1\"\naddress = \"10.1.0.0/16\"\n");
-        let at = |address: &str, title| check(&config, address.parse().unwrap(), title, "BOX");
+        let access = access("[[peers]]\nae_title = \"XRAY1\"\naddress = \"10.1.0.0/16\"\n");
+        let at = |address: &str, title| access.check(address.parse().unwrap(), None, title, "BOX");
         assert_eq!(at("10.1.2.3", "XRAY1"), Ok(()));
         assert_eq!(at("10.2.2.3", "XRAY1"), Err(Refusal::CallingTitle));
         assert_eq!(at("10.1.2.3", "XRAY2"), Err(Refusal::CallingTitle));
-        assert!(!address_known(&config, "10.2.0.1".parse().unwrap()));
-        assert!(address_known(&config, "10.1.0.1".parse().unwrap()));
+        assert_eq!(at("127.0.0.1", "XRAY1"), Err(Refusal::CallingTitle));
+        assert!(!access.address_known("10.2.0.1".parse().unwrap()));
+        assert!(access.address_known("10.1.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_peer_bound_to_a_certificate_must_show_it() {
+        let access = access("[[peers]]\nae_title = \"XRAY1\"\ncertificate = \"xray1.example\"\n");
+        let check = |shown: Option<&Shown>| {
+            access.check("10.1.2.3".parse().unwrap(), shown, "XRAY1", "BOX")
+        };
+        assert_eq!(check(None), Err(Refusal::CallingTitle));
+        assert_eq!(check(Some(&Shown::made(&["xray1.example"]))), Ok(()));
+        assert_eq!(check(Some(&Shown::made(&["xray2.example"]))), Err(Refusal::CallingTitle));
     }
 
     #[test]
     fn our_own_title_must_be_right() {
-        let address = "10.1.2.3".parse().unwrap();
-        assert_eq!(check(&config(""), address, "ANY", "OTHER"), Err(Refusal::CalledTitle));
-        assert_eq!(check(&config(""), address, "ANY", "BOX"), Ok(()));
-        assert_eq!(
-            check(&config("check_called_ae_title = false"), address, "ANY", "OTHER"),
-            Ok(())
-        );
+        let address = "127.0.0.1".parse().unwrap();
+        let check = |lines, called| access(lines).check(address, None, "ANY", called);
+        assert_eq!(check("", "OTHER"), Err(Refusal::CalledTitle));
+        assert_eq!(check("", "BOX"), Ok(()));
+        assert_eq!(check("check_called_ae_title = false", "OTHER"), Ok(()));
     }
 }

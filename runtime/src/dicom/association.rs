@@ -12,14 +12,16 @@
 //! Anything that does not fit ends in A-ABORT; a message that fits but cannot be served gets a status.
 
 use super::{
-    access,
     command::{self, Command, Status},
     listener::{Pending, Scp},
     negotiation::{self, Class, Context, Refusal},
     store::{Store, failed},
     wire::Wire,
 };
-use crate::spool::Accepted;
+use crate::{
+    spool::Accepted,
+    tls::{self, Connection, Shown},
+};
 use bytes::BytesMut;
 use dicom_ul::{
     Pdu,
@@ -27,7 +29,11 @@ use dicom_ul::{
 };
 use std::{net::SocketAddr, time::Duration};
 use thiserror::Error;
-use tokio::{net::TcpStream, task::block_in_place, time::Instant};
+use tokio::{
+    net::TcpStream,
+    task::block_in_place,
+    time::{Instant, timeout_at},
+};
 
 /// How an association ended, if not by release.
 #[derive(Debug, Error)]
@@ -46,24 +52,31 @@ pub(crate) enum Ended {
     Stopping,
     #[error("protocol error: {0}")]
     Protocol(String),
+    #[error("no TLS: {0}")]
+    Tls(String),
 }
 
 /// Serves one connection until it is released, breaks, or takes too long.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    tcp: TcpStream,
     address: SocketAddr,
     scp: &Scp,
-    pending: Pending,
+    mut pending: Pending,
 ) -> Result<(), Ended> {
+    let deadline = Instant::now() + scp.config.associate_seconds;
+    let (stream, certificate) = tokio::select! {
+        open = open(tcp, scp, deadline) => open?,
+        () = pending.displaced() => return Err(Ended::Displaced),
+    };
     let mut wire = Wire {
         stream,
         buffer: BytesMut::new(),
         max_pdu: scp.config.max_pdu_bytes,
         write_limit: scp.config.pdu_seconds,
-        deadline: Instant::now() + scp.config.associate_seconds,
+        deadline,
         deadline_of: ("association request", scp.config.associate_seconds),
     };
-    let ended = run(&mut wire, address, scp, pending).await;
+    let ended = run(&mut wire, (address, certificate), scp, pending).await;
     if let Some(reason) = ended.as_ref().err().and_then(abort_reason) {
         let source = AbortRQSource::ServiceProvider(reason);
         let _ = wire.send(&Pdu::AbortRQ { source }).await;
@@ -72,10 +85,27 @@ pub(crate) async fn serve(
     ended
 }
 
+/// The connection as it is used: behind the handshake, if there is TLS.
+async fn open(
+    tcp: TcpStream,
+    scp: &Scp,
+    deadline: Instant,
+) -> Result<(Connection, Option<Shown>), Ended> {
+    let access = scp.access.get();
+    let Some(tls) = &access.tls else { return Ok((Box::new(tcp), None)) };
+    match timeout_at(deadline, tls.accept(tcp)).await {
+        Err(_) => {
+            Err(Ended::Deadline { what: "the TLS handshake", limit: scp.config.associate_seconds })
+        }
+        Ok(Err(error)) => Err(Ended::Tls(tls::reason(&error))),
+        Ok(Ok(open)) => Ok(open),
+    }
+}
+
 /// What to say in an A-ABORT; `None` where there is nobody left to tell.
 fn abort_reason(ended: &Ended) -> Option<Reason> {
     match ended {
-        Ended::Aborted | Ended::Closed | Ended::Displaced => None,
+        Ended::Aborted | Ended::Closed | Ended::Displaced | Ended::Tls(_) => None,
         Ended::Refused(Refusal::Contexts) => Some(Reason::InvalidPduParameter),
         Ended::Refused(_) => None,
         Ended::Deadline { .. } | Ended::Stopping => Some(Reason::ReasonNotSpecified),
@@ -85,7 +115,7 @@ fn abort_reason(ended: &Ended) -> Option<Reason> {
 
 async fn run(
     wire: &mut Wire,
-    address: SocketAddr,
+    (address, certificate): (SocketAddr, Option<Shown>),
     scp: &Scp,
     mut pending: Pending,
 ) -> Result<(), Ended> {
@@ -97,7 +127,9 @@ async fn run(
         return Err(Ended::Protocol("first PDU is no A-ASSOCIATE-RQ".into()));
     };
     let (calling, called) = (request.calling_ae_title.trim(), request.called_ae_title.trim());
-    let place = access::check(&scp.config, address.ip(), calling, called)
+    let access = scp.access.get();
+    let place = access
+        .check(address.ip(), certificate.as_ref(), calling, called)
         .and_then(|()| pending.associate().ok_or(Refusal::Full));
     let agreed = place.and_then(|place| {
         negotiation::accept(&request, scp.config.max_pdu_bytes)

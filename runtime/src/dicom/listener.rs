@@ -4,8 +4,10 @@
 //! ("local limit exceeded"). *Pending* connections, which have not associated yet: beyond it, the oldest
 //! one gives way, so that any number of half-open connections leaves room for a peer that speaks.
 
-use super::{access, association, association::Ended};
-use crate::{config::DicomConfig, metrics::Metrics, shutdown::Shutdown, spool::Spool};
+use super::{access::Access, association, association::Ended};
+use crate::{
+    config::DicomConfig, current::Current, metrics::Metrics, shutdown::Shutdown, spool::Spool,
+};
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
@@ -17,7 +19,9 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 /// What every association shares.
 #[derive(Debug)]
 pub(crate) struct Scp {
+    /// Limits and deadlines; who is let in stands in `access`.
     pub(crate) config: DicomConfig,
+    pub(crate) access: Arc<Current<Access>>,
     pub(crate) spool: Arc<Spool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Shutdown,
@@ -30,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) async fn run(listener: TcpListener, scp: Arc<Scp>) {
     let places = Arc::new(Places::new(&scp.config));
     let mut associations = JoinSet::new();
+    let mut told = false;
     loop {
         let (stream, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -45,8 +50,16 @@ pub(crate) async fn run(listener: TcpListener, scp: Arc<Scp>) {
             () = scp.shutdown.cancelled() => break,
         };
         scp.metrics.connections.add(1);
-        if !access::address_known(&scp.config, address.ip()) {
-            log::warn!("{address}: no peer is configured there, connection cut");
+        let access = scp.access.get();
+        if !access.address_known(address.ip()) {
+            if !access.peers.is_empty() {
+                log::warn!("{address}: no peer is configured there, connection cut");
+            } else if !std::mem::replace(&mut told, true) {
+                log::warn!(
+                    "{address}: connection cut, and so is every one from another machine: \
+                     nobody stands under [[dicom.peers]]"
+                );
+            }
             continue;
         }
         let pending = Places::pending(&places, address.ip());

@@ -1,10 +1,11 @@
 //! The DICOM side of the daemon: a storage and verification SCP that distrusts its peers.
 //!
 //! ```text
+//! access        who may connect and associate; no I/O
 //! listener      accepts sockets, bounds how many there are          TcpStream
 //! negotiation   A-ASSOCIATE-RQ → AC or RJ; no I/O                   PDU → PDU
 //! association   one peer, PDU by PDU, with deadlines                PDUs → messages
-//! wire          PDUs over TCP, with deadlines
+//! wire          PDUs over TCP or TLS, with deadlines
 //! store         one C-STORE: an object that goes to disk as it arrives
 //! command       command sets of C-ECHO and C-STORE; no I/O          bytes ↔ Command
 //! dataset       what the first bytes of a data set claim to be      bytes → Claim

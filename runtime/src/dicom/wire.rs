@@ -1,18 +1,18 @@
-//! PDUs over TCP, with deadlines.
+//! PDUs over TCP or TLS, with deadlines.
 
 use super::association::Ended;
+use crate::tls::Connection;
 use bytes::BytesMut;
 use dicom_ul::{Pdu, association::read_pdu_from_wire_async, pdu::write_pdu};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::{Instant, timeout_at},
 };
 
-/// PDUs over TCP. Nothing waits longer than its limit, nor past the deadline of the association.
+/// PDUs over a connection. Nothing waits longer than its limit, nor past the deadline of the association.
 pub(super) struct Wire {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Connection,
     pub(super) buffer: BytesMut,
     pub(super) max_pdu: u32,
     pub(super) write_limit: Duration,
@@ -53,7 +53,11 @@ impl Wire {
     pub(super) async fn send(&mut self, pdu: &Pdu) -> Result<(), Ended> {
         let mut bytes = Vec::with_capacity(512);
         write_pdu(&mut bytes, pdu).map_err(|error| Ended::Protocol(error.to_string()))?;
-        match tokio::time::timeout(self.write_limit, self.stream.write_all(&bytes)).await {
+        let write = async {
+            self.stream.write_all(&bytes).await?;
+            self.stream.flush().await // under TLS, the last record may still be with us
+        };
+        match tokio::time::timeout(self.write_limit, write).await {
             Err(_) => Err(Ended::Deadline { what: "writing", limit: self.write_limit }),
             Ok(Err(_)) => Err(Ended::Closed),
             Ok(Ok(())) => Ok(()),
@@ -63,7 +67,7 @@ impl Wire {
     /// Closes such that the peer still reads what we sent last: a reset would overtake it. For whoever
     /// goes on sending, that is soon over.
     pub(super) async fn close(mut self) {
-        let _ = self.stream.shutdown().await;
+        let _ = tokio::time::timeout(LINGER, self.stream.shutdown()).await;
         let mut rest = [0; 4096];
         let drained = async {
             let mut left = LINGER_BYTES;

@@ -3,6 +3,7 @@
 
 pub(crate) mod fixtures;
 pub(crate) mod model;
+pub(crate) mod pki;
 pub(crate) mod scu;
 
 use std::{
