@@ -132,7 +132,7 @@ impl Conv {
     /// `x` → `y`, adding `r` if the convolution was packed with a [`Residual`].
     ///
     /// # Panics
-    /// If a slice is too short (`x` needs [`SLACK`](crate::SLACK)), `scratch` is smaller than
+    /// If a slice is too short (`x` needs [`SLACK`]), `scratch` is smaller than
     /// [`Conv::scratch_bytes`], or `r` is given without a packed residual or the other way round.
     pub fn run(
         &self,

@@ -17,6 +17,26 @@
 //! convert.rs    f32 ⇄ u8                   peak.rs       what the machine could do
 //! ```
 //!
+//! ```
+//! use kernels::{Buffer, Conv, ConvSpec, ConvWeights, Isa, Pool, Scratch, scalar};
+//!
+//! let spec = ConvSpec {
+//!     in_channels: 2, out_channels: 2, groups: 1, in_h: 1, in_w: 2, in_stride: 2, out_stride: 2,
+//!     kernel: [1; 2], stride: [1; 2], padding: [0; 4], dilation: [1; 2],
+//! };
+//! let (weight, bias, scale) = (&[1, 2, 3, -4], &[0, 5], &[0.5, 0.25]);
+//! let weights = ConvWeights { weight, bias, scale, x_zero: 0, y_zero: 10, lo: 0, hi: 255 };
+//! let conv = Conv::pack(Isa::best(), &spec, weights, None)?;
+//!
+//! let mut x = Buffer::zeroed(4);
+//! x[..4].copy_from_slice(&[1, 2, 3, 4]);
+//! let (mut y, mut expected) = ([0; 4], [0; 4]);
+//! conv.run(&x, None, &mut y, &Pool::new(1), &mut Scratch::with_bytes(conv.scratch_bytes(1)));
+//! scalar::conv(&spec, &weights, &x, None, &mut expected);
+//! assert_eq!(y, expected);
+//! # Ok::<(), kernels::SpecError>(())
+//! ```
+//!
 //! # Conventions
 //!
 //! Activations are `u8` with a zero point, NHWC, one image: pixel `p`, channel `c` lies at `p * stride + c`, where

@@ -9,7 +9,7 @@
 //!
 //! For DICOM, [`read`] is: structure checked within limits (`dicom/scan.rs`) → header
 //! (`dicom/header.rs`) → stored values (`dicom/pixels.rs`) → modality LUT, VOI LUT and inversion
-//! (`dicom/display.rs`). Start reading in `dicom.rs`.
+//! (`dicom/display.rs`). Start reading in `dicom/mod.rs`.
 //!
 //! Trainer, exporter and runtime all call these functions, so that a network sees at work what it
 //! saw in training. Only IEEE additions, multiplications and divisions in a fixed order are used,

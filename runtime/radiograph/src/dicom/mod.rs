@@ -47,7 +47,7 @@ pub fn header(bytes: &[u8]) -> Result<Header, RadiographError> {
     Header::parse(&data_set.elements, file.syntax)
 }
 
-/// As [`header`]; `bytes` may end within the pixels.
+/// As [`header()`]; `bytes` may end within the pixels.
 pub(crate) fn header_before_pixels(bytes: &[u8]) -> Result<Header, RadiographError> {
     let file = Part10::parse(bytes)?;
     let elements = DataSet::scan_header(&file.data_set, file.syntax)?;
