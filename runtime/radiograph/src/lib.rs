@@ -47,7 +47,10 @@ mod resize;
 mod size;
 mod words;
 
-pub use dicom::{Header, StoredValues, TransferSyntax, has_long_length, header, stored_values};
+pub use dicom::{
+    Attribute, AttributeValue, Header, StoredValues, TransferSyntax, attributes, has_long_length,
+    header, stored_values,
+};
 pub use error::RadiographError;
 pub use gate::{NotAnalysed, gate, gate_header};
 pub use listing::{Listing, has_picture_ending};

@@ -40,6 +40,11 @@ impl<'a> Elements<'a> {
         Ok(elements)
     }
 
+    /// In the order of their tags.
+    pub(super) fn located(&self) -> impl Iterator<Item = &Located<'a>> {
+        self.found.iter()
+    }
+
     /// Items of a sequence; none if it is absent.
     pub(crate) fn items(&self, tag: Tag, name: &'static str) -> Result<Vec<Self>, RadiographError> {
         let Some(element) = self.value(tag) else { return Ok(Vec::new()) };
@@ -206,7 +211,7 @@ impl<'a> Elements<'a> {
 }
 
 /// Whether a VR says nothing but how bytes are grouped.
-fn is_bytes(vr: VR) -> bool {
+pub(super) fn is_bytes(vr: VR) -> bool {
     matches!(vr, VR::UN | VR::OB | VR::OW | VR::OL | VR::OV | VR::OF | VR::OD)
 }
 

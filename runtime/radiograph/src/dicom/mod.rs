@@ -4,6 +4,7 @@
 //! part10    bytes → meta group, transfer syntax, data set (inflated if deflated)
 //! scan      data set → elements and pixel data, every length checked, nothing allocated on a claim
 //! elements  values of elements       header  elements → Header, and likewise pixel_layout, display
+//! attributes  elements as the file has them, for objects about the same study
 //! pixels    pixel data → stored values
 //! display   stored values → [0, 1]
 //! ```
@@ -12,6 +13,7 @@
 //! levels must not reach it, and takes values of VR UN for lists of bytes. Nor is dicom-pixeldata:
 //! it decodes all frames, trusts lengths, and has no VOI LUT in more than 8 bits of precision.
 
+mod attributes;
 mod codestream;
 mod display;
 mod elements;
@@ -28,6 +30,7 @@ mod rle;
 mod scan;
 mod syntax;
 
+pub use attributes::{Attribute, AttributeValue, attributes};
 pub use header::Header;
 pub(crate) use part10::meta_offset;
 pub use pixels::StoredValues;

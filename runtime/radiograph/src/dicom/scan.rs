@@ -41,6 +41,14 @@ impl<'a> DataSet<'a> {
         Ok(Self { syntax, elements, pixels })
     }
 
+    /// The elements before the pixel data, if there is any.
+    pub(super) fn scan_top_level(
+        bytes: &'a [u8],
+        syntax: TransferSyntax,
+    ) -> Result<Elements<'a>, RadiographError> {
+        Reader::new(bytes, Encoding::of(syntax)).top_level().map(|(elements, _)| elements)
+    }
+
     /// The elements before the pixel data, within which `bytes` may end.
     pub(crate) fn scan_header(
         bytes: &'a [u8],
