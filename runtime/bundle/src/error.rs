@@ -37,6 +37,12 @@ pub enum BundleError {
     #[error("{section} is damaged: SHA-256 is {found}, the manifest says {expected}")]
     Damaged { section: String, found: String, expected: String },
 
+    #[error("code {what} is {found:?}, expected 1 to {most} characters of printable ASCII")]
+    Code { what: &'static str, found: String, most: usize },
+
+    #[error("the codes of its labels are damaged: {reason}")]
+    Codes { reason: String },
+
     #[error("no section {section}")]
     Missing { section: &'static str },
 

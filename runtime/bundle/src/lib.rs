@@ -28,6 +28,7 @@
 //!
 //! Start at [`Bundle::read`] (untrusted bytes in, checked bundle out) and [`Bundle::seal`].
 
+mod codes;
 mod error;
 mod format;
 mod golden;
@@ -35,6 +36,7 @@ mod keys;
 mod manifest;
 mod wire;
 
+pub use codes::{Code, LabelCode, PRIVATE_SCHEME, Side, codes_to_bytes};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use error::BundleError;
 pub use golden::{Golden, GoldenOutput, GoldenVector};
@@ -53,6 +55,8 @@ pub mod section {
     pub const MODEL: &str = "model.onnx";
     /// [`Golden`](crate::Golden), postcard.
     pub const GOLDEN: &str = "golden.bin";
+    /// A list of [`LabelCode`](crate::LabelCode), JSON. Bundles of before have none.
+    pub const CODES: &str = "codes.json";
     /// Model card, Markdown.
     pub const MODEL_CARD: &str = "model-card.md";
     /// Software bill of materials, CycloneDX JSON.
@@ -154,6 +158,20 @@ impl Bundle {
     /// The golden vectors.
     pub fn golden(&self) -> Result<Golden, BundleError> {
         Golden::from_bytes(self.require(section::GOLDEN)?)
+    }
+
+    /// A code for every label of the network: the bundle's, or one of our own where it has none.
+    pub fn codes(&self) -> Result<Vec<LabelCode>, BundleError> {
+        let known = self.section(section::CODES).map(codes::codes_from_bytes).transpose()?;
+        let known = known.unwrap_or_default();
+        let mut codes: Vec<LabelCode> = Vec::new();
+        for label in self.manifest.model.heads.iter().flat_map(|head| &head.labels) {
+            if codes.iter().all(|code| code.label != *label) {
+                let code = known.iter().find(|code| code.label == *label).cloned();
+                codes.push(code.unwrap_or_else(|| LabelCode::private(label)));
+            }
+        }
+        Ok(codes)
     }
 
     pub fn signature(&self) -> Option<&Signature> {
