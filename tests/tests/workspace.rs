@@ -96,7 +96,7 @@ fn the_exporter_alone_needs_no_libtorch() {
 
 #[test]
 fn what_runs_under_the_engine_knows_no_sockets() {
-    let below = ["engine", "kernels", "bundle", "radiograph", "graph", "calibration"];
+    let below = ["engine", "kernels", "bundle", "radiograph", "results", "graph", "calibration"];
     for library in ["tokio", "mio", "socket2", "axum", "dicom-ul"] {
         Needs::read().forbid(&below, library);
     }
@@ -115,6 +115,7 @@ fn records_and_metrics_are_for_the_workshop_alone() {
         "kernels",
         "bundle",
         "radiograph",
+        "results",
         "runtime",
         "firmware-host",
         "graph",

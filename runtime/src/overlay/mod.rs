@@ -16,7 +16,7 @@ use crate::report::{Finding, FoundBox, MaskSummary, Report};
 use canvas::{Canvas, Colour, Weight};
 use engine::Mask;
 use image::{
-    ExtendedColorType, ImageEncoder, ImageError,
+    ExtendedColorType, ImageEncoder, ImageError, RgbImage,
     codecs::png::{CompressionType, FilterType, PngEncoder},
 };
 use radiograph::Image;
@@ -73,6 +73,17 @@ pub(crate) fn png(
             ExtendedColorType::Rgb8,
         )?;
     Ok(bytes)
+}
+
+/// The overlay as pixels, for a Secondary Capture.
+pub(crate) fn rgb(
+    picture: &Image,
+    masks: &[Mask],
+    report: &Report,
+    longer: u32,
+) -> Option<RgbImage> {
+    let Canvas { width, height, pixels } = draw(picture, masks, report, longer);
+    RgbImage::from_raw(width as u32, height as u32, pixels)
 }
 
 /// Colours the mask's area and draws its edge.
@@ -213,7 +224,7 @@ fn shortened(name: &str, size: f32, weight: Weight, width: f32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{BundleId, Milliseconds, Status};
+    use crate::report::{BundleId, Status};
 
     fn report() -> Report {
         let finding = |name: &str, probability, threshold| Finding {
@@ -222,14 +233,14 @@ mod tests {
             threshold,
             positive: probability >= threshold,
         };
+        let bundle = BundleId {
+            id: "chest-14".into(),
+            digest: "0123456789abcdef".into(),
+            ..BundleId::default()
+        };
         Report {
-            sop_instance_uid: None,
-            received: None,
-            file: "chest.dcm".into(),
             status: Status::Analysed,
             reason: None,
-            parked: false,
-            bundle: BundleId { id: "chest-14".into(), digest: "0123456789abcdef".into() },
             findings: vec![
                 finding("Cardiomegaly", 0.12, 0.4),
                 finding("Pleural effusion", 0.81, 0.5),
@@ -246,8 +257,7 @@ mod tests {
                 width: 80.0,
                 height: 70.0,
             }]),
-            embedding_digest: None,
-            milliseconds: Milliseconds::default(),
+            ..Report::not_analysed("chest.dcm".into(), bundle, String::new())
         }
     }
 

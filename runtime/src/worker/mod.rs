@@ -7,9 +7,10 @@
 use crate::{
     analysis::{Analysis, Loaded},
     config::WorkerConfig,
+    device,
     http::rfc3339,
     metrics::Metrics,
-    model::Model,
+    model::{About, Model},
     overlay,
     report::{BundleId, Report, Status},
     shutdown::Shutdown,
@@ -163,9 +164,12 @@ impl Worker {
     }
 
     fn answer(&self, job: &Job, analysis: &Analysis, began: Instant) -> Result<()> {
+        let overlay_pixels = self.config.overlay_pixels;
         let report = Report {
             sop_instance_uid: Some(job.uid.to_string()),
             received: Some(rfc3339(job.received)),
+            analysed: Some(rfc3339(SystemTime::now())),
+            configuration: Some(device::configuration(device::this_box(), overlay_pixels)),
             ..analysis.report.clone()
         };
         let json = serde_json::to_vec(&report).context("cannot encode the report")?;
@@ -207,8 +211,8 @@ impl Worker {
         let reason = format!("parked after {attempts} attempts: {why}");
         log::error!("{}: {reason}", job.uid);
         let bundle = match self.model.status().bundle {
-            Some(about) => BundleId { id: about.id, digest: about.digest },
-            None => BundleId { id: String::new(), digest: String::new() },
+            Some(About { id, version, digest, .. }) => BundleId { id, digest, version },
+            None => BundleId::default(),
         };
         let report = Report::not_analysed(job.file.clone(), bundle, reason);
         Analysis { report: Report { parked: true, ..report }, picture: None, masks: Vec::new() }

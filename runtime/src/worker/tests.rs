@@ -43,7 +43,7 @@ fn take(worker: &Worker) -> Option<Entry> {
 }
 
 fn answer(status: Status) -> Analysis {
-    let id = BundleId { id: "test".into(), digest: "00".into() };
+    let id = BundleId { id: "test".into(), digest: "00".into(), ..BundleId::default() };
     let report = Report { status, ..Report::not_analysed("x.dcm".into(), id, "because".into()) };
     Analysis { report, picture: None, masks: Vec::new() }
 }

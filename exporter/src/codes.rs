@@ -1,0 +1,234 @@
+//! What labels mean in words that other systems know: DICOM's own terms for the chest (PS3.16, CID 6102), SNOMED CT,
+//! RadLex. The table has the labels of CheXpert, MIMIC-CXR, NIH and RSNA; a file adds others or replaces ours.
+
+use anyhow::{Context, Result, bail, ensure};
+use bundle::{Code, LabelCode, Side};
+use graph::ModelConfig;
+use serde::Deserialize;
+use std::{fs, path::Path};
+
+/// A code for every label of a network: from the file if it has the label, from the table, or one of our own.
+pub(crate) fn of(model: &ModelConfig, file: Option<&Path>) -> Result<Vec<LabelCode>> {
+    let given = file.map(read).transpose()?.unwrap_or_default();
+    let labels: Vec<&String> = model.heads.iter().flat_map(|head| &head.labels).collect();
+    if let Some(other) = given.iter().find(|code| !labels.contains(&&code.label)) {
+        let file = file.unwrap_or(Path::new("")).display();
+        bail!("{file}: label {:?}, expected one of the network's: {labels:?}", other.label);
+    }
+    let mut codes: Vec<LabelCode> = Vec::new();
+    for label in labels {
+        if codes.iter().all(|code| code.label != *label) {
+            let code = given.iter().find(|code| code.label == *label).cloned();
+            codes.push(code.or_else(|| known(label)).unwrap_or_else(|| LabelCode::private(label)));
+        }
+    }
+    Ok(codes)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    label: Vec<Given>,
+}
+
+/// As in a bundle; without a category it is something abnormal.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    label: String,
+    code: Code,
+    category: Option<Code>,
+    site: Option<Code>,
+    side: Option<Side>,
+    colour: Option<[u8; 3]>,
+}
+
+fn read(path: &Path) -> Result<Vec<LabelCode>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file: File = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    let mut codes: Vec<LabelCode> = Vec::new();
+    for Given { label, code, category, site, side, colour } in file.label {
+        let again = codes.iter().any(|code| code.label == label);
+        ensure!(!again, "{}: label {label:?} twice, expected once", path.display());
+        let category = category.unwrap_or_else(|| Category::Abnormal.code());
+        codes.push(LabelCode { label, code, category, site, side, colour });
+    }
+    Ok(codes)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Category {
+    Abnormal,
+    Anatomy,
+    Object,
+}
+
+impl Category {
+    /// CID 7150.
+    fn code(self) -> Code {
+        match self {
+            Self::Abnormal => code(("49755003", "SCT", "Morphologically Abnormal Structure")),
+            Self::Anatomy => code(("91723000", "SCT", "Anatomical Structure")),
+            Self::Object => code(("260787004", "SCT", "Physical object")),
+        }
+    }
+}
+
+/// Value, scheme, meaning.
+type Term = (&'static str, &'static str, &'static str);
+
+const CHEST: Term = ("816094009", "SCT", "Chest");
+const LUNG: Term = ("39607008", "SCT", "Lung");
+const PLEURA: Term = ("3120008", "SCT", "Pleura");
+const HEART: Term = ("80891009", "SCT", "Heart");
+const MEDIASTINUM: Term = ("72410000", "SCT", "Mediastinum");
+const DIAPHRAGM: Term = ("5798000", "SCT", "Diaphragm");
+
+/// Names of a label (small letters, blanks for underscores), what it is, where it is found.
+#[rustfmt::skip]
+const FINDINGS: &[(&[&str], Term, Term)] = &[
+    (&["atelectasis"], ("46621007", "SCT", "Atelectasis"), LUNG),
+    (&["cardiomegaly"], ("8186001", "SCT", "Cardiomegaly"), HEART),
+    (&["consolidation", "airspace consolidation"], ("95436008", "SCT", "Lung consolidation"), LUNG),
+    (&["edema", "pulmonary edema"], ("19242006", "SCT", "Pulmonary edema"), LUNG),
+    (&["effusion", "pleural effusion"], ("60046008", "SCT", "Pleural effusion"), PLEURA),
+    (&["emphysema", "pulmonary emphysema"], ("87433001", "SCT", "Pulmonary emphysema"), LUNG),
+    (&["fibrosis", "pulmonary fibrosis"], ("51615001", "SCT", "Fibrosis of lung"), LUNG),
+    (&["fracture"], ("125605004", "SCT", "Fracture of bone"), CHEST),
+    (&["ground glass opacity"], ("112120", "DCM", "Ground glass opacity"), LUNG),
+    (&["hernia", "diaphragmatic hernia"], ("39839004", "SCT", "Diaphragmatic hernia"), DIAPHRAGM),
+    (&["infiltration", "infiltrate"], ("112121", "DCM", "Infiltrate"), LUNG),
+    (&["lung lesion", "lesion"], ("52988006", "SCT", "Lesion"), LUNG),
+    (&["lung opacity", "airspace opacity", "opacity"], ("112001", "DCM", "Opacity"), LUNG),
+    (&["mass", "lung mass"], ("4147007", "SCT", "Mass"), LUNG),
+    (&["nodule", "lung nodule", "pulmonary nodule"], ("27925004", "SCT", "Nodule"), LUNG),
+    (&["pleural thickening"], ("RID28509", "RADLEX", "thickening"), PLEURA),
+    (&["pneumomediastinum"], ("16838000", "SCT", "Pneumomediastinum"), MEDIASTINUM),
+    (&["pneumonia"], ("233604007", "SCT", "Pneumonia"), LUNG),
+    (&["pneumothorax"], ("36118008", "SCT", "Pneumothorax"), PLEURA),
+    (&["covid-19", "covid19"], ("840539006", "SCT", "COVID-19"), LUNG),
+    (&["tuberculosis"], ("56717001", "SCT", "Tuberculosis"), LUNG),
+];
+
+/// Names of a label without its side, what it is, a colour.
+#[rustfmt::skip]
+const ANATOMY: &[(&[&str], Term, [u8; 3])] = &[
+    (&["lung", "lungs"], LUNG, [45, 212, 191]),
+    (&["heart", "cardiac silhouette"], HEART, [250, 128, 114]),
+    (&["mediastinum"], MEDIASTINUM, [192, 132, 252]),
+    (&["clavicle", "clavicles"], ("51299004", "SCT", "Clavicle"), [163, 230, 53]),
+    (&["rib", "ribs"], ("113197003", "SCT", "Rib"), [163, 230, 53]),
+    (&["trachea"], ("44567001", "SCT", "Trachea"), [56, 189, 248]),
+    (&["diaphragm"], DIAPHRAGM, [251, 191, 36]),
+];
+
+/// Names of a label, what it is.
+#[rustfmt::skip]
+const OBJECTS: &[(&[&str], Term)] = &[
+    (&["pacemaker"], ("14106009", "SCT", "Cardiac pacemaker")),
+    (&["endotracheal tube"], ("26412008", "SCT", "Endotracheal tube")),
+    (&["catheter"], ("19923001", "SCT", "Catheter")),
+    (&["chest tube"], ("112173", "DCM", "Chest tube")),
+];
+
+fn known(label: &str) -> Option<LabelCode> {
+    let name = label.to_lowercase().replace('_', " ");
+    let whole = |code: Term, category: Category, site: Option<Term>| LabelCode {
+        label: label.into(),
+        code: self::code(code),
+        category: category.code(),
+        site: site.map(self::code),
+        side: None,
+        colour: None,
+    };
+    if let Some((_, code, site)) = FINDINGS.iter().find(|(names, ..)| names.contains(&&*name)) {
+        return Some(whole(*code, Category::Abnormal, Some(*site)));
+    }
+    if let Some((_, code)) = OBJECTS.iter().find(|(names, _)| names.contains(&&*name)) {
+        return Some(whole(*code, Category::Object, Some(CHEST)));
+    }
+    let (side, part) = match name.split_once(' ') {
+        Some(("left", part)) => (Some(Side::Left), part),
+        Some(("right", part)) => (Some(Side::Right), part),
+        _ => (None, &*name),
+    };
+    let (_, code, colour) = ANATOMY.iter().find(|(names, ..)| names.contains(&part))?;
+    // Two of a kind side by side are told apart: the right one is lighter.
+    let lighter = colour.map(|value| value + (255 - value) / 2);
+    let colour = if side == Some(Side::Right) { lighter } else { *colour };
+    Some(LabelCode { side, colour: Some(colour), ..whole(*code, Category::Anatomy, Some(*code)) })
+}
+
+fn code((value, scheme, meaning): Term) -> Code {
+    Code::new(value, scheme, meaning).expect("a test reads the whole table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graph::{Backbone, Head, Pool, Task};
+
+    fn network(labels: &[&str]) -> ModelConfig {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let mut model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
+        model.heads = vec![Head { task: Task::Classification, labels }];
+        model
+    }
+
+    #[test]
+    fn every_name_of_the_tables_has_a_code() {
+        let names = FINDINGS.iter().flat_map(|(names, ..)| *names);
+        let names = names.chain(OBJECTS.iter().flat_map(|(names, _)| *names));
+        let names: Vec<&str> =
+            names.chain(ANATOMY.iter().flat_map(|(names, ..)| *names)).copied().collect();
+        for name in &names {
+            assert_eq!(
+                names.iter().filter(|other| *other == name).count(),
+                1,
+                "{name} is there twice"
+            );
+            assert_eq!(known(name).unwrap().label, **name);
+        }
+    }
+
+    #[test]
+    fn lungs_are_told_apart_by_their_side() {
+        let codes = of(&network(&["left_lung", "Right Lung"]), None).unwrap();
+        assert_eq!(codes[0].code, codes[1].code);
+        assert_eq!(
+            codes.iter().map(|code| code.side).collect::<Vec<_>>(),
+            [Some(Side::Left), Some(Side::Right)]
+        );
+        assert_ne!(codes[0].colour, codes[1].colour);
+        assert_eq!(codes[0].category.meaning(), "Anatomical Structure");
+    }
+
+    #[test]
+    fn a_label_nobody_knows_gets_a_code_of_ours() {
+        let codes =
+            of(&network(&["Pleural_Thickening", "Enlarged Cardiomediastinum"]), None).unwrap();
+        assert_eq!((codes[0].code.scheme(), codes[0].code.value()), ("RADLEX", "RID28509"));
+        assert_eq!(codes[1], LabelCode::private("Enlarged Cardiomediastinum"));
+    }
+
+    #[test]
+    fn a_file_has_the_last_word_and_its_mistakes_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("codes.toml");
+        let entry = "[[label]]\nlabel = \"Mass\"\ncode = { value = \"X1\", scheme = \"99US\", meaning = \"Ours\" }\n";
+        fs::write(&path, entry).unwrap();
+        let codes = of(&network(&["Mass", "Nodule"]), Some(&path)).unwrap();
+        assert_eq!((codes[0].code.value(), codes[1].code.value()), ("X1", "27925004"));
+        for (text, expected) in [
+            (entry.replace("Mass", "Mess"), "label \"Mess\", expected one of the network's"),
+            (entry.repeat(2), "label \"Mass\" twice"),
+            (entry.replace("X1", "12345678901234567"), "1 to 16 characters"),
+            (format!("{entry}colr = [1, 2, 3]\n"), "unknown field"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = format!("{:#}", of(&network(&["Mass"]), Some(&path)).unwrap_err());
+            assert!(error.contains(expected) && error.contains("codes.toml"), "{error}");
+        }
+    }
+}
