@@ -46,8 +46,9 @@ impl<'a> NodeReader<'a> {
     }
 
     pub(crate) fn text(&self, name: &str, otherwise: &'a str) -> &'a str {
-        let text = self.attribute(name).and_then(|attribute| str::from_utf8(&attribute.s).ok());
-        text.unwrap_or(otherwise)
+        let text =
+            |a: &'a AttributeProto| str::from_utf8(&a.s).expect("`Document::decode` checks it");
+        self.attribute(name).map_or(otherwise, text)
     }
 
     pub(crate) fn ints(&self, name: &str) -> Option<&'a [i64]> {

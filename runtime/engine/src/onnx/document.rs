@@ -1,5 +1,6 @@
 //! Untrusted bytes as an ONNX graph whose references and sizes are sound.
 
+use super::schema::check_attributes;
 use crate::EngineError;
 use prost::Message;
 use std::collections::{HashMap, HashSet};
@@ -40,6 +41,7 @@ impl Document {
         }
         check_tensors(graph)?;
         check_names(graph)?;
+        graph.node.iter().try_for_each(check_attributes)?;
         let input = single_input(graph)?;
         Ok(Self { input, opset, model })
     }

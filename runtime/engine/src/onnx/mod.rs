@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! document    bytes → ModelProto (tract-onnx's), names resolved, sizes capped
+//! schema      which attributes an operator has
 //! attributes  one node: inputs and attributes as domain types      constants   values of a tensor
 //! ```
 
 pub(crate) mod attributes;
 pub(crate) mod constants;
 mod document;
+mod schema;
 
 pub(crate) use document::{Document, float_info, node_name};

@@ -35,6 +35,9 @@ impl NodeReader<'_> {
             return Ok(None);
         }
         let (window, dims) = self.pool(x)?;
+        if window.dilation != [1, 1] {
+            return Ok(None);
+        }
         Ok(Some(self.float_op(FloatOpKind::MaxPool(window), &[x], dims)?))
     }
 
@@ -43,6 +46,9 @@ impl NodeReader<'_> {
             return Ok(None);
         }
         let (window, dims) = self.pool(x)?;
+        if window.dilation != [1, 1] {
+            return Ok(None);
+        }
         let include_pad = self.int("count_include_pad", 0) != 0;
         self.check_pool(&window)?;
         Ok(Some(self.float_op(FloatOpKind::AvgPool { window, include_pad }, &[x], dims)?))

@@ -15,17 +15,24 @@ impl NodeReader<'_> {
     ) -> Result<Option<FloatOp>, EngineError> {
         let Shape { h, w, c } = x.activation.shape;
         let (scales_at, sizes_at) = if opset < 11 { (1, usize::MAX) } else { (2, 3) };
-        let plain = self.ints("axes").is_none()
-            && self.int("antialias", 0) == 0
-            && self.int("exclude_outside", 0) == 0;
-        if !x.is_image() || !plain {
+        if !x.is_image() {
             return Ok(None);
+        }
+        let refused = |name: &str| Err(self.error(format!("attribute `{name}` is not supported")));
+        if self.ints("axes").is_some() {
+            return refused("axes");
+        }
+        if let Some(name) = ["antialias", "exclude_outside"].iter().find(|n| self.int(n, 0) != 0) {
+            return refused(name);
         }
         let scales = self
             .constant(scales_at)
             .and_then(values)
             .filter(|scales: &Vec<f32>| !scales.is_empty());
         let sizes: Option<Vec<i64>> = self.constant(sizes_at).and_then(values);
+        if sizes.is_some() && self.text("keep_aspect_ratio_policy", "stretch") != "stretch" {
+            return refused("keep_aspect_ratio_policy");
+        }
         let sides = match (scales.as_deref(), sizes.as_deref()) {
             (Some(&[1.0, 1.0, sy, sx]), _) => {
                 [ResizeAxis::scaled(h, sy), ResizeAxis::scaled(w, sx)]
@@ -45,8 +52,10 @@ impl NodeReader<'_> {
             }
             mode => {
                 let transform = self.text("coordinate_transformation_mode", "half_pixel");
+                let nearest = self.text("nearest_mode", "round_prefer_floor");
                 let reason = format!(
-                    "mode {mode:?} with {transform:?}, expected nearest with asymmetric and floor, or linear with half_pixel"
+                    "mode {mode:?}, coordinate_transformation_mode {transform:?}, nearest_mode {nearest:?}; \
+                     expected nearest with asymmetric and floor, or linear with half_pixel"
                 );
                 return Err(self.error(reason));
             }

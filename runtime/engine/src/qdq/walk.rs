@@ -85,7 +85,12 @@ impl<'a> Walk<'a> {
 
     fn quantize(&mut self, at: usize) -> Result<Value<'a>, EngineError> {
         let reader = self.reader(at);
-        let quant = self.quant(&reader)?;
+        check_codes(&reader, &[DataType::Uint8, DataType::Int8])?;
+        let kind = reader.int("output_dtype", 0);
+        let quant = self.quant(&reader, kind == DataType::Int8 as i64)?;
+        if kind != 0 && quant.signed != (kind == DataType::Int8 as i64) {
+            return Err(reader.error("attribute `output_dtype` is not the zero point's type"));
+        }
         let Some(name) = reader.input(0) else { return Err(reader.error("no input")) };
         let output = self.flow.activations.len();
         let tensor = reader.node.output[0].clone();
@@ -136,15 +141,15 @@ impl<'a> Walk<'a> {
         Ok(Value::Integers(output))
     }
 
-    /// Per-tensor scale and zero point of an activation.
-    fn quant(&self, reader: &NodeReader<'a>) -> Result<Quant, EngineError> {
+    /// Per-tensor scale and zero point of an activation; without a zero point, `signed` says which zero it is.
+    fn quant(&self, reader: &NodeReader<'a>, signed: bool) -> Result<Quant, EngineError> {
         let scale: Option<f32> = reader.constant(1).and_then(value);
         let scale = scale.ok_or_else(|| reader.error("scale is not one constant float"))?;
         if !scale.is_normal() || scale < 0.0 {
             return Err(reader.error(format!("scale {scale}, expected a positive number")));
         }
         let (signed, zero) = match (reader.input(2), reader.constant(2)) {
-            (None, _) => (false, 0),
+            (None, _) => (signed, 0),
             (Some(_), Some(tensor)) => {
                 let signed = is(tensor, DataType::Int8);
                 let zero = zero_points(tensor).filter(|zero| zero.len() == 1);
@@ -160,11 +165,13 @@ impl<'a> Walk<'a> {
 
     fn dequantize(&self, at: usize) -> Result<Value<'a>, EngineError> {
         let reader = self.reader(at);
+        check_codes(&reader, &[DataType::Float])?;
         let Some(name) = reader.input(0) else { return Err(reader.error("no input")) };
         match self.values.get(name) {
             Some(&Value::Integers(x)) => {
                 let activation = &self.flow.activations[x];
-                if !activation.quant.same(self.quant(&reader)?) {
+                let quant = self.quant(&reader, activation.quant.signed)?;
+                if !activation.quant.same(quant) {
                     return Err(reader.error("scale or zero point differ from QuantizeLinear's"));
                 }
                 Ok(Value::Dequantized(View {
@@ -321,4 +328,15 @@ impl<'a> Walk<'a> {
     fn level(&self, inputs: &[usize]) -> usize {
         inputs.iter().map(|&at| self.levels[at]).max().unwrap_or(0)
     }
+}
+
+/// Refuses what QuantizeLinear and DequantizeLinear learned after we did: scales by block, other types and precisions.
+fn check_codes(reader: &NodeReader<'_>, outputs: &[DataType]) -> Result<(), EngineError> {
+    let one_of = |name: &str, allowed: &[DataType]| match reader.int(name, 0) {
+        found if found == 0 || allowed.iter().any(|&kind| kind as i64 == found) => Ok(()),
+        found => Err(reader.error(format!("attribute `{name}` is {found}, expected {allowed:?}"))),
+    };
+    one_of("block_size", &[])?;
+    one_of("output_dtype", outputs)?;
+    one_of("precision", &[DataType::Float])
 }

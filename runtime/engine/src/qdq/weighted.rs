@@ -33,6 +33,12 @@ impl NodeReader<'_> {
         if kh > 4096 || kw > 4096 {
             return Err(self.error(format!("a kernel of {kh}x{kw}")));
         }
+        let given = self.ints("kernel_shape");
+        if let Some(given) = given.filter(|given| *given != [kh as i64, kw as i64]) {
+            let reason =
+                format!("attribute `kernel_shape` is {given:?}, the weights are {kh}x{kw}");
+            return Err(self.error(reason));
+        }
         let window = self.window([kh, kw], [h, w])?;
         let (oh, ow) = self.output(&window, x.activation.shape)?;
         let conv = self.weighted(window, groups, out_c, 0, x, weights, bias)?;

@@ -17,7 +17,7 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 /// The allocator belongs to the process, so tests of this program take turns.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// The engine's own limit for activations is 1 GiB (`region.rs`); beside it stand the image, its copies, packed
+/// The engine's own limit for activations is 1 GiB (`memory_plan.rs`); beside it stand the image, its copies, packed
 /// weights and what reading the file takes.
 const MEMORY: usize = (1 << 30) + (768 << 20);
 /// On a busy machine, unoptimised: a case takes milliseconds.

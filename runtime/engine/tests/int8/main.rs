@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod attention;
+mod attributes;
 mod hostile;
 mod qdq;
 

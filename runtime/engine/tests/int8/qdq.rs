@@ -344,12 +344,12 @@ pub(crate) fn ints(name: &str, ints: &[i64]) -> AttributeProto {
     AttributeProto { name: name.into(), ints: ints.to_vec(), r#type, ..AttributeProto::default() }
 }
 
-fn float(name: &str, f: f32) -> AttributeProto {
+pub(crate) fn float(name: &str, f: f32) -> AttributeProto {
     let r#type = AttributeType::Float as i32;
     AttributeProto { name: name.into(), f, r#type, ..AttributeProto::default() }
 }
 
-fn text(name: &str, s: &str) -> AttributeProto {
+pub(crate) fn text(name: &str, s: &str) -> AttributeProto {
     let r#type = AttributeType::String as i32;
     AttributeProto { name: name.into(), s: s.into(), r#type, ..AttributeProto::default() }
 }
