@@ -11,10 +11,12 @@
 //! ```
 
 use crate::{
-    images::{ImageSet, Input},
     interpreter::Interpreter,
     quantized::{Layer, Quantized},
-    weights::Weights,
+    read::{
+        images::{ImageSet, Input},
+        weights::Weights,
+    },
 };
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
@@ -46,7 +48,7 @@ pub(crate) fn round(
     let graph = &model.graph;
     let layers: Vec<&Node> =
         graph.nodes.iter().filter(|node| model.layers.contains_key(&node.name)).collect();
-    let images = crate::images::spread(images.paths.clone(), IMAGES);
+    let images = crate::read::images::spread(images.paths.clone(), IMAGES);
     progress.set_length((images.len() + layers.len()) as u64);
     let patches = gather(graph, weights, &layers, &images, preprocess, progress)?;
     let mut codes = Codes::new();

@@ -3,7 +3,7 @@
 //! A rounded kernel `ŵ` answers an input of mean `E[x]` with `Σ (w − ŵ)·E[x]` too little, a constant
 //! for each output channel (Nagel et al. 2019, §4.2). Borders are treated as if they went on.
 
-use crate::{quantized::Quantized, weights::Weights};
+use crate::{quantized::Quantized, read::weights::Weights};
 use calibration::quantize_bias;
 use graph::{Node, Op};
 use std::collections::BTreeMap;

@@ -1,10 +1,12 @@
 //! One pass of the float network over the calibration images, and the ranges that follow from it.
 
 use crate::{
-    images::{ImageSet, Input},
     interpreter::Interpreter,
     quantized::{Plan, is_layer},
-    weights::Weights,
+    read::{
+        images::{ImageSet, Input},
+        weights::Weights,
+    },
 };
 use anyhow::{Context, Result};
 use calibration::{Entry, Method, Observer, Range, Table};

@@ -7,10 +7,9 @@
 
 use crate::{
     calibrate::Observations,
-    images::ImageSet,
     judge::{Judge, params, relative_noise},
     quantized::{Plan, Quantized},
-    weights::Weights,
+    read::{images::ImageSet, weights::Weights},
 };
 use anyhow::{Context, Result};
 use calibration::{Method, Table};

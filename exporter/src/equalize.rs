@@ -5,7 +5,7 @@
 //! float. `s_i = √(r1_i / r2_i)` makes both ranges `√(r1_i·r2_i)` (Nagel et al. 2019, §4.1). The codes
 //! of the tensor between are shared by all channels, so channels of like range waste fewer of them.
 
-use crate::weights::Weights;
+use crate::read::weights::Weights;
 use graph::{Graph, Node, Op};
 
 /// The same network in float, with every pair of layers equalized that only a ReLU separates.
@@ -72,7 +72,7 @@ fn reach(values: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, fold, interpreter::Interpreter, weights::Array};
+    use crate::{fixtures, fold, interpreter::Interpreter, read::weights::Array};
     use graph::Backbone;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Small networks and images drawn from a seed, for tests.
 
-use crate::weights::{self, Array, Weights};
+use crate::read::weights::{self, Array, Weights};
 use checkpoint::State;
 use graph::{Backbone, CheckpointConfig, Graph, Head, ModelConfig, Pool, Preprocess, Task};
 use std::{

@@ -6,7 +6,7 @@
 
 use crate::{
     pool,
-    weights::{Array, Weights},
+    read::weights::{Array, Weights},
 };
 use graph::{Graph, Op};
 
@@ -109,7 +109,7 @@ fn remove_norm(graph: &mut Graph, conv: &str, norm: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, interpreter::Interpreter, weights};
+    use crate::{fixtures, interpreter::Interpreter, read::weights};
     use graph::Backbone;
 
     #[test]

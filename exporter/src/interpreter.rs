@@ -1,6 +1,6 @@
 //! The float meaning of a graph, on candle: reference for verification, eyes for calibration.
 
-use crate::weights::Weights;
+use crate::read::weights::Weights;
 use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use graph::{Graph, Node, Op};

@@ -2,12 +2,14 @@
 
 use crate::{
     calibrate::Observations,
-    images::{ImageSet, Input},
     interpreter::{Interpreter, Outputs},
     quantized::{Plan, Quantized, is_layer},
+    read::{
+        images::{ImageSet, Input},
+        weights::Weights,
+    },
     simulate::{Simulation, distortion},
     verify::{self, Answer, Line, Sides, Truth},
-    weights::Weights,
 };
 use anyhow::Result;
 use calibration::{QuantParams, Table};

@@ -15,7 +15,6 @@ mod adaround;
 mod bias;
 mod calibrate;
 mod card;
-mod checkpoint;
 mod choose;
 mod commands;
 #[cfg(feature = "distill")]
@@ -25,10 +24,7 @@ mod files;
 #[cfg(test)]
 mod fixtures;
 mod fold;
-mod foreign;
 mod golden;
-mod images;
-mod import;
 mod interpreter;
 mod judge;
 mod network;
@@ -36,18 +32,16 @@ mod noise;
 mod npy;
 mod onnx;
 mod operating;
-mod origin;
 mod package;
 mod pool;
 mod provenance;
 mod quantized;
+mod read;
 mod recipe;
 mod sbom;
-mod selected;
 mod simulate;
 mod terminal;
 mod verify;
-mod weights;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! A quantized network and everything that travels with it.
 
-use crate::{card, checkpoint::Checkpoint, provenance, recipe::Outcome, sbom};
+use crate::{card, provenance, read::checkpoint::Checkpoint, recipe::Outcome, sbom};
 use anyhow::{Context, Result};
 use bundle::{
     Calibration, Golden, Histogram, Manifest, Metric, OperatingPoint, TensorRange, section,

@@ -23,7 +23,7 @@
 //! The similarities go into softmax as the sums they are: on eight bits one step of them is a factor of the shares (measured:
 //! docs/quantization.md). Parts that do not mean what CLIP's of that name do have names of their own.
 
-use crate::weights::{Array, Weights};
+use crate::read::weights::{Array, Weights};
 use graph::{Graph, Node, Op};
 
 /// The sizes of a pool.
@@ -174,7 +174,7 @@ fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, interpreter::Interpreter, weights};
+    use crate::{fixtures, interpreter::Interpreter, read::weights};
     use graph::Backbone;
 
     fn network(seed: u32) -> (Graph, Weights) {

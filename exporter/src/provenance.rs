@@ -3,7 +3,7 @@
 //! The tables of the checkpoint's `config.toml` that are not the network's description, and what `quantize` did to the
 //! thresholds under `[quantize]`. Bundles of before have no such table.
 
-use crate::{checkpoint::Checkpoint, operating::Refit};
+use crate::{operating::Refit, read::checkpoint::Checkpoint};
 use anyhow::{Context, Result};
 use bundle::{Manifest, Provenance};
 use records::Selection;

@@ -4,7 +4,7 @@
 //! clamp of what it follows) and which tensors share their codes (pooling moves codes, it makes no
 //! new ones). [`Quantized`] adds numbers to it.
 
-use crate::weights::{Array, Weights};
+use crate::read::weights::{Array, Weights};
 use calibration::{QuantParams, QuantWeights, Range, quantize_bias, quantize_weights};
 use graph::{Graph, Node, Op};
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,15 +7,13 @@
 use crate::{
     adaround, bias,
     calibrate::{self, Observations},
-    checkpoint::Checkpoint,
     choose::{self, Choice},
     equalize, fold,
-    images::ImageSet,
     judge::{self, Judge, Sensitivity},
     quantized::{Plan, Quantized, is_layer},
+    read::{checkpoint::Checkpoint, images::ImageSet, weights::Weights},
     terminal::Terminal,
     verify,
-    weights::Weights,
 };
 use anyhow::{Context, Result, ensure};
 use calibration::{Method, Table};

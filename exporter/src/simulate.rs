@@ -6,7 +6,7 @@
 use crate::{
     interpreter::{Interpreter, Outputs},
     quantized::Quantized,
-    weights::{Array, Weights},
+    read::weights::{Array, Weights},
 };
 use anyhow::Result;
 

@@ -4,11 +4,13 @@
 //! activation; `tests/oracles/ptq_compare.py` quantizes with other tools on the same inputs.
 
 use crate::{
-    checkpoint::Checkpoint,
     files,
-    images::{ImageSet, Input},
     network::Network,
     npy,
+    read::{
+        checkpoint::Checkpoint,
+        images::{ImageSet, Input},
+    },
     terminal::Terminal,
 };
 use anyhow::Result;

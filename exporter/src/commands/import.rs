@@ -2,9 +2,11 @@
 
 use crate::{
     files,
-    import::{self, Imported, Options},
+    read::{
+        import::{self, Imported, Options},
+        weights,
+    },
     terminal::Terminal,
-    weights,
 };
 use anyhow::{Context, Result, ensure};
 use checkpoint::State;

@@ -1,9 +1,9 @@
 //! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools.
 
 use crate::{
-    checkpoint::Checkpoint,
     files, fold,
     onnx::{Batch, OPSET, float_model, quantized_model},
+    read::checkpoint::Checkpoint,
     recipe::Recipe,
     terminal::Terminal,
 };

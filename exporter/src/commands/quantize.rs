@@ -2,15 +2,14 @@
 
 use super::keys;
 use crate::{
-    checkpoint::Checkpoint,
-    files, foreign, golden,
+    files, golden,
     network::Network,
     onnx::{Batch, quantized_model},
     operating::{Refit, Refitting},
     package::{self, Identity},
     provenance::Quantized,
+    read::{checkpoint::Checkpoint, foreign, selected::Selected},
     recipe::{Outcome, Recipe, Source},
-    selected::Selected,
     terminal::Terminal,
 };
 use anyhow::{Context, Result, bail, ensure};

@@ -2,14 +2,12 @@
 
 use super::inspect::IntegerShare;
 use crate::{
-    checkpoint::Checkpoint,
     files, fold,
-    images::spread,
     interpreter::Interpreter,
     network::Network,
-    origin, package,
+    package,
     provenance::{self, Quantized},
-    selected::Selected,
+    read::{checkpoint::Checkpoint, images::spread, origin, selected::Selected},
     terminal::Terminal,
     verify::{self, Answer, LayerError, LayerErrors, Line, Page, Side, Sides, Truth},
 };

@@ -33,14 +33,14 @@ impl Data {
         let part = |split| -> Vec<Record> {
             records.iter().filter(|record| record.split == Some(split)).cloned().collect()
         };
-        let train = crate::images::spread(part(Split::Train), recipe.limit);
+        let train = crate::read::images::spread(part(Split::Train), recipe.limit);
         let val = part(Split::Val);
         ensure!(
-            train.len() >= crate::images::LEAST,
+            train.len() >= crate::read::images::LEAST,
             "{}: found {} images in the train split, expected at least {}",
             recipe.data.display(),
             train.len(),
-            crate::images::LEAST
+            crate::read::images::LEAST
         );
         let labels = student::labels(&config.model);
         let bar = progress((train.len() + val.len()) as u64);
@@ -61,6 +61,6 @@ impl Data {
     }
 
     pub(crate) fn calibration(&self) -> Vec<PathBuf> {
-        crate::images::spread(self.paths.clone(), QAT_CALIBRATION)
+        crate::read::images::spread(self.paths.clone(), QAT_CALIBRATION)
     }
 }

@@ -11,13 +11,13 @@
 
 use super::{Learner, Outputs, with_features};
 use crate::{
-    calibrate,
-    checkpoint::Checkpoint,
-    fold,
-    images::ImageSet,
-    judge,
+    calibrate, fold, judge,
     quantized::{Plan, Writes},
-    weights::{Array, Weights},
+    read::{
+        checkpoint::Checkpoint,
+        images::ImageSet,
+        weights::{Array, Weights},
+    },
 };
 use anyhow::Result;
 use calibration::{MAX_BIAS, Method, QuantParams, Range};

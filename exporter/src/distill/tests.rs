@@ -2,14 +2,11 @@
 
 use super::*;
 use crate::{
-    calibrate,
-    checkpoint::Checkpoint,
-    fixtures, fold,
-    images::ImageSet,
-    judge,
+    calibrate, fixtures, fold, judge,
     network::Network,
     onnx::{Batch, quantized_model},
     quantized::{Plan, Quantized},
+    read::{checkpoint::Checkpoint, images::ImageSet},
 };
 use bundle::Manifest;
 use calibration::Method;

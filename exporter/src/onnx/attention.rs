@@ -1,7 +1,7 @@
 //! CLIP's attention pool in standard ONNX operators; the float teacher is exported with it.
 
 use super::builder::{Attr, Builder};
-use crate::weights::Weights;
+use crate::read::weights::Weights;
 use graph::{Node, Op};
 
 /// `[B, C, H, W]` → `[B, C]`: mean token and tokens, one query, scaled dot products.

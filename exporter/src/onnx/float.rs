@@ -2,7 +2,7 @@
 
 use super::builder::{Attr, Batch, Builder};
 use super::{attention, operator};
-use crate::weights::Weights;
+use crate::read::weights::Weights;
 use anyhow::Result;
 use graph::{Graph, Op};
 use tract_onnx::pb::ModelProto;

@@ -1,8 +1,8 @@
 //! What the int8 network made of one validation image.
 
 use crate::{
-    images::Input,
     network::Network,
+    read::images::Input,
     verify::{Side, Truth},
 };
 use anyhow::{Context, Result};

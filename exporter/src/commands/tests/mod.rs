@@ -7,7 +7,9 @@ mod prior;
 mod recipes;
 
 use super::Cli;
-use crate::{checkpoint::Checkpoint, fixtures, fold, interpreter::Interpreter, network::Network};
+use crate::{
+    fixtures, fold, interpreter::Interpreter, network::Network, read::checkpoint::Checkpoint,
+};
 use bundle::{Bundle, section};
 use clap::{CommandFactory, Parser};
 use graph::{Backbone, ModelConfig};

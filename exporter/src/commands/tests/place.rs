@@ -2,13 +2,12 @@
 
 use super::run;
 use crate::{
-    checkpoint::Checkpoint,
     fixtures, fold,
-    images::Input,
     interpreter::{Interpreter, Outputs},
     network::Network,
     operating::Refit,
     provenance::Quantized,
+    read::{checkpoint::Checkpoint, images::Input},
     verify::Side,
 };
 use bundle::{Bundle, section};

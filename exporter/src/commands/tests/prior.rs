@@ -1,7 +1,7 @@
 //! A pre-training checkpoint given where a network that ships is asked for.
 
 use super::*;
-use crate::weights;
+use crate::read::weights;
 use checkpoint::{State, Tensor};
 use graph::{CheckpointConfig, Pool, Preprocess};
 

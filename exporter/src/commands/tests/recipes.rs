@@ -2,12 +2,11 @@
 
 use super::{Cli, Parser, run};
 use crate::{
-    checkpoint::Checkpoint,
     fixtures, fold,
-    images::Input,
     interpreter::{Interpreter, Outputs},
     network::Network,
     onnx::{Batch, quantized_model},
+    read::{checkpoint::Checkpoint, images::Input},
     recipe::{Outcome, Recipe},
     simulate::distortion,
 };

@@ -1,7 +1,7 @@
 //! A stand-in with the released names: a small model, and what the released code carries along unused.
 
 use super::*;
-use crate::weights::Array;
+use crate::read::weights::Array;
 use graph::{Backbone, ModelConfig, Pool};
 use std::fs;
 

@@ -1,7 +1,7 @@
 //! One ONNX node at a time to nodes of ours.
 
 use super::tensors::{f32s, i64s, shape};
-use crate::weights::{Array, Weights};
+use crate::read::weights::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use graph::{Node, Op};
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 //! the same sums) and without the classifier of a thousand everyday things, and CLIP's attention pool if one is there.
 
 use super::Imported;
-use crate::weights::{self, Array, Weights};
+use crate::read::weights::{self, Array, Weights};
 use anyhow::{Result, bail, ensure};
 use graph::{Backbone, CheckpointConfig, ModelConfig, Pool, Preprocess};
 use std::collections::BTreeSet;

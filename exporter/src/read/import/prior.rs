@@ -4,7 +4,7 @@
 //! are in its `config.json`, those of the sentence decoder are published as one for 64 channels.
 
 use super::{Imported, Options, Words, encoder};
-use crate::weights::{self, Weights};
+use crate::read::weights::{self, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::prior::{self, BertConfig, PriorConfig, Quirks, Tau};
 use std::path::Path;

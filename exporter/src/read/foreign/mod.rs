@@ -10,7 +10,7 @@
 mod nodes;
 mod tensors;
 
-use crate::weights::Weights;
+use crate::read::weights::Weights;
 use anyhow::{Context, Result, bail, ensure};
 use graph::{Graph, Output};
 use nodes::Reader;
@@ -57,7 +57,7 @@ fn read(bytes: &[u8]) -> Result<Foreign> {
         nodes,
     };
     graph.shapes()?;
-    crate::weights::check(&weights, &graph)?;
+    crate::read::weights::check(&weights, &graph)?;
     Ok(Foreign { graph, weights })
 }
 

@@ -2,7 +2,7 @@
 //! `_orig_mod.`, `state_dict.model.`, `img_encoder_q.model.`, …), so none is expected: an image encoder stands
 //! wherever all four stages of a ResNet do.
 
-use crate::weights::Weights;
+use crate::read::weights::Weights;
 use anyhow::{Result, bail, ensure};
 
 /// Where a network stands among the names of a file.
@@ -72,7 +72,7 @@ fn some(weights: &Weights) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::Array;
+    use crate::read::weights::Array;
 
     const RESNET: [&str; 6] = [
         "conv1.weight",

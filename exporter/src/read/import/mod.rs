@@ -14,7 +14,7 @@ mod words;
 
 pub(crate) use words::Words;
 
-use crate::weights::{self, Weights};
+use crate::read::weights::{self, Weights};
 use anyhow::{Context, Result};
 use checkpoint::torch_file;
 use graph::CheckpointConfig;

@@ -1,0 +1,19 @@
+//! What comes in: checkpoints, other tools' networks, images.
+//!
+//! ```text
+//! checkpoint  folder of trainer or exporter → Checkpoint (graph, weights, thresholds)
+//! import      state dict of PyTorch         → a folder of ours
+//! foreign     ONNX file of another tool     → Graph, Weights
+//! weights     parameters by name, checked against a graph
+//! images      folder or index               → network inputs, in a fixed order
+//! selected    which images of an index are meant
+//! origin      the checkpoint a bundle was made of
+//! ```
+
+pub(crate) mod checkpoint;
+pub(crate) mod foreign;
+pub(crate) mod images;
+pub(crate) mod import;
+pub(crate) mod origin;
+pub(crate) mod selected;
+pub(crate) mod weights;
