@@ -1,8 +1,10 @@
 //! One pass of the float network over the calibration images, and the ranges that follow from it.
 
 use crate::{
-    interpreter::Interpreter,
-    quantized::{Plan, is_layer},
+    passes::{
+        interpreter::Interpreter,
+        quantized::{Plan, is_layer},
+    },
     read::{
         images::{ImageSet, Input},
         weights::Weights,

@@ -8,7 +8,7 @@
 use crate::{
     calibrate::Observations,
     judge::{Judge, params, relative_noise},
-    quantized::{Plan, Quantized},
+    passes::quantized::{Plan, Quantized},
     read::{images::ImageSet, weights::Weights},
 };
 use anyhow::{Context, Result};

@@ -1,6 +1,6 @@
 //! Golden vectors: phantom pictures drawn from a seed, and the bytes the network makes of them.
 
-use crate::{interpreter::Outputs, noise::Noise};
+use crate::passes::{interpreter::Outputs, noise::Noise};
 use anyhow::Result;
 use bundle::{Golden, GoldenOutput, GoldenVector};
 use graph::Preprocess;

@@ -2,13 +2,15 @@
 
 use crate::{
     calibrate::Observations,
-    interpreter::{Interpreter, Outputs},
-    quantized::{Plan, Quantized, is_layer},
+    passes::{
+        interpreter::{Interpreter, Outputs},
+        quantized::{Plan, Quantized, is_layer},
+        simulate::{Simulation, distortion},
+    },
     read::{
         images::{ImageSet, Input},
         weights::Weights,
     },
-    simulate::{Simulation, distortion},
     verify::{self, Answer, Line, Sides, Truth},
 };
 use anyhow::Result;

@@ -11,35 +11,27 @@
 //!
 //! `recipe.rs` and `commands/quantize.rs` walk this line from left to right; start reading there.
 
-mod adaround;
-mod bias;
 mod calibrate;
 mod card;
 mod choose;
 mod commands;
 #[cfg(feature = "distill")]
 mod distill;
-mod equalize;
 mod files;
 #[cfg(test)]
 mod fixtures;
-mod fold;
 mod golden;
-mod interpreter;
 mod judge;
 mod network;
-mod noise;
 mod npy;
 mod onnx;
 mod operating;
 mod package;
-mod pool;
+mod passes;
 mod provenance;
-mod quantized;
 mod read;
 mod recipe;
 mod sbom;
-mod simulate;
 mod terminal;
 mod verify;
 

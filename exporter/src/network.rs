@@ -1,6 +1,6 @@
 //! The bundle's network as the box runs it, seen with the exporter's names.
 
-use crate::interpreter::Outputs;
+use crate::passes::interpreter::Outputs;
 use anyhow::{Context, Result};
 use bundle::Manifest;
 use engine::{Engine, Intermediate, Options};

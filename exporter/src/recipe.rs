@@ -5,12 +5,13 @@
 //! ```
 
 use crate::{
-    adaround, bias,
     calibrate::{self, Observations},
     choose::{self, Choice},
-    equalize, fold,
     judge::{self, Judge, Sensitivity},
-    quantized::{Plan, Quantized, is_layer},
+    passes::{
+        adaround, bias, equalize, fold,
+        quantized::{Plan, Quantized, is_layer},
+    },
     read::{checkpoint::Checkpoint, images::ImageSet, weights::Weights},
     terminal::Terminal,
     verify,

@@ -1,8 +1,9 @@
 //! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools.
 
 use crate::{
-    files, fold,
+    files,
     onnx::{Batch, OPSET, float_model, quantized_model},
+    passes::fold,
     read::checkpoint::Checkpoint,
     recipe::Recipe,
     terminal::Terminal,

@@ -2,10 +2,10 @@
 
 use super::inspect::IntegerShare;
 use crate::{
-    files, fold,
-    interpreter::Interpreter,
+    files,
     network::Network,
     package,
+    passes::{fold, interpreter::Interpreter},
     provenance::{self, Quantized},
     read::{checkpoint::Checkpoint, images::spread, origin, selected::Selected},
     terminal::Terminal,

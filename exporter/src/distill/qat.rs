@@ -11,8 +11,11 @@
 
 use super::{Learner, Outputs, with_features};
 use crate::{
-    calibrate, fold, judge,
-    quantized::{Plan, Writes},
+    calibrate, judge,
+    passes::{
+        fold,
+        quantized::{Plan, Writes},
+    },
     read::{
         checkpoint::Checkpoint,
         images::ImageSet,
@@ -204,7 +207,7 @@ impl Rounded {
         self.sums(node, &layer, &values[node.inputs[0].as_str()]) * along_channels(&scales, node)
     }
 
-    /// Codes of what `node` adds and their scale, as [`crate::quantized::Constant`] has them.
+    /// Codes of what `node` adds and their scale, as [`crate::passes::quantized::Constant`] has them.
     fn constant(&self, node: &Node) -> (Tensor, f32) {
         let values = &self.params[&format!("{}.constant", node.name)];
         let reach = values.detach().abs().max().double_value(&[]) as f32;

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::{
-    calibrate, fixtures, fold, judge,
+    calibrate, fixtures, judge,
     network::Network,
     onnx::{Batch, quantized_model},
-    quantized::{Plan, Quantized},
+    passes::{
+        fold,
+        quantized::{Plan, Quantized},
+    },
     read::{checkpoint::Checkpoint, images::ImageSet},
 };
 use bundle::Manifest;

@@ -48,7 +48,7 @@ pub(crate) fn float_model(graph: &Graph, weights: &Weights, batch: Batch) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, interpreter::Interpreter};
+    use crate::{fixtures, passes::interpreter::Interpreter};
     use graph::{Backbone, ModelConfig, Pool};
     use prost::Message;
     use tract_onnx::prelude::*;

@@ -17,7 +17,7 @@
 
 use super::builder::{Attr, Batch, Builder};
 use super::operator;
-use crate::quantized::{Quantized, Writes};
+use crate::passes::quantized::{Quantized, Writes};
 use anyhow::Result;
 use graph::{Node, Op};
 use tract_onnx::pb::ModelProto;

@@ -146,7 +146,7 @@ impl Refit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::Noise;
+    use crate::passes::noise::Noise;
     use metrics::ranking::Ranking;
 
     /// Sum of twelve uniform numbers.

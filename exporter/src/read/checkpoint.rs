@@ -1,6 +1,6 @@
 //! The network of a checkpoint: its image encoder and heads with weights in single precision.
 
-use crate::read::weights::{self, Weights};
+use super::weights::{self, Weights};
 use anyhow::{Context, Result};
 use checkpoint::{CONFIG, MODEL};
 use graph::{CheckpointConfig, Graph};

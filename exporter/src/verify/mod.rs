@@ -12,7 +12,7 @@ pub(crate) use report::{Page, html};
 pub(crate) use sides::{Side, Sides};
 pub(crate) use truth::Truth;
 
-use crate::interpreter::Outputs;
+use crate::passes::interpreter::Outputs;
 use anyhow::Result;
 use graph::Graph;
 use metrics::{detection::ImageBoxes, overlap::Overlap};

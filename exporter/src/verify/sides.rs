@@ -1,6 +1,6 @@
 //! The two networks that are compared, each with its own thresholds.
 
-use crate::interpreter::Outputs;
+use crate::passes::interpreter::Outputs;
 use anyhow::{Context, Result};
 use bundle::{Manifest, OperatingPoint};
 use engine::Findings;

@@ -8,7 +8,10 @@ mod recipes;
 
 use super::Cli;
 use crate::{
-    fixtures, fold, interpreter::Interpreter, network::Network, read::checkpoint::Checkpoint,
+    fixtures,
+    network::Network,
+    passes::{fold, interpreter::Interpreter},
+    read::checkpoint::Checkpoint,
 };
 use bundle::{Bundle, section};
 use clap::{CommandFactory, Parser};

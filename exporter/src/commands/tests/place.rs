@@ -2,10 +2,13 @@
 
 use super::run;
 use crate::{
-    fixtures, fold,
-    interpreter::{Interpreter, Outputs},
+    fixtures,
     network::Network,
     operating::Refit,
+    passes::{
+        fold,
+        interpreter::{Interpreter, Outputs},
+    },
     provenance::Quantized,
     read::{checkpoint::Checkpoint, images::Input},
     verify::Side,

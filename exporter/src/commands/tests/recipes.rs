@@ -2,13 +2,16 @@
 
 use super::{Cli, Parser, run};
 use crate::{
-    fixtures, fold,
-    interpreter::{Interpreter, Outputs},
+    fixtures,
     network::Network,
     onnx::{Batch, quantized_model},
+    passes::{
+        fold,
+        interpreter::{Interpreter, Outputs},
+        simulate::distortion,
+    },
     read::{checkpoint::Checkpoint, images::Input},
     recipe::{Outcome, Recipe},
-    simulate::distortion,
 };
 use bundle::{Bundle, Manifest, section};
 use graph::Backbone;

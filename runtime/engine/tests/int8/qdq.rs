@@ -208,7 +208,7 @@ impl Qdq {
         self.quantized(&name, [x.shape[0], 1, 1], 128.0 * x.scale)
     }
 
-    /// CLIP's attention pool as the exporter writes it (`exporter/src/pool.rs`): `[C, H, W]` → `[C, 1, 1]`.
+    /// CLIP's attention pool as the exporter writes it (`exporter/src/passes/pool.rs`): `[C, H, W]` → `[C, 1, 1]`.
     pub(crate) fn attention_pool(&mut self, x: &Real, heads: usize) -> Real {
         let [c, h, w] = x.shape;
         let tokens = h * w;

@@ -72,7 +72,11 @@ fn reach(values: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, fold, interpreter::Interpreter, read::weights::Array};
+    use crate::{
+        fixtures,
+        passes::{fold, interpreter::Interpreter},
+        read::weights::Array,
+    };
     use graph::Backbone;
 
     #[test]

@@ -3,7 +3,8 @@
 //! A rounded kernel `ŵ` answers an input of mean `E[x]` with `Σ (w − ŵ)·E[x]` too little, a constant
 //! for each output channel (Nagel et al. 2019, §4.2). Borders are treated as if they went on.
 
-use crate::{quantized::Quantized, read::weights::Weights};
+use super::quantized::Quantized;
+use crate::read::weights::Weights;
 use calibration::quantize_bias;
 use graph::{Node, Op};
 use std::collections::BTreeMap;
@@ -63,7 +64,10 @@ fn first_input(node: &Node, o: usize, inputs: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, interpreter::Interpreter, quantized::Plan, simulate::Simulation};
+    use crate::{
+        fixtures,
+        passes::{interpreter::Interpreter, quantized::Plan, simulate::Simulation},
+    };
     use calibration::Range;
     use graph::{Graph, Output};
 

@@ -3,11 +3,11 @@
 //! Not bit-exact (sums are in f32), but close enough to choose ranges and biases by, on anything
 //! the float interpreter can run.
 
-use crate::{
+use super::{
     interpreter::{Interpreter, Outputs},
     quantized::Quantized,
-    read::weights::{Array, Weights},
 };
+use crate::read::weights::{Array, Weights};
 use anyhow::Result;
 
 /// A quantized network that runs on the float interpreter.

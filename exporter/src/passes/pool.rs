@@ -174,7 +174,7 @@ fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, interpreter::Interpreter, read::weights};
+    use crate::{fixtures, passes::interpreter::Interpreter, read::weights};
     use graph::Backbone;
 
     fn network(seed: u32) -> (Graph, Weights) {

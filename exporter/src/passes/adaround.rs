@@ -10,13 +10,13 @@
 //! changing e_k by δ changes e·C·eᵀ by  2δ·(e·C)_k + δ²·C_kk       checked for every weight, K at a time
 //! ```
 
-use crate::{
+use super::{
     interpreter::Interpreter,
     quantized::{Layer, Quantized},
-    read::{
-        images::{ImageSet, Input},
-        weights::Weights,
-    },
+};
+use crate::read::{
+    images::{ImageSet, Input},
+    weights::Weights,
 };
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};

@@ -4,10 +4,8 @@
 //! `β + (b − μ)·γ/√(σ² + ε)`. The convolution keeps its name and gains a bias; what read the
 //! normalisation reads the convolution.
 
-use crate::{
-    pool,
-    read::weights::{Array, Weights},
-};
+use super::pool;
+use crate::read::weights::{Array, Weights};
 use graph::{Graph, Op};
 
 /// The same network with normalisations folded ([`fold_batch_norms`]) and attention pools written out
@@ -109,7 +107,7 @@ fn remove_norm(graph: &mut Graph, conv: &str, norm: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, interpreter::Interpreter, read::weights};
+    use crate::{fixtures, passes::interpreter::Interpreter, read::weights};
     use graph::Backbone;
 
     #[test]

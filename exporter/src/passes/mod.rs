@@ -1,0 +1,21 @@
+//! What happens to a network between its float form and its eight-bit form, and the two ways to run it here.
+//!
+//! ```text
+//! interpreter  the float meaning of a graph, on candle
+//! fold         batch normalisation into convolutions; pool: an attention pool as convolutions
+//! equalize     ranges of channels evened out between layers
+//! quantized    Plan: which tensors carry codes; Quantized: every code
+//! adaround     weights rounded by their effect; bias: biases make up for the mean error
+//! simulate     Quantized in float: close enough to choose by
+//! noise        random numbers from a seed
+//! ```
+
+pub(crate) mod adaround;
+pub(crate) mod bias;
+pub(crate) mod equalize;
+pub(crate) mod fold;
+pub(crate) mod interpreter;
+pub(crate) mod noise;
+mod pool;
+pub(crate) mod quantized;
+pub(crate) mod simulate;
