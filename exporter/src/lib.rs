@@ -22,7 +22,6 @@ mod files;
 mod fixtures;
 mod golden;
 mod judge;
-mod network;
 mod npy;
 mod onnx;
 mod operating;

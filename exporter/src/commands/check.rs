@@ -1,6 +1,6 @@
 //! `exporter check`: is this bundle whole, and signed by whom?
 
-use crate::{network::Network, terminal::Terminal};
+use crate::{terminal::Terminal, verify::Network};
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, read_public_key, section};
 use clap::Args;

@@ -3,7 +3,6 @@
 use super::keys;
 use crate::{
     files, golden,
-    network::Network,
     onnx::{Batch, quantized_model},
     operating::{Refit, Refitting},
     package::{self, Identity},
@@ -11,6 +10,7 @@ use crate::{
     read::{checkpoint::Checkpoint, foreign, selected::Selected},
     recipe::{Outcome, Recipe, Source},
     terminal::Terminal,
+    verify::Network,
 };
 use anyhow::{Context, Result, bail, ensure};
 use bundle::{Manifest, section};

@@ -2,14 +2,12 @@
 
 use super::inspect::IntegerShare;
 use crate::{
-    files,
-    network::Network,
-    package,
+    files, package,
     passes::{fold, interpreter::Interpreter},
     provenance::{self, Quantized},
     read::{checkpoint::Checkpoint, images::spread, origin, selected::Selected},
     terminal::Terminal,
-    verify::{self, Answer, LayerError, LayerErrors, Line, Page, Side, Sides, Truth},
+    verify::{self, Answer, LayerError, LayerErrors, Line, Network, Page, Side, Sides, Truth},
 };
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, Manifest, section};

@@ -1,9 +1,8 @@
 //! What the int8 network made of one validation image.
 
 use crate::{
-    network::Network,
     read::images::Input,
-    verify::{Side, Truth},
+    verify::{Network, Side, Truth},
 };
 use anyhow::{Context, Result};
 use bundle::Manifest;

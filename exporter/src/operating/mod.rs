@@ -12,7 +12,7 @@ mod decide;
 
 pub(crate) use decide::Refit;
 
-use crate::{network::Network, verify::Truth};
+use crate::verify::{Network, Truth};
 use anyhow::{Context, Result};
 use bundle::{Manifest, Metric};
 use case::{Case, Drawn};

@@ -2,12 +2,14 @@
 
 mod layers;
 mod lines;
+mod network;
 mod report;
 mod sides;
 mod truth;
 
 pub(crate) use layers::{LayerError, LayerErrors};
 pub(crate) use lines::{Line, lines, worst_drop};
+pub(crate) use network::Network;
 pub(crate) use report::{Page, html};
 pub(crate) use sides::{Side, Sides};
 pub(crate) use truth::Truth;

@@ -9,9 +9,9 @@ mod recipes;
 use super::Cli;
 use crate::{
     fixtures,
-    network::Network,
     passes::{fold, interpreter::Interpreter},
     read::checkpoint::Checkpoint,
+    verify::Network,
 };
 use bundle::{Bundle, section};
 use clap::{CommandFactory, Parser};

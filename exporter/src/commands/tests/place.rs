@@ -3,7 +3,6 @@
 use super::run;
 use crate::{
     fixtures,
-    network::Network,
     operating::Refit,
     passes::{
         fold,
@@ -11,7 +10,7 @@ use crate::{
     },
     provenance::Quantized,
     read::{checkpoint::Checkpoint, images::Input},
-    verify::Side,
+    verify::{Network, Side},
 };
 use bundle::{Bundle, section};
 use engine::decode;
