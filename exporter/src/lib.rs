@@ -12,27 +12,19 @@
 //! `recipe.rs` and `commands/quantize.rs` walk this line from left to right; start reading there.
 
 mod calibrate;
-mod card;
 mod choose;
 mod commands;
 #[cfg(feature = "distill")]
 mod distill;
-mod files;
 #[cfg(test)]
 mod fixtures;
-mod golden;
 mod judge;
-mod npy;
-mod onnx;
-mod operating;
-mod package;
 mod passes;
-mod provenance;
 mod read;
 mod recipe;
-mod sbom;
 mod terminal;
 mod verify;
+mod write;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -4,13 +4,13 @@
 //! activation; `tests/oracles/ptq_compare.py` quantizes with other tools on the same inputs.
 
 use crate::{
-    files, npy,
     read::{
         checkpoint::Checkpoint,
         images::{ImageSet, Input},
     },
     terminal::Terminal,
     verify::Network,
+    write::{files, npy},
 };
 use anyhow::Result;
 use bundle::{Bundle, section};

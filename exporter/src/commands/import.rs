@@ -1,12 +1,12 @@
 //! `exporter import`: foreign weights to a checkpoint.
 
 use crate::{
-    files,
     read::{
         import::{self, Imported, Options},
         weights,
     },
     terminal::Terminal,
+    write::files,
 };
 use anyhow::{Context, Result, ensure};
 use checkpoint::State;

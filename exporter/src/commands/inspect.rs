@@ -1,6 +1,6 @@
 //! `exporter inspect`: what a bundle says about itself, and its sections as files.
 
-use crate::{files, terminal::Terminal};
+use crate::{terminal::Terminal, write::files};
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, section};
 use clap::Args;

@@ -1,6 +1,6 @@
 //! `exporter keygen` and `exporter sign`: ed25519 keys as PEM files.
 
-use crate::{files, terminal::Terminal};
+use crate::{terminal::Terminal, write::files};
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, SigningKey};
 use clap::Args;

@@ -1,12 +1,14 @@
 //! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools.
 
 use crate::{
-    files,
-    onnx::{Batch, OPSET, float_model, quantized_model},
     passes::fold,
     read::checkpoint::Checkpoint,
     recipe::Recipe,
     terminal::Terminal,
+    write::{
+        files,
+        onnx::{Batch, OPSET, float_model, quantized_model},
+    },
 };
 use anyhow::{Context, Result};
 use clap::Args;

@@ -2,15 +2,18 @@
 
 use super::keys;
 use crate::{
-    files, golden,
-    onnx::{Batch, quantized_model},
-    operating::{Refit, Refitting},
-    package::{self, Identity},
-    provenance::Quantized,
     read::{checkpoint::Checkpoint, foreign, selected::Selected},
     recipe::{Outcome, Recipe, Source},
     terminal::Terminal,
     verify::Network,
+    write::{
+        files,
+        manifest::{self, Identity},
+        onnx::{Batch, quantized_model},
+        operating_points::{Refit, Refitting},
+        package,
+        provenance::Quantized,
+    },
 };
 use anyhow::{Context, Result, bail, ensure};
 use bundle::{Manifest, section};
@@ -79,12 +82,10 @@ impl Quantize {
         let outcome =
             self.recipe.of_checkpoint(folder, &checkpoint, &self.calibration, terminal)?;
         let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
-        let mut manifest = package::manifest(&checkpoint, &outcome, &self.identity)?;
+        let mut manifest = manifest::of(&checkpoint, &outcome, &self.identity)?;
         let network = Network::open(&manifest, &onnx)?;
         let refits = self.refit(&checkpoint, &network, &mut manifest, terminal)?;
-        let golden = golden::vectors(&manifest.preprocess, |input| network.infer(input))?;
-        let sections = package::sections(&manifest, onnx, &golden)?;
-        let bundle = bundle::Bundle::seal(manifest, sections, key.as_ref())?;
+        let bundle = package::seal(manifest, onnx, &network, key.as_ref())?;
         let bytes = bundle.to_bytes()?;
         files::write(&self.out, &bytes)?;
 

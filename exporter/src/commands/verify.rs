@@ -2,12 +2,14 @@
 
 use super::inspect::IntegerShare;
 use crate::{
-    files, package,
     passes::{fold, interpreter::Interpreter},
-    provenance::{self, Quantized},
     read::{checkpoint::Checkpoint, images::spread, origin, selected::Selected},
     terminal::Terminal,
     verify::{self, Answer, LayerError, LayerErrors, Line, Network, Page, Side, Sides, Truth},
+    write::{
+        files, manifest,
+        provenance::{self, Quantized},
+    },
 };
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, Manifest, section};
@@ -103,7 +105,7 @@ impl Verify {
         );
         let side = |points| Side::new(&manifest.model, &manifest.preprocess, points);
         let sides = Sides {
-            float: side(package::operating_points(&checkpoint)),
+            float: side(manifest::operating_points(&checkpoint)),
             int8: side(manifest.operating_points.clone()),
         };
         let onnx = bundle.require(section::MODEL)?;

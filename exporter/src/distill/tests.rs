@@ -3,13 +3,13 @@
 use super::*;
 use crate::{
     calibrate, fixtures, judge,
-    onnx::{Batch, quantized_model},
     passes::{
         fold,
         quantized::{Plan, Quantized},
     },
     read::{checkpoint::Checkpoint, images::ImageSet},
     verify::Network,
+    write::onnx::{Batch, quantized_model},
 };
 use bundle::Manifest;
 use calibration::Method;

@@ -7,7 +7,7 @@ use super::{
     },
     run,
 };
-use crate::{fixtures, provenance::Quantized};
+use crate::{fixtures, write::provenance::Quantized};
 use bundle::{Bundle, section};
 use engine::decode;
 use graph::{Backbone, Preprocess, Task};

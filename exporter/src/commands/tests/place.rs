@@ -3,14 +3,13 @@
 use super::run;
 use crate::{
     fixtures,
-    operating::Refit,
     passes::{
         fold,
         interpreter::{Interpreter, Outputs},
     },
-    provenance::Quantized,
     read::{checkpoint::Checkpoint, images::Input},
     verify::{Network, Side},
+    write::{operating_points::Refit, provenance::Quantized},
 };
 use bundle::{Bundle, section};
 use engine::decode;

@@ -3,7 +3,6 @@
 use super::{Cli, Parser, run};
 use crate::{
     fixtures,
-    onnx::{Batch, quantized_model},
     passes::{
         fold,
         interpreter::{Interpreter, Outputs},
@@ -12,6 +11,7 @@ use crate::{
     read::{checkpoint::Checkpoint, images::Input},
     recipe::{Outcome, Recipe},
     verify::Network,
+    write::onnx::{Batch, quantized_model},
 };
 use bundle::{Bundle, Manifest, section};
 use graph::Backbone;

@@ -100,7 +100,7 @@ fn image_input(onnx: &GraphProto) -> Result<(String, [usize; 3])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixtures, onnx, passes::interpreter::Interpreter};
+    use crate::{fixtures, passes::interpreter::Interpreter, write::onnx};
     use graph::Backbone;
 
     #[test]

@@ -1,6 +1,6 @@
 //! The model card: what a person must know before trusting a bundle, in Markdown.
 
-use crate::{operating::Refit, provenance::Quantized};
+use super::{operating_points::Refit, provenance::Quantized};
 use anyhow::Result;
 use bundle::{Manifest, Metric};
 use graph::Fit;

@@ -3,7 +3,8 @@
 //! The tables of the checkpoint's `config.toml` that are not the network's description, and what `quantize` did to the
 //! thresholds under `[quantize]`. Bundles of before have no such table.
 
-use crate::{operating::Refit, read::checkpoint::Checkpoint};
+use super::operating_points::Refit;
+use crate::read::checkpoint::Checkpoint;
 use anyhow::{Context, Result};
 use bundle::{Manifest, Provenance};
 use records::Selection;

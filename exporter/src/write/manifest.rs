@@ -1,10 +1,9 @@
-//! A quantized network and everything that travels with it.
+//! What a bundle says of itself.
 
-use crate::{card, provenance, read::checkpoint::Checkpoint, recipe::Outcome, sbom};
+use super::provenance;
+use crate::{read::checkpoint::Checkpoint, recipe::Outcome};
 use anyhow::{Context, Result};
-use bundle::{
-    Calibration, Golden, Histogram, Manifest, Metric, OperatingPoint, TensorRange, section,
-};
+use bundle::{Calibration, Histogram, Manifest, Metric, OperatingPoint, TensorRange};
 use clap::Args;
 use metrics::figure::Figure;
 
@@ -38,7 +37,7 @@ pub(crate) struct Identity {
 }
 
 /// The manifest of an outcome; [`bundle::Bundle::seal`] adds the sections.
-pub(crate) fn manifest(
+pub(crate) fn of(
     checkpoint: &Checkpoint,
     outcome: &Outcome,
     identity: &Identity,
@@ -62,23 +61,6 @@ pub(crate) fn manifest(
         licence: identity.licence.clone(),
         intended_use: identity.intended_use.clone(),
     })
-}
-
-/// The sections, in the order they stand in the file.
-pub(crate) fn sections(
-    manifest: &Manifest,
-    onnx: Vec<u8>,
-    golden: &Golden,
-) -> Result<Vec<(String, Vec<u8>)>> {
-    let bill = sbom::cyclonedx(&manifest.id, &manifest.version)?;
-    Ok([
-        (section::MODEL, onnx),
-        (section::GOLDEN, golden.to_bytes()?),
-        (section::MODEL_CARD, card::markdown(manifest)?.into_bytes()),
-        (section::SBOM, bill.into_bytes()),
-    ]
-    .map(|(name, bytes)| (name.to_owned(), bytes))
-    .to_vec())
 }
 
 /// Fitted thresholds of every head's labels; ½ where nobody fitted one. A name that two heads share has one threshold.

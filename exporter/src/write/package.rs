@@ -1,0 +1,27 @@
+//! A quantized network and everything that travels with it, as one file.
+
+use super::{card, golden, sbom};
+use crate::verify::Network;
+use anyhow::Result;
+use bundle::{Bundle, Manifest, section};
+use ed25519_dalek::SigningKey;
+
+/// Lets the network that ships draw its golden vectors, and seals it with its manifest; signed where there is a key.
+pub(crate) fn seal(
+    manifest: Manifest,
+    onnx: Vec<u8>,
+    network: &Network,
+    key: Option<&SigningKey>,
+) -> Result<Bundle> {
+    let golden = golden::vectors(&manifest.preprocess, |input| network.infer(input))?;
+    let bill = sbom::cyclonedx(&manifest.id, &manifest.version)?;
+    // In the order they stand in the file.
+    let sections = [
+        (section::MODEL, onnx),
+        (section::GOLDEN, golden.to_bytes()?),
+        (section::MODEL_CARD, card::markdown(&manifest)?.into_bytes()),
+        (section::SBOM, bill.into_bytes()),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes));
+    Ok(Bundle::seal(manifest, sections.to_vec(), key)?)
+}
