@@ -49,6 +49,13 @@ pub struct Table {
     pub tensors: BTreeMap<String, Entry>,
 }
 
+impl Table {
+    /// What codes stand for, by tensor.
+    pub fn params(&self) -> BTreeMap<String, QuantParams> {
+        self.tensors.iter().map(|(name, entry)| (name.clone(), entry.params)).collect()
+    }
+}
+
 /// One tensor's calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

@@ -4,24 +4,26 @@
 //! `exporter` with it, building `-p exporter` without libtorch.
 //!
 //! ```text
-//! checkpoint ─▶ fold ─▶ calibrate ─▶ quantized ─▶ onnx/qdq ─▶ package ─▶ bundle
-//! (config.toml,  BN into  ranges from   codes of      model.onnx   golden vectors, card,
-//!  safetensors)  conv     images        every layer                SBOM, signature
+//! read        checkpoints, foreign networks, images
+//! passes      fold, equalize, round, correct biases; the float and the eight-bit network
+//! calibrate   observe, choose ranges and float layers by what each costs the task
+//! write       ONNX, operating points, manifest, golden vectors, signed bundle
+//! verify      int8 against float: what the task loses, and where
+//! commands    the verbs; nothing needs them
+//! distill     a student learns from a teacher (libtorch)
 //! ```
 //!
-//! `recipe.rs` and `commands/quantize.rs` walk this line from left to right; start reading there.
+//! Rooms need each other in one direction: `commands → write → calibrate → verify → passes → read`. Start reading in
+//! `commands/quantize.rs`, then `calibrate/mod.rs`.
 
 mod calibrate;
-mod choose;
 mod commands;
 #[cfg(feature = "distill")]
 mod distill;
 #[cfg(test)]
 mod fixtures;
-mod judge;
 mod passes;
 mod read;
-mod recipe;
 mod terminal;
 mod verify;
 mod write;

@@ -1,9 +1,9 @@
 //! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools.
 
 use crate::{
+    calibrate::{self, RoundingOptions, Source},
     passes::fold,
     read::checkpoint::Checkpoint,
-    recipe::Recipe,
     terminal::Terminal,
     write::{
         files,
@@ -32,7 +32,7 @@ pub(crate) struct Onnx {
     #[arg(long, value_name = "DIR|INDEX", requires = "int8")]
     calibration: Option<PathBuf>,
     #[command(flatten)]
-    recipe: Recipe,
+    rounding: RoundingOptions,
     /// As TensorRT's parser wants it: activations signed around 0, biases in float
     #[arg(long, requires = "int8")]
     tensorrt: bool,
@@ -46,13 +46,13 @@ pub(crate) struct Onnx {
 
 impl Onnx {
     pub(crate) fn run(mut self, terminal: Terminal) -> Result<()> {
-        self.recipe.symmetric |= self.tensorrt;
+        self.rounding.symmetric |= self.tensorrt;
         let batch = if self.dynamic_batch { Batch::Dynamic } else { Batch::One };
         let model = match &self.calibration {
             Some(images) => {
                 let checkpoint = Checkpoint::open(&self.checkpoint)?;
-                let mut outcome =
-                    self.recipe.of_checkpoint(&self.checkpoint, &checkpoint, images, terminal)?;
+                let source = Source::of(&checkpoint, &self.checkpoint);
+                let mut outcome = calibrate::quantize(&self.rounding, &source, images, terminal)?;
                 outcome.model.float_bias = self.tensorrt;
                 quantized_model(&outcome.model, batch)?
             }

@@ -2,8 +2,8 @@
 
 use super::keys;
 use crate::{
+    calibrate::{self, Outcome, RoundingOptions, Sensitivity, Source},
     read::{checkpoint::Checkpoint, foreign, selected::Selected},
-    recipe::{Outcome, Recipe, Source},
     terminal::Terminal,
     verify::Network,
     write::{
@@ -56,7 +56,7 @@ pub(crate) struct Quantize {
     #[command(flatten)]
     selected: Selected,
     #[command(flatten)]
-    recipe: Recipe,
+    rounding: RoundingOptions,
     /// Bundle to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -79,8 +79,8 @@ impl Quantize {
     fn bundle(&self, folder: &Path, terminal: Terminal) -> Result<()> {
         let key = self.sign.as_deref().map(keys::read_private).transpose()?;
         let checkpoint = Checkpoint::open(folder)?;
-        let outcome =
-            self.recipe.of_checkpoint(folder, &checkpoint, &self.calibration, terminal)?;
+        let source = Source::of(&checkpoint, folder);
+        let outcome = calibrate::quantize(&self.rounding, &source, &self.calibration, terminal)?;
         let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
         let mut manifest = manifest::of(&checkpoint, &outcome, &self.identity)?;
         let network = Network::open(&manifest, &onnx)?;
@@ -159,15 +159,13 @@ impl Quantize {
         let Preprocess { mean, std, .. } = Preprocess::PRIOR;
         let (mean, std) = self.normalise.unwrap_or((mean, std));
         let source = Source {
+            path,
             graph: &foreign.graph,
             weights: &foreign.weights,
             preprocess: Preprocess { height, width, mean, std, fit: self.fit },
             config: None,
         };
-        let outcome = self
-            .recipe
-            .quantize(&source, &self.calibration, terminal)
-            .with_context(|| format!("{} cannot be quantized", path.display()))?;
+        let outcome = calibrate::quantize(&self.rounding, &source, &self.calibration, terminal)?;
         let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
         let float: Vec<String> = outcome.model.plan.float().iter().cloned().collect();
         // What the box would refuse is no result.
@@ -176,7 +174,7 @@ impl Quantize {
         files::write(&self.out, &onnx)?;
         let document = json!({
             "file": self.out, "bytes": onnx.len(), "layers": outcome.model.layers.len(),
-            "float_nodes": float, "observer": outcome.chosen, "images": outcome.observations.images,
+            "float_nodes": float, "observer": outcome.chosen.to_string(), "images": outcome.observations.images,
             "integer_share": engine.integer_share(), "sensitivity": outcome.sensitivities,
         });
         let text = format!(
@@ -203,7 +201,7 @@ fn mean_and_std(text: &str) -> Result<(f32, f32), String> {
 
 /// The ten most sensitive layers, if they were ranked.
 fn ranking(outcome: &Outcome) -> String {
-    let line = |layer: &crate::judge::Sensitivity| {
+    let line = |layer: &Sensitivity| {
         format!("\n{:<40} {:6.1} dB when it alone is rounded", layer.node, layer.sqnr_db)
     };
     outcome.sensitivities.iter().take(10).map(line).collect()

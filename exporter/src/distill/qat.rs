@@ -11,7 +11,7 @@
 
 use super::{Learner, Outputs, with_features};
 use crate::{
-    calibrate, judge,
+    calibrate,
     passes::{
         fold,
         quantized::{Plan, Writes},
@@ -72,7 +72,7 @@ impl Rounded {
         let hidden = ProgressBar::hidden();
         let preprocess = &config.preprocess;
         let seen = calibrate::observe(&graph, &weights, &plan, &images, preprocess, &hidden)?;
-        let table = judge::params(&seen.table(&graph, Method::USUAL, preprocess, false)?);
+        let table = seen.table(&graph, Method::USUAL, preprocess, false)?.params();
         Ok(Self::new(original, graph, &weights, plan, &table, device))
     }
 

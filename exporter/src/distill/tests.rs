@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    calibrate, fixtures, judge,
+    calibrate, fixtures,
     passes::{
         fold,
         quantized::{Plan, Quantized},
@@ -128,7 +128,8 @@ fn training_on_integers_makes_every_code_the_box_makes() {
         let images = ImageSet::find(&images, 8).unwrap();
         let (preprocess, bar) = (&config.preprocess, ProgressBar::hidden());
         let seen = calibrate::observe(&folded, &weights, &plan, &images, preprocess, &bar).unwrap();
-        let params = judge::params(&seen.table(&folded, Method::USUAL, preprocess, false).unwrap());
+        let table = seen.table(&folded, Method::USUAL, preprocess, false).unwrap();
+        let params = table.params();
         let model = Quantized::new(folded.clone(), plan.clone(), &weights, &params);
         let onnx = quantized_model(&model, Batch::One).unwrap().encode_to_vec();
         let manifest = Manifest::new("", "", config.model.clone(), config.preprocess);

@@ -13,6 +13,9 @@ use std::{
 /// Fewer images than this leave ranges to chance.
 pub(crate) const LEAST: usize = 8;
 
+/// Images that judge; more would cost time, not change what is chosen.
+const JUDGES: usize = 32;
+
 /// Which images calibrate, in a fixed order.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageSet {
@@ -59,6 +62,17 @@ impl ImageSet {
             all.len()
         );
         Ok(Self { paths: spread(all, limit), records: Arc::new(records) })
+    }
+
+    /// Those that calibrate, and those that judge instead: every fifth, at most [`JUDGES`].
+    pub(crate) fn hold_out(&self) -> (Self, Self) {
+        let (mut calibrate, mut judge) = (Vec::new(), Vec::new());
+        for (at, path) in self.paths.iter().enumerate() {
+            let judges = at % 5 == 4 && judge.len() < JUDGES;
+            if judges { &mut judge } else { &mut calibrate }.push(path.clone());
+        }
+        let of = |paths| Self { paths, records: self.records.clone() };
+        (of(calibrate), of(judge))
     }
 
     /// No image at all.

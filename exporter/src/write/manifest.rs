@@ -1,7 +1,7 @@
 //! What a bundle says of itself.
 
 use super::provenance;
-use crate::{read::checkpoint::Checkpoint, recipe::Outcome};
+use crate::{calibrate::Outcome, read::checkpoint::Checkpoint};
 use anyhow::{Context, Result};
 use bundle::{Calibration, Histogram, Manifest, Metric, OperatingPoint, TensorRange};
 use clap::Args;
@@ -50,7 +50,7 @@ pub(crate) fn of(
         preprocess: checkpoint.config.preprocess,
         operating_points: operating_points(checkpoint),
         calibration: Calibration {
-            observer: outcome.chosen.clone(),
+            observer: outcome.chosen.to_string(),
             images: outcome.observations.images as u32,
             data_digest: hex::encode(outcome.observations.digest),
             tensors: tensor_ranges(outcome),

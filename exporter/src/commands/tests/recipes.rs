@@ -2,6 +2,7 @@
 
 use super::{Cli, Parser, run};
 use crate::{
+    calibrate::{self, Outcome, RoundingOptions, Source},
     fixtures,
     passes::{
         fold,
@@ -9,7 +10,6 @@ use crate::{
         simulate::distortion,
     },
     read::{checkpoint::Checkpoint, images::Input},
-    recipe::{Outcome, Recipe},
     verify::Network,
     write::onnx::{Batch, quantized_model},
 };
@@ -25,15 +25,14 @@ use tract_onnx::pb::ModelProto;
 #[derive(Debug, clap::Parser)]
 struct Only {
     #[command(flatten)]
-    recipe: Recipe,
+    rounding: RoundingOptions,
 }
 
 fn outcome(checkpoint: &Path, images: &Path, args: &[&str]) -> Result<Outcome, String> {
-    let recipe = Only::try_parse_from([&["recipe"], args].concat()).unwrap().recipe;
+    let rounding = Only::try_parse_from([&["only"], args].concat()).unwrap().rounding;
     let terminal = Cli::try_parse_from(["exporter", "-q", "check", "x"]).unwrap().terminal;
     let opened = Checkpoint::open(checkpoint).unwrap();
-    recipe
-        .of_checkpoint(checkpoint, &opened, images, terminal)
+    calibrate::quantize(&rounding, &Source::of(&opened, checkpoint), images, terminal)
         .map_err(|error| format!("{error:#}"))
 }
 

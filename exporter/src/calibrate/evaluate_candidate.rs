@@ -1,7 +1,7 @@
-//! Images that calibrate nothing and judge: what rounding costs the task, and which layer costs most.
+//! What a candidate costs, on images that calibrated nothing: of the outputs, of the task, layer by layer.
 
+use super::outcome::Loss;
 use crate::{
-    calibrate::Observations,
     passes::{
         interpreter::{Interpreter, Outputs},
         quantized::{Plan, Quantized, is_layer},
@@ -14,15 +14,15 @@ use crate::{
     verify::{self, Answer, Line, Sides, Truth},
 };
 use anyhow::Result;
-use calibration::{QuantParams, Table};
+use calibration::QuantParams;
 use graph::{CheckpointConfig, Graph, ModelConfig, Preprocess, Task};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The float network, images, its outputs on them, and what is known of them.
-pub(crate) struct Judge<'a> {
-    pub(crate) graph: &'a Graph,
+pub(crate) struct Evaluator<'a> {
+    pub(super) graph: &'a Graph,
     weights: &'a Weights,
     /// Absent for a network of unknown heads.
     sides: Option<Sides>,
@@ -49,8 +49,8 @@ pub(crate) struct Sensitivity {
     pub(crate) sqnr_db: f64,
 }
 
-impl<'a> Judge<'a> {
-    pub(crate) fn new(
+impl<'a> Evaluator<'a> {
+    pub(super) fn new(
         graph: &'a Graph,
         weights: &'a Weights,
         images: &ImageSet,
@@ -74,7 +74,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Mean noise over signal of the outputs, on the first [`ERRORS`] images.
-    pub(crate) fn error(&self, model: &Quantized) -> Result<f64> {
+    pub(super) fn error(&self, model: &Quantized) -> Result<f64> {
         let cases = &self.cases[..self.cases.len().min(ERRORS)];
         let simulation = Simulation::new(model)?;
         let mut sum = 0.0;
@@ -84,14 +84,21 @@ impl<'a> Judge<'a> {
         Ok(sum / cases.len().max(1) as f64)
     }
 
-    /// The task that loses most and how much of its metric, relative to float.
-    pub(crate) fn drop(&self, model: &Quantized) -> Result<(f64, String)> {
-        let lines = self.lines(model)?;
-        Ok(verify::worst_drop(&lines).unwrap_or((0.0, "nothing measured".into())))
+    /// The task that loses most, relative to float.
+    pub(super) fn loss(&self, model: &Quantized) -> Result<Loss> {
+        let nothing = || Loss { task: "nothing measured".into(), share: 0.0 };
+        Ok(worst(&self.lines(model)?).unwrap_or_else(nothing))
+    }
+
+    /// [`Self::loss`] of detection; `None` where no box is known.
+    pub(super) fn loss_of_boxes(&self, model: &Quantized) -> Result<Option<Loss>> {
+        let mut lines = self.lines(model)?;
+        lines.retain(Line::is_of_boxes);
+        Ok(worst(&lines))
     }
 
     /// Every metric of the rounded network beside float's.
-    pub(crate) fn lines(&self, model: &Quantized) -> Result<Vec<Line>> {
+    fn lines(&self, model: &Quantized) -> Result<Vec<Line>> {
         let Some(sides) = &self.sides else { return Ok(Vec::new()) };
         let simulation = Simulation::new(model)?;
         let answer = |case: &Case| {
@@ -106,7 +113,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Layers by the noise each brings alone, most first.
-    pub(crate) fn sensitivities(
+    pub(super) fn sensitivities(
         &self,
         owned: &BTreeMap<String, QuantParams>,
         progress: &ProgressBar,
@@ -133,23 +140,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The ranges a table of observations gives, by tensor.
-pub(crate) fn params(table: &Table) -> BTreeMap<String, QuantParams> {
-    table.tensors.iter().map(|(name, entry)| (name.clone(), entry.params)).collect()
-}
-
-/// `scale² / 12` over the mean square of the values.
-pub(crate) fn relative_noise(
-    params: QuantParams,
-    observations: &Observations,
-    tensor: &str,
-) -> f64 {
-    let histogram = observations.observers[tensor].histogram();
-    let half = histogram.width() / 2.0;
-    let energy: f64 =
-        histogram.bins().map(|(edge, count)| count as f64 * (edge + half).powi(2)).sum();
-    let step = f64::from(params.scale);
-    step * step / 12.0 * histogram.total() as f64 / energy.max(f64::MIN_POSITIVE)
+fn worst(lines: &[Line]) -> Option<Loss> {
+    verify::worst_drop(lines).map(|(share, task)| Loss { task, share })
 }
 
 /// Drops the truth of labels with too few images of either kind.

@@ -1,0 +1,99 @@
+//! From a float network and images to eight bits.
+//!
+//! ```text
+//! fold ─▶ equalize? ─▶ observe ─▶ search: ranges ─▶ adaround? ─▶ bias ─▶ float layers, if the task asks for them
+//! passes  passes       here       choose            passes       passes  here
+//!                                   └─────── evaluate_candidate: what each costs the task ───────┘
+//! ```
+//!
+//! [`quantize`] walks this line from left to right.
+
+mod choose;
+mod evaluate_candidate;
+mod observe;
+mod options;
+mod outcome;
+mod search;
+
+pub(crate) use evaluate_candidate::{Evaluator, Sensitivity};
+pub(crate) use observe::{Observations, observe};
+pub(crate) use options::RoundingOptions;
+pub(crate) use outcome::Outcome;
+
+use crate::{
+    passes::{equalize, fold, quantized::Plan},
+    read::{checkpoint::Checkpoint, images::ImageSet, weights::Weights},
+    terminal::Terminal,
+};
+use anyhow::{Context, Result};
+use graph::{CheckpointConfig, Graph, Preprocess};
+use search::Search;
+use std::path::Path;
+
+/// A float network to round.
+pub(crate) struct Source<'a> {
+    /// Where it was read from.
+    pub(crate) path: &'a Path,
+    pub(crate) graph: &'a Graph,
+    pub(crate) weights: &'a Weights,
+    pub(crate) preprocess: Preprocess,
+    /// With it the task judges, not only the outputs.
+    pub(crate) config: Option<&'a CheckpointConfig>,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn of(checkpoint: &'a Checkpoint, folder: &'a Path) -> Self {
+        Self {
+            path: folder,
+            graph: &checkpoint.graph,
+            weights: &checkpoint.weights,
+            preprocess: checkpoint.config.preprocess,
+            config: Some(&checkpoint.config),
+        }
+    }
+}
+
+/// Rounds a network; an error names the file it is from.
+pub(crate) fn quantize(
+    options: &RoundingOptions,
+    source: &Source<'_>,
+    images: &Path,
+    terminal: Terminal,
+) -> Result<Outcome> {
+    let fail = || format!("{} cannot be quantized", source.path.display());
+    rounded(options, source, images, terminal).with_context(fail)
+}
+
+fn rounded(
+    options: &RoundingOptions,
+    source: &Source<'_>,
+    images: &Path,
+    terminal: Terminal,
+) -> Result<Outcome> {
+    options.check()?;
+    let (graph, weights) = fold::fold(source.graph, source.weights);
+    let weights = if options.equalize { equalize::equalize(&graph, &weights) } else { weights };
+    let plan = Plan::with_float(&graph, &options.float.iter().cloned().collect())?;
+    let images = ImageSet::find(images, options.images_limit as usize)?;
+    let detects = source.config.is_some_and(|config| config.model.detector().is_some());
+    let (images, held_out) =
+        if options.compares(detects) { images.hold_out() } else { (images, ImageSet::none()) };
+    // Ranges of every tensor, whatever stays in float in the end.
+    let everything = Plan::new(&graph)?;
+    let progress = terminal.progress("calibrating");
+    let preprocess = &source.preprocess;
+    let observations = observe(&graph, &weights, &everything, &images, preprocess, &progress)?;
+    let evaluator = Evaluator::new(&graph, &weights, &held_out, preprocess, source.config)?;
+    let search = Search {
+        options,
+        graph: &graph,
+        weights: &weights,
+        preprocess,
+        detects,
+        images: &images,
+        observations,
+        evaluator: &evaluator,
+        terminal,
+    };
+    search.run(&plan)
+}
