@@ -1,31 +1,20 @@
 //! Why values cannot be calibrated.
 
-use std::{error::Error, fmt};
+use thiserror::Error;
 
 /// What is wrong with a tensor's values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum CalibrationError {
-    /// Nothing was observed.
+    #[error("no values were observed")]
     Empty,
-    /// NaN or infinite values, and how many.
+
+    #[error("{count} values are NaN or infinite")]
     NonFinite { count: u64 },
-    /// `name` is no method.
+
+    #[error(
+        "unknown observer `{name}`, expected minmax, moving-average, percentile[:P], entropy, mse, \
+         image-mse or auto"
+    )]
     Method { name: String },
 }
-
-impl fmt::Display for CalibrationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("no values were observed"),
-            Self::NonFinite { count } => write!(f, "{count} values are NaN or infinite"),
-            Self::Method { name } => write!(
-                f,
-                "unknown observer `{name}`, expected minmax, moving-average, percentile[:P], \
-                 entropy, mse or auto"
-            ),
-        }
-    }
-}
-
-impl Error for CalibrationError {}

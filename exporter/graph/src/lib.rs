@@ -14,12 +14,14 @@
 mod config;
 mod heads;
 mod mobilenet;
+mod network;
 mod preprocess;
 mod resnet;
 mod shape;
 
-pub use config::{Backbone, CheckpointConfig, CheckpointError, Head, ModelConfig, Pool, Task};
+pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, Pool, Task};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
+pub use network::CheckpointError;
 pub use preprocess::{Fit, Placement, Preprocess};
 pub use shape::ShapeError;
 
@@ -132,6 +134,13 @@ impl Graph {
     /// Every parameter and buffer, in execution order.
     pub fn params(&self) -> Vec<Param> {
         self.nodes.iter().flat_map(Node::params).collect()
+    }
+
+    pub(crate) fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[&str]) -> String {
+        let name = name.into();
+        let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
+        self.nodes.push(Node { name: name.clone(), op, inputs });
+        name
     }
 }
 

@@ -1,15 +1,18 @@
 //! Shape inference: the size of every tensor, or which node does not fit.
 
 use crate::{Graph, Op};
-use std::{collections::HashMap, error::Error, fmt};
+use std::collections::HashMap;
+use thiserror::Error;
 
 /// A node whose inputs do not fit its operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ShapeError {
     /// The node reads a tensor nobody made before it.
+    #[error("node `{node}` reads `{input}`, which no earlier node makes")]
     Unknown { node: String, input: String },
     /// The node's input has a shape its operation does not take.
+    #[error("node `{node}` has inputs {found:?}, expected {expected}")]
     Mismatch { node: String, found: Vec<Vec<usize>>, expected: String },
 }
 
@@ -111,21 +114,6 @@ fn window(size: usize, kernel: usize, stride: usize, padding: usize) -> Result<u
     }
     Ok((padded - kernel) / stride + 1)
 }
-
-impl fmt::Display for ShapeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown { node, input } => {
-                write!(f, "node `{node}` reads `{input}`, which no earlier node makes")
-            }
-            Self::Mismatch { node, found, expected } => {
-                write!(f, "node `{node}` has inputs {found:?}, expected {expected}")
-            }
-        }
-    }
-}
-
-impl Error for ShapeError {}
 
 #[cfg(test)]
 mod tests {

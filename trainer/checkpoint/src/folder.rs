@@ -90,6 +90,14 @@ pub fn read_optimizer(folder: &Path) -> Result<Tensors, CheckpointError> {
         .map_err(|source| CheckpointError::Tensors { path: folder.join(OPTIMIZER), source })
 }
 
+/// Reads a safetensors file that belongs to no checkpoint.
+pub fn read_tensors(path: &Path) -> Result<Tensors, CheckpointError> {
+    let file =
+        fs::read(path).map_err(|source| CheckpointError::Read { path: path.into(), source })?;
+    tensor::parse(&file.into())
+        .map_err(|source| CheckpointError::Tensors { path: path.into(), source })
+}
+
 /// Whether `folder` holds a checkpoint, possibly of an interrupted save.
 pub fn exists(folder: &Path) -> bool {
     folder.join(STATE).exists() || folder.join(COMMIT).exists()

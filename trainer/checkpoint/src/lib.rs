@@ -27,10 +27,10 @@ pub mod torch_file;
 mod writer;
 
 pub use error::CheckpointError;
-pub use folder::{Checkpoint, encoder_name, exists, read_optimizer, read_state};
+pub use folder::{Checkpoint, encoder_name, exists, read_optimizer, read_state, read_tensors};
 pub use operating::operating_points;
 pub use state::{Stage, State};
-pub use tensor::{Dtype, Tensor, TensorError, Tensors, View, read_tensors};
+pub use tensor::{Dtype, Tensor, TensorError, Tensors, View};
 pub use writer::save;
 
 /// File names within a folder.

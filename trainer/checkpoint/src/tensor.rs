@@ -4,7 +4,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 pub use safetensors::{Dtype, View};
 use safetensors::{SafeTensorError, SafeTensors};
-use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
+use std::{borrow::Cow, collections::BTreeMap};
 use thiserror::Error;
 
 /// A dense array. Cloning shares the numbers.
@@ -126,13 +126,6 @@ pub(crate) fn parse(file: &Bytes) -> Result<Tensors, TensorError> {
             Ok((name, tensor))
         })
         .collect()
-}
-
-/// Reads a safetensors file that belongs to no checkpoint.
-pub fn read_tensors(path: &Path) -> Result<Tensors, crate::CheckpointError> {
-    use crate::CheckpointError::{Read, Tensors};
-    let file = fs::read(path).map_err(|source| Read { path: path.into(), source })?;
-    parse(&file.into()).map_err(|source| Tensors { path: path.into(), source })
 }
 
 /// Bytes of a number; `None` for types PyTorch's state dicts do not have.
