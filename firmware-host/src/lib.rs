@@ -11,7 +11,6 @@
 pub mod agent;
 mod device;
 pub mod discover;
-pub mod file;
 pub mod link;
 pub mod random;
 

@@ -9,7 +9,6 @@ mod config;
 mod current;
 mod device;
 mod dicom;
-mod durable;
 mod http;
 mod metrics;
 mod model;
@@ -24,6 +23,7 @@ mod trouble;
 mod uid;
 mod worker;
 
+use ::durable;
 use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::{

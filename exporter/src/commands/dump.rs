@@ -10,7 +10,7 @@ use crate::{
     },
     terminal::Terminal,
     verify::Network,
-    write::{files, npy},
+    write::{self, npy},
 };
 use anyhow::Result;
 use bundle::{Bundle, section};
@@ -54,7 +54,7 @@ impl Inputs {
             pixels.extend(Input::read(path, &preprocess, 1)?.pixels);
         }
         let shape = [paths.len(), 1, preprocess.height, preprocess.width];
-        files::write(&self.out, &npy::f32(&shape, &pixels))?;
+        write::file(&self.out, &npy::f32(&shape, &pixels))?;
         let document = json!({ "file": self.out, "images": paths.len() });
         terminal.print(&document, &format!("{}: {} images", self.out.display(), paths.len()))
     }
@@ -66,7 +66,7 @@ impl Dump {
         let preprocess = bundle.manifest.preprocess;
         let onnx = bundle.require(section::MODEL)?;
         let network = Network::open(&bundle.manifest, onnx)?;
-        files::write(&self.out.join(section::MODEL), onnx)?;
+        write::file(&self.out.join(section::MODEL), onnx)?;
 
         let golden = bundle.golden()?;
         let mut inputs: Vec<Vec<f32>> =
@@ -79,15 +79,15 @@ impl Dump {
         for (at, input) in inputs.iter().enumerate() {
             let folder = self.out.join(at.to_string());
             let (outputs, activations) = network.infer_all(input)?;
-            files::write(&folder.join("input.npy"), &npy::f32(&shape, input))?;
+            write::file(&folder.join("input.npy"), &npy::f32(&shape, input))?;
             for activation in &activations {
                 let path =
                     npy_path(&folder.join("activations"), &format!("{}.q", activation.tensor));
-                files::write(&path, &npy::i16(&activation.dims, &activation.codes))?;
+                write::file(&path, &npy::i16(&activation.dims, &activation.codes))?;
             }
             for (name, values) in &outputs {
                 let path = npy_path(&folder.join("outputs"), name);
-                files::write(&path, &npy::f32(&[values.len()], values))?;
+                write::file(&path, &npy::f32(&[values.len()], values))?;
             }
         }
         let document = json!({ "folder": self.out, "pictures": inputs.len() });

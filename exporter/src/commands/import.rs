@@ -6,7 +6,7 @@ use crate::{
         weights,
     },
     terminal::Terminal,
-    write::files,
+    write,
 };
 use anyhow::{Context, Result, ensure};
 use checkpoint::State;
@@ -87,7 +87,7 @@ impl Import {
 /// The folder counts once its weights do, so they go last.
 fn write(out: &Path, imported: &Imported, provenance: toml::Table) -> Result<()> {
     for (name, bytes) in imported.words.iter().flat_map(|words| &words.files) {
-        files::write(&out.join(name), bytes)?;
+        write::file(&out.join(name), bytes)?;
     }
     let mut tables = toml::Table::try_from(&imported.config)?;
     tables.extend(imported.tables.clone());

@@ -1,6 +1,6 @@
 //! `exporter inspect`: what a bundle says about itself, and its sections as files.
 
-use crate::{terminal::Terminal, write::files};
+use crate::{terminal::Terminal, write};
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, section};
 use clap::Args;
@@ -43,7 +43,7 @@ impl Inspect {
                     bail!("{}: section `{}` is no file name", self.bundle.display(), entry.name);
                 }
                 let bytes = bundle.section(&entry.name).context("a listed section is there")?;
-                files::write(&folder.join(&entry.name), bytes)?;
+                write::file(&folder.join(&entry.name), bytes)?;
             }
         }
         let share = IntegerShare::of(bundle.require(section::MODEL)?)?;

@@ -1,6 +1,6 @@
 //! `exporter keygen` and `exporter sign`: ed25519 keys as PEM files.
 
-use crate::{terminal::Terminal, write::files};
+use crate::{terminal::Terminal, write};
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, SigningKey};
 use clap::Args;
@@ -53,7 +53,7 @@ impl Keygen {
             .to_public_key_pem(LineEnding::LF)
             .context("the key cannot be encoded")?;
         write_private(&private, pem.as_bytes())?;
-        files::write(&public, public_pem.as_bytes())?;
+        write::file(&public, public_pem.as_bytes())?;
         let fingerprint = hex::encode(key.verifying_key().as_bytes());
         let document = json!({ "private": private, "public": public, "key": fingerprint });
         let text = format!("{}\n{}\nkey {fingerprint}", private.display(), public.display());
@@ -67,7 +67,7 @@ impl Sign {
         let mut bundle = Bundle::open(&self.bundle)?;
         bundle.sign(Some(&key))?;
         let out = self.out.unwrap_or(self.bundle);
-        files::write(&out, &bundle.to_bytes()?)?;
+        write::file(&out, &bundle.to_bytes()?)?;
         let fingerprint = hex::encode(key.verifying_key().as_bytes());
         let document = json!({ "bundle": out, "digest": bundle.digest(), "key": fingerprint });
         terminal.print(&document, &format!("{}: signed by {fingerprint}", out.display()))

@@ -6,7 +6,7 @@ use crate::{
     read::checkpoint::Checkpoint,
     terminal::Terminal,
     write::{
-        files,
+        self,
         onnx::{Batch, OPSET, float_model, quantized_model},
     },
 };
@@ -68,7 +68,7 @@ impl Onnx {
             }
         };
         let bytes = model.encode_to_vec();
-        files::write(&self.out, &bytes)?;
+        write::file(&self.out, &bytes)?;
         let graph = model.graph.context("the writer makes a graph")?;
         let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
         let document = json!({

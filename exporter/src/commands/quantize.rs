@@ -7,7 +7,7 @@ use crate::{
     terminal::Terminal,
     verify::Network,
     write::{
-        files,
+        self,
         manifest::{self, Identity},
         onnx::{Batch, quantized_model},
         operating_points::{Refit, Refitting},
@@ -87,7 +87,7 @@ impl Quantize {
         let refits = self.refit(&checkpoint, &network, &mut manifest, terminal)?;
         let bundle = package::seal(manifest, onnx, &network, key.as_ref())?;
         let bytes = bundle.to_bytes()?;
-        files::write(&self.out, &bytes)?;
+        write::file(&self.out, &bytes)?;
 
         let manifest = &bundle.manifest;
         let model_size = bundle.require(section::MODEL)?.len();
@@ -171,7 +171,7 @@ impl Quantize {
         // What the box would refuse is no result.
         let engine = Engine::from_onnx(&onnx, &float, &Options::threads(1))
             .context("the engine refuses the network")?;
-        files::write(&self.out, &onnx)?;
+        write::file(&self.out, &onnx)?;
         let document = json!({
             "file": self.out, "bytes": onnx.len(), "layers": outcome.model.layers.len(),
             "float_nodes": float, "observer": outcome.chosen.to_string(), "images": outcome.observations.images,

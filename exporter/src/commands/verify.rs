@@ -7,7 +7,7 @@ use crate::{
     terminal::Terminal,
     verify::{self, Answer, LayerError, LayerErrors, Line, Network, Page, Side, Sides, Truth},
     write::{
-        files, manifest,
+        self, manifest,
         provenance::{self, Quantized},
     },
 };
@@ -72,7 +72,7 @@ impl Verify {
                 images: comparison.images,
                 integer: [comparison.share.integer, comparison.share.all],
             });
-            files::write(path, page.as_bytes())?;
+            write::file(path, page.as_bytes())?;
         }
         if !terminal.json {
             return terminal.print(&(), &self.text(&comparison));

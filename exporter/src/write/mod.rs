@@ -8,11 +8,10 @@
 //! golden            vectors by which a box proves itself
 //! provenance        origin of the network, as data
 //! card              the same for people; sbom: what the tool is made of
-//! npy, files        arrays for other tools; files that are whole or not there
+//! npy               arrays for other tools
 //! ```
 
 mod card;
-pub(crate) mod files;
 mod golden;
 pub(crate) mod manifest;
 pub(crate) mod npy;
@@ -21,3 +20,11 @@ pub(crate) mod operating_points;
 pub(crate) mod package;
 pub(crate) mod provenance;
 mod sbom;
+
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// [`durable::write`], whose error names the file.
+pub(crate) fn file(path: &Path, bytes: &[u8]) -> Result<()> {
+    durable::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,6 +1,6 @@
 //! The few things the slots do to a disk, so that a test can cut the power between any two of them.
 
-use crate::file::sync_folder;
+use durable::sync_folder;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};

@@ -20,7 +20,7 @@ pub use disk::{Disk, Folder};
 pub use logs::Logs;
 pub use slots::Slots;
 
-use crate::{discover, file, link::Tty, random::random};
+use crate::{discover, link::Tty, random::random};
 use anyhow::{Context, Result};
 use machine::Machine;
 use protocol::{Refusal, RequestId, Response, SlotId};
@@ -98,7 +98,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
         );
     }
     if let Some(ready) = ready {
-        file::replace(ready, addresses.to_string().as_bytes())
+        durable::write(ready, addresses.to_string().as_bytes())
             .with_context(|| format!("cannot write {}", ready.display()))?;
     }
     for thread in threads {

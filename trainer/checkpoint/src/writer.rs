@@ -14,11 +14,7 @@ use crate::{
     COMMIT, CONFIG, CheckpointError, MODEL, OPTIMIZER, STATE, State, View, aside, one_line,
 };
 use graph::CheckpointConfig;
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 /// Writes a checkpoint into `folder`, replacing what is there only once it is complete.
 ///
@@ -31,7 +27,7 @@ pub fn save<V: View>(
     optimizer: Option<Vec<(String, V)>>,
 ) -> Result<(), CheckpointError> {
     let plan = plan(folder, weights, tables, state, optimizer)?;
-    fs::create_dir_all(folder).map_err(|source| write_error(folder, source))?;
+    durable::create_folders(folder).map_err(|source| write_error(folder, source))?;
     recover(folder)?;
     plan.into_iter().try_for_each(|operation| operation.run(folder)).inspect_err(|_| {
         // A full disk stays usable: half a checkpoint goes. What matters is the error at hand.
@@ -77,21 +73,14 @@ impl<V: View> Operation<V> {
         match self {
             Self::Write { name, bytes } => {
                 let path = folder.join(aside(name));
-                let write = || {
-                    let mut file = File::create(&path)?;
-                    file.write_all(&bytes)?;
-                    file.sync_all()
-                };
-                write().map_err(|source| write_error(&path, source))
+                durable::write_synced(&path, &bytes).map_err(|source| write_error(&path, source))
             }
             Self::WriteTensors { name, tensors } => {
                 let path = folder.join(aside(name));
                 safetensors::serialize_to_file(tensors, None, &path).map_err(|error| {
                     CheckpointError::WriteTensors { path: path.clone(), reason: one_line(&error) }
                 })?;
-                File::open(&path)
-                    .and_then(|file| file.sync_all())
-                    .map_err(|source| write_error(&path, source))
+                durable::sync_file(&path).map_err(|source| write_error(&path, source))
             }
             Self::Commit => {
                 sync(folder)?;
@@ -131,9 +120,7 @@ fn rename(folder: &Path, from: &str, to: &str) -> Result<(), CheckpointError> {
 }
 
 fn sync(folder: &Path) -> Result<(), CheckpointError> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| write_error(folder, source))
+    durable::sync_folder(folder).map_err(|source| write_error(folder, source))
 }
 
 fn write_error(path: &Path, source: io::Error) -> CheckpointError {

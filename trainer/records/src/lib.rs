@@ -25,11 +25,7 @@ pub use region::Region;
 pub use select::Selection;
 pub use split::Split;
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 /// The records of an index, with absolute paths, checked.
 pub fn read(path: &Path) -> Result<Vec<Record>, IndexError> {
@@ -85,19 +81,10 @@ pub fn write(path: &Path, records: &[Record]) -> Result<(), IndexError> {
     write_whole(path, &text)
 }
 
-/// Writes aside, syncs, renames and syncs the folder: the file is there whole or not at all, also after a power cut.
+/// [`durable::write`], whose error names the file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let failed = |source| IndexError::Write { path: path.to_owned(), source };
-    fs::create_dir_all(&folder).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    fs::File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    durable::write(path, bytes)
+        .map_err(|source| IndexError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
