@@ -24,17 +24,18 @@ mod distill;
 mod fixtures;
 mod passes;
 mod read;
-mod terminal;
 mod verify;
 mod write;
 
 use clap::Parser;
+use log::LevelFilter;
 use std::process::ExitCode;
+use terminal::Log;
 
 /// Runs the command line this process was started with.
 pub fn run() -> ExitCode {
     let cli = commands::Cli::parse();
-    cli.terminal.start_log();
+    cli.terminal.start_log(Log { tool: "exporter", level: LevelFilter::Warn, clock: false });
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

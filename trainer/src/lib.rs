@@ -27,7 +27,6 @@ pub mod phantom;
 pub mod plot;
 pub mod pretrain;
 pub mod prior;
-pub mod terminal;
 pub mod text;
 
-pub use ::metrics;
+pub use ::{metrics, terminal};

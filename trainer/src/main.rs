@@ -1,17 +1,18 @@
 //! Command line of the trainer.
 
 use clap::{Parser, Subcommand};
+use log::LevelFilter;
 use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use trainer::terminal::{Terminal, TerminalArgs};
+use trainer::terminal::{self, Log, Terminal};
 
 /// Trains networks on chest radiographs and their reports
 #[derive(Debug, Parser)]
 #[command(name = "trainer", version, propagate_version = true)]
 struct Cli {
     #[command(flatten)]
-    terminal: TerminalArgs,
+    terminal: Terminal,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -28,15 +29,14 @@ enum Verb {
     Metrics(trainer::commands::MetricsArgs),
 }
 
-#[expect(clippy::print_stderr, reason = "the one place that reports failure")]
 fn main() -> ExitCode {
     wait_without_spinning();
     let cli = Cli::parse();
-    let terminal = cli.terminal.open();
-    match run(cli.verb, &terminal) {
+    cli.terminal.start_log(Log { tool: "trainer", level: LevelFilter::Info, clock: true });
+    match run(cli.verb, &cli.terminal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            terminal::error(&error);
             ExitCode::FAILURE
         }
     }

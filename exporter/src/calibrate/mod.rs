@@ -23,12 +23,12 @@ pub(crate) use outcome::Outcome;
 use crate::{
     passes::{equalize, fold, quantized::Plan},
     read::{checkpoint::Checkpoint, images::ImageSet, weights::Weights},
-    terminal::Terminal,
 };
 use anyhow::{Context, Result};
 use graph::{CheckpointConfig, Graph, Preprocess};
 use search::Search;
 use std::path::Path;
+use terminal::Terminal;
 
 /// A float network to round.
 pub(crate) struct Source<'a> {
@@ -80,7 +80,7 @@ fn rounded(
         if options.compares(detects) { images.hold_out() } else { (images, ImageSet::none()) };
     // Ranges of every tensor, whatever stays in float in the end.
     let everything = Plan::new(&graph)?;
-    let progress = terminal.progress("calibrating");
+    let progress = terminal.progress(0).with_message("calibrating");
     let preprocess = &source.preprocess;
     let observations = observe(&graph, &weights, &everything, &images, preprocess, &progress)?;
     let evaluator = Evaluator::new(&graph, &weights, &held_out, preprocess, source.config)?;

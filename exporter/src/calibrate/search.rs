@@ -11,13 +11,13 @@ use crate::{
         quantized::{Plan, Quantized, is_layer},
     },
     read::{images::ImageSet, weights::Weights},
-    terminal::Terminal,
 };
 use anyhow::{Context, Result, ensure};
 use calibration::{Method, Table};
 use engine::decode::Detector;
 use graph::{Graph, Node, Preprocess};
 use std::collections::BTreeSet;
+use terminal::Terminal;
 
 /// More than this share of detection's metric is too much for its last convolutions.
 const DETECTION_DROP: f64 = 0.01;
@@ -51,7 +51,7 @@ impl Search<'_> {
         let adaround = codes.is_some();
         let rounding = Rounding { table, codes };
         let sensitivities = if self.options.ranks_layers() {
-            let progress = self.terminal.progress("ranking layers");
+            let progress = self.terminal.progress(0).with_message("ranking layers");
             self.evaluator.sensitivities(&rounding.table.params(), &progress)?
         } else {
             Vec::new()
@@ -78,14 +78,15 @@ impl Search<'_> {
             preprocess,
             symmetric: options.symmetric,
         };
-        let (table, why) = choice.table(&self.terminal.progress("choosing ranges"))?;
+        let (table, why) =
+            choice.table(&self.terminal.progress(0).with_message("choosing ranges"))?;
         Ok((table, format!("auto: {why}")))
     }
 
     fn codes(&self, table: &Table) -> Result<adaround::Codes> {
         let everything = Plan::new(self.graph)?;
         let nearest = Quantized::new(self.graph.clone(), everything, self.weights, &table.params());
-        let progress = self.terminal.progress("rounding");
+        let progress = self.terminal.progress(0).with_message("rounding");
         adaround::round(&nearest, self.weights, self.images, self.preprocess, &progress)
     }
 

@@ -1,11 +1,12 @@
 //! `exporter check`: is this bundle whole, and signed by whom?
 
-use crate::{terminal::Terminal, verify::Network};
+use crate::verify::Network;
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, read_public_key, section};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
+use terminal::Terminal;
 
 /// Checks structure, digests, signature and golden vectors of a bundle
 #[derive(Debug, Args)]

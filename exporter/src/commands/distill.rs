@@ -1,14 +1,12 @@
 //! `exporter distill`: a teacher and images to a student's checkpoint.
 
-use crate::{
-    distill::{Recipe, distill},
-    terminal::Terminal,
-};
+use crate::distill::{Recipe, distill};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use graph::{Backbone, Pool};
 use std::path::PathBuf;
 use tch::Kind;
+use terminal::Terminal;
 use trainer::device::DeviceArg;
 
 /// Teaches a small network to see what a large one sees; images need no labels
@@ -109,7 +107,7 @@ impl Distill {
             seed: self.seed,
         };
         let bar = |length| {
-            let bar = terminal.progress("distilling");
+            let bar = terminal.progress(0).with_message("distilling");
             bar.set_length(length);
             bar
         };

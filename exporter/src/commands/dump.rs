@@ -8,7 +8,6 @@ use crate::{
         checkpoint::Checkpoint,
         images::{ImageSet, Input},
     },
-    terminal::Terminal,
     verify::Network,
     write::{self, npy},
 };
@@ -17,6 +16,7 @@ use bundle::{Bundle, section};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use terminal::Terminal;
 
 /// Writes model.onnx and, for each picture, input, activations and outputs as .npy
 #[derive(Debug, Args)]

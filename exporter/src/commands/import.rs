@@ -5,7 +5,6 @@ use crate::{
         import::{self, Imported, Options},
         weights,
     },
-    terminal::Terminal,
     write,
 };
 use anyhow::{Context, Result, ensure};
@@ -19,6 +18,7 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
+use terminal::Terminal;
 
 /// Turns weights of other tools into a checkpoint: a released PRIOR, or a torchvision ResNet
 #[derive(Debug, Args)]

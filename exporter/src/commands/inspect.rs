@@ -1,6 +1,6 @@
 //! `exporter inspect`: what a bundle says about itself, and its sections as files.
 
-use crate::{terminal::Terminal, write};
+use crate::write;
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, section};
 use clap::Args;
@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     path::PathBuf,
 };
+use terminal::Terminal;
 use tract_onnx::pb::ModelProto;
 
 /// Prints manifest, integer share and sizes of a bundle

@@ -1,6 +1,6 @@
 //! `exporter keygen` and `exporter sign`: ed25519 keys as PEM files.
 
-use crate::{terminal::Terminal, write};
+use crate::write;
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, SigningKey};
 use clap::Args;
@@ -14,6 +14,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+use terminal::Terminal;
 
 /// Makes a key pair: NAME.key (private, readable by you alone) and NAME.pub
 #[derive(Debug, Args)]

@@ -13,9 +13,9 @@ mod quantize;
 mod tests;
 mod verify;
 
-use crate::terminal::Terminal;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use terminal::Terminal;
 
 /// Quantizes networks for chest radiographs and packs them into signed bundles
 #[derive(Debug, Parser)]

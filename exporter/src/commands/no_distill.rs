@@ -1,9 +1,9 @@
 //! `exporter distill` in a build without libtorch: says which build has it.
 
-use crate::terminal::Terminal;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::ffi::OsString;
+use terminal::Terminal;
 
 /// Teaches a small network to see what a large one sees (not in this build)
 #[derive(Debug, Args)]

@@ -4,7 +4,6 @@ use crate::{
     calibrate::{self, RoundingOptions, Source},
     passes::fold,
     read::checkpoint::Checkpoint,
-    terminal::Terminal,
     write::{
         self,
         onnx::{Batch, OPSET, float_model, quantized_model},
@@ -15,6 +14,7 @@ use clap::Args;
 use prost::Message;
 use serde_json::json;
 use std::path::PathBuf;
+use terminal::Terminal;
 
 /// Writes a checkpoint as ONNX
 #[derive(Debug, Args)]

@@ -4,7 +4,6 @@ use super::keys;
 use crate::{
     calibrate::{self, Outcome, RoundingOptions, Sensitivity, Source},
     read::{checkpoint::Checkpoint, foreign, selected::Selected},
-    terminal::Terminal,
     verify::Network,
     write::{
         self,
@@ -23,6 +22,7 @@ use graph::{Fit, Preprocess};
 use prost::Message;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use terminal::Terminal;
 
 /// Calibrates a network on images, rounds it to 8 bits and packs it into a bundle
 #[derive(Debug, Args)]
@@ -137,7 +137,7 @@ impl Quantize {
             }
             let (graph, fitted) = (&checkpoint.graph, checkpoint.operating_points.as_slice());
             let refitting = Refitting { graph, network, fitted, records, selection: &selection };
-            refitting.run(manifest, &terminal.progress("fitting thresholds"))?
+            refitting.run(manifest, &terminal.progress(0).with_message("fitting thresholds"))?
         };
         for refit in refits.iter().filter(|refit| refit.kept.is_some()) {
             log::warn!("{}", refit.text());

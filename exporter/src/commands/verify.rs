@@ -4,7 +4,6 @@ use super::inspect::IntegerShare;
 use crate::{
     passes::{fold, interpreter::Interpreter},
     read::{checkpoint::Checkpoint, images::spread, origin, selected::Selected},
-    terminal::Terminal,
     verify::{self, Answer, LayerError, LayerErrors, Line, Network, Page, Side, Sides, Truth},
     write::{
         self, manifest,
@@ -16,6 +15,7 @@ use bundle::{Bundle, Manifest, section};
 use clap::Args;
 use records::{Record, Selection, Split};
 use std::{collections::HashMap, path::PathBuf};
+use terminal::Terminal;
 
 /// Tensors shown in the summary.
 const WORST: usize = 8;
@@ -114,7 +114,7 @@ impl Verify {
         let float = Interpreter::new(&graph, &weights)?;
 
         let (selection, records) = self.records(manifest)?;
-        let progress = terminal.progress("comparing");
+        let progress = terminal.progress(0).with_message("comparing");
         progress.set_length(records.len() as u64);
         let (mut answers, mut layers) = (Vec::new(), LayerErrors::default());
         for record in &records {

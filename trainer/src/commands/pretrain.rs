@@ -89,7 +89,7 @@ impl PretrainArgs {
             config.min_sentences
         );
         let first = group.as_ref().is_none_or(|group| group.rank == 0);
-        let silent = Terminal { json: false, quiet: true };
+        let silent = Terminal::SILENT;
         let terminal = if first { terminal } else { &silent };
         let cache = self.cache.clone().unwrap_or_else(|| self.out.join("cache"));
         let damaged = self.damaged(&config, &mut pairs, &cache, terminal)?;

@@ -24,7 +24,7 @@ struct Evaluate {
     args: EvaluateArgs,
 }
 
-const QUIET: Terminal = Terminal { json: false, quiet: true };
+const QUIET: Terminal = Terminal::SILENT;
 
 fn phantoms(count: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

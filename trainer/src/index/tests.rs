@@ -72,7 +72,7 @@ fn whole_reports_are_learned_from_only_when_asked_for() {
         let out_name = out.display().to_string();
         let args = ["index", "cxr-mini", "--root", &root, "--out", &out_name];
         let Index { args } = clap::Parser::parse_from(args.iter().chain(more));
-        args.run(&Terminal { json: false, quiet: true }).unwrap();
+        args.run(&Terminal::SILENT).unwrap();
         let record = read(&out).unwrap().remove(0);
         (record.report.unwrap(), record.findings_text)
     };
