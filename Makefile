@@ -4,7 +4,7 @@
 #   make test                     everything CI checks
 #   make test-arm                 the int8 kernels on aarch64 under emulation (Debian, as root; not part of CI)
 
-#   make fuzz [FUZZ_SECONDS=600]  hostile ONNX, bundles and pictures for that long each, from a seed of its own
+#   make fuzz [FUZZ_SECONDS=600]  hostile ONNX, bundles, pictures and headers for that long each, from a seed of its own
 #   make memcheck                 the kernels under valgrind (x86-64: scalar and AVX2): no byte read or written out of bounds
 #   make miri                     the kernels' scalar and packing code under Miri (rustup, nightly)
 #   make sanitize                 the parsers, the engine and the kernels under the address sanitizer (rustup, nightly)
@@ -35,6 +35,7 @@ fuzz:
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test -p engine --test fuzz -- --test-threads 1
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_CASES=$$((200 * $(FUZZ_SECONDS))) $(CARGO) test -p radiograph --test it noise -- --test-threads 1
 	PROPTEST_CASES=$$((2000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p bundle -- --test-threads 1
+	PROPTEST_CASES=$$((1000 * $(FUZZ_SECONDS))) $(CARGO) test -p results --test it hostile
 
 # Miri interprets: a few cases of everything take minutes, and 600,000 roundings would take an hour.
 # Valgrind has no AVX-512, so that set is left to the address sanitizer.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
 use engine::{Analyzer, Findings, Mask, Options, Stage};
-use radiograph::{Image, Radiograph, RadiographError, Source};
+use radiograph::{Header, Image, Radiograph, RadiographError, Source};
 use results::{
     BundleId, Finding, FoundBox, LabelCode, MaskSummary, Milliseconds, Record, Segment, SourceId,
     Status,
@@ -66,7 +66,12 @@ impl Loaded {
             Err(error) => {
                 let reason = format!("cannot be read: {:#}", anyhow::Error::new(error));
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
-                Ok(Analysis { report, picture: None, masks: Vec::new() })
+                let source = radiograph::header(bytes).ok().map(|header| source_id(&header, bytes));
+                Ok(Analysis {
+                    report: Record { source, ..report },
+                    picture: None,
+                    masks: Vec::new(),
+                })
             }
         }
     }
@@ -104,7 +109,10 @@ impl Loaded {
                 (self.report(name, &findings, milliseconds), findings.masks)
             }
         };
-        let source = source_id(&radiograph.source, bytes);
+        let source = match &radiograph.source {
+            Source::Dicom(header) => Some(source_id(header, bytes)),
+            Source::Png { .. } | Source::Jpeg => None,
+        };
         let report = Record { source, ..report };
         Ok(Analysis { report, picture: Some(radiograph.image), masks })
     }
@@ -155,15 +163,14 @@ impl Loaded {
     }
 }
 
-/// Which DICOM image was analysed; other pictures have no identity.
-fn source_id(source: &Source, bytes: &[u8]) -> Option<SourceId> {
-    let Source::Dicom(header) = source else { return None };
-    Some(SourceId {
+/// Which DICOM image this is; other pictures have no identity.
+fn source_id(header: &Header, bytes: &[u8]) -> SourceId {
+    SourceId {
         sop_class_uid: header.sop_class_uid.clone(),
         study_instance_uid: header.study_instance_uid.clone(),
         series_instance_uid: header.series_instance_uid.clone(),
         sha256: hex::encode(Sha256::digest(bytes)),
-    })
+    }
 }
 
 impl fmt::Debug for Loaded {

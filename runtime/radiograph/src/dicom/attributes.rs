@@ -69,3 +69,80 @@ fn little_endian(value: &[u8], vr: VR, encoding: Encoding) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dicom_dictionary_std::tags;
+
+    fn element(tag: Tag, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+        let [group, number] = [tag.group().to_le_bytes(), tag.element().to_le_bytes()];
+        let mut bytes = [&group[..], &number, vr].concat();
+        if super::super::has_long_length(*vr) {
+            bytes.extend_from_slice(&[0, 0]);
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        } else {
+            bytes.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        }
+        [bytes, value.to_vec()].concat()
+    }
+
+    fn implicit(tag: Tag, value: &[u8]) -> Vec<u8> {
+        let [group, number] = [tag.group().to_le_bytes(), tag.element().to_le_bytes()];
+        [&group[..], &number, &(value.len() as u32).to_le_bytes(), value].concat()
+    }
+
+    fn item(value: &[u8]) -> Vec<u8> {
+        implicit(Tag(0xFFFE, 0xE000), value)
+    }
+
+    /// Explicit VR little endian.
+    fn file(elements: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = vec![0; 128];
+        bytes.extend_from_slice(b"DICM");
+        bytes.extend(element(tags::TRANSFER_SYNTAX_UID, b"UI", b"1.2.840.10008.1.2.1\0"));
+        elements.iter().for_each(|element| bytes.extend_from_slice(element));
+        bytes
+    }
+
+    #[test]
+    fn what_a_gateway_wrote_as_bytes_is_what_the_dictionary_says() {
+        let code = implicit(tags::CODE_VALUE, b"X1");
+        let bytes = file(&[
+            element(tags::PROCEDURE_CODE_SEQUENCE, b"UN", &item(&code)),
+            element(tags::PATIENT_NAME, b"UN", b"A^\xfc "),
+            element(tags::PATIENT_ID, b"OB", b"7 "),
+        ]);
+        let wanted = [tags::PATIENT_ID, tags::PROCEDURE_CODE_SEQUENCE, tags::PATIENT_NAME];
+        let found = attributes(&bytes, &wanted).unwrap();
+        let text = |tag, vr, bytes: &[u8]| Attribute {
+            tag,
+            vr,
+            value: AttributeValue::Bytes(bytes.to_vec()),
+        };
+        let value = AttributeValue::Items(vec![vec![text(tags::CODE_VALUE, VR::SH, b"X1")]]);
+        let sequence = Attribute { tag: tags::PROCEDURE_CODE_SEQUENCE, vr: VR::SQ, value };
+        let name = text(tags::PATIENT_NAME, VR::PN, b"A^\xfc ");
+        assert_eq!(found, [sequence, name, text(tags::PATIENT_ID, VR::LO, b"7 ")]);
+    }
+
+    #[test]
+    fn sequences_disguised_as_bytes_are_not_followed_down() {
+        let sequence = tags::PROCEDURE_CODE_SEQUENCE;
+        for vr in [b"OB", b"UN"] {
+            let mut value = Vec::new();
+            for _ in 0..3000 {
+                value = item(&element(sequence, vr, &value));
+            }
+            // Whatever they are taken for, it is by no recursion of that depth.
+            let _ = attributes(&file(&[element(sequence, vr, &value)]), &[sequence]);
+        }
+        let mut value = Vec::new();
+        for _ in 0..3000 {
+            value = item(&implicit(sequence, &value));
+        }
+        let error =
+            attributes(&file(&[element(sequence, b"UN", &value)]), &[sequence]).unwrap_err();
+        assert!(error.to_string().contains("nested deeper"), "{error}");
+    }
+}

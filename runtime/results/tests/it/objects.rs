@@ -250,8 +250,6 @@ fn a_deep_source_is_refused_not_followed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn hostile_sources_never_panic(
         at in prop::collection::vec((0_usize..1400, any::<u8>()), 1..8),
