@@ -7,7 +7,7 @@
 //! network_input  Image      → [1, H, W]    resized (stretched or padded), antialiased, normalised
 //! ```
 //!
-//! For DICOM, [`read`] is: structure checked within limits (`dicom/scan.rs`) → header
+//! For DICOM, [`read`] is: structure checked within limits (`dicom/element_reader.rs`) → header
 //! (`dicom/header.rs`) → stored values (`dicom/pixels.rs`) → modality LUT, VOI LUT and inversion
 //! (`dicom/display.rs`). Start reading in `dicom/mod.rs`.
 //!

@@ -1,6 +1,6 @@
 //! One node: its inputs, attributes and constants, checked.
 
-use super::document::node_name;
+use super::node_name;
 use crate::{EngineError, quantized::Window};
 use std::collections::HashMap;
 use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};

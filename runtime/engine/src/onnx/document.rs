@@ -1,5 +1,6 @@
 //! Untrusted bytes as an ONNX graph whose references and sizes are sound.
 
+use super::node_name;
 use super::schema::check_attributes;
 use crate::EngineError;
 use prost::Message;
@@ -68,14 +69,6 @@ impl Document {
             Some((node.output.first()?.as_str(), value))
         });
         graph.initializer.iter().map(|t| (t.name.as_str(), t)).chain(nodes).collect()
-    }
-}
-
-/// The name people know a node by.
-pub(crate) fn node_name(node: &NodeProto) -> &str {
-    match node.output.first() {
-        Some(output) if node.name.is_empty() => output,
-        _ => &node.name,
     }
 }
 

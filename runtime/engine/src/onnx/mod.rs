@@ -11,4 +11,14 @@ pub(crate) mod constants;
 mod document;
 mod schema;
 
-pub(crate) use document::{Document, float_info, node_name};
+pub(crate) use document::{Document, float_info};
+
+use tract_onnx::pb::NodeProto;
+
+/// The name people know a node by.
+pub(crate) fn node_name(node: &NodeProto) -> &str {
+    match node.output.first() {
+        Some(output) if node.name.is_empty() => output,
+        _ => &node.name,
+    }
+}

@@ -1,6 +1,6 @@
 //! Which attributes an operator has. One that nobody knows would change what a file means without a trace.
 
-use super::document::node_name;
+use super::node_name;
 use crate::EngineError;
 use tract_onnx::pb::attribute_proto::AttributeType::{
     self, Float, Floats, Int, Ints, String as Text, Strings, Tensor,

@@ -3,9 +3,10 @@
 //! Text stays bytes in the file's character set: a name decoded and encoded again is a name changed.
 
 use super::{
+    element_reader::{self, Encoding, Located, vr_in_dictionary},
     elements::is_bytes,
     part10::Part10,
-    scan::{self, DataSet, Encoding, Located, vr_in_dictionary},
+    scan::DataSet,
 };
 use crate::RadiographError;
 use dicom_core::{Tag, VR};
@@ -47,7 +48,7 @@ fn attribute(element: &Located<'_>) -> Result<Attribute, RadiographError> {
         vr = known;
     }
     let value = if vr == VR::SQ {
-        let items = scan::items(value, encoding)?;
+        let items = element_reader::items(value, encoding)?;
         let item = |item: Vec<Located<'_>>| item.iter().map(attribute).collect();
         AttributeValue::Items(items.into_iter().map(item).collect::<Result<_, _>>()?)
     } else {

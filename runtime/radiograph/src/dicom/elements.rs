@@ -4,7 +4,7 @@
 //! attribute we ask for, so such a value is read by the dictionary's VR (PS3.5 6.2.2): taken as a
 //! list of numbers, the bytes of the text "128" would be a window centre of 49.
 
-use super::scan::{self, Encoding, Located, vr_in_dictionary};
+use super::element_reader::{self, Encoding, Located, vr_in_dictionary};
 use crate::RadiographError;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
@@ -52,7 +52,7 @@ impl<'a> Elements<'a> {
             let found = format!("of value representation {}", element.vr.to_string());
             return Err(RadiographError::Value { name, found, expected: "a sequence" });
         }
-        let items = scan::items(element.value, element.encoding)?;
+        let items = element_reader::items(element.value, element.encoding)?;
         items.into_iter().map(|item| Self::new(item, self.charset.clone())).collect()
     }
 

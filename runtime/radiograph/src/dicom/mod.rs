@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! part10    bytes → meta group, transfer syntax, data set (inflated if deflated)
-//! scan      data set → elements and pixel data, every length checked, nothing allocated on a claim
+//! scan      data set → elements and pixel data (element_reader: every length checked, nothing allocated on a claim)
 //! elements  values of elements       header  elements → Header, and likewise pixel_layout, display
 //! attributes  elements as the file has them, for objects about the same study
 //! pixels    pixel data → stored values
@@ -16,6 +16,7 @@
 mod attributes;
 mod codestream;
 mod display;
+mod element_reader;
 mod elements;
 mod header;
 mod jpeg12;
@@ -31,10 +32,10 @@ mod scan;
 mod syntax;
 
 pub use attributes::{Attribute, AttributeValue, attributes};
+pub use element_reader::has_long_length;
 pub use header::Header;
 pub(crate) use part10::meta_offset;
 pub use pixels::StoredValues;
-pub use scan::has_long_length;
 pub use syntax::TransferSyntax;
 
 use crate::{Image, Radiograph, RadiographError, Source};

@@ -2,7 +2,7 @@
 
 use super::{
     TransferSyntax,
-    scan::{Encoding, Reader},
+    element_reader::{Encoding, Reader},
 };
 use crate::{RadiographError, limits};
 use flate2::read::DeflateDecoder;

@@ -1,11 +1,6 @@
 //! Pixel data → stored values.
 
-use super::{
-    codestream,
-    pixel_layout::PixelLayout,
-    rle,
-    scan::{DataSet, RawPixels},
-};
+use super::{codestream, element_reader::RawPixels, pixel_layout::PixelLayout, rle, scan::DataSet};
 use crate::{RadiographError, limits, raster};
 use dicom_core::VR;
 use std::borrow::Cow;
