@@ -1,7 +1,7 @@
 //! Pixels, rectangles and text.
 
 use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 /// Red, green, blue.
 pub(super) type Colour = [u8; 3];
@@ -48,19 +48,37 @@ impl Canvas {
         [self.pixels[at], self.pixels[at + 1], self.pixels[at + 2]]
     }
 
-    pub(super) fn set(&mut self, x: usize, y: usize, colour: Colour) {
-        self.blend(x, y, colour, 1.0);
-    }
-
     /// Lays `colour` over a pixel; `cover` from 0 (nothing) to 1.
     pub(super) fn blend(&mut self, x: usize, y: usize, colour: Colour, cover: f32) {
-        if x >= self.width || y >= self.height {
+        if x < self.width {
+            self.blend_run(x..x + 1, y, colour, cover);
+        }
+    }
+
+    /// Lays `colour` over the pixels of a row.
+    pub(super) fn blend_run(&mut self, xs: Range<usize>, y: usize, colour: Colour, cover: f32) {
+        if y >= self.height || xs.is_empty() {
             return;
         }
-        let at = (y * self.width + x) * 3;
-        for (below, above) in self.pixels[at..at + 3].iter_mut().zip(colour) {
-            *below =
-                (f32::from(*below) + (f32::from(above) - f32::from(*below)) * cover).round() as u8;
+        let row = y * self.width;
+        let (pixels, _) =
+            self.pixels[(row + xs.start) * 3..(row + xs.end) * 3].as_chunks_mut::<3>();
+        if cover >= 1.0 {
+            pixels.fill(colour);
+            return;
+        }
+        for (below, above) in pixels.as_flattened_mut().iter_mut().zip(colour.into_iter().cycle()) {
+            let below_now = f32::from(*below);
+            // Rounds: `f32::round` is a call into a library on most processors.
+            *below = (below_now + (f32::from(above) - below_now) * cover + 0.5) as u8;
+        }
+    }
+
+    /// Grey pixels from `(0, y)` on.
+    pub(super) fn grey_row(&mut self, y: usize, grey: &[u8]) {
+        let (pixels, _) = self.pixels[y * self.width * 3..].as_chunks_mut::<3>();
+        for (pixel, grey) in pixels.iter_mut().zip(grey) {
+            *pixel = [*grey; 3];
         }
     }
 
@@ -75,9 +93,7 @@ impl Canvas {
         cover: f32,
     ) {
         for y in span(y, height, self.height) {
-            for x in span(x, width, self.width) {
-                self.blend(x, y, colour, cover);
-            }
+            self.blend_run(span(x, width, self.width), y, colour, cover);
         }
     }
 
@@ -144,7 +160,7 @@ fn glyphs(text: &str, size: f32, weight: Weight) -> (Vec<Glyph>, f32) {
 }
 
 /// The pixels from `start` on, as far as they are on the canvas.
-fn span(start: f32, length: f32, limit: usize) -> std::ops::Range<usize> {
+fn span(start: f32, length: f32, limit: usize) -> Range<usize> {
     let pixel = |x: f32| (x.round().max(0.0) as usize).min(limit);
     pixel(start)..pixel(start + length)
 }

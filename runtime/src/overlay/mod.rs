@@ -20,6 +20,7 @@ use image::{
     codecs::png::{CompressionType, FilterType, PngEncoder},
 };
 use radiograph::Image;
+use std::collections::VecDeque;
 
 const GROUND: Colour = [11, 15, 20];
 const LINE: Colour = [34, 48, 64];
@@ -42,9 +43,8 @@ fn draw(picture: &Image, masks: &[Mask], report: &Report, longer: u32) -> Canvas
     let top = (total - height) / 2;
 
     let mut canvas = Canvas::new(width + panel_width, total, GROUND);
-    for (at, &value) in shown.pixels.iter().enumerate() {
-        let grey = (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-        canvas.set(at % width, top + at / width, [grey; 3]);
+    for (y, row) in shown.to_gray8().chunks_exact(width).enumerate() {
+        canvas.grey_row(top + y, row);
     }
     for (mask, colour) in masks.iter().zip(MASKS.into_iter().cycle()) {
         tint(&mut canvas, mask, colour, [top, height, width]);
@@ -65,13 +65,12 @@ pub(crate) fn png(
 ) -> Result<Vec<u8>, ImageError> {
     let canvas = draw(picture, masks, report, longer);
     let mut bytes = Vec::new();
-    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
-        .write_image(
-            &canvas.pixels,
-            canvas.width as u32,
-            canvas.height as u32,
-            ExtendedColorType::Rgb8,
-        )?;
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up).write_image(
+        &canvas.pixels,
+        canvas.width as u32,
+        canvas.height as u32,
+        ExtendedColorType::Rgb8,
+    )?;
     Ok(bytes)
 }
 
@@ -88,24 +87,29 @@ pub(crate) fn rgb(
 
 /// Colours the mask's area and draws its edge.
 fn tint(canvas: &mut Canvas, mask: &Mask, colour: Colour, [top, height, width]: [usize; 3]) {
-    let inside = |y: usize, x: usize| {
-        let (my, mx) = (y * mask.height / height, x * mask.width / width);
-        mask.data[my * mask.width + mx] == 1
+    // Of the mask at the size of the picture: one row of bytes for each row of pixels.
+    let columns: Vec<usize> = (0..width).map(|x| x * mask.width / width).collect();
+    let row = |y: usize| {
+        let y = y * mask.height / height;
+        let row = &mask.data[y * mask.width..(y + 1) * mask.width];
+        columns.iter().map(|&x| row[x] == 1).collect::<Vec<bool>>()
     };
+    let (mut rows, mut known) = (VecDeque::from([row(0)]), 1);
     for y in 0..height {
-        for x in 0..width {
-            if !inside(y, x) {
-                continue;
-            }
-            let edge = [
-                (y.saturating_sub(2), x),
-                (y, x.saturating_sub(2)),
-                ((y + 2).min(height - 1), x),
-                (y, (x + 2).min(width - 1)),
-            ]
-            .into_iter()
-            .any(|(y, x)| !inside(y, x));
-            canvas.blend(x, top + y, colour, if edge { 0.9 } else { 0.22 });
+        // From two above to two below.
+        while known <= (y + 2).min(height - 1) {
+            rows.push_back(row(known));
+            known += 1;
+        }
+        if y > 2 {
+            rows.pop_front();
+        }
+        let here = y.min(2);
+        let (above, below) = (&rows[0], &rows[rows.len() - 1]);
+        for (x, _) in rows[here].iter().enumerate().filter(|(_, inside)| **inside) {
+            let (left, right) = (x.saturating_sub(2), (x + 2).min(width - 1));
+            let is_edge = !(above[x] && below[x] && rows[here][left] && rows[here][right]);
+            canvas.blend(x, top + y, colour, if is_edge { 0.9 } else { 0.22 });
         }
     }
 }
