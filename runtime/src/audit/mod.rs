@@ -1,0 +1,155 @@
+//! Who did what when: `audit.log` in the spool, one JSON object a line, chained by SHA-256 ([`chain`]).
+//!
+//! Nothing in it is about a patient. Images go by their number in the spool: whoever may look into the spool finds
+//! there what it was. A thread of its own writes, fsyncing many lines together, so nobody waits for it; a crash loses
+//! what happened in the half second before.
+//!
+//! A chain shows that a log was edited. It does not stop somebody who can write to the disk from making a whole new
+//! one: keep what `runtime audit verify` prints in another place, and compare.
+
+mod chain;
+mod files;
+mod verify;
+mod writer;
+
+pub(crate) use verify::AuditVerb;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self, SyncSender},
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
+use writer::Writer;
+
+/// One line. Append variants and fields; a name that was written once keeps its meaning.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub(crate) enum Event {
+    Start {
+        version: &'static str,
+    },
+    Stop,
+    /// A power cut had left the last line unfinished.
+    Mended {
+        bytes: u64,
+    },
+    /// The log was not what it was. `verify` fails here.
+    Alarm {
+        why: String,
+    },
+    /// So many events were not written down, because the disk refused for too long.
+    Lost {
+        events: u64,
+    },
+    /// Another bundle answers; none if the names are empty.
+    Bundle {
+        id: String,
+        version: String,
+        digest: String,
+        slot: Option<String>,
+    },
+    Association {
+        who: String,
+        from: String,
+        called: String,
+        outcome: String,
+    },
+    /// `image` if there is one now.
+    Store {
+        who: String,
+        image: Option<u64>,
+        status: String,
+    },
+    Answer {
+        image: u64,
+        status: &'static str,
+        bundle: String,
+    },
+    Purge {
+        images: Vec<u64>,
+    },
+}
+
+/// Where events are handed in.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    sender: SyncSender<Message>,
+    lost: AtomicU64,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+enum Message {
+    Event(SystemTime, Event),
+    /// Answered once everything before it is on disk.
+    Flush(mpsc::Sender<()>),
+}
+
+/// Events that wait for the disk.
+const WAITING: usize = 10_000;
+/// How long a stopping daemon waits for the last lines.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A file that is as long makes way for a new one.
+const MAX_BYTES: u64 = 16 << 20;
+
+impl Audit {
+    /// Opens the log in `folder`, or begins one.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        Self::open_with(folder, MAX_BYTES)
+    }
+
+    fn open_with(folder: &Path, max_bytes: u64) -> Result<Self> {
+        let writer = Writer::open(folder, max_bytes)
+            .with_context(|| format!("cannot go on with the audit log in {}", folder.display()))?;
+        let (sender, receiver) = mpsc::sync_channel(WAITING);
+        let trouble = Arc::<Mutex<Option<String>>>::default();
+        let told = trouble.clone();
+        thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || {
+                writer.run(&receiver, |trouble| {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+                });
+            })
+            .context("cannot start the thread of the audit log")?;
+        Ok(Self { sender, lost: AtomicU64::new(0), trouble })
+    }
+
+    /// Hands an event in. Never waits: if too many are under way already, they are counted, and the count is
+    /// written down.
+    pub(crate) fn write(&self, event: Event) {
+        let now = SystemTime::now();
+        let lost = self.lost.swap(0, Relaxed);
+        if lost > 0
+            && self.sender.try_send(Message::Event(now, Event::Lost { events: lost })).is_err()
+        {
+            self.lost.fetch_add(lost, Relaxed);
+        }
+        if self.sender.try_send(Message::Event(now, event)).is_err() {
+            self.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits until what was handed in is on disk, for a while.
+    pub(crate) fn flush(&self) {
+        let (done, wait) = mpsc::channel();
+        let sent = self.sender.send(Message::Flush(done)).is_ok();
+        if !sent || wait.recv_timeout(PATIENCE).is_err() {
+            log::error!("the last lines of the audit log may be missing");
+        }
+    }
+
+    /// Why nothing can be written.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;
