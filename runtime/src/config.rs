@@ -106,9 +106,30 @@ pub(crate) struct SpoolConfig {
     /// Answered images that are kept; older ones are removed.
     #[serde(default = "bytes::<1000, usize>")]
     pub(crate) keep_answered: usize,
-    /// Bytes of images on disk. When waiting images fill it, senders hear A700.
+    /// Answered images that arrived longer ago are removed; none: however old.
+    #[serde(default, deserialize_with = "days")]
+    pub(crate) keep_days: Option<Duration>,
+    /// Bytes of everything in the folder. When what may not be removed fills it, senders hear A700.
     #[serde(default = "bytes::<{ 16 << 30 }, u64>")]
     pub(crate) max_bytes: u64,
+    /// The same as a share of the file system; the lesser of the two counts.
+    #[serde(default = "default_share")]
+    pub(crate) max_disk_share: f64,
+    /// Stays free on the file system, whoever fills it.
+    #[serde(default = "bytes::<{ 256 << 20 }, u64>")]
+    pub(crate) min_free_bytes: u64,
+    /// Bytes of overlays, which are drawn when somebody looks at them.
+    #[serde(default = "bytes::<{ 256 << 20 }, u64>")]
+    pub(crate) max_picture_bytes: u64,
+}
+
+impl SpoolConfig {
+    /// The defaults at `path`.
+    #[cfg(test)]
+    pub(crate) fn at(path: PathBuf) -> Self {
+        let path = path.to_str().expect("a temporary path is UTF-8");
+        toml::from_str(&format!("path = {path:?}")).expect("nothing but the path is required")
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -120,11 +141,15 @@ pub(crate) struct WorkerConfig {
     pub(crate) max_attempts: u32,
     /// Longer side of the overlays, pixels.
     pub(crate) overlay_pixels: u32,
+    /// A worker that has not moved for that long is stuck.
+    #[serde(deserialize_with = "duration")]
+    pub(crate) stuck_seconds: Duration,
 }
 
 impl Default for WorkerConfig {
     fn default() -> Self {
-        Self { threads: 1, max_attempts: 3, overlay_pixels: 1024 }
+        let stuck_seconds = Duration::from_secs(120);
+        Self { threads: 1, max_attempts: 3, overlay_pixels: 1024, stuck_seconds }
     }
 }
 
@@ -195,6 +220,11 @@ impl Config {
             (256..=4096).contains(&pixels),
             "worker.overlay_pixels is {pixels}, expected 256 to 4096"
         );
+        let share = self.spool.max_disk_share;
+        ensure!(
+            share > 0.0 && share <= 1.0,
+            "spool.max_disk_share is {share}, expected a share above 0 and up to 1"
+        );
         Ok(())
     }
 }
@@ -258,12 +288,24 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     Ok(Duration::from_secs_f64(seconds))
 }
 
+fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let days = f64::deserialize(deserializer)?;
+    if !(0.01..=36_500.0).contains(&days) {
+        return Err(D::Error::custom(format!("{days} days, expected 0.01 to 36500")));
+    }
+    Ok(Some(Duration::from_secs_f64(days * 86_400.0)))
+}
+
 fn seconds<const N: u64>() -> Duration {
     Duration::from_secs(N)
 }
 
 fn bytes<const N: u64, T: TryFrom<u64>>() -> T {
     T::try_from(N).unwrap_or_else(|_| unreachable!("{N} fits"))
+}
+
+fn default_share() -> f64 {
+    0.9
 }
 
 fn default_ae_title() -> String {
@@ -306,6 +348,8 @@ mod tests {
             ),
             (base.replace("[http]", "max_pdu = 10\n[http]"), "unknown field"),
             (base.replace("[http]", "idle_seconds = 0.0\n[http]"), "expected 0.01"),
+            (format!("{base}max_disk_share = 1.5\n"), "max_disk_share is 1.5"),
+            (format!("{base}keep_days = 0\n"), "0 days, expected"),
         ] {
             let (_folder, path) = write(&text);
             let error = format!("{:#}", Config::read(&path).unwrap_err());

@@ -3,11 +3,10 @@
 //! Read only. The page is a single file without outside resources, so it works in a closed network.
 
 use crate::{
+    health::{self, Watched, Word},
     metrics::Metrics,
-    model::Model,
     shutdown::Shutdown,
     spool::{Entry, Spool, State as ImageState},
-    trouble::Trouble,
     uid::Uid,
 };
 use axum::{
@@ -32,8 +31,7 @@ use tokio::{net::TcpListener, task::spawn_blocking};
 pub(crate) struct Shown {
     pub(crate) spool: Arc<Spool>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) model: Arc<Model>,
-    pub(crate) trouble: Arc<Trouble>,
+    pub(crate) watched: Arc<Watched>,
     pub(crate) ae_title: String,
     pub(crate) started: Instant,
 }
@@ -73,29 +71,25 @@ async fn page() -> Response {
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {
-    let page = shown.metrics.page(shown.spool.counts(), shown.model.current().is_some());
+    let page = blocking(move || shown.metrics.page(&health::gauges(&shown.watched.facts()))).await;
+    let Some(page) = page else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response()
 }
 
 async fn health(State(shown): State<Shown>) -> Response {
-    let status = shown.model.status();
-    let trouble = shown.trouble.now();
-    let word = match (&status.bundle, &trouble) {
-        (None, _) => "not-ready",
-        (Some(_), Some(_)) => "failing",
-        (Some(_), None) => "ok",
+    let watched = shown.watched.clone();
+    let Some(facts) = blocking(move || watched.facts()).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let code = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
-        "status": word,
-        "reason": trouble.or(status.reason),
-        "bundle": status.bundle,
-        "queue": shown.spool.counts(),
-        "answered_since_start": shown.metrics.latency.count(),
-        "ae_title": shown.ae_title,
-        "uptime_seconds": shown.started.elapsed().as_secs(),
-        "version": env!("CARGO_PKG_VERSION"),
-    });
+    let code = match health::judge(&facts).word {
+        Word::Ok => StatusCode::OK,
+        Word::Failing | Word::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut body = health::body(&facts);
+    body["answered_since_start"] = shown.metrics.latency.count().into();
+    body["ae_title"] = shown.ae_title.into();
+    body["uptime_seconds"] = shown.started.elapsed().as_secs().into();
+    body["version"] = env!("CARGO_PKG_VERSION").into();
     (code, HEADERS, Json(body)).into_response()
 }
 

@@ -4,14 +4,18 @@
 
 mod analysis;
 mod analyze;
+mod audit;
 mod bench;
 mod config;
 mod current;
 mod device;
 mod dicom;
+mod health;
+mod heartbeat;
 mod http;
 mod metrics;
 mod model;
+mod notify;
 mod overlay;
 mod report;
 mod selftest;
@@ -66,6 +70,8 @@ enum Verb {
     Bench(bench::Bench),
     /// Reproduces the bundle's golden vectors on this machine
     Selftest(selftest::Selftest),
+    /// Looks at the audit log
+    Audit(audit::AuditVerb),
 }
 
 /// Receives images by DICOM and shows findings over HTTP
@@ -99,6 +105,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Serve(serve) => serve.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Bench(bench) => bench.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Audit(audit) => audit.run(cli.output).map(|()| ExitCode::SUCCESS),
     }
 }
 

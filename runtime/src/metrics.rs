@@ -6,14 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// Images in the spool by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Counts {
-    pub(crate) waiting: usize,
-    pub(crate) running: usize,
-    pub(crate) answered: usize,
-    pub(crate) bytes: u64,
-}
+/// What is so at the moment: name, help, value.
+pub(crate) type Gauge = (&'static str, &'static str, u64);
 
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -28,8 +22,10 @@ pub(crate) struct Metrics {
     pub(crate) analysed: Counter,
     pub(crate) not_analysed: Counter,
     pub(crate) parked: Counter,
-    /// From taking an image off the queue to its durable answer.
+    /// From the arrival of an image to its durable answer.
     pub(crate) latency: Histogram,
+    /// The part of it that the worker needs.
+    pub(crate) work: Histogram,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +42,8 @@ impl Counter {
 }
 
 /// Upper edges, seconds.
-const EDGES: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const EDGES: [f64; 14] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3600.0];
 
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
@@ -69,11 +66,24 @@ impl Histogram {
     pub(crate) fn count(&self) -> u64 {
         self.count.get()
     }
+
+    fn write(&self, page: &mut String, name: &str, help: &str) {
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (edge, bucket) in EDGES.iter().zip(&self.buckets) {
+            let _ = writeln!(page, "{name}_bucket{{le=\"{edge}\"}} {}", bucket.get());
+        }
+        let seconds = self.microseconds.get() as f64 / 1e6;
+        let count = self.count();
+        let _ = writeln!(
+            page,
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}"
+        );
+    }
 }
 
 impl Metrics {
     /// The page a Prometheus server scrapes.
-    pub(crate) fn page(&self, queue: Counts, ready: bool) -> String {
+    pub(crate) fn page(&self, gauges: &[Gauge]) -> String {
         let mut page = String::new();
         let counters = [
             ("cxr_dicom_connections_total", "TCP connections accepted", &self.connections),
@@ -101,27 +111,13 @@ impl Metrics {
                 counter.get()
             );
         }
-        let gauges = [
-            ("cxr_queue_waiting", "Images waiting", queue.waiting as u64),
-            ("cxr_queue_running", "Images being analysed", queue.running as u64),
-            ("cxr_queue_answered", "Answered images on disk", queue.answered as u64),
-            ("cxr_spool_bytes", "Bytes of images on disk", queue.bytes),
-            ("cxr_ready", "1 if a bundle answers", u64::from(ready)),
-        ];
         for (name, help, value) in gauges {
             let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
         let name = "cxr_answer_seconds";
-        let _ = writeln!(page, "# HELP {name} Time to answer one image\n# TYPE {name} histogram");
-        for (edge, bucket) in EDGES.iter().zip(&self.latency.buckets) {
-            let _ = writeln!(page, "{name}_bucket{{le=\"{edge}\"}} {}", bucket.get());
-        }
-        let seconds = self.latency.microseconds.get() as f64 / 1e6;
-        let count = self.latency.count();
-        let _ = writeln!(
-            page,
-            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}"
-        );
+        self.latency.write(&mut page, name, "From the arrival of an image to its answer");
+        let name = "cxr_work_seconds";
+        self.work.write(&mut page, name, "From taking an image off the queue to its answer");
         page
     }
 }
@@ -136,7 +132,7 @@ mod tests {
         for milliseconds in [5, 30, 300_000] {
             metrics.latency.observe(Duration::from_millis(milliseconds));
         }
-        let page = metrics.page(Counts::default(), true);
+        let page = metrics.page(&[("cxr_ready", "1 if a bundle answers", 1)]);
         for line in [
             "cxr_answer_seconds_bucket{le=\"0.01\"} 1",
             "cxr_answer_seconds_bucket{le=\"0.05\"} 2",

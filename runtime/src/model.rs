@@ -5,6 +5,7 @@
 
 use crate::{
     analysis::Loaded,
+    audit::{Audit, Event},
     config::{BundleConfig, is_hex_key},
 };
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,7 @@ pub(crate) struct Model {
     config: BundleConfig,
     trusted: Vec<VerifyingKey>,
     threads: usize,
+    audit: Arc<Audit>,
     now: RwLock<Now>,
 }
 
@@ -45,7 +47,7 @@ struct Wanted {
 }
 
 /// A bundle, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct About {
     pub(crate) id: String,
     pub(crate) version: String,
@@ -67,10 +69,10 @@ pub(crate) struct Status {
 const RETRY: Duration = Duration::from_secs(30);
 
 impl Model {
-    pub(crate) fn new(config: BundleConfig, threads: usize) -> Result<Self> {
+    pub(crate) fn new(config: BundleConfig, threads: usize, audit: Arc<Audit>) -> Result<Self> {
         let trusted =
             config.trusted_keys.iter().map(|key| verifying_key(key)).collect::<Result<_>>()?;
-        Ok(Self { config, trusted, threads, now: RwLock::default() })
+        Ok(Self { config, trusted, threads, audit, now: RwLock::default() })
     }
 
     /// The bundle that answers.
@@ -114,6 +116,11 @@ impl Model {
                 "no bundle answers"
             };
             log::warn!("{answers}: {reason}");
+        }
+        let about = |now: &Now| now.loaded.as_ref().map(|(_, about)| about.clone());
+        if about(&next) != about(&self.now()) {
+            let About { id, version, digest, slot, .. } = about(&next).unwrap_or_default();
+            self.audit.write(Event::Bundle { id, version, digest, slot });
         }
         let reason = next.reason.clone();
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::{
+    audit::{Audit, Event},
     config::Config,
     current::Current,
     dicom::{
@@ -14,9 +15,12 @@ use crate::{
         listener::{self, Scp},
     },
     durable,
+    health::{self, Progress, Watched},
+    heartbeat::Heartbeat,
     http::{self, Shown},
     metrics::Metrics,
     model::Model,
+    notify::Notifier,
     shutdown::{self, Shutdown, Trigger},
     spool::Spool,
     trouble::Trouble,
@@ -26,8 +30,8 @@ use anyhow::{Context, Result, ensure};
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     net::TcpListener,
@@ -49,6 +53,11 @@ pub(crate) fn serve(
     ready_file: Option<&Path>,
     on_ready: impl FnOnce(&Ready),
 ) -> Result<()> {
+    // What a panic says may quote an image; where it happened does not.
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(place) => log::error!("panicked at {place}"),
+        None => log::error!("panicked"),
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -81,6 +90,9 @@ pub(crate) async fn run(
     let access = Arc::new(Current::new(Access::new(&config.dicom)?));
     // First of all: another daemon may work there.
     let spool = Arc::new(Spool::open(&config.spool)?);
+    let audit = Arc::new(Audit::open(&config.spool.path)?);
+    audit.write(Event::Start { version: env!("CARGO_PKG_VERSION") });
+    let notifier = Notifier::from_env().context("NOTIFY_SOCKET cannot be used")?;
     let dicom = bind("dicom", config.dicom.listen).await?;
     let http = bind("http", config.http.listen).await?;
     let addresses = Ready { dicom: dicom.local_addr()?, http: http.local_addr()? };
@@ -101,7 +113,7 @@ pub(crate) async fn run(
         counts.waiting,
         counts.answered
     );
-    let model = Arc::new(Model::new(config.bundle.clone(), config.worker.threads)?);
+    let model = Arc::new(Model::new(config.bundle.clone(), config.worker.threads, audit.clone())?);
     let metrics = Arc::new(Metrics::default());
     {
         let model = model.clone();
@@ -109,11 +121,21 @@ pub(crate) async fn run(
     }
 
     let trouble = Arc::new(Trouble::default());
-    let shown = Shown {
-        trouble: trouble.clone(),
+    let heartbeat = Arc::new(Heartbeat::new());
+    let watched = Arc::new(Watched {
         spool: spool.clone(),
         metrics: metrics.clone(),
         model: model.clone(),
+        trouble: trouble.clone(),
+        heartbeat: heartbeat.clone(),
+        audit: audit.clone(),
+        worker_limit: config.worker.stuck_seconds,
+        progress: Mutex::new(Progress::new()),
+    });
+    let shown = Shown {
+        spool: spool.clone(),
+        metrics: metrics.clone(),
+        watched: watched.clone(),
         ae_title: config.dicom.ae_title.clone(),
         started: Instant::now(),
     };
@@ -124,15 +146,27 @@ pub(crate) async fn run(
         model,
         metrics: metrics.clone(),
         trouble,
+        heartbeat,
+        audit: audit.clone(),
     };
-    let scp =
-        Arc::new(Scp { config: config.dicom, access, spool, metrics, shutdown: shutdown.clone() });
+    tokio::spawn(tidy(spool.clone(), audit.clone(), shutdown.clone()));
+    let scp = Arc::new(Scp {
+        config: config.dicom,
+        access,
+        spool,
+        metrics,
+        audit: audit.clone(),
+        shutdown: shutdown.clone(),
+    });
     let web = tokio::spawn(http::run(http, shown, shutdown.clone()));
     let runtime = Handle::current();
     let stop = shutdown.clone();
     let work = spawn_blocking(move || worker.run(&runtime, &stop));
     log::info!("DICOM on {}, HTTP on {}", addresses.dicom, addresses.http);
     ready(&addresses)?;
+    notifier.ready();
+    let notifier = Arc::new(notifier);
+    tokio::spawn(feed_watchdog(notifier.clone(), watched));
 
     let connections = web.abort_handle();
     let listening = async {
@@ -149,11 +183,47 @@ pub(crate) async fn run(
         ended = async { tokio::try_join!(listening, work) } => ended.map(|_| ()),
         ended = web => ended,
     };
+    notifier.stopping();
     // Open keep-alive connections do not hold up a stop.
     connections.abort();
+    audit.write(Event::Stop);
+    spawn_blocking(move || audit.flush()).await.context("the audit log panicked")?;
     ended?;
     log::info!("stopped");
     Ok(())
+}
+
+/// Removes what has been kept long enough, once a second until shutdown.
+async fn tidy(spool: Arc<Spool>, audit: Arc<Audit>, shutdown: Shutdown) {
+    while !shutdown.is_cancelled() {
+        let spool = spool.clone();
+        match spawn_blocking(move || spool.tidy(SystemTime::now())).await {
+            Ok(images) if images.is_empty() => {}
+            Ok(images) => {
+                log::info!("{} images were purged", images.len());
+                audit.write(Event::Purge { images });
+            }
+            Err(error) => log::error!("tidying the spool panicked: {error}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+/// Tells systemd that all is well as long as the worker moves, if it wants to know.
+async fn feed_watchdog(notifier: Arc<Notifier>, watched: Arc<Watched>) {
+    let Some(pause) = notifier.watchdog else { return };
+    loop {
+        let watched = watched.clone();
+        match spawn_blocking(move || health::judge(&watched.facts())).await {
+            Ok(health) if health.stuck => log::error!("systemd's watchdog is not fed: stuck"),
+            Ok(_) => notifier.alive(),
+            Err(error) => log::error!("looking at the health panicked: {error}"),
+        }
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Waits for the end of a part of the daemon: an error unless the whole was told to stop.

@@ -115,30 +115,6 @@ fn what_the_network_must_not_see_is_answered_with_the_reason() {
     assert_eq!(daemon.metric("cxr_images_not_analysed_total"), 2);
 }
 
-#[test]
-fn an_image_that_killed_the_daemon_too_often_is_parked() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = model::write(folder.path(), 1);
-    let daemon = Daemon::start(Settings::default());
-    assert_eq!(Scu::associate(daemon.dicom).store("1.2.1", 1), 0);
-    assert_eq!(Scu::associate(daemon.dicom).store("1.2.2", 2), 0);
-    let folder_of_daemon = daemon.kill();
-    let spool = folder_of_daemon.path().join("spool");
-    let mut images: Vec<_> =
-        fs::read_dir(spool.join("images")).unwrap().map(|f| f.unwrap().path()).collect();
-    images.sort();
-    fs::write(spool.join("attempts").join(images[0].file_stem().unwrap()), "3\n").unwrap();
-    let daemon = Daemon::start_in(
-        folder_of_daemon,
-        Settings { bundle: &model::trusted(&path), ..Settings::default() },
-    );
-    let parked = daemon.findings("1.2.1");
-    assert_eq!(parked["status"], "not-analysed");
-    assert!(parked["reason"].as_str().unwrap().contains("parked after 3 attempts"), "{parked}");
-    assert_eq!(daemon.findings("1.2.2")["status"], "analysed");
-    assert_eq!(daemon.metric("cxr_images_parked_total"), 1);
-}
-
 /// The boot record as the agent writes it.
 struct Slots<'a>(&'a Path);
 

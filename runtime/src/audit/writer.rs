@@ -5,7 +5,6 @@ use super::{
     chain::Head,
     files::{self, AuditError, CURRENT, HEAD},
 };
-use crate::durable;
 use anyhow::{Context, Result};
 use std::{
     fs::{self, File},
@@ -69,7 +68,7 @@ impl Writer {
         let mut writer = Self { folder, file, head_file, head, first, length, pending, max_bytes };
         if vouched.is_none() {
             writer.write_head().context("cannot write audit.head")?;
-            durable::sync(&writer.folder).context("cannot fsync the folder of audit.log")?;
+            durable::sync_folder(&writer.folder).context("cannot fsync the folder of audit.log")?;
         }
         if torn > 0 {
             log::warn!("audit.log: the last line was unfinished, {torn} bytes cut off");
@@ -185,7 +184,7 @@ impl Writer {
         }
         self.file = File::create_new(&current)?;
         (self.first, self.length) = (self.head.number + 1, 0);
-        durable::sync(&self.folder)
+        durable::sync_folder(&self.folder)
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
+    audit::Event,
     spool::Accepted,
     tls::{self, Connection, Shown},
 };
@@ -142,6 +143,7 @@ async fn run(
                 wire.send(&Pdu::AssociationRJ(pdu)).await?;
             }
             log::warn!("{address}: refused {calling:?} calling {called:?}: {refusal:?}");
+            scp.audit.write(associated(calling, called, address, format!("refused: {refusal:?}")));
             return Err(Ended::Refused(refusal));
         }
     };
@@ -149,6 +151,7 @@ async fn run(
     (wire.deadline, wire.deadline_of) = (Instant::now() + limit, ("association", limit));
     wire.send(&Pdu::AssociationAC(answer)).await?;
     scp.metrics.associations.add(1);
+    scp.audit.write(associated(calling, called, address, "accepted".into()));
     log::debug!("{address}: {calling} associated, {} contexts", agreement.contexts.len());
 
     let mut session = Session {
@@ -177,6 +180,11 @@ async fn run(
             }
         }
     }
+}
+
+fn associated(calling: &str, called: &str, from: SocketAddr, outcome: String) -> Event {
+    let (who, called, from) = (calling.to_owned(), called.to_owned(), from.to_string());
+    Event::Association { who, from, called, outcome }
 }
 
 /// The message being received.
@@ -327,8 +335,10 @@ impl<'a> Session<'a> {
                 ));
             }
             Some(found) if found != class => {
-                let comment = format!("context is for another class than {found}");
-                return Err(Status::failure(Status::CLASS_NOT_SUPPORTED, comment));
+                return Err(Status::failure(
+                    Status::CLASS_NOT_SUPPORTED,
+                    "Affected SOP Class UID is not the class of this presentation context",
+                ));
             }
             Some(_) => {}
         }
@@ -372,36 +382,32 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         let Receiving { command, outcome, .. } = *receiving;
-        let status = match outcome {
-            Outcome::Refused(status) => status,
-            Outcome::Storing(store) => block_in_place(|| self.finish(*store)),
+        let (status, image) = match outcome {
+            Outcome::Refused(status) => (status, None),
+            Outcome::Storing(store) => match block_in_place(|| self.finish(*store)) {
+                Ok(image) => (Status::success(), Some(image)),
+                Err(status) => (status, None),
+            },
         };
+        let (who, code) = (self.peer.clone(), format!("{:04x}", status.code));
+        self.scp.audit.write(Event::Store { who, image, status: code });
         self.respond(id, &command, &status, wire).await
     }
 
-    /// Checks and commits a complete object.
-    fn finish(&self, store: Store<'_>) -> Status {
-        let uid = store.uid.clone();
-        match store.finish() {
-            Err(status) => status,
-            Ok(accepted) => {
-                match &accepted {
-                    Accepted::New(key) => log::info!("{}: received {key}", self.peer),
-                    Accepted::Duplicate(key) => log::info!("{}: already have {key}", self.peer),
-                    Accepted::Again(key) => {
-                        log::info!("{}: received {key} again, which was parked", self.peer);
-                    }
-                    Accepted::Revision(key) => {
-                        log::warn!(
-                            "{}: received {key}: other contents than before under {uid}",
-                            self.peer
-                        );
-                    }
-                }
-                self.scp.metrics.stored.add(1);
-                Status::success()
+    /// Checks and commits a complete object; its number in the spool.
+    fn finish(&self, store: Store<'_>) -> Result<u64, Status> {
+        let (peer, accepted) = (&self.peer, store.finish()?);
+        let label = accepted.key().label();
+        match &accepted {
+            Accepted::New(_) => log::info!("{peer}: received {label}"),
+            Accepted::Duplicate(_) => log::info!("{peer}: already have {label}"),
+            Accepted::Again(_) => log::info!("{peer}: received {label} again, which was parked"),
+            Accepted::Revision(_) => {
+                log::warn!("{peer}: {label} has other contents than before under its UID");
             }
         }
+        self.scp.metrics.stored.add(1);
+        Ok(accepted.key().sequence)
     }
 
     async fn respond(

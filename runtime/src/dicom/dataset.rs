@@ -65,7 +65,7 @@ pub(crate) fn matches(claim: &Claim, class: &str, instance: &Uid) -> Result<(), 
                 return Err(Mismatch::Nonsense("data set has no SOP Class UID".into()));
             };
             if found != class {
-                return Err(Mismatch::Other(format!("data set is of class {found}")));
+                return Err(Mismatch::Other("data set is of another class".into()));
             }
             if sop_instance.as_deref() != Some(instance.as_str()) {
                 return Err(Mismatch::Other("data set is another instance".into()));

@@ -6,7 +6,8 @@
 
 use super::{access::Access, association, association::Ended};
 use crate::{
-    config::DicomConfig, current::Current, metrics::Metrics, shutdown::Shutdown, spool::Spool,
+    audit::Audit, config::DicomConfig, current::Current, metrics::Metrics, shutdown::Shutdown,
+    spool::Spool,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,6 +25,7 @@ pub(crate) struct Scp {
     pub(crate) access: Arc<Current<Access>>,
     pub(crate) spool: Arc<Spool>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) shutdown: Shutdown,
 }
 

@@ -15,7 +15,7 @@ use std::io;
 /// An object being written.
 pub(super) struct Store<'a> {
     incoming: Incoming<'a>,
-    pub(super) uid: Uid,
+    uid: Uid,
     pub(super) class: &'static str,
     syntax: TransferSyntax,
     /// The first bytes, to see what it is.

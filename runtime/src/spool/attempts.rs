@@ -1,47 +1,58 @@
-//! How often a worker has begun with an image and nothing came of it: neither an answer nor an error that
-//! the daemon survived. So an image that ends the daemon is known after a restart.
+//! In which images the daemon ended.
+//!
+//! `attempts/KEY` exists while a worker is at an image. If it is there at start-up, the process died with this
+//! image in its hands: it may be the reason, or somebody killed the process at that moment. Nothing on disk
+//! tells the two apart, so nobody is parked for it. Such an image goes behind the others and is left alone for
+//! a while, longer each time: a harmless one is answered a little later, and one that does end the daemon costs
+//! a restart an hour and holds nobody up.
+//!
+//! The file is not fsynced. It must outlast the process, not the machine: a power cut is no image's fault.
 
 use super::{Key, Spool};
-use crate::durable;
-use std::{fs, io};
+use std::{fs, io, path::Path, time::Duration};
+
+/// How long an image is left alone that the daemon did not survive so often; none if it always did.
+pub(super) fn pause(deaths: u32) -> Option<Duration> {
+    let seconds = match deaths {
+        0 => return None,
+        1 => 1,
+        2 => 5,
+        3 => 30,
+        4 => 300,
+        _ => 3600,
+    };
+    Some(Duration::from_secs(seconds))
+}
 
 impl Spool {
-    /// Counts an attempt, durably, before it is made; returns how many the daemon did not survive, this
-    /// one included.
-    pub(crate) fn begin_attempt(&self, key: &Key) -> io::Result<u32> {
-        let before = self.attempts(key)?;
-        if self.lock().survived.contains(&key.sequence) {
-            return Ok(before); // counted already
-        }
-        let attempts = before.saturating_add(1);
-        let path = self.path("attempts", key, "");
-        durable::write(&path, format!("{attempts}\n").as_bytes())?;
-        Ok(attempts)
+    /// Notes that a worker is at this image, `deaths` times after the daemon ended there. Repeating it is harmless.
+    pub(crate) fn begin_attempt(&self, key: &Key, deaths: u32) -> io::Result<()> {
+        let attempts = deaths.saturating_add(1);
+        fs::write(self.path("attempts", key, ""), format!("{attempts}\n"))
     }
 
-    /// Takes an attempt back that ended without an answer and without the end of the daemon. If the disk
-    /// refuses, the next one of this process takes its place in the count.
-    pub(crate) fn survive_attempt(&self, key: &Key) {
+    /// Notes that the daemon survived an attempt that ended without an answer. If the disk refuses and the
+    /// daemon ends, the image waits longer than it had to.
+    pub(crate) fn survive_attempt(&self, key: &Key, deaths: u32) {
         let path = self.path("attempts", key, "");
-        let taken_back = match self.attempts(key) {
-            Ok(0 | 1) => fs::remove_file(&path),
-            Ok(attempts) => durable::write(&path, format!("{}\n", attempts - 1).as_bytes()),
-            Err(error) => Err(error),
+        let noted = match deaths {
+            0 => fs::remove_file(&path),
+            deaths => fs::write(&path, format!("{deaths}\n")),
         };
-        match taken_back {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::warn!("{key}: cannot take its attempt back: {error}");
-                self.lock().survived.insert(key.sequence);
-            }
-            _ => drop(self.lock().survived.remove(&key.sequence)),
+        if let Err(error) = noted
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("{}: cannot note a survived attempt: {error}", key.label());
         }
     }
 
-    fn attempts(&self, key: &Key) -> io::Result<u32> {
-        match fs::read_to_string(self.path("attempts", key, "")) {
-            Ok(text) => Ok(text.trim().parse().unwrap_or(0)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(error),
-        }
+    pub(super) fn end_attempts(&self, key: &Key) {
+        self.unlink("attempts", key, "");
     }
+}
+
+/// How many attempts the daemon did not survive; half a file counts as one.
+pub(super) fn read(path: &Path) -> io::Result<u32> {
+    let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+    Ok(text.trim().parse().unwrap_or(1))
 }

@@ -3,9 +3,10 @@
 //! ```text
 //! incoming/NAME.part   being received                         removed at start-up
 //! images/KEY.dcm       accepted; the rename that brings it here is the commit point of C-STORE
-//! attempts/KEY         how often a worker has begun with it and the daemon did not survive
+//! attempts/KEY         a worker is at it, or was when the daemon ended: see `attempts`
 //! results/KEY.json     the answer; its rename is the commit point of the analysis
-//! overlays/KEY.png     picture with findings; written after the answer, which does without
+//! overlays/KEY.png     picture with findings: a cache, see `pictures`
+//! next                 no sequence number below this one is free, though its image may be purged
 //! lock                 held by the daemon that works here
 //! ```
 //!
@@ -17,22 +18,31 @@
 //! was parked: then it has another chance. Another
 //! object under the same UID is kept beside the first: both are answered, the newest is shown. We
 //! neither overwrite an answer somebody may have acted on nor refuse a corrected image.
+//!
+//! What may stay and what goes when is in `room`.
 
 mod attempts;
 mod incoming;
+mod index;
 mod key;
+mod pictures;
+mod room;
 
 pub(crate) use incoming::Incoming;
+pub(crate) use index::{Ages, Counts, Entry, State};
 pub(crate) use key::Key;
+pub(crate) use room::{Disk, Ledger};
 
-use crate::{config::SpoolConfig, durable, metrics::Counts, report::Report, uid::Uid};
+use crate::{config::SpoolConfig, report::Report, uid::Uid};
 use anyhow::{Context, Result, bail};
+use index::Index;
+use pictures::Pictures;
+use room::{Limits, NoLedger};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime},
 };
 use tokio::sync::Notify;
@@ -41,53 +51,20 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
-    keep_answered: usize,
-    max_bytes: u64,
+    limits: Limits,
+    ledger: Arc<dyn Ledger>,
     /// Never held while a disk works: HTTP handlers take it on threads that must not block.
     index: Mutex<Index>,
     /// Held while an object is moved in: one at a time, so that equal objects meet.
     accepting: Mutex<()>,
+    /// When a search for something to purge last found nothing.
+    fruitless: Mutex<Option<Instant>>,
+    /// Purged, and not told yet.
+    gone: Mutex<Vec<u64>>,
     /// Holds the lock.
     _lock: File,
     /// Rung when an image has been accepted.
     pub(crate) arrived: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Index {
-    /// By sequence number.
-    entries: BTreeMap<u64, Entry>,
-    waiting: BTreeSet<u64>,
-    /// Whose file in `attempts` counts a start of this process that it has survived.
-    survived: BTreeSet<u64>,
-    next: u64,
-    /// Of accepted images.
-    bytes: u64,
-    /// Of images being received.
-    reserved: u64,
-    next_part: u64,
-}
-
-/// One accepted image.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) key: Key,
-    pub(crate) bytes: u64,
-    pub(crate) received: SystemTime,
-    pub(crate) state: State,
-    /// Tries that failed for a reason of its own, since the daemon started.
-    pub(crate) failures: u32,
-    /// Tries that the disk refused, since the daemon started.
-    pub(crate) refusals: u32,
-    /// Left alone until then.
-    ready_at: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Waiting,
-    Running,
-    Answered,
 }
 
 /// What became of a received object.
@@ -102,6 +79,14 @@ pub(crate) enum Accepted {
     Revision(Key),
 }
 
+impl Accepted {
+    pub(crate) fn key(&self) -> &Key {
+        match self {
+            Self::New(key) | Self::Duplicate(key) | Self::Again(key) | Self::Revision(key) => key,
+        }
+    }
+}
+
 const FOLDERS: [&str; 5] = ["incoming", "images", "attempts", "overlays", "results"];
 
 impl Spool {
@@ -109,6 +94,11 @@ impl Spool {
     ///
     /// Fails, before it touches anything, if another daemon works there.
     pub(crate) fn open(config: &SpoolConfig) -> Result<Self> {
+        Self::open_with(config, Arc::new(NoLedger))
+    }
+
+    /// The same, with somebody who says what is still needed.
+    pub(crate) fn open_with(config: &SpoolConfig, ledger: Arc<dyn Ledger>) -> Result<Self> {
         let folder = config.path.clone();
         let lock = lock(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
         for name in FOLDERS {
@@ -118,15 +108,20 @@ impl Spool {
         }
         let index =
             Index::load(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        Ok(Self {
+        let spool = Self {
             folder,
-            keep_answered: config.keep_answered,
-            max_bytes: config.max_bytes,
+            limits: Limits::new(config),
+            ledger,
             index: Mutex::new(index),
             accepting: Mutex::default(),
+            fruitless: Mutex::default(),
+            gone: Mutex::default(),
             _lock: lock,
             arrived: Notify::new(),
-        })
+        };
+        spool.disk().with_context(|| format!("cannot measure {}", spool.folder.display()))?;
+        spool.lock().others = spool.measure_others();
+        Ok(spool)
     }
 
     /// A place for an object that is about to arrive.
@@ -139,63 +134,39 @@ impl Spool {
         Incoming::create(self, self.folder.join("incoming").join(format!("{part}.part")))
     }
 
-    /// The oldest image that waits and is not left alone at `now`, marked as running.
+    /// The image whose turn it is at `now`, marked as running.
     pub(crate) fn take(&self, now: Instant) -> Option<Entry> {
         let mut index = self.lock();
-        let is_ready = |sequence: &&u64| {
-            let ready_at = index.entries.get(sequence).and_then(|entry| entry.ready_at);
-            ready_at.is_none_or(|at| at <= now)
-        };
-        let sequence = *index.waiting.iter().find(is_ready)?;
-        index.waiting.remove(&sequence);
-        let entry = index.entries.get_mut(&sequence)?;
-        entry.state = State::Running;
-        Some(entry.clone())
+        let sequence = index.next_ready(now)?.key.sequence;
+        index.update(sequence, |entry| entry.state = State::Running);
+        index.get(sequence).cloned()
     }
 
     /// Gives an image back to the queue with its counts, to be left alone until `ready_at`.
     pub(crate) fn put_back(&self, entry: Entry, ready_at: Instant) {
-        let mut index = self.lock();
-        let sequence = entry.key.sequence;
-        let entry = Entry { state: State::Waiting, ready_at: Some(ready_at), ..entry };
-        index.entries.insert(sequence, entry);
-        index.waiting.insert(sequence);
+        self.lock().insert(Entry { state: State::Waiting, ready_at: Some(ready_at), ..entry });
     }
 
     /// Gives every image back that a worker took and will not answer.
     pub(crate) fn put_back_running(&self) {
         let mut index = self.lock();
-        let running = index.entries.values().filter(|entry| entry.state == State::Running);
-        let running: Vec<Entry> = running.cloned().collect();
-        for entry in running {
-            index.waiting.insert(entry.key.sequence);
-            index.entries.insert(entry.key.sequence, Entry { state: State::Waiting, ..entry });
+        let running: Vec<u64> = index.running().map(|entry| entry.key.sequence).collect();
+        for sequence in running {
+            index.update(sequence, |entry| entry.state = State::Waiting);
         }
     }
 
     /// Writes the answer. After this returns, it survives a power cut.
     pub(crate) fn answer(&self, key: &Key, result: &[u8]) -> io::Result<()> {
         durable::write(&self.path("results", key, "json"), result)?;
-        let _ = fs::remove_file(self.path("attempts", key, ""));
-        self.lock().survived.remove(&key.sequence);
+        self.end_attempts(key);
+        self.lock().update(key.sequence, |entry| entry.answer_bytes = result.len() as u64);
         Ok(())
     }
 
-    /// Writes the overlay of an answered image.
-    pub(crate) fn keep_overlay(&self, key: &Key, png: &[u8]) -> io::Result<()> {
-        durable::write(&self.path("overlays", key, "png"), png)
-    }
-
-    /// Shows the answer, and makes room.
+    /// Shows the answer. From now on the image may be purged.
     pub(crate) fn publish(&self, key: &Key) {
-        {
-            let mut index = self.lock();
-            index.waiting.remove(&key.sequence);
-            if let Some(entry) = index.entries.get_mut(&key.sequence) {
-                entry.state = State::Answered;
-            }
-        }
-        while self.counts().answered > self.keep_answered && self.remove_oldest_answered() {}
+        self.lock().update(key.sequence, |entry| entry.state = State::Answered);
     }
 
     pub(crate) fn image_path(&self, key: &Key) -> PathBuf {
@@ -207,50 +178,23 @@ impl Spool {
         fs::read(self.path("results", key, "json"))
     }
 
-    pub(crate) fn overlay(&self, key: &Key) -> io::Result<Vec<u8>> {
-        fs::read(self.path("overlays", key, "png"))
-    }
-
     /// The newest `limit` entries, newest first.
     pub(crate) fn newest(&self, limit: usize) -> Vec<Entry> {
-        self.lock().entries.values().rev().take(limit).cloned().collect()
+        self.lock().newest().take(limit).cloned().collect()
     }
 
     /// Everything received under this UID, newest first.
     pub(crate) fn revisions(&self, uid: &Uid) -> Vec<Entry> {
-        self.lock().entries.values().rev().filter(|entry| entry.key.uid == *uid).cloned().collect()
+        self.lock().revisions(uid).cloned().collect()
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        let index = self.lock();
-        let state = |state| index.entries.values().filter(|entry| entry.state == state).count();
-        Counts {
-            waiting: index.waiting.len(),
-            running: state(State::Running),
-            answered: state(State::Answered),
-            bytes: index.bytes,
-        }
+        self.lock().counts()
     }
 
-    /// Sets `more` bytes aside for an object being received; an error if the spool would be too large.
-    fn reserve(&self, more: u64) -> io::Result<()> {
-        let fits = |index: &Index| index.bytes + index.reserved + more <= self.max_bytes;
-        let mut index = self.lock();
-        if !fits(&index) {
-            drop(index);
-            while self.remove_oldest_answered() && !fits(&self.lock()) {}
-            index = self.lock();
-            if !fits(&index) {
-                let message = format!("the spool holds its {} bytes", self.max_bytes);
-                return Err(io::Error::new(io::ErrorKind::StorageFull, message));
-            }
-        }
-        index.reserved += more;
-        Ok(())
-    }
-
-    fn release(&self, bytes: u64) {
-        self.lock().reserved -= bytes;
+    /// Images that wait or are worked on, and since when they do.
+    pub(crate) fn ages(&self, now: Instant) -> Ages {
+        self.lock().ages(now)
     }
 
     /// Moves a complete, fsynced file in.
@@ -259,6 +203,9 @@ impl Spool {
         let earlier = self.revisions(&uid);
         if let Some(same) = earlier.iter().find(|entry| entry.key.digest == digest) {
             return self.again(same);
+        }
+        if let Some(key) = self.ledger.purged(&uid, digest) {
+            return Ok(Accepted::Duplicate(key));
         }
         let sequence = {
             let mut index = self.lock();
@@ -272,7 +219,8 @@ impl Spool {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        self.queue(Entry::new(key.clone(), bytes, SystemTime::now()));
+        let arrived = Some(Instant::now());
+        self.queue(Entry { arrived, ..Entry::new(key.clone(), bytes, SystemTime::now()) });
         Ok(if earlier.is_empty() { Accepted::New(key) } else { Accepted::Revision(key) })
     }
 
@@ -289,68 +237,33 @@ impl Spool {
             self.publish(&key);
             return Err(error);
         }
-        self.queue(Entry::new(key.clone(), same.bytes, same.received));
+        let arrived = Some(Instant::now());
+        self.queue(Entry { arrived, ..Entry::new(key.clone(), same.bytes, same.received) });
         Ok(Accepted::Again(key))
     }
 
-    /// Keeps an answered image from being removed.
+    /// Keeps an answered image from being purged, and from being taken before its answer is withdrawn.
     fn reopen(&self, key: &Key) -> io::Result<()> {
-        match self.lock().entries.get_mut(&key.sequence) {
-            Some(entry) if entry.state == State::Answered => {
-                entry.state = State::Waiting;
-                Ok(())
-            }
-            _ => Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is just being removed")),
+        let mut index = self.lock();
+        if index.get(key.sequence).is_none_or(|entry| entry.state != State::Answered) {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is just being removed"));
         }
+        index.update(key.sequence, |entry| entry.state = State::Running);
+        Ok(())
     }
 
     fn queue(&self, entry: Entry) {
-        {
-            let mut index = self.lock();
-            let before = index.entries.get(&entry.key.sequence).map_or(0, |before| before.bytes);
-            index.bytes += entry.bytes - before;
-            index.waiting.insert(entry.key.sequence);
-            index.entries.insert(entry.key.sequence, entry);
-        }
+        self.lock().insert(entry);
         self.arrived.notify_one();
     }
 
-    /// Image first: what is left of an answer without its image is swept at the next start.
-    fn remove_oldest_answered(&self) -> bool {
-        let mut index = self.lock();
-        let oldest = index.entries.values().find(|entry| entry.state == State::Answered);
-        let Some(entry) = oldest.cloned() else { return false };
-        index.entries.remove(&entry.key.sequence);
-        index.bytes -= entry.bytes;
-        drop(index);
-        for path in [
-            self.image_path(&entry.key),
-            self.path("results", &entry.key, "json"),
-            self.path("overlays", &entry.key, "png"),
-        ] {
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                log::warn!("cannot remove {}: {error}", path.display());
-            }
-        }
-        true
-    }
-
     fn path(&self, folder: &str, key: &Key, extension: &str) -> PathBuf {
-        self.folder.join(folder).join(key.to_string()).with_added_extension(extension)
+        self.folder.join(folder).join(key.name()).with_added_extension(extension)
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
         // No code that holds this lock leaves the index half changed, so a panic elsewhere is harmless.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Entry {
-    fn new(key: Key, bytes: u64, received: SystemTime) -> Self {
-        let (state, ready_at) = (State::Waiting, None);
-        Self { key, bytes, received, state, failures: 0, refusals: 0, ready_at }
     }
 }
 
@@ -363,48 +276,6 @@ fn lock(folder: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!("another daemon works in it"),
         Err(TryLockError::Error(error)) => Err(error).context("cannot lock it"),
-    }
-}
-
-impl Index {
-    fn load(folder: &Path) -> io::Result<Self> {
-        for leftover in fs::read_dir(folder.join("incoming"))? {
-            fs::remove_file(leftover?.path())?;
-        }
-        let mut index = Self::default();
-        for file in fs::read_dir(folder.join("images"))? {
-            let file = file?;
-            let Some(key) = Key::of_file(&file.path()) else {
-                log::warn!("{} is none of ours: left alone", file.path().display());
-                continue;
-            };
-            let about = file.metadata()?;
-            let received = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            index.bytes += about.len();
-            index.next = index.next.max(key.sequence + 1);
-            let entry = Entry::new(key, about.len(), received);
-            index.entries.insert(entry.key.sequence, entry);
-        }
-        for name in ["attempts", "overlays", "results"] {
-            for file in fs::read_dir(folder.join(name))? {
-                let path = file?.path();
-                let key = Key::of_file(&path);
-                index.next = index.next.max(key.as_ref().map_or(0, |key| key.sequence + 1));
-                match key.and_then(|key| index.entries.get_mut(&key.sequence)) {
-                    Some(entry) if name == "results" => entry.state = State::Answered,
-                    Some(_) => {}
-                    // An answer whose image was purged, or half a file.
-                    None => fs::remove_file(&path)?,
-                }
-            }
-        }
-        index.waiting = index
-            .entries
-            .values()
-            .filter(|e| e.state == State::Waiting)
-            .map(|e| e.key.sequence)
-            .collect();
-        Ok(index)
     }
 }
 

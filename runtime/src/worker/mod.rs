@@ -1,13 +1,15 @@
 //! Takes images off the queue and answers them, one at a time, whatever they contain.
 //!
 //! An image is *parked* (answered with the reason, and analysed again if it is sent again) after
-//! `max_attempts` failures of its own, or starts that the daemon did not survive. What the disk
-//! refuses does not count: such an image waits until the disk can do its part.
+//! `max_attempts` failures of its own. What the disk refuses does not count: such an image waits until the
+//! disk can do its part. Nor does the end of the daemon, see [`crate::spool`]'s `attempts`.
 
 use crate::{
     analysis::{Analysis, Loaded},
+    audit::{Audit, Event},
     config::WorkerConfig,
     device,
+    heartbeat::Heartbeat,
     http::rfc3339,
     metrics::Metrics,
     model::{About, Model},
@@ -37,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) model: Arc<Model>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) trouble: Arc<Trouble>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
+    pub(crate) audit: Arc<Audit>,
 }
 
 /// Pause after so many failures in a row: 1, 2, 4 … 64 seconds.
@@ -49,8 +53,10 @@ impl Worker {
     pub(crate) fn run(&self, runtime: &Handle, shutdown: &Shutdown) {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
+            self.heartbeat.beat(Duration::ZERO);
             let round = || self.round(|loaded, job| job.analyse(loaded));
             let Some(pause) = self.guarded(&mut failures, round) else { continue };
+            self.heartbeat.beat(pause);
             runtime.block_on(async {
                 tokio::select! {
                     () = self.spool.arrived.notified(), if failures == 0 => {}
@@ -115,42 +121,36 @@ impl Worker {
         let began = Instant::now();
         let key = entry.key.clone();
         let job = Job::new(&self.spool, &entry);
-        let attempts = match self.spool.begin_attempt(&key) {
-            Ok(attempts) => attempts,
-            Err(error) => {
-                self.spool.put_back(entry, began);
-                return Err(error).with_context(|| format!("{key}: cannot count the attempt"));
-            }
-        };
-        let most = self.config.max_attempts;
-        let analysis = if attempts > most {
-            // Begun that often and never ended in any way: it, or something else, ended the daemon.
-            self.parked(&job, attempts - 1, "the daemon did not survive any of them")
-        } else {
-            match self.attempt(&job, analyse) {
-                Ok(analysis) => analysis,
-                Err(error) => {
-                    log::error!("{key}: {error:#}");
-                    if is_refused_by_disk(&error) {
-                        entry.refusals = entry.refusals.saturating_add(1);
-                    } else {
-                        entry.failures += 1;
-                    }
-                    if entry.failures < most {
-                        self.spool.survive_attempt(&key);
-                        let tries = entry.failures.saturating_add(entry.refusals);
-                        self.spool.put_back(entry, Instant::now() + pause(tries));
-                        return Ok(());
-                    }
-                    self.parked(&job, entry.failures, &format!("{error:#}"))
-                }
-            }
-        };
-        if let Err(error) = self.answer(&job, &analysis, began) {
-            self.spool.survive_attempt(&key);
-            self.spool.put_back(entry, Instant::now());
-            return Err(error).with_context(|| format!("{key}: cannot write the answer"));
+        if let Err(error) = self.spool.begin_attempt(&key, entry.deaths) {
+            self.spool.put_back(entry, began);
+            return Err(error).with_context(|| format!("{}: cannot note the attempt", key.label()));
         }
+        let analysis = match self.attempt(&job, analyse) {
+            Ok(analysis) => analysis,
+            Err(error) => {
+                log::error!("{}: {}", key.label(), for_logs(&error));
+                if is_refused_by_disk(&error) {
+                    entry.refusals = entry.refusals.saturating_add(1);
+                } else {
+                    entry.failures += 1;
+                }
+                if entry.failures < self.config.max_attempts {
+                    self.spool.survive_attempt(&key, entry.deaths);
+                    let tries = entry.failures.saturating_add(entry.refusals);
+                    self.spool.put_back(entry, Instant::now() + pause(tries));
+                    return Ok(());
+                }
+                self.parked(&job, entry.failures, &format!("{error:#}"))
+            }
+        };
+        if let Err(error) = self.answer(&job, &analysis) {
+            self.spool.survive_attempt(&key, entry.deaths);
+            self.spool.put_back(entry, Instant::now());
+            return Err(error).with_context(|| format!("{}: cannot write the answer", key.label()));
+        }
+        let now = Instant::now();
+        self.metrics.latency.observe(entry.age(now));
+        self.metrics.work.observe(now - began);
         self.draw(&key, &analysis);
         self.spool.publish(&key);
         Ok(())
@@ -159,11 +159,11 @@ impl Worker {
     fn attempt(&self, job: &Job, analyse: impl Fn(&Job) -> Result<Analysis>) -> Result<Analysis> {
         catch_unwind(AssertUnwindSafe(|| analyse(job))).unwrap_or_else(|panic| {
             self.model.distrust();
-            Err(anyhow!("panicked: {}", message(&*panic)))
+            Err(anyhow!(Panicked(message(&*panic).to_owned())))
         })
     }
 
-    fn answer(&self, job: &Job, analysis: &Analysis, began: Instant) -> Result<()> {
+    fn answer(&self, job: &Job, analysis: &Analysis) -> Result<()> {
         let overlay_pixels = self.config.overlay_pixels;
         let report = Report {
             sop_instance_uid: Some(job.uid.to_string()),
@@ -174,16 +174,18 @@ impl Worker {
         };
         let json = serde_json::to_vec(&report).context("cannot encode the report")?;
         self.spool.answer(&job.key, &json)?;
-        self.metrics.latency.observe(began.elapsed());
-        let counter = match report.status {
-            Status::Analysed => &self.metrics.analysed,
-            Status::NotAnalysed if report.parked => &self.metrics.parked,
-            Status::NotAnalysed => &self.metrics.not_analysed,
+        let (counter, status) = match report.status {
+            Status::Analysed => (&self.metrics.analysed, "analysed"),
+            Status::NotAnalysed if report.parked => (&self.metrics.parked, "parked"),
+            Status::NotAnalysed => (&self.metrics.not_analysed, "not-analysed"),
         };
         counter.add(1);
-        let key = &job.key;
+        let (image, bundle) = (job.key.sequence, report.bundle.digest.clone());
+        self.audit.write(Event::Answer { image, status, bundle });
+        let key = job.key.label();
         match &report.reason {
-            Some(reason) => log::info!("{key}: not analysed: {reason}"),
+            // Reasons may quote the image.
+            Some(_) => log::info!("{key}: {status}; its result says why"),
             None => log::info!("{key}: analysed in {:.1} ms", report.milliseconds.total),
         }
         Ok(())
@@ -203,13 +205,13 @@ impl Worker {
         let drawn = catch_unwind(AssertUnwindSafe(draw));
         let drawn = drawn.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))));
         if let Err(error) = drawn {
-            log::warn!("{key}: no overlay: {error:#}");
+            log::warn!("{}: no overlay: {error:#}", key.label());
         }
     }
 
     fn parked(&self, job: &Job, attempts: u32, why: &str) -> Analysis {
         let reason = format!("parked after {attempts} attempts: {why}");
-        log::error!("{}: {reason}", job.uid);
+        log::error!("{}: parked after {attempts} attempts", job.key.label());
         let bundle = match self.model.status().bundle {
             Some(About { id, version, digest, .. }) => BundleId { id, digest, version },
             None => BundleId::default(),
@@ -233,6 +235,19 @@ fn is_refused_by_disk(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() != io::ErrorKind::NotFound)
 }
 
+/// A panic in an analysis. What it says may quote the image.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+struct Panicked(String);
+
+/// An error without what it may quote.
+fn for_logs(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        Some(Panicked(_)) => "panicked".to_owned(),
+        None => format!("{error:#}"),
+    }
+}
+
 /// One image to answer.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -252,7 +267,7 @@ impl Job {
             uid: key.uid.clone(),
             received: *received,
             path: spool.image_path(key),
-            file: format!("{key}.dcm"),
+            file: format!("{}.dcm", key.name()),
         }
     }
 

@@ -8,7 +8,9 @@ use crate::{
 use std::{cell::Cell, path::Path};
 
 fn worker(folder: &Path) -> Worker {
-    let spool = SpoolConfig { path: folder.join("spool"), keep_answered: 9, max_bytes: 1 << 20 };
+    let spool = SpoolConfig::at(folder.join("spool"));
+    let spool = Arc::new(Spool::open(&spool).unwrap());
+    let audit = Arc::new(Audit::open(&folder.join("spool")).unwrap());
     let bundle = BundleConfig {
         path: None,
         slots: Some(folder.to_owned()),
@@ -19,10 +21,12 @@ fn worker(folder: &Path) -> Worker {
     Worker {
         config: WorkerConfig { max_attempts: 3, ..WorkerConfig::default() },
         poll: bundle.poll_seconds,
-        spool: Arc::new(Spool::open(&spool).unwrap()),
-        model: Arc::new(Model::new(bundle, 1).unwrap()),
+        spool,
+        model: Arc::new(Model::new(bundle, 1, audit.clone()).unwrap()),
         metrics: Arc::default(),
         trouble: Arc::default(),
+        heartbeat: Arc::new(Heartbeat::new()),
+        audit,
     }
 }
 
@@ -138,7 +142,7 @@ fn a_disk_that_refuses_answers_never_parks_an_image() {
     let attempts = Closed::new(folder.path(), "attempts");
     for _ in 0..10 {
         let error = worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed)));
-        assert!(error.unwrap_err().to_string().contains("cannot count the attempt"));
+        assert!(error.unwrap_err().to_string().contains("cannot note the attempt"));
     }
     attempts.open();
     worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed))).unwrap();
@@ -146,29 +150,59 @@ fn a_disk_that_refuses_answers_never_parks_an_image() {
     assert_eq!(worker.metrics.parked.get(), 0);
 }
 
+/// Three power cuts, or kills, in the same image once gave it up for good.
 #[test]
-fn an_attempt_that_cannot_be_taken_back_counts_once() {
+fn no_number_of_ends_of_the_daemon_parks_an_image() {
     let folder = tempfile::tempdir().unwrap();
-    let worker = worker(folder.path());
-    let key = received(&worker, "1.1").key;
-    worker.spool.put_back_running();
-    let attempts = folder.path().join("spool/attempts");
-    for _ in 0..5 {
-        let entry = take(&worker).unwrap();
-        // In the middle of the analysis the folder of attempts goes away; afterwards it is back.
-        let aside = folder.path().join("aside");
-        let analyse = |_: &Job| {
-            fs::rename(&attempts, &aside).unwrap();
-            fs::write(&attempts, b"").unwrap();
-            Err(anyhow::Error::new(io::Error::other("input/output error")))
-        };
-        worker.work(entry, analyse).unwrap();
-        fs::remove_file(&attempts).unwrap();
-        fs::rename(&aside, &attempts).unwrap();
+    let key = {
+        let worker = worker(folder.path());
+        let key = store(&worker, "1.1").key().clone();
+        take(&worker).unwrap();
+        worker.spool.begin_attempt(&key, 0).unwrap(); // and killed
+        store(&worker, "1.2");
+        key
+    };
+    for deaths in 2..=10 {
+        let worker = worker(folder.path());
+        let first = worker.spool.take(Instant::now()).unwrap();
+        assert_eq!(first.key.uid.to_string(), "1.2", "others come first");
+        let killed_in = take(&worker).unwrap();
+        assert_eq!(killed_in.key, key);
+        worker.spool.begin_attempt(&key, killed_in.deaths).unwrap();
+        assert_eq!(killed_in.deaths + 1, deaths);
     }
-    assert_eq!(fs::read_to_string(attempts.join(key.to_string())).unwrap(), "1\n");
+    let worker = worker(folder.path());
+    take(&worker).unwrap();
     worker.work(take(&worker).unwrap(), |_| Ok(answer(Status::Analysed))).unwrap();
-    assert_eq!(result(&worker, &key).status, Status::Analysed);
+    let report = result(&worker, &key);
+    assert_eq!((report.status, report.parked), (Status::Analysed, false));
+    assert!(!folder.path().join("spool/attempts").join(key.name()).exists());
+}
+
+#[test]
+fn an_image_in_which_the_daemon_ended_is_left_alone_for_longer_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = received(&worker(folder.path()), "1.1").key;
+    for (deaths, seconds) in [(1, 1), (2, 5), (3, 30), (4, 300), (5, 3600), (400, 3600)] {
+        fs::write(folder.path().join("spool/attempts").join(key.name()), deaths.to_string())
+            .unwrap();
+        let before = Instant::now();
+        let worker = worker(folder.path());
+        let pause = Duration::from_secs(seconds);
+        assert!(worker.spool.take(before + pause - Duration::from_millis(1)).is_none(), "{deaths}");
+        assert_eq!(worker.spool.take(Instant::now() + pause).unwrap().deaths, deaths);
+    }
+}
+
+#[test]
+fn a_failure_that_the_daemon_survived_is_not_held_against_the_image() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let worker = worker(folder.path());
+        let entry = received(&worker, "1.1");
+        worker.work(entry, |_| Err(anyhow!("out of memory"))).unwrap();
+    }
+    assert_eq!(take(&worker(folder.path())).unwrap().deaths, 0);
 }
 
 #[test]

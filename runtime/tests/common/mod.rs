@@ -34,6 +34,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) dicom: &'a str,
     pub(crate) spool: &'a str,
     pub(crate) worker: &'a str,
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+    /// Another one than ours.
+    pub(crate) binary: Option<&'a str>,
 }
 
 impl Daemon {
@@ -56,11 +59,13 @@ impl Daemon {
         let _ = fs::remove_file(&ready);
         let log =
             fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_runtime"))
+        let binary = settings.binary.unwrap_or(env!("CARGO_BIN_EXE_runtime"));
+        let child = Command::new(binary)
             .args(["serve", "-v", "--config"])
             .arg(&path)
             .arg("--ready-file")
             .arg(&ready)
+            .envs(settings.environment.iter().copied())
             .stderr(log)
             .stdout(Stdio::null())
             .spawn()
