@@ -2,7 +2,7 @@
 
 use crate::write;
 use anyhow::{Context, Result, bail};
-use bundle::{Bundle, section};
+use bundle::{Bundle, LabelCode, section};
 use clap::Args;
 use prost::Message;
 use serde::Serialize;
@@ -49,15 +49,22 @@ impl Inspect {
         }
         let share = IntegerShare::of(bundle.require(section::MODEL)?)?;
         let manifest = &bundle.manifest;
+        let codes = bundle.codes()?;
         let key = bundle.signature().map(|signature| hex::encode(signature.key.as_bytes()));
         let document = json!({
             "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
-            "integer_share": share, "manifest": manifest,
+            "integer_share": share, "manifest": manifest, "codes": codes,
         });
-        terminal.print(&document, &self.text(&bundle, &share, key.as_deref()))
+        terminal.print(&document, &self.text(&bundle, &codes, &share, key.as_deref()))
     }
 
-    fn text(&self, bundle: &Bundle, share: &IntegerShare, key: Option<&str>) -> String {
+    fn text(
+        &self,
+        bundle: &Bundle,
+        codes: &[LabelCode],
+        share: &IntegerShare,
+        key: Option<&str>,
+    ) -> String {
         let manifest = &bundle.manifest;
         let mut lines = vec![
             format!("{}: {} {}", self.bundle.display(), manifest.id, manifest.version),
@@ -80,6 +87,10 @@ impl Inspect {
                 "threshold     {} {:.4}, {}",
                 point.name, point.threshold, point.chosen
             ));
+        }
+        for LabelCode { label, code, .. } in codes {
+            let (value, scheme, meaning) = (code.value(), code.scheme(), code.meaning());
+            lines.push(format!("code          {label}: {value} {scheme} {meaning}"));
         }
         if let Some(card) = bundle.section(section::MODEL_CARD) {
             lines.push(String::new());

@@ -6,7 +6,7 @@ use crate::{
     read::{checkpoint::Checkpoint, foreign, selected::Selected},
     verify::Network,
     write::{
-        self,
+        self, codes,
         manifest::{self, Identity},
         onnx::{Batch, quantized_model},
         operating_points::{Refit, Refitting},
@@ -79,13 +79,14 @@ impl Quantize {
     fn bundle(&self, folder: &Path, terminal: Terminal) -> Result<()> {
         let key = self.sign.as_deref().map(keys::read_private).transpose()?;
         let checkpoint = Checkpoint::open(folder)?;
+        let codes = codes::of(&checkpoint.config.model, self.identity.codes.as_deref())?;
         let source = Source::of(&checkpoint, folder);
         let outcome = calibrate::quantize(&self.rounding, &source, &self.calibration, terminal)?;
         let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
         let mut manifest = manifest::of(&checkpoint, &outcome, &self.identity)?;
         let network = Network::open(&manifest, &onnx)?;
         let refits = self.refit(&checkpoint, &network, &mut manifest, terminal)?;
-        let bundle = package::seal(manifest, onnx, &network, key.as_ref())?;
+        let bundle = package::seal(manifest, onnx, &network, &codes, key.as_ref())?;
         let bytes = bundle.to_bytes()?;
         write::file(&self.out, &bytes)?;
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use bundle::{Calibration, Histogram, Manifest, Metric, OperatingPoint, TensorRange};
 use clap::Args;
 use metrics::figure::Figure;
+use std::path::PathBuf;
 
 /// Bins of a tensor's histogram in the manifest.
 const BINS: usize = 64;
@@ -34,6 +35,9 @@ pub(crate) struct Identity {
         default_value = "Research on frontal chest radiographs; not for diagnosis."
     )]
     intended_use: String,
+    /// What labels are called in DICOM objects, where our table does not say or is to be replaced
+    #[arg(long, value_name = "TOML", conflicts_with = "model")]
+    pub(crate) codes: Option<PathBuf>,
 }
 
 /// The manifest of an outcome; [`bundle::Bundle::seal`] adds the sections.

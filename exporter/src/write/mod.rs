@@ -5,6 +5,7 @@
 //! manifest          what a bundle says of itself
 //! operating_points  thresholds and figures of the int8 network
 //! package           manifest and sections sealed into one file
+//! codes             what labels are called in DICOM objects
 //! golden            vectors by which a box proves itself
 //! provenance        origin of the network, as data
 //! card              the same for people; sbom: what the tool is made of
@@ -12,6 +13,7 @@
 //! ```
 
 mod card;
+pub(crate) mod codes;
 mod golden;
 pub(crate) mod manifest;
 pub(crate) mod npy;

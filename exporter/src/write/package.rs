@@ -3,7 +3,7 @@
 use super::{card, golden, sbom};
 use crate::verify::Network;
 use anyhow::Result;
-use bundle::{Bundle, Manifest, section};
+use bundle::{Bundle, LabelCode, Manifest, section};
 use ed25519_dalek::SigningKey;
 
 /// Lets the network that ships draw its golden vectors, and seals it with its manifest; signed where there is a key.
@@ -11,6 +11,7 @@ pub(crate) fn seal(
     manifest: Manifest,
     onnx: Vec<u8>,
     network: &Network,
+    codes: &[LabelCode],
     key: Option<&SigningKey>,
 ) -> Result<Bundle> {
     let golden = golden::vectors(&manifest.preprocess, |input| network.infer(input))?;
@@ -21,6 +22,7 @@ pub(crate) fn seal(
         (section::GOLDEN, golden.to_bytes()?),
         (section::MODEL_CARD, card::markdown(&manifest)?.into_bytes()),
         (section::SBOM, bill.into_bytes()),
+        (section::CODES, bundle::codes_to_bytes(codes)),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes));
     Ok(Bundle::seal(manifest, sections.to_vec(), key)?)
