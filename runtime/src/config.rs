@@ -97,6 +97,31 @@ pub(crate) struct Peer {
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpConfig {
     pub(crate) listen: SocketAddr,
+    /// Connections are under TLS; none: plain.
+    pub(crate) tls: Option<tls::ServerTls>,
+    /// Names of this box, beside those of loopback and the address that is reached.
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    /// Who may log in, see `runtime user`.
+    pub(crate) users: Option<PathBuf>,
+    /// Whoever is on this machine may look without logging in.
+    #[serde(default = "yes")]
+    pub(crate) open_on_loopback: bool,
+    /// Passwords and findings may cross the network in the clear.
+    #[serde(default)]
+    pub(crate) allow_plain: bool,
+    /// Without a request for so long, somebody is logged out.
+    #[serde(default = "seconds::<3600>", deserialize_with = "duration")]
+    pub(crate) session_seconds: Duration,
+    /// Connections at a time; beyond that an idle one gives way.
+    #[serde(default = "bytes::<64, usize>")]
+    pub(crate) max_connections: usize,
+    /// From connecting, or from the last answer, to the complete head of a request.
+    #[serde(default = "seconds::<15>", deserialize_with = "duration")]
+    pub(crate) header_seconds: Duration,
+    /// From there to the beginning of the answer.
+    #[serde(default = "seconds::<30>", deserialize_with = "duration")]
+    pub(crate) answer_seconds: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -166,9 +191,14 @@ impl Config {
 
     /// Relative paths are relative to the configuration file.
     fn resolve(&mut self, base: &Path) {
-        let paths =
-            [self.bundle.path.as_mut(), self.bundle.slots.as_mut(), Some(&mut self.spool.path)];
-        let tls = self.dicom.tls.iter_mut().flat_map(tls::ServerTls::paths);
+        let paths = [
+            self.bundle.path.as_mut(),
+            self.bundle.slots.as_mut(),
+            Some(&mut self.spool.path),
+            self.http.users.as_mut(),
+        ];
+        let servers = self.dicom.tls.iter_mut().chain(self.http.tls.as_mut());
+        let tls = servers.flat_map(tls::ServerTls::paths);
         for path in paths.into_iter().flatten().chain(tls) {
             *path = base.join(&*path);
         }
@@ -200,6 +230,7 @@ impl Config {
                 peer.ae_title
             );
         }
+        self.http.check()?;
         ensure!(
             (4096..=1 << 20).contains(&dicom.max_pdu_bytes),
             "dicom.max_pdu_bytes is {}, expected 4096 to 1048576",
@@ -209,6 +240,7 @@ impl Config {
             ("dicom.max_associations", dicom.max_associations),
             ("dicom.max_associations_per_peer", dicom.max_associations_per_peer),
             ("dicom.max_pending", dicom.max_pending),
+            ("http.max_connections", self.http.max_connections),
             ("worker.threads", self.worker.threads),
             ("worker.max_attempts", self.worker.max_attempts as usize),
         ];
@@ -224,6 +256,37 @@ impl Config {
         ensure!(
             share > 0.0 && share <= 1.0,
             "spool.max_disk_share is {share}, expected a share above 0 and up to 1"
+        );
+        Ok(())
+    }
+}
+
+impl HttpConfig {
+    fn check(&self) -> Result<()> {
+        for host in &self.hosts {
+            let known = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+            ensure!(
+                !host.is_empty() && host.bytes().all(known),
+                "http.hosts: {host:?} is no name, expected one such as box.hospital.example"
+            );
+        }
+        ensure!(
+            self.open_on_loopback || self.users.is_some(),
+            "nobody may look: http.open_on_loopback is false and there are no `users`"
+        );
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        ensure!(
+            self.users.is_some(),
+            "http.listen is {}, which others reach: that needs `users`, see `runtime user add`",
+            self.listen
+        );
+        ensure!(
+            self.tls.is_some() || self.allow_plain,
+            "http.listen is {}, which others reach: that needs [http.tls], or `allow_plain = true` \
+             where passwords and findings may be read on the way",
+            self.listen
         );
         Ok(())
     }
@@ -347,6 +410,18 @@ mod tests {
                 "1 to 16 printable",
             ),
             (base.replace("[http]", "max_pdu = 10\n[http]"), "unknown field"),
+            (base.replace("[spool]", "hosts = [\"a b\"]\n[spool]"), "\"a b\" is no name"),
+            (
+                base.replace("[http]\nlisten = \"127.0.0.1", "[http]\nlisten = \"0.0.0.0"),
+                "needs `users`",
+            ),
+            (
+                base.replace(
+                    "[http]\nlisten = \"127.0.0.1",
+                    "[http]\nusers = \"u\"\nlisten = \"[::]",
+                ),
+                "needs [http.tls]",
+            ),
             (base.replace("[http]", "idle_seconds = 0.0\n[http]"), "expected 0.01"),
             (format!("{base}max_disk_share = 1.5\n"), "max_disk_share is 1.5"),
             (format!("{base}keep_days = 0\n"), "0 days, expected"),

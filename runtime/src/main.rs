@@ -1,4 +1,4 @@
-//! The binary on the box: `serve`, `analyze`, `bench`, `selftest`.
+//! The binary on the box: `serve`, `analyze`, `bench`, `selftest`, `user`.
 //!
 //! Start at [`serve::run`] for the daemon, at [`analysis`] for what happens to one image.
 
@@ -25,6 +25,8 @@ mod spool;
 mod tls;
 mod trouble;
 mod uid;
+mod user;
+mod users;
 mod worker;
 
 use ::durable;
@@ -72,6 +74,8 @@ enum Verb {
     Selftest(selftest::Selftest),
     /// Looks at the audit log
     Audit(audit::AuditVerb),
+    /// Says who may log in to the page
+    User(user::User),
 }
 
 /// Receives images by DICOM and shows findings over HTTP
@@ -104,6 +108,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Analyze(analyze) => analyze.run(cli.output),
         Verb::Serve(serve) => serve.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Bench(bench) => bench.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::User(user) => user.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Audit(audit) => audit.run(cli.output).map(|()| ExitCode::SUCCESS),
     }

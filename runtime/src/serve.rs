@@ -17,7 +17,7 @@ use crate::{
     durable,
     health::{self, Progress, Watched},
     heartbeat::Heartbeat,
-    http::{self, Shown},
+    http::{self, Doors, Parts},
     metrics::Metrics,
     model::Model,
     notify::Notifier,
@@ -88,6 +88,7 @@ pub(crate) async fn run(
     ready: impl FnOnce(&Ready) -> Result<()>,
 ) -> Result<()> {
     let access = Arc::new(Current::new(Access::new(&config.dicom)?));
+    let doors = Arc::new(Current::new(Doors::new(&config.http)?));
     // First of all: another daemon may work there.
     let spool = Arc::new(Spool::open(&config.spool)?);
     let audit = Arc::new(Audit::open(&config.spool.path)?);
@@ -102,8 +103,8 @@ pub(crate) async fn run(
             addresses.dicom
         );
     }
-    if !addresses.http.ip().is_loopback() {
-        log::warn!("findings are shown to anybody who reaches {}", addresses.http);
+    if !addresses.http.ip().is_loopback() && config.http.tls.is_none() {
+        log::warn!("passwords and findings go in the clear to whoever reaches {}", addresses.http);
     }
 
     let counts = spool.counts();
@@ -132,12 +133,15 @@ pub(crate) async fn run(
         worker_limit: config.worker.stuck_seconds,
         progress: Mutex::new(Progress::new()),
     });
-    let shown = Shown {
+    let parts = Parts {
+        audit: audit.clone(),
         spool: spool.clone(),
         metrics: metrics.clone(),
         watched: watched.clone(),
         ae_title: config.dicom.ae_title.clone(),
         started: Instant::now(),
+        doors,
+        shutdown: shutdown.clone(),
     };
     let worker = Worker {
         poll: config.bundle.poll_seconds,
@@ -158,7 +162,7 @@ pub(crate) async fn run(
         audit: audit.clone(),
         shutdown: shutdown.clone(),
     });
-    let web = tokio::spawn(http::run(http, shown, shutdown.clone()));
+    let web = tokio::spawn(http::run(http, parts, config.http));
     let runtime = Handle::current();
     let stop = shutdown.clone();
     let work = spawn_blocking(move || worker.run(&runtime, &stop));

@@ -75,6 +75,16 @@ pub(crate) enum Event {
     Purge {
         images: Vec<u64>,
     },
+    /// `who` is empty if nobody has the name that was typed.
+    LogIn {
+        who: String,
+        from: String,
+        outcome: &'static str,
+    },
+    LogOut {
+        who: String,
+        from: String,
+    },
 }
 
 /// Where events are handed in.

@@ -5,6 +5,7 @@ pub(crate) mod fixtures;
 pub(crate) mod model;
 pub(crate) mod pki;
 pub(crate) mod scu;
+pub(crate) mod web;
 
 use std::{
     fs,
@@ -37,6 +38,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) environment: &'a [(&'a str, &'a str)],
     /// Another one than ours.
     pub(crate) binary: Option<&'a str>,
+    pub(crate) http: &'a str,
+    /// Most descriptors the daemon may have open.
+    pub(crate) descriptors: Option<u32>,
 }
 
 impl Daemon {
@@ -49,9 +53,12 @@ impl Daemon {
         fs::create_dir_all(folder.path().join("slots")).unwrap();
         let bundle = if settings.bundle.is_empty() { "slots = \"slots\"" } else { settings.bundle };
         let config = format!(
-            "[bundle]\n{bundle}\npoll_seconds = 0.05\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             [spool]\npath = \"spool\"\n{}\n[worker]\n{}\n[dicom]\nlisten = \"127.0.0.1:0\"\n{}\n",
-            settings.spool, settings.worker, settings.dicom
+            "[bundle]\n{bundle}\npoll_seconds = 0.05\n[http]\n{}\n\
+             [spool]\npath = \"spool\"\n{}\n[worker]\n{}\n[dicom]\n{}\n",
+            listening(settings.http),
+            settings.spool,
+            settings.worker,
+            listening(settings.dicom)
         );
         let path = folder.path().join("runtime.toml");
         fs::write(&path, config).unwrap();
@@ -60,7 +67,16 @@ impl Daemon {
         let log =
             fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let binary = settings.binary.unwrap_or(env!("CARGO_BIN_EXE_runtime"));
-        let child = Command::new(binary)
+        let mut command = match settings.descriptors {
+            None => Command::new(binary),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &limited, binary]);
+                shell
+            }
+        };
+        let child = command
             .args(["serve", "-v", "--config"])
             .arg(&path)
             .arg("--ready-file")
@@ -104,10 +120,15 @@ impl Daemon {
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
+    /// Sends a signal, `TERM` or `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(kill.success());
+        self.signal("TERM");
         let child = &mut self.child;
         wait("the end", || child.try_wait().unwrap(), String::new)
     }
@@ -115,7 +136,8 @@ impl Daemon {
     pub(crate) fn get(&self, path: &str) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut response = Vec::new();
         stream.read_to_end(&mut response).unwrap();
         let head = response.windows(4).position(|w| w == b"\r\n\r\n").expect("a complete head");
@@ -177,6 +199,14 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A table's lines; on a free port of loopback, if they say nothing else.
+fn listening(lines: &str) -> String {
+    if lines.contains("listen = ") {
+        return lines.to_owned();
+    }
+    format!("listen = \"127.0.0.1:0\"\n{lines}")
 }
 
 fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>, log: impl Fn() -> String) -> T {

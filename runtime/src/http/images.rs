@@ -1,0 +1,146 @@
+//! Images, their findings and overlays.
+
+use super::{Shown, json_error};
+use crate::{
+    spool::{Entry, Spool, State as ImageState},
+    uid::Uid,
+};
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use results::Record;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{io, time::SystemTime};
+use tokio::task::spawn_blocking;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Listing {
+    #[serde(default = "default_limit")]
+    limit: usize,
+}
+
+fn default_limit() -> usize {
+    50
+}
+
+/// One image in the list.
+#[derive(Debug, Serialize)]
+pub(super) struct Listed {
+    sop_instance_uid: Uid,
+    received: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Record>,
+}
+
+pub(super) async fn images(State(shown): State<Shown>, Query(listing): Query<Listing>) -> Response {
+    match blocking(move || newest(&shown.parts.spool, listing.limit)).await {
+        Some(images) => Json(json!({ "images": images })).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The newest images with their findings. Reads files.
+pub(super) fn newest(spool: &Spool, limit: usize) -> Vec<Listed> {
+    spool.newest(limit.min(1000)).iter().map(|entry| listed(spool, entry)).collect()
+}
+
+fn listed(spool: &Spool, entry: &Entry) -> Listed {
+    let bytes =
+        (entry.state == ImageState::Answered).then(|| spool.result(&entry.key).ok()).flatten();
+    Listed {
+        sop_instance_uid: entry.key.uid.clone(),
+        received: rfc3339(entry.received),
+        state: state_name(entry.state),
+        result: bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(Record::shown),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    /// 0 is the newest object received under the UID.
+    #[serde(default)]
+    revision: usize,
+}
+
+pub(super) async fn image(
+    State(shown): State<Shown>,
+    Path(uid): Path<String>,
+    Query(which): Query<Which>,
+) -> Response {
+    let entry = match find(&shown, &uid, which.revision) {
+        Ok(entry) => entry,
+        Err(response) => return response,
+    };
+    if entry.state != ImageState::Answered {
+        let body = json!({ "sop_instance_uid": entry.key.uid, "status": state_name(entry.state) });
+        return (StatusCode::ACCEPTED, Json(body)).into_response();
+    }
+    let read = move || -> io::Result<Record> {
+        Ok(serde_json::from_slice(&shown.parts.spool.result(&entry.key)?)?)
+    };
+    match blocking(read).await {
+        Some(Ok(record)) => Json(record.shown()).into_response(),
+        _ => gone(),
+    }
+}
+
+pub(super) async fn overlay(
+    State(shown): State<Shown>,
+    Path(uid): Path<String>,
+    Query(which): Query<Which>,
+) -> Response {
+    let entry = match find(&shown, &uid, which.revision) {
+        Ok(entry) => entry,
+        Err(response) => return response,
+    };
+    match blocking(move || shown.parts.spool.overlay(&entry.key)).await {
+        Some(Ok(bytes)) => ([(header::CONTENT_TYPE, "image/png")], bytes).into_response(),
+        _ => missing("no overlay: the image was not analysed, or not yet"),
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "a response, made once per request")]
+fn find(shown: &Shown, uid: &str, revision: usize) -> Result<Entry, Response> {
+    let Ok(uid) = Uid::parse(uid) else {
+        let what = "no SOP instance UID: expected digits and dots";
+        return Err(json_error(StatusCode::BAD_REQUEST, what));
+    };
+    let mut revisions = shown.parts.spool.revisions(&uid);
+    if revision < revisions.len() {
+        Ok(revisions.swap_remove(revision))
+    } else {
+        Err(missing("no such image"))
+    }
+}
+
+fn missing(what: &str) -> Response {
+    json_error(StatusCode::NOT_FOUND, what)
+}
+
+/// Purged between look-up and reading.
+fn gone() -> Response {
+    json_error(StatusCode::GONE, "the answer was removed")
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    spawn_blocking(work).await.ok()
+}
+
+fn state_name(state: ImageState) -> &'static str {
+    match state {
+        ImageState::Waiting => "waiting",
+        ImageState::Running => "running",
+        ImageState::Answered => "answered",
+    }
+}
+
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
