@@ -151,7 +151,7 @@ impl fmt::Display for Failed {
             (self.read, "could not be read"),
             (self.analyse, "could not be analysed"),
             (self.draw, "have findings but no overlay"),
-            (self.write, "have findings but no DICOM objects"),
+            (self.write, "have no DICOM objects"),
         ];
         let said: Vec<_> = kinds.iter().filter(|(count, _)| *count > 0).collect();
         for (number, (count, what)) in said.iter().enumerate() {

@@ -12,6 +12,7 @@ import warnings
 import highdicom as hd
 import numpy as np
 import pydicom
+from pydicom.sr._concepts_dict import concepts
 
 warnings.filterwarnings("ignore")  # about the sources: they are as hospitals wrote them
 
@@ -33,6 +34,27 @@ def raw(path, keyword):
     value = b"" if element is None else element.value or b""
     assert isinstance(value, bytes), (keyword, value)
     return value.rstrip(b" \0")
+
+
+def own(dataset):
+    """Without what is copied from the source, whose codes are its own."""
+    for keyword in ("ProcedureCodeSequence", "DeidentificationMethodCodeSequence"):
+        if keyword in dataset:
+            del dataset[keyword]
+    return dataset
+
+
+def check_codes(dataset):
+    """Every coded concept that pydicom's copy of PS3.16 knows has the meaning that we give it; DICOM's own it knows all."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                check_codes(item)
+    if "CodeValue" in dataset:
+        value, scheme, meaning = dataset.CodeValue, dataset.CodingSchemeDesignator, dataset.CodeMeaning
+        known = [concept[value][0].lower() for concept in concepts.get(scheme, {}).values() if value in concept]
+        assert known or scheme != "DCM", (value, scheme, meaning)
+        assert not known or meaning.lower() in known, (value, scheme, meaning, known)
 
 
 def same_patient(case, name):
@@ -103,6 +125,7 @@ def main():
             source = header(case / "source.dcm")
             for name in ("sr", "seg", "sc", "refused"):
                 same_patient(case, name)
+                check_codes(own(header(case / f"{name}.dcm")))
             report(case, record, source, segmentation(case, record, source))
             refused(case)
             picture = pydicom.dcmread(case / "sc.dcm").pixel_array

@@ -123,11 +123,18 @@ impl Context<'_> {
 
     /// Lossy once, lossy ever after: what was made of lost pixels says so too.
     pub(crate) fn lossy_compression(&self, set: &mut DataSet) {
-        let is_lossy = self.source.text(tags::LOSSY_IMAGE_COMPRESSION) == "01";
+        let says_so = self.source.text(tags::LOSSY_IMAGE_COMPRESSION) == "01";
+        let method = self.source.lossy_method;
+        let is_lossy = says_so || method.is_some();
         set.text(tags::LOSSY_IMAGE_COMPRESSION, if is_lossy { "01" } else { "00" });
-        if is_lossy {
-            self.source.copy_if_any(tags::LOSSY_IMAGE_COMPRESSION_RATIO, set);
-            self.source.copy_if_any(tags::LOSSY_IMAGE_COMPRESSION_METHOD, set);
+        if !is_lossy {
+            return;
+        }
+        self.source.copy_if_any(tags::LOSSY_IMAGE_COMPRESSION_RATIO, set);
+        if !self.source.copy_if_any(tags::LOSSY_IMAGE_COMPRESSION_METHOD, set)
+            && let Some(method) = method
+        {
+            set.text(tags::LOSSY_IMAGE_COMPRESSION_METHOD, method);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
-use radiograph::{Attribute, AttributeValue};
+use radiograph::{Attribute, AttributeValue, Header, TransferSyntax};
 use std::collections::BTreeMap;
 
 /// Who and which study. Never repaired: a wrong value stays the same wrong value, so that objects end up beside the image.
@@ -69,6 +69,8 @@ const LOOKED_AT: [Tag; 18] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     found: BTreeMap<Tag, Value>,
+    /// How its pixels lost something, if they are compressed that way: a defined term of C.7.6.1.1.5.
+    pub(crate) lossy_method: Option<&'static str>,
     pub(crate) sop_class_uid: String,
     pub(crate) sop_instance_uid: String,
     pub(crate) study_instance_uid: String,
@@ -94,6 +96,7 @@ impl Source {
         }
         let mut source = Self {
             found,
+            lossy_method: radiograph::header(bytes).ok().and_then(|header| lossy_method(&header)),
             sop_class_uid: String::new(),
             sop_instance_uid: String::new(),
             study_instance_uid: String::new(),
@@ -226,6 +229,15 @@ impl Source {
     fn have_values(&self, sequence: Tag, needed: &[Tag]) -> bool {
         let Some(Value::Items(items)) = self.found.get(&sequence) else { return false };
         items.iter().all(|item| needed.iter().all(|tag| item.has_value(*tag)))
+    }
+}
+
+fn lossy_method(header: &Header) -> Option<&'static str> {
+    match header.transfer_syntax {
+        TransferSyntax::JpegBaseline | TransferSyntax::JpegExtended => Some("ISO_10918_1"),
+        TransferSyntax::JpegLs => Some("ISO_14495_1"),
+        TransferSyntax::Jpeg2000 => Some("ISO_15444_1"),
+        _ => None,
     }
 }
 

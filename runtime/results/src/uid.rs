@@ -38,6 +38,7 @@ mod tests {
     #[test]
     fn uids_never_change() {
         let uid = Seed::new(&["1.2.3", "00"]).uid("sr");
+        assert_eq!(uid, "2.25.267748253585370913535378411635016767092");
         assert_eq!(uid, Seed::new(&["1.2.3", "00"]).uid("sr"));
         assert_ne!(uid, Seed::new(&["1.2.30", "0"]).uid("sr"));
         assert!(uid.len() <= 44 && uid.starts_with("2.25."));

@@ -166,7 +166,7 @@ fn panel(canvas: &mut Canvas, report: &Report, left: f32, width: f32, unit: f32)
     let lines = [
         (format!("bundle {}", report.bundle.id), DIM),
         (format!("digest {digest}"), DIM),
-        ("Not for diagnostic use".to_owned(), POSITIVE),
+        ("Unverified, not for diagnostic use".to_owned(), POSITIVE),
     ];
     let mut y = bottom - (12.0 + 27.0 * (3 + report.all_masks().len()) as f32) * unit;
     canvas.fill(x, footer, inner, unit.max(1.0), LINE, 1.0);

@@ -135,6 +135,24 @@ fn times_are_in_the_zone_of_the_study() {
 }
 
 #[test]
+fn what_was_compressed_with_loss_says_so() {
+    let mut lossy = chest("1.2.3.4.5");
+    lossy.remove_element(tags::PIXEL_DATA);
+    let mut lossy = file(lossy, "1.2.840.10008.1.2.4.50");
+    // Pixel data of undefined length: no offsets, one fragment, the end.
+    lossy.extend_from_slice(b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\0\0\0\0");
+    lossy.extend_from_slice(b"\xfe\xff\0\xe0\x02\0\0\0\xff\xd8\xfe\xff\xdd\xe0\0\0\0\0");
+    for kind in [Kind::Sc, Kind::Seg] {
+        let made = made(kind, &record(&lossy), &lossy);
+        assert_eq!(text(&made, tags::LOSSY_IMAGE_COMPRESSION), "01");
+        assert_eq!(text(&made, tags::LOSSY_IMAGE_COMPRESSION_METHOD), "ISO_10918_1");
+    }
+    let whole = file(chest("1.2.3.4.5"), made::EXPLICIT);
+    let made = made(Kind::Sc, &record(&whole), &whole);
+    assert_eq!(text(&made, tags::LOSSY_IMAGE_COMPRESSION), "00");
+}
+
+#[test]
 fn nothing_to_say_is_no_object_but_always_a_report() {
     let source = file(chest("1.2.3.4.5"), made::EXPLICIT);
     let empty = Segment::pack("left lung", [30, 25], &[0; 750]);
