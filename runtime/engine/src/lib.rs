@@ -36,7 +36,7 @@ mod float_subgraph;
 mod fuse;
 mod int8_subgraph;
 mod memory_plan;
-mod onnx;
+pub mod onnx;
 mod operator;
 mod plan;
 mod qdq;

@@ -7,8 +7,8 @@
 //!
 //! Anything else is refused by the name of its node. Nodes keep their names where they have one.
 
+mod attributes;
 mod nodes;
-mod tensors;
 
 use crate::read::weights::Weights;
 use anyhow::{Context, Result, bail, ensure};
@@ -102,6 +102,7 @@ mod tests {
     use super::*;
     use crate::{fixtures, passes::interpreter::Interpreter, write::onnx};
     use graph::Backbone;
+    use tract_onnx::pb::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 
     #[test]
     fn our_own_float_files_come_back_with_the_same_outputs() {
@@ -134,5 +135,111 @@ mod tests {
         let error = format!("{:#}", read(&model.encode_to_vec()).unwrap_err());
         assert!(error.contains("node `warp`") && error.contains("GridSample"), "{error}");
         assert!(read(b"not onnx at all").is_err());
+    }
+
+    fn attribute(
+        name: &str,
+        kind: AttributeType,
+        of: impl Fn(&mut AttributeProto),
+    ) -> AttributeProto {
+        let mut made = AttributeProto { name: name.into(), ..AttributeProto::default() };
+        made.r#type = kind as i32;
+        of(&mut made);
+        made
+    }
+
+    fn int(name: &str, i: i64) -> AttributeProto {
+        attribute(name, AttributeType::Int, |a| a.i = i)
+    }
+
+    fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+        attribute(name, AttributeType::Ints, |a| a.ints = ints.to_vec())
+    }
+
+    fn text(name: &str, s: &str) -> AttributeProto {
+        attribute(name, AttributeType::String, |a| a.s = s.into())
+    }
+
+    /// Reads a network in which the first node of an operator has another attribute; the node's name beside it.
+    fn read_with(op: &str, attribute: AttributeProto) -> (String, Result<Foreign>) {
+        let (graph, weights) = fixtures::yolov3(Backbone::Resnet18, 2);
+        let mut model = onnx::float_model(&graph, &weights, onnx::Batch::One).unwrap();
+        let nodes = &mut model.graph.as_mut().unwrap().node;
+        let node = nodes.iter_mut().find(|node| node.op_type == op).unwrap();
+        node.attribute.retain(|other| other.name != attribute.name);
+        node.attribute.push(attribute);
+        (node.name.clone(), read(&model.encode_to_vec()))
+    }
+
+    #[test]
+    fn an_attribute_that_changes_the_result_and_is_not_understood_is_refused_by_name() {
+        for (op, attribute) in [
+            ("Conv", int("flavour", 1)),
+            ("Conv", int("strides", 2)), // a list by ONNX
+            ("Conv", text("auto_pad", "SAME_UPPER")),
+            ("Conv", ints("dilations", &[2, 2])),
+            ("Conv", ints("kernel_shape", &[5, 5])),
+            ("MaxPool", text("auto_pad", "SAME_LOWER")),
+            ("MaxPool", text("auto_pad", "VALID")), // its pads say 1
+            ("MaxPool", ints("dilations", &[2, 2])),
+            ("MaxPool", int("ceil_mode", 1)),
+            ("Resize", text("mode", "linear")),
+            ("Resize", text("coordinate_transformation_mode", "align_corners")),
+            ("Resize", text("nearest_mode", "ceil")),
+            ("Resize", int("antialias", 1)),
+        ] {
+            let name = attribute.name.clone();
+            let (node, read) = read_with(op, attribute);
+            let error = format!("{:#}", read.map(drop).unwrap_err());
+            assert!(error.contains(&name) && error.contains(&node), "{op} {name}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_says_what_holds_without_it_changes_nothing() {
+        let (_, plain) = read_with("Conv", ints("dilations", &[1, 1]));
+        let plain = plain.unwrap();
+        for (op, attribute) in [
+            ("Conv", text("auto_pad", "NOTSET")),
+            ("MaxPool", ints("dilations", &[1, 1])),
+            ("MaxPool", int("storage_order", 1)), // of the indices, which nobody takes
+            ("Resize", int("antialias", 0)),
+            ("Resize", text("nearest_mode", "round_prefer_floor")), // with asymmetric and a factor of 2
+        ] {
+            let name = attribute.name.clone();
+            let (_, read) = read_with(op, attribute);
+            assert_eq!(read.unwrap().graph, plain.graph, "{op} {name}");
+        }
+    }
+
+    #[test]
+    fn a_bias_that_no_constant_is_is_refused() {
+        let (graph, weights) = fixtures::network(Backbone::Resnet18, 2);
+        let mut model = onnx::float_model(&graph, &weights, onnx::Batch::One).unwrap();
+        let nodes = &mut model.graph.as_mut().unwrap().node;
+        let image = nodes[0].input[0].clone();
+        let node = nodes.iter_mut().find(|node| node.op_type == "Gemm").unwrap();
+        node.input[2] = image;
+        let error = format!("{:#}", read(&model.encode_to_vec()).unwrap_err());
+        assert!(error.contains("its bias is not constant"), "{error}");
+    }
+
+    /// As PyTorch writes networks whose layers have equal biases, and torch.export a mean.
+    #[test]
+    fn a_shared_constant_and_a_mean_over_axes_in_any_order_are_read() {
+        let (graph, weights) = fixtures::network(Backbone::Resnet18, 2);
+        let mut model = onnx::float_model(&graph, &weights, onnx::Batch::One).unwrap();
+        let plain = read(&model.encode_to_vec()).unwrap();
+        let nodes = &mut model.graph.as_mut().unwrap().node;
+        let gemm = nodes.iter_mut().find(|node| node.op_type == "Gemm").unwrap();
+        let bias = std::mem::replace(&mut gemm.input[2], "shared".into());
+        let (input, output) = (vec![bias], vec!["shared".into()]);
+        let op_type = "Identity".into();
+        nodes.insert(0, NodeProto { input, output, op_type, ..NodeProto::default() });
+        let mean = nodes.iter_mut().find(|node| node.op_type == "GlobalAveragePool").unwrap();
+        (mean.op_type, mean.attribute) = ("ReduceMean".into(), vec![ints("axes", &[-1, 2])]);
+        let changed = read(&model.encode_to_vec()).unwrap();
+        assert_eq!(changed.graph, plain.graph);
+        assert_eq!(format!("{:?}", changed.weights), format!("{:?}", plain.weights));
     }
 }

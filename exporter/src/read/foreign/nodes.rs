@@ -1,11 +1,12 @@
 //! One ONNX node at a time to nodes of ours.
 
-use super::tensors::{f32s, i64s, shape};
+use super::attributes::{check, float, int, ints, one, repeats, text};
 use crate::read::weights::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
+use engine::onnx::constants;
 use graph::{Node, Op};
 use std::collections::HashMap;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// What has been read so far.
 pub(super) struct Reader<'a> {
@@ -42,18 +43,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one node; the error names it.
-    pub(super) fn node(&mut self, node: &NodeProto) -> Result<()> {
+    pub(super) fn node(&mut self, node: &'a NodeProto) -> Result<()> {
         self.read(node).with_context(|| {
             format!("node `{}` ({}) cannot be quantized", name_of(node), node.op_type)
         })
     }
 
-    fn read(&mut self, node: &NodeProto) -> Result<()> {
+    fn read(&mut self, node: &'a NodeProto) -> Result<()> {
         ensure!(
             matches!(node.domain.as_str(), "" | "ai.onnx"),
             "operator domain `{}`, expected ONNX's own",
             node.domain
         );
+        check(node)?;
         match node.op_type.as_str() {
             "Constant" => Ok(()),
             "Conv" => self.conv(node),
@@ -77,14 +79,13 @@ impl<'a> Reader<'a> {
             "MaxPool" => self.max_pool(node),
             "GlobalAveragePool" => self.pool(node),
             "ReduceMean" => {
-                let axes = match self.constant(node, 1) {
-                    Some(axes) => i64s(axes)?,
+                let mut axes = match self.constant(node, 1) {
+                    Some(axes) => constants::read::<i64>(axes)?,
                     None => ints(node, "axes").to_vec(),
                 };
-                ensure!(
-                    axes == [2, 3] || axes == [-2, -1],
-                    "means over {axes:?}, expected rows and columns"
-                );
+                axes.iter_mut().filter(|axis| **axis < 0).for_each(|axis| *axis += 4);
+                axes.sort_unstable();
+                ensure!(axes == [2, 3], "means over axes {axes:?}, expected rows and columns");
                 self.pool(node)
             }
             "Flatten" | "Reshape" | "Squeeze" => {
@@ -94,6 +95,12 @@ impl<'a> Reader<'a> {
                     "only what follows a global pooling can change its shape"
                 );
                 self.same(node)
+            }
+            // PyTorch shares equal constants so.
+            "Identity" if self.constant(node, 0).is_some() => {
+                let output = node.output.first().context("it has no output")?;
+                self.constants.extend(self.constant(node, 0).map(|same| (output.as_str(), same)));
+                Ok(())
             }
             "Identity" | "Dropout" => self.same(node),
             "Gemm" | "MatMul" => self.linear(node),
@@ -107,10 +114,13 @@ impl<'a> Reader<'a> {
         let [out_channels, per_group, h, w] = shape(weight)[..] else {
             bail!("weights of shape {:?}, expected [O, I, H, W]", weight.dims)
         };
+        let given = ints(node, "kernel_shape");
+        ensure!(
+            given.is_empty() || *given == weight.dims[2..],
+            "attribute `kernel_shape` is {given:?}, its weights are {h}x{w}"
+        );
         let groups = usize::try_from(int(node, "group", 1)).unwrap_or(0).max(1);
         let (stride, padding) = (one(node, "strides", 1)?, one(node, "pads", 0)?);
-        ensure!(one(node, "dilations", 1)? == 1, "dilated");
-        ensure!(text(node, "auto_pad").is_none_or(|pad| pad == "NOTSET"), "auto_pad");
         let bias = self.constant(node, 2);
         ensure!(bias.is_some() || node.input.len() < 3, "its bias is not constant");
         let op = Op::Conv2d {
@@ -146,7 +156,6 @@ impl<'a> Reader<'a> {
             bail!("no square kernel_shape")
         };
         ensure!(kernel == same, "a kernel of {kernel}x{same}, expected a square");
-        ensure!(int(node, "ceil_mode", 0) == 0, "ceil_mode");
         let (stride, padding) = (one(node, "strides", 1)?, one(node, "pads", 0)?);
         let kernel = usize::try_from(kernel)?;
         self.push(node, Op::MaxPool2d { kernel, stride, padding }, 1)
@@ -164,21 +173,18 @@ impl<'a> Reader<'a> {
             bail!("weights of shape {:?}, expected two axes", weight.dims)
         };
         let gemm = node.op_type == "Gemm";
-        ensure!(
-            float(node, "alpha", 1.0) == 1.0 && float(node, "beta", 1.0) == 1.0,
-            "alpha or beta"
-        );
-        ensure!(int(node, "transA", 0) == 0, "transA");
         let transposed = gemm && int(node, "transB", 0) == 1;
         let (out_features, in_features) = if transposed { (a, b) } else { (b, a) };
-        let mut values = f32s(weight)?;
+        let mut values = constants::read::<f32>(weight)?;
         if !transposed {
             values = (0..a * b).map(|at| values[at % a * b + at / a]).collect();
         }
         let bias = match self.constant(node, 2) {
-            Some(bias) => f32s(bias)?,
-            None => vec![0.0; out_features],
+            Some(bias) => constants::read::<f32>(bias)?,
+            None if node.input.get(2).is_none_or(String::is_empty) => vec![0.0; out_features],
+            None => bail!("its bias is not constant"),
         };
+        ensure!(bias.len() == out_features, "a bias of {} values", bias.len());
         let name = name_of(node);
         let array = |shape, values| Array { shape, values };
         self.weights
@@ -195,7 +201,8 @@ impl<'a> Reader<'a> {
             own.is_some_and(|own| matches!(own.op, Op::Linear { .. })),
             "a constant is added to what is no linear layer"
         );
-        let constant = f32s(self.constant(node, 1).context("checked by the caller")?)?;
+        let constant =
+            constants::read::<f32>(self.constant(node, 1).context("checked by the caller")?)?;
         let bias =
             self.weights.get_mut(&format!("{layer}.bias")).context("every linear layer has one")?;
         ensure!(bias.values.len() == constant.len(), "a bias of {} values", constant.len());
@@ -204,12 +211,10 @@ impl<'a> Reader<'a> {
     }
 
     fn resize(&mut self, node: &NodeProto) -> Result<()> {
-        ensure!(
-            text(node, "mode").is_none_or(|mode| mode == "nearest"),
-            "a mode other than nearest"
-        );
         let at = if node.op_type == "Upsample" { 1 } else { 2 };
-        let scales = f32s(self.constant(node, at).context("its scales are not constant")?)?;
+        let scales = constants::read::<f32>(
+            self.constant(node, at).context("its scales are not constant")?,
+        )?;
         let [1.0, 1.0, y, x] = scales[..] else {
             bail!("scales {scales:?}, expected [1, 1, n, n]")
         };
@@ -217,13 +222,23 @@ impl<'a> Reader<'a> {
             y == x && y.fract() == 0.0 && y >= 1.0,
             "scales {y} and {x}, expected one whole factor"
         );
-        self.push(node, Op::UpsampleNearest { factor: y as usize }, 1)
+        let factor = y as usize;
+        ensure!(
+            node.op_type == "Upsample" || repeats(node, factor),
+            "attributes `coordinate_transformation_mode` {:?} and `nearest_mode` {:?} place samples otherwise than by \
+             repeating each {factor} times",
+            text(node, "coordinate_transformation_mode").unwrap_or("half_pixel"),
+            text(node, "nearest_mode").unwrap_or("round_prefer_floor"),
+        );
+        self.push(node, Op::UpsampleNearest { factor }, 1)
     }
 
     fn clip(&self, node: &NodeProto) -> Result<[f32; 2]> {
         let bound = |at: usize, name: &str, otherwise: f32| -> Result<f32> {
             match self.constant(node, at) {
-                Some(tensor) => f32s(tensor)?.first().copied().context("an empty bound"),
+                Some(tensor) => {
+                    constants::read::<f32>(tensor)?.first().copied().context("an empty bound")
+                }
                 None => Ok(float(node, name, otherwise)),
             }
         };
@@ -233,7 +248,7 @@ impl<'a> Reader<'a> {
     fn params(&mut self, node: &NodeProto, params: &[(&str, Option<&TensorProto>)]) -> Result<()> {
         for (param, tensor) in params {
             let Some(tensor) = tensor else { continue };
-            let array = Array { shape: shape(tensor), values: f32s(tensor)? };
+            let array = Array { shape: shape(tensor), values: constants::read::<f32>(tensor)? };
             self.weights.insert(format!("{}.{param}", name_of(node)), array);
         }
         Ok(())
@@ -274,30 +289,6 @@ fn name_of(node: &NodeProto) -> String {
     own.or(node.output.first()).cloned().unwrap_or_default()
 }
 
-fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
-    node.attribute.iter().find(|attribute| attribute.name == name)
-}
-
-fn int(node: &NodeProto, name: &str, otherwise: i64) -> i64 {
-    attribute(node, name).map_or(otherwise, |attribute| attribute.i)
-}
-
-fn float(node: &NodeProto, name: &str, otherwise: f32) -> f32 {
-    attribute(node, name).map_or(otherwise, |attribute| attribute.f)
-}
-
-fn ints<'n>(node: &'n NodeProto, name: &str) -> &'n [i64] {
-    attribute(node, name).map_or(&[], |attribute| &attribute.ints)
-}
-
-fn text<'n>(node: &'n NodeProto, name: &str) -> Option<&'n str> {
-    attribute(node, name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok())
-}
-
-/// The one number an attribute repeats, as strides of `[2, 2]` do.
-fn one(node: &NodeProto, name: &str, otherwise: usize) -> Result<usize> {
-    let values = ints(node, name);
-    let Some(&first) = values.first() else { return Ok(otherwise) };
-    ensure!(values.iter().all(|&value| value == first), "{name} {values:?}, expected one number");
-    Ok(usize::try_from(first)?)
+fn shape(tensor: &TensorProto) -> Vec<usize> {
+    tensor.dims.iter().map(|&side| usize::try_from(side).unwrap_or(0)).collect()
 }

@@ -1,9 +1,26 @@
 //! The values of constant tensors, whichever way the file holds them.
 
+use thiserror::Error;
 use tract_onnx::pb::{TensorProto, tensor_proto::DataType};
 
+/// Why a constant cannot be read.
+#[derive(Debug, Error)]
+pub enum ConstantError {
+    #[error("constant `{name}` lies in another file, expected its values in this one")]
+    External { name: String },
+
+    #[error("constant `{name}` has element type {found}, expected {expected:?}")]
+    Type { name: String, found: i32, expected: DataType },
+
+    #[error("constant `{name}` holds a number that is no {expected:?}")]
+    Range { name: String, expected: DataType },
+
+    #[error("constant `{name}` holds {found} values, its shape is {dims:?}")]
+    Count { name: String, found: usize, dims: Vec<i64> },
+}
+
 /// What a tensor's values can be read as.
-pub(crate) trait Element: Sized {
+pub trait Element: Sized {
     const KIND: DataType;
     /// From `raw_data`, little endian, or from the list of the element type; `None` where a number is out of range.
     fn all(tensor: &TensorProto) -> Option<Vec<Self>>;
@@ -30,9 +47,29 @@ onnx_element!(i32, Int32, int32_data);
 onnx_element!(i64, Int64, int64_data);
 onnx_element!(f32, Float, float_data);
 
-/// Values of a tensor with just this element type; `Document::decode` has checked how many there are.
+/// Values of a tensor with just this element type, as many as its shape says.
+pub fn read<T: Element>(tensor: &TensorProto) -> Result<Vec<T>, ConstantError> {
+    let (name, expected) = (tensor.name.clone(), T::KIND);
+    if tensor.data_location.unwrap_or(0) != 0 || !tensor.external_data.is_empty() {
+        return Err(ConstantError::External { name });
+    }
+    if !is(tensor, T::KIND) {
+        return Err(ConstantError::Type { name, found: tensor.data_type, expected });
+    }
+    let Some(values) = T::all(tensor) else { return Err(ConstantError::Range { name, expected }) };
+    let whole = tensor.raw_data.len().is_multiple_of(size_of::<T>());
+    let mut sides = tensor.dims.iter().map(|&side| usize::try_from(side).ok());
+    let count = sides.try_fold(1_usize, |n, side| n.checked_mul(side?));
+    if !whole || count != Some(values.len()) {
+        let (found, dims) = (values.len(), tensor.dims.clone());
+        return Err(ConstantError::Count { name, found, dims });
+    }
+    Ok(values)
+}
+
+/// As [`read`], where a constant of another kind is no fault.
 pub(crate) fn values<T: Element>(tensor: &TensorProto) -> Option<Vec<T>> {
-    is(tensor, T::KIND).then(|| T::all(tensor)).flatten()
+    read(tensor).ok()
 }
 
 /// The one value of a tensor with just this element type.

@@ -1,4 +1,5 @@
-//! An ONNX file as sound references, attributes and constants. Nothing here knows of quantization.
+//! An ONNX file as sound references, attributes and constants. Nothing here knows of quantization. The exporter reads
+//! other tools' files with the same [`constants`] and [`check_attributes`].
 //!
 //! ```text
 //! document    bytes → ModelProto (tract-onnx's), names resolved, sizes capped
@@ -7,11 +8,12 @@
 //! ```
 
 pub(crate) mod attributes;
-pub(crate) mod constants;
+pub mod constants;
 mod document;
 mod schema;
 
 pub(crate) use document::{Document, float_info};
+pub use schema::check_attributes;
 
 use tract_onnx::pb::NodeProto;
 
