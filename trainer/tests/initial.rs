@@ -3,15 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "parity/small.rs"]
+mod small;
+
 use graph::{Backbone, Head, ModelConfig, Pool, Task};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 use tch::{Device, Kind, Tensor, nn};
-use trainer::{
-    network::Network,
-    prior::{Prior, PriorConfig},
-    text::bert::BertConfig,
-};
+use trainer::{network::Network, prior::Prior};
 
 /// Of the released model, what no loss ever reads.
 const UNUSED: [&str; 3] = [
@@ -22,32 +21,7 @@ const UNUSED: [&str; 3] = [
 
 #[test]
 fn every_parameter_of_an_untrained_prior_is_drawn_as_the_reference_draws_it() {
-    let graph =
-        ModelConfig { width: 8, ..ModelConfig::encoder(Backbone::Resnet50, Pool::Attention) }
-            .graph([1, 64, 64])
-            .unwrap();
-    let text = BertConfig {
-        vocab_size: 200,
-        hidden_size: 64,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        intermediate_size: 128,
-        max_position_embeddings: 64,
-        type_vocab_size: 2,
-        layer_norm_eps: 1e-12,
-        hidden_dropout_prob: 0.0,
-        attention_probs_dropout_prob: 0.0,
-    };
-    let config = PriorConfig {
-        embed: 64,
-        prototypes: 32,
-        queries: 8,
-        decoder_layers: 2,
-        decoder_heads: 4,
-        decoder_intermediate: 128,
-        decoder_positions: 64,
-        ..PriorConfig::published(text)
-    };
+    let (graph, config) = small::prior();
     compare("prior", 200, |p| {
         Prior::new(p, &graph, config.clone(), None).unwrap();
     });

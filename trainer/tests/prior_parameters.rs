@@ -16,10 +16,7 @@ fn the_list_of_parameters_is_what_the_model_makes() {
         num_attention_heads: 4,
         intermediate_size: 128,
         max_position_embeddings: 40,
-        type_vocab_size: 2,
-        layer_norm_eps: 1e-12,
-        hidden_dropout_prob: 0.1,
-        attention_probs_dropout_prob: 0.1,
+        ..BertConfig::BASE
     };
     let small = PriorConfig {
         embed: 64,

@@ -236,10 +236,9 @@ impl PretrainConfig {
             num_attention_heads: self.text.heads,
             intermediate_size: self.text.intermediate,
             max_position_embeddings: self.max_tokens.max(512) as i64,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
             hidden_dropout_prob: self.joint.dropout,
             attention_probs_dropout_prob: self.joint.dropout,
+            ..BertConfig::BASE
         }
     }
 

@@ -10,6 +10,8 @@
 mod parity;
 mod ranks;
 mod reference;
+#[path = "../parity/small.rs"]
+mod small;
 
 use reference::{Reference, STAGES, Vectors};
 use std::collections::BTreeMap;

@@ -1,47 +1,27 @@
 //! The model of the vectors, with their weights, inputs and noise.
 
-use crate::parity;
+use crate::{parity, small};
 use std::{collections::HashMap, fs, path::Path, rc::Rc};
 use tch::{Device, Kind, Tensor, nn};
 use torch_ext::Group;
 use trainer::{
     checkpoint,
     prior::{Batch, Losses, Noise, Objective, Prior, PriorConfig, Quirks, Weights},
-    text::bert::BertConfig,
 };
 
-pub(crate) const STAGES: [Weights; 3] = [
-    Weights {
-        global: 1.0,
-        local_image: 1.0,
-        local_text: 1.0,
-        prototype: 0.0,
-        image: 0.0,
-        sentence: 0.0,
-        divergence: 0.0,
-        report: 0.0,
-    },
-    Weights {
-        global: 1.0,
-        local_image: 1.0,
-        local_text: 1.0,
-        prototype: 10.0,
-        image: 0.0,
-        sentence: 0.0,
-        divergence: 0.0,
-        report: 0.0,
-    },
-    Weights {
-        global: 10.0,
-        local_image: 1.0,
-        local_text: 1.0,
-        prototype: 10.0,
-        image: 1.0,
-        sentence: 10.0,
-        divergence: 1.0,
-        report: 1.0,
-    },
-];
+const ALIGNMENT: Weights = Weights {
+    global: 1.0,
+    local_image: 1.0,
+    local_text: 1.0,
+    prototype: 0.0,
+    image: 0.0,
+    sentence: 0.0,
+    divergence: 0.0,
+    report: 0.0,
+};
+
+pub(crate) const STAGES: [Weights; 3] =
+    [ALIGNMENT, Weights { prototype: 10.0, ..ALIGNMENT }, Weights::RECONSTRUCTION];
 
 /// Weights and inputs, and what PyTorch makes of them.
 pub(crate) struct Vectors {
@@ -134,39 +114,14 @@ impl Reference {
         device: Device,
         group: Option<Rc<Group>>,
     ) -> Self {
-        let model = graph::ModelConfig {
-            backbone: graph::Backbone::Resnet50,
-            width: 8,
-            pool: graph::Pool::Attention,
-            heads: Vec::new(),
-        };
-        let text = BertConfig {
-            vocab_size: 200,
-            hidden_size: 64,
-            num_hidden_layers: 2,
-            num_attention_heads: 4,
-            intermediate_size: 128,
-            max_position_embeddings: 64,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-        };
+        let (graph, config) = small::prior();
         let config = PriorConfig {
-            embed: 64,
-            prototypes: 32,
-            queries: 8,
-            decoder_layers: 2,
-            decoder_heads: 4,
-            decoder_intermediate: 128,
-            decoder_positions: 64,
             dropout: 0.0,
             released_quirks: if released_quirks { Quirks::RELEASED } else { Quirks::default() },
-            ..PriorConfig::published(text)
+            ..config
         };
         let mut store = nn::VarStore::new(device);
-        let prior =
-            Prior::new(&store.root(), &model.graph([1, 64, 64]).unwrap(), config, group).unwrap();
+        let prior = Prior::new(&store.root(), &graph, config, group).unwrap();
         store.set_kind(kind);
         let weights = vectors.weights(&store);
         let inputs = &vectors.inputs;

@@ -63,10 +63,9 @@ impl PriorConfig {
             num_attention_heads: self.decoder_heads,
             intermediate_size: self.decoder_intermediate,
             max_position_embeddings: self.decoder_positions,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
             hidden_dropout_prob: self.dropout,
             attention_probs_dropout_prob: self.dropout,
+            ..BertConfig::BASE
         }
     }
 }
@@ -80,16 +79,32 @@ pub struct BertConfig {
     pub num_attention_heads: i64,
     pub intermediate_size: i64,
     pub max_position_embeddings: i64,
-    #[serde(default = "two")]
+    #[serde(default = "usual_types")]
     pub type_vocab_size: i64,
-    #[serde(default = "small")]
+    #[serde(default = "usual_eps")]
     pub layer_norm_eps: f64,
     /// After embeddings and every block.
-    #[serde(default = "tenth")]
+    #[serde(default = "usual_dropout")]
     pub hidden_dropout_prob: f64,
     /// On attention weights.
-    #[serde(default = "tenth")]
+    #[serde(default = "usual_dropout")]
     pub attention_probs_dropout_prob: f64,
+}
+
+impl BertConfig {
+    /// BERT-base, uncased (Devlin 2019).
+    pub const BASE: Self = Self {
+        vocab_size: 30_522,
+        hidden_size: 768,
+        num_hidden_layers: 12,
+        num_attention_heads: 12,
+        intermediate_size: 3072,
+        max_position_embeddings: 512,
+        type_vocab_size: 2,
+        layer_norm_eps: 1e-12,
+        hidden_dropout_prob: 0.1,
+        attention_probs_dropout_prob: 0.1,
+    };
 }
 
 /// One term of the loss.
@@ -223,16 +238,16 @@ impl Tau {
     }
 }
 
-fn two() -> i64 {
-    2
+fn usual_types() -> i64 {
+    BertConfig::BASE.type_vocab_size
 }
 
-fn small() -> f64 {
-    1e-12
+fn usual_eps() -> f64 {
+    BertConfig::BASE.layer_norm_eps
 }
 
-fn tenth() -> f64 {
-    0.1
+fn usual_dropout() -> f64 {
+    BertConfig::BASE.hidden_dropout_prob
 }
 
 #[cfg(test)]

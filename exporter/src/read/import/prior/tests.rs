@@ -39,10 +39,7 @@ fn config() -> PriorConfig {
         num_attention_heads: 1,
         intermediate_size: 96,
         max_position_embeddings: 40,
-        type_vocab_size: 2,
-        layer_norm_eps: 1e-12,
-        hidden_dropout_prob: 0.1,
-        attention_probs_dropout_prob: 0.1,
+        ..BertConfig::BASE
     };
     PriorConfig {
         embed: 64,
