@@ -17,6 +17,7 @@ mod metrics;
 mod model;
 mod notify;
 mod overlay;
+mod pictures;
 mod report;
 mod selftest;
 mod serve;

@@ -98,9 +98,12 @@ pub(super) async fn overlay(
         Ok(entry) => entry,
         Err(response) => return response,
     };
-    match blocking(move || shown.parts.spool.overlay(&entry.key)).await {
-        Some(Ok(bytes)) => ([(header::CONTENT_TYPE, "image/png")], bytes).into_response(),
-        _ => missing("no overlay: the image was not analysed, or not yet"),
+    if entry.state != ImageState::Answered {
+        return missing("no overlay: the image is not analysed yet");
+    }
+    match shown.parts.pictures.png(&entry.key).await {
+        Ok(bytes) => ([(header::CONTENT_TYPE, "image/png")], bytes).into_response(),
+        Err(error) => missing(&format!("no overlay: {error}")),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use images::rfc3339;
 
 use crate::{
     audit::Audit, config::HttpConfig, current::Current, health::Watched, metrics::Metrics,
-    shutdown::Shutdown, spool::Spool, users::Role,
+    pictures::Pictures, shutdown::Shutdown, spool::Spool, users::Role,
 };
 use axum::{
     Extension, Json, Router,
@@ -55,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) spool: Arc<Spool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) watched: Arc<Watched>,
+    pub(crate) pictures: Arc<Pictures>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) ae_title: String,
     pub(crate) started: Instant,

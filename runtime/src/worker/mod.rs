@@ -1,4 +1,5 @@
-//! Takes images off the queue and answers them, one at a time, whatever they contain.
+//! Takes images off the queue and answers them, one at a time, whatever they contain. Pictures are for
+//! [`crate::pictures`], when somebody looks.
 //!
 //! An image is *parked* (answered with the reason, and analysed again if it is sent again) after
 //! `max_attempts` failures of its own. What the disk refuses does not count: such an image waits until the
@@ -13,7 +14,6 @@ use crate::{
     http::rfc3339,
     metrics::Metrics,
     model::{About, Model},
-    overlay,
     report::{BundleId, Report, Status},
     shutdown::Shutdown,
     spool::{Entry, Key, Spool},
@@ -151,7 +151,6 @@ impl Worker {
         let now = Instant::now();
         self.metrics.latency.observe(entry.age(now));
         self.metrics.work.observe(now - began);
-        self.draw(&key, &analysis);
         self.spool.publish(&key);
         Ok(())
     }
@@ -189,24 +188,6 @@ impl Worker {
             None => log::info!("{key}: analysed in {:.1} ms", report.milliseconds.total),
         }
         Ok(())
-    }
-
-    /// Draws the overlay. An answer does without one, so nothing that happens here matters to it.
-    fn draw(&self, key: &Key, analysis: &Analysis) {
-        let Some(picture) = analysis.picture.as_ref() else { return };
-        if analysis.report.status != Status::Analysed {
-            return;
-        }
-        let draw = || {
-            let pixels = self.config.overlay_pixels;
-            let png = overlay::png(picture, &analysis.masks, &analysis.report, pixels)?;
-            anyhow::Ok(self.spool.keep_overlay(key, &png)?)
-        };
-        let drawn = catch_unwind(AssertUnwindSafe(draw));
-        let drawn = drawn.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))));
-        if let Err(error) = drawn {
-            log::warn!("{}: no overlay: {error:#}", key.label());
-        }
     }
 
     fn parked(&self, job: &Job, attempts: u32, why: &str) -> Analysis {

@@ -226,26 +226,6 @@ fn an_image_that_cannot_be_read_lets_others_pass_and_waits_for_the_disk() {
 }
 
 #[test]
-fn an_answer_does_without_its_overlay() {
-    let folder = tempfile::tempdir().unwrap();
-    let worker = worker(folder.path());
-    let entry = received(&worker, "1.1");
-    let key = entry.key.clone();
-    let overlays = Closed::new(folder.path(), "overlays");
-    let picture = radiograph::Image::new(300, 300, vec![0.5; 90_000]).unwrap();
-    let analysis =
-        |_: &Job| Ok(Analysis { picture: Some(picture.clone()), ..answer(Status::Analysed) });
-    worker.work(entry, analysis).unwrap();
-    assert_eq!(result(&worker, &key).status, Status::Analysed);
-    assert_eq!(worker.spool.counts().answered, 1);
-    overlays.open();
-    let entry = received(&worker, "1.2");
-    let key = entry.key.clone();
-    worker.work(entry, analysis).unwrap();
-    assert!(worker.spool.overlay(&key).is_ok());
-}
-
-#[test]
 fn a_parked_image_that_is_sent_again_is_analysed_again() {
     let folder = tempfile::tempdir().unwrap();
     let worker = worker(folder.path());
