@@ -241,3 +241,31 @@ fn verifying_key(key: &str) -> Result<VerifyingKey> {
     };
     bundle::public_key(&text).with_context(|| format!("trusted key {key}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a panic its state is not to be trusted: the next attempt is not made with the same one.
+    #[test]
+    fn what_is_distrusted_is_loaded_anew_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chest.bundle");
+        let config = BundleConfig {
+            path: Some(path.clone()),
+            slots: None,
+            trusted_keys: Vec::new(),
+            allow_unsigned: true,
+            poll_seconds: Duration::from_secs(1),
+        };
+        let audit = Arc::new(Audit::open(folder.path()).unwrap());
+        let model = Model::new(config, 1, audit).unwrap();
+        let reason = || model.refresh().unwrap_err().to_string();
+        assert!(reason().contains("cannot read"));
+        fs::write(&path, b"no bundle").unwrap();
+        assert!(reason().contains("cannot read"), "not tried again so soon");
+        model.distrust();
+        let why = reason();
+        assert!(!why.contains("cannot read") && why.contains("chest.bundle"), "{why}");
+    }
+}

@@ -145,6 +145,7 @@ pub(crate) async fn run(
         doors,
         shutdown: shutdown.clone(),
     };
+    let limit = config.worker.stuck_seconds;
     let worker = Worker {
         poll: config.bundle.poll_seconds,
         config: config.worker,
@@ -152,7 +153,7 @@ pub(crate) async fn run(
         model,
         metrics: metrics.clone(),
         trouble,
-        heartbeat,
+        heartbeat: heartbeat.clone(),
         audit: audit.clone(),
     };
     tokio::spawn(tidy(spool.clone(), audit.clone(), shutdown.clone()));
@@ -179,7 +180,12 @@ pub(crate) async fn run(
         listener::run(dicom, scp).await;
         Ok(())
     };
-    let work = still_needed("the worker", work, &shutdown);
+    let work = async {
+        tokio::select! {
+            ended = still_needed("the worker", work, &shutdown) => ended,
+            () = told_to_stop_but_stuck(&heartbeat, limit, &shutdown) => Ok(()),
+        }
+    };
     let web = async {
         still_needed("the web server", web, &shutdown).await?;
         std::future::pending().await
@@ -230,6 +236,15 @@ async fn feed_watchdog(notifier: Arc<Notifier>, watched: Arc<Watched>) {
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Returns if a stop was asked for and the worker does not move: nothing would come of waiting for it.
+async fn told_to_stop_but_stuck(heartbeat: &Heartbeat, limit: Duration, shutdown: &Shutdown) {
+    shutdown.cancelled().await;
+    while heartbeat.late(Instant::now()) <= limit {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    log::error!("the worker does not move: stopping without it");
 }
 
 /// Waits for the end of a part of the daemon: an error unless the whole was told to stop.

@@ -8,6 +8,7 @@ use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_object::mem::InMemElement;
 use std::{
     fs,
+    io::Write,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::Command,
@@ -104,6 +105,88 @@ fn a_worker_that_does_not_move_is_noticed_by_everybody_who_looks() {
         last = told();
     }
     assert_eq!(last, "STOPPING=1");
+}
+
+/// It once waited for the worker for ever.
+#[test]
+fn a_stop_does_not_wait_for_a_worker_that_does_not_move() {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = model::trusted(&model::write(folder.path(), 1));
+    let daemon = Daemon::start(Settings::default());
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.1", 1), 0);
+    let spool = daemon.kill();
+    let (path, bytes) = block(&spool.path().join("spool"), "1.2.1");
+    let stuck = Settings { bundle: &trusted, worker: "stuck_seconds = 1", ..Settings::default() };
+    let mut daemon = Daemon::start_in(spool, stuck);
+    daemon
+        .wait("the worker to be missed", |daemon| (daemon.json("/health").0 == 503).then_some(()));
+    assert!(daemon.terminate().success());
+    let spool = daemon.kill();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(Daemon::start_in(spool, stuck).findings("1.2.1")["status"], "analysed");
+}
+
+/// A small file system, gone when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+            .arg(&path)
+            .stderr(std::process::Stdio::null())
+            .status();
+        mount.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut filler = fs::File::create(&path).unwrap();
+        while filler.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A full disk once gave images up that it kept from being answered, and `/health` said "ok".
+#[test]
+fn a_disk_that_is_really_full_loses_no_finding() {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = model::trusted(&model::write(folder.path(), 1));
+    let Some(disk) = Disk::mount(folder.path().join("disk")) else {
+        return skip::because("mounting a small disk needs root");
+    };
+    let work = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&disk.0, work.path().join("spool")).unwrap();
+    let spool = "min_free_bytes = 0";
+    let daemon = Daemon::start_in(work, Settings { spool, ..Settings::default() });
+    let mut scu = Scu::associate(daemon.dicom);
+    for seed in 1..4 {
+        assert_eq!(scu.store(&format!("1.2.{seed}"), seed), 0);
+    }
+    let work = daemon.kill();
+    let filler = disk.fill();
+    let settings = Settings { bundle: &trusted, spool, ..Settings::default() };
+    let daemon = Daemon::start_in(work, settings);
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.9", 9), 0xa700);
+    daemon.wait("three refusals", |daemon| {
+        (daemon.log().matches("cannot note the attempt").count() > 2).then_some(())
+    });
+    let (status, health) = daemon.json("/health");
+    assert_eq!((status, &health["status"]), (503, &"failing".into()), "{health}");
+    fs::remove_file(filler).unwrap();
+    for seed in 1..4 {
+        assert_eq!(daemon.findings(&format!("1.2.{seed}"))["status"], "analysed");
+    }
+    daemon.wait("all to be well", |daemon| (daemon.get("/health").0 == 200).then_some(()));
+    assert_eq!(daemon.metric("cxr_images_parked_total"), 0);
 }
 
 #[test]

@@ -27,8 +27,11 @@ pub(super) fn pause(deaths: u32) -> Option<Duration> {
 impl Spool {
     /// Notes that a worker is at this image, `deaths` times after the daemon ended there. Repeating it is harmless.
     pub(crate) fn begin_attempt(&self, key: &Key, deaths: u32) -> io::Result<()> {
-        let attempts = deaths.saturating_add(1);
-        fs::write(self.path("attempts", key, ""), format!("{attempts}\n"))
+        let (path, attempts) = (self.path("attempts", key, ""), deaths.saturating_add(1));
+        fs::write(&path, format!("{attempts}\n")).inspect_err(|_| {
+            // A full disk may have made the file and refused its contents.
+            let _ = fs::remove_file(&path);
+        })
     }
 
     /// Notes that the daemon survived an attempt that ended without an answer. If the disk refuses and the
