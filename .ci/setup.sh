@@ -53,13 +53,14 @@ python() {
 
 # dcmtk sends the radiographs, as an X-ray machine would; dicom3tools validates what we make of them; torch-ext is C++.
 peers() {
-  command -v storescu >/dev/null && command -v dciodvfy >/dev/null && command -v c++ >/dev/null && return
-  local packages="dcmtk dicom3tools g++"
+  command -v storescu >/dev/null && command -v dciodvfy >/dev/null && command -v Orthanc >/dev/null \
+    && command -v c++ >/dev/null && return
+  local packages="dcmtk dicom3tools orthanc orthanc-dicomweb g++"
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "installing the Debian packages $packages"
     apt-get install -y -qq $packages >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $packages >/dev/null; }
   else
-    fail "storescu, dciodvfy or c++ is missing: install dcmtk, dicom3tools and a C++ compiler (Debian: apt-get install $packages)"
+    fail "storescu, dciodvfy, Orthanc or c++ is missing: install dcmtk, dicom3tools, Orthanc and a C++ compiler (Debian: apt-get install $packages)"
   fi
 }
 

@@ -1,5 +1,11 @@
 //! `runtime.toml`: everything that `runtime serve` can be told. `runtime/runtime.toml` is a commented example.
 
+mod destinations;
+
+#[cfg(test)]
+pub(crate) use destinations::destinations_of;
+pub(crate) use destinations::{Destination, Target, When};
+
 use crate::tls;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -19,6 +25,9 @@ pub(crate) struct Config {
     pub(crate) spool: SpoolConfig,
     #[serde(default)]
     pub(crate) worker: WorkerConfig,
+    /// Archives that get the results; none: they stay here.
+    #[serde(default)]
+    pub(crate) destinations: Vec<Destination>,
 }
 
 /// Which bundle answers. Exactly one of `path` and `slots`.
@@ -185,7 +194,9 @@ impl Config {
         let mut config: Self = toml::from_str(&text)
             .with_context(|| format!("{} is no configuration", path.display()))?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
-        config.check().with_context(|| format!("{}", path.display()))?;
+        destinations::resolve(&mut config.destinations)
+            .and_then(|()| config.check())
+            .with_context(|| format!("{}", path.display()))?;
         Ok(config)
     }
 
@@ -199,7 +210,8 @@ impl Config {
         ];
         let servers = self.dicom.tls.iter_mut().chain(self.http.tls.as_mut());
         let tls = servers.flat_map(tls::ServerTls::paths);
-        for path in paths.into_iter().flatten().chain(tls) {
+        let out = self.destinations.iter_mut().flat_map(Destination::paths);
+        for path in paths.into_iter().flatten().chain(tls).chain(out) {
             *path = base.join(&*path);
         }
         for key in &mut self.bundle.trusted_keys {
@@ -217,9 +229,7 @@ impl Config {
         );
         for title in dicom.peers.iter().map(|peer| &peer.ae_title).chain([&dicom.ae_title]) {
             ensure!(
-                (1..=16).contains(&title.len())
-                    && title.trim() == title
-                    && title.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\'),
+                is_ae_title(title),
                 "AE title {title:?}: expected 1 to 16 printable characters without blanks at the ends"
             );
         }
@@ -290,6 +300,13 @@ impl HttpConfig {
         );
         Ok(())
     }
+}
+
+/// Whether a text may be an AE title: 1 to 16 printable characters, no blanks at the ends.
+pub(crate) fn is_ae_title(text: &str) -> bool {
+    (1..=16).contains(&text.len())
+        && text.trim() == text
+        && text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\')
 }
 
 pub(crate) fn is_hex_key(text: &str) -> bool {

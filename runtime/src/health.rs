@@ -8,6 +8,7 @@ use crate::{
     heartbeat::Heartbeat,
     metrics::{Gauge, Metrics},
     model::{Model, Status as ModelStatus},
+    outbox::{Backlog, Outbox},
     spool::{Ages, Counts, Disk, Spool},
     trouble::Trouble,
 };
@@ -39,6 +40,8 @@ pub(crate) struct Facts {
     pub(crate) delivery: Option<Delivery>,
     /// Why the audit log cannot be written.
     pub(crate) audit: Option<String>,
+    /// Why the outbox cannot be read.
+    pub(crate) outbox: Option<String>,
 }
 
 /// File descriptors of this process.
@@ -129,6 +132,7 @@ pub(crate) fn judge(facts: &Facts) -> Health {
             .push(format!("the daemon ended three times or more while at each of {deadly} images"));
     }
     warnings.extend(facts.audit.clone());
+    warnings.extend(facts.outbox.clone());
     if let Some(delivery) = facts.delivery {
         if delivery.oldest_seconds > DELIVERY_LIMIT {
             warnings.push(format!("a result is on its way for {} s", delivery.oldest_seconds));
@@ -226,6 +230,7 @@ pub(crate) struct Watched {
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) worker_limit: Duration,
     pub(crate) progress: Mutex<Progress>,
 }
@@ -255,6 +260,15 @@ impl Watched {
             }
             progress.since
         };
+        let (delivery, outbox) = match self.outbox.backlog() {
+            Ok(backlog) => (backlog, None),
+            Err(error) => (None, Some(format!("the outbox cannot be read: {error}"))),
+        };
+        let delivery = delivery.map(|Backlog { open, oldest_seconds, dead }| Delivery {
+            undelivered: open,
+            oldest_seconds,
+            dead,
+        });
         Facts {
             model: self.model.status(),
             trouble: self.trouble.now(),
@@ -265,8 +279,9 @@ impl Watched {
             since_progress: now - since,
             disk: self.spool.disk().map_err(|error| error.to_string()),
             descriptors: descriptors().ok().flatten(),
-            delivery: None,
+            delivery,
             audit: self.audit.trouble(),
+            outbox,
         }
     }
 }
@@ -305,6 +320,7 @@ mod tests {
             descriptors: Some(Descriptors { open: 20, limit: 1024 }),
             delivery: None,
             audit: None,
+            outbox: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The binary on the box: `serve`, `analyze`, `bench`, `selftest`, `user`.
+//! The binary on the box: `serve`, `analyze`, `queue`, `dicom`, `bench`, `selftest`, `user`.
 //!
 //! Start at [`serve::run`] for the daemon, at [`analysis`] for what happens to one image.
 
@@ -9,6 +9,7 @@ mod bench;
 mod config;
 mod current;
 mod device;
+mod dial;
 mod dicom;
 mod health;
 mod heartbeat;
@@ -16,8 +17,10 @@ mod http;
 mod metrics;
 mod model;
 mod notify;
+mod outbox;
 mod overlay;
 mod pictures;
+mod queue;
 mod report;
 mod selftest;
 mod serve;
@@ -69,6 +72,13 @@ enum Verb {
     Analyze(analyze::Analyze),
     /// Receives images by DICOM and shows findings over HTTP
     Serve(Serve),
+    /// Deliveries of results: what waits, what failed, and what to do about it
+    Queue(queue::Queue),
+    /// Talks to other DICOM nodes
+    Dicom {
+        #[command(subcommand)]
+        verb: DicomVerb,
+    },
     /// Measures latency, throughput and memory
     Bench(bench::Bench),
     /// Reproduces the bundle's golden vectors on this machine
@@ -77,6 +87,12 @@ enum Verb {
     Audit(audit::AuditVerb),
     /// Says who may log in to the page
     User(user::User),
+}
+
+#[derive(Debug, Subcommand)]
+enum DicomVerb {
+    /// Asks a peer for an answer (C-ECHO), and what it would take from us
+    Ping(dicom::ping::Ping),
 }
 
 /// Receives images by DICOM and shows findings over HTTP
@@ -108,6 +124,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.verb {
         Verb::Analyze(analyze) => analyze.run(cli.output),
         Verb::Serve(serve) => serve.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Queue(queue) => queue.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Dicom { verb: DicomVerb::Ping(ping) } => {
+            ping.run(cli.output).map(|()| ExitCode::SUCCESS)
+        }
         Verb::Bench(bench) => bench.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::User(user) => user.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),

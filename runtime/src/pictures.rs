@@ -103,7 +103,8 @@ fn draw(spool: &Spool, key: &Key, longer: u32) -> Result<Vec<u8>> {
     Ok(png)
 }
 
-fn mask(segment: &Segment) -> Result<Mask> {
+/// A mask as it was found.
+pub(crate) fn mask(segment: &Segment) -> Result<Mask> {
     let (height, width) = (segment.rows as usize, segment.columns as usize);
     Ok(Mask { name: segment.name.clone(), height, width, data: segment.pixels()? })
 }

@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     model::Model,
     notify::Notifier,
+    outbox::{self, Outbox, SpoolSource},
     pictures::Pictures,
     shutdown::{self, Shutdown, Trigger},
     spool::Spool,
@@ -88,10 +89,18 @@ pub(crate) async fn run(
     shutdown: Shutdown,
     ready: impl FnOnce(&Ready) -> Result<()>,
 ) -> Result<()> {
+    for destination in &config.destinations {
+        destination.connector()?;
+    }
     let access = Arc::new(Current::new(Access::new(&config.dicom)?));
     let doors = Arc::new(Current::new(Doors::new(&config.http)?));
     // First of all: another daemon may work there.
-    let spool = Arc::new(Spool::open(&config.spool)?);
+    let outbox = Arc::new(Outbox::new(
+        outbox::path_in(&config.spool.path),
+        config.destinations,
+        outbox::wall_clock(),
+    ));
+    let spool = Arc::new(Spool::open_with(&config.spool, outbox.clone())?);
     let audit = Arc::new(Audit::open(&config.spool.path)?);
     audit.write(Event::Start { version: env!("CARGO_PKG_VERSION") });
     let notifier = Notifier::from_env().context("NOTIFY_SOCKET cannot be used")?;
@@ -122,6 +131,13 @@ pub(crate) async fn run(
         spawn_blocking(move || model.refresh()).await.context("loading the bundle panicked")??;
     }
 
+    outbox.audit_to(audit.clone());
+    let source = SpoolSource { spool: spool.clone(), overlay_pixels: config.worker.overlay_pixels };
+    let deliveries = tokio::spawn(outbox.clone().run(
+        config.dicom.ae_title.clone(),
+        Arc::new(source),
+        shutdown.clone(),
+    ));
     let trouble = Arc::new(Trouble::default());
     let heartbeat = Arc::new(Heartbeat::new());
     let watched = Arc::new(Watched {
@@ -131,6 +147,7 @@ pub(crate) async fn run(
         trouble: trouble.clone(),
         heartbeat: heartbeat.clone(),
         audit: audit.clone(),
+        outbox: outbox.clone(),
         worker_limit: config.worker.stuck_seconds,
         progress: Mutex::new(Progress::new()),
     });
@@ -155,6 +172,7 @@ pub(crate) async fn run(
         trouble,
         heartbeat: heartbeat.clone(),
         audit: audit.clone(),
+        outbox: outbox.clone(),
     };
     tokio::spawn(tidy(spool.clone(), audit.clone(), shutdown.clone()));
     let scp = Arc::new(Scp {
@@ -163,6 +181,7 @@ pub(crate) async fn run(
         spool,
         metrics,
         audit: audit.clone(),
+        reports: outbox,
         shutdown: shutdown.clone(),
     });
     let web = tokio::spawn(http::run(http, parts, config.http));
@@ -186,13 +205,14 @@ pub(crate) async fn run(
             () = told_to_stop_but_stuck(&heartbeat, limit, &shutdown) => Ok(()),
         }
     };
+    let deliveries = still_needed("the outbox", deliveries, &shutdown);
     let web = async {
         still_needed("the web server", web, &shutdown).await?;
         std::future::pending().await
     };
     let ended = tokio::select! {
         // Both: objects on their way are taken, and the image under way is answered.
-        ended = async { tokio::try_join!(listening, work) } => ended.map(|_| ()),
+        ended = async { tokio::try_join!(listening, work, deliveries) } => ended.map(|_| ()),
         ended = web => ended,
     };
     notifier.stopping();

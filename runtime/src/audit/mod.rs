@@ -85,6 +85,13 @@ pub(crate) enum Event {
         who: String,
         from: String,
     },
+    /// What a destination said about an object, or what a person decided.
+    Delivery {
+        image: u64,
+        kind: String,
+        destination: String,
+        outcome: String,
+    },
 }
 
 /// Where events are handed in.

@@ -13,6 +13,7 @@
 
 use super::{
     command::{self, Command, Status},
+    commitment::{self, MAX_REPORT_BYTES},
     listener::{Pending, Scp},
     negotiation::{self, Class, Context, Refusal},
     store::{Store, failed},
@@ -133,7 +134,7 @@ async fn run(
         .check(address.ip(), certificate.as_ref(), calling, called)
         .and_then(|()| pending.associate().ok_or(Refusal::Full));
     let agreed = place.and_then(|place| {
-        negotiation::accept(&request, scp.config.max_pdu_bytes)
+        negotiation::accept(&request, scp.config.max_pdu_bytes, scp.reports.expects(calling))
             .map(|(answer, agreement)| (answer, agreement, place))
     });
     let (answer, agreement, _place) = match agreed {
@@ -217,6 +218,8 @@ struct Receiving<'a> {
 enum Outcome<'a> {
     /// So far so good.
     Storing(Box<Store<'a>>),
+    /// A report about storage commitment.
+    Reporting(Vec<u8>),
     /// Already refused: what still arrives is dropped, then this is the answer.
     Refused(Status),
 }
@@ -295,18 +298,26 @@ impl<'a> Session<'a> {
                 self.scp.metrics.echoes.add(1);
                 Err(Status::success())
             }
-            (command::C_STORE_RQ, Some(Class::Storage(_))) => self.begin_store(id, &command),
+            (command::C_STORE_RQ, Some(Class::Storage(_))) => {
+                self.begin_store(id, &command).map(|store| Outcome::Storing(Box::new(store)))
+            }
+            (command::N_EVENT_REPORT_RQ, Some(Class::Commitment)) if command.has_dataset => {
+                Ok(Outcome::Reporting(Vec::new()))
+            }
+            (command::N_EVENT_REPORT_RQ, Some(Class::Commitment)) => {
+                Err(self.report(id, &command, None))
+            }
             (command::C_ECHO_RQ | command::C_STORE_RQ, _) => Err(Status::failure(
                 Status::CLASS_NOT_SUPPORTED,
                 "not the service of this presentation context",
             )),
             (field, _) => Err(Status::failure(
                 Status::UNRECOGNIZED_OPERATION,
-                format!("command {field:04x}: only C-ECHO and C-STORE"),
+                format!("command {field:04x} is not served in this context"),
             )),
         };
         let outcome = match verdict {
-            Ok(store) => Outcome::Storing(Box::new(store)),
+            Ok(outcome) => outcome,
             Err(status) if command.has_dataset => Outcome::Refused(status),
             Err(status) => return self.respond(id, &command, &status, wire).await,
         };
@@ -368,12 +379,21 @@ impl<'a> Session<'a> {
         if receiving.context != id {
             return Err(Ended::Protocol("a data set in another context than its command".into()));
         }
-        if let Outcome::Storing(store) = &mut receiving.outcome {
-            let limit = self.scp.config.max_object_bytes;
-            if let Err(status) = block_in_place(|| store.write(&value.data, limit)) {
-                // Dropping the store removes its file.
+        match &mut receiving.outcome {
+            Outcome::Storing(store) => {
+                let limit = self.scp.config.max_object_bytes;
+                if let Err(status) = block_in_place(|| store.write(&value.data, limit)) {
+                    // Dropping the store removes its file.
+                    receiving.outcome = Outcome::Refused(status);
+                }
+            }
+            Outcome::Reporting(bytes) if bytes.len() + value.data.len() > MAX_REPORT_BYTES => {
+                let comment = format!("report is larger than {MAX_REPORT_BYTES} bytes");
+                let status = Status::failure(Status::PROCESSING_FAILURE, comment);
                 receiving.outcome = Outcome::Refused(status);
             }
+            Outcome::Reporting(bytes) => bytes.extend_from_slice(&value.data),
+            Outcome::Refused(_) => {}
         }
         if !value.is_last {
             return Ok(());
@@ -388,10 +408,26 @@ impl<'a> Session<'a> {
                 Ok(image) => (Status::success(), Some(image)),
                 Err(status) => (status, None),
             },
+            Outcome::Reporting(dataset) => {
+                let status = self.report(id, &command, Some(&dataset));
+                return self.respond(id, &command, &status, wire).await;
+            }
         };
         let (who, code) = (self.peer.clone(), format!("{:04x}", status.code));
         self.scp.audit.write(Event::Store { who, image, status: code });
         self.respond(id, &command, &status, wire).await
+    }
+
+    /// Takes in a report about storage commitment.
+    fn report(&self, id: u8, command: &Command, dataset: Option<&[u8]>) -> Status {
+        let context = self.contexts.iter().find(|context| context.id == id);
+        let syntax = context.map_or("", |context| context.syntax.uid());
+        let instance = command.sop_instance().and_then(Result::ok);
+        let instance = instance.map(|uid| uid.as_str().to_owned());
+        match commitment::report(instance, command.event_type, dataset, syntax) {
+            Ok(report) => block_in_place(|| self.scp.reports.take(&self.peer, &report)),
+            Err(bad) => bad.status(),
+        }
     }
 
     /// Checks and commits a complete object; its number in the spool.

@@ -14,14 +14,18 @@ pub(crate) struct Command {
     pub(crate) sop_class: Option<String>,
     /// Unchecked: see [`Command::sop_instance`].
     sop_instance: Option<String>,
+    /// Of N-EVENT-REPORT.
+    pub(crate) event_type: Option<u16>,
     pub(crate) has_dataset: bool,
 }
 
 pub(crate) const C_STORE_RQ: u16 = 0x0001;
 pub(crate) const C_ECHO_RQ: u16 = 0x0030;
+pub(crate) const N_EVENT_REPORT_RQ: u16 = 0x0100;
 pub(crate) const C_CANCEL_RQ: u16 = 0x0fff;
-const RESPONSE: u16 = 0x8000;
-const NO_DATASET: u16 = 0x0101;
+/// Set in the field of a response.
+pub(crate) const RESPONSE: u16 = 0x8000;
+pub(crate) const NO_DATASET: u16 = 0x0101;
 
 /// Status of a response (PS3.4 B.2.3 and PS3.7 annex C), with a comment for whoever reads the peer's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,9 @@ pub(crate) struct Status {
 impl Status {
     pub(crate) const SUCCESS: u16 = 0x0000;
     pub(crate) const PROCESSING_FAILURE: u16 = 0x0110;
+    pub(crate) const NO_SUCH_INSTANCE: u16 = 0x0112;
+    pub(crate) const NO_SUCH_EVENT: u16 = 0x0113;
+    pub(crate) const INVALID_ARGUMENT: u16 = 0x0115;
     pub(crate) const INVALID_INSTANCE: u16 = 0x0117;
     pub(crate) const MISSING_ATTRIBUTE: u16 = 0x0120;
     pub(crate) const CLASS_NOT_SUPPORTED: u16 = 0x0122;
@@ -64,12 +71,14 @@ pub(crate) enum CommandError {
     Width { name: &'static str, found: usize },
     #[error("got a response (command {field:04x}) although nothing was asked")]
     Response { field: u16 },
+    #[error("got a request (command {field:04x}) where only answers and reports are expected")]
+    Request { field: u16 },
 }
 
 impl Command {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
         let (mut field, mut message_id, mut dataset) = (None, None, None);
-        let (mut sop_class, mut sop_instance) = (None, None);
+        let (mut sop_class, mut sop_instance, mut event_type) = (None, None, None);
         for element in elements(bytes) {
             let (tag, value) = element?;
             match tag {
@@ -78,6 +87,7 @@ impl Command {
                 0x0110 => message_id = Some(u16_value("message id", value)?),
                 0x0800 => dataset = Some(u16_value("data set type", value)?),
                 0x1000 => sop_instance = Some(text(value)),
+                0x1002 => event_type = Some(u16_value("event type", value)?),
                 _ => {}
             }
         }
@@ -92,7 +102,7 @@ impl Command {
         };
         let has_dataset =
             dataset.ok_or(CommandError::Missing { name: "data set type" })? != NO_DATASET;
-        Ok(Self { field, message_id, sop_class, sop_instance, has_dataset })
+        Ok(Self { field, message_id, sop_class, sop_instance, event_type, has_dataset })
     }
 
     /// The affected SOP instance; `None` if the element is missing.
@@ -116,6 +126,9 @@ impl Command {
         if let Some(Ok(instance)) = self.sop_instance() {
             put(&mut body, 0x1000, padded(instance.as_str(), 0));
         }
+        if let Some(event_type) = self.event_type {
+            put(&mut body, 0x1002, event_type.to_le_bytes());
+        }
         let mut command = Vec::with_capacity(body.len() + 12);
         put(&mut command, 0x0000, (body.len() as u32).to_le_bytes());
         command.extend_from_slice(&body);
@@ -124,7 +137,7 @@ impl Command {
 }
 
 /// The elements of a command set: element number and value.
-fn elements(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), CommandError>> {
+pub(crate) fn elements(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), CommandError>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         if at == bytes.len() {
@@ -151,16 +164,16 @@ fn element(bytes: &[u8], at: usize) -> Result<(u16, &[u8]), CommandError> {
     Ok((u16::from_le_bytes([head[2], head[3]]), value))
 }
 
-fn u16_value(name: &'static str, value: &[u8]) -> Result<u16, CommandError> {
+pub(crate) fn u16_value(name: &'static str, value: &[u8]) -> Result<u16, CommandError> {
     let bytes = value.try_into().map_err(|_| CommandError::Width { name, found: value.len() })?;
     Ok(u16::from_le_bytes(bytes))
 }
 
-fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
 }
 
-fn put(out: &mut Vec<u8>, element: u16, value: impl AsRef<[u8]>) {
+pub(crate) fn put(out: &mut Vec<u8>, element: u16, value: impl AsRef<[u8]>) {
     let value = value.as_ref();
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&element.to_le_bytes());
@@ -168,7 +181,7 @@ fn put(out: &mut Vec<u8>, element: u16, value: impl AsRef<[u8]>) {
     out.extend_from_slice(value);
 }
 
-fn padded(text: &str, with: u8) -> Vec<u8> {
+pub(crate) fn padded(text: &str, with: u8) -> Vec<u8> {
     let mut value = text.as_bytes().to_vec();
     if value.len() % 2 == 1 {
         value.push(with);

@@ -4,7 +4,7 @@
 //! ("local limit exceeded"). *Pending* connections, which have not associated yet: beyond it, the oldest
 //! one gives way, so that any number of half-open connections leaves room for a peer that speaks.
 
-use super::{access::Access, association, association::Ended};
+use super::{access::Access, association, association::Ended, commitment::Reports};
 use crate::{
     audit::Audit, config::DicomConfig, current::Current, metrics::Metrics, shutdown::Shutdown,
     spool::Spool,
@@ -26,6 +26,7 @@ pub(crate) struct Scp {
     pub(crate) spool: Arc<Spool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) reports: Arc<dyn Reports>,
     pub(crate) shutdown: Shutdown,
 }
 

@@ -9,6 +9,9 @@
 //! store         one C-STORE: an object that goes to disk as it arrives
 //! command       command sets of C-ECHO and C-STORE; no I/O          bytes ↔ Command
 //! dataset       what the first bytes of a data set claim to be      bytes → Claim
+//! commitment    data sets of storage commitment; no I/O
+//! elements      small data sets from a peer; no I/O                 bytes → elements
+//! scu           our side of associations that we ask for
 //! part10        the file header we put before a received data set   → bytes
 //! ```
 //!
@@ -20,9 +23,16 @@
 pub(crate) mod access;
 pub(crate) mod association;
 pub(crate) mod command;
+pub(crate) mod commitment;
 pub(crate) mod dataset;
+mod elements;
 pub(crate) mod listener;
 pub(crate) mod negotiation;
 pub(crate) mod part10;
+pub(crate) mod ping;
+pub(crate) mod scu;
 mod store;
 mod wire;
+
+/// SOP class of C-ECHO.
+pub(crate) const VERIFICATION: &str = "1.2.840.10008.1.1";

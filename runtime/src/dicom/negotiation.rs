@@ -1,18 +1,22 @@
 //! A-ASSOCIATE-RQ in, A-ASSOCIATE-AC out: which objects we take, in which encodings. No I/O.
 
-use super::part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
+use super::{
+    commitment,
+    part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION},
+};
 use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult,
     AssociationRJServiceProviderPresentationReason as Busy,
     AssociationRJServiceUserReason as Refused, AssociationRJSource, AssociationRQ,
-    PresentationContextResult, PresentationContextResultReason as Outcome, UserVariableItem,
+    PresentationContextResult, PresentationContextResultReason as Outcome, RequestorRoles,
+    UserVariableItem,
 };
 use radiograph::TransferSyntax;
 
-const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
+pub(super) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Bit 0 stands for version 1, the only one there is.
-const PROTOCOL_VERSION: u16 = 1;
+pub(super) const PROTOCOL_VERSION: u16 = 1;
 
 /// Images we take: UID and what we call it.
 pub(crate) const STORAGE_CLASSES: [(&str, &str); 4] = [
@@ -35,6 +39,8 @@ pub(crate) enum Class {
     Verification,
     /// UID of one of [`STORAGE_CLASSES`].
     Storage(&'static str),
+    /// Reports about storage commitment; the peer is the SCP of that service.
+    Commitment,
 }
 
 /// What both sides agreed on.
@@ -80,10 +86,12 @@ impl Refusal {
     }
 }
 
-/// Answers a request that passed access control.
+/// Answers a request that passed access control. `reports`: whether we wait for reports about storage commitment
+/// of this peer.
 pub(crate) fn accept(
     request: &AssociationRQ,
     max_pdu: u32,
+    reports: bool,
 ) -> Result<(AssociationAC, Agreement), Refusal> {
     if request.protocol_version & PROTOCOL_VERSION == 0 {
         return Err(Refusal::Version);
@@ -99,8 +107,12 @@ pub(crate) fn accept(
         {
             return Err(Refusal::Contexts);
         }
-        let class = class(trimmed(&proposed.abstract_syntax));
-        let syntax = proposed.transfer_syntaxes.iter().find_map(|uid| known_syntax(trimmed(uid)));
+        let class = class(trimmed(&proposed.abstract_syntax))
+            .filter(|class| *class != Class::Commitment || (reports && will_report(request)));
+        let is_offered =
+            |uid: &&str| class != Some(Class::Commitment) || commitment::SYNTAXES.contains(uid);
+        let offered = proposed.transfer_syntaxes.iter().map(|uid| trimmed(uid));
+        let syntax = offered.filter(is_offered).find_map(known_syntax);
         let reason = match (class, syntax) {
             (Some(class), Some(syntax)) => {
                 contexts.push(Context { id: proposed.id, class, syntax });
@@ -113,17 +125,23 @@ pub(crate) fn accept(
             syntax.unwrap_or(TransferSyntax::ImplicitLittleEndian).uid().to_owned();
         results.push(PresentationContextResult { id: proposed.id, reason, transfer_syntax });
     }
+    let mut user_variables = vec![
+        UserVariableItem::MaxLength(max_pdu),
+        UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.into()),
+        UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION.into()),
+    ];
+    if contexts.iter().any(|context: &Context| context.class == Class::Commitment) {
+        let roles = RequestorRoles { scu: false, scp: true };
+        let item = UserVariableItem::ScuScpRoleSelectionSubItem(commitment::CLASS.into(), roles);
+        user_variables.push(item);
+    }
     let answer = AssociationAC {
         protocol_version: PROTOCOL_VERSION,
         calling_ae_title: request.calling_ae_title.clone(),
         called_ae_title: request.called_ae_title.clone(),
         application_context_name: APPLICATION_CONTEXT.into(),
         presentation_contexts: results,
-        user_variables: vec![
-            UserVariableItem::MaxLength(max_pdu),
-            UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.into()),
-            UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION.into()),
-        ],
+        user_variables,
     };
     let agreement = Agreement {
         peer: request.calling_ae_title.clone(),
@@ -141,16 +159,27 @@ pub(crate) fn storage_class(uid: &str) -> Option<&'static str> {
 fn class(uid: &str) -> Option<Class> {
     match uid {
         uids::VERIFICATION => Some(Class::Verification),
+        commitment::CLASS => Some(Class::Commitment),
         uid => storage_class(uid).map(Class::Storage),
     }
+}
+
+/// Whether the peer wants to be the SCP of storage commitment: reports come from there.
+fn will_report(request: &AssociationRQ) -> bool {
+    request.user_variables.iter().any(|item| match item {
+        UserVariableItem::ScuScpRoleSelectionSubItem(class, roles) => {
+            trimmed(class) == commitment::CLASS && roles.scp
+        }
+        _ => false,
+    })
 }
 
 fn known_syntax(uid: &str) -> Option<TransferSyntax> {
     TransferSyntax::all().find(|known| known.uid() == uid)
 }
 
-/// 0 means no limit; our responses are short, so the number hardly matters.
-fn peer_max_pdu(variables: &[UserVariableItem]) -> u32 {
+/// 0 means no limit.
+pub(super) fn peer_max_pdu(variables: &[UserVariableItem]) -> u32 {
     let offered = variables.iter().find_map(|item| match item {
         UserVariableItem::MaxLength(length) => Some(*length),
         _ => None,
@@ -161,7 +190,7 @@ fn peer_max_pdu(variables: &[UserVariableItem]) -> u32 {
     }
 }
 
-fn trimmed(uid: &str) -> &str {
+pub(super) fn trimmed(uid: &str) -> &str {
     uid.trim_end_matches(['\0', ' '])
 }
 
@@ -201,6 +230,7 @@ mod tests {
                 (7, &format!("{cr}\0"), &["1.2.3.4", uids::JPEG_LOSSLESS_SV1, implicit]),
             ]),
             65536,
+            false,
         )
         .unwrap();
         let reasons: Vec<_> =
@@ -232,11 +262,39 @@ mod tests {
     }
 
     #[test]
+    fn reports_are_taken_from_whom_we_asked_and_only_in_the_role_that_reports() {
+        let [explicit, implicit] = commitment::SYNTAXES;
+        let jpeg = uids::JPEG_LOSSLESS_SV1;
+        let mut request = request(&[
+            (1, commitment::CLASS, &[jpeg, implicit, explicit]),
+            (3, commitment::CLASS, &[jpeg]),
+        ]);
+        let accepted = |request: &AssociationRQ, reports| {
+            let (answer, agreement) = accept(request, 65536, reports).unwrap();
+            let roles = answer.user_variables.into_iter().find_map(|item| match item {
+                UserVariableItem::ScuScpRoleSelectionSubItem(_, roles) => Some(roles),
+                _ => None,
+            });
+            (agreement.contexts.iter().map(|context| context.id).collect::<Vec<_>>(), roles)
+        };
+        assert_eq!(
+            accepted(&request, true),
+            (vec![], None),
+            "the default role asks, it does not report"
+        );
+        let roles = RequestorRoles { scu: false, scp: true };
+        let item = UserVariableItem::ScuScpRoleSelectionSubItem(commitment::CLASS.into(), roles);
+        request.user_variables.push(item);
+        assert_eq!(accepted(&request, true), (vec![1], Some(roles)));
+        assert_eq!(accepted(&request, false), (vec![], None), "whom we did not ask");
+    }
+
+    #[test]
     fn even_and_repeated_context_ids_are_refused() {
         let verification = (1, uids::VERIFICATION, &[uids::IMPLICIT_VR_LITTLE_ENDIAN][..]);
         for ids in [[1, 2], [1, 1], [0, 1]] {
             let contexts = ids.map(|id| (id, verification.1, verification.2));
-            assert_eq!(accept(&request(&contexts), 65536).unwrap_err(), Refusal::Contexts);
+            assert_eq!(accept(&request(&contexts), 65536, false).unwrap_err(), Refusal::Contexts);
         }
     }
 
@@ -244,9 +302,9 @@ mod tests {
     fn another_application_context_or_version_is_refused() {
         let mut other = request(&[]);
         other.application_context_name = "1.2".into();
-        assert_eq!(accept(&other, 65536).unwrap_err(), Refusal::ApplicationContext);
+        assert_eq!(accept(&other, 65536, false).unwrap_err(), Refusal::ApplicationContext);
         let mut newer = request(&[]);
         newer.protocol_version = 2;
-        assert_eq!(accept(&newer, 65536).unwrap_err(), Refusal::Version);
+        assert_eq!(accept(&newer, 65536, false).unwrap_err(), Refusal::Version);
     }
 }

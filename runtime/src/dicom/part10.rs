@@ -30,6 +30,13 @@ pub(crate) fn header(
     header
 }
 
+/// The data set of a file that we made: what follows its file meta information.
+pub(crate) fn dataset(file: &[u8]) -> Option<&[u8]> {
+    let group = file.strip_prefix(&[0; 128])?.strip_prefix(b"DICM\x02\x00\x00\x00UL\x04\x00")?;
+    let (length, rest) = group.split_first_chunk::<4>()?;
+    rest.get(u32::from_le_bytes(*length) as usize..)
+}
+
 /// One explicit-VR element with a 16-bit length. Our values are all short.
 fn put(out: &mut Vec<u8>, element: u16, vr: &[u8; 2], value: &str, padding: u8) {
     let odd = value.len() % 2;
@@ -55,5 +62,16 @@ mod tests {
         assert_eq!(meta.transfer_syntax().trim_end_matches('\0'), "1.2.840.10008.1.2.1");
         assert_eq!(meta.source_application_entity_title.as_deref().map(str::trim), Some("XRAY1"));
         assert!(IMPLEMENTATION_VERSION.len() <= 16);
+    }
+
+    #[test]
+    fn the_data_set_is_what_follows_the_header() {
+        let uid = Uid::parse("1.2.3").unwrap();
+        let mut file = header("1.2.840.10008.5.1.4.1.1.1", &uid, "1.2.840.10008.1.2.1", "XRAY1");
+        assert_eq!(dataset(&file), Some(&[][..]));
+        file.extend_from_slice(b"pixels");
+        assert_eq!(dataset(&file), Some(&b"pixels"[..]));
+        assert_eq!(dataset(&file[..100]), None);
+        assert_eq!(dataset(&file[..200]), None);
     }
 }

@@ -37,7 +37,7 @@ use crate::{config::SpoolConfig, report::Report, uid::Uid};
 use anyhow::{Context, Result, bail};
 use index::Index;
 use pictures::Pictures;
-use room::{Limits, NoLedger};
+use room::Limits;
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -90,14 +90,16 @@ impl Accepted {
 const FOLDERS: [&str; 5] = ["incoming", "images", "attempts", "overlays", "results"];
 
 impl Spool {
-    /// Opens or creates the folder: sweeps what was being received, queues what has no answer.
-    ///
-    /// Fails, before it touches anything, if another daemon works there.
+    /// A spool of which nobody else needs anything.
+    #[cfg(test)]
     pub(crate) fn open(config: &SpoolConfig) -> Result<Self> {
-        Self::open_with(config, Arc::new(NoLedger))
+        Self::open_with(config, Arc::new(room::NoLedger))
     }
 
-    /// The same, with somebody who says what is still needed.
+    /// Opens or creates the folder: sweeps what was being received, queues what has no answer. The ledger says what
+    /// is still needed.
+    ///
+    /// Fails, before it touches anything, if another daemon works there.
     pub(crate) fn open_with(config: &SpoolConfig, ledger: Arc<dyn Ledger>) -> Result<Self> {
         let folder = config.path.clone();
         let lock = lock(&folder).with_context(|| format!("cannot use {}", folder.display()))?;

@@ -34,9 +34,11 @@ pub(crate) trait Ledger: fmt::Debug + Send + Sync {
 }
 
 /// Nobody else cares.
+#[cfg(test)]
 #[derive(Debug)]
 pub(super) struct NoLedger;
 
+#[cfg(test)]
 impl Ledger for NoLedger {
     fn may_purge(&self, _: &Key) -> bool {
         true

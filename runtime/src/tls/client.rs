@@ -1,5 +1,4 @@
 //! The calling side: whom we connect to, and who we are there.
-#![expect(dead_code, reason = "destinations use it")]
 
 use super::{Connection, authorities, identity, pair, provider, server_name};
 use anyhow::{Context, Result, bail};
@@ -66,11 +65,6 @@ impl Connector {
         };
         let stream = TlsConnector::from(self.config.clone()).connect(name, tcp).await?;
         Ok(Box::new(stream))
-    }
-
-    /// For clients that bring their own sockets.
-    pub(crate) fn config(&self) -> Arc<ClientConfig> {
-        self.config.clone()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     http::rfc3339,
     metrics::Metrics,
     model::{About, Model},
+    outbox::Outbox,
     report::{BundleId, Report, Status},
     shutdown::Shutdown,
     spool::{Entry, Key, Spool},
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) outbox: Arc<Outbox>,
 }
 
 /// Pause after so many failures in a row: 1, 2, 4 … 64 seconds.
@@ -152,6 +154,7 @@ impl Worker {
         self.metrics.latency.observe(entry.age(now));
         self.metrics.work.observe(now - began);
         self.spool.publish(&key);
+        self.outbox.answered(key.name());
         Ok(())
     }
 

@@ -27,6 +27,7 @@ fn worker(folder: &Path) -> Worker {
         trouble: Arc::default(),
         heartbeat: Arc::new(Heartbeat::new()),
         audit,
+        outbox: Arc::new(Outbox::new(folder.join("box.sqlite"), Vec::new(), Arc::new(|| 0))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A daemon in a temporary folder and a DICOM peer that can misbehave.
 #![expect(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod archive;
 pub(crate) mod fixtures;
 pub(crate) mod model;
 pub(crate) mod pki;

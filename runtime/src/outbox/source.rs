@@ -1,0 +1,84 @@
+//! Where objects come from: the spool's results and images.
+
+use super::{Answer, Row};
+use crate::{
+    device, overlay, pictures,
+    spool::{Key, Spool, State},
+};
+use anyhow::{Context, Result};
+use image::RgbImage;
+use results::{Kind, Record};
+use std::{fs, path::Path, sync::Arc};
+
+/// What the outbox needs to know of the rest of the daemon.
+pub(crate) trait Source: Send + Sync {
+    /// Keys of all answered images.
+    fn answered(&self) -> Vec<String>;
+
+    /// What the answer to an image is and what can be made of it.
+    fn answer(&self, key: &str) -> Result<Answer>;
+
+    /// The object to send: a Part 10 file in explicit VR little endian. `None`: there is nothing of that kind
+    /// to send. The same row gives the same bytes.
+    fn make(&self, row: &Row) -> Result<Option<Vec<u8>>>;
+}
+
+/// The daemon's answers.
+#[derive(Debug)]
+pub(crate) struct SpoolSource {
+    pub(crate) spool: Arc<Spool>,
+    /// Longer side of the radiograph in a Secondary Capture.
+    pub(crate) overlay_pixels: u32,
+}
+
+impl Source for SpoolSource {
+    fn answered(&self) -> Vec<String> {
+        let all = self.spool.newest(usize::MAX);
+        let answered = all.iter().rev().filter(|entry| entry.state == State::Answered);
+        answered.map(|entry| entry.key.name()).collect()
+    }
+
+    fn answer(&self, key: &str) -> Result<Answer> {
+        let (key, record) = self.record(key)?;
+        let source = key.uid.to_string();
+        let found = record.findings.iter().any(|finding| finding.positive);
+        let object = |kind: Kind| {
+            let object = results::sop_instance_uid(kind, &record, &source);
+            (kind, kind.sop_class_uid().to_owned(), object)
+        };
+        Ok(Answer {
+            digest: format!("{:016x}", key.digest),
+            positive: found || record.boxes.as_ref().is_some_and(|boxes| !boxes.is_empty()),
+            parked: record.parked,
+            objects: Kind::ALL.map(object).into(),
+            source,
+        })
+    }
+
+    fn make(&self, row: &Row) -> Result<Option<Vec<u8>>> {
+        let (key, record) = self.record(&row.key)?;
+        let path = self.spool.image_path(&key);
+        let image = fs::read(&path).context("cannot read the image")?;
+        let drawing = || draw(&record, &image, self.overlay_pixels);
+        let object = results::object(row.kind, &record, &image, device::this_box(), drawing)?;
+        let Some(object) = object else { return Ok(None) };
+        // Another answer since: that one is routed by itself.
+        anyhow::ensure!(object.sop_instance_uid == row.object, "the image was answered again");
+        Ok(Some(object.bytes))
+    }
+}
+
+impl SpoolSource {
+    fn record(&self, key: &str) -> Result<(Key, Record)> {
+        let key = Key::of_file(Path::new(key)).context("no key of the spool")?;
+        let json = self.spool.result(&key).context("cannot read the result")?;
+        Ok((key, serde_json::from_slice(&json).context("the result is damaged")?))
+    }
+}
+
+/// The overlay, drawn again from what the record holds.
+fn draw(record: &Record, image: &[u8], pixels: u32) -> Result<RgbImage> {
+    let picture = radiograph::read(image)?.image;
+    let masks = record.segments.iter().map(pictures::mask).collect::<Result<Vec<_>>>()?;
+    overlay::rgb(&picture, &masks, record, pixels).context("the overlay has no pixels")
+}

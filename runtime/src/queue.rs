@@ -1,0 +1,140 @@
+//! `runtime queue`: looks at the outbox and decides about single deliveries.
+//!
+//! It works on the database in the spool, whether a daemon runs or not. A running one looks every second.
+
+use crate::{
+    Output,
+    config::Config,
+    outbox::{self, Database, DatabaseError, Filter, Millis, Row, State},
+    print_json,
+};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+/// Deliveries of results: what waits, what failed, and what to do about it
+#[derive(Debug, Args)]
+pub(crate) struct Queue {
+    /// Configuration of the daemon; it may run or not
+    #[arg(long, global = true, default_value = "runtime.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Shows deliveries, the newest first
+    List {
+        /// Also those that are delivered or dropped
+        #[arg(long)]
+        all: bool,
+        /// Only waiting, sent, committed, dead or dropped ones
+        #[arg(long)]
+        state: Option<State>,
+        /// Only those of one destination
+        #[arg(long, value_name = "NAME")]
+        destination: Option<String>,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Sends again, or asks again for commitment: now
+    Retry(Which),
+    /// Leaves alone until released
+    Hold(Which),
+    /// Ends a hold
+    Release(Which),
+    /// Gives up for good; the image may then be purged
+    Drop(Which),
+}
+
+/// Which deliveries.
+#[derive(Debug, Args)]
+#[group(required = true)]
+struct Which {
+    /// Numbers, see `list`
+    #[arg(value_name = "ID")]
+    ids: Vec<i64>,
+    /// All dead ones
+    #[arg(long, conflicts_with = "ids")]
+    dead: bool,
+}
+
+impl Queue {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let config = Config::read(&self.config)?;
+        let path = outbox::path_in(&config.spool.path);
+        let now = outbox::wall_clock()();
+        let mut database = Database::open_kept(&path, now as u64)?;
+        let destinations = config.destinations;
+        let rows = match self.verb {
+            Verb::List { all, state, destination, limit } => {
+                let open = !all && state.is_none();
+                database.list(&Filter { state, open, destination, before: None, limit })?
+            }
+            Verb::Retry(which) => which.each(&mut database, |database, id| {
+                outbox::retry(database, id, &destinations, now)
+            })?,
+            Verb::Hold(which) => {
+                which.each(&mut database, |database, id| outbox::hold(database, id, true))?
+            }
+            Verb::Release(which) => {
+                which.each(&mut database, |database, id| outbox::hold(database, id, false))?
+            }
+            Verb::Drop(which) => which.each(&mut database, |database, id| {
+                outbox::drop_row(database, id, &destinations, now)
+            })?,
+        };
+        if output.json { print_json(&rows) } else { table(&rows, now) }
+    }
+}
+
+impl Which {
+    fn each(
+        &self,
+        database: &mut Database,
+        act: impl Fn(&mut Database, i64) -> Result<Row, DatabaseError>,
+    ) -> Result<Vec<Row>> {
+        let ids: Vec<i64> = if self.dead {
+            let limit = i64::MAX as usize;
+            let dead = Filter { state: Some(State::Dead), limit, ..Filter::default() };
+            database.list(&dead)?.iter().map(|row| row.id).collect()
+        } else {
+            // All or nothing: a number that is wrong is likely to be a mistake about the others too.
+            for id in &self.ids {
+                database.row(*id)?;
+            }
+            self.ids.clone()
+        };
+        Ok(ids.into_iter().map(|id| act(database, id)).collect::<Result<_, _>>()?)
+    }
+}
+
+fn table(rows: &[Row], now: Millis) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{:>7}  {:<10} {:<4} {:<16} {:>7}  IMAGE", "ID", "STATE", "KIND", "TO", "AGE")?;
+    for row in rows {
+        let held = if row.held { " held" } else { "" };
+        let urgent = if row.urgent { " urgent" } else { "" };
+        let age = humantime::format_duration(std::time::Duration::from_secs(
+            (now - row.created).max(0) as u64 / 1000,
+        ));
+        let age = age.to_string().split(' ').next().unwrap_or_default().to_owned();
+        writeln!(
+            out,
+            "{:>7}  {:<10} {:<4} {:<16} {age:>7}  {}{urgent}{held}",
+            row.id,
+            row.progress.state.to_string(),
+            row.kind.to_string(),
+            row.via,
+            row.source,
+        )?;
+        if let Some(reason) = &row.progress.reason {
+            writeln!(out, "         {reason}")?;
+        }
+    }
+    Ok(())
+}
