@@ -1,4 +1,5 @@
-//! How many images are answered a second. Prints and asserts nothing about time:
+//! How many images are answered a second, and how long `/health` takes beside 16 senders. Prints and asserts nothing
+//! about time:
 //! `cargo test -p runtime --test rate -- --ignored --nocapture`. `RUNTIME_BEFORE` names another binary to compare
 //! with; rates of one run may be compared, those of two may not.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
@@ -6,7 +7,10 @@
 mod common;
 
 use common::{Daemon, Settings, fixtures, model, scu::Scu};
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 const IMAGES: u32 = 60;
 
@@ -49,6 +53,47 @@ fn answers_a_second() {
                 "{round} {name}: {rate:.1} answers/s ({:.1} s in all), {stores:.1} stores/s",
                 began.elapsed().as_secs_f64()
             );
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn health_beside_sixteen_senders() {
+    let before = std::env::var("RUNTIME_BEFORE").ok();
+    for round in 0..3 {
+        let ours = env!("CARGO_BIN_EXE_runtime");
+        for (name, binary) in [("before", before.as_deref()), ("now", Some(ours))] {
+            let Some(binary) = binary else { continue };
+            let daemon = Daemon::start(Settings { binary: Some(binary), ..Settings::default() });
+            let done = AtomicBool::new(false);
+            let (mut times, stored) = std::thread::scope(|scope| {
+                let send = |sender: u32| {
+                    let (daemon, done) = (&daemon, &done);
+                    scope.spawn(move || {
+                        let mut scu = Scu::associate(daemon.dicom);
+                        let mut stored = 0;
+                        while !done.load(Relaxed) {
+                            assert_eq!(scu.store(&format!("1.2.{sender}.{stored}"), stored), 0);
+                            stored += 1;
+                        }
+                        stored
+                    })
+                };
+                let senders: Vec<_> = (0..16).map(send).collect();
+                let ask = |_| {
+                    std::thread::sleep(Duration::from_millis(5)); // so that many stores lie between
+                    let began = Instant::now();
+                    daemon.get("/health");
+                    began.elapsed()
+                };
+                let times: Vec<Duration> = (0..1000).map(ask).collect();
+                done.store(true, Relaxed);
+                let stored: u32 = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
+                (times, stored)
+            });
+            times.sort();
+            println!("{round} {name}: p50 {:?}, p99 {:?}, {stored} stores", times[500], times[990]);
         }
     }
 }
