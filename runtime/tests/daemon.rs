@@ -92,6 +92,33 @@ fn an_acknowledged_image_is_answered_after_a_crash() {
     }
 }
 
+/// Report and picture of the daemon's oldest answer.
+fn objects(daemon: &Daemon) -> Vec<results::Object> {
+    let first = |folder| fs::read(daemon.spool(folder).into_iter().min().unwrap()).unwrap();
+    let record: results::Record = serde_json::from_slice(&first("results")).unwrap();
+    let (image, device) = (first("images"), results::Device::new("box-1"));
+    let drawing = || Ok::<_, std::io::Error>(image::RgbImage::new(8, 8));
+    let make = |kind| results::object(kind, &record, &image, &device, drawing).unwrap().unwrap();
+    [results::Kind::Sr, results::Kind::Sc].map(make).to_vec()
+}
+
+#[test]
+fn an_answer_makes_the_same_objects_after_a_restart_with_another_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = [1, 2].map(|seed| model::trusted(&model::write(folder.path(), seed)));
+    let daemon = Daemon::start(Settings { bundle: &first, ..Settings::default() });
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.7", 7), 0);
+    let shown = daemon.findings("1.2.7");
+    assert_eq!(shown["source"]["study_instance_uid"], "1.2.7.1");
+    assert!(shown.get("codes").is_none(), "codes are for the objects: {shown}");
+    let made = objects(&daemon);
+
+    let daemon = daemon.kill_and_restart(Settings { bundle: &second, ..Settings::default() });
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.8", 8), 0);
+    assert_eq!(daemon.findings("1.2.8")["bundle"]["id"], "test-2");
+    assert_eq!(objects(&daemon), made);
+}
+
 #[test]
 fn what_the_network_must_not_see_is_answered_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();

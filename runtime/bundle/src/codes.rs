@@ -177,6 +177,34 @@ mod tests {
         assert!(codes_from_bytes(json).unwrap_err().to_string().contains("code value"));
     }
 
+    #[test]
+    fn a_bundle_has_a_code_for_each_of_its_labels_and_an_old_one_gets_ours() {
+        use crate::{Bundle, Manifest, section};
+        use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
+
+        let mut model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
+        let labels = |labels: [&str; 2]| labels.map(Into::into).to_vec();
+        model.heads = vec![
+            Head { task: Task::Segmentation, labels: labels(["lung", "heart"]) },
+            Head { task: Task::Detection, labels: labels(["heart", "Mass"]) },
+        ];
+        let manifest = Manifest::new("chest", "1.0.0", model, Preprocess::PRIOR);
+        let codes = |sections| {
+            let sealed = Bundle::seal(manifest.clone(), sections, None).unwrap();
+            Bundle::read(sealed.to_bytes().unwrap()).unwrap().codes()
+        };
+        let ours = ["lung", "heart", "Mass"].map(LabelCode::private);
+        assert_eq!(codes(vec![]).unwrap(), ours);
+
+        let mut lung = LabelCode::private("lung");
+        lung.code = Code::new("39607008", "SCT", "Lung").unwrap();
+        let bytes = codes_to_bytes(&[LabelCode::private("other"), lung.clone()]);
+        let found = codes(vec![(section::CODES.into(), bytes)]).unwrap();
+        assert_eq!(found, [lung, ours[1].clone(), ours[2].clone()]);
+        let error = codes(vec![(section::CODES.into(), b"[{}]".to_vec())]).unwrap_err();
+        assert!(error.to_string().contains("codes of its labels are damaged"), "{error}");
+    }
+
     proptest! {
         #[test]
         fn every_label_has_a_code_and_survives_the_bundle(label: String) {
