@@ -21,7 +21,6 @@ mod outbox;
 mod overlay;
 mod pictures;
 mod queue;
-mod report;
 mod selftest;
 mod serve;
 mod shutdown;

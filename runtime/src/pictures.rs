@@ -5,12 +5,11 @@
 
 use crate::{
     overlay,
-    report::{Report, Status},
     spool::{Key, Spool},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use engine::Mask;
-use results::Segment;
+use results::{Record, Segment, Status};
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -88,7 +87,7 @@ fn work(spool: &Spool, longer: u32, requests: &Receiver<Request>) {
 }
 
 fn draw(spool: &Spool, key: &Key, longer: u32) -> Result<Vec<u8>> {
-    let record: Report = serde_json::from_slice(&spool.result(key).context("no answer")?)
+    let record: Record = serde_json::from_slice(&spool.result(key).context("no answer")?)
         .context("the answer cannot be read")?;
     if record.status != Status::Analysed {
         bail!("the image was not analysed");
@@ -112,7 +111,8 @@ pub(crate) fn mask(segment: &Segment) -> Result<Mask> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::SpoolConfig, report::BundleId, uid::Uid};
+    use crate::{config::SpoolConfig, uid::Uid};
+    use results::BundleId;
     use std::path::Path;
 
     /// An answered image with a mask on its left half.
@@ -124,10 +124,10 @@ mod tests {
         let mut incoming = spool.begin().unwrap();
         incoming.write(&png).unwrap();
         let key = incoming.commit(Uid::parse("1.1").unwrap()).unwrap().key().clone();
-        let record = Report::not_analysed("x".into(), BundleId::default(), "why".into());
+        let record = Record::not_analysed("x".into(), BundleId::default(), "why".into());
         let left: Vec<u8> = (0..300 * 200).map(|at| u8::from(at % 300 < 150)).collect();
         let segments = vec![Segment::pack("lung", [200, 300], &left)];
-        let record = Report { status, reason: None, segments, ..record };
+        let record = Record { status, reason: None, segments, ..record };
         spool.answer(&key, &serde_json::to_vec(&record).unwrap()).unwrap();
         spool.publish(&key);
         (Arc::new(spool), key)

@@ -12,7 +12,6 @@
 
 mod canvas;
 
-use crate::report::{Finding, FoundBox, MaskSummary, Report};
 use canvas::{Canvas, Colour, Weight};
 use engine::Mask;
 use image::{
@@ -20,6 +19,7 @@ use image::{
     codecs::png::{CompressionType, FilterType, PngEncoder},
 };
 use radiograph::Image;
+use results::{Finding, FoundBox, MaskSummary, Record};
 use std::collections::VecDeque;
 
 const GROUND: Colour = [11, 15, 20];
@@ -32,7 +32,7 @@ const NEGATIVE: Colour = [79, 140, 201];
 const MASKS: [Colour; 4] = [[45, 212, 191], [192, 132, 252], [250, 128, 114], [163, 230, 53]];
 
 /// Draws everything on a canvas whose radiograph is `longer` pixels on its longer side.
-fn draw(picture: &Image, masks: &[Mask], report: &Report, longer: u32) -> Canvas {
+fn draw(picture: &Image, masks: &[Mask], report: &Record, longer: u32) -> Canvas {
     let scale = f64::from(longer) / picture.height.max(picture.width) as f64;
     let side = |pixels: usize| ((pixels as f64 * scale).round() as usize).max(1);
     let (height, width) = (side(picture.height), side(picture.width));
@@ -60,7 +60,7 @@ fn draw(picture: &Image, masks: &[Mask], report: &Report, longer: u32) -> Canvas
 pub(crate) fn png(
     picture: &Image,
     masks: &[Mask],
-    report: &Report,
+    report: &Record,
     longer: u32,
 ) -> Result<Vec<u8>, ImageError> {
     let canvas = draw(picture, masks, report, longer);
@@ -78,7 +78,7 @@ pub(crate) fn png(
 pub(crate) fn rgb(
     picture: &Image,
     masks: &[Mask],
-    report: &Report,
+    report: &Record,
     longer: u32,
 ) -> Option<RgbImage> {
     let Canvas { width, height, pixels } = draw(picture, masks, report, longer);
@@ -128,7 +128,7 @@ fn frame(canvas: &mut Canvas, found: &FoundBox, top: usize, scale: f32, unit: f3
 }
 
 /// Findings with bars, who says so, and what it may not be used for.
-fn panel(canvas: &mut Canvas, report: &Report, left: f32, width: f32, unit: f32) {
+fn panel(canvas: &mut Canvas, report: &Record, left: f32, width: f32, unit: f32) {
     let (margin, bottom) = (26.0 * unit, canvas.height as f32);
     let (x, inner) = (left + margin, width - 2.0 * margin);
     canvas.fill(left, 0.0, unit.max(1.0), bottom, LINE, 1.0);
@@ -228,9 +228,9 @@ fn shortened(name: &str, size: f32, weight: Weight, width: f32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{BundleId, Status};
+    use results::{BundleId, Status};
 
-    fn report() -> Report {
+    fn report() -> Record {
         let finding = |name: &str, probability, threshold| Finding {
             name: name.into(),
             probability,
@@ -242,7 +242,7 @@ mod tests {
             digest: "0123456789abcdef".into(),
             ..BundleId::default()
         };
-        Report {
+        Record {
             status: Status::Analysed,
             reason: None,
             findings: vec![
@@ -261,7 +261,7 @@ mod tests {
                 width: 80.0,
                 height: 70.0,
             }]),
-            ..Report::not_analysed("chest.dcm".into(), bundle, String::new())
+            ..Record::not_analysed("chest.dcm".into(), bundle, String::new())
         }
     }
 
@@ -299,7 +299,7 @@ mod tests {
         let mut report = report();
         let summary = |name: &str| MaskSummary { name: name.into(), area_fraction: 0.2 };
         report.masks = vec![summary("Left lung"), summary("Right lung"), summary("Heart")];
-        let drawn = |report: &Report, colour: Colour| {
+        let drawn = |report: &Record, colour: Colour| {
             let canvas = draw(&picture(240, 200), &[], report, 960);
             let panel = (800..canvas.width).flat_map(|x| (0..canvas.height).map(move |y| (x, y)));
             panel.filter(|&(x, y)| canvas.get(x, y) == colour).count()

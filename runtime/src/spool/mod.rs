@@ -33,10 +33,11 @@ pub(crate) use index::{Ages, Counts, Entry, State};
 pub(crate) use key::Key;
 pub(crate) use room::{Disk, Ledger};
 
-use crate::{config::SpoolConfig, report::Report, uid::Uid};
+use crate::{config::SpoolConfig, uid::Uid};
 use anyhow::{Context, Result, bail};
 use index::Index;
 use pictures::Pictures;
+use results::Record;
 use room::Limits;
 use std::{
     fs::{self, File, TryLockError},
@@ -229,7 +230,7 @@ impl Spool {
     /// What becomes of an object that we have. One that was parked is analysed again.
     fn again(&self, same: &Entry) -> io::Result<Accepted> {
         let key = same.key.clone();
-        let parked = || self.result(&key).is_ok_and(|json| Report::is_parked(&json));
+        let parked = || self.result(&key).is_ok_and(|json| Record::is_parked(&json));
         if same.state != State::Answered || !parked() {
             return Ok(Accepted::Duplicate(key));
         }

@@ -15,13 +15,13 @@ use crate::{
     metrics::Metrics,
     model::{About, Model},
     outbox::Outbox,
-    report::{BundleId, Report, Status},
     shutdown::Shutdown,
     spool::{Entry, Key, Spool},
     trouble::Trouble,
     uid::Uid,
 };
 use anyhow::{Context, Result, anyhow};
+use results::{BundleId, Record, Status};
 use std::{
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -167,7 +167,7 @@ impl Worker {
 
     fn answer(&self, job: &Job, analysis: &Analysis) -> Result<()> {
         let overlay_pixels = self.config.overlay_pixels;
-        let report = Report {
+        let report = Record {
             sop_instance_uid: Some(job.uid.to_string()),
             received: Some(rfc3339(job.received)),
             analysed: Some(rfc3339(SystemTime::now())),
@@ -200,8 +200,8 @@ impl Worker {
             Some(About { id, version, digest, .. }) => BundleId { id, digest, version },
             None => BundleId::default(),
         };
-        let report = Report::not_analysed(job.file.clone(), bundle, reason);
-        Analysis { report: Report { parked: true, ..report }, picture: None, masks: Vec::new() }
+        let report = Record::not_analysed(job.file.clone(), bundle, reason);
+        Analysis { report: Record { parked: true, ..report }, picture: None, masks: Vec::new() }
     }
 }
 

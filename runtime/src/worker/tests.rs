@@ -49,11 +49,11 @@ fn take(worker: &Worker) -> Option<Entry> {
 
 fn answer(status: Status) -> Analysis {
     let id = BundleId { id: "test".into(), digest: "00".into(), ..BundleId::default() };
-    let report = Report { status, ..Report::not_analysed("x.dcm".into(), id, "because".into()) };
+    let report = Record { status, ..Record::not_analysed("x.dcm".into(), id, "because".into()) };
     Analysis { report, picture: None, masks: Vec::new() }
 }
 
-fn result(worker: &Worker, key: &Key) -> Report {
+fn result(worker: &Worker, key: &Key) -> Record {
     serde_json::from_slice(&worker.spool.result(key).unwrap()).unwrap()
 }
 

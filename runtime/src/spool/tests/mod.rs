@@ -185,8 +185,8 @@ fn a_parked_answer_is_withdrawn_durably_before_the_image_waits_again() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(&config(folder.path())).unwrap();
     let first = key(store(&spool, "1.1", b"a").unwrap());
-    let bundle = crate::report::BundleId::default();
-    let report = Report { parked: true, ..Report::not_analysed("x".into(), bundle, "y".into()) };
+    let bundle = results::BundleId::default();
+    let report = Record { parked: true, ..Record::not_analysed("x".into(), bundle, "y".into()) };
     spool.answer(&first, &serde_json::to_vec(&report).unwrap()).unwrap();
     spool.publish(&first);
     drop(spool);
