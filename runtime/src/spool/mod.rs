@@ -58,7 +58,7 @@ pub(crate) struct Spool {
     index: Mutex<Index>,
     /// Held while an object is moved in: one at a time, so that equal objects meet.
     accepting: Mutex<()>,
-    /// When a search for something to purge last found nothing.
+    /// Until then nothing is searched to purge: there was nothing.
     fruitless: Mutex<Option<Instant>>,
     /// Purged, and not told yet.
     gone: Mutex<Vec<u64>>,

@@ -94,8 +94,9 @@ struct Shortage {
 
 /// Images removed at a time: each lot costs one fsync.
 const LOT: usize = 64;
-/// After a search for something to remove has found nothing, the next one waits that long.
-const FRUITLESS: Duration = Duration::from_secs(1);
+/// After a search for something to remove has found nothing, the next one waits that long, and so many times as long
+/// as it took.
+const FRUITLESS: (Duration, u32) = (Duration::from_secs(1), 20);
 
 impl Spool {
     pub(crate) fn disk(&self) -> io::Result<Disk> {
@@ -196,7 +197,8 @@ impl Spool {
     /// and no more than are needed for `enough` bytes.
     fn choose(&self, enough: u64, is_due: impl Fn(SystemTime, usize) -> bool) -> Vec<Key> {
         let fruitless = || self.fruitless.lock().unwrap_or_else(PoisonError::into_inner);
-        if fruitless().is_some_and(|at| at.elapsed() < FRUITLESS) {
+        let began = Instant::now();
+        if fruitless().is_some_and(|until| began < until) {
             return Vec::new();
         }
         let (mut lot, mut gained, mut asked, mut after) = (Vec::new(), 0, 0, None);
@@ -221,7 +223,8 @@ impl Spool {
             }
         }
         if asked > 0 && lot.is_empty() {
-            *fruitless() = Some(Instant::now());
+            let (pause, times) = FRUITLESS;
+            *fruitless() = Some(Instant::now() + pause.max(began.elapsed() * times));
         }
         lot
     }
