@@ -3,7 +3,12 @@
 
 mod common;
 
-use common::{Daemon, PATIENCE, Settings, fixtures, model, scu::Scu};
+use common::{
+    Daemon, PATIENCE, Settings,
+    archive::{Act, Archive},
+    fixtures, model,
+    scu::Scu,
+};
 use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_object::mem::InMemElement;
 use std::{
@@ -256,7 +261,13 @@ fn the_audit_log_tells_who_did_what_and_shows_when_it_was_edited() {
 fn no_log_no_metric_and_no_audit_line_knows_a_patient() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = model::trusted(&model::write(folder.path(), 1));
-    let settings = Settings { bundle: &trusted, ..Settings::default() };
+    let archive = Archive::start();
+    archive.inside().manners.acts.extend([Act::Status(0xc000), Act::Status(0xa700)]);
+    let destination = format!(
+        "[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"{}\"\nobjects = [\"sr\"]",
+        archive.address
+    );
+    let settings = Settings { bundle: &trusted, dicom: &destination, ..Settings::default() };
     let daemon = Daemon::start(settings);
     let uid = |n: u32| format!("1.2.77777.{n}");
     let marked = |n: u32, side: u16, changes: &[(u16, u16, VR, &str)]| {
@@ -316,6 +327,7 @@ fn no_log_no_metric_and_no_audit_line_knows_a_patient() {
     fs::remove_file(&results).unwrap();
     fs::rename(daemon.folder.path().join("aside"), &results).unwrap();
     daemon.findings(&uid(11));
+    daemon.wait("deliveries", |_| (archive.uids().len() >= 5).then_some(()));
     let mut daemon = daemon;
     assert!(daemon.terminate().success());
 
@@ -328,5 +340,8 @@ fn no_log_no_metric_and_no_audit_line_knows_a_patient() {
             assert_eq!(line, None, "{mark} in {what}");
         }
         assert!(text.len() > 500, "{what}: {text}");
+        if matches!(what, "log" | "audit.log") {
+            assert!(text.contains("pacs"), "deliveries are told: {text}");
+        }
     }
 }
