@@ -5,7 +5,7 @@
 //! outputs are closest to float. Then, tensor by tensor from the noisiest on, another method's range is kept
 //! where it lowers the outputs' error further. Every choice is logged with its figures.
 
-use super::{Evaluator, Observations, outcome::Loss};
+use super::{Evaluator, Observations, evaluate_candidate::Loss};
 use crate::{
     passes::quantized::{Plan, Quantized},
     read::weights::Weights,

@@ -1,6 +1,5 @@
 //! What a candidate costs, on images that calibrated nothing: of the outputs, of the task, layer by layer.
 
-use super::outcome::Loss;
 use crate::{
     passes::{
         interpreter::{Interpreter, Outputs},
@@ -19,6 +18,13 @@ use graph::{CheckpointConfig, Graph, ModelConfig, Preprocess, Task};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+
+/// The task that loses most, and the share of its metric.
+pub(super) struct Loss {
+    pub(super) task: String,
+    pub(super) share: f64,
+}
 
 /// The float network, images, its outputs on them, and what is known of them.
 pub(crate) struct Evaluator<'a> {
@@ -137,6 +143,12 @@ impl<'a> Evaluator<'a> {
         progress.finish_and_clear();
         found.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
         Ok(found)
+    }
+}
+
+impl Display for Loss {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -{:.4}", self.task, self.share)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What rounding gives.
 
-use super::{Observations, Sensitivity};
+use super::{Observations, Sensitivity, evaluate_candidate::Loss};
 use crate::passes::quantized::Quantized;
 use calibration::Table;
 use std::fmt::{self, Display, Formatter};
@@ -40,12 +40,6 @@ pub(super) struct Budget {
     pub(super) left: Loss,
 }
 
-/// The task that loses most, and the share of its metric.
-pub(super) struct Loss {
-    pub(super) task: String,
-    pub(super) share: f64,
-}
-
 impl Display for Chosen {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let FloatLayers { coarsest_level, last_convolutions, budget } = &self.float;
@@ -63,11 +57,5 @@ impl Display for Chosen {
             write!(f, "; {layers} layers in float for --max-drop {share} ({left})")?;
         }
         Ok(())
-    }
-}
-
-impl Display for Loss {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -{:.4}", self.task, self.share)
     }
 }

@@ -3,7 +3,8 @@
 use super::{
     Evaluator, Observations, RoundingOptions, Sensitivity,
     choose::Choice,
-    outcome::{Budget, Chosen, FloatLayers, Loss, Outcome},
+    evaluate_candidate::Loss,
+    outcome::{Budget, Chosen, FloatLayers, Outcome},
 };
 use crate::{
     passes::{

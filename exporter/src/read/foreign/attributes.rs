@@ -8,7 +8,7 @@ const UNDERSTOOD: &[(&str, &[&str])] = &[
     ("BatchNormalization", &["epsilon", "momentum"]),
     ("Clip", &["max", "min"]),
     ("Concat", &["axis"]),
-    ("Constant", &["value"]),
+    ("Constant", &["value", "value_float", "value_floats", "value_int", "value_ints"]),
     ("Conv", &["group", "kernel_shape", "pads", "strides"]),
     ("Dropout", &["ratio", "seed"]),
     ("Flatten", &["axis"]),

@@ -13,7 +13,7 @@ mod nodes;
 use crate::read::weights::Weights;
 use anyhow::{Context, Result, bail, ensure};
 use graph::{Graph, Output};
-use nodes::Reader;
+use nodes::{Reader, given_constants};
 use prost::Message;
 use std::{collections::HashMap, fs, path::Path};
 use tract_onnx::pb::{GraphProto, ModelProto, tensor_shape_proto::dimension, type_proto};
@@ -38,7 +38,8 @@ fn read(bytes: &[u8]) -> Result<Foreign> {
         bail!("node `{}` is DequantizeLinear: found a quantized model, expected float", node.name);
     }
     let (input, input_shape) = image_input(&onnx)?;
-    let mut reader = Reader::new(&onnx, input.clone())?;
+    let given = given_constants(&onnx);
+    let mut reader = Reader::new(&onnx, &given, input.clone())?;
     for node in &onnx.node {
         reader.node(node)?;
     }
@@ -213,6 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn nodes_of_one_name_are_told_apart_by_what_they_make() {
+        let (graph, weights) = fixtures::network(Backbone::Resnet18, 2);
+        let mut model = onnx::float_model(&graph, &weights, onnx::Batch::One).unwrap();
+        let nodes = &mut model.graph.as_mut().unwrap().node;
+        nodes.iter_mut().for_each(|node| node.name.clone_from(&node.op_type));
+        let read = read(&model.encode_to_vec()).unwrap();
+        let image = fixtures::image(&graph, 8);
+        let [a, b] = [(&graph, &weights), (&read.graph, &read.weights)]
+            .map(|(graph, weights)| Interpreter::new(graph, weights).unwrap().outputs(&image));
+        for ((name, a), (_, b)) in a.unwrap().iter().zip(&b.unwrap()) {
+            assert!(fixtures::relative_difference(a, b) < 1e-5, "{name}");
+        }
+    }
+
+    #[test]
     fn a_bias_that_no_constant_is_is_refused() {
         let (graph, weights) = fixtures::network(Backbone::Resnet18, 2);
         let mut model = onnx::float_model(&graph, &weights, onnx::Batch::One).unwrap();
@@ -237,7 +253,11 @@ mod tests {
         let op_type = "Identity".into();
         nodes.insert(0, NodeProto { input, output, op_type, ..NodeProto::default() });
         let mean = nodes.iter_mut().find(|node| node.op_type == "GlobalAveragePool").unwrap();
-        (mean.op_type, mean.attribute) = ("ReduceMean".into(), vec![ints("axes", &[-1, 2])]);
+        mean.op_type = "ReduceMean".into();
+        mean.input.push("axes".into());
+        let (output, op_type) = (vec!["axes".into()], "Constant".into());
+        let attribute = vec![ints("value_ints", &[-1, 2])];
+        nodes.insert(0, NodeProto { output, op_type, attribute, ..NodeProto::default() });
         let changed = read(&model.encode_to_vec()).unwrap();
         assert_eq!(changed.graph, plain.graph);
         assert_eq!(format!("{:?}", changed.weights), format!("{:?}", plain.weights));

@@ -5,8 +5,8 @@ use crate::read::weights::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use engine::onnx::constants;
 use graph::{Node, Op};
-use std::collections::HashMap;
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use std::collections::{HashMap, HashSet};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType};
 
 /// What has been read so far.
 pub(super) struct Reader<'a> {
@@ -17,24 +17,34 @@ pub(super) struct Reader<'a> {
     names: HashMap<String, String>,
     /// Tensors `[1, C, 1, 1]` that are `[C]` to us.
     pooled: Vec<String>,
+    /// Names that several nodes have, which ONNX allows: these are called by their outputs.
+    shared_names: HashSet<&'a str>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(onnx: &'a GraphProto, input: String) -> Result<Self> {
+    /// `given`: constants that are no tensors in the file, see [`given_constants`].
+    pub(super) fn new(
+        onnx: &'a GraphProto,
+        given: &'a [(&'a str, TensorProto)],
+        input: String,
+    ) -> Result<Self> {
         let mut constants: HashMap<&str, &TensorProto> =
             onnx.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        constants.extend(given.iter().map(|(name, tensor)| (*name, tensor)));
         for node in onnx.node.iter().filter(|node| node.op_type == "Constant") {
             let value = node.attribute.iter().find_map(|attribute| attribute.t.as_ref());
             let output = node.output.first().context("a Constant without output")?;
             constants.extend(value.map(|tensor| (output.as_str(), tensor)));
         }
-        let names = HashMap::from([(input.clone(), input)]);
+        let mut seen = HashSet::new();
+        let names = onnx.node.iter().map(|node| node.name.as_str());
         Ok(Self {
             constants,
             nodes: Vec::new(),
             weights: Weights::new(),
-            names,
+            names: HashMap::from([(input.clone(), input)]),
             pooled: Vec::new(),
+            shared_names: names.filter(|name| !seen.insert(*name)).collect(),
         })
     }
 
@@ -45,7 +55,7 @@ impl<'a> Reader<'a> {
     /// Reads one node; the error names it.
     pub(super) fn node(&mut self, node: &'a NodeProto) -> Result<()> {
         self.read(node).with_context(|| {
-            format!("node `{}` ({}) cannot be quantized", name_of(node), node.op_type)
+            format!("node `{}` ({}) cannot be quantized", self.name_of(node), node.op_type)
         })
     }
 
@@ -163,7 +173,7 @@ impl<'a> Reader<'a> {
 
     fn pool(&mut self, node: &NodeProto) -> Result<()> {
         self.push(node, Op::GlobalAvgPool, 1)?;
-        self.pooled.push(name_of(node));
+        self.pooled.push(self.name_of(node));
         Ok(())
     }
 
@@ -185,7 +195,7 @@ impl<'a> Reader<'a> {
             None => bail!("its bias is not constant"),
         };
         ensure!(bias.len() == out_features, "a bias of {} values", bias.len());
-        let name = name_of(node);
+        let name = self.name_of(node);
         let array = |shape, values| Array { shape, values };
         self.weights
             .insert(format!("{name}.weight"), array(vec![out_features, in_features], values));
@@ -249,14 +259,14 @@ impl<'a> Reader<'a> {
         for (param, tensor) in params {
             let Some(tensor) = tensor else { continue };
             let array = Array { shape: shape(tensor), values: constants::read::<f32>(tensor)? };
-            self.weights.insert(format!("{}.{param}", name_of(node)), array);
+            self.weights.insert(format!("{}.{param}", self.name_of(node)), array);
         }
         Ok(())
     }
 
     fn push(&mut self, node: &NodeProto, op: Op, inputs: usize) -> Result<()> {
         let inputs = (0..inputs).map(|at| self.input(node, at)).collect::<Result<_>>()?;
-        let name = name_of(node);
+        let name = self.name_of(node);
         ensure!(self.nodes.iter().all(|own| own.name != name), "a second node of this name");
         self.nodes.push(Node { name: name.clone(), op, inputs });
         let output = node.output.first().context("it has no output")?;
@@ -278,17 +288,47 @@ impl<'a> Reader<'a> {
         self.names.get(name).cloned().with_context(|| format!("no node makes its input `{name}`"))
     }
 
+    /// The node's name, or its output's where it has none of its own.
+    fn name_of(&self, node: &NodeProto) -> String {
+        let own = Some(&node.name);
+        let own = own.filter(|name| !name.is_empty() && !self.shared_names.contains(name.as_str()));
+        own.or(node.output.first()).cloned().unwrap_or_default()
+    }
+
     fn constant(&self, node: &NodeProto, at: usize) -> Option<&'a TensorProto> {
         self.constants.get(node.input.get(at)?.as_str()).copied()
     }
 }
 
-/// The node's name, or its output's.
-fn name_of(node: &NodeProto) -> String {
-    let own = Some(&node.name).filter(|name| !name.is_empty());
-    own.or(node.output.first()).cloned().unwrap_or_default()
-}
-
 fn shape(tensor: &TensorProto) -> Vec<usize> {
     tensor.dims.iter().map(|&side| usize::try_from(side).unwrap_or(0)).collect()
+}
+
+/// Constants that a node holds as numbers, by the tensor they make.
+pub(super) fn given_constants(onnx: &GraphProto) -> Vec<(&str, TensorProto)> {
+    let nodes = onnx.node.iter().filter(|node| node.op_type == "Constant");
+    let given = nodes.filter_map(|node| {
+        let [attribute] = &node.attribute[..] else { return None };
+        let integers = |values: &[i64], dims: Vec<i64>| TensorProto {
+            data_type: DataType::Int64 as i32,
+            int64_data: values.to_vec(),
+            dims,
+            ..TensorProto::default()
+        };
+        let floats = |values: &[f32], dims: Vec<i64>| TensorProto {
+            data_type: DataType::Float as i32,
+            float_data: values.to_vec(),
+            dims,
+            ..TensorProto::default()
+        };
+        let tensor = match attribute.name.as_str() {
+            "value_int" => integers(&[attribute.i], Vec::new()),
+            "value_ints" => integers(&attribute.ints, vec![attribute.ints.len() as i64]),
+            "value_float" => floats(&[attribute.f], Vec::new()),
+            "value_floats" => floats(&attribute.floats, vec![attribute.floats.len() as i64]),
+            _ => return None,
+        };
+        Some((node.output.first()?.as_str(), tensor))
+    });
+    given.collect()
 }
