@@ -1,10 +1,12 @@
 //! `runtime.toml`: everything that `runtime serve` can be told. `runtime/runtime.toml` is a commented example.
 
 mod destinations;
+mod spool;
 
 #[cfg(test)]
 pub(crate) use destinations::destinations_of;
 pub(crate) use destinations::{Destination, Target, When};
+pub(crate) use spool::{SpoolConfig, WorkerConfig};
 
 use crate::tls;
 use anyhow::{Context, Result, bail, ensure};
@@ -133,60 +135,6 @@ pub(crate) struct HttpConfig {
     pub(crate) answer_seconds: Duration,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SpoolConfig {
-    pub(crate) path: PathBuf,
-    /// Answered images that are kept; older ones are removed.
-    #[serde(default = "bytes::<1000, usize>")]
-    pub(crate) keep_answered: usize,
-    /// Answered images that arrived longer ago are removed; none: however old.
-    #[serde(default, deserialize_with = "days")]
-    pub(crate) keep_days: Option<Duration>,
-    /// Bytes of everything in the folder. When what may not be removed fills it, senders hear A700.
-    #[serde(default = "bytes::<{ 16 << 30 }, u64>")]
-    pub(crate) max_bytes: u64,
-    /// The same as a share of the file system; the lesser of the two counts.
-    #[serde(default = "default_share")]
-    pub(crate) max_disk_share: f64,
-    /// Stays free on the file system, whoever fills it.
-    #[serde(default = "bytes::<{ 256 << 20 }, u64>")]
-    pub(crate) min_free_bytes: u64,
-    /// Bytes of overlays, which are drawn when somebody looks at them.
-    #[serde(default = "bytes::<{ 256 << 20 }, u64>")]
-    pub(crate) max_picture_bytes: u64,
-}
-
-impl SpoolConfig {
-    /// The defaults at `path`.
-    #[cfg(test)]
-    pub(crate) fn at(path: PathBuf) -> Self {
-        let path = path.to_str().expect("a temporary path is UTF-8");
-        toml::from_str(&format!("path = {path:?}")).expect("nothing but the path is required")
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct WorkerConfig {
-    /// Threads of the engine for one image.
-    pub(crate) threads: usize,
-    /// After that many failures an image is parked.
-    pub(crate) max_attempts: u32,
-    /// Longer side of the overlays, pixels.
-    pub(crate) overlay_pixels: u32,
-    /// A worker that has not moved for that long is stuck.
-    #[serde(deserialize_with = "duration")]
-    pub(crate) stuck_seconds: Duration,
-}
-
-impl Default for WorkerConfig {
-    fn default() -> Self {
-        let stuck_seconds = Duration::from_secs(120);
-        Self { threads: 1, max_attempts: 3, overlay_pixels: 1024, stuck_seconds }
-    }
-}
-
 impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text =
@@ -251,22 +199,12 @@ impl Config {
             ("dicom.max_associations_per_peer", dicom.max_associations_per_peer),
             ("dicom.max_pending", dicom.max_pending),
             ("http.max_connections", self.http.max_connections),
-            ("worker.threads", self.worker.threads),
-            ("worker.max_attempts", self.worker.max_attempts as usize),
         ];
         for (name, count) in counts {
             ensure!((1..=10_000).contains(&count), "{name} is {count}, expected 1 to 10000");
         }
-        let pixels = self.worker.overlay_pixels;
-        ensure!(
-            (256..=4096).contains(&pixels),
-            "worker.overlay_pixels is {pixels}, expected 256 to 4096"
-        );
-        let share = self.spool.max_disk_share;
-        ensure!(
-            share > 0.0 && share <= 1.0,
-            "spool.max_disk_share is {share}, expected a share above 0 and up to 1"
-        );
+        self.spool.check()?;
+        self.worker.check()?;
         Ok(())
     }
 }
@@ -368,24 +306,12 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     Ok(Duration::from_secs_f64(seconds))
 }
 
-fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let days = f64::deserialize(deserializer)?;
-    if !(0.01..=36_500.0).contains(&days) {
-        return Err(D::Error::custom(format!("{days} days, expected 0.01 to 36500")));
-    }
-    Ok(Some(Duration::from_secs_f64(days * 86_400.0)))
-}
-
 fn seconds<const N: u64>() -> Duration {
     Duration::from_secs(N)
 }
 
 fn bytes<const N: u64, T: TryFrom<u64>>() -> T {
     T::try_from(N).unwrap_or_else(|_| unreachable!("{N} fits"))
-}
-
-fn default_share() -> f64 {
-    0.9
 }
 
 fn default_ae_title() -> String {
