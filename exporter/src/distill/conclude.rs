@@ -12,7 +12,10 @@ use metrics::{
     bootstrap::Patients, figure, operating::OperatingPoint, ranking::Ranking, threshold::Criterion,
 };
 use toml::Table;
-use trainer::finetune::{Targets, Uncertain, columns, conclusion, logits};
+use trainer::{
+    learn::{Uncertain, conclusion},
+    tasks::classification::{Targets, columns, logits},
+};
 
 /// `operating_points` and `metrics` of `config.toml`; empty where nothing is labelled.
 pub(crate) fn tables(
@@ -47,7 +50,7 @@ pub(crate) fn tables(
         let ranking = Ranking::new(&scores, &truth);
         let auroc = |weights: &[u32]| ranking.weighted_auroc(weights);
         let (n, metric) = (truth.len(), figure::auroc(name));
-        figures.extend(trainer::finetune::figure("classification", metric, n, auroc, &patients));
+        figures.extend(trainer::learn::figure("classification", metric, n, auroc, &patients));
     }
     conclusion(&points, &figures)
 }

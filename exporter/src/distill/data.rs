@@ -6,10 +6,7 @@ use graph::CheckpointConfig;
 use indicatif::ProgressBar;
 use records::{Record, Split};
 use std::path::PathBuf;
-use trainer::{
-    data::pictures::Pictures,
-    finetune::{Targets, Uncertain},
-};
+use trainer::{data::pictures::Pictures, learn::Uncertain, tasks::classification::Targets};
 
 /// Images the ranges of `--qat` come from.
 const QAT_CALIBRATION: usize = 64;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use engine::decode::Detector;
 use graph::Graph;
 use tch::{Device, Kind, Reduction, Tensor, nn};
-use trainer::{finetune::Targets, init};
+use trainer::{init, tasks::classification::Targets};
 
 /// Shares of the sum. Similarities are of order 1e-3, so their factor is large, as in their paper.
 const POOLED: f64 = 1.0;

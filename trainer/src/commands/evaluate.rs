@@ -2,20 +2,23 @@
 
 use crate::{
     device::DeviceArg,
-    evaluate::{BATCH, Evaluation, LinearSettings, REPLICATES, What},
+    evaluate::{Evaluation, What},
     index::{Selection, Split},
+    measure::{BATCH, REPLICATES, Settings},
     metrics::bootstrap::Resampling,
+    probe::LinearSettings,
+    tasks::TaskArg,
     terminal::Terminal,
 };
 use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 use std::path::PathBuf;
 
 /// Measures a checkpoint on one split of an index
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
     #[arg(long)]
-    task: TaskArg,
+    task: Measurable,
     /// Checkpoint to measure; several, of runs with different seeds, give a mean over them too
     #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
     checkpoint: Vec<PathBuf>,
@@ -56,17 +59,39 @@ pub struct EvaluateArgs {
     features: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TaskArg {
-    Classification,
-    Segmentation,
-    Detection,
-    /// A PRIOR checkpoint names findings from prompts alone
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measurable {
+    Learnt(TaskArg),
     ZeroShot,
-    /// A PRIOR checkpoint finds the report of an image
     Retrieval,
-    /// Any checkpoint's encoder, frozen, under a logistic regression for each finding
     Linear,
+}
+
+impl ValueEnum for Measurable {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Measurable; 6] = [
+            Measurable::Learnt(TaskArg::Classification),
+            Measurable::Learnt(TaskArg::Segmentation),
+            Measurable::Learnt(TaskArg::Detection),
+            Measurable::ZeroShot,
+            Measurable::Retrieval,
+            Measurable::Linear,
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Learnt(task) => return task.to_possible_value(),
+            Self::ZeroShot => ("zero-shot", "A PRIOR checkpoint names findings from prompts alone"),
+            Self::Retrieval => ("retrieval", "A PRIOR checkpoint finds the report of an image"),
+            Self::Linear => (
+                "linear",
+                "Any checkpoint's encoder, frozen, under a logistic regression for each finding",
+            ),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 impl EvaluateArgs {
@@ -76,7 +101,7 @@ impl EvaluateArgs {
 
     fn evaluation(self) -> Result<Evaluation> {
         ensure!(self.batch > 0 && self.replicates > 0, "--batch and --replicates are at least 1");
-        let (linear, zero_shot) = (TaskArg::Linear, TaskArg::ZeroShot);
+        let (linear, zero_shot) = (Measurable::Linear, Measurable::ZeroShot);
         for (flag, given, task) in [
             ("--classes", !self.classes.is_empty(), zero_shot),
             ("--labels", !self.labels.is_empty(), linear),
@@ -87,12 +112,10 @@ impl EvaluateArgs {
             ensure!(!given || self.task == task, "{flag} is for --task {} alone", of.get_name());
         }
         let what = match self.task {
-            TaskArg::Classification => What::Classification,
-            TaskArg::Segmentation => What::Segmentation,
-            TaskArg::Detection => What::Detection,
-            TaskArg::ZeroShot => What::ZeroShot { classes: self.classes },
-            TaskArg::Retrieval => What::Retrieval,
-            TaskArg::Linear => {
+            Measurable::Learnt(task) => What::Learnt(task),
+            Measurable::ZeroShot => What::ZeroShot { classes: self.classes },
+            Measurable::Retrieval => What::Retrieval,
+            Measurable::Linear => {
                 let fraction = self.fraction.unwrap_or(1.0);
                 ensure!(
                     fraction > 0.0 && fraction <= 1.0,
@@ -108,9 +131,7 @@ impl EvaluateArgs {
                 What::Linear(LinearSettings { labels, fraction, seed, features })
             }
         };
-        Ok(Evaluation {
-            what,
-            checkpoints: self.checkpoint,
+        let settings = Settings {
             data: self.data,
             split: self.split,
             selection: self.selection,
@@ -119,7 +140,8 @@ impl EvaluateArgs {
             resampling: Resampling { replicates: self.replicates, seed: self.seed },
             batch: self.batch,
             device: self.device,
-        })
+        };
+        Ok(Evaluation { what, checkpoints: self.checkpoint, settings })
     }
 }
 

@@ -1,9 +1,10 @@
 //! `trainer finetune`: a run, and its evaluation if asked for.
 
 use crate::{
-    evaluate::{BATCH, Evaluation, REPLICATES, What},
-    finetune::{Finetuning, TaskArg},
+    evaluate::{Evaluation, What},
+    finetune::Finetuning,
     index::Split,
+    measure::{BATCH, REPLICATES, Settings},
     metrics::bootstrap::Resampling,
     terminal::Terminal,
 };
@@ -24,18 +25,12 @@ pub struct FinetuneArgs {
 impl FinetuneArgs {
     pub fn run(self, terminal: &Terminal) -> Result<()> {
         let Self { finetuning, report } = self;
-        let what = match finetuning.task {
-            TaskArg::Classification => What::Classification,
-            TaskArg::Segmentation => What::Segmentation,
-            TaskArg::Detection => What::Detection,
-        };
+        let what = What::Learnt(finetuning.task);
         let (data, selection) = (finetuning.data.clone(), finetuning.selection.clone());
         let device = finetuning.device;
         let checkpoints = finetuning.run(terminal)?;
         let Some(report) = report else { return Ok(()) };
-        let evaluation = Evaluation {
-            what,
-            checkpoints,
+        let settings = Settings {
             data,
             split: Split::Test,
             selection,
@@ -45,6 +40,6 @@ impl FinetuneArgs {
             batch: BATCH,
             device,
         };
-        evaluation.run(terminal)
+        Evaluation { what, checkpoints, settings }.run(terminal)
     }
 }

@@ -1,8 +1,6 @@
 //! `trainer metrics`: the metrics alone, on numbers from a file, so that other tools can check them.
 
 use crate::{
-    evaluate::{Areas, Judged, SegmentationResult},
-    finetune::Targets,
     index::{Record, Split},
     metrics::{
         Estimate,
@@ -15,6 +13,10 @@ use crate::{
         ranking::Ranking,
         reliability,
         threshold::Confusion,
+    },
+    tasks::{
+        classification::{Targets, figures::Areas},
+        segmentation::{Judged, SegmentationResult},
     },
     terminal::Terminal,
 };

@@ -3,6 +3,7 @@
 //!
 //! Prototypes are mixed without noise, unless `released_quirks.noise` asks for it; then the caller seeds libtorch.
 
+pub(crate) mod pages;
 mod retrieval;
 mod zero_shot;
 

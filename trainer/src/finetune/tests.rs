@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     checkpoint,
     commands::{EvaluateArgs, FinetuneArgs},
+    learn::fit::STOP_AFTER,
     phantom,
     terminal::Terminal,
 };
@@ -194,7 +195,7 @@ fn benchxs_protocol_learns_every_task_from_parts_of_larger_pictures() {
         assert_eq!(saved.config.preprocess, pad);
         evaluate(data.path(), &out, task, &["--split", "val"]).unwrap();
     }
-    let recipe = Protocol::Benchx.recipe(graph::Task::Classification);
+    let recipe = Protocol::Benchx.recipe(Task::Classification);
     let size = |recipe: &Recipe| {
         let kept = recipe.kept(Preprocess::PRIOR).unwrap();
         [kept.height, kept.width]
@@ -223,9 +224,9 @@ fn the_same_seed_gives_the_same_weights_and_a_resumed_run_too() {
     finetune(data.path(), &again, &["--epochs", "2"]).unwrap();
     assert!(same(&whole, &again));
 
-    fit::STOP_AFTER.set(Some(1));
+    STOP_AFTER.set(Some(1));
     finetune(data.path(), &cut, &["--epochs", "2"]).unwrap_err();
-    fit::STOP_AFTER.set(None);
+    STOP_AFTER.set(None);
     assert!(cut.join("resume").exists());
     finetune(data.path(), &cut, &["--epochs", "2", "--resume"]).unwrap();
     assert!(same(&whole, &cut));
