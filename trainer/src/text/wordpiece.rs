@@ -152,7 +152,9 @@ impl Words {
         let model: WordPiece =
             serde_json::from_str(&model.to_string()).context("not a WordPiece vocabulary")?;
         let mut tokenizer = Tokenizer::new(model);
-        tokenizer.with_normalizer(Some(normalizer(lower_case)));
+        tokenizer
+            .with_normalizer(Some(normalizer(lower_case)))
+            .map_err(|error| anyhow!("the vocabulary's marks: {error}"))?;
         tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
         Self::new(tokenizer)
     }
