@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Daemon, PATIENCE, Settings, model, scu::Scu};
+use common::{Daemon, PATIENCE, Settings, model, pki::Pki, scu::Scu};
 use std::{
     collections::BTreeSet,
     fs,
@@ -104,6 +104,61 @@ fn dcmtks_storescp_receives_every_object() {
     assert_eq!(found, expected);
 }
 
+/// Why what waits has not been delivered, once that is known.
+fn trouble(daemon: &Daemon) -> String {
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.9", 9), 0);
+    daemon.wait("a failed delivery", |daemon| {
+        let rows = queue(daemon, &["list", "--state", "waiting"]);
+        Some(rows[0]["reason"].as_str()?.to_owned())
+    })
+}
+
+#[test]
+fn under_tls_objects_go_to_the_archive_that_we_trust_and_to_no_other() {
+    let (address, folder) = (free(), tempfile::tempdir().unwrap());
+    let pki = Pki::new(&folder.path().join("pki"));
+    let (pacs, own) = (pki.issue("127.0.0.1"), pki.issue("box.example"));
+    let kept = folder.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let mut command = Command::new("storescp");
+    command.args(["-aet", "PACS", "+tls"]).arg(&pacs.key).arg(&pacs.certificate);
+    command.arg("+cf").arg(&pki.ca).arg("-od").arg(&kept).arg(address.port().to_string());
+    let Some(_peer) = start(command, address, "Debian package dcmtk") else { return };
+    let with =
+        |tls: String| daemon(&format!("ae_title = \"PACS\"\naddress = \"{address}\"\n{tls}"));
+
+    let stranger = Pki::new(&folder.path().join("strangers"));
+    let (distrusts, _bundle) = with(format!("tls = {{ ca = {:?} }}", stranger.ca));
+    assert!(trouble(&distrusts).contains("no TLS: invalid peer certificate"));
+    let (plain, _bundle) = with(String::new());
+    assert!(!trouble(&plain).is_empty());
+    let (nameless, _bundle) = with(format!("tls = {{ ca = {:?} }}", pki.ca));
+    assert!(!trouble(&nameless).is_empty(), "the archive asks for our certificate");
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
+
+    let (daemon, _bundle) = with(format!(
+        "tls = {{ ca = {:?}, certificate = {:?}, key = {:?} }}",
+        pki.ca, own.certificate, own.key
+    ));
+    assert_eq!(delivered(&daemon, "sent").len(), 4);
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 4);
+    let ping = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime"));
+        command.args(["dicom", "ping", &format!("PACS@{address}")]).args(arguments);
+        command.output().unwrap().status.success()
+    };
+    let own = [own.certificate.as_os_str(), own.key.as_os_str(), pki.ca.as_os_str()];
+    assert!(ping(&[
+        "--certificate".as_ref(),
+        own[0],
+        "--key".as_ref(),
+        own[1],
+        "--ca".as_ref(),
+        own[2]
+    ]));
+    assert!(!ping(&["--ca".as_ref(), own[2]]));
+}
+
 /// `report_on`: "same" or "new" association.
 fn pynetdicom_commits(report_on: &str) {
     let address = free();
@@ -199,4 +254,29 @@ fn orthanc_receives_by_stow() {
     });
     assert_eq!(queue(&daemon, &["list", "--state", "sent"]).as_array().unwrap().len(), 4);
     assert_eq!(held(http), expected);
+}
+
+/// Orthanc 1.10.1 of Debian 12 crashes at the first HTTPS request, whoever makes it.
+#[test]
+fn python_receives_by_stow_over_https_if_we_trust_it() {
+    let (address, folder) = (free(), tempfile::tempdir().unwrap());
+    let pki = Pki::new(&folder.path().join("pki"));
+    let stranger = Pki::new(&folder.path().join("strangers"));
+    let identity = pki.issue("127.0.0.1");
+    let kept = folder.path().join("kept.txt");
+    let mut command = Command::new(python());
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/stow.py"));
+    command.arg(address.port().to_string());
+    command.arg(&identity.certificate).arg(&identity.key).arg(&kept);
+    let Some(_peer) = start(command, address, "pydicom from tests/requirements.txt") else {
+        return;
+    };
+    let url = |ca: &Path| format!("url = \"https://{address}/dicom-web\"\ntls = {{ ca = {ca:?} }}");
+    let (distrusts, _bundle) = daemon(&url(&stranger.ca));
+    assert!(trouble(&distrusts).contains("no TLS: invalid peer certificate"));
+    assert!(!kept.exists());
+    let (trusts, _bundle) = daemon(&url(&pki.ca));
+    let expected = delivered(&trusts, "sent");
+    let kept = fs::read_to_string(kept).unwrap();
+    assert_eq!(kept.lines().map(str::to_owned).collect::<BTreeSet<_>>(), expected);
 }

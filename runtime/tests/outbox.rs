@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     Daemon, PATIENCE, Settings,
-    archive::{Act, Archive, Commits},
+    archive::{Act, Archive, Commits, Welcome},
     model,
     scu::Scu,
 };
@@ -142,6 +142,44 @@ fn the_queue_is_looked_at_and_decided_about_from_the_command_line() {
     assert_eq!(rows[0]["id"].to_string(), id);
     queue(&daemon, &["retry", &id]);
     daemon.wait("a second sending", |_| (archive.uids().len() == 2).then_some(()));
+}
+
+#[test]
+fn nothing_is_purged_that_is_not_delivered_and_a_purged_image_sent_again_is_no_second_result() {
+    let archive = Archive::start();
+    archive.inside().manners.welcome = Welcome::RejectForNow;
+    let bundle = model::trusted(&model::write(tempfile::tempdir().unwrap().keep().as_path(), 1));
+    let destinations = to(&archive, "objects = [\"sr\"]\ncommit = true\ncommit_seconds = 1");
+    let daemon = Daemon::start(Settings {
+        bundle: &bundle,
+        dicom: &destinations,
+        spool: "keep_answered = 1",
+        ..Settings::default()
+    });
+    let mut scu = Scu::associate(daemon.dicom);
+    for seed in 1..=3 {
+        assert_eq!(scu.store(&format!("1.2.{seed}"), seed), 0);
+    }
+    daemon.wait("three deliveries that fail", |daemon| {
+        let rows = queue(daemon, &["list"]);
+        let tried = |row: &serde_json::Value| row["reason"].is_string();
+        (rows.as_array()?.len() == 3 && rows.as_array()?.iter().any(tried)).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(1500)); // the spool is tidied once a second
+    assert_eq!(daemon.spool("images").len(), 3);
+    let (_, health) = daemon.json("/health");
+    assert_eq!(health["delivery"]["undelivered"], 3, "{health}");
+
+    archive.inside().manners.welcome = Welcome::Accept;
+    daemon.wait("a purge", |daemon| (daemon.spool("images").len() == 1).then_some(()));
+    assert_eq!(archive.uids().len(), 3);
+    assert_eq!(scu.store("1.2.1", 1), 0);
+    daemon.findings("1.2.1");
+    assert_eq!(scu.store("1.2.4", 4), 0);
+    daemon.wait("the fourth result", |_| (archive.uids().len() == 4).then_some(()));
+    let distinct: BTreeSet<String> = archive.uids().into_iter().collect();
+    assert_eq!(distinct.len(), 4);
+    assert_eq!(queue(&daemon, &["list", "--all"]).as_array().unwrap().len(), 4);
 }
 
 #[test]

@@ -46,11 +46,13 @@ impl Source for SpoolSource {
             let object = results::sop_instance_uid(kind, &record, &source);
             (kind, kind.sop_class_uid().to_owned(), object)
         };
+        // From before results became objects: nothing can be made of it.
+        let kinds = if record.analysed.is_some() { &Kind::ALL[..] } else { &[] };
         Ok(Answer {
             digest: format!("{:016x}", key.digest),
             positive: found || record.boxes.as_ref().is_some_and(|boxes| !boxes.is_empty()),
             parked: record.parked,
-            objects: Kind::ALL.map(object).into(),
+            objects: kinds.iter().copied().map(object).collect(),
             source,
         })
     }
