@@ -3,9 +3,7 @@
 use crate::{
     Output,
     analysis::{AnalyseError, Analysis, Loaded},
-    device, durable,
-    http::rfc3339,
-    overlay, print_json,
+    device, durable, overlay, print_json,
 };
 use anyhow::{Context, Result, bail, ensure};
 use bundle::Bundle;
@@ -18,7 +16,6 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::SystemTime,
 };
 
 /// Findings for DICOM, PNG or JPEG files
@@ -97,11 +94,7 @@ impl Analyze {
     fn write_objects(&self, analysis: Analysis, file: &Path) -> Result<()> {
         let Some(folder) = &self.dicom else { return Ok(()) };
         let (device, pixels) = (device::this_box(), self.overlay_pixels);
-        let record = Record {
-            analysed: Some(rfc3339(SystemTime::now())),
-            configuration: Some(device::configuration(device, pixels)),
-            ..analysis.report
-        };
+        let record = device::sign(analysis.report, pixels);
         let source = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         for kind in Kind::ALL {
             let drawing = || {

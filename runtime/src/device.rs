@@ -1,8 +1,9 @@
 //! Which box this is, for the objects it makes.
 
-use results::Device;
+use crate::http::rfc3339;
+use results::{Device, Record};
 use sha2::{Digest, Sha256};
-use std::{fs, sync::LazyLock};
+use std::{fs, sync::LazyLock, time::SystemTime};
 
 static THIS_BOX: LazyLock<Device> = LazyLock::new(|| {
     let serial = match fs::read_to_string("/etc/machine-id") {
@@ -23,8 +24,19 @@ fn serial(machine_id: &str) -> String {
     format!("box-{}", hex::encode(&digest[..4]))
 }
 
+/// Says in a record when and by whom it was found, and with which settings: its objects follow from that.
+pub(crate) fn sign(record: Record, overlay_pixels: u32) -> Record {
+    Record {
+        analysed: Some(rfc3339(SystemTime::now())),
+        configuration: Some(configuration(&THIS_BOX, overlay_pixels)),
+        device: Some(THIS_BOX.clone()),
+        overlay_pixels: Some(overlay_pixels),
+        ..record
+    }
+}
+
 /// Digest of the settings that shape an object: who makes it, and how large the overlay is.
-pub(crate) fn configuration(device: &Device, overlay_pixels: u32) -> String {
+fn configuration(device: &Device, overlay_pixels: u32) -> String {
     device.configuration(&[format!("overlay {overlay_pixels}")])
 }
 

@@ -1,10 +1,11 @@
 //! The box that speaks.
 
 use crate::uid::Seed;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Who made an object: the modules on equipment, and the observer of the report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     pub manufacturer: String,
     pub model: String,

@@ -84,7 +84,8 @@ pub struct Object {
 /// Makes an object of a result and the file that it is about; `None` where there is nothing to put into it: a
 /// segmentation without a region, a picture of what was not analysed.
 ///
-/// `drawing` is asked for the overlay, for [`Kind::Sc`] alone.
+/// `device` speaks where the record does not say which box it was. `drawing` is asked for the overlay, for [`Kind::Sc`]
+/// alone.
 pub fn object<E: Into<Box<dyn Error + Send + Sync>>>(
     kind: Kind,
     record: &Record,
@@ -165,6 +166,7 @@ fn context<'a>(
     let analysed = analysed.ok_or(ResultsError::Incomplete { name: "analysed" })?;
     let moment = Moment::new(analysed, &source.offset())?;
     let seed = seed(record, &source.sop_instance_uid);
+    let device = record.device.as_ref().unwrap_or(device);
     Ok(Context { record, source, device, seed, moment })
 }
 

@@ -1,7 +1,7 @@
 //! What is said about one image: the JSON object of `runtime analyze --json` and of `GET /images/{uid}`, and with it
 //! all that its DICOM objects are made of.
 
-use crate::Segment;
+use crate::{Device, Segment};
 use bundle::LabelCode;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,12 @@ pub struct Record {
     /// One for each label that is spoken of. Not shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub codes: Vec<LabelCode>,
+    /// The box that found it, whatever box reads this. Not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// Longer side of the radiograph in the overlay, as it was set then. Not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay_pixels: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +143,7 @@ impl Record {
 
     /// What people and programs see of it: without what only the DICOM objects need.
     pub fn shown(self) -> Self {
-        Self { segments: Vec::new(), codes: Vec::new(), ..self }
+        Self { segments: Vec::new(), codes: Vec::new(), device: None, overlay_pixels: None, ..self }
     }
 
     pub fn not_analysed(file: String, bundle: BundleId, reason: String) -> Self {
@@ -160,6 +166,8 @@ impl Record {
             configuration: None,
             segments: Vec::new(),
             codes: Vec::new(),
+            device: None,
+            overlay_pixels: None,
         }
     }
 }
@@ -188,6 +196,8 @@ mod tests {
         let mut record: Record = serde_json::from_str(OLD).unwrap();
         record.segments = vec![Segment::pack("lung", [1, 2], &[0, 1])];
         record.codes = vec![LabelCode::private("lung")];
+        record.device = Some(Device::new("box-1"));
+        record.overlay_pixels = Some(512);
         let whole = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&whole).unwrap(), record);
         assert_eq!(serde_json::to_string(&record.shown()).unwrap(), OLD);

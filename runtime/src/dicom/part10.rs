@@ -2,10 +2,7 @@
 
 use crate::uid::Uid;
 
-/// Identifies this implementation; a UUID-derived UID, so that it needs no registered root.
-pub(crate) const IMPLEMENTATION_CLASS_UID: &str = "2.25.91779657875877010918097843961811388023";
-/// At most 16 characters.
-pub(crate) const IMPLEMENTATION_VERSION: &str = concat!("CXR-EDGE-", env!("CARGO_PKG_VERSION"));
+pub(crate) use results::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 
 /// Preamble, magic and file meta information.
 pub(crate) fn header(

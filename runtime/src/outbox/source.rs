@@ -61,7 +61,8 @@ impl Source for SpoolSource {
         let (key, record) = self.record(&row.key)?;
         let path = self.spool.image_path(&key);
         let image = fs::read(&path).context("cannot read the image")?;
-        let drawing = || draw(&record, &image, self.overlay_pixels);
+        let pixels = record.overlay_pixels.unwrap_or(self.overlay_pixels);
+        let drawing = || draw(&record, &image, pixels);
         let object = results::object(row.kind, &record, &image, device::this_box(), drawing)?;
         let Some(object) = object else { return Ok(None) };
         // Another answer since: that one is routed by itself.

@@ -166,13 +166,10 @@ impl Worker {
     }
 
     fn answer(&self, job: &Job, analysis: &Analysis) -> Result<()> {
-        let overlay_pixels = self.config.overlay_pixels;
         let report = Record {
             sop_instance_uid: Some(job.uid.to_string()),
             received: Some(rfc3339(job.received)),
-            analysed: Some(rfc3339(SystemTime::now())),
-            configuration: Some(device::configuration(device::this_box(), overlay_pixels)),
-            ..analysis.report.clone()
+            ..device::sign(analysis.report.clone(), self.config.overlay_pixels)
         };
         let json = serde_json::to_vec(&report).context("cannot encode the report")?;
         self.spool.answer(&job.key, &json)?;

@@ -5,7 +5,7 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::{FileDicomObject, InMemDicomObject};
 use proptest::prelude::*;
-use results::{Kind, Record, ResultsError, Segment};
+use results::{Device, Kind, Record, ResultsError, Segment};
 
 type Read = FileDicomObject<InMemDicomObject>;
 
@@ -41,6 +41,17 @@ fn the_same_input_gives_the_same_bytes() {
         assert_eq!(once.sop_instance_uid, uid);
         assert_eq!(text(&read(&once.bytes), tags::SOP_INSTANCE_UID), uid);
         assert_eq!(once.sop_class_uid, kind.sop_class_uid());
+    }
+}
+
+#[test]
+fn the_box_that_found_it_speaks_whichever_box_sends_it() {
+    let source = file(chest("1.2.3.4.5"), made::EXPLICIT);
+    let record = Record { device: Some(made::device()), ..record(&source) };
+    for kind in Kind::ALL {
+        let ours = object(kind, &record, &source).unwrap();
+        let other = Device::new("another box");
+        assert_eq!(results::object(kind, &record, &source, &other, drawing).unwrap(), ours);
     }
 }
 
