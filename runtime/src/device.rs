@@ -1,6 +1,5 @@
 //! Which box this is, for the objects it makes.
 
-use crate::http::rfc3339;
 use results::{Device, Record};
 use sha2::{Digest, Sha256};
 use std::{fs, sync::LazyLock, time::SystemTime};
@@ -27,7 +26,7 @@ fn serial(machine_id: &str) -> String {
 /// Says in a record when and by whom it was found, and with which settings: its objects follow from that.
 pub(crate) fn sign(record: Record, overlay_pixels: u32) -> Record {
     Record {
-        analysed: Some(rfc3339(SystemTime::now())),
+        analysed: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
         configuration: Some(configuration(&THIS_BOX, overlay_pixels)),
         device: Some(THIS_BOX.clone()),
         overlay_pixels: Some(overlay_pixels),
