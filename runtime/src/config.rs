@@ -137,14 +137,20 @@ pub(crate) struct HttpConfig {
 
 impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self> {
+        let mut config = Self::parse(path)?;
+        let mistakes = config.mistakes();
+        ensure!(mistakes.is_empty(), "{}: {}", path.display(), mistakes.join("; "));
+        destinations::resolve(&mut config.destinations)?;
+        Ok(config)
+    }
+
+    /// As it is written, with [`Self::mistakes`] in it.
+    pub(crate) fn parse(path: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut config: Self = toml::from_str(&text)
             .with_context(|| format!("{} is no configuration", path.display()))?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
-        destinations::resolve(&mut config.destinations)
-            .and_then(|()| config.check())
-            .with_context(|| format!("{}", path.display()))?;
         Ok(config)
     }
 
@@ -169,74 +175,91 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<()> {
-        let dicom = &self.dicom;
-        ensure!(
+    /// Everything that contradicts itself or is out of range.
+    pub(crate) fn mistakes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut expect = |right: bool, what: String| {
+            if !right {
+                found.push(what);
+            }
+        };
+        expect(
             self.bundle.path.is_some() != self.bundle.slots.is_some(),
-            "[bundle] needs exactly one of `path` and `slots`"
-        );
-        for title in dicom.peers.iter().map(|peer| &peer.ae_title).chain([&dicom.ae_title]) {
-            ensure!(
-                is_ae_title(title),
-                "AE title {title:?}: expected 1 to 16 printable characters without blanks at the ends"
-            );
-        }
-        let proves = dicom.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        if let Some(peer) = dicom.peers.iter().find(|peer| peer.certificate.is_some() && !proves) {
-            bail!(
-                "peer {:?} is bound to a certificate, which nobody shows without [dicom.tls] client_ca",
-                peer.ae_title
-            );
-        }
-        self.http.check()?;
-        ensure!(
-            (4096..=1 << 20).contains(&dicom.max_pdu_bytes),
-            "dicom.max_pdu_bytes is {}, expected 4096 to 1048576",
-            dicom.max_pdu_bytes
+            "[bundle] needs exactly one of `path` and `slots`".into(),
         );
         let counts = [
-            ("dicom.max_associations", dicom.max_associations),
-            ("dicom.max_associations_per_peer", dicom.max_associations_per_peer),
-            ("dicom.max_pending", dicom.max_pending),
+            ("dicom.max_associations", self.dicom.max_associations),
+            ("dicom.max_associations_per_peer", self.dicom.max_associations_per_peer),
+            ("dicom.max_pending", self.dicom.max_pending),
             ("http.max_connections", self.http.max_connections),
         ];
         for (name, count) in counts {
-            ensure!((1..=10_000).contains(&count), "{name} is {count}, expected 1 to 10000");
+            let what = format!("{name} is {count}, expected 1 to 10000");
+            expect((1..=10_000).contains(&count), what);
         }
-        self.spool.check()?;
-        self.worker.check()?;
-        Ok(())
+        found.extend(self.spool.mistakes());
+        found.extend(self.worker.mistakes());
+        let destinations = destinations::resolve(&mut self.destinations.clone());
+        found.extend(destinations.err().map(|error| format!("{error:#}")));
+        found.extend(self.dicom.mistakes());
+        found.extend(self.http.mistakes());
+        found
+    }
+}
+
+impl DicomConfig {
+    fn mistakes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for title in self.peers.iter().map(|peer| &peer.ae_title).chain([&self.ae_title]) {
+            if !is_ae_title(title) {
+                found.push(format!(
+                    "AE title {title:?}: expected 1 to 16 printable characters without blanks at the ends"
+                ));
+            }
+        }
+        let proves = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        for peer in self.peers.iter().filter(|peer| peer.certificate.is_some() && !proves) {
+            found.push(format!(
+                "peer {:?} is bound to a certificate, which nobody shows without [dicom.tls] client_ca",
+                peer.ae_title
+            ));
+        }
+        let pdu = self.max_pdu_bytes;
+        if !(4096..=1 << 20).contains(&pdu) {
+            found.push(format!("dicom.max_pdu_bytes is {pdu}, expected 4096 to 1048576"));
+        }
+        found
     }
 }
 
 impl HttpConfig {
-    fn check(&self) -> Result<()> {
-        for host in &self.hosts {
-            let known = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
-            ensure!(
-                !host.is_empty() && host.bytes().all(known),
+    fn mistakes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let known = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+        for host in self.hosts.iter().filter(|host| host.is_empty() || !host.bytes().all(known)) {
+            found.push(format!(
                 "http.hosts: {host:?} is no name, expected one such as box.hospital.example"
+            ));
+        }
+        let (listen, users) = (self.listen, self.users.is_some());
+        if !self.open_on_loopback && !users {
+            found.push(
+                "nobody may look: http.open_on_loopback is false and there are no `users`".into(),
             );
         }
-        ensure!(
-            self.open_on_loopback || self.users.is_some(),
-            "nobody may look: http.open_on_loopback is false and there are no `users`"
-        );
-        if self.listen.ip().is_loopback() {
-            return Ok(());
+        let outside = !listen.ip().is_loopback();
+        if outside && !users {
+            found.push(format!(
+                "http.listen is {listen}, which others reach: that needs `users`, see `runtime user add`"
+            ));
         }
-        ensure!(
-            self.users.is_some(),
-            "http.listen is {}, which others reach: that needs `users`, see `runtime user add`",
-            self.listen
-        );
-        ensure!(
-            self.tls.is_some() || self.allow_plain,
-            "http.listen is {}, which others reach: that needs [http.tls], or `allow_plain = true` \
-             where passwords and findings may be read on the way",
-            self.listen
-        );
-        Ok(())
+        if outside && self.tls.is_none() && !self.allow_plain {
+            found.push(format!(
+                "http.listen is {listen}, which others reach: that needs [http.tls], or \
+                 `allow_plain = true` where passwords and findings may be read on the way"
+            ));
+        }
+        found
     }
 }
 

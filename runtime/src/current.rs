@@ -15,7 +15,6 @@ impl<T> Current<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[expect(dead_code, reason = "reloading uses it")]
     pub(crate) fn set(&self, value: T) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
     }

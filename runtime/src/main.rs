@@ -6,7 +6,9 @@ mod analysis;
 mod analyze;
 mod audit;
 mod bench;
+mod check;
 mod config;
+mod configuration;
 mod current;
 mod device;
 mod dial;
@@ -21,6 +23,7 @@ mod outbox;
 mod overlay;
 mod pictures;
 mod queue;
+mod reload;
 mod selftest;
 mod serve;
 mod shutdown;
@@ -103,6 +106,9 @@ struct Serve {
     /// Written once everything listens: {"dicom":"HOST:PORT","http":"HOST:PORT"}
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+    /// Say what is wrong with the configuration, keys, certificates, bundle, folders; start nothing
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -136,8 +142,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 impl Serve {
     fn run(self, output: Output) -> Result<()> {
+        if self.check {
+            return check::run(&self.config, output);
+        }
         let config = config::Config::read(&self.config)?;
-        serve::serve(config, self.ready_file.as_deref(), |ready| {
+        serve::serve(&self.config, config, self.ready_file.as_deref(), |ready| {
             if output.json {
                 let _ = print_json(ready);
             }

@@ -70,8 +70,7 @@ const RETRY: Duration = Duration::from_secs(30);
 
 impl Model {
     pub(crate) fn new(config: BundleConfig, threads: usize, audit: Arc<Audit>) -> Result<Self> {
-        let trusted =
-            config.trusted_keys.iter().map(|key| verifying_key(key)).collect::<Result<_>>()?;
+        let trusted = trusted(&config)?;
         Ok(Self { config, trusted, threads, audit, now: RwLock::default() })
     }
 
@@ -92,7 +91,7 @@ impl Model {
     ///
     /// Fails if the configured file cannot be used; with slots, that is a state, not an error.
     pub(crate) fn refresh(&self) -> Result<()> {
-        let wanted = self.wanted();
+        let wanted = wanted(&self.config);
         let before = self.now().clone();
         let next = match (wanted, before.tried) {
             (Ok(Some(wanted)), Some((tried, at)))
@@ -136,7 +135,7 @@ impl Model {
     }
 
     fn load(&self, wanted: Wanted) -> Now {
-        let loaded = self.open(&wanted);
+        let loaded = open(&self.config, &self.trusted, self.threads, &wanted);
         let tried = Some((wanted, Instant::now()));
         match loaded {
             Ok((loaded, about)) => {
@@ -157,79 +156,94 @@ impl Model {
         }
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<(Loaded, About)> {
-        let path = &wanted.path;
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        if let Some(expected) = &wanted.sha256 {
-            let found = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
-            anyhow::ensure!(
-                found == *expected,
-                "{}: SHA-256 is {found}, the boot record says {expected}",
-                path.display()
-            );
-        }
-        let bundle = Bundle::read(bytes).with_context(|| format!("{}", path.display()))?;
-        let trust = bundle.check_signature(&self.trusted);
-        let signed_by =
-            bundle.signature().filter(|_| trust.is_ok()).map(|s| hex::encode(s.key.as_bytes()));
-        match trust {
-            Err(error) if !self.config.allow_unsigned => {
-                return Err(error).with_context(|| format!("{}", path.display()));
-            }
-            Err(error) => {
-                log::warn!("{}: {error}; allowed by bundle.allow_unsigned", path.display())
-            }
-            Ok(()) => {}
-        }
-        let about = About {
-            id: bundle.manifest.id.clone(),
-            version: bundle.manifest.version.clone(),
-            digest: bundle.digest(),
-            slot: wanted.slot.clone(),
-            signed_by,
-        };
-        let loaded =
-            Loaded::new(&bundle, self.threads).with_context(|| format!("{}", path.display()))?;
-        loaded.self_test(&bundle).with_context(|| format!("{}", path.display()))?;
-        Ok((loaded, about))
-    }
-
-    /// `None` before the first activation.
-    fn wanted(&self) -> Result<Option<Wanted>> {
-        let Some(folder) = &self.config.slots else {
-            let path = self.config.path.clone().context("[bundle] has neither path nor slots")?;
-            return Ok(Some(Wanted { path, slot: None, sha256: None }));
-        };
-        let mut copies = [None, None];
-        for (copy, name) in copies.iter_mut().zip(protocol::RECORD_FILES) {
-            let path = folder.join(name);
-            *copy = match fs::read(&path) {
-                Ok(bytes) => Some(bytes),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => {
-                    return Err(error).with_context(|| format!("cannot read {}", path.display()));
-                }
-            };
-        }
-        let present = copies.iter().any(Option::is_some);
-        let newest = protocol::newest([copies[0].as_deref(), copies[1].as_deref()])
-            .with_context(|| format!("{}: boot record", folder.display()))?;
-        let Some(record) = newest else {
-            if present {
-                bail!("{}: neither copy of the boot record is whole", folder.display());
-            }
-            return Ok(None);
-        };
-        Ok(record.running().map(|(id, slot)| Wanted {
-            path: folder.join(id.file_name()),
-            slot: Some(id.to_string()),
-            sha256: slot.sha256.map(|digest| digest.to_string()),
-        }))
-    }
-
     fn now(&self) -> RwLockReadGuard<'_, Now> {
         self.now.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a bundle could answer, and which; `None` if none was activated yet.
+pub(crate) fn check(config: &BundleConfig, threads: usize) -> Result<Option<About>> {
+    let trusted = trusted(config)?;
+    let Some(wanted) = wanted(config)? else { return Ok(None) };
+    open(config, &trusted, threads, &wanted).map(|(_, about)| Some(about))
+}
+
+fn trusted(config: &BundleConfig) -> Result<Vec<VerifyingKey>> {
+    config.trusted_keys.iter().map(|key| verifying_key(key)).collect()
+}
+
+fn open(
+    config: &BundleConfig,
+    trusted: &[VerifyingKey],
+    threads: usize,
+    wanted: &Wanted,
+) -> Result<(Loaded, About)> {
+    let path = &wanted.path;
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if let Some(expected) = &wanted.sha256 {
+        let found = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+        anyhow::ensure!(
+            found == *expected,
+            "{}: SHA-256 is {found}, the boot record says {expected}",
+            path.display()
+        );
+    }
+    let bundle = Bundle::read(bytes).with_context(|| format!("{}", path.display()))?;
+    let trust = bundle.check_signature(trusted);
+    let signed_by =
+        bundle.signature().filter(|_| trust.is_ok()).map(|s| hex::encode(s.key.as_bytes()));
+    match trust {
+        Err(error) if !config.allow_unsigned => {
+            return Err(error).with_context(|| format!("{}", path.display()));
+        }
+        Err(error) => {
+            log::warn!("{}: {error}; allowed by bundle.allow_unsigned", path.display())
+        }
+        Ok(()) => {}
+    }
+    let about = About {
+        id: bundle.manifest.id.clone(),
+        version: bundle.manifest.version.clone(),
+        digest: bundle.digest(),
+        slot: wanted.slot.clone(),
+        signed_by,
+    };
+    let loaded = Loaded::new(&bundle, threads).with_context(|| format!("{}", path.display()))?;
+    loaded.self_test(&bundle).with_context(|| format!("{}", path.display()))?;
+    Ok((loaded, about))
+}
+
+/// `None` before the first activation.
+fn wanted(config: &BundleConfig) -> Result<Option<Wanted>> {
+    let Some(folder) = &config.slots else {
+        let path = config.path.clone().context("[bundle] has neither path nor slots")?;
+        return Ok(Some(Wanted { path, slot: None, sha256: None }));
+    };
+    let mut copies = [None, None];
+    for (copy, name) in copies.iter_mut().zip(protocol::RECORD_FILES) {
+        let path = folder.join(name);
+        *copy = match fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+    }
+    let present = copies.iter().any(Option::is_some);
+    let newest = protocol::newest([copies[0].as_deref(), copies[1].as_deref()])
+        .with_context(|| format!("{}: boot record", folder.display()))?;
+    let Some(record) = newest else {
+        if present {
+            bail!("{}: neither copy of the boot record is whole", folder.display());
+        }
+        return Ok(None);
+    };
+    Ok(record.running().map(|(id, slot)| Wanted {
+        path: folder.join(id.file_name()),
+        slot: Some(id.to_string()),
+        sha256: slot.sha256.map(|digest| digest.to_string()),
+    }))
 }
 
 /// A key from its hexadecimal form, or from a file with that or PEM in it.

@@ -9,6 +9,7 @@
 use crate::{
     audit::{Audit, Event},
     config::Config,
+    configuration::Configuration,
     current::Current,
     dicom::{
         access::Access,
@@ -17,12 +18,13 @@ use crate::{
     durable,
     health::{self, Progress, Watched},
     heartbeat::Heartbeat,
-    http::{self, Doors, Parts},
+    http::{self, Doors, Parts, rfc3339},
     metrics::Metrics,
     model::Model,
     notify::Notifier,
     outbox::{self, Outbox, SpoolSource},
     pictures::Pictures,
+    reload::Reload,
     shutdown::{self, Shutdown, Trigger},
     spool::Spool,
     trouble::Trouble,
@@ -51,6 +53,7 @@ pub(crate) struct Ready {
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(
+    path: &Path,
     config: Config,
     ready_file: Option<&Path>,
     on_ready: impl FnOnce(&Ready),
@@ -67,7 +70,7 @@ pub(crate) fn serve(
     let ended = runtime.block_on(async {
         let (trigger, shutdown) = shutdown::channel();
         stop_on_signals(trigger)?;
-        run(config, shutdown, |ready| {
+        run(path, config, shutdown, |ready| {
             if let Some(path) = ready_file {
                 let json = serde_json::to_vec(ready).context("cannot encode the addresses")?;
                 durable::write(path, &json)
@@ -85,6 +88,7 @@ pub(crate) fn serve(
 
 /// The daemon: listens, loads the bundle, says that it is ready, and works until shutdown.
 pub(crate) async fn run(
+    path: &Path,
     config: Config,
     shutdown: Shutdown,
     ready: impl FnOnce(&Ready) -> Result<()>,
@@ -97,12 +101,21 @@ pub(crate) async fn run(
     // First of all: another daemon may work there.
     let outbox = Arc::new(Outbox::new(
         outbox::path_in(&config.spool.path),
-        config.destinations,
+        config.destinations.clone(),
         outbox::wall_clock(),
     ));
     let spool = Arc::new(Spool::open_with(&config.spool, outbox.clone())?);
     let audit = Arc::new(Audit::open(&config.spool.path)?);
     audit.write(Event::Start { version: env!("CARGO_PKG_VERSION") });
+    let configuration = Arc::new(Configuration::new(rfc3339(SystemTime::now())));
+    reload_on_signal(Reload {
+        path: path.to_owned(),
+        running: config.clone(),
+        access: access.clone(),
+        doors: doors.clone(),
+        configuration: configuration.clone(),
+        audit: audit.clone(),
+    })?;
     let notifier = Notifier::from_env().context("NOTIFY_SOCKET cannot be used")?;
     let dicom = bind("dicom", config.dicom.listen).await?;
     let http = bind("http", config.http.listen).await?;
@@ -160,6 +173,7 @@ pub(crate) async fn run(
         ae_title: config.dicom.ae_title.clone(),
         started: Instant::now(),
         doors,
+        configuration,
         shutdown: shutdown.clone(),
     };
     let limit = config.worker.stuck_seconds;
@@ -278,6 +292,21 @@ async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} for {what}"))
+}
+
+/// SIGHUP reads the configuration again.
+fn reload_on_signal(reload: Reload) -> Result<()> {
+    let reload = Arc::new(reload);
+    let mut hangup = unix::signal(unix::SignalKind::hangup()).context("cannot handle SIGHUP")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let reload = reload.clone();
+            if spawn_blocking(move || reload.run()).await.is_err() {
+                log::error!("reading the configuration again panicked, the old one stays");
+            }
+        }
+    });
+    Ok(())
 }
 
 /// SIGTERM and SIGINT stop gracefully.

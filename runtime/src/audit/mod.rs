@@ -92,6 +92,10 @@ pub(crate) enum Event {
         destination: String,
         outcome: String,
     },
+    /// It was read again, and is in force or refused.
+    Configuration {
+        outcome: &'static str,
+    },
 }
 
 /// Where events are handed in.

@@ -1,7 +1,6 @@
 //! `[spool]` and `[worker]`: what is kept, and how images are answered.
 
 use super::{bytes, duration};
-use anyhow::{Result, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{path::PathBuf, time::Duration};
 
@@ -37,13 +36,11 @@ impl SpoolConfig {
         toml::from_str(&format!("path = {path:?}")).expect("nothing but the path is required")
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn mistakes(&self) -> Vec<String> {
         let share = self.max_disk_share;
-        ensure!(
-            share > 0.0 && share <= 1.0,
-            "spool.max_disk_share is {share}, expected a share above 0 and up to 1"
-        );
-        Ok(())
+        let right = share > 0.0 && share <= 1.0;
+        let what = format!("spool.max_disk_share is {share}, expected a share above 0 and up to 1");
+        if right { Vec::new() } else { vec![what] }
     }
 }
 
@@ -69,18 +66,17 @@ impl Default for WorkerConfig {
 }
 
 impl WorkerConfig {
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn mistakes(&self) -> Vec<String> {
         let counts =
             [("worker.threads", self.threads), ("worker.max_attempts", self.max_attempts as usize)];
-        for (name, count) in counts {
-            ensure!((1..=10_000).contains(&count), "{name} is {count}, expected 1 to 10000");
-        }
+        let wrong = counts.into_iter().filter(|(_, count)| !(1..=10_000).contains(count));
+        let mut found: Vec<String> =
+            wrong.map(|(name, count)| format!("{name} is {count}, expected 1 to 10000")).collect();
         let pixels = self.overlay_pixels;
-        ensure!(
-            (256..=4096).contains(&pixels),
-            "worker.overlay_pixels is {pixels}, expected 256 to 4096"
-        );
-        Ok(())
+        if !(256..=4096).contains(&pixels) {
+            found.push(format!("worker.overlay_pixels is {pixels}, expected 256 to 4096"));
+        }
+        found
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn now(shown: &Shown) -> (StatusCode, Value) {
     body["answered_since_start"] = parts.metrics.latency.count().into();
     body["ae_title"] = parts.ae_title.clone().into();
     body["uptime_seconds"] = parts.started.elapsed().as_secs().into();
+    body["configuration"] = json!(parts.configuration.state());
     body["version"] = env!("CARGO_PKG_VERSION").into();
     (code, body)
 }

@@ -26,8 +26,9 @@ pub(crate) use doors::Doors;
 pub(crate) use images::rfc3339;
 
 use crate::{
-    audit::Audit, config::HttpConfig, current::Current, health::Watched, metrics::Metrics,
-    pictures::Pictures, shutdown::Shutdown, spool::Spool, users::Role,
+    audit::Audit, config::HttpConfig, configuration::Configuration, current::Current,
+    health::Watched, metrics::Metrics, pictures::Pictures, shutdown::Shutdown, spool::Spool,
+    users::Role,
 };
 use axum::{
     Extension, Json, Router,
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) ae_title: String,
     pub(crate) started: Instant,
     pub(crate) doors: Arc<Current<Doors>>,
+    pub(crate) configuration: Arc<Configuration>,
     pub(crate) shutdown: Shutdown,
 }
 

@@ -18,6 +18,7 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -142,6 +143,17 @@ impl<'de> Deserialize<'de> for Wanted {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(|error| D::Error::custom(format!("{error:#}")))
     }
+}
+
+/// Until the first certificate of a file expires; negative if it has.
+pub(crate) fn days_left(path: &Path) -> Result<i64> {
+    let first = certificates(path)?.into_iter().next();
+    let first = first.with_context(|| format!("{} holds no certificate", path.display()))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&first)
+        .with_context(|| format!("{} holds a bad certificate", path.display()))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = parsed.validity().not_after.timestamp() - now.as_secs() as i64;
+    Ok(left.div_euclid(24 * 3600))
 }
 
 /// ring: it builds for the boxes with gcc alone.

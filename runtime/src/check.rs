@@ -1,0 +1,108 @@
+//! `runtime serve --check`: would the daemon start, and what is wrong?
+//!
+//! Reads what `serve` reads and loads the bundle as it would. Writes nothing; ports are bound for a moment.
+
+use crate::{Output, config::Config, dicom::access::Access, http::Doors, model, print_json, tls};
+use anyhow::{Result, bail};
+use rustix::fs::{Access as Permission, access};
+use serde_json::json;
+use std::{
+    io::{self, ErrorKind, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+};
+
+/// Prints every mistake; fails if there is one.
+pub(crate) fn run(path: &Path, output: Output) -> Result<()> {
+    let Found { mistakes, notes } = look(path);
+    let name = path.display();
+    if output.json {
+        print_json(&json!({ "file": path, "mistakes": mistakes, "notes": notes }))?;
+    } else {
+        let mut out = io::stdout();
+        for note in &notes {
+            writeln!(out, "{name}: note: {note}")?;
+        }
+        for mistake in &mistakes {
+            writeln!(out, "{name}: {mistake}")?;
+        }
+        if mistakes.is_empty() {
+            writeln!(out, "{name}: no mistakes")?;
+        }
+    }
+    match mistakes.len() {
+        0 => Ok(()),
+        1 => bail!("{name}: one mistake"),
+        many => bail!("{name}: {many} mistakes"),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    mistakes: Vec<String>,
+    /// What is no mistake, but may not be meant.
+    notes: Vec<String>,
+}
+
+impl Found {
+    /// What came of something; its failure is a mistake.
+    fn took<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.inspect_err(|error| self.mistakes.push(format!("{error:#}"))).ok()
+    }
+}
+
+fn look(path: &Path) -> Found {
+    let mut found = Found::default();
+    let Some(config) = found.took(Config::parse(path)) else { return found };
+    found.mistakes.extend(config.mistakes());
+    found.took(Access::new(&config.dicom));
+    found.took(Doors::new(&config.http));
+    if let Some(None) = found.took(model::check(&config.bundle, config.worker.threads)) {
+        found.notes.push("no bundle was activated yet: images will wait".into());
+    }
+    writable(&config.spool.path, &mut found);
+    bindable("dicom.listen", config.dicom.listen, &mut found);
+    bindable("http.listen", config.http.listen, &mut found);
+    if config.dicom.peers.is_empty() && !config.dicom.listen.ip().is_loopback() {
+        let listen = config.dicom.listen;
+        found.notes.push(format!(
+            "others reach {listen}, and nobody stands under [[dicom.peers]]: they will be cut off"
+        ));
+    }
+    let servers = [("[dicom.tls]", &config.dicom.tls), ("[http.tls]", &config.http.tls)];
+    for (table, server) in servers.into_iter().filter_map(|(t, s)| Some((t, s.as_ref()?))) {
+        // Whether the files can be used was asked above.
+        match tls::days_left(&server.certificate) {
+            Ok(days) if days < 0 => found
+                .mistakes
+                .push(format!("{table}: {} has expired", server.certificate.display())),
+            Ok(days) if days < 30 => found
+                .notes
+                .push(format!("{table}: {} expires in {days} days", server.certificate.display())),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The folder, or the nearest one above it that is there, must be ours to write in.
+fn writable(folder: &Path, found: &mut Found) {
+    let there = folder.ancestors().find(|folder| folder.exists());
+    let there = there.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        found.mistakes.push(format!("spool.path: {} is no folder", there.display()));
+    } else if let Err(error) = access(there, Permission::WRITE_OK | Permission::EXEC_OK) {
+        found.mistakes.push(format!("spool.path: cannot write in {}: {error}", there.display()));
+    }
+}
+
+/// In use may be by the daemon that is to read this configuration.
+fn bindable(what: &str, address: SocketAddr, found: &mut Found) {
+    match TcpListener::bind(address) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            found.notes.push(format!("{what}: {address} is in use now"));
+        }
+        Err(error) => found.mistakes.push(format!("{what}: cannot listen on {address}: {error}")),
+    }
+}
