@@ -52,7 +52,7 @@ sanitize:
 	$(SANITIZE) $(CARGO) +nightly test --target x86_64-unknown-linux-gnu --lib --tests -p kernels -p engine -p bundle -p radiograph -p protocol
 
 setup:
-	@bash .ci/setup.sh peers libtorch python
+	@bash .ci/setup.sh peers libtorch python browser
 
 build: setup
 	$(CARGO) build --workspace --bins

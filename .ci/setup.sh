@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make demo` and `make test` need beside Rust, Python 3 and a C++ compiler. Each step is
-# quick when its work is done already.  usage: .ci/setup.sh libtorch | python | peers | deny ...
+# quick when its work is done already.  usage: .ci/setup.sh libtorch | python | peers | browser | deny ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -62,6 +62,34 @@ peers() {
   else
     fail "storescu, dciodvfy, Orthanc or c++ is missing: install dcmtk, dicom3tools, Orthanc and a C++ compiler (Debian: apt-get install $packages)"
   fi
+}
+
+# A browser for the page, and axe-core, which judges whether everybody can use it (MPL-2.0; never part of the repository).
+browser() {
+  local version=4.14.1 sum=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+  if ! command -v chromium >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+      say "installing the Debian package chromium"
+      apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 ||
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+    else
+      fail "chromium is missing: install it (Debian: apt-get install chromium)"
+    fi
+  fi
+  [ "$(cat .venv/axe-core/version 2>/dev/null)" = $version ] && return
+  say "downloading axe-core $version"
+  mkdir -p .venv/axe-core
+  python3 - $version $sum <<'PY'
+import hashlib, io, sys, tarfile, urllib.request
+version, wanted = sys.argv[1:]
+archive = urllib.request.urlopen(f"https://registry.npmjs.org/axe-core/-/axe-core-{version}.tgz", timeout=120).read()
+found = hashlib.sha256(archive).hexdigest()
+if found != wanted:
+    sys.exit(f"axe-core {version} is {found}, expected {wanted}")
+with tarfile.open(fileobj=io.BytesIO(archive)) as files, open(".venv/axe-core/axe.min.js", "wb") as out:
+    out.write(files.extractfile("package/axe.min.js").read())
+PY
+  echo $version > .venv/axe-core/version
 }
 
 # Licences, sources, and who may use which library. From crates.io; without optimisation a minute to build.

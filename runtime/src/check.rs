@@ -57,6 +57,9 @@ fn look(path: &Path) -> Found {
     found.mistakes.extend(config.mistakes());
     found.took(Access::new(&config.dicom));
     found.took(Doors::new(&config.http));
+    for destination in &config.destinations {
+        found.took(destination.connector());
+    }
     if let Some(None) = found.took(model::check(&config.bundle, config.worker.threads)) {
         found.notes.push("no bundle was activated yet: images will wait".into());
     }

@@ -95,6 +95,8 @@ enum Verb {
 enum DicomVerb {
     /// Asks a peer for an answer (C-ECHO), and what it would take from us
     Ping(dicom::ping::Ping),
+    /// Prints the DICOM conformance statement of this build
+    Conformance(dicom::conformance::Conformance),
 }
 
 /// Receives images by DICOM and shows findings over HTTP
@@ -132,6 +134,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Queue(queue) => queue.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Dicom { verb: DicomVerb::Ping(ping) } => {
             ping.run(cli.output).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Dicom { verb: DicomVerb::Conformance(conformance) } => {
+            conformance.run(cli.output).map(|()| ExitCode::SUCCESS)
         }
         Verb::Bench(bench) => bench.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::User(user) => user.run(cli.output).map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,7 @@
 //! SIGHUP: the configuration is read again while connections go on.
 //!
-//! What may change: who is let in (peers, certificates, names, users, log-in) and when somebody is logged out.
+//! What may change: who is let in (peers, certificates, names, users, log-in), when somebody is logged out, and
+//! where results go.
 //! What else has changed waits for a restart and is named. A configuration with a mistake changes nothing.
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     current::Current,
     dicom::access::Access,
     http::{Doors, rfc3339},
+    outbox::Outbox,
 };
 use anyhow::{Context, Result, ensure};
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
@@ -22,6 +24,7 @@ pub(crate) struct Reload {
     pub(crate) running: Config,
     pub(crate) access: Arc<Current<Access>>,
     pub(crate) doors: Arc<Current<Doors>>,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) audit: Arc<Audit>,
 }
@@ -60,7 +63,11 @@ impl Reload {
         ensure!(mistakes.is_empty(), "{}: {}", self.path.display(), mistakes.join("; "));
         let access = Access::new(&new.dicom).with_context(|| self.path.display().to_string())?;
         let doors = Doors::new(&new.http).with_context(|| self.path.display().to_string())?;
-        // From here on nothing fails: both or none.
+        for destination in &new.destinations {
+            destination.connector().with_context(|| self.path.display().to_string())?;
+        }
+        // From here on nothing fails: all or none.
+        self.outbox.replace(new.destinations);
         self.access.set(access);
         self.doors.set(doors);
         Ok(restart)

@@ -113,6 +113,7 @@ pub(crate) async fn run(
         running: config.clone(),
         access: access.clone(),
         doors: doors.clone(),
+        outbox: outbox.clone(),
         configuration: configuration.clone(),
         audit: audit.clone(),
     })?;
@@ -174,6 +175,7 @@ pub(crate) async fn run(
         started: Instant::now(),
         doors,
         configuration,
+        outbox: outbox.clone(),
         shutdown: shutdown.clone(),
     };
     let limit = config.worker.stuck_seconds;

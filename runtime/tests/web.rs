@@ -164,7 +164,9 @@ fn every_answer_says_that_it_may_not_be_kept_framed_or_guessed_at() {
 fn people_log_in_and_do_what_their_role_allows() {
     let (folder, token) = with_users();
     let daemon = Daemon::start_in(folder, Settings { http: CLOSED, ..Settings::default() });
-    for path in ["/images", "/images/1.2.3", "/images/1.2.3/overlay.png", "/metrics", "/events"] {
+    for path in
+        ["/images", "/images/1.2.3", "/images/1.2.3/overlay.png", "/metrics", "/events", "/queue"]
+    {
         assert_eq!(daemon.ask(&format!("GET {path}"), &[], "").status, 401, "{path}");
     }
     assert_eq!(
@@ -190,6 +192,15 @@ fn people_log_in_and_do_what_their_role_allows() {
     let bearer = format!("Authorization: Bearer {token}");
     assert_eq!(daemon.ask("GET /metrics", &[&bearer], "").status, 200);
     assert_eq!(daemon.ask("GET /metrics", &["Authorization: Bearer guess"], "").status, 401);
+
+    let (looks, token_of_lou) = log_in(&daemon, "lou");
+    let retry = |headers: &[&str]| daemon.ask("POST /queue/7/retry", headers, "").status;
+    assert_eq!(retry(&[]), 401);
+    assert_eq!(retry(&[&looks, &token_of_lou]), 403, "who may look does not decide");
+    assert_eq!(retry(&[&bearer]), 403);
+    assert_eq!(retry(&[&cookie]), 403, "no token");
+    assert_eq!(retry(&[&cookie, &own]), 404, "no such delivery");
+    assert_eq!(daemon.ask("GET /queue", &[&looks], "").status, 200);
 
     assert_eq!(daemon.ask("POST /logout", &[&cookie, &csrf], "").status, 403, "another's token");
     assert_eq!(daemon.ask("POST /logout", &[&cookie, &own], "").status, 200);

@@ -92,6 +92,12 @@ pub(crate) enum Event {
         destination: String,
         outcome: String,
     },
+    /// A person, or a program, decided about a delivery.
+    Decision {
+        who: String,
+        decision: &'static str,
+        delivery: i64,
+    },
     /// It was read again, and is in force or refused.
     Configuration {
         outcome: &'static str,

@@ -12,6 +12,7 @@
 //! commitment    data sets of storage commitment; no I/O
 //! elements      small data sets from a peer; no I/O                 bytes → elements
 //! scu           our side of associations that we ask for
+//! conformance   what we promise other nodes, from the tables above     → text
 //! part10        the file header we put before a received data set   → bytes
 //! ```
 //!
@@ -24,6 +25,7 @@ pub(crate) mod access;
 pub(crate) mod association;
 pub(crate) mod command;
 pub(crate) mod commitment;
+pub(crate) mod conformance;
 pub(crate) mod dataset;
 mod elements;
 pub(crate) mod listener;

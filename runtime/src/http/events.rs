@@ -1,8 +1,8 @@
-//! What the page shows, as it changes: server-sent events `health` and `images`, each a whole JSON document.
+//! What the page shows, as it changes: server-sent events `health`, `images` and `queue`, each a whole JSON document.
 //!
 //! One task looks once a second, and only while somebody watches; a watcher gets what is new to him.
 
-use super::{Shown, doors::Who, health, images, json_error, server::Visitor};
+use super::{Shown, doors::Who, health, images, json_error, queue, server::Visitor};
 use axum::{
     Extension,
     extract::State,
@@ -56,7 +56,13 @@ async fn look(shown: &Shown) -> Option<View> {
         // Changes every second, and nobody watches it.
         health.as_object_mut().and_then(|health| health.remove("uptime_seconds"));
         let images = json!({ "images": images::newest(&shown.parts.spool, IMAGES) });
-        vec![("health", health.to_string().into()), ("images", images.to_string().into())]
+        let mut view: View =
+            vec![("health", health.to_string().into()), ("images", images.to_string().into())];
+        match queue::open(&shown.parts.outbox) {
+            Ok(queue) => view.push(("queue", queue.to_string().into())),
+            Err(error) => log::warn!("the page sees no deliveries: {error}"),
+        }
+        view
     };
     images::blocking(look).await
 }

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
+use std::{fs, path::Path};
 
 pub(super) async fn metrics(State(shown): State<Shown>) -> Response {
     let page = move || shown.parts.metrics.page(&health::gauges(&shown.parts.watched.facts()));
@@ -40,6 +41,36 @@ pub(super) fn now(shown: &Shown) -> (StatusCode, Value) {
     body["ae_title"] = parts.ae_title.clone().into();
     body["uptime_seconds"] = parts.started.elapsed().as_secs().into();
     body["configuration"] = json!(parts.configuration.state());
+    if let Some(celsius) = temperature(Path::new("/sys/class/thermal")) {
+        body["temperature_celsius"] = celsius.into();
+    }
     body["version"] = env!("CARGO_PKG_VERSION").into();
     (code, body)
+}
+
+/// The warmest zone, where the machine says; each in thousandths of a degree.
+fn temperature(zones: &Path) -> Option<f64> {
+    let zones = fs::read_dir(zones).ok()?.filter_map(Result::ok);
+    let read = |zone: fs::DirEntry| -> Option<i32> {
+        fs::read_to_string(zone.path().join("temp")).ok()?.trim().parse().ok()
+    };
+    zones.filter_map(read).max().map(|thousandths| f64::from(thousandths) / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warmest_zone_that_can_be_read_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(temperature(folder.path()), None);
+        for (zone, text) in [("0", "41500\n"), ("1", "63250\n"), ("2", "nonsense"), ("3", "")] {
+            fs::create_dir(folder.path().join(zone)).unwrap();
+            fs::write(folder.path().join(zone).join("temp"), text).unwrap();
+        }
+        fs::create_dir(folder.path().join("4")).unwrap();
+        assert_eq!(temperature(folder.path()), Some(63.25));
+        assert_eq!(temperature(Path::new("/nonexistent")), None);
+    }
 }

@@ -6,6 +6,7 @@
 //! session    who is logged in; who guesses passwords               cookie → Session
 //! login      logging in and out
 //! images     images, findings, overlays
+//! queue      deliveries, and what people decide about them
 //! health     health and metrics
 //! events     what changed, as it changes                           → server-sent events
 //! assets     the page, without outside resources: it works in a closed network
@@ -19,6 +20,7 @@ mod events;
 mod health;
 mod images;
 mod login;
+mod queue;
 mod server;
 mod session;
 
@@ -27,8 +29,8 @@ pub(crate) use images::rfc3339;
 
 use crate::{
     audit::Audit, config::HttpConfig, configuration::Configuration, current::Current,
-    health::Watched, metrics::Metrics, pictures::Pictures, shutdown::Shutdown, spool::Spool,
-    users::Role,
+    health::Watched, metrics::Metrics, outbox::Outbox, pictures::Pictures, shutdown::Shutdown,
+    spool::Spool, users::Role,
 };
 use axum::{
     Extension, Json, Router,
@@ -62,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) started: Instant,
     pub(crate) doors: Arc<Current<Doors>>,
     pub(crate) configuration: Arc<Configuration>,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -104,7 +107,7 @@ struct Route {
 fn routes() -> Vec<Route> {
     let reads = |path, needs, answer| Route { method: Method::GET, path, needs, answer };
     let acts = |path, needs, answer| Route { method: Method::POST, path, needs, answer };
-    let look = Some(Role::Look);
+    let (look, operate) = (Some(Role::Look), Some(Role::Operate));
     vec![
         reads("/", None, get(assets::page)),
         reads("/page.css", None, get(assets::style)),
@@ -116,6 +119,10 @@ fn routes() -> Vec<Route> {
         reads("/health", None, get(health::health)),
         reads("/metrics", look, get(health::metrics)),
         reads("/events", look, get(events::events)),
+        reads("/queue", look, get(queue::list)),
+        acts("/queue/{id}/retry", operate, post(queue::retry)),
+        acts("/queue/{id}/hold", operate, post(queue::hold)),
+        acts("/queue/{id}/release", operate, post(queue::release)),
         reads("/images", look, get(images::images)),
         reads("/images/{uid}", look, get(images::image)),
         reads("/images/{uid}/overlay.png", look, get(images::overlay)),

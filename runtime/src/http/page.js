@@ -16,6 +16,25 @@ function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
+// What has not changed stays the same node: whoever reads or operates it is not disturbed.
+function keep(known, list, draw) {
+  const kept = new Map();
+  list.forEach((item) => {
+    let key = JSON.stringify(item);
+    while (kept.has(key)) key += "+";
+    kept.set(key, known.get(key) ?? draw(item));
+  });
+  known.clear();
+  kept.forEach((node, key) => known.set(key, node));
+  return [...kept.values()];
+}
+
+function arrange(place, nodes) {
+  const wanted = new Set(nodes);
+  [...place.children].forEach((node) => wanted.has(node) || node.remove());
+  nodes.forEach((node, at) => place.children[at] === node || place.insertBefore(node, place.children[at] ?? null));
+}
+
 // ---- who we are ----
 
 let me = { name: null, role: null, csrf: "", log_in: false };
@@ -83,6 +102,7 @@ function listen() {
   source = new EventSource("events");
   source.addEventListener("health", (event) => health(JSON.parse(event.data)));
   source.addEventListener("images", (event) => images(JSON.parse(event.data).images));
+  source.addEventListener("queue", (event) => queue(JSON.parse(event.data)));
   source.onerror = () => {
     say("the box does not answer", "bad");
     // A browser tries again by itself unless it was refused: then somebody must log in.
@@ -174,23 +194,13 @@ function about(image) {
   return body;
 }
 
-// A card that has not changed stays the same node: whoever reads or operates it is not disturbed.
 const cards = new Map();
 function images(list) {
-  const kept = new Map();
-  const nodes = list.map((image) => {
-    const key = JSON.stringify(image);
+  const nodes = keep(cards, list, (image) => {
     const hit = image.result?.findings?.some((f) => f.positive);
-    const node = cards.get(key) ?? make("li", {}, make("article", { className: "card" + (hit ? " hit" : "") }, picture(image), about(image)));
-    kept.set(key, node);
-    return node;
+    return make("li", {}, make("article", { className: "card" + (hit ? " hit" : "") }, picture(image), about(image)));
   });
-  cards.clear();
-  kept.forEach((node, key) => cards.set(key, node));
-  const place = byId("cards");
-  const wanted = new Set(nodes);
-  [...place.children].forEach((node) => wanted.has(node) || node.remove());
-  nodes.forEach((node, at) => place.children[at] === node || place.insertBefore(node, place.children[at] ?? null));
+  arrange(byId("cards"), nodes);
   byId("none").hidden = nodes.length > 0;
   trends(list.map((image) => image.result).filter((result) => result?.status === "analysed"));
 }
@@ -204,18 +214,76 @@ function trends(results) {
   const most = [...counts].filter(([, n]) => n).sort((a, b) => b[1] - a[1]).slice(0, 6);
   const facts = [["analysed", results.length], ...most.map(([name, n]) => [name, `${n} (${percent(n / results.length)})`])];
   const times = results.map((r) => r.milliseconds.total).reverse();
-  const top = Math.max(...times, 1);
+  const top = Math.max(...times, 0.1);
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 100 40");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `Milliseconds an image, oldest first: at most ${top.toFixed(0)}, last ${times.at(-1).toFixed(0)}`);
+  svg.setAttribute("aria-label", `Milliseconds an image, oldest first: at most ${top.toFixed(1)}, last ${times.at(-1).toFixed(1)}`);
   const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
   line.setAttribute("points", times.map((t, i) => `${(100 * i) / (times.length - 1)},${38 - (36 * t) / top}`).join(" "));
   svg.append(line);
   byId("trend-body").replaceChildren(
     make("dl", { className: "facts" }, ...facts.map(([name, value]) => make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value })))),
-    make("figure", {}, svg, make("figcaption", { className: "dim", textContent: `ms an image, at most ${top.toFixed(0)}` })));
+    make("figure", {}, svg, make("figcaption", { className: "dim", textContent: `ms an image, at most ${top.toFixed(1)}` })));
+}
+
+// ---- deliveries ----
+
+async function decide(id, decision) {
+  const said = byId("queue-said");
+  const response = await post(`queue/${id}/${decision}`);
+  const body = await response.json().catch(() => ({}));
+  said.textContent = response.ok ? `Delivery ${id}: ${decision}, now ${body.held ? "held" : body.state}` : `Delivery ${id}: ${body.error ?? "that did not work"}`;
+}
+
+function action(row, decision, text) {
+  const button = make("button", { type: "button", textContent: text, onclick: () => decide(row.id, decision) });
+  button.dataset.action = `${row.id} ${decision}`;
+  button.setAttribute("aria-label", `${text}: ${row.kind.toUpperCase()} to ${row.via}, delivery ${row.id}`);
+  return button;
+}
+
+function delivery(row) {
+  const age = make("td");
+  age.dataset.created = row.created;
+  const actions = make("div", { className: "actions" });
+  if (mayOperate()) {
+    if (row.state === "dead" || row.state === "waiting") actions.append(action(row, "retry", "Send again"));
+    actions.append(row.held ? action(row, "release", "Release") : action(row, "hold", "Hold"));
+  }
+  const state = (row.urgent ? "urgent, " : "") + (row.held ? "held" : row.state);
+  return make("tr", {},
+    make("th", { scope: "row", textContent: `${row.kind.toUpperCase()} ${row.id}`, title: row.object }),
+    make("td", { textContent: row.via === row.destination ? row.via : `${row.via} for ${row.destination}` }),
+    make("td", { textContent: state, className: row.state === "dead" ? "bad" : row.urgent ? "positive" : "" }),
+    age, make("td", { textContent: row.tries }), make("td", { textContent: row.reason ?? "" }), make("td", {}, actions));
+}
+
+function ages() {
+  document.querySelectorAll("[data-created]").forEach((cell) => {
+    cell.textContent = duration(Math.max(0, (Date.now() - Number(cell.dataset.created)) / 1000));
+  });
+}
+setInterval(ages, 5000);
+
+const rows = new Map();
+function queue({ summary, destinations, deliveries }) {
+  byId("queue").hidden = destinations.length === 0 && deliveries.length === 0;
+  const down = destinations.filter((d) => d.link.failures > 0).map((d) => `${d.destination} does not answer: ${d.link.reason ?? "unknown"}`);
+  byId("queue-summary").textContent = [
+    `${summary.waiting} waiting, ${summary.sent} sent, ${summary.committed} committed, ${summary.dead} dead, ${summary.held} held`, ...down,
+  ].join(". ");
+  const focused = document.activeElement?.dataset?.action;
+  const nodes = keep(rows, deliveries, delivery);
+  arrange(byId("rows"), nodes);
+  ages();
+  // Whoever pressed a button finds the focus where it was, in the row as it is now.
+  if (focused && !document.activeElement?.dataset?.action) {
+    const number = focused.split(" ")[0];
+    const next = document.querySelector(`[data-action^="${number} "]`) ?? document.querySelector("#queue .scroll");
+    next.focus();
+  }
 }
 
 arrive();

@@ -1,0 +1,181 @@
+"""The page in a headless Chromium, over its debugging protocol: keyboard, live update, accessibility.
+
+usage: page.py URL AXE_JS SHOTS NAME PASSWORD
+
+Prints `send` when it is ready for a new image, and fails with what it expected. AXE_JS is axe-core's script.
+"""
+
+import base64
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import websocket
+
+URL, AXE_JS, SHOTS, NAME, PASSWORD = sys.argv[1:]
+PATIENCE = 60
+
+
+def wait(what, look):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited too long for {what}")
+
+
+class Browser:
+    """One tab."""
+
+    def __init__(self, folder):
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        self.process = subprocess.Popen(
+            [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+             "--no-first-run", "--remote-debugging-port=0", "--remote-allow-origins=*", f"--user-data-dir={folder}",
+             "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        told = os.path.join(folder, "DevToolsActivePort")
+        wait("Chromium", lambda: os.path.exists(told) and open(told).read().count("\n"))
+        port = open(told).read().split("\n")[0]
+        tabs = wait("a tab", lambda: [t for t in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list"))
+                                      if t["type"] == "page"])
+        self.socket = websocket.create_connection(tabs[0]["webSocketDebuggerUrl"], timeout=PATIENCE)
+        self.numbers = itertools.count(1)
+        self.complaints = []
+        for domain in ["Page", "Runtime", "Log"]:
+            self.call(domain + ".enable")
+
+    def call(self, method, **parameters):
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self.socket.recv())
+            if message.get("method") == "Runtime.exceptionThrown":
+                self.complaints.append(message["params"]["exceptionDetails"].get("text", "an exception"))
+            if message.get("method") == "Log.entryAdded" and message["params"]["entry"]["source"] == "security":
+                self.complaints.append(message["params"]["entry"]["text"])
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def ask(self, script):
+        result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def until(self, what, script):
+        return wait(what, lambda: self.ask(script))
+
+    def key(self, name, code, text=None):
+        for kind in ["keyDown", "keyUp"]:
+            more = {"text": text} if text and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **more)
+
+    def write(self, text):
+        self.call("Input.insertText", text=text)
+
+    def width(self, width, height):
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def shot(self, name):
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=False)
+        with open(os.path.join(SHOTS, name), "wb") as file:
+            file.write(base64.b64decode(picture["data"]))
+
+    def accessible(self, where):
+        self.ask(open(AXE_JS).read() + "; true")
+        found = self.ask("axe.run(document).then((r) => ({ violations: r.violations.map((v) => "
+                         "v.id + ': ' + v.nodes.map((n) => n.html).join(' | ')), passes: r.passes.length }))")
+        assert found["violations"] == [], f"{where}: {found['violations']}"
+        assert found["passes"] > 10, f"{where}: axe-core looked at nothing"
+
+
+def main(folder):
+    browser = Browser(folder)
+    try:
+        walk(browser)
+    finally:
+        browser.process.kill()
+        browser.process.wait()
+
+
+def walk(browser):
+    browser.width(1280, 900)
+    browser.call("Page.navigate", url=URL)
+    browser.until("the log-in", "document.getElementById('login')?.open")
+    browser.accessible("log-in")
+    browser.shot("login.png")
+
+    # By keyboard alone: the name has the focus.
+    def log_in(password):
+        browser.write(NAME)
+        browser.key("Tab", 9)
+        browser.write(password)
+        browser.key("Enter", 13, "\r")
+
+    log_in("not the password")
+    browser.until("the refusal", "document.getElementById('login-said').textContent.includes('wrong')")
+    assert browser.ask("document.activeElement.id") == "password"
+    browser.ask("document.getElementById('name').focus(), document.getElementById('name').select()")
+    log_in(PASSWORD)
+    browser.until("the end of the log-in", "!document.getElementById('login').open")
+    browser.until("who I am", f"document.getElementById('who').textContent.includes('{NAME}')")
+    browser.until("the box's state", "document.getElementById('status').textContent === 'ready'")
+    browser.until("the first image", "document.querySelectorAll('#cards .finding').length")
+
+    # What the archive refused is sent again by keyboard, and leaves the list.
+    dead = "[...document.querySelectorAll('#rows tr')].filter((r) => r.textContent.includes('dead'))"
+    browser.until("six dead letters", f"{dead}.length === 6")
+    browser.accessible("dead letters")
+    browser.shot("queue.png")
+    browser.ask(f"{dead}[0].querySelector('[data-action$=retry]').focus()")
+    browser.key("Enter", 13, "\r")
+    browser.until("one dead letter less", f"{dead}.length === 5")
+    browser.until("what became of it", "document.getElementById('queue-said').textContent.includes('retry')")
+    assert browser.ask("document.getElementById('queue').contains(document.activeElement)"), "the focus is lost"
+
+    # What comes later comes without a reload, and what is there stays the same node.
+    browser.ask("window.before = document.querySelector('#cards > li'), true")
+    count = browser.ask("document.querySelectorAll('#cards > li').length")
+    print("send", flush=True)
+    browser.until("the new image", f"document.querySelectorAll('#cards .finding').length && "
+                  f"document.querySelectorAll('#cards > li').length === {count + 1}")
+    browser.until("its answer", "[...document.querySelectorAll('#cards .row')].every((r) => !/waiting|running/.test(r.textContent))")
+    assert browser.ask("window.before.isConnected"), "an unchanged card was replaced"
+    browser.until("the pictures", "[...document.images].filter((i) => i.closest('#cards')).every((i) => i.complete && i.naturalWidth > 0)")
+    browser.accessible("the page")
+    browser.shot("page.png")
+
+    # The picture opens and closes by keyboard, and the focus comes back.
+    browser.ask("document.querySelector('.picture button').focus()")
+    browser.key("Enter", 13, "\r")
+    browser.until("the enlarged picture", "document.getElementById('zoom').open")
+    browser.accessible("the enlarged picture")
+    browser.key("Escape", 27)
+    browser.until("its end", "!document.getElementById('zoom').open")
+    assert browser.ask("document.activeElement.matches('.picture button')"), "the focus is lost"
+
+    for width, height, name in [(768, 1024, "tablet.png"), (390, 844, "phone.png")]:
+        browser.width(width, height)
+        browser.ask("window.scrollTo(0, 0)")
+        wide = browser.ask("document.documentElement.scrollWidth")
+        assert wide <= width, f"at {width} the page is {wide} wide"
+        browser.accessible(name)
+        browser.shot(name)
+
+    browser.width(1280, 900)
+    browser.ask("document.getElementById('leave').click()")
+    browser.until("the log-in after logging out", "document.getElementById('login')?.open && !document.querySelector('#cards > li')")
+    refused = [text for text in browser.complaints if "401" not in text]
+    assert refused == [], f"the browser complains: {refused}"
+
+
+with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    main(folder)

@@ -1,0 +1,101 @@
+//! The page as people use it: in Chromium, by keyboard, judged by axe-core. Screenshots lie in `target/tmp/page`.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{
+    Daemon, Settings,
+    archive::{Act, Archive},
+    model,
+    scu::Scu,
+};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// The Python that speaks to the browser, and axe-core; or what is missing.
+fn tools() -> Result<(PathBuf, PathBuf), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let runs = |command: &Path, arguments: &[&str]| {
+        let output = Command::new(command).args(arguments).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let (python, axe) = (root.join(".venv/bin/python"), root.join(".venv/axe-core/axe.min.js"));
+    if !runs(Path::new("chromium"), &["--version"]) {
+        return Err("chromium is not installed (Debian package chromium)".into());
+    }
+    if !runs(&python, &["-c", "import websocket"]) {
+        return Err(format!("{} has no websocket-client: make setup", python.display()));
+    }
+    let axe = std::env::var_os("AXE_CORE").map_or(axe, PathBuf::from);
+    if !axe.exists() {
+        return Err(format!("no {}: make setup", axe.display()));
+    }
+    Ok((python, axe))
+}
+
+#[test]
+fn people_log_in_see_what_comes_and_need_no_mouse() {
+    let (python, axe) = match tools() {
+        Ok(tools) => tools,
+        Err(missing) => return skip::because(missing),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut add = Command::new(env!("CARGO_BIN_EXE_runtime"))
+        .args(["user", "add", "ada", "--role", "operate", "--file"])
+        .arg(folder.path().join("users.toml"))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(add.stdin.take().unwrap(), "{PASSWORD}").unwrap();
+    assert!(add.wait().unwrap().success());
+    let bundle = model::write(folder.path(), 1);
+    // Refuses what comes of the first three images, a report and a picture each, and takes the rest.
+    let archive = Archive::start();
+    archive.inside().manners.acts.extend([Act::Status(0xc000); 6]);
+    let destinations = format!(
+        "[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"{}\"",
+        archive.address
+    );
+    let daemon = Daemon::start_in(
+        folder,
+        Settings {
+            bundle: &model::trusted(&bundle),
+            dicom: &destinations,
+            http: "users = \"users.toml\"\nopen_on_loopback = false",
+            ..Settings::default()
+        },
+    );
+    for seed in 0..3 {
+        assert_eq!(Scu::associate(daemon.dicom).store(&format!("1.2.{seed}"), seed), 0);
+    }
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    fs::create_dir_all(&shots).unwrap();
+    let mut walk = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page.py"))
+        .arg(format!("http://{}/", daemon.http))
+        .args([&axe, &shots])
+        .args(["ada", PASSWORD])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(walk.stdout.take().unwrap()).lines();
+    for line in lines.map_while(Result::ok) {
+        if line == "send" {
+            assert_eq!(Scu::associate(daemon.dicom).store("1.2.9", 9), 0);
+        }
+    }
+    let output = walk.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", daemon.log());
+    // One that was refused, sent again from the page; two of the image that came last.
+    assert_eq!(archive.uids().len(), 3, "{}", daemon.log());
+    let audit = fs::read_to_string(daemon.folder.path().join("spool/audit.log")).unwrap();
+    assert!(audit.contains("\"decision\":\"retry\"") && audit.contains("\"ada\""), "{audit}");
+}
