@@ -11,10 +11,7 @@ use crate::{
     config::Config,
     configuration::Configuration,
     current::Current,
-    dicom::{
-        access::Access,
-        listener::{self, Scp},
-    },
+    dicom::{access::Access, listener, scp::Scp},
     durable,
     health::{self, Progress, Watched},
     heartbeat::Heartbeat,

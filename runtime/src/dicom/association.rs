@@ -14,8 +14,10 @@
 use super::{
     command::{self, Command, Status},
     commitment::{self, MAX_REPORT_BYTES},
-    listener::{Pending, Scp},
+    ended::Ended,
     negotiation::{self, Class, Context, Refusal},
+    places::Pending,
+    scp::Scp,
     store::{Store, failed},
     wire::Wire,
 };
@@ -27,36 +29,14 @@ use crate::{
 use bytes::BytesMut;
 use dicom_ul::{
     Pdu,
-    pdu::{AbortRQServiceProviderReason as Reason, AbortRQSource, PDataValue, PDataValueType},
+    pdu::{AbortRQSource, PDataValue, PDataValueType},
 };
-use std::{net::SocketAddr, time::Duration};
-use thiserror::Error;
+use std::net::SocketAddr;
 use tokio::{
     net::TcpStream,
     task::block_in_place,
     time::{Instant, timeout_at},
 };
-
-/// How an association ended, if not by release.
-#[derive(Debug, Error)]
-pub(crate) enum Ended {
-    #[error("refused: {0:?}")]
-    Refused(Refusal),
-    #[error("aborted by the peer")]
-    Aborted,
-    #[error("connection closed by the peer")]
-    Closed,
-    #[error("{what} took longer than {} s", limit.as_secs_f32())]
-    Deadline { what: &'static str, limit: Duration },
-    #[error("gave way to a newer connection")]
-    Displaced,
-    #[error("daemon is stopping")]
-    Stopping,
-    #[error("protocol error: {0}")]
-    Protocol(String),
-    #[error("no TLS: {0}")]
-    Tls(String),
-}
 
 /// Serves one connection until it is released, breaks, or takes too long.
 pub(crate) async fn serve(
@@ -79,7 +59,7 @@ pub(crate) async fn serve(
         deadline_of: ("association request", scp.config.associate_seconds),
     };
     let ended = run(&mut wire, (address, certificate), scp, pending).await;
-    if let Some(reason) = ended.as_ref().err().and_then(abort_reason) {
+    if let Some(reason) = ended.as_ref().err().and_then(Ended::abort_reason) {
         let source = AbortRQSource::ServiceProvider(reason);
         let _ = wire.send(&Pdu::AbortRQ { source }).await;
     }
@@ -101,17 +81,6 @@ async fn open(
         }
         Ok(Err(error)) => Err(Ended::Tls(tls::reason(&error))),
         Ok(Ok(open)) => Ok(open),
-    }
-}
-
-/// What to say in an A-ABORT; `None` where there is nobody left to tell.
-fn abort_reason(ended: &Ended) -> Option<Reason> {
-    match ended {
-        Ended::Aborted | Ended::Closed | Ended::Displaced | Ended::Tls(_) => None,
-        Ended::Refused(Refusal::Contexts) => Some(Reason::InvalidPduParameter),
-        Ended::Refused(_) => None,
-        Ended::Deadline { .. } | Ended::Stopping => Some(Reason::ReasonNotSpecified),
-        Ended::Protocol(_) => Some(Reason::UnexpectedPdu),
     }
 }
 

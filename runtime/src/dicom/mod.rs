@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! access        who may connect and associate; no I/O
-//! listener      accepts sockets, bounds how many there are          TcpStream
+//! listener      accepts sockets                                      TcpStream
+//! places        how many connections and associations there may be
+//! scp           what associations share             ended   how they end
 //! negotiation   A-ASSOCIATE-RQ → AC or RJ; no I/O                   PDU → PDU
 //! association   one peer, PDU by PDU, with deadlines                PDUs → messages
 //! wire          PDUs over TCP or TLS, with deadlines
@@ -28,10 +30,13 @@ pub(crate) mod commitment;
 pub(crate) mod conformance;
 pub(crate) mod dataset;
 mod elements;
+pub(crate) mod ended;
 pub(crate) mod listener;
 pub(crate) mod negotiation;
 pub(crate) mod part10;
 pub(crate) mod ping;
+mod places;
+pub(crate) mod scp;
 pub(crate) mod scu;
 mod store;
 mod wire;

@@ -1,6 +1,6 @@
 //! PDUs over TCP or TLS, with deadlines.
 
-use super::association::Ended;
+use super::ended::Ended;
 use crate::tls::Connection;
 use bytes::BytesMut;
 use dicom_ul::{Pdu, association::read_pdu_from_wire_async, pdu::write_pdu};

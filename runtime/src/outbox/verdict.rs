@@ -107,7 +107,7 @@ pub(crate) fn of_question(answer: Result<Response, ScuError>) -> Option<Verdict>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dicom::association::Ended;
+    use crate::dicom::ended::Ended;
     use std::time::Duration;
 
     fn meaning(event: &Event) -> &'static str {

@@ -16,9 +16,9 @@ pub(crate) use message::{Response, Said};
 pub(crate) use proposal::{Accepted, Proposal};
 
 use super::{
-    association::Ended,
     command::{self, C_ECHO_RQ, C_STORE_RQ, Command, Status},
     commitment::MAX_REPORT_BYTES,
+    ended::Ended,
     wire::Wire,
 };
 use crate::{
