@@ -9,7 +9,7 @@
 #   make miri                     the kernels' scalar and packing code under Miri (rustup, nightly)
 #   make sanitize                 the parsers, the engine and the kernels under the address sanitizer (rustup, nightly)
 
-.PHONY: demo test test-arm fuzz memcheck miri sanitize lint unit docs build setup
+.PHONY: demo test test-arm fuzz memcheck miri sanitize lint unit docs build setup judges
 
 CARGO := cargo
 # cargo-nextest where it is installed (one process a test); elsewhere the same tests by `cargo test`, one at a time,
@@ -21,7 +21,7 @@ demo: setup
 	$(CARGO) build --workspace --bins
 	target/debug/demo --out out $(if $(DATA),--data $(DATA))
 
-test: setup lint unit docs
+test: judges lint unit docs
 
 test-arm:
 	bash .ci/arm-setup.sh
@@ -52,7 +52,11 @@ sanitize:
 	$(SANITIZE) $(CARGO) +nightly test --target x86_64-unknown-linux-gnu --lib --tests -p kernels -p engine -p bundle -p radiograph -p protocol
 
 setup:
-	@bash .ci/setup.sh peers libtorch python browser
+	@bash .ci/setup.sh peers libtorch python
+
+# What only the tests need: archives, validators, a browser.
+judges: setup
+	@bash .ci/setup.sh judges browser
 
 build: setup
 	$(CARGO) build --workspace --bins
@@ -67,7 +71,7 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 
 # The binaries first: tests/ starts all four.
-unit: build
+unit: build judges
 ifneq ($(NEXTEST),)
 	$(CARGO) nextest run --workspace
 else

@@ -51,45 +51,42 @@ python() {
   cat <(echo $minilm) tests/requirements.txt > .venv/requirements.txt
 }
 
-# dcmtk sends the radiographs, as an X-ray machine would; dicom3tools validates what we make of them; torch-ext is C++.
-peers() {
-  command -v storescu >/dev/null && command -v dciodvfy >/dev/null && command -v Orthanc >/dev/null \
-    && command -v c++ >/dev/null && return
-  local packages="dcmtk dicom3tools orthanc orthanc-dicomweb g++"
+# Installs Debian packages where root and apt-get are there; elsewhere says which are missing.
+debian() {
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "installing the Debian packages $packages"
-    apt-get install -y -qq $packages >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $packages >/dev/null; }
+    say "installing the Debian packages $*"
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 ||
+      { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
   else
-    fail "storescu, dciodvfy, Orthanc or c++ is missing: install dcmtk, dicom3tools, Orthanc and a C++ compiler (Debian: apt-get install $packages)"
+    fail "missing, install them (names of Debian packages): $*"
   fi
 }
 
-# A browser for the page, and axe-core, which judges whether everybody can use it (MPL-2.0; never part of the repository).
+have() {
+  local program
+  for program in "$@"; do command -v "$program" >/dev/null || return 1; done
+}
+
+# dcmtk sends the radiographs, as an X-ray machine would, and receives results; torch-ext is C++.
+peers() { have storescu storescp c++ || debian dcmtk g++; }
+
+# For the tests alone: archives and validators of what we make.
+judges() { have dciodvfy Orthanc || debian dicom3tools orthanc orthanc-dicomweb; }
+
+# A browser for the page, and axe-core, which judges whether everybody can use it (MPL-2.0; never part of the
+# repository; out of a package that brings it to PyPI).
 browser() {
-  local version=4.14.1 sum=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
-  if ! command -v chromium >/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-      say "installing the Debian package chromium"
-      apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 ||
-        { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
-    else
-      fail "chromium is missing: install it (Debian: apt-get install chromium)"
-    fi
-  fi
-  [ "$(cat .venv/axe-core/version 2>/dev/null)" = $version ] && return
-  say "downloading axe-core $version"
+  local from=axe-playwright-python==0.1.8 wheels
+  have chromium || debian chromium
+  [ "$(cat .venv/axe-core/from 2>/dev/null)" = $from ] && return
+  say "downloading axe-core from $from"
   mkdir -p .venv/axe-core
-  python3 - $version $sum <<'PY'
-import hashlib, io, sys, tarfile, urllib.request
-version, wanted = sys.argv[1:]
-archive = urllib.request.urlopen(f"https://registry.npmjs.org/axe-core/-/axe-core-{version}.tgz", timeout=120).read()
-found = hashlib.sha256(archive).hexdigest()
-if found != wanted:
-    sys.exit(f"axe-core {version} is {found}, expected {wanted}")
-with tarfile.open(fileobj=io.BytesIO(archive)) as files, open(".venv/axe-core/axe.min.js", "wb") as out:
-    out.write(files.extractfile("package/axe.min.js").read())
-PY
-  echo $version > .venv/axe-core/version
+  wheels=$(mktemp -d)
+  python3 -m pip download -q --no-deps --no-cache-dir --disable-pip-version-check -d "$wheels" $from
+  python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("axe_playwright_python/axe.min.js"))' \
+    "$wheels"/*.whl > .venv/axe-core/axe.min.js
+  rm -r "$wheels"
+  echo $from > .venv/axe-core/from
 }
 
 # Licences, sources, and who may use which library. From crates.io; without optimisation a minute to build.
