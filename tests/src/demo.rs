@@ -2,14 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use e2e::archive::{self, Archive};
 use e2e::edge::Edge;
 use e2e::http;
 use e2e::pipeline::{Scale, Work};
 use e2e::radiographs::{self, Syntax};
 use e2e::tool::{exporter, runtime, trainer};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,7 @@ impl Steps {
 }
 
 impl Demo {
+    #[expect(clippy::print_stdout, reason = "the demo is a program that talks")]
     fn run(self) -> Result<()> {
         if self.out.exists() {
             ensure!(
@@ -108,25 +111,48 @@ impl Demo {
                 .arg(work.folder.join("verify.html"))
                 .run()
         })?;
+        let archive = steps.step("an archive", || Archive::start(&work.folder.join("archive")))?;
         let edge = steps.step("firmware-host agent, runtime serve", || {
-            Edge::start(&work.folder.join("box"), &work.public_key())
+            let keys = [&*work.public_key(), &example("chest-lungs.pub")];
+            Edge::start(&work.folder.join("box"), &keys, &archive.destination())
         })?;
         steps.step("push, activate, confirm", || edge.deploy(&work.bundle()))?;
+        let mut phantoms_said = Vec::new();
+        if self.data.is_none() {
+            let phantoms = files(&data.join("dicom"))?;
+            phantoms_said = steps.step("storescu, findings on phantoms", || {
+                let images: Vec<_> =
+                    phantoms.iter().map(|file| (file.clone(), Syntax::Uncompressed)).collect();
+                analyse(&edge, &images, &work)
+            })?;
+            print_answers(&phantoms_said);
+        }
+
+        steps.step("push, activate, confirm: chest-lungs", || {
+            edge.deploy(&example("chest-lungs.bundle"))
+        })?;
         let images = steps.step("dcmtk prepares radiographs", || radiographs_to_send(&work))?;
-        let answers = steps.step("storescu, findings", || analyse(&edge, &images, &work))?;
+        let answers =
+            steps.step("storescu, lungs on radiographs", || analyse(&edge, &images, &work))?;
+        print_answers(&answers);
+        steps.step("results in the archive", || {
+            delivered(&edge, &archive, [&answers, &phantoms_said], &work.folder.join("results"))
+        })?;
         steps.step("runtime analyze --overlay", || {
             runtime()
                 .arg("analyze")
                 .arg(&images[0].0)
                 .arg("--bundle")
-                .arg(work.bundle())
+                .arg(example("chest-lungs.bundle"))
                 .arg("--overlay")
                 .arg(work.folder.join("overlay.png"))
                 .run()
         })?;
 
-        report(&answers)?;
         steps.table();
+        println!(
+            "\nNot for diagnostic use: see the model cards (`exporter inspect out/chest.bundle --extract DIR`)."
+        );
         Ok(())
     }
 }
@@ -155,7 +181,7 @@ fn radiographs_to_send(work: &Work) -> Result<Vec<(PathBuf, Syntax)>> {
 }
 
 /// Sends everything, then asks for every answer and overlay.
-fn analyse(edge: &Edge, images: &[(PathBuf, Syntax)], work: &Work) -> Result<Vec<(String, Value)>> {
+fn analyse(edge: &Edge, images: &[(PathBuf, Syntax)], work: &Work) -> Result<Answers> {
     for (file, syntax) in images {
         edge.send(file, *syntax).with_context(|| file.display().to_string())?;
     }
@@ -173,30 +199,83 @@ fn analyse(edge: &Edge, images: &[(PathBuf, Syntax)], work: &Work) -> Result<Vec
     Ok(answers)
 }
 
-/// One line an image; fails unless three real chests were analysed and the ankle was not.
+/// One line an image.
 #[expect(clippy::print_stdout, reason = "the demo is a program that talks")]
-fn report(answers: &[(String, Value)]) -> Result<()> {
+fn print_answers(answers: &[(String, Value)]) {
     println!("\n{:<28} {:<14} findings", "image", "status");
     for (name, answer) in answers {
-        let findings: Vec<String> = answer["findings"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|finding| {
-                let probability = finding["probability"].as_f64().unwrap_or(f64::NAN);
-                format!("{} {probability:.3}", finding["name"].as_str().unwrap_or("?"))
-            })
-            .collect();
         let said = match answer["reason"].as_str() {
             Some(reason) => reason.to_owned(),
-            None => findings.join(", "),
+            None => said(answer).join(", "),
         };
         println!("{name:<28} {:<14} {said}", answer["status"].as_str().unwrap_or("?"));
     }
-    let analysed = answers.iter().filter(|(_, answer)| answer["status"] == "analysed").count();
-    ensure!(analysed >= 3, "{analysed} radiographs analysed, expected at least 3");
+}
+
+/// Probabilities of findings, shares of masks.
+fn said(answer: &Value) -> Vec<String> {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let name = |value: &Value| value["name"].as_str().unwrap_or("?").to_owned();
+    let findings = list(&answer["findings"])
+        .map(|finding| format!("{} {:.3}", name(finding), number(&finding["probability"])));
+    let masks = list(&answer["masks"])
+        .map(|mask| format!("{} {:.0} %", name(mask), 100.0 * number(&mask["area_fraction"])));
+    findings.chain(masks).collect()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+type Answers = Vec<(String, Value)>;
+
+/// What the archive got: SR, SEG and SC of every radiograph with lungs, SR and SC of every phantom, an SR with the
+/// reason of whatever was not analysed. Each is fetched back, the SC also as PNG.
+#[expect(clippy::print_stdout, reason = "the demo is a program that talks")]
+fn delivered(
+    edge: &Edge,
+    archive: &Archive,
+    [radiographs, phantoms]: [&Answers; 2],
+    folder: &Path,
+) -> Result<()> {
+    let analysed = |answers: &Answers| {
+        answers.iter().filter(|(_, answer)| answer["status"] == "analysed").count()
+    };
+    let chests = analysed(radiographs);
+    ensure!(chests >= 3, "{chests} radiographs analysed, expected at least 3");
+    ensure!(chests < radiographs.len(), "the ankle was analysed");
+    let expected = BTreeMap::from([
+        ("SR".to_owned(), radiographs.len() + phantoms.len()),
+        ("SEG".to_owned(), chests),
+        ("OT".to_owned(), chests + analysed(phantoms)),
+    ]);
+    edge.delivered(expected.values().sum())?;
+    let mut held = BTreeMap::new();
+    for object in archive.fetch(folder)? {
+        let modality = radiographs::attribute(&object, "Modality")?;
+        if modality == "OT" {
+            archive::picture(&object, &object.with_extension("png"))?;
+        }
+        *held.entry(modality).or_insert(0) += 1;
+    }
+    ensure!(held == expected, "{} holds {held:?}, expected {expected:?}", archive.name());
     println!(
-        "\nNot for diagnostic use: see the model card (`exporter inspect out/chest.bundle --extract DIR`)."
+        "{} holds {held:?} (OT is the SC); fetched back: {}",
+        archive.name(),
+        folder.display()
     );
     Ok(())
+}
+
+/// A file of `runtime/examples`.
+fn example(name: &str) -> PathBuf {
+    e2e::tool::root().join("runtime/examples").join(name)
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let files =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
 }

@@ -4,9 +4,10 @@ use crate::http;
 use crate::radiographs::{self, Syntax};
 use crate::service::{Service, until};
 use crate::tool::{Tool, binaries, exporter, firmware_host, runtime};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -19,22 +20,26 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts both services on free ports; bundles need the signature of `public_key`.
-    pub fn start(folder: &Path, public_key: &Path) -> Result<Self> {
+    /// Starts both services on free ports; bundles need a signature of one of `keys`. `more` is added to the daemon's
+    /// configuration: destinations, say.
+    pub fn start(folder: &Path, keys: &[&Path], more: &str) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = folder.canonicalize()?;
-        fs::copy(public_key, folder.join("site.pub")).context("cannot copy the public key")?;
+        let keys = keys.iter().map(|key| key.canonicalize()).collect::<io::Result<Vec<_>>>();
+        let keys = keys.context("cannot find a public key")?;
         let selftest = binaries().join("runtime");
         let agent = format!(
             "slots = \"slots\"\n\
              [listen]\ntcp = \"127.0.0.1:0\"\n\
-             [bundles]\ntrusted_keys = [\"site.pub\"]\n\
+             [bundles]\ntrusted_keys = {keys:?}\n\
              [activate]\nselftest = [{selftest:?}, \"selftest\", \"--bundle\", \"{{bundle}}\"]\n"
         );
-        let daemon = "[bundle]\nslots = \"slots\"\ntrusted_keys = [\"site.pub\"]\n\
+        let daemon = format!(
+            "[bundle]\nslots = \"slots\"\ntrusted_keys = {keys:?}\n\
              [dicom]\nlisten = \"127.0.0.1:0\"\n\
              [http]\nlisten = \"127.0.0.1:0\"\n\
-             [spool]\npath = \"spool\"\n";
+             [spool]\npath = \"spool\"\n{more}"
+        );
         fs::write(folder.join("agent.toml"), agent)?;
         fs::write(folder.join("runtime.toml"), daemon)?;
         let agent = firmware_host().args(["agent", "--config"]).arg(folder.join("agent.toml"));
@@ -72,6 +77,27 @@ impl Edge {
             let health = http::get_json(http, "/health").ok();
             Ok(health.filter(|health| health["bundle"]["digest"] == *digest).map(|_| ()))
         })
+    }
+
+    /// Waits until everything is at its destination: nothing waits, and so many objects were sent.
+    pub fn delivered(&self, objects: usize) -> Result<()> {
+        until(&format!("delivery of {objects} objects"), || {
+            let dead = self.queue("dead")?;
+            ensure!(dead.is_empty(), "dead letters: {dead:?}");
+            let sent = self.queue("sent")?.len();
+            Ok((sent >= objects && self.queue("waiting")?.is_empty()).then_some(()))
+        })
+    }
+
+    /// The outbox's rows in a state.
+    fn queue(&self, state: &str) -> Result<Vec<Value>> {
+        let config = self.folder.join("runtime.toml");
+        let queue = runtime().args(["queue", "--config"]).arg(config);
+        let rows = queue.args(["list", "--state", state]).json()?;
+        let [Value::Array(rows)] = &rows[..] else {
+            bail!("`runtime queue list` printed {rows:?}, expected one list")
+        };
+        Ok(rows.clone())
     }
 
     pub fn dicom(&self) -> Result<SocketAddr> {

@@ -57,8 +57,13 @@ pub fn echo(to: SocketAddr) -> Result<()> {
 
 /// The SOP instance UID of a file, as pydicom reads it.
 pub fn sop_instance_uid(file: &Path) -> Result<String> {
-    let script = "import sys, pydicom; print(pydicom.dcmread(sys.argv[1], stop_before_pixels=True).SOPInstanceUID)";
-    let output = python().args(["-c", script]).arg(file).output()?;
+    attribute(file, "SOPInstanceUID")
+}
+
+/// An attribute of a file by its keyword, as pydicom reads it.
+pub fn attribute(file: &Path, keyword: &str) -> Result<String> {
+    let script = "import sys, pydicom; print(pydicom.dcmread(sys.argv[1], stop_before_pixels=True)[sys.argv[2]].value)";
+    let output = python().args(["-c", script]).arg(file).arg(keyword).output()?;
     ensure!(output.status.success(), "{}: {}", file.display(), text(&output.stderr));
     Ok(text(&output.stdout))
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 fn deployed(folder: &Path) -> Result<(Work, Edge)> {
     let work = Work::for_tests()?;
-    let edge = Edge::start(&folder.join("box"), &work.public_key())?;
+    let edge = Edge::start(&folder.join("box"), &[&work.public_key()], "")?;
     edge.deploy(&work.bundle())?;
     Ok((work, edge))
 }

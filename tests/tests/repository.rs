@@ -43,11 +43,12 @@ fn the_top_level_is_the_one_our_user_fixed() {
 fn no_file_is_large_enough_to_be_data() {
     for file in tracked() {
         if let Ok(found) = root().join(&file).metadata() {
-            assert!(
-                found.len() <= 500_000 || file == "Cargo.lock",
-                "{file} has {} bytes",
-                found.len()
-            );
+            let most = match &*file {
+                "Cargo.lock" => continue,
+                "runtime/examples/chest-lungs.bundle" => 2_000_000, // what a newcomer analyses with
+                _ => 500_000,
+            };
+            assert!(found.len() <= most, "{file} has {} bytes", found.len());
         }
     }
 }
