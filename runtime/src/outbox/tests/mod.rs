@@ -5,6 +5,8 @@
 mod archive;
 mod broken;
 mod commitment;
+#[path = "../../../tests/common/elements.rs"]
+mod elements;
 mod web;
 
 use super::{rows::Link, *};
