@@ -7,7 +7,7 @@
 //! page     the same as HTML
 //! ```
 //!
-//! [`Task`] is what the rest asks; each folder's `mod.rs` answers. Masks and boxes are decoded by `engine`, so what is
+//! `Task` is what the rest asks; each folder's `mod.rs` answers. Masks and boxes are decoded by `engine`, so what is
 //! measured is what the box shows.
 
 pub mod classification;
