@@ -3,51 +3,14 @@
 
 mod common;
 
-use common::{Daemon, PATIENCE, Settings, model, pki::Pki, scu::Scu};
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+use common::{
+    Daemon, Settings, model,
+    orthanc::Orthanc,
+    peer::{free, python, start},
+    pki::Pki,
+    scu::Scu,
 };
-
-/// A process that ends with the test.
-struct Peer(Child);
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// An address that was free a moment ago.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Starts a program that listens at `address`; `None`, and the test is skipped, where it is not installed.
-fn start(mut command: Command, address: SocketAddr, package: &str) -> Option<Peer> {
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let Ok(child) = child else {
-        skip::because(format_args!("{command:?} cannot be started: {package}"));
-        return None;
-    };
-    let mut peer = Peer(child);
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).is_err() {
-        if let Some(status) = peer.0.try_wait().unwrap() {
-            panic!("{command:?} ended with {status}");
-        }
-        assert!(Instant::now() < deadline, "{command:?} does not listen");
-        thread::sleep(Duration::from_millis(50));
-    }
-    Some(peer)
-}
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// A daemon that delivers to `destination`, and the folder of its bundle.
 fn daemon(destination: &str) -> (Daemon, tempfile::TempDir) {
@@ -81,10 +44,6 @@ fn queue(daemon: &Daemon, arguments: &[&str]) -> serde_json::Value {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn python() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python")
 }
 
 #[test]
@@ -190,61 +149,24 @@ fn pynetdicom_commits_on_an_association_of_its_own() {
     pynetdicom_commits("new");
 }
 
-/// Orthanc on free ports, with DICOMweb, and the folder it works in.
-fn orthanc(
-    dicom: SocketAddr,
-    http: SocketAddr,
-    box_port: u16,
-) -> Option<(Peer, tempfile::TempDir)> {
-    let folder = tempfile::tempdir().unwrap();
-    let config = serde_json::json!({
-        "Name": "test", "StorageDirectory": folder.path().join("db"), "IndexDirectory": folder.path().join("db"),
-        "DicomAet": "PACS", "DicomPort": dicom.port(), "HttpPort": http.port(),
-        "RemoteAccessAllowed": false, "AuthenticationEnabled": false,
-        "DicomModalities": { "box": ["CXR-EDGE", "127.0.0.1", box_port] },
-        "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
-        "DicomWeb": { "Enable": true, "Root": "/dicom-web/" },
-    });
-    let path = folder.path().join("orthanc.json");
-    fs::write(&path, config.to_string()).unwrap();
-    let mut command = Command::new("Orthanc");
-    command.arg(&path);
-    let peer = start(command, http, "Debian packages orthanc and orthanc-dicomweb")?;
-    Some((peer, folder))
-}
-
-/// SOP Instance UIDs of what Orthanc holds.
-fn held(http: SocketAddr) -> BTreeSet<String> {
-    let mut stream = TcpStream::connect(http).unwrap();
-    write!(stream, "GET /instances?expand HTTP/1.0\r\nHost: {http}\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-    let instances: serde_json::Value = serde_json::from_slice(&answer[head + 4..]).unwrap();
-    let uid = |instance: &serde_json::Value| {
-        instance["MainDicomTags"]["SOPInstanceUID"].as_str().unwrap().to_owned()
-    };
-    instances.as_array().unwrap().iter().map(uid).collect()
-}
-
 #[test]
 fn orthanc_receives_and_commits() {
     let (dicom, http) = (free(), free());
     let (daemon, _bundle) = daemon(&format!(
         "ae_title = \"PACS\"\naddress = \"{dicom}\"\ncommit = true\ncommit_seconds = 20"
     ));
-    let Some(_peer) = orthanc(dicom, http, daemon.dicom.port()) else { return };
+    let Some(orthanc) = Orthanc::start(dicom, http, daemon.dicom.port()) else { return };
     let expected = delivered(&daemon, "committed");
-    assert_eq!(held(http), expected);
+    assert_eq!(orthanc.held(), expected);
 }
 
 #[test]
 fn orthanc_receives_by_stow() {
     let (dicom, http) = (free(), free());
     let (daemon, _bundle) = daemon(&format!("url = \"http://{http}/dicom-web\""));
-    let Some(_peer) = orthanc(dicom, http, daemon.dicom.port()) else { return };
+    let Some(orthanc) = Orthanc::start(dicom, http, daemon.dicom.port()) else { return };
     let expected = delivered(&daemon, "sent");
-    assert_eq!(held(http), expected);
+    assert_eq!(orthanc.held(), expected);
     // It has them: again is no failure.
     for row in queue(&daemon, &["list", "--all"]).as_array().unwrap() {
         queue(&daemon, &["retry", &row["id"].to_string()]);
@@ -254,7 +176,7 @@ fn orthanc_receives_by_stow() {
         open.as_array().unwrap().is_empty().then_some(())
     });
     assert_eq!(queue(&daemon, &["list", "--state", "sent"]).as_array().unwrap().len(), 4);
-    assert_eq!(held(http), expected);
+    assert_eq!(orthanc.held(), expected);
 }
 
 /// Orthanc 1.10.1 of Debian 12 crashes at the first HTTPS request, whoever makes it.

@@ -3,8 +3,11 @@
 
 pub(crate) mod archive;
 pub(crate) mod elements;
+pub(crate) mod faults;
 pub(crate) mod fixtures;
 pub(crate) mod model;
+pub(crate) mod orthanc;
+pub(crate) mod peer;
 pub(crate) mod pki;
 pub(crate) mod scu;
 pub(crate) mod web;
@@ -52,6 +55,17 @@ impl Daemon {
 
     /// Starts in a folder that may hold an earlier daemon's spool.
     pub(crate) fn start_in(folder: tempfile::TempDir, settings: Settings<'_>) -> Self {
+        Self::try_start_in(folder, settings).unwrap_or_else(|(status, folder)| {
+            let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+            panic!("the daemon ended with {status}:\n{log}")
+        })
+    }
+
+    /// As [`Self::start_in`]; the status and the folder of a daemon that ended before it was ready.
+    pub(crate) fn try_start_in(
+        folder: tempfile::TempDir,
+        settings: Settings<'_>,
+    ) -> Result<Self, (ExitStatus, tempfile::TempDir)> {
         fs::create_dir_all(folder.path().join("slots")).unwrap();
         let bundle = if settings.bundle.is_empty() { "slots = \"slots\"" } else { settings.bundle };
         let config = format!(
@@ -97,17 +111,18 @@ impl Daemon {
         let log = daemon.folder.path().join("log");
         let log = || fs::read_to_string(&log).unwrap_or_default();
         let child = &mut daemon.child;
-        let look = || {
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("the daemon ended with {status}:\n{}", log());
-            }
-            fs::read_to_string(&ready).ok()
+        let look = || match child.try_wait().unwrap() {
+            Some(status) => Some(Err(status)),
+            None => fs::read_to_string(&ready).ok().map(Ok),
         };
-        let text = wait("the ready file", look, log);
+        let text = match wait("the ready file", look, log) {
+            Ok(text) => text,
+            Err(status) => return Err((status, daemon.take_folder())),
+        };
         let addresses: serde_json::Value = serde_json::from_str(&text).unwrap();
         daemon.dicom = addresses["dicom"].as_str().unwrap().parse().unwrap();
         daemon.http = addresses["http"].as_str().unwrap().parse().unwrap();
-        daemon
+        Ok(daemon)
     }
 
     /// SIGKILL, then a start in the same folder.
@@ -119,7 +134,16 @@ impl Daemon {
     pub(crate) fn kill(mut self) -> tempfile::TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.take_folder()
+    }
+
+    fn take_folder(&mut self) -> tempfile::TempDir {
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Sends a signal, `TERM` or `HUP`.
