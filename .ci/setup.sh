@@ -70,8 +70,22 @@ have() {
 # dcmtk sends the radiographs, as an X-ray machine would, and receives results; torch-ext is C++.
 peers() { have storescu storescp c++ || debian dcmtk g++; }
 
-# For the tests alone: archives and validators of what we make.
-judges() { have dciodvfy Orthanc || debian dicom3tools orthanc orthanc-dicomweb; }
+# For the tests alone: archives, validators of what we make, and an update server.
+judges() {
+  have dciodvfy Orthanc || debian dicom3tools orthanc orthanc-dicomweb
+  have swupdate openssl || debian swupdate openssl
+  goosebit
+}
+
+# A real server of hawkBit's DDI. In a folder of its own: it wants many packages that nothing else here does.
+goosebit() {
+  local version=goosebit==0.2.12
+  [ "$(cat .venv/goosebit/from 2>/dev/null)" = $version ] && return
+  say "installing $version"
+  python3 -m venv .venv/goosebit
+  .venv/goosebit/bin/python -m pip install -q --disable-pip-version-check $version
+  echo $version > .venv/goosebit/from
+}
 
 # A browser for the page, and axe-core, which judges whether everybody can use it (MPL-2.0; never part of the
 # repository; out of a package that brings it to PyPI).

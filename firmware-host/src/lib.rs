@@ -13,5 +13,6 @@ mod device;
 pub mod discover;
 pub mod link;
 pub mod random;
+pub mod swu;
 
 pub use device::{Device, DeviceError, Patience, Progress};

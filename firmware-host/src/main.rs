@@ -58,6 +58,9 @@ enum Verb {
     Dump(verbs::Dump),
     /// Measures the speed of the link
     Bench(verbs::Bench),
+    /// Wraps a bundle for update servers and USB sticks, or looks into such an image
+    #[command(subcommand)]
+    Swu(verbs::SwuVerb),
 }
 
 /// Runs the box's end of the link, until killed
@@ -129,6 +132,7 @@ fn run(verb: Verb, output: output::Output) -> Result<()> {
         Verb::Telemetry(target) => verbs::telemetry(&target, output),
         Verb::Dump(verb) => verb.run(output),
         Verb::Bench(verb) => verb.run(output),
+        Verb::Swu(verb) => verb.run(output),
     }
 }
 

@@ -36,6 +36,7 @@ mod frame;
 mod message;
 mod record;
 mod slot;
+mod standing;
 
 pub use boot::{BootRecord, Forbidden};
 pub use bytes::{Bytes, Digest};
@@ -48,3 +49,4 @@ pub use record::{
     LoadError, RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest,
 };
 pub use slot::{Bundle, Cause, Failure, Release, Slot, SlotId, SlotState};
+pub use standing::Standing;

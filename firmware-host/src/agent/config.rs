@@ -1,8 +1,10 @@
 //! `agent.toml`; `agent.example.toml` explains every line.
 
 use super::check::Policy;
+use super::durations::duration;
+use super::fleet;
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ pub struct Config {
     pub policy: Policy,
     pub activate: Activate,
     pub trial: Trial,
+    /// The update server to ask for orders.
+    pub fleet: Option<fleet::Fleet>,
     /// Name of this box; none: made from its machine id.
     pub device: Option<String>,
     /// Where `/proc`, `/sys` and `/etc` are looked for.
@@ -91,6 +95,7 @@ struct File {
     bundles: Bundles,
     activate: Activate,
     trial: Option<Trial>,
+    fleet: Option<fleet::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,17 +159,11 @@ impl Config {
                 health_every: ten_seconds(),
                 health_failures: three(),
             }),
+            fleet: file.fleet.map(|table| table.checked(folder).context("[fleet]")).transpose()?,
             device: file.device,
             sysroot: folder.join(file.sysroot),
         })
     }
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|error| {
-        de::Error::custom(format!("duration {text:?}, expected such as \"90s\": {error}"))
-    })
 }
 
 fn loopback() -> Vec<IpAddr> {
@@ -225,5 +224,14 @@ mod tests {
         assert_eq!(config.policy.trusted, [key]);
         assert_eq!(config.trial.timeout, ten_minutes());
         assert_eq!(config.sysroot, root());
+        // What is commented out is right, too.
+        let (_, fleet) = example.split_once("# [fleet]\n").unwrap();
+        let settings = fleet.lines().filter(|line| line.contains(" = ") || line.starts_with("# ["));
+        let settings: Vec<_> = settings.map(|line| &line[2..]).collect();
+        let table = settings.join("\n").replace("gateway_token", "# gateway_token");
+        let table = table.replace("[fleet.headers]", "[headers]");
+        fs::write(folder.path().join("target.token"), "token").unwrap();
+        let table: fleet::Table = toml::from_str(&table).unwrap();
+        assert_eq!(table.checked(folder.path()).unwrap().poll, Duration::from_secs(300));
     }
 }

@@ -1,13 +1,17 @@
 //! The box's end of the link: listens, keeps the slots, guards trials.
 //!
 //! [`run`] is the whole program; `session` is one connection, [`Slots`] the files, `watch` the clock
-//! that ends a trial nobody confirmed. The daemon that runs the bundles is another process: it reads the
+//! that ends a trial nobody confirmed, `ddi` the orders of an update server. The daemon that runs the bundles is another process: it reads the
 //! boot record by itself (`protocol::newest`) and may be told by a command.
 
 mod check;
 mod command;
 mod config;
+mod ddi;
 mod disk;
+mod durations;
+mod fleet;
+mod local;
 mod logs;
 mod machine;
 mod session;
@@ -17,6 +21,7 @@ mod watch;
 pub use check::Policy;
 pub use config::{Activate, Config, Listen, Trial};
 pub use disk::{Disk, Folder};
+pub use fleet::{Credentials, Fleet};
 pub use logs::Logs;
 pub use slots::Slots;
 
@@ -71,6 +76,11 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
     let watched = Arc::clone(&agent);
     thread::Builder::new().name("watch".into()).spawn(move || watch::watch(&watched))?;
     log::info!("{} listens: {addresses}", agent.device);
+    if let Some(fleet) = agent.config.fleet.clone() {
+        ddi::check(&agent, &fleet).context("[fleet]")?;
+        let agent = Arc::clone(&agent);
+        thread::Builder::new().name("fleet".into()).spawn(move || ddi::run(&agent, &fleet))?;
+    }
     let mut threads = Vec::new();
     for (mut tty, name) in doors.lines {
         let agent = Arc::clone(&agent);

@@ -111,8 +111,7 @@ impl<L: Link> Session<'_, L> {
     fn write(&self, offset: u64, chunk: &Bytes) -> Result<Response, Refusal> {
         let nothing = || Refusal::State { detail: "nothing was begun on this connection".into() };
         let sha256 = self.begun.ok_or_else(nothing)?;
-        let _change = self.agent.begin_change("write")?;
-        let received = self.agent.slots().write(sha256, offset, &chunk.0)?;
+        let received = self.agent.write(sha256, offset, &chunk.0)?;
         Ok(Response::Written { received })
     }
 
@@ -165,8 +164,14 @@ impl Agent {
         }
     }
 
+    /// Takes a piece of the file begun before; returns where the next one goes.
+    pub(super) fn write(&self, sha256: Digest, offset: u64, piece: &[u8]) -> Result<u64, Refusal> {
+        let _change = self.begin_change("write")?;
+        self.slots().write(sha256, offset, piece)
+    }
+
     /// Does what is asked. A change asked for twice under one id is done once.
-    fn answer(&self, id: RequestId, request: Request) -> Result<Response, Refusal> {
+    pub(super) fn answer(&self, id: RequestId, request: Request) -> Result<Response, Refusal> {
         let doing = request.name();
         match request {
             Request::Info => Ok(Response::Info(self.info())),
@@ -269,7 +274,7 @@ impl Agent {
         self.change(|slots| slots.activate(sha256, attempts))
     }
 
-    fn info(&self) -> Info {
+    pub(super) fn info(&self) -> Info {
         let (disk_free, disk_total) = super::disk::space(&self.config.slots).unwrap_or((0, 0));
         Info {
             device: self.device.clone(),

@@ -4,15 +4,18 @@
 //! - [`trial`]: verify, activate, confirm, rollback
 //! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
 //! - [`line`]: the way to it: ping, bench, discover
+//! - [`swu`]: images for update servers and USB sticks
 
 mod condition;
 mod line;
 mod push;
+mod swu;
 mod trial;
 
 pub(crate) use condition::{Dump, LogsArgs, info, slots, telemetry};
 pub(crate) use line::{Bench, Discover, Ping};
 pub(crate) use push::Push;
+pub(crate) use swu::SwuVerb;
 pub(crate) use trial::{Activate, Confirm, Rollback, Verify};
 
 use crate::Target;

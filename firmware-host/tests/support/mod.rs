@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use bundle::{Bundle, Manifest, SigningKey, section};
+use firmware_host::swu;
 use graph::{Backbone, ModelConfig, Pool, Preprocess};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -25,6 +27,25 @@ pub(crate) fn bundle(version: &str, size: usize, key: Option<&SigningKey>) -> Ve
     let model = (0..size).map(|n| ((n * n + seed * n) >> 7) as u8).collect();
     let sections = vec![(section::MODEL.to_owned(), model)];
     Bundle::seal(manifest, sections, key).unwrap().to_bytes().unwrap()
+}
+
+/// A bundle as an SWU image.
+pub(crate) fn packed(version: &str, bundle: &[u8]) -> Vec<u8> {
+    let description = swu::Description {
+        version: version.into(),
+        text: format!("chest {version}"),
+        hardware: vec![swu::HARDWARE.into()],
+        file: swu::IMAGE.into(),
+        sha256: protocol::Digest(Sha256::digest(bundle).into()),
+    };
+    let (mut out, size) = (Vec::new(), (bundle.len() as u64, swu::sum(0, bundle)));
+    swu::write(&mut out, &description.to_text(), None, &mut &bundle[..], size).unwrap();
+    out
+}
+
+/// A signed bundle of about `size` bytes in an SWU image.
+pub(crate) fn image(version: &str, size: usize) -> Vec<u8> {
+    packed(version, &bundle(version, size, Some(&key())))
 }
 
 /// `firmware-host agent` in a folder of its own.
@@ -95,6 +116,11 @@ impl Agent {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}\n{}", self.log());
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Ends the trial for good.
+    pub(crate) fn confirm(&self) {
+        self.ok(&["confirm"]);
     }
 
     /// A verb that must fail with exit status 1; its error document.

@@ -1,0 +1,412 @@
+//! The box as a target of an update server that speaks Eclipse hawkBit's DDI.
+//!
+//! ```text
+//!              ┌──── poll, in the server's interval ◀───────────────────────────────┐
+//!              ▼                                                                     │
+//!   orders (messages) ─▶ next step (action) ─▶ slots: begin, write, finish, activate ─┤
+//!                              │ ▲                                                   │
+//!                              ▼ │ boot record: on trial, confirmed, bad, rolled back │
+//!                         fleet.json                     reports with evidence ──────┘
+//! ```
+//!
+//! Nothing here confirms a bundle: the server hears "success" when the boot record says confirmed, however it came to
+//! that. `action` decides without I/O; `Visitor::visit` is one round of questions and steps.
+
+mod action;
+mod client;
+mod clock;
+mod download;
+mod evidence;
+mod messages;
+
+use super::fleet::Fleet;
+use super::{Agent, now};
+use crate::random::random;
+use action::{Action, Failed, Memory, Permits, Phase, Report, Step, next};
+use anyhow::{Context, Result, anyhow};
+use client::{Client, HttpError};
+use download::{DownloadError, download};
+use messages::{Base, Cancel, Deployment, Execution};
+use protocol::{Refusal, Request};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// The action under way, beside the slots it fills.
+const MEMORY: &str = "fleet.json";
+/// More steps in one round than an action has.
+const STEPS: usize = 20;
+
+/// Whether the box could ask at all: its name, its certificates, what it remembers.
+pub(super) fn check(agent: &Agent, fleet: &Fleet) -> Result<()> {
+    Visitor::new(agent, fleet).map(drop)
+}
+
+/// Asks the server for orders until the process ends.
+pub(super) fn run(agent: &Agent, fleet: &Fleet) {
+    if let Err(error) = visits(agent, fleet) {
+        log::error!("fleet: the server is no longer asked for orders: {error:#}");
+    }
+}
+
+fn visits(agent: &Agent, fleet: &Fleet) -> Result<()> {
+    let mut visitor = Visitor::new(agent, fleet)?;
+    let mut failures = 0;
+    loop {
+        let asked = match visitor.visit() {
+            Ok(()) => {
+                failures = 0;
+                None
+            }
+            Err(error) => {
+                failures += 1;
+                log::warn!("fleet: {error:#}");
+                error.downcast_ref::<HttpError>().and_then(HttpError::retry_after)
+            }
+        };
+        let pause = clock::pause(visitor.interval, failures, asked);
+        let [chance, ..] = random().context("no random numbers")?;
+        visitor.wait(clock::spread(pause, chance));
+        if let Err(error) = visitor.note_end_of_trial() {
+            log::warn!("fleet: {error:#}");
+        }
+    }
+}
+
+struct Visitor<'a> {
+    agent: &'a Agent,
+    fleet: &'a Fleet,
+    client: Client,
+    memory: Memory,
+    path: PathBuf,
+    /// How often the server wants to be asked.
+    interval: Duration,
+}
+
+impl<'a> Visitor<'a> {
+    fn new(agent: &'a Agent, fleet: &'a Fleet) -> Result<Self> {
+        let path = agent.config.slots.join(MEMORY);
+        let memory = remembered(&path).with_context(|| path.display().to_string())?;
+        let client = Client::new(fleet, &agent.device)?;
+        Ok(Self { agent, fleet, client, memory, path, interval: fleet.poll })
+    }
+
+    /// One round: what does the server want, and what can be done about it now?
+    fn visit(&mut self) -> Result<()> {
+        let base = Base::parse(&self.client.poll()?).map_err(|why| anyhow!("poll: {why}"))?;
+        self.interval = base.sleep.unwrap_or(self.fleet.poll);
+        self.tell_attributes(base.config_data.is_some())?;
+        if let Some(href) = &base.cancel {
+            self.cancel(href)?;
+        }
+        if let Some(href) = &base.confirmation {
+            self.consent(href)?;
+        }
+        let offered = match &base.deployment {
+            Some(href) => self.offered(href)?,
+            None => None,
+        };
+        self.steps(offered.as_ref())?;
+        self.tell_attributes(false)
+    }
+
+    /// The server's order. One that this box does not understand has failed.
+    fn offered(&mut self, href: &str) -> Result<Option<Deployment>> {
+        let wrong = match Deployment::parse(&self.client.follow(href)?) {
+            Ok(deployment) => return Ok(Some(deployment)),
+            Err(wrong) => wrong,
+        };
+        let id = wrong.id.ok_or_else(|| anyhow!("{href}: {}", wrong.reason))?;
+        if self.is_free_for(&id) {
+            let mut action = Action::new(&id);
+            action.end(false, vec![format!("cannot carry out the order: {}", wrong.reason)]);
+            self.remember(Some(action))?;
+            self.steps(None)?;
+        }
+        Ok(None)
+    }
+
+    /// Whether an order of this number may take the place of the action under way.
+    fn is_free_for(&self, id: &str) -> bool {
+        match &self.memory.action {
+            None => true,
+            Some(action) => match action.phase {
+                Phase::Trial | Phase::Ended { report: Report::Due | Report::Sent, .. } => false,
+                Phase::Ended { report: Report::Taken, .. } => true,
+                Phase::Download | Phase::Ready { .. } => {
+                    action.id != id && !action.is_activated(self.agent.slots().record())
+                }
+            },
+        }
+    }
+
+    fn steps(&mut self, offered: Option<&Deployment>) -> Result<()> {
+        for _ in 0..STEPS {
+            if let Some(order) = offered
+                && self.memory.action.as_ref().is_none_or(|action| action.id != order.id)
+                && self.is_free_for(&order.id)
+            {
+                log::info!("fleet: action {} orders {}", order.id, order.artifact.name);
+                self.remember(Some(Action::new(&order.id)))?;
+            }
+            let Some(action) = self.memory.action.clone() else { return Ok(()) };
+            let own = offered.filter(|order| order.id == action.id);
+            let permits =
+                own.map(|order| Permits { download: order.download, update: order.update });
+            let step = next(&action, self.agent.slots().record(), permits);
+            log::debug!("fleet: action {}: {step:?}", action.id);
+            if !self.take(step, action, own)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one step; `false` if nothing more can be done now.
+    fn take(&mut self, step: Step, mut action: Action, order: Option<&Deployment>) -> Result<bool> {
+        match step {
+            Step::Wait | Step::Watch => return Ok(false),
+            Step::Download => {
+                let Some(order) = order else { return Ok(false) };
+                return self.download(action, order);
+            }
+            Step::Stored => action.phase = Phase::Ready { told: false },
+            Step::TellReady => {
+                let details = ["whole and verified; waits for the server's permission".to_owned()];
+                self.tell(&action.id, Execution::Downloaded, &details)?;
+                action.phase = Phase::Ready { told: true };
+            }
+            Step::Activate => return self.activate(&action),
+            Step::Activated => {
+                action.phase = Phase::Trial;
+                self.hint(&action.id, "activated: on trial until it is confirmed");
+            }
+            Step::Succeed => {
+                let details = evidence::success(self.agent.slots().record());
+                action.end(true, details);
+            }
+            Step::Fail(failed) => {
+                let headline = match failed {
+                    Failed::Bad(id) => format!("slot {id} is bad"),
+                    Failed::RolledBack(id) => {
+                        format!(
+                            "the bundle in slot {id} was confirmed, then rolled back at the box"
+                        )
+                    }
+                    Failed::Gone => "no slot holds the bundle any more".into(),
+                };
+                action.end(false, evidence::failure(&headline, self.agent.slots().record()));
+            }
+            Step::Report => return self.report(action).map(|()| true),
+            Step::Again => action = Action::new(&action.id),
+            Step::Forget => {
+                log::info!("fleet: action {} is over for the server", action.id);
+                self.remember(None)?;
+                return Ok(true);
+            }
+        }
+        self.remember(Some(action))?;
+        Ok(true)
+    }
+
+    fn download(&mut self, action: Action, order: &Deployment) -> Result<bool> {
+        let id = action.id.clone();
+        if action.sha256.is_none() {
+            self.hint(&id, &format!("downloads {}", order.artifact.name));
+        }
+        let (agent, fleet) = (self.agent, self.fleet);
+        // A client of its own: the one at hand is needed to tell how far it is.
+        let client = Client::new(fleet, &agent.device)?;
+        let mut quarters = 0;
+        let note = |sha256: protocol::Digest| {
+            let action = Action { sha256: Some(sha256.to_string()), ..action };
+            self.remember(Some(action)).map_err(io::Error::other)
+        };
+        let progress = |percent: u64| {
+            if percent / 25 > quarters && percent < 100 {
+                quarters = percent / 25;
+                let details = [format!("Downloaded {percent}%")];
+                let report = messages::feedback(&id, Execution::Proceeding, &details);
+                if let Err(error) = client.feedback("deploymentBase", &id, &report) {
+                    log::debug!("fleet: {error}");
+                }
+            }
+        };
+        match download(agent, &client, &order.artifact, note, progress) {
+            Ok(()) => Ok(true),
+            Err(DownloadError::Waits(why)) => {
+                log::info!("fleet: action {id} waits: {why}");
+                Ok(false)
+            }
+            Err(DownloadError::Passing(why)) => Err(anyhow!("action {id}: {why}")),
+            Err(DownloadError::Http(error)) if !error.is_gone() => Err(error.into()),
+            Err(error) => {
+                let record = agent.slots().record().clone();
+                let headline = format!("cannot take {}: {error}", order.artifact.name);
+                self.end(false, evidence::failure(&headline, &record))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The self-test, then the trial. A slot that goes bad by it is for the next step to find.
+    fn activate(&mut self, action: &Action) -> Result<bool> {
+        let Some(sha256) = action.digest() else { return Err(anyhow!("{MEMORY} names no bundle")) };
+        self.hint(&action.id, "verified; self-test");
+        match self.agent.ask(Request::Activate { sha256 }) {
+            Ok(_) | Err(Refusal::Bad { .. }) => Ok(true),
+            Err(Refusal::Busy { doing }) => Err(anyhow!("the box is busy: {doing}")),
+            Err(refusal @ Refusal::State { .. }) => {
+                log::info!("fleet: action {} waits: {refusal}", action.id);
+                Ok(false)
+            }
+            Err(refusal) => {
+                let headline = format!("cannot activate: {refusal}");
+                let details = evidence::failure(&headline, self.agent.slots().record());
+                self.end(false, details)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Sends the report, and notes before and after what is known of it.
+    fn report(&mut self, mut action: Action) -> Result<()> {
+        let Phase::Ended { success, details, report } = &mut action.phase else { return Ok(()) };
+        *report = Report::Sent;
+        let execution = if *success { Execution::Succeeded } else { Execution::Failed };
+        let details = details.clone();
+        self.remember(Some(action.clone()))?;
+        let outcome = self.tell(&action.id, execution, &details);
+        let known = match &outcome {
+            Ok(()) => Report::Taken,
+            Err(error) if error.is_gone() => {
+                log::warn!("fleet: action {} is over for the server: {error}", action.id);
+                Report::Taken
+            }
+            Err(error) if error.is_refused() => Report::Due,
+            Err(_) => Report::Sent,
+        };
+        if let Phase::Ended { report, .. } = &mut action.phase {
+            *report = known;
+        }
+        self.remember(Some(action))?;
+        match outcome {
+            Err(error) if known != Report::Taken => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn cancel(&mut self, href: &str) -> Result<()> {
+        let Cancel { id, stop } =
+            Cancel::parse(&self.client.follow(href)?).map_err(|why| anyhow!("{href}: {why}"))?;
+        let ours = self.memory.action.clone().filter(|action| action.id == stop);
+        let too_late = ours.is_some_and(|ours| ours.is_activated(self.agent.slots().record()));
+        let (execution, detail) = if too_late {
+            (
+                Execution::Rejected,
+                "too late: the bundle was activated; roll back at the box instead",
+            )
+        } else {
+            (Execution::Succeeded, "not activated, and will not be")
+        };
+        if !too_late && self.memory.action.as_ref().is_some_and(|action| action.id == stop) {
+            self.remember(None)?;
+        }
+        log::info!("fleet: cancel of action {stop}: {detail}");
+        let report = messages::feedback(&id, execution, &[detail.to_owned()]);
+        Ok(self.client.feedback("cancelAction", &id, &report)?)
+    }
+
+    fn consent(&self, href: &str) -> Result<()> {
+        let id = messages::waiting_for_consent(&self.client.follow(href)?);
+        let id = id.map_err(|why| anyhow!("{href}: {why}"))?;
+        if !self.fleet.consent {
+            log::info!("fleet: action {id} waits for somebody's consent at the server");
+            return Ok(());
+        }
+        Ok(self.client.feedback("confirmationBase", &id, &messages::consent())?)
+    }
+
+    fn tell(&self, id: &str, execution: Execution, details: &[String]) -> Result<(), HttpError> {
+        self.client.feedback("deploymentBase", id, &messages::feedback(id, execution, details))
+    }
+
+    /// Something nice to know: if it gets lost, nothing is.
+    fn hint(&self, id: &str, detail: &str) {
+        log::info!("fleet: action {id}: {detail}");
+        if let Err(error) = self.tell(id, Execution::Proceeding, &[detail.to_owned()]) {
+            log::debug!("fleet: {error}");
+        }
+    }
+
+    /// Tells what the box is when it is asked for, and when that has changed.
+    fn tell_attributes(&mut self, is_asked: bool) -> Result<()> {
+        let attributes = evidence::attributes(self.agent, self.fleet);
+        let identity = evidence::identity(&attributes);
+        if !is_asked && self.memory.told.as_ref() == Some(&identity) {
+            return Ok(());
+        }
+        self.client.put_attributes(&messages::attributes(&attributes))?;
+        self.memory.told = Some(identity);
+        self.keep()
+    }
+
+    fn end(&mut self, success: bool, details: Vec<String>) -> Result<()> {
+        let mut action = self.memory.action.clone().context("no action is under way")?;
+        action.end(success, details);
+        self.remember(Some(action))
+    }
+
+    fn remember(&mut self, action: Option<Action>) -> Result<()> {
+        self.memory.action = action;
+        self.keep()
+    }
+
+    fn keep(&self) -> Result<()> {
+        let text =
+            serde_json::to_string_pretty(&self.memory).context("the memory is plain data")?;
+        let kept = durable::write(&self.path, text.as_bytes());
+        kept.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Sleeps, but no longer than until a trial ends.
+    fn wait(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut slots = self.agent.slots();
+        while !self.is_due(slots.record()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.agent.changed.wait_timeout(slots, left);
+            (slots, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether there is something to report that needs no question to the server.
+    fn is_due(&self, record: &protocol::BootRecord) -> bool {
+        let Some(action) = &self.memory.action else { return false };
+        action.phase == Phase::Trial && next(action, record, None) != Step::Watch
+    }
+
+    fn note_end_of_trial(&mut self) -> Result<()> {
+        if self.is_due(self.agent.slots().record()) { self.steps(None) } else { Ok(()) }
+    }
+}
+
+/// What an earlier start left. A damaged file is set aside: no power cut does that.
+fn remembered(path: &PathBuf) -> Result<Memory> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+        Err(error) => return Err(error.into()),
+    };
+    serde_json::from_slice(&bytes).or_else(|error| {
+        let aside = path.with_added_extension(format!("damaged-{}", now()));
+        log::error!("{} is damaged ({error}) and kept as {}", path.display(), aside.display());
+        fs::rename(path, aside)?;
+        Ok(Memory::default())
+    })
+}

@@ -1,0 +1,13 @@
+//! Bundles on their way to many boxes: SWU images, update servers, rollouts over an inventory, USB sticks.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod goosebit;
+mod hawkbit;
+mod orders;
+mod proxy;
+mod server;
+mod swu;
