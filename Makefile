@@ -4,12 +4,13 @@
 #   make test                     everything CI checks
 #   make test-arm                 the int8 kernels on aarch64 under emulation (Debian, as root; not part of CI)
 
+#   make drills                   broken rules, disks and clocks: the table of runtime/docs/drills.md, ten minutes, as root
 #   make fuzz [FUZZ_SECONDS=600]  hostile ONNX, bundles, pictures and headers for that long each, from a seed of its own
 #   make memcheck                 the kernels under valgrind (x86-64: scalar and AVX2): no byte read or written out of bounds
 #   make miri                     the kernels' scalar and packing code under Miri (rustup, nightly)
 #   make sanitize                 the parsers, the engine and the kernels under the address sanitizer (rustup, nightly)
 
-.PHONY: demo test test-arm fuzz memcheck miri sanitize lint unit docs build setup judges
+.PHONY: demo test test-arm drills fuzz memcheck miri sanitize lint unit docs build setup judges
 
 CARGO := cargo
 # cargo-nextest where it is installed (one process a test); elsewhere the same tests by `cargo test`, one at a time,
@@ -26,6 +27,12 @@ test: judges lint unit docs
 test-arm:
 	bash .ci/arm-setup.sh
 	bash .ci/arm-test.sh
+
+# dicom-rs's receiver is built for this alone.
+drills: judges
+	$(CARGO) build -p runtime
+	$(CARGO) install --quiet --debug --locked --root target/dicom-rs dicom-storescp@0.10.1
+	.venv/bin/python runtime/benches/drills.py
 
 # The case being tried when a run dies lies in target/tmp/fuzz-case; the seed is printed.
 FUZZ_SECONDS ?= 600

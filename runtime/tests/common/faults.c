@@ -1,11 +1,13 @@
 /* A disk, a clock and a power cut at the command of a test, put under a program by LD_PRELOAD.
  *
  *     cc -O2 -fPIC -shared -o faults.so faults.c -ldl
- *     LD_PRELOAD=faults.so FAULTS=BLOCK FAULTS_UNDER=FOLDER [FAULTS_TRACE=FILE] PROGRAM
+ *     LD_PRELOAD=faults.so FAULTS=BLOCK FAULTS_UNDER=FOLDER [FAULTS_TRACE=FILE] [FAULTS_KIND=KIND] PROGRAM
  *
  * BLOCK is a file of sizeof(struct block) bytes that program and test share while the program runs. What counts as a call:
  * whatever changes something in FOLDER (open to write, write, fsync, rename, unlink, truncate, mkdir), and whatever
- * is said on a TCP socket. FILE gets a line for each: its number, its name, and what it was about.
+ * is said on a TCP socket. FILE gets a line for each, its kind: "rename /images/NAME.dcm", "send tcp". Names of files in a
+ * folder of FOLDER differ from run to run and are no part of the kind. Threads mix the order of calls, but hardly the
+ * order of those of one kind.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,8 +30,8 @@
 
 /* Shared with the test; little endian, in this order. */
 struct block {
-    int64_t calls;   /* so far */
-    int64_t kill_at; /* SIGKILL instead of this call; 0: never */
+    int64_t calls;   /* of KIND, or all, so far */
+    int64_t kill_at; /* SIGKILL instead of this one of them; 0: never */
     int64_t error;   /* errno of every call in FOLDER but unlink; 0: none */
     int64_t sync_ms; /* an fsync takes so much longer, one at a time as on one disk */
     int64_t clock_s; /* the wall clock is ahead by so much */
@@ -39,6 +41,7 @@ static struct block *block;
 static char under[4096];
 static size_t under_length;
 static int trace = -1;
+static const char *counted; /* KIND */
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("FAULTS"), *folder = getenv("FAULTS_UNDER"), *lines = getenv("FAULTS_TRACE");
@@ -50,6 +53,7 @@ __attribute__((constructor)) static void begin(void) {
     close(fd);
     if (memory == MAP_FAILED) return;
     if (lines) trace = syscall(SYS_openat, AT_FDCWD, lines, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    counted = getenv("FAULTS_KIND");
     block = memory;
 }
 
@@ -57,17 +61,33 @@ static int is_inside(const char *path) {
     return !strncmp(path, under, under_length) && (path[under_length] == '/' || !path[under_length]);
 }
 
+/* Writes what the call is about without what differs from run to run. */
+static void name_kind(char *kind, size_t size, const char *name, const char *about) {
+    static const char *const ends[] = { ".part", ".dcm", ".json", ".png" };
+    const char *file = about[0] == '/' ? strchr(about + 1, '/') : NULL, *end = "";
+    for (size_t at = 0; file && at < sizeof ends / sizeof *ends; at++) {
+        const char *found = strstr(file, ends[at]);
+        if (found && !found[strlen(ends[at])]) end = ends[at];
+    }
+    if (file) snprintf(kind, size, "%s %.*s/NAME%s", name, (int)(file - about), about, end);
+    else snprintf(kind, size, "%s %s", name, about);
+}
+
 /* One more call. Returns the errno that it must fail with, or 0. */
 static int call(const char *name, const char *about, int may_fail) {
-    int64_t number = __atomic_add_fetch(&block->calls, 1, __ATOMIC_SEQ_CST);
-    if (trace >= 0) {
-        char line[4500];
-        int length = snprintf(line, sizeof line, "%lld %s %s\n", (long long)number, name, about);
-        syscall(SYS_write, trace, line, length);
+    char kind[4500];
+    name_kind(kind, sizeof kind - 1, name, about);
+    if (!counted || !strcmp(kind, counted)) {
+        int64_t number = __atomic_add_fetch(&block->calls, 1, __ATOMIC_SEQ_CST);
+        if (number == block->kill_at) {
+            syscall(SYS_kill, getpid(), SIGKILL);
+            for (;;) pause();
+        }
     }
-    if (number == block->kill_at) {
-        syscall(SYS_kill, getpid(), SIGKILL);
-        for (;;) pause();
+    if (trace >= 0) {
+        size_t length = strlen(kind);
+        kind[length] = '\n';
+        syscall(SYS_write, trace, kind, length + 1);
     }
     return may_fail ? (int)block->error : 0;
 }

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-const FIELDS: usize = 5;
+const FIELDS: u64 = 5;
 const KILL_AT: u64 = 1;
 
 /// The library and the block that it shares with us.
@@ -28,33 +28,34 @@ impl Faults {
         Self { library: library.to_str().unwrap().to_owned(), folder }
     }
 
-    /// Puts everything back, and kills at call `number`; 0: never.
-    pub(crate) fn kill_at(&self, number: u64) {
+    /// What a daemon whose spool is `folder` is started with, to be killed at call `number` of a kind; 0: never.
+    pub(crate) fn kill_at(
+        &self,
+        folder: &Path,
+        kind: &str,
+        number: u64,
+    ) -> [(&'static str, String); 5] {
         let _ = fs::remove_file(self.path("trace"));
         let block = File::create(self.path("block")).unwrap();
-        block.set_len(FIELDS as u64 * 8).unwrap();
+        block.set_len(FIELDS * 8).unwrap();
         block.write_all_at(&number.to_le_bytes(), KILL_AT * 8).unwrap();
-    }
-
-    /// What a daemon whose spool is `folder` is started with.
-    pub(crate) fn environment(&self, folder: &Path) -> [(&'static str, String); 4] {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         [
             ("LD_PRELOAD", self.library.clone()),
             ("FAULTS", text(self.path("block"))),
             ("FAULTS_UNDER", text(folder.to_owned())),
             ("FAULTS_TRACE", text(self.path("trace"))),
+            ("FAULTS_KIND", kind.to_owned()),
         ]
     }
 
-    /// The calls so far by their numbers: name, and what it was about.
-    pub(crate) fn calls(&self) -> BTreeMap<u64, String> {
-        let trace = fs::read_to_string(self.path("trace")).unwrap_or_default();
-        let numbered = |line: &str| {
-            let (number, call) = line.split_once(' ')?;
-            Some((number.parse().ok()?, call.to_owned()))
-        };
-        trace.lines().filter_map(numbered).collect()
+    /// How many calls of each kind there were.
+    pub(crate) fn calls(&self) -> BTreeMap<String, u64> {
+        let mut calls = BTreeMap::new();
+        for kind in fs::read_to_string(self.path("trace")).unwrap().lines() {
+            *calls.entry(kind.to_owned()).or_default() += 1;
+        }
+        calls
     }
 
     fn path(&self, name: &str) -> PathBuf {

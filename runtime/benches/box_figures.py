@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""What the daemon costs and how quick it is, in one table. On an idle machine, against a release build:
+
+    cargo build --release -p runtime -p exporter
+    .venv/bin/python runtime/benches/box_figures.py                  five minutes
+    .venv/bin/python runtime/benches/box_figures.py --burst 600      the burst under a slow disk, ten minutes, alone
+    .venv/bin/python runtime/benches/box_figures.py --json
+
+The burst sends images of 0.8 MB at 4 a second. Every fsync takes `--sync-ms` longer and they queue up, as on an SD card
+(`runtime/tests/common/faults.c`). Stored, answered and delivered are counted while the sender is still at it. The ResNet-50 has random weights, as in `peers.py`.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from drills import faults, sender, wire  # noqa: E402
+from drills.peers import Ours, Storescp, destination  # noqa: E402
+
+#: 632² pixels of 16 bits are 0.8 MB.
+SIDE, TICKS = 632, os.sysconf("SC_CLK_TCK")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--ours", type=Path, default=ROOT / "target/release/runtime")
+    parser.add_argument("--exporter", type=Path, default=ROOT / "target/release/exporter")
+    parser.add_argument("--only", nargs="+", choices=[figure.__name__ for figure in FIGURES])
+    parser.add_argument("--burst", type=float, metavar="SECONDS", help="the burst, and nothing else")
+    parser.add_argument("--sync-ms", type=int, default=40)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+class Bench:
+    def __init__(self, folder: Path, options: argparse.Namespace):
+        self.folder, self.options, self.made = folder, options, 0
+
+    def make(self, **how) -> Ours:
+        self.made += 1
+        return Ours(self.folder / str(self.made), self.options.ours.resolve(), **how)
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def memory_mb(pid: int, field: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024 / 1e6
+
+
+def until_answered(peer: Ours, count: int, patience: float = 300) -> None:
+    deadline = time.monotonic() + patience
+    while peer.get("/health")["queue"]["answered"] < count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{count} images are not answered after {patience} s: {peer.get('/health')}")
+        time.sleep(0.02)
+
+
+def seconds_to_ready(peer: Ours) -> float:
+    ready, began = peer.folder / "ready", time.monotonic()
+    ready.unlink(missing_ok=True)
+    peer.start(wait=False)
+    while not ready.exists():
+        time.sleep(0.001)
+    return time.monotonic() - began
+
+
+def ready(bench: Bench) -> dict:
+    """Milliseconds from the start to READY with 100,000 answered images in the spool, the median of five."""
+    peer = bench.make(spool="keep_answered = 1000000").start()
+    sent = wire.uid()
+    wire.Association(peer).store(sent, wire.dataset(sent))
+    until_answered(peer, 1)
+    peer.stop()
+    (image,), (result,) = (list((peer.kept / name).iterdir()) for name in ("images", "results"))
+    before, _, after = image.stem.split("_")
+    record = result.read_bytes()
+    for number in range(1, 100_000):
+        name = f"{int(before) + number:0{len(before)}}_{sender.instance(0, number)}_{after}"
+        # What the start looks at: names and sizes.
+        (peer.kept / f"images/{name}.dcm").touch()
+        (peer.kept / f"results/{name}.json").write_bytes(record)
+    times = []
+    for _ in range(5):
+        times.append(seconds_to_ready(peer))
+        answered = peer.get("/health")["queue"]["answered"]
+        peer.stop()
+        if answered != 100_000:
+            raise RuntimeError(f"100,000 answered images were made, {answered} were found")
+    return {"ready_100000_ms": round(1e3 * percentile(times, 0.5))}
+
+
+def health(bench: Bench) -> dict:
+    """`/health` beside sixteen senders of small images, 1,000 questions on one connection."""
+    with_senders = bench.make().start()
+    times = []
+    with sender.Senders(with_senders, 16, 160) as senders:
+        while senders.stored.value < 64:
+            time.sleep(0.05)
+        connection, before, began = http.client.HTTPConnection("127.0.0.1", with_senders.http), senders.stored.value, time.monotonic()
+        for _ in range(1000):
+            time.sleep(0.005)
+            asked = time.monotonic()
+            connection.request("GET", "/health")
+            connection.getresponse().read()
+            times.append(time.monotonic() - asked)
+        rate = (senders.stored.value - before) / (time.monotonic() - began)
+    with_senders.stop()
+    if senders.failed:
+        raise RuntimeError(f"{senders.failed} senders failed")
+    return {"health_p50_ms": round(1e3 * percentile(times, 0.5), 1), "health_p99_ms": round(1e3 * percentile(times, 0.99), 1), "health_stores_per_s": round(rate)}
+
+
+def answers(bench: Bench) -> dict:
+    """Answers a second of 100 images of 0.8 MB that wait, by the example bundle."""
+    peer, data = bench.make(bundle=False).start(), sender.template(SIDE)
+    association, began = wire.Association(peer, timeout=60), time.monotonic()
+    for number in range(100):
+        one = sender.instance(0, number)
+        if (answer := association.store(one, sender.fill(data, one))) != "0000":
+            raise RuntimeError(f"C-STORE: {answer}")
+    stores = 100 / (time.monotonic() - began)
+    peer.stop()
+    peer.has_bundle = True
+    peer.start(wait=False)
+    while not peer.is_ready():
+        time.sleep(0.005)
+    first, began = peer.get("/health")["queue"]["answered"], time.monotonic()
+    until_answered(peer, 100)
+    rate = (100 - first) / (time.monotonic() - began)
+    peer.stop()
+    return {"answers_per_s": round(rate, 1), "stores_per_s_one_sender": round(stores, 1)}
+
+
+def resnet50(bench: Bench) -> dict:
+    """Memory with a ResNet-50 while 40 images of 0.8 MB are received and answered, then the processor when idle."""
+    peer = bench.make()
+    peer.bundle, peer.trusted = resnet50_bundle(bench), "allow_unsigned = true"
+    peer.start()
+    data, association = sender.template(SIDE), wire.Association(peer, timeout=60)
+    for number in range(40):
+        one = sender.instance(0, number)
+        association.store(one, sender.fill(data, one))
+    association.release()
+    until_answered(peer, 40)
+    pid = peer.process.pid
+    peak, now = memory_mb(pid, "VmHWM"), memory_mb(pid, "VmRSS")
+    time.sleep(3)
+    before, began = cpu_seconds(pid), time.monotonic()
+    time.sleep(30)
+    share = (cpu_seconds(pid) - before) / (time.monotonic() - began)
+    peer.stop()
+    return {"resnet50_rss_mb": round(now), "resnet50_peak_rss_mb": round(peak), "idle_cpu_percent": round(100 * share, 2)}
+
+
+def resnet50_bundle(bench: Bench) -> Path:
+    from engines import models
+
+    folder = ROOT / "target/peers"
+    path, checkpoint, pictures = folder / "resnet50.bundle", folder / "resnet50.checkpoint", folder / "pictures"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        models.write_checkpoint("resnet50", checkpoint)
+        (checkpoint / "state.json").write_text('{"step": 0, "epoch": 0}')
+        models.write_pictures(pictures)
+        command = [bench.options.exporter, "quantize", "--int8", "--checkpoint", checkpoint, "--calibration", pictures, "--observer", "minmax", "--out", path, "-q"]
+        subprocess.run([str(part) for part in command], check=True)
+    return path
+
+
+def burst(bench: Bench) -> dict:
+    """Four images of 0.8 MB a second on a slow disk, their SR to storescp: do the answers keep up, how long is the queue?"""
+    seconds, sync_ms = bench.options.burst, bench.options.sync_ms
+    library = faults.build(bench.folder)
+    archive = Storescp(bench.folder / "archive").start()
+    peer = bench.make(spool="keep_answered = 200", tables=destination(archive.port, archive.title, commit=False))
+    slow = faults.Faults(library, peer.folder / "block", peer.kept)
+    peer.start(environment=slow.environment())
+    slow.set("sync_ms", sync_ms)
+    waiting, began = [], time.monotonic()
+    with sender.Senders(peer, 1, SIDE, rate=4) as senders:
+        while time.monotonic() - began < seconds:
+            time.sleep(0.25)
+            queue = peer.get("/health")["queue"]
+            waiting.append(queue["waiting"] + queue["running"])
+        stored, took = senders.stored.value, time.monotonic() - began
+        answered, delivered = metric(peer, "cxr_answer_seconds_count"), sum(1 for _ in archive.kept.iterdir())
+    peer.stop()
+    archive.stop()
+    if senders.failed:
+        raise RuntimeError("the sender failed")
+    middle = len(waiting) // 2
+    return {
+        "burst_s": round(took), "sync_ms": sync_ms, "stored": stored, "stores_per_s": round(stored / took, 2), "answered": round(answered), "delivered": delivered,
+        "longest_queue_first_half": max(waiting[:middle]), "longest_queue_second_half": max(waiting[middle:]),
+    }  # fmt: skip
+
+
+def metric(peer: Ours, name: str) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", peer.http)
+    connection.request("GET", "/metrics")
+    page = connection.getresponse().read().decode()
+    return next(float(line.split()[1]) for line in page.splitlines() if line.split()[0] == name)
+
+
+FIGURES = [ready, health, answers, resnet50]
+
+
+def main() -> None:
+    options = arguments()
+    if not options.ours.exists():
+        sys.exit(f"error: {options.ours} is not there; build it as {Path(__file__).name} says at its top")
+    chosen = [burst] if options.burst else [one for one in FIGURES if not options.only or one.__name__ in options.only]
+    figures = {"binary": str(options.ours), "machine": f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"}
+    with tempfile.TemporaryDirectory(prefix="box-figures", dir=ROOT / "target") as folder:
+        for figure in chosen:
+            bench = Bench(Path(folder), options)
+            print(f"{figure.__name__}: {figure.__doc__}", file=sys.stderr)
+            figures |= figure(bench)
+            shutil.rmtree(folder)
+            Path(folder).mkdir()
+    if options.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        print("| figure | value |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()

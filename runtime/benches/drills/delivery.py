@@ -1,0 +1,97 @@
+"""Drills on deliveries: what the archive does wrong, and what becomes of an SR."""
+
+import time
+
+from . import wire
+from .archive import CLOSE_AFTER, FORGET, HANG, Archive
+from .disks import with_faults
+from .peers import destination, free_port
+from .rows import OURS, row
+from .wire import Association
+
+GROUP = "An archive that misbehaves"
+WHY = "it delivers no results of its own"
+
+
+def delivered(peer, states=("committed", "dead"), patience: float = 60) -> dict:
+    """The one delivery, once it is in one of these states."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        rows = peer.queue("list", "--all")
+        if rows and rows[0]["state"] in states:
+            break
+        time.sleep(0.1)
+    return rows[0] if rows else {"state": "not there", "reason": None}
+
+
+def outcome(lab, acts) -> str:
+    archive = Archive(free_port(), acts).start()
+    peer = lab.make(OURS, tables=destination(archive.port))
+    try:
+        with lab.running(peer):
+            instance = wire.uid()
+            Association(peer).store(instance, wire.dataset(instance))
+            found = delivered(peer)
+    finally:
+        archive.stop()
+    gaps = ", ".join(f"{later - earlier:.1f}" for earlier, later in zip(archive.came, archive.came[1:]))
+    times = f"sent {len(archive.came)} times, pauses of {gaps} s" if gaps else f"sent {'once' if archive.came else 'never'}"
+    reason = f" ({found['reason']})" if found["reason"] and found["state"] == "dead" else ""
+    return f"{times}; {found['state']}{reason}; {len(archive.kept)} kept"
+
+
+@row(GROUP, "none: it keeps and commits", (OURS,), WHY)
+def nothing_wrong(lab, name):
+    return outcome(lab, [])
+
+
+@row(GROUP, "says yes and forgets, then says so when asked to commit", (OURS,), WHY)
+def forgets(lab, name):
+    return outcome(lab, [FORGET])
+
+
+@row(GROUP, "A700, three times", (OURS,), WHY)
+def out_of_resources(lab, name):
+    return outcome(lab, [0xA700] * 3)
+
+
+@row(GROUP, "C000", (OURS,), WHY)
+def cannot_understand(lab, name):
+    return outcome(lab, [0xC000])
+
+
+@row(GROUP, "B000 (a warning)", (OURS,), WHY)
+def warning(lab, name):
+    return outcome(lab, [0xB000])
+
+
+@row(GROUP, "takes the object and never answers; timeout_seconds = 2", (OURS,), WHY)
+def hangs(lab, name):
+    return outcome(lab, [HANG])
+
+
+@row(GROUP, "keeps the object and closes without an answer", (OURS,), WHY)
+def closes(lab, name):
+    return outcome(lab, [CLOSE_AFTER])
+
+
+@row(GROUP, "is not there for a day", (OURS,), WHY)
+def away_for_a_day(lab, name):
+    port = free_port()
+    peer = lab.make(name, tables=destination(port))
+    faults = with_faults(lab, peer)
+    with lab.running(peer, environment=faults.environment()):
+        instance = wire.uid()
+        Association(peer).store(instance, wire.dataset(instance))
+        deadline = time.monotonic() + 30
+        while not any(row["reason"] for row in peer.queue("list")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        waiting = peer.queue("list")
+        tried = f"{waiting[0]['state']} ({waiting[0]['reason'].split(':')[0]})" if waiting else "**nothing waits**"
+        faults.set("clock_s", 86400)
+        time.sleep(2)
+        archive, began = Archive(port).start(), time.monotonic()
+        found = delivered(peer)
+        took = time.monotonic() - began
+        archive.stop()
+    return f"{tried}; {found['state']} {took:.1f} s after it came back; {len(archive.kept)} kept"
