@@ -58,6 +58,10 @@ enum Verb {
     Dump(verbs::Dump),
     /// Measures the speed of the link
     Bench(verbs::Bench),
+    /// Rolls a bundle out to the boxes of an inventory, wave by wave
+    Fleet(verbs::Fleet),
+    /// Installs an SWU image from a file or a USB stick, through the agent that runs on this box
+    Offline(verbs::Offline),
     /// Wraps a bundle for update servers and USB sticks, or looks into such an image
     #[command(subcommand)]
     Swu(verbs::SwuVerb),
@@ -132,6 +136,8 @@ fn run(verb: Verb, output: output::Output) -> Result<()> {
         Verb::Telemetry(target) => verbs::telemetry(&target, output),
         Verb::Dump(verb) => verb.run(output),
         Verb::Bench(verb) => verb.run(output),
+        Verb::Fleet(verb) => verb.run(output),
+        Verb::Offline(verb) => verb.run(output),
         Verb::Swu(verb) => verb.run(output),
     }
 }

@@ -1,8 +1,9 @@
 //! The box's end of the link: listens, keeps the slots, guards trials.
 //!
 //! [`run`] is the whole program; `session` is one connection, [`Slots`] the files, `watch` the clock
-//! that ends a trial nobody confirmed, `ddi` the orders of an update server. The daemon that runs the bundles is another process: it reads the
-//! boot record by itself (`protocol::newest`) and may be told by a command.
+//! that ends a trial nobody confirmed, `ddi` the orders of an update server, [`offline`] those from a USB
+//! stick. The daemon that runs the bundles is another process: it reads the boot record by itself
+//! (`protocol::newest`) and may be told by a command.
 
 mod check;
 mod command;
@@ -10,10 +11,12 @@ mod config;
 mod ddi;
 mod disk;
 mod durations;
+mod evidence;
 mod fleet;
 mod local;
 mod logs;
 mod machine;
+pub mod offline;
 mod session;
 mod slots;
 mod watch;
@@ -76,6 +79,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
     let watched = Arc::clone(&agent);
     thread::Builder::new().name("watch".into()).spawn(move || watch::watch(&watched))?;
     log::info!("{} listens: {addresses}", agent.device);
+    offline::open(&agent)?;
     if let Some(fleet) = agent.config.fleet.clone() {
         ddi::check(&agent, &fleet).context("[fleet]")?;
         let agent = Arc::clone(&agent);

@@ -4,16 +4,22 @@
 //! - [`trial`]: verify, activate, confirm, rollback
 //! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
 //! - [`line`]: the way to it: ping, bench, discover
+//! - [`fleet`]: a rollout in waves over an inventory
+//! - [`offline`]: from a USB stick, on the box itself
 //! - [`swu`]: images for update servers and USB sticks
 
 mod condition;
+mod fleet;
 mod line;
+mod offline;
 mod push;
 mod swu;
 mod trial;
 
 pub(crate) use condition::{Dump, LogsArgs, info, slots, telemetry};
+pub(crate) use fleet::Fleet;
 pub(crate) use line::{Bench, Discover, Ping};
+pub(crate) use offline::Offline;
 pub(crate) use push::Push;
 pub(crate) use swu::SwuVerb;
 pub(crate) use trial::{Activate, Confirm, Rollback, Verify};

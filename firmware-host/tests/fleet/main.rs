@@ -5,9 +5,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boxes;
 mod goosebit;
 mod hawkbit;
+mod inventory;
+mod offline;
 mod orders;
 mod proxy;
 mod server;
 mod swu;
+mod tls;

@@ -57,11 +57,11 @@ impl Hawkbit {
             ..Orders::default()
         };
         let server = Self { url, orders: Arc::new(Mutex::new(orders)) };
-        let (orders, url) = (Arc::clone(&server.orders), server.url.clone());
+        let orders = Arc::clone(&server.orders);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (orders, url) = (Arc::clone(&orders), url.clone());
-                thread::spawn(move || serve(stream, &orders, &url));
+                let orders = Arc::clone(&orders);
+                thread::spawn(move || serve(stream, &orders));
             }
         });
         server
@@ -88,13 +88,13 @@ impl Hawkbit {
     }
 }
 
-fn serve(stream: TcpStream, orders: &Mutex<Orders>, url: &str) -> Option<()> {
+fn serve(stream: TcpStream, orders: &Mutex<Orders>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace();
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut length, mut range) = (0, None);
+    let (mut length, mut range, mut url) = (0, None, String::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -102,6 +102,8 @@ fn serve(stream: TcpStream, orders: &Mutex<Orders>, url: &str) -> Option<()> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().ok()?,
             "range" => range = Some(value.to_owned()),
+            // A server knows itself by the name it is asked under, and of no proxy in front of it.
+            "host" => url = format!("http://{value}"),
             "authorization" => orders.lock().unwrap().credentials.push(value.to_owned()),
             _ => {}
         }
@@ -118,7 +120,7 @@ fn serve(stream: TcpStream, orders: &Mutex<Orders>, url: &str) -> Option<()> {
         drop(orders);
         return send_file(stream, &file, cut, range);
     }
-    let (status, answer) = orders.answer(url, &path, &body);
+    let (status, answer) = orders.answer(&url, &path, &body);
     if orders.swallow && body["status"]["execution"] == "closed" {
         orders.swallow = false;
         return None;

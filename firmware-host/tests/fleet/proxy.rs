@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -13,6 +14,8 @@ pub(crate) struct Proxy {
 
 #[derive(Default)]
 struct Line {
+    /// Connections so far; boxes ask one thing each.
+    connections: AtomicUsize,
     /// The next connection that brings more than so many bytes from the server breaks.
     cut: Mutex<Option<usize>>,
     /// What boxes said, first lines and headers.
@@ -28,6 +31,7 @@ impl Proxy {
         let line = Arc::clone(&proxy.line);
         thread::spawn(move || {
             for near in listener.incoming().flatten() {
+                line.connections.fetch_add(1, Ordering::Relaxed);
                 let (line, server) = (Arc::clone(&line), server.clone());
                 thread::spawn(move || pass(&line, near, &server));
             }
@@ -41,6 +45,10 @@ impl Proxy {
 
     pub(crate) fn was_cut(&self) -> bool {
         self.line.cut.lock().unwrap().is_none()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.line.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn said(&self) -> String {

@@ -99,6 +99,17 @@ impl Agent {
         fs::read_to_string(self.folder.join("agent.log")).unwrap_or_default()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The boot record as the daemon reads it.
+    pub(crate) fn record(&self) -> Option<protocol::BootRecord> {
+        let slots = self.folder.join("slots");
+        let copies = protocol::RECORD_FILES.map(|name| fs::read(slots.join(name)).ok());
+        protocol::newest([copies[0].as_deref(), copies[1].as_deref()]).unwrap()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

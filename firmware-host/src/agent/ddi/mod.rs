@@ -13,14 +13,14 @@
 //! that. `action` decides without I/O; `Visitor::visit` is one round of questions and steps.
 
 mod action;
+mod attributes;
 mod client;
 mod clock;
 mod download;
-mod evidence;
 mod messages;
 
 use super::fleet::Fleet;
-use super::{Agent, now};
+use super::{Agent, evidence, now};
 use crate::random::random;
 use action::{Action, Failed, Memory, Permits, Phase, Report, Step, next};
 use anyhow::{Context, Result, anyhow};
@@ -341,14 +341,17 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    /// Tells what the box is when it is asked for, and when that has changed.
+    /// Tells what the box is when it is asked for, and when that has changed. Orders do not wait for it.
     fn tell_attributes(&mut self, is_asked: bool) -> Result<()> {
-        let attributes = evidence::attributes(self.agent, self.fleet);
-        let identity = evidence::identity(&attributes);
+        let told = attributes::attributes(self.agent, self.fleet);
+        let identity = attributes::identity(&told);
         if !is_asked && self.memory.told.as_ref() == Some(&identity) {
             return Ok(());
         }
-        self.client.put_attributes(&messages::attributes(&attributes))?;
+        if let Err(error) = self.client.put_attributes(&messages::attributes(&told)) {
+            log::warn!("fleet: the server does not take what the box is: {error}");
+            return Ok(());
+        }
         self.memory.told = Some(identity);
         self.keep()
     }

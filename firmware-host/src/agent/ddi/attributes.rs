@@ -1,43 +1,10 @@
-//! What the server is told of the box: attributes, and the reason for success or failure.
+//! What the server is told of the box.
 
+use crate::agent::Agent;
+use crate::agent::evidence::running;
 use crate::agent::fleet::Fleet;
-use crate::agent::{Agent, Logs};
 use protocol::{BootRecord, SlotState};
 use std::collections::BTreeMap;
-
-/// Log lines that go with a failure.
-const LINES: u64 = 20;
-
-pub(super) fn success(record: &BootRecord) -> Vec<String> {
-    vec![format!("confirmed: {}", running(record))]
-}
-
-/// A headline, why by the boot record, what runs now, the end of the log.
-pub(super) fn failure(headline: &str, record: &BootRecord) -> Vec<String> {
-    let mut details = vec![headline.to_owned()];
-    if let Some(failure) = &record.last_failure {
-        let bundle = failure
-            .bundle
-            .as_ref()
-            .map_or_else(String::new, |bundle| format!(" with {} {}", bundle.id, bundle.release));
-        details.push(format!("slot {}{bundle}: {}", failure.slot, failure.cause));
-        details.extend(failure.detail.split(" | ").map(str::to_owned));
-    }
-    details.push(format!("now: {}", running(record)));
-    let (_, end, _) = Logs::global().since(u64::MAX, 0);
-    let (lines, ..) = Logs::global().since(end.saturating_sub(LINES), LINES as usize);
-    details.extend(lines.iter().map(|line| format!("log: {:?} {}", line.level, line.message)));
-    details
-}
-
-fn running(record: &BootRecord) -> String {
-    let Some((id, slot)) = record.running() else { return "no slot runs".into() };
-    let state = if slot.state == SlotState::Confirmed { "confirmed" } else { "on trial" };
-    let bundle = slot.bundle.as_ref().map_or_else(String::new, |bundle| {
-        format!(" {} {}, digest {}", bundle.id, bundle.release, bundle.digest)
-    });
-    format!("slot {id} runs{bundle}, {state}")
-}
 
 /// Names that other tools know (`hw_*`, `sw_version`), then ours.
 pub(super) fn attributes(agent: &Agent, fleet: &Fleet) -> BTreeMap<&'static str, String> {

@@ -1,0 +1,282 @@
+//! `fleet`: a rollout in waves over an inventory, without a server.
+//!
+//! ```text
+//! boxes.toml ─▶ waves (1, 5%, rest) ─▶ each box of a wave, several at a time (one) ─▶ state file (journal)
+//!                                         too many failures in a wave: no further one begins
+//! ```
+//!
+//! The boxes know what runs on them. So a rollout that was cut, or halted and begun again, asks each box first.
+
+mod inventory;
+mod journal;
+mod one;
+mod waves;
+
+use crate::Target;
+use crate::output::Output;
+use anyhow::{Context, Error, Result, bail};
+use clap::Args;
+use inventory::{Entry, Inventory};
+use journal::{Fared, Journal, Outcome};
+use one::Order;
+use protocol::{Digest, Release, Standing};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+use waves::Part;
+
+/// Rolls a bundle out to the boxes of an inventory, wave by wave
+#[derive(Debug, Args)]
+pub(crate) struct Fleet {
+    /// Written by `exporter quantize`
+    bundle: PathBuf,
+    /// The boxes: [[boxes]] with name and address
+    #[arg(long, value_name = "FILE")]
+    inventory: PathBuf,
+    /// Sizes of the waves: counts, shares of all boxes, or the rest
+    #[arg(long, value_name = "PARTS", default_value = "1,5%,rest", value_delimiter = ',')]
+    waves: Vec<Part>,
+    /// Failures in a wave, or a share of its boxes, after which nothing more begins
+    #[arg(long, value_name = "PART", default_value = "1")]
+    halt: Part,
+    /// Boxes at a time
+    #[arg(long, value_name = "COUNT", default_value = "8")]
+    parallel: usize,
+    /// How long a box runs the bundle on trial before it is asked to confirm
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    soak: Duration,
+    /// A box that is not confirmed after so long has failed
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    limit: Duration,
+    /// What was done so far; by default beside the inventory
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Try the boxes again that failed before
+    #[arg(long)]
+    again: bool,
+    /// Ask every box what it would do, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Give up on a box when it gives no sign of life for so long
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Try again for so long when the link to a box breaks
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    retry: Duration,
+}
+
+impl Fleet {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let file = fs::read(&self.bundle)
+            .with_context(|| format!("cannot read {}", self.bundle.display()))?;
+        let unusable = || format!("{} is not a usable bundle", self.bundle.display());
+        let bundle = bundle::Bundle::read(&file[..]).with_context(unusable)?;
+        let release = bundle.manifest.version.parse::<Release>();
+        let release = release.map_err(Error::msg).with_context(unusable)?;
+        drop(bundle);
+        let inventory = Inventory::read(&self.inventory)?;
+        let sha256 = Digest(Sha256::digest(&file).into());
+        if self.dry_run {
+            return self.rehearse(&inventory, sha256, release, output);
+        }
+        let order = Order { file, sha256, soak: self.soak, limit: self.limit };
+        let path = match &self.state {
+            Some(path) => path.clone(),
+            None => self.inventory.with_added_extension("state.json"),
+        };
+        let mut journal = Journal::open(&path, &sha256.to_string(), self.split(&inventory))?;
+        let anew = [Outcome::Unreachable, Outcome::Failed];
+        journal.forget(if self.again { &anew } else { &anew[..1] });
+        let waves = journal.waves().to_vec();
+        let rollout = Rollout { fleet: &self, order, journal: Mutex::new(journal), output };
+        let mut halted = None;
+        for (at, wave) in waves.iter().enumerate() {
+            let failed = rollout.wave(at, &inventory.named(wave))?;
+            if waves::is_halted(self.halt, failed, wave.len()) {
+                halted = Some((at + 1, failed));
+                break;
+            }
+        }
+        let journal = rollout.journal.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.report(&journal, halted, output)
+    }
+
+    /// Names, wave by wave.
+    fn split(&self, inventory: &Inventory) -> Vec<Vec<String>> {
+        let mut names = inventory.boxes.iter().map(|entry| entry.name.clone());
+        let sizes = waves::sizes(&self.waves, inventory.boxes.len());
+        sizes.into_iter().map(|size| names.by_ref().take(size).collect()).collect()
+    }
+
+    fn target(&self, entry: &Entry) -> Target {
+        let (timeout, retry) = (self.timeout, self.retry);
+        let deadline = Duration::from_secs(600);
+        Target { device: entry.address.clone(), timeout, deadline, retry }
+    }
+
+    /// What each box would do.
+    fn rehearse(
+        &self,
+        inventory: &Inventory,
+        sha256: Digest,
+        release: Release,
+        output: Output,
+    ) -> Result<()> {
+        let mut boxes = Vec::new();
+        for (at, wave) in self.split(inventory).iter().enumerate() {
+            for entry in inventory.named(wave) {
+                let record = self.target(entry).with(|device| Ok(device.slots()?));
+                let (would, runs) = match &record {
+                    Err(error) => (format!("unreachable: {error:#}"), String::new()),
+                    Ok(record) => (would(record, sha256, release), one::running(record)),
+                };
+                boxes.push(
+                    json!({ "name": entry.name, "wave": at + 1, "would": would, "now": runs }),
+                );
+            }
+        }
+        let lines: Vec<_> = boxes
+            .iter()
+            .map(|found| {
+                let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+                format!(
+                    "wave {}  {}  {}  {}",
+                    found["wave"],
+                    text("name"),
+                    text("would"),
+                    text("now")
+                )
+            })
+            .collect();
+        output.say(&lines.join("\n"), &json!({ "dry_run": true, "sha256": sha256, "boxes": boxes }))
+    }
+
+    fn report(
+        &self,
+        journal: &Journal,
+        halted: Option<(usize, usize)>,
+        output: Output,
+    ) -> Result<()> {
+        let rows = rows(journal);
+        let document = json!({
+            "bundle": self.bundle, "boxes": rows,
+            "halted": halted.map(|(wave, failed)| json!({ "wave": wave, "failed": failed })),
+            "counts": counts(journal),
+        });
+        let text = rows.iter().map(line).collect::<Vec<_>>().join("\n");
+        output.say(&text, &document)?;
+        if let Some((wave, failed)) = halted {
+            bail!("halted in wave {wave}: {failed} boxes failed, the limit is {}", self.halt);
+        }
+        let bad = rows.iter().filter(|row| row["good"] == false).count();
+        if bad > 0 {
+            bail!("{bad} of {} boxes did not take the bundle", rows.len());
+        }
+        Ok(())
+    }
+}
+
+fn would(record: &protocol::BootRecord, sha256: Digest, release: Release) -> String {
+    let standing = record.standing(sha256);
+    match (standing, record.trial(), record.allows(release)) {
+        (Standing::Runs(_), ..) => "nothing: it runs already".into(),
+        (Standing::OnTrial(_), ..) => "confirm: it is on trial".into(),
+        (_, Some((slot, _)), _) => format!("refuse: slot {slot} is on trial"),
+        (_, _, Err(forbidden)) => format!("refuse: {forbidden}"),
+        (Standing::Waits(slot) | Standing::Kept(slot), ..) => format!("activate slot {slot}"),
+        (Standing::Absent | Standing::Bad(_), ..) => "push and activate".into(),
+    }
+}
+
+/// A rollout under way.
+struct Rollout<'a> {
+    fleet: &'a Fleet,
+    order: Order,
+    journal: Mutex<Journal>,
+    output: Output,
+}
+
+impl Rollout<'_> {
+    /// Serves the boxes of a wave that were not served before; how many of the wave failed.
+    fn wave(&self, at: usize, boxes: &[&Entry]) -> Result<usize> {
+        let open: Vec<&Entry> = boxes.iter().copied().filter(|entry| self.is_open(entry)).collect();
+        if !open.is_empty() && !self.output.quiet {
+            log::info!("wave {}: {} boxes", at + 1, open.len());
+        }
+        let (next, broken) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let work = || -> Result<()> {
+            while !broken.load(Ordering::Relaxed) && !self.is_halted(boxes) {
+                let Some(entry) = open.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let fared = one::roll_out(&self.fleet.target(entry), &self.order);
+                log::info!("{}: {:?}: {}", entry.name, fared.outcome, fared.detail);
+                let noted = self.journal().note(&entry.name, fared);
+                noted.inspect_err(|_| broken.store(true, Ordering::Relaxed))?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let count = self.fleet.parallel.clamp(1, open.len().max(1));
+            let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|_| Err(Error::msg("a worker panicked")))
+            })
+        })?;
+        Ok(self.failed(boxes))
+    }
+
+    fn is_open(&self, entry: &Entry) -> bool {
+        self.journal().fared(&entry.name).is_none()
+    }
+
+    fn failed(&self, boxes: &[&Entry]) -> usize {
+        let journal = self.journal();
+        let bad =
+            |entry: &&&Entry| journal.fared(&entry.name).is_some_and(|f| !f.outcome.is_good());
+        boxes.iter().filter(bad).count()
+    }
+
+    fn is_halted(&self, boxes: &[&Entry]) -> bool {
+        waves::is_halted(self.fleet.halt, self.failed(boxes), boxes.len())
+    }
+
+    fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One row a box, in the order of the waves.
+fn rows(journal: &Journal) -> Vec<Value> {
+    let waves = journal.waves().iter().enumerate();
+    let boxes = waves.flat_map(|(at, wave)| wave.iter().map(move |name| (at + 1, name)));
+    boxes.map(|(wave, name)| row(wave, name, journal.fared(name))).collect()
+}
+
+fn row(wave: usize, name: &str, fared: Option<&Fared>) -> Value {
+    let Some(fared) = fared else {
+        return json!({ "name": name, "wave": wave, "outcome": "not-begun", "good": false });
+    };
+    json!({
+        "name": name, "wave": wave, "outcome": fared.outcome, "good": fared.outcome.is_good(),
+        "detail": fared.detail, "evidence": fared.evidence, "seconds": fared.seconds,
+    })
+}
+
+fn line(row: &Value) -> String {
+    let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let (name, outcome, detail) = (text("name"), text("outcome"), text("detail"));
+    format!("wave {}  {name:20} {outcome:12} {detail}", row["wave"])
+}
+
+fn counts(journal: &Journal) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for row in rows(journal) {
+        *counts.entry(row["outcome"].as_str().unwrap_or_default().to_owned()).or_insert(0) += 1;
+    }
+    counts
+}
