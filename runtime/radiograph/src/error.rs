@@ -1,5 +1,6 @@
 //! Why a file cannot be read.
 
+use crate::elements::ElementError;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -68,6 +69,12 @@ pub enum RadiographError {
         crate::limits::SAMPLES
     )]
     TooMany { samples: u64, frames: u64 },
+}
+
+impl From<ElementError> for RadiographError {
+    fn from(error: ElementError) -> Self {
+        Self::Structure(error.to_string())
+    }
 }
 
 impl RadiographError {

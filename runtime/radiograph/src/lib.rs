@@ -7,7 +7,7 @@
 //! network_input  Image      → [1, H, W]    resized (stretched or padded), antialiased, normalised
 //! ```
 //!
-//! For DICOM, [`read`] is: structure checked within limits (`dicom/element_reader.rs`) → header
+//! For DICOM, [`read`] is: structure checked within limits (`elements`) → header
 //! (`dicom/header.rs`) → stored values (`dicom/pixels.rs`) → modality LUT, VOI LUT and inversion
 //! (`dicom/display.rs`). Start reading in `dicom/mod.rs`.
 //!
@@ -32,6 +32,7 @@
 
 mod contain;
 mod dicom;
+pub mod elements;
 mod error;
 mod exif;
 mod gate;
@@ -48,8 +49,8 @@ mod size;
 mod words;
 
 pub use dicom::{
-    Attribute, AttributeValue, Header, StoredValues, TransferSyntax, attributes, has_long_length,
-    header, stored_values,
+    Attribute, AttributeValue, Header, StoredValues, TransferSyntax, attributes, header,
+    stored_values,
 };
 pub use error::RadiographError;
 pub use gate::{NotAnalysed, gate, gate_header};

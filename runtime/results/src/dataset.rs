@@ -2,12 +2,12 @@
 //! elements give the same bytes.
 
 use crate::ResultsError;
-use dicom_core::{
-    Tag, VR,
-    dictionary::{DataDictionary, DataDictionaryEntry},
-};
-use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::{tags, uids};
+use radiograph::elements::{Encoding, ITEM, TooLong, vr_in_dictionary};
 use std::collections::BTreeMap;
+
+const ENCODING: Encoding = Encoding::EXPLICIT_LITTLE_ENDIAN;
 
 /// Identifies this implementation; a UUID-derived UID, so that it needs no registered root.
 pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.91779657875877010918097843961811388023";
@@ -30,16 +30,16 @@ impl DataSet {
 
     /// Text of our own, so ASCII, of the dictionary's VR. Several values are joined by backslashes.
     pub(crate) fn text(&mut self, tag: Tag, text: &str) {
-        self.put(tag, vr_of(tag), Value::Bytes(text.as_bytes().to_vec()));
+        self.put(tag, vr_in_dictionary(tag), Value::Bytes(text.as_bytes().to_vec()));
     }
 
     /// An element of type 2 of which nothing is known.
     pub(crate) fn empty(&mut self, tag: Tag) {
-        let value = match vr_of(tag) {
+        let value = match vr_in_dictionary(tag) {
             VR::SQ => Value::Items(Vec::new()),
             _ => Value::Bytes(Vec::new()),
         };
-        self.put(tag, vr_of(tag), value);
+        self.put(tag, vr_in_dictionary(tag), value);
     }
 
     pub(crate) fn u16s(&mut self, tag: Tag, numbers: &[u16]) {
@@ -90,37 +90,20 @@ impl DataSet {
         self.0.extend(other.0);
     }
 
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), ResultsError> {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
         for (tag, (vr, value)) in &self.0 {
-            let mut nested = Vec::new();
-            let bytes = match value {
-                Value::Bytes(bytes) => bytes,
+            match value {
+                Value::Bytes(bytes) => ENCODING.put(out, *tag, *vr, bytes)?,
                 Value::Items(items) => {
-                    write_items(items, &mut nested)?;
-                    &nested
+                    let mut nested = Vec::new();
+                    for item in items {
+                        let mut inside = Vec::new();
+                        item.write(&mut inside)?;
+                        ENCODING.put(&mut nested, ITEM, VR::UN, inside)?;
+                    }
+                    ENCODING.put(out, *tag, VR::SQ, nested)?;
                 }
-            };
-            let odd = bytes.len() % 2;
-            let code = vr.to_bytes();
-            out.extend_from_slice(&tag.group().to_le_bytes());
-            out.extend_from_slice(&tag.element().to_le_bytes());
-            out.extend_from_slice(&code);
-            if radiograph::has_long_length(code) {
-                out.extend_from_slice(&[0, 0]);
-                out.extend_from_slice(&long_length(*tag, bytes.len() + odd)?.to_le_bytes());
-            } else {
-                let found = bytes.len() + odd;
-                let most = usize::from(u16::MAX) - 1;
-                let length = u16::try_from(found).map_err(|_| ResultsError::TooLong {
-                    tag: *tag,
-                    found,
-                    most,
-                })?;
-                out.extend_from_slice(&length.to_le_bytes());
             }
-            out.extend_from_slice(bytes);
-            let padding = if matches!(vr, VR::UI | VR::OB | VR::UN) { 0 } else { b' ' };
-            out.extend(std::iter::repeat_n(padding, odd));
         }
         Ok(())
     }
@@ -131,56 +114,53 @@ impl DataSet {
         sop_class: &str,
         sop_instance: &str,
     ) -> Result<Vec<u8>, ResultsError> {
-        let mut meta = Self::default();
-        meta.bytes(tags::FILE_META_INFORMATION_VERSION, vec![0, 1]);
-        meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID, sop_class);
-        meta.text(tags::MEDIA_STORAGE_SOP_INSTANCE_UID, sop_instance);
-        meta.text(tags::TRANSFER_SYNTAX_UID, uids::EXPLICIT_VR_LITTLE_ENDIAN);
-        meta.text(tags::IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_CLASS_UID);
-        meta.text(tags::IMPLEMENTATION_VERSION_NAME, IMPLEMENTATION_VERSION);
-        let mut group = Vec::new();
-        meta.write(&mut group)?;
-        let mut length = Self::default();
-        length.u32s(tags::FILE_META_INFORMATION_GROUP_LENGTH, &[group.len() as u32]);
-
-        let mut file = vec![0; 128];
-        file.extend_from_slice(b"DICM");
-        length.write(&mut file)?;
-        file.extend_from_slice(&group);
+        let mut file = file_header(sop_class, sop_instance, uids::EXPLICIT_VR_LITTLE_ENDIAN, None)?;
         self.write(&mut file)?;
         Ok(file)
     }
 }
 
-fn write_items(items: &[DataSet], out: &mut Vec<u8>) -> Result<(), ResultsError> {
-    const ITEM: Tag = Tag(0xFFFE, 0xE000);
-    for item in items {
-        let mut inside = Vec::new();
-        item.write(&mut inside)?;
-        out.extend_from_slice(&[0xFE, 0xFF, 0x00, 0xE0]);
-        out.extend_from_slice(&long_length(ITEM, inside.len())?.to_le_bytes());
-        out.extend_from_slice(&inside);
+/// What stands before the data set of a file: preamble, magic and file meta information (PS3.10). `sender`: the AE
+/// title of whom it came from.
+pub fn file_header(
+    sop_class: &str,
+    sop_instance: &str,
+    transfer_syntax: &str,
+    sender: Option<&str>,
+) -> Result<Vec<u8>, ResultsError> {
+    let mut meta = DataSet::default();
+    meta.bytes(tags::FILE_META_INFORMATION_VERSION, vec![0, 1]);
+    meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID, sop_class);
+    meta.text(tags::MEDIA_STORAGE_SOP_INSTANCE_UID, sop_instance);
+    meta.text(tags::TRANSFER_SYNTAX_UID, transfer_syntax);
+    meta.text(tags::IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_CLASS_UID);
+    meta.text(tags::IMPLEMENTATION_VERSION_NAME, IMPLEMENTATION_VERSION);
+    if let Some(sender) = sender {
+        meta.text(tags::SOURCE_APPLICATION_ENTITY_TITLE, sender);
     }
-    Ok(())
+    let mut group = Vec::new();
+    meta.write(&mut group)?;
+    let mut length = DataSet::default();
+    length.u32s(tags::FILE_META_INFORMATION_GROUP_LENGTH, &[group.len() as u32]);
+
+    let mut header = vec![0; 128];
+    header.extend_from_slice(b"DICM");
+    length.write(&mut header)?;
+    header.extend_from_slice(&group);
+    Ok(header)
 }
 
-fn long_length(tag: Tag, found: usize) -> Result<u32, ResultsError> {
-    let most = u32::MAX as usize - 1;
-    match u32::try_from(found) {
-        Ok(length) if length < u32::MAX => Ok(length),
-        _ => Err(ResultsError::TooLong { tag, found, most }),
-    }
-}
-
-/// Everything we write is in the dictionary.
-pub(crate) fn vr_of(tag: Tag) -> VR {
-    StandardDataDictionary.by_tag(tag).map_or(VR::UN, |entry| entry.vr().relaxed())
+/// What follows the [`file_header`] of a file that we made.
+pub fn data_set(file: &[u8]) -> Option<&[u8]> {
+    let group = file.strip_prefix(&[0; 128])?.strip_prefix(b"DICM\x02\0\0\0UL\x04\0")?;
+    let (length, rest) = group.split_first_chunk::<4>()?;
+    rest.get(u32::from_le_bytes(*length) as usize..)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dicom_object::FileDicomObject;
+    use dicom_object::{FileDicomObject, FileMetaTable};
 
     #[test]
     fn dicom_rs_reads_what_we_write() {
@@ -208,6 +188,23 @@ mod tests {
         let pointer = read.element(tags::DIMENSION_INDEX_POINTER).unwrap();
         let to = dicom_core::PrimitiveValue::from(tags::REFERENCED_SEGMENT_NUMBER);
         assert_eq!(pointer.value().primitive().unwrap(), &to);
+    }
+
+    #[test]
+    fn dicom_rs_reads_the_header_and_the_data_set_is_what_follows() {
+        let mut file =
+            file_header("1.2.840", "1.2.3", "1.2.840.10008.1.2.1", Some("XRAY1")).unwrap();
+        let meta = FileMetaTable::from_reader(&file[128..]).unwrap();
+        assert_eq!(meta.media_storage_sop_instance_uid().trim_end_matches('\0'), "1.2.3");
+        assert_eq!(meta.transfer_syntax().trim_end_matches('\0'), "1.2.840.10008.1.2.1");
+        assert_eq!(meta.source_application_entity_title.as_deref().map(str::trim), Some("XRAY1"));
+        assert!(IMPLEMENTATION_VERSION.len() <= 16);
+
+        assert_eq!(data_set(&file), Some(&[][..]));
+        file.extend_from_slice(b"pixels");
+        assert_eq!(data_set(&file), Some(&b"pixels"[..]));
+        assert_eq!(data_set(&file[..100]), None);
+        assert_eq!(data_set(&file[..200]), None);
     }
 
     #[test]

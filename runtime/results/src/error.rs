@@ -31,8 +31,8 @@ pub enum ResultsError {
     #[error("segment {name} has {found:?} rows and columns, the source {expected:?}")]
     Shape { name: String, found: [u32; 2], expected: [u32; 2] },
 
-    #[error("element {tag} has {found} bytes, its value representation allows {most}")]
-    TooLong { tag: dicom_core::Tag, found: usize, most: usize },
+    #[error(transparent)]
+    TooLong(#[from] radiograph::elements::TooLong),
 
     #[error("the overlay cannot be drawn")]
     Drawing(#[source] Box<dyn Error + Send + Sync>),

@@ -42,7 +42,7 @@ mod time;
 mod uid;
 
 pub use bundle::{Code, LabelCode, Side};
-pub use dataset::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
+pub use dataset::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, data_set, file_header};
 pub use device::Device;
 pub use error::ResultsError;
 pub use record::{

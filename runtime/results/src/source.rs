@@ -2,12 +2,12 @@
 
 use crate::{
     ResultsError,
-    dataset::{DataSet, Value, vr_of},
+    dataset::{DataSet, Value},
     time,
 };
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
-use radiograph::{Attribute, AttributeValue, Header, TransferSyntax};
+use radiograph::{Attribute, AttributeValue, Header, TransferSyntax, elements::vr_in_dictionary};
 use std::collections::BTreeMap;
 
 /// Who and which study. Never repaired: a wrong value stays the same wrong value, so that objects end up beside the image.
@@ -143,7 +143,7 @@ impl Source {
     pub(crate) fn copy(&self, tag: Tag, to: &mut DataSet) -> bool {
         let value = self.found.get(&tag);
         if let Some(value) = value {
-            to.put(tag, vr_of(tag), value.clone());
+            to.put(tag, vr_in_dictionary(tag), value.clone());
         }
         value.is_some()
     }
@@ -208,7 +208,7 @@ impl Source {
             }
             // Characters are not bytes where a character set is named; there nothing is left out.
             _ => {
-                let most = match vr_of(tag) {
+                let most = match vr_in_dictionary(tag) {
                     VR::SH => 16,
                     VR::LO => 64,
                     VR::LT => 10_240,
@@ -243,7 +243,7 @@ fn lossy_method(header: &Header) -> Option<&'static str> {
 
 /// An attribute as it is written: text without NUL at its end, sequences without what only their maker understands.
 fn value(attribute: Attribute) -> Option<Value> {
-    let expected = vr_of(attribute.tag);
+    let expected = vr_in_dictionary(attribute.tag);
     match attribute.value {
         AttributeValue::Items(items) if expected == VR::SQ => {
             Some(Value::Items(items.into_iter().map(nested).collect()))

@@ -1,7 +1,11 @@
 //! Command sets (PS3.7): always implicit VR, little endian, group 0000.
 
 use crate::uid::{BadUid, Uid};
+use dicom_core::{Tag, VR};
+use radiograph::elements::{ElementError, Encoding, Reader, text};
 use thiserror::Error;
+
+const ENCODING: Encoding = Encoding::IMPLICIT_LITTLE_ENDIAN;
 
 /// Largest command set we read. Real ones have less than 500 bytes.
 pub(crate) const MAX_COMMAND_BYTES: usize = 16 * 1024;
@@ -61,8 +65,8 @@ impl Status {
 /// Why bytes are no command set we can answer. The association cannot go on after this.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum CommandError {
-    #[error("command set ends inside an element at byte {at}")]
-    Truncated { at: usize },
+    #[error("command set: {0}")]
+    Elements(#[from] ElementError),
     #[error("command set has an element of group {group:04x}, expected 0000")]
     Group { group: u16 },
     #[error("command set has no {name}")]
@@ -79,9 +83,8 @@ impl Command {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
         let (mut field, mut message_id, mut dataset) = (None, None, None);
         let (mut sop_class, mut sop_instance, mut event_type) = (None, None, None);
-        for element in elements(bytes) {
-            let (tag, value) = element?;
-            match tag {
+        for (element, value) in elements(bytes)? {
+            match element {
                 0x0002 => sop_class = Some(text(value)),
                 0x0100 => field = Some(u16_value("command field", value)?),
                 0x0110 => message_id = Some(u16_value("message id", value)?),
@@ -114,54 +117,38 @@ impl Command {
     pub(crate) fn response(&self, status: &Status) -> Vec<u8> {
         let mut body = Vec::with_capacity(256);
         if let Some(class) = &self.sop_class {
-            put(&mut body, 0x0002, padded(class, 0));
+            put(&mut body, 0x0002, VR::UI, class);
         }
-        put(&mut body, 0x0100, (self.field | RESPONSE).to_le_bytes());
-        put(&mut body, 0x0120, self.message_id.to_le_bytes());
-        put(&mut body, 0x0800, NO_DATASET.to_le_bytes());
-        put(&mut body, 0x0900, status.code.to_le_bytes());
+        put(&mut body, 0x0100, VR::US, (self.field | RESPONSE).to_le_bytes());
+        put(&mut body, 0x0120, VR::US, self.message_id.to_le_bytes());
+        put(&mut body, 0x0800, VR::US, NO_DATASET.to_le_bytes());
+        put(&mut body, 0x0900, VR::US, status.code.to_le_bytes());
         if !status.comment.is_empty() {
-            put(&mut body, 0x0902, padded(&comment(&status.comment), b' '));
+            put(&mut body, 0x0902, VR::LO, comment(&status.comment));
         }
         if let Some(Ok(instance)) = self.sop_instance() {
-            put(&mut body, 0x1000, padded(instance.as_str(), 0));
+            put(&mut body, 0x1000, VR::UI, instance.as_str());
         }
         if let Some(event_type) = self.event_type {
-            put(&mut body, 0x1002, event_type.to_le_bytes());
+            put(&mut body, 0x1002, VR::US, event_type.to_le_bytes());
         }
-        let mut command = Vec::with_capacity(body.len() + 12);
-        put(&mut command, 0x0000, (body.len() as u32).to_le_bytes());
-        command.extend_from_slice(&body);
-        command
+        with_length(&body)
     }
 }
 
 /// The elements of a command set: element number and value.
-pub(crate) fn elements(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), CommandError>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        if at == bytes.len() {
-            return None;
+pub(crate) fn elements(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>, CommandError> {
+    let mut reader = Reader::new(bytes, ENCODING);
+    let mut elements = Vec::new();
+    while !reader.is_at_end() {
+        let head = reader.head()?;
+        let group = head.tag.group();
+        if group != 0 {
+            return Err(CommandError::Group { group });
         }
-        let element = element(bytes, at);
-        match &element {
-            Ok((_, value)) => at += 8 + value.len(),
-            Err(_) => at = bytes.len(),
-        }
-        Some(element)
-    })
-}
-
-fn element(bytes: &[u8], at: usize) -> Result<(u16, &[u8]), CommandError> {
-    let (head, rest) =
-        bytes[at..].split_first_chunk::<8>().ok_or(CommandError::Truncated { at })?;
-    let group = u16::from_le_bytes([head[0], head[1]]);
-    if group != 0 {
-        return Err(CommandError::Group { group });
+        elements.push((head.tag.element(), reader.value(&head)?));
     }
-    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-    let value = rest.get(..length).ok_or(CommandError::Truncated { at })?;
-    Ok((u16::from_le_bytes([head[2], head[3]]), value))
+    Ok(elements)
 }
 
 pub(crate) fn u16_value(name: &'static str, value: &[u8]) -> Result<u16, CommandError> {
@@ -169,24 +156,16 @@ pub(crate) fn u16_value(name: &'static str, value: &[u8]) -> Result<u16, Command
     Ok(u16::from_le_bytes(bytes))
 }
 
-pub(crate) fn text(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
+pub(crate) fn put(out: &mut Vec<u8>, element: u16, vr: VR, value: impl AsRef<[u8]>) {
+    ENCODING.put(out, Tag(0, element), vr, value).expect("commands are shorter than 4 GB");
 }
 
-pub(crate) fn put(out: &mut Vec<u8>, element: u16, value: impl AsRef<[u8]>) {
-    let value = value.as_ref();
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&element.to_le_bytes());
-    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    out.extend_from_slice(value);
-}
-
-pub(crate) fn padded(text: &str, with: u8) -> Vec<u8> {
-    let mut value = text.as_bytes().to_vec();
-    if value.len() % 2 == 1 {
-        value.push(with);
-    }
-    value
+/// Whole command set: its length, then its other elements.
+pub(crate) fn with_length(body: &[u8]) -> Vec<u8> {
+    let mut command = Vec::with_capacity(body.len() + 12);
+    put(&mut command, 0x0000, VR::UL, (body.len() as u32).to_le_bytes());
+    command.extend_from_slice(body);
+    command
 }
 
 /// Error Comment is an LO: 64 characters of the default repertoire, no backslash.
@@ -202,10 +181,10 @@ mod tests {
 
     fn request(field: u16, message_id: u16) -> Vec<u8> {
         let mut bytes = Vec::new();
-        put(&mut bytes, 0x0002, padded("1.2.840.10008.1.1", 0));
-        put(&mut bytes, 0x0100, field.to_le_bytes());
-        put(&mut bytes, 0x0110, message_id.to_le_bytes());
-        put(&mut bytes, 0x0800, NO_DATASET.to_le_bytes());
+        put(&mut bytes, 0x0002, VR::UI, "1.2.840.10008.1.1");
+        put(&mut bytes, 0x0100, VR::US, field.to_le_bytes());
+        put(&mut bytes, 0x0110, VR::US, message_id.to_le_bytes());
+        put(&mut bytes, 0x0800, VR::US, NO_DATASET.to_le_bytes());
         bytes
     }
 
@@ -213,7 +192,7 @@ mod tests {
     fn a_response_names_the_message_it_answers() {
         let command = Command::parse(&request(C_ECHO_RQ, 9)).unwrap();
         let response = command.response(&Status::success());
-        let find = |tag| elements(&response).map(Result::unwrap).find(|e| e.0 == tag).unwrap().1;
+        let find = |tag| elements(&response).unwrap().into_iter().find(|e| e.0 == tag).unwrap().1;
         assert_eq!(find(0x0100), [0x30, 0x80]);
         assert_eq!(find(0x0120), [9, 0]);
         assert_eq!(find(0x0900), [0, 0]);
@@ -230,10 +209,10 @@ mod tests {
     #[test]
     fn responses_and_halves_are_refused() {
         let whole = request(C_ECHO_RQ, 1);
-        assert_eq!(
-            Command::parse(&whole[..whole.len() - 1]),
-            Err(CommandError::Truncated { at: 46 })
-        );
+        let cut = Command::parse(&whole[..whole.len() - 1]).unwrap_err().to_string();
+        assert_eq!(cut, "command set: element (0000,0800) claims 2 bytes, 1 are left");
+        let other = [&whole[..], b"\x08\0\x16\0\0\0\0\0"].concat();
+        assert_eq!(Command::parse(&other), Err(CommandError::Group { group: 8 }));
         assert_eq!(
             Command::parse(&request(0x8030, 1)),
             Err(CommandError::Response { field: 0x8030 })

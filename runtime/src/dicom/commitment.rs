@@ -1,10 +1,10 @@
 //! Storage Commitment Push Model (PS3.4 annex J): the data sets of question and report. No I/O.
 
-use super::{
-    command::Status,
-    elements::{self, BadDataset, Element},
-};
+use super::command::Status;
 use crate::uid::Uid;
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::tags;
+use radiograph::elements::{self, Element, ElementError, Encoding, ITEM};
 use std::fmt;
 use thiserror::Error;
 
@@ -18,13 +18,6 @@ pub(crate) const MAX_REPORT_BYTES: usize = 1 << 20;
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 /// The syntaxes we speak, for questions and reports.
 pub(crate) const SYNTAXES: [&str; 2] = [EXPLICIT, "1.2.840.10008.1.2"];
-
-const TRANSACTION: u32 = 0x0008_1195;
-const FAILURE_REASON: u32 = 0x0008_1197;
-const FAILED: u32 = 0x0008_1198;
-const REFERENCED: u32 = 0x0008_1199;
-const REFERENCED_CLASS: u32 = 0x0008_1150;
-const REFERENCED_INSTANCE: u32 = 0x0008_1155;
 
 /// Who asked for storage commitment and waits for reports.
 pub(crate) trait Reports: fmt::Debug + Send + Sync {
@@ -54,8 +47,8 @@ pub(crate) enum BadReport {
     EventType { found: Option<u16> },
     #[error("report without a data set")]
     Empty,
-    #[error("{0}")]
-    Dataset(#[from] BadDataset),
+    #[error("data set: {0}")]
+    Dataset(#[from] ElementError),
     #[error("no {name} in the report, or no UID in it")]
     Uid { name: &'static str },
     #[error("event type {event_type} with {failed} failures")]
@@ -78,24 +71,20 @@ impl BadReport {
 
 /// The data set of a question: does the destination keep these? Class and instance of each.
 pub(crate) fn question(transaction: &str, objects: &[(String, String)], syntax: &str) -> Vec<u8> {
-    let explicit = syntax == EXPLICIT;
+    let encoding = encoding(syntax);
+    let put = |out: &mut Vec<u8>, tag, vr, value: &[u8]| {
+        encoding.put(out, tag, vr, value).expect("UIDs are short, and so is a list of them");
+    };
     let mut items = Vec::new();
     for (class, instance) in objects {
         let mut item = Vec::new();
-        put_uid(&mut item, REFERENCED_CLASS, class, explicit);
-        put_uid(&mut item, REFERENCED_INSTANCE, instance, explicit);
-        items.extend_from_slice(b"\xfe\xff\x00\xe0");
-        items.extend_from_slice(&(item.len() as u32).to_le_bytes());
-        items.extend_from_slice(&item);
+        put(&mut item, tags::REFERENCED_SOP_CLASS_UID, VR::UI, class.as_bytes());
+        put(&mut item, tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, instance.as_bytes());
+        put(&mut items, ITEM, VR::UN, &item);
     }
     let mut dataset = Vec::new();
-    put_uid(&mut dataset, TRANSACTION, transaction, explicit);
-    put_tag(&mut dataset, REFERENCED);
-    if explicit {
-        dataset.extend_from_slice(b"SQ\0\0");
-    }
-    dataset.extend_from_slice(&(items.len() as u32).to_le_bytes());
-    dataset.extend_from_slice(&items);
+    put(&mut dataset, tags::TRANSACTION_UID, VR::UI, transaction.as_bytes());
+    put(&mut dataset, tags::REFERENCED_SOP_SEQUENCE, VR::SQ, &items);
     dataset
 }
 
@@ -113,19 +102,16 @@ pub(crate) fn report(
         return Err(BadReport::EventType { found: event_type });
     };
     let dataset = dataset.ok_or(BadReport::Empty)?;
-    let elements = elements::parse(dataset, syntax == EXPLICIT, &[FAILED, REFERENCED])?;
-    let transaction = uid(&elements, TRANSACTION, "Transaction UID")?;
-    let name = "Referenced SOP Instance UID";
-    let items = |tag| {
-        let found = elements.iter().filter(move |element| element.tag == tag);
-        found.flat_map(|sequence| &sequence.items)
+    let elements = elements::all(dataset, encoding(syntax))?;
+    let transaction = uid(&elements, tags::TRANSACTION_UID, "Transaction UID")?;
+    let instance = |item: &Vec<Element<'_>>| {
+        uid(item, tags::REFERENCED_SOP_INSTANCE_UID, "Referenced SOP Instance UID")
     };
-    let committed = items(REFERENCED)
-        .map(|item| uid(item, REFERENCED_INSTANCE, name))
-        .collect::<Result<_, _>>()?;
-    let failed = items(FAILED)
-        .map(|item| Ok((uid(item, REFERENCED_INSTANCE, name)?, reason(item))))
-        .collect::<Result<Vec<_>, BadReport>>()?;
+    let committed = items(&elements, tags::REFERENCED_SOP_SEQUENCE)?;
+    let committed = committed.iter().map(instance).collect::<Result<_, _>>()?;
+    let failed = items(&elements, tags::FAILED_SOP_SEQUENCE)?;
+    let failed = failed.iter().map(|item| Ok((instance(item)?, reason(item))));
+    let failed = failed.collect::<Result<Vec<_>, BadReport>>()?;
     if event_type == 1 && !failed.is_empty() {
         return Err(BadReport::Contradiction { event_type, failed: failed.len() });
     }
@@ -147,31 +133,31 @@ pub(crate) fn why(reason: Option<u16>) -> String {
     format!("not committed: {words} ({:04X})", reason.unwrap_or_default())
 }
 
-fn uid(elements: &[Element<'_>], tag: u32, name: &'static str) -> Result<String, BadReport> {
-    let text = elements::text(elements, tag).ok_or(BadReport::Uid { name })?;
+fn encoding(syntax: &str) -> Encoding {
+    match syntax {
+        EXPLICIT => Encoding::EXPLICIT_LITTLE_ENDIAN,
+        _ => Encoding::IMPLICIT_LITTLE_ENDIAN,
+    }
+}
+
+fn find<'a>(elements: &[Element<'a>], tag: Tag) -> Option<Element<'a>> {
+    elements.iter().find(|element| element.tag == tag).copied()
+}
+
+/// Of every sequence of this tag.
+fn items<'a>(elements: &[Element<'a>], tag: Tag) -> Result<Vec<Vec<Element<'a>>>, ElementError> {
+    let found = elements.iter().filter(|element| element.tag == tag);
+    Ok(found.map(|element| element.items()).collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+fn uid(elements: &[Element<'_>], tag: Tag, name: &'static str) -> Result<String, BadReport> {
+    let text = find(elements, tag).ok_or(BadReport::Uid { name })?.text();
     Ok(Uid::parse(&text).map_err(|_| BadReport::Uid { name })?.as_str().to_owned())
 }
 
 fn reason(item: &[Element<'_>]) -> Option<u16> {
-    let value = item.iter().find(|element| element.tag == FAILURE_REASON)?.value;
+    let value = find(item, tags::FAILURE_REASON)?.value;
     Some(u16::from_le_bytes(value.try_into().ok()?))
-}
-
-fn put_tag(out: &mut Vec<u8>, tag: u32) {
-    out.extend_from_slice(&((tag >> 16) as u16).to_le_bytes());
-    out.extend_from_slice(&(tag as u16).to_le_bytes());
-}
-
-fn put_uid(out: &mut Vec<u8>, tag: u32, uid: &str, explicit: bool) {
-    let value = super::command::padded(uid, 0);
-    put_tag(out, tag);
-    if explicit {
-        out.extend_from_slice(b"UI");
-        out.extend_from_slice(&(value.len() as u16).to_le_bytes());
-    } else {
-        out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    }
-    out.extend_from_slice(&value);
 }
 
 #[cfg(test)]
@@ -203,10 +189,13 @@ mod tests {
     #[test]
     fn failures_come_with_their_reasons() {
         let mut dataset = Vec::new();
-        put_uid(&mut dataset, TRANSACTION, "2.25.7", true);
+        let put_uid = |out: &mut Vec<u8>, tag, uid: &str| {
+            Encoding::EXPLICIT_LITTLE_ENDIAN.put(out, tag, VR::UI, uid).unwrap();
+        };
+        put_uid(&mut dataset, tags::TRANSACTION_UID, "2.25.7");
         dataset.extend_from_slice(b"\x08\x00\x98\x11SQ\0\0\xff\xff\xff\xff");
         dataset.extend_from_slice(b"\xfe\xff\x00\xe0\xff\xff\xff\xff");
-        put_uid(&mut dataset, REFERENCED_INSTANCE, "1.2.3", true);
+        put_uid(&mut dataset, tags::REFERENCED_SOP_INSTANCE_UID, "1.2.3");
         dataset.extend_from_slice(b"\x08\x00\x97\x11US\x02\0\x12\x01");
         dataset.extend_from_slice(b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0");
         let report = read(2, &dataset, EXPLICIT).unwrap();

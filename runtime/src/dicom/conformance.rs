@@ -6,7 +6,6 @@ use super::{
     command::Status,
     commitment,
     negotiation::{Refusal, STORAGE_CLASSES},
-    part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION},
 };
 use crate::{
     Output,
@@ -17,7 +16,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use dicom_dictionary_std::uids;
 use radiograph::TransferSyntax;
-use results::Kind;
+use results::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, Kind};
 use serde_json::json;
 use std::{
     fmt::Write as _,

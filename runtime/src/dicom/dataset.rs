@@ -5,7 +5,12 @@
 //! still listens. SOP Class and Instance UID stand near the start, in ascending order of tags.
 
 use crate::uid::Uid;
-use radiograph::{TransferSyntax, has_long_length};
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+use radiograph::{
+    TransferSyntax,
+    elements::{ElementError, Reader},
+};
 
 /// How many bytes to keep for [`claim`]. The elements before (0008,0018) are short.
 pub(crate) const PREFIX_BYTES: usize = 8 * 1024;
@@ -26,33 +31,36 @@ pub(crate) fn claim(prefix: &[u8], whole: bool, syntax: TransferSyntax) -> Claim
     if syntax == TransferSyntax::Deflated {
         return Claim::Unknown;
     }
-    let encoding = Encoding { explicit: !syntax.is_implicit(), big_endian: syntax.is_big_endian() };
-    let (mut sop_class, mut sop_instance) = (None, None);
-    let (mut at, mut last) = (0, 0);
-    while at < prefix.len() {
-        let element = match encoding.element(&prefix[at..]) {
-            Ok(Some(element)) => element,
-            Ok(None) if whole => return nonsense(at, "ends inside an element".into()),
-            Ok(None) => return Claim::Unknown,
-            Err(reason) => return nonsense(at, reason),
-        };
-        if element.tag < 0x0008_0000 || (last != 0 && element.tag <= last) {
-            let (group, number) = (element.tag >> 16, element.tag & 0xffff);
-            return nonsense(at, format!("tag ({group:04x},{number:04x}) is out of place"));
-        }
-        last = element.tag;
-        if element.tag > 0x0008_0018 {
-            return Claim::Object { sop_class, sop_instance };
-        }
-        match (element.tag, element.value) {
-            (_, None) => return Claim::Unknown,
-            (0x0008_0016, Some(value)) => sop_class = Some(text(value)),
-            (0x0008_0018, Some(value)) => sop_instance = Some(text(value)),
-            _ => {}
-        }
-        at += element.bytes;
+    let mut reader = Reader::new(prefix, syntax.encoding());
+    match object(&mut reader, whole) {
+        Ok(claim) => claim,
+        Err(error) if error.is_cut() && !whole => Claim::Unknown,
+        Err(error) => Claim::Nonsense {
+            reason: format!("no data set: {error}, at byte {}", reader.position()),
+        },
     }
-    if whole { Claim::Object { sop_class, sop_instance } } else { Claim::Unknown }
+}
+
+fn object(reader: &mut Reader<'_>, whole: bool) -> Result<Claim, ElementError> {
+    let (mut sop_class, mut sop_instance) = (None, None);
+    let mut last = Tag(0x0007, 0xffff);
+    while !reader.is_at_end() {
+        let head = reader.head()?;
+        if head.tag <= last {
+            return Err(ElementError::Structure(format!("tag {} is out of place", head.tag)));
+        }
+        last = head.tag;
+        match head.tag {
+            // What follows may be pixels.
+            tag if tag > tags::SOP_INSTANCE_UID => {
+                return Ok(Claim::Object { sop_class, sop_instance });
+            }
+            tags::SOP_CLASS_UID => sop_class = Some(reader.rest_of(&head)?.text()),
+            tags::SOP_INSTANCE_UID => sop_instance = Some(reader.rest_of(&head)?.text()),
+            _ => drop(reader.rest_of(&head)?),
+        }
+    }
+    Ok(if whole { Claim::Object { sop_class, sop_instance } } else { Claim::Unknown })
 }
 
 /// Whether the claim is the object that the command announced; otherwise why not.
@@ -84,76 +92,19 @@ pub(crate) enum Mismatch {
     Other(String),
 }
 
-fn nonsense(at: usize, what: String) -> Claim {
-    Claim::Nonsense { reason: format!("no data set: {what} at byte {at}") }
-}
-
-fn text(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
-}
-
-#[derive(Clone, Copy)]
-struct Encoding {
-    explicit: bool,
-    big_endian: bool,
-}
-
-struct Element<'a> {
-    tag: u32,
-    /// `None` for undefined length.
-    value: Option<&'a [u8]>,
-    /// Header and value.
-    bytes: usize,
-}
-
-impl Encoding {
-    /// The first element; `None` if `bytes` ends inside it.
-    fn element(self, bytes: &[u8]) -> Result<Option<Element<'_>>, String> {
-        let Some(head) = bytes.first_chunk::<8>() else { return Ok(None) };
-        let tag =
-            u32::from(self.u16([head[0], head[1]])) << 16 | u32::from(self.u16([head[2], head[3]]));
-        let (header, length) = if !self.explicit {
-            (8, self.u32([head[4], head[5], head[6], head[7]]))
-        } else if !(head[4].is_ascii_uppercase() && head[5].is_ascii_uppercase()) {
-            return Err(format!("{:02x?} is no VR", &head[4..6]));
-        } else if has_long_length([head[4], head[5]]) {
-            let Some(length) = bytes.get(8..12) else { return Ok(None) };
-            (12, self.u32([length[0], length[1], length[2], length[3]]))
-        } else {
-            (8, u32::from(self.u16([head[6], head[7]])))
-        };
-        // A tag after the ones we look for ends the search; its value may be pixels.
-        if length == u32::MAX || tag > 0x0008_0018 {
-            return Ok(Some(Element { tag, value: None, bytes: header }));
-        }
-        let length = length as usize;
-        let Some(value) = bytes[header..].get(..length) else { return Ok(None) };
-        Ok(Some(Element { tag, value: Some(value), bytes: header + length }))
-    }
-
-    fn u16(self, bytes: [u8; 2]) -> u16 {
-        if self.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
-    }
-
-    fn u32(self, bytes: [u8; 4]) -> u32 {
-        if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dicom_core::VR;
     use proptest::prelude::*;
+    use radiograph::elements::Encoding;
 
     const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
 
-    fn implicit(elements: &[(u32, &[u8])]) -> Vec<u8> {
+    fn implicit(elements: &[(Tag, &[u8])]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (tag, value) in elements {
-            bytes.extend_from_slice(&((tag >> 16) as u16).to_le_bytes());
-            bytes.extend_from_slice(&(*tag as u16).to_le_bytes());
-            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(value);
+            Encoding::IMPLICIT_LITTLE_ENDIAN.put(&mut bytes, *tag, VR::UI, value).unwrap();
         }
         bytes
     }
@@ -162,8 +113,11 @@ mod tests {
     fn class_and_instance_are_found_in_every_encoding() {
         let expected =
             Claim::Object { sop_class: Some("1.2".into()), sop_instance: Some("1.3".into()) };
-        let bytes =
-            implicit(&[(0x0008_0016, b"1.2\0"), (0x0008_0018, b"1.3\0"), (0x0008_0020, b"")]);
+        let bytes = implicit(&[
+            (tags::SOP_CLASS_UID, b"1.2"),
+            (tags::SOP_INSTANCE_UID, b"1.3"),
+            (tags::STUDY_DATE, b""),
+        ]);
         assert_eq!(claim(&bytes, true, TransferSyntax::ImplicitLittleEndian), expected);
 
         let explicit =
@@ -177,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_no_data_set_is_called_so() {
-        let meta = implicit(&[(0x0002_0000, b"abcd")]);
+        let meta = implicit(&[(tags::FILE_META_INFORMATION_GROUP_LENGTH, b"abcd")]);
         assert!(matches!(
             claim(&meta, true, TransferSyntax::ImplicitLittleEndian),
             Claim::Nonsense { .. }
@@ -191,6 +145,15 @@ mod tests {
             claim(b"\x08\0\x16", true, TransferSyntax::ImplicitLittleEndian),
             Claim::Nonsense { .. }
         ));
+    }
+
+    #[test]
+    fn what_is_cut_off_may_still_be_the_object() {
+        let bytes = implicit(&[(tags::SOP_CLASS_UID, b"1.2"), (tags::SOP_INSTANCE_UID, b"1.3")]);
+        for end in 0..=bytes.len() {
+            let syntax = TransferSyntax::ImplicitLittleEndian;
+            assert_eq!(claim(&bytes[..end], false, syntax), Claim::Unknown, "{end}");
+        }
     }
 
     #[test]

@@ -12,10 +12,8 @@
 //! command       command sets of C-ECHO and C-STORE; no I/O          bytes ↔ Command
 //! dataset       what the first bytes of a data set claim to be      bytes → Claim
 //! commitment    data sets of storage commitment; no I/O
-//! elements      small data sets from a peer; no I/O                 bytes → elements
 //! scu           our side of associations that we ask for
 //! conformance   what we promise other nodes, from the tables above     → text
-//! part10        the file header we put before a received data set   → bytes
 //! ```
 //!
 //! Start at [`listener::run`]. The rules that keep a hostile or broken peer from hurting others:
@@ -29,11 +27,9 @@ pub(crate) mod command;
 pub(crate) mod commitment;
 pub(crate) mod conformance;
 pub(crate) mod dataset;
-mod elements;
 pub(crate) mod ended;
 pub(crate) mod listener;
 pub(crate) mod negotiation;
-pub(crate) mod part10;
 pub(crate) mod ping;
 mod places;
 pub(crate) mod scp;

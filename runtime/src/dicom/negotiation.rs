@@ -1,9 +1,6 @@
 //! A-ASSOCIATE-RQ in, A-ASSOCIATE-AC out: which objects we take, in which encodings. No I/O.
 
-use super::{
-    commitment,
-    part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION},
-};
+use super::commitment;
 use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult,
@@ -13,6 +10,7 @@ use dicom_ul::pdu::{
     UserVariableItem,
 };
 use radiograph::TransferSyntax;
+use results::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 
 pub(super) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Bit 0 stands for version 1, the only one there is.

@@ -3,7 +3,6 @@
 use super::{
     command::Status,
     dataset::{self, Mismatch},
-    part10,
 };
 use crate::{
     spool::{Accepted, Incoming, Spool},
@@ -32,7 +31,8 @@ impl<'a> Store<'a> {
         peer: &str,
     ) -> io::Result<Self> {
         let mut incoming = spool.begin()?;
-        incoming.write_header(&part10::header(class, &uid, syntax.uid(), peer))?;
+        let header = results::file_header(class, uid.as_str(), syntax.uid(), Some(peer));
+        incoming.write_header(&header.map_err(io::Error::other)?)?;
         incoming.identify(class);
         incoming.identify(syntax.uid());
         Ok(Self { incoming, uid, class, syntax, prefix: Vec::new(), bytes: 0 })

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::{Destination, Target},
     dicom::{
-        commitment, part10,
+        commitment,
         scu::{Association, Object, Peer, Proposal, ScuError},
     },
     shutdown::Shutdown,
@@ -150,7 +150,7 @@ impl Courier {
             let timeout = self.destination.timeout;
             return verdict::of_stow(stow::store(url, file, tls.as_ref(), timeout).await);
         }
-        let Some(dataset) = part10::dataset(file) else {
+        let Some(dataset) = results::data_set(file) else {
             let reason = "what we made is no Part 10 file".to_owned();
             return Verdict { event: Event::Refused(reason), pause: false };
         };

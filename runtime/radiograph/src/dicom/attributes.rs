@@ -2,13 +2,11 @@
 //!
 //! Text stays bytes in the file's character set: a name decoded and encoded again is a name changed.
 
-use super::{
-    element_reader::{self, Encoding, Located, vr_in_dictionary},
-    elements::is_bytes,
-    part10::Part10,
-    scan::DataSet,
+use super::{part10::Part10, scan::DataSet};
+use crate::{
+    RadiographError,
+    elements::{Element, Encoding},
 };
-use crate::RadiographError;
 use dicom_core::{Tag, VR};
 
 /// An attribute and its value.
@@ -38,19 +36,12 @@ pub fn attributes(bytes: &[u8], wanted: &[Tag]) -> Result<Vec<Attribute>, Radiog
 
 /// Sequences are as deep as the scan allows, so recursion ends: what it passed over as bytes (UN) is implicit VR inside,
 /// where nothing known is UN; and other bytes never become a sequence.
-fn attribute(element: &Located<'_>) -> Result<Attribute, RadiographError> {
-    let Located { tag, mut vr, mut encoding, value } = *element;
-    let known = vr_in_dictionary(tag);
-    if vr == VR::UN {
-        encoding = Encoding::IMPLICIT_LITTLE_ENDIAN;
-        vr = known;
-    } else if is_bytes(vr) && known != VR::UN && known != VR::SQ {
-        vr = known;
-    }
+fn attribute(element: &Element<'_>) -> Result<Attribute, RadiographError> {
+    let Element { tag, vr, encoding, value } = element.resolved();
     let value = if vr == VR::SQ {
-        let items = element_reader::items(value, encoding)?;
-        let item = |item: Vec<Located<'_>>| item.iter().map(attribute).collect();
-        AttributeValue::Items(items.into_iter().map(item).collect::<Result<_, _>>()?)
+        let item = |item: Vec<Element<'_>>| item.iter().map(attribute).collect();
+        let items = element.items()?.into_iter().map(item);
+        AttributeValue::Items(items.collect::<Result<_, _>>()?)
     } else {
         AttributeValue::Bytes(little_endian(value, vr, encoding))
     };
@@ -74,34 +65,32 @@ fn little_endian(value: &[u8], vr: VR, encoding: Encoding) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elements::ITEM;
     use dicom_dictionary_std::tags;
 
-    fn element(tag: Tag, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
-        let [group, number] = [tag.group().to_le_bytes(), tag.element().to_le_bytes()];
-        let mut bytes = [&group[..], &number, vr].concat();
-        if super::super::has_long_length(*vr) {
-            bytes.extend_from_slice(&[0, 0]);
-            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        } else {
-            bytes.extend_from_slice(&(value.len() as u16).to_le_bytes());
-        }
-        [bytes, value.to_vec()].concat()
+    fn element(tag: Tag, vr: VR, value: impl AsRef<[u8]>) -> Vec<u8> {
+        written(Encoding::EXPLICIT_LITTLE_ENDIAN, tag, vr, value)
     }
 
     fn implicit(tag: Tag, value: &[u8]) -> Vec<u8> {
-        let [group, number] = [tag.group().to_le_bytes(), tag.element().to_le_bytes()];
-        [&group[..], &number, &(value.len() as u32).to_le_bytes(), value].concat()
+        written(Encoding::IMPLICIT_LITTLE_ENDIAN, tag, VR::UN, value)
+    }
+
+    fn written(encoding: Encoding, tag: Tag, vr: VR, value: impl AsRef<[u8]>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encoding.put(&mut bytes, tag, vr, value).unwrap();
+        bytes
     }
 
     fn item(value: &[u8]) -> Vec<u8> {
-        implicit(Tag(0xFFFE, 0xE000), value)
+        implicit(ITEM, value)
     }
 
     /// Explicit VR little endian.
     fn file(elements: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = vec![0; 128];
         bytes.extend_from_slice(b"DICM");
-        bytes.extend(element(tags::TRANSFER_SYNTAX_UID, b"UI", b"1.2.840.10008.1.2.1\0"));
+        bytes.extend(element(tags::TRANSFER_SYNTAX_UID, VR::UI, b"1.2.840.10008.1.2.1\0"));
         elements.iter().for_each(|element| bytes.extend_from_slice(element));
         bytes
     }
@@ -110,9 +99,9 @@ mod tests {
     fn what_a_gateway_wrote_as_bytes_is_what_the_dictionary_says() {
         let code = implicit(tags::CODE_VALUE, b"X1");
         let bytes = file(&[
-            element(tags::PROCEDURE_CODE_SEQUENCE, b"UN", &item(&code)),
-            element(tags::PATIENT_NAME, b"UN", b"A^\xfc "),
-            element(tags::PATIENT_ID, b"OB", b"7 "),
+            element(tags::PROCEDURE_CODE_SEQUENCE, VR::UN, item(&code)),
+            element(tags::PATIENT_NAME, VR::UN, b"A^\xfc "),
+            element(tags::PATIENT_ID, VR::OB, b"7 "),
         ]);
         let wanted = [tags::PATIENT_ID, tags::PROCEDURE_CODE_SEQUENCE, tags::PATIENT_NAME];
         let found = attributes(&bytes, &wanted).unwrap();
@@ -130,7 +119,7 @@ mod tests {
     #[test]
     fn sequences_disguised_as_bytes_are_not_followed_down() {
         let sequence = tags::PROCEDURE_CODE_SEQUENCE;
-        for vr in [b"OB", b"UN"] {
+        for vr in [VR::OB, VR::UN] {
             let mut value = Vec::new();
             for _ in 0..3000 {
                 value = item(&element(sequence, vr, &value));
@@ -143,7 +132,7 @@ mod tests {
             value = item(&implicit(sequence, &value));
         }
         let error =
-            attributes(&file(&[element(sequence, b"UN", &value)]), &[sequence]).unwrap_err();
+            attributes(&file(&[element(sequence, VR::UN, &value)]), &[sequence]).unwrap_err();
         assert!(error.to_string().contains("nested deeper"), "{error}");
     }
 }

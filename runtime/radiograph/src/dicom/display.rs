@@ -4,7 +4,7 @@
 //! range of the values in the picture (padding excluded). Every step is f64 in a fixed order and
 //! `libm`, and the result of up to 16 bits is tabulated, so that it is exact and fast.
 
-use super::{elements::Elements, lut::Lut, pixel_layout::PixelLayout};
+use super::{lut::Lut, pixel_layout::PixelLayout, values::Elements};
 use crate::RadiographError;
 use dicom_dictionary_std::tags;
 use std::ops::RangeInclusive;

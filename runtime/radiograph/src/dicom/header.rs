@@ -1,6 +1,6 @@
 //! What we read of a header: for the gate, for reports, for decoding.
 
-use super::{TransferSyntax, elements::Elements};
+use super::{TransferSyntax, values::Elements};
 use crate::RadiographError;
 use dicom_dictionary_std::tags;
 

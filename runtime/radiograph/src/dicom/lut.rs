@@ -1,6 +1,6 @@
 //! Look-up tables of the Modality LUT and VOI LUT sequences.
 
-use super::elements::Elements;
+use super::values::Elements;
 use crate::RadiographError;
 use dicom_dictionary_std::tags;
 

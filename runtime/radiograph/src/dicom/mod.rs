@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! part10    bytes → meta group, transfer syntax, data set (inflated if deflated)
-//! scan      data set → elements and pixel data (element_reader: every length checked, nothing allocated on a claim)
-//! elements  values of elements       header  elements → Header, and likewise pixel_layout, display
+//! scan      data set → elements and pixel data, by the reader in `elements`
+//! values    values of elements       header  elements → Header, and likewise pixel_layout, display
 //! attributes  elements as the file has them, for objects about the same study
 //! pixels    pixel data → stored values
 //! display   stored values → [0, 1]
@@ -16,8 +16,6 @@
 mod attributes;
 mod codestream;
 mod display;
-mod element_reader;
-mod elements;
 mod header;
 mod jpeg12;
 #[cfg(feature = "jpeg2000")]
@@ -30,9 +28,9 @@ mod pixels;
 mod rle;
 mod scan;
 mod syntax;
+mod values;
 
 pub use attributes::{Attribute, AttributeValue, attributes};
-pub use element_reader::has_long_length;
 pub use header::Header;
 pub(crate) use part10::meta_offset;
 pub use pixels::StoredValues;

@@ -1,10 +1,11 @@
 //! The file format around a data set: preamble, meta group, and deflate.
 
-use super::{
-    TransferSyntax,
-    element_reader::{Encoding, Reader},
+use super::TransferSyntax;
+use crate::{
+    RadiographError,
+    elements::{Encoding, Reader},
+    limits,
 };
-use crate::{RadiographError, limits};
 use flate2::read::DeflateDecoder;
 use std::{borrow::Cow, io::Read};
 
@@ -63,10 +64,10 @@ impl Meta {
         let mut reader = Reader::new(bytes, Encoding::EXPLICIT_LITTLE_ENDIAN);
         let mut transfer_syntax = None;
         let mut claimed = None; // where the group length says that the group ends
-        while reader.peek_group() == Some(0x0002) {
-            let element = reader.element()?;
-            let value = reader.value(&element)?;
-            match element.tag.element() {
+        while reader.rest().starts_with(b"\x02\0") {
+            let head = reader.head()?;
+            let value = reader.value(&head)?;
+            match head.tag.element() {
                 0x0000 => {
                     let length = value.try_into().map(u32::from_le_bytes).unwrap_or_default();
                     claimed = Some(reader.position() as u64 + u64::from(length));

@@ -1,6 +1,6 @@
 //! How samples are laid out: the Image Pixel module.
 
-use super::elements::Elements;
+use super::values::Elements;
 use crate::{RadiographError, size};
 use dicom_dictionary_std::tags;
 

@@ -1,7 +1,12 @@
 //! Pixel data → stored values.
 
-use super::{codestream, element_reader::RawPixels, pixel_layout::PixelLayout, rle, scan::DataSet};
-use crate::{RadiographError, limits, raster};
+use super::{
+    codestream,
+    pixel_layout::PixelLayout,
+    rle,
+    scan::{DataSet, RawPixels},
+};
+use crate::{RadiographError, elements::Fragments, limits, raster};
 use dicom_core::VR;
 use std::borrow::Cow;
 
@@ -57,15 +62,15 @@ fn frame(
 ) -> Result<Vec<i32>, RadiographError> {
     match data_set.pixels.as_ref().ok_or(RadiographError::Missing { name: "PixelData" })? {
         RawPixels::Native { bytes, claimed, vr } => {
-            let big_endian = data_set.syntax.is_big_endian() && *vr != VR::UN;
+            let big_endian = data_set.syntax.encoding().big_endian && *vr != VR::UN;
             let bytes = match (layout.allocated, vr) {
                 (8, VR::OW) if big_endian => swapped(bytes),
                 _ => Cow::Borrowed(*bytes),
             };
             Ok(native(layout, native_frame(layout, &bytes, *claimed, index)?, big_endian))
         }
-        RawPixels::Encapsulated { offsets, fragments } => {
-            let stream = frame_stream(layout, offsets, fragments, index)?;
+        RawPixels::Encapsulated(fragments) => {
+            let stream = frame_stream(layout, fragments, index)?;
             let values = if data_set.syntax == super::TransferSyntax::RleLossless {
                 native(layout, &rle::decode(layout, &stream)?, false)
             } else {
@@ -138,12 +143,11 @@ fn interleaved(planes: &[i32]) -> Vec<i32> {
 /// The compressed bytes of one frame, joined from its fragments.
 fn frame_stream<'a>(
     layout: &PixelLayout,
-    offsets: &[u32],
-    fragments: &[&'a [u8]],
+    Fragments { offsets, fragments }: &Fragments<'a>,
     index: usize,
 ) -> Result<Cow<'a, [u8]>, RadiographError> {
     let of_frame = if layout.frames == 1 {
-        fragments
+        &fragments[..]
     } else if fragments.len() == layout.frames {
         &fragments[index..=index]
     } else {

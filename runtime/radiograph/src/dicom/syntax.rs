@@ -1,6 +1,6 @@
 //! Transfer syntaxes: how the data set and the pixels are encoded.
 
-use crate::RadiographError;
+use crate::{RadiographError, elements::Encoding};
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
@@ -78,14 +78,13 @@ impl TransferSyntax {
         )
     }
 
-    /// Whether elements are written with the bytes of numbers in the order big endian.
-    pub fn is_big_endian(self) -> bool {
-        self == Self::ExplicitBigEndian
-    }
-
-    /// Whether elements are written without their value representations.
-    pub fn is_implicit(self) -> bool {
-        self == Self::ImplicitLittleEndian
+    /// How elements are written.
+    pub fn encoding(self) -> Encoding {
+        match self {
+            Self::ImplicitLittleEndian => Encoding::IMPLICIT_LITTLE_ENDIAN,
+            Self::ExplicitBigEndian => Encoding::EXPLICIT_BIG_ENDIAN,
+            _ => Encoding::EXPLICIT_LITTLE_ENDIAN,
+        }
     }
 
     fn entry(self) -> &'static (Self, &'static str, &'static str) {

@@ -1,9 +1,11 @@
 //! Command sets of what we ask, and of what comes back (PS3.7). No I/O.
 
 use crate::dicom::command::{
-    C_STORE_RQ, CommandError, N_EVENT_REPORT_RQ, NO_DATASET, RESPONSE, elements, padded, put, text,
-    u16_value,
+    C_STORE_RQ, CommandError, N_EVENT_REPORT_RQ, NO_DATASET, RESPONSE, elements, put, u16_value,
+    with_length,
 };
+use dicom_core::VR;
+use radiograph::elements::text;
 
 pub(crate) const N_ACTION_RQ: u16 = 0x0130;
 
@@ -23,25 +25,22 @@ impl Request<'_> {
     pub(crate) fn encode(&self, message_id: u16) -> Vec<u8> {
         let requested = self.action.is_some(); // N-ACTION speaks of requested, not of affected
         let mut body = Vec::with_capacity(256);
-        put(&mut body, if requested { 0x0003 } else { 0x0002 }, padded(self.class, 0));
-        put(&mut body, 0x0100, self.field.to_le_bytes());
-        put(&mut body, 0x0110, message_id.to_le_bytes());
+        put(&mut body, if requested { 0x0003 } else { 0x0002 }, VR::UI, self.class);
+        put(&mut body, 0x0100, VR::US, self.field.to_le_bytes());
+        put(&mut body, 0x0110, VR::US, message_id.to_le_bytes());
         if self.field == C_STORE_RQ {
             // MEDIUM is 0, HIGH is 1.
-            put(&mut body, 0x0700, u16::from(self.urgent).to_le_bytes());
+            put(&mut body, 0x0700, VR::US, u16::from(self.urgent).to_le_bytes());
         }
         let dataset = if self.has_dataset { 0x0001 } else { NO_DATASET };
-        put(&mut body, 0x0800, dataset.to_le_bytes());
+        put(&mut body, 0x0800, VR::US, dataset.to_le_bytes());
         if let Some(instance) = self.instance {
-            put(&mut body, if requested { 0x1001 } else { 0x1000 }, padded(instance, 0));
+            put(&mut body, if requested { 0x1001 } else { 0x1000 }, VR::UI, instance);
         }
         if let Some(action) = self.action {
-            put(&mut body, 0x1008, action.to_le_bytes());
+            put(&mut body, 0x1008, VR::US, action.to_le_bytes());
         }
-        let mut command = Vec::with_capacity(body.len() + 12);
-        put(&mut command, 0x0000, (body.len() as u32).to_le_bytes());
-        command.extend_from_slice(&body);
-        command
+        with_length(&body)
     }
 }
 
@@ -68,9 +67,8 @@ impl Said {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
         let (mut field, mut answers, mut status, mut dataset) = (None, None, None, None);
         let mut comment = String::new();
-        for element in elements(bytes) {
-            let (tag, value) = element?;
-            match tag {
+        for (element, value) in elements(bytes)? {
+            match element {
                 0x0100 => field = Some(u16_value("command field", value)?),
                 0x0120 => answers = Some(u16_value("message id being responded to", value)?),
                 0x0800 => dataset = Some(u16_value("data set type", value)?),
@@ -138,7 +136,7 @@ mod tests {
         let request =
             Request { field: N_ACTION_RQ, action: Some(1), instance: Some("1.2"), ..ECHO };
         let bytes = request.encode(1);
-        let tags: Vec<u16> = elements(&bytes).map(|element| element.unwrap().0).collect();
+        let tags: Vec<u16> = elements(&bytes).unwrap().iter().map(|element| element.0).collect();
         assert_eq!(tags, [0x0000, 0x0003, 0x0100, 0x0110, 0x0800, 0x1001, 0x1008]);
     }
 

@@ -1,13 +1,11 @@
 //! A-ASSOCIATE-RQ out, A-ASSOCIATE-AC in: which services the peer gives us. No I/O.
 
-use crate::dicom::{
-    negotiation::{APPLICATION_CONTEXT, PROTOCOL_VERSION, peer_max_pdu, trimmed},
-    part10::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION},
-};
+use crate::dicom::negotiation::{APPLICATION_CONTEXT, PROTOCOL_VERSION, peer_max_pdu, trimmed};
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed,
     PresentationContextResultReason as Outcome, UserVariableItem,
 };
+use results::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 
 /// A service we would like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

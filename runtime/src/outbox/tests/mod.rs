@@ -10,7 +10,7 @@ mod elements;
 mod web;
 
 use super::{rows::Link, *};
-use crate::{config::destinations_of, dicom::part10, uid::Uid};
+use crate::config::destinations_of;
 use anyhow::Result;
 use archive::{Act, Archive, Welcome};
 use results::Kind;
@@ -44,8 +44,8 @@ impl Source for Invented {
         if row.source.ends_with(".0") && row.kind == Kind::Seg {
             return Ok(None);
         }
-        let uid = Uid::parse(&row.object)?;
-        let mut file = part10::header(&row.class, &uid, "1.2.840.10008.1.2.1", "BOX");
+        let syntax = "1.2.840.10008.1.2.1";
+        let mut file = results::file_header(&row.class, &row.object, syntax, Some("BOX"))?;
         let text = format!("contents of {}", row.object);
         file.extend(text.bytes().cycle().take(40_000)); // several PDUs
         Ok(Some(file))
@@ -155,7 +155,7 @@ async fn every_object_of_an_answer_reaches_the_archive_once_and_unchanged() {
     for (kept, row) in archive.inside().kept.iter().zip(bench.rows()) {
         let made = bench.source.make(&row).unwrap().unwrap();
         assert_eq!((&kept.class, &kept.uid), (&row.class, &row.object));
-        assert!(kept.bytes == part10::dataset(&made).unwrap());
+        assert!(kept.bytes == results::data_set(&made).unwrap());
     }
     assert_eq!(bench.states(), [State::Sent; 3]);
     assert!(bench.outbox.is_settled(&bench.rows()[0].key));

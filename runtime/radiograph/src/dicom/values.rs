@@ -1,11 +1,6 @@
 //! Values of elements, by the value representation of the file or of the dictionary.
-//!
-//! A gateway that does not know an attribute writes it with VR UN, or as bytes (OB). We know every
-//! attribute we ask for, so such a value is read by the dictionary's VR (PS3.5 6.2.2): taken as a
-//! list of numbers, the bytes of the text "128" would be a window centre of 49.
 
-use super::element_reader::{self, Encoding, Located, vr_in_dictionary};
-use crate::RadiographError;
+use crate::{RadiographError, elements::Element};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
@@ -13,18 +8,18 @@ use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 /// The elements of a data set, or of an item of a sequence.
 pub(crate) struct Elements<'a> {
     /// In the order of their tags, no tag twice.
-    found: Vec<Located<'a>>,
+    found: Vec<Element<'a>>,
     charset: SpecificCharacterSet,
 }
 
 impl<'a> Elements<'a> {
-    pub(crate) fn top_level(found: Vec<Located<'a>>) -> Result<Self, RadiographError> {
+    pub(crate) fn top_level(found: Vec<Element<'a>>) -> Result<Self, RadiographError> {
         Self::new(found, SpecificCharacterSet::default())
     }
 
     /// `outside`: the character set of text, unless an element says otherwise.
     fn new(
-        mut found: Vec<Located<'a>>,
+        mut found: Vec<Element<'a>>,
         outside: SpecificCharacterSet,
     ) -> Result<Self, RadiographError> {
         found.sort_by_key(|element| element.tag);
@@ -41,7 +36,7 @@ impl<'a> Elements<'a> {
     }
 
     /// In the order of their tags.
-    pub(super) fn located(&self) -> impl Iterator<Item = &Located<'a>> {
+    pub(super) fn located(&self) -> impl Iterator<Item = &Element<'a>> {
         self.found.iter()
     }
 
@@ -52,7 +47,7 @@ impl<'a> Elements<'a> {
             let found = format!("of value representation {}", element.vr.to_string());
             return Err(RadiographError::Value { name, found, expected: "a sequence" });
         }
-        let items = element_reader::items(element.value, element.encoding)?;
+        let items = element.items()?;
         items.into_iter().map(|item| Self::new(item, self.charset.clone())).collect()
     }
 
@@ -76,7 +71,7 @@ impl<'a> Elements<'a> {
             .collect()
     }
 
-    fn decoded(&self, element: &Located<'_>, bytes: &[u8]) -> String {
+    fn decoded(&self, element: &Element<'_>, bytes: &[u8]) -> String {
         // These are ASCII. Where they are not, a console wrote its own language in some character set.
         let is_plain = matches!(element.vr, VR::AE | VR::AS | VR::CS | VR::UR | VR::DS | VR::IS);
         if is_plain && let Ok(text) = std::str::from_utf8(bytes) {
@@ -194,25 +189,10 @@ impl<'a> Elements<'a> {
     }
 
     /// An element with the VR and the encoding by which its value is to be read.
-    fn value(&self, tag: Tag) -> Option<Located<'a>> {
+    fn value(&self, tag: Tag) -> Option<Element<'a>> {
         let place = self.found.binary_search_by_key(&tag, |element| element.tag).ok()?;
-        let mut element = self.found[place];
-        if is_bytes(element.vr) {
-            let known = vr_in_dictionary(tag);
-            if element.vr == VR::UN {
-                element.encoding = Encoding::IMPLICIT_LITTLE_ENDIAN;
-                element.vr = known;
-            } else if !is_bytes(known) && known != VR::SQ {
-                element.vr = known;
-            }
-        }
-        Some(element)
+        Some(self.found[place].resolved())
     }
-}
-
-/// Whether a VR says nothing but how bytes are grouped.
-pub(super) fn is_bytes(vr: VR) -> bool {
-    matches!(vr, VR::UN | VR::OB | VR::OW | VR::OL | VR::OV | VR::OF | VR::OD)
 }
 
 /// Bytes an integer of a binary VR.
@@ -227,7 +207,7 @@ fn integer_width(vr: VR) -> Option<usize> {
 }
 
 /// The bits of a number of at most 8 bytes.
-fn bits(element: &Located<'_>, bytes: &[u8]) -> u64 {
+fn bits(element: &Element<'_>, bytes: &[u8]) -> u64 {
     let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
     if element.encoding.big_endian {
         bytes.iter().fold(0, add)
@@ -236,7 +216,7 @@ fn bits(element: &Located<'_>, bytes: &[u8]) -> u64 {
     }
 }
 
-fn integer(element: &Located<'_>, bytes: &[u8]) -> i64 {
+fn integer(element: &Element<'_>, bytes: &[u8]) -> i64 {
     let unused = 64 - 8 * bytes.len() as u32;
     let bits = bits(element, bytes);
     match element.vr {
@@ -246,7 +226,7 @@ fn integer(element: &Located<'_>, bytes: &[u8]) -> i64 {
 }
 
 /// The values of a binary VR; `None` if it is text.
-fn numbers(element: &Located<'_>) -> Option<Vec<f64>> {
+fn numbers(element: &Element<'_>) -> Option<Vec<f64>> {
     let values = |width, number: &dyn Fn(&[u8]) -> f64| {
         Some(element.value.chunks_exact(width).map(number).collect())
     };
