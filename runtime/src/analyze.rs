@@ -3,7 +3,7 @@
 use crate::{
     Output,
     analysis::{AnalyseError, Analysis, Loaded},
-    device, durable, overlay, print_json,
+    device, overlay, print_json,
 };
 use anyhow::{Context, Result, bail, ensure};
 use bundle::Bundle;

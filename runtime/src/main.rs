@@ -35,7 +35,6 @@ mod user;
 mod users;
 mod worker;
 
-use ::durable;
 use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::{

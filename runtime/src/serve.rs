@@ -12,7 +12,6 @@ use crate::{
     configuration::Configuration,
     current::Current,
     dicom::{access::Access, listener, scp::Scp},
-    durable,
     health::{self, Progress, Watched},
     heartbeat::Heartbeat,
     http::{self, Doors, Parts, rfc3339},

@@ -7,8 +7,8 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{Path, Query, State},
-    http::{StatusCode, header},
+    extract::{FromRequestParts, Path, Query, State},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use results::Record;
@@ -67,15 +67,28 @@ pub(super) struct Which {
     revision: usize,
 }
 
-pub(super) async fn image(
-    State(shown): State<Shown>,
-    Path(uid): Path<String>,
-    Query(which): Query<Which>,
-) -> Response {
-    let entry = match find(&shown, &uid, which.revision) {
-        Ok(entry) => entry,
-        Err(response) => return response,
-    };
+/// The image that the path and the query name.
+pub(super) struct Found(Entry);
+
+impl FromRequestParts<Shown> for Found {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shown: &Shown) -> Result<Self, Response> {
+        let named = <(Path<String>, Query<Which>)>::from_request_parts(parts, shown).await?;
+        let (Path(uid), Query(Which { revision })) = named;
+        let Ok(uid) = Uid::parse(&uid) else {
+            let what = "no SOP instance UID: expected digits and dots";
+            return Err(json_error(StatusCode::BAD_REQUEST, what));
+        };
+        let mut revisions = shown.parts.spool.revisions(&uid);
+        if revision >= revisions.len() {
+            return Err(missing("no such image"));
+        }
+        Ok(Self(revisions.swap_remove(revision)))
+    }
+}
+
+pub(super) async fn image(State(shown): State<Shown>, Found(entry): Found) -> Response {
     if entry.state != ImageState::Answered {
         let body = json!({ "sop_instance_uid": entry.key.uid, "status": state_name(entry.state) });
         return (StatusCode::ACCEPTED, Json(body)).into_response();
@@ -89,35 +102,13 @@ pub(super) async fn image(
     }
 }
 
-pub(super) async fn overlay(
-    State(shown): State<Shown>,
-    Path(uid): Path<String>,
-    Query(which): Query<Which>,
-) -> Response {
-    let entry = match find(&shown, &uid, which.revision) {
-        Ok(entry) => entry,
-        Err(response) => return response,
-    };
+pub(super) async fn overlay(State(shown): State<Shown>, Found(entry): Found) -> Response {
     if entry.state != ImageState::Answered {
         return missing("no overlay: the image is not analysed yet");
     }
     match shown.parts.pictures.png(&entry.key).await {
         Ok(bytes) => ([(header::CONTENT_TYPE, "image/png")], bytes).into_response(),
         Err(error) => missing(&format!("no overlay: {error}")),
-    }
-}
-
-#[expect(clippy::result_large_err, reason = "a response, made once per request")]
-fn find(shown: &Shown, uid: &str, revision: usize) -> Result<Entry, Response> {
-    let Ok(uid) = Uid::parse(uid) else {
-        let what = "no SOP instance UID: expected digits and dots";
-        return Err(json_error(StatusCode::BAD_REQUEST, what));
-    };
-    let mut revisions = shown.parts.spool.revisions(&uid);
-    if revision < revisions.len() {
-        Ok(revisions.swap_remove(revision))
-    } else {
-        Err(missing("no such image"))
     }
 }
 

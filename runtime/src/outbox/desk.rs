@@ -9,9 +9,8 @@ use super::{
 use crate::{
     config::Destination,
     spool::{Key, Ledger},
-    uid::Uid,
 };
-use std::{io, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 #[cfg_attr(not(test), expect(dead_code, reason = "for the page, the purge and the reload"))]
 impl Outbox {
@@ -83,21 +82,11 @@ impl Outbox {
     }
 }
 
-/// An image stays until nothing of it is left to deliver.
+/// An image stays until nothing of it is left to deliver. If it is sent again after that, it is analysed again, and the
+/// router sees that its result was delivered before.
 impl Ledger for Outbox {
     fn may_purge(&self, key: &Key) -> bool {
         self.is_settled(&key.name())
-    }
-
-    /// What was routed is remembered anyway.
-    fn purging(&self, _: &[Key]) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// An acknowledgement never depends on the database. So the image is taken and analysed again, and the router
-    /// sees that its result was delivered before.
-    fn purged(&self, _: &Uid, _: u64) -> Option<Key> {
-        None
     }
 }
 

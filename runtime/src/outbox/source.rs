@@ -41,7 +41,6 @@ impl Source for SpoolSource {
     fn answer(&self, key: &str) -> Result<Answer> {
         let (key, record) = self.record(key)?;
         let source = key.uid.to_string();
-        let found = record.findings.iter().any(|finding| finding.positive);
         let object = |kind: Kind| {
             let object = results::sop_instance_uid(kind, &record, &source);
             (kind, kind.sop_class_uid().to_owned(), object)
@@ -50,7 +49,7 @@ impl Source for SpoolSource {
         let kinds = if record.analysed.is_some() { &Kind::ALL[..] } else { &[] };
         Ok(Answer {
             digest: format!("{:016x}", key.digest),
-            positive: found || record.boxes.as_ref().is_some_and(|boxes| !boxes.is_empty()),
+            positive: record.is_positive(),
             parked: record.parked,
             objects: kinds.iter().copied().map(object).collect(),
             source,

@@ -207,9 +207,6 @@ impl Spool {
         if let Some(same) = earlier.iter().find(|entry| entry.key.digest == digest) {
             return self.again(same);
         }
-        if let Some(key) = self.ledger.purged(&uid, digest) {
-            return Ok(Accepted::Duplicate(key));
-        }
         let sequence = {
             let mut index = self.lock();
             index.next += 1; // also if what follows fails: numbers are never used twice

@@ -13,7 +13,7 @@
 //! at start-up; never an image without the answer it had.
 
 use super::{Entry, Key, Spool, State, index::Index};
-use crate::{config::SpoolConfig, uid::Uid};
+use crate::config::SpoolConfig;
 use std::{
     fmt, fs, io,
     path::Path,
@@ -25,12 +25,6 @@ use std::{
 pub(crate) trait Ledger: fmt::Debug + Send + Sync {
     /// Whether nobody needs the image and its answer any more.
     fn may_purge(&self, key: &Key) -> bool;
-
-    /// Told, durably if it matters, before images go. On an error they stay.
-    fn purging(&self, keys: &[Key]) -> io::Result<()>;
-
-    /// The image with this UID and digest that was purged after it had been dealt with; it is not queued again.
-    fn purged(&self, uid: &Uid, digest: u64) -> Option<Key>;
 }
 
 /// Nobody else cares.
@@ -42,14 +36,6 @@ pub(super) struct NoLedger;
 impl Ledger for NoLedger {
     fn may_purge(&self, _: &Key) -> bool {
         true
-    }
-
-    fn purging(&self, _: &[Key]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn purged(&self, _: &Uid, _: u64) -> Option<Key> {
-        None
     }
 }
 
@@ -234,7 +220,6 @@ impl Spool {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        self.ledger.purging(keys)?;
         let next = self.lock().next;
         durable::write(&self.folder.join("next"), format!("{next}\n").as_bytes())?;
         let mut going = self.take_answered(keys);
