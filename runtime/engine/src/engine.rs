@@ -165,11 +165,6 @@ impl Engine {
         &self.input
     }
 
-    /// Names of the results.
-    pub fn output_names(&self) -> &[String] {
-        &self.outputs
-    }
-
     /// Name of the instruction set in use.
     pub fn isa(&self) -> &'static str {
         self.isa
