@@ -76,6 +76,7 @@ lint:
 	$(DENY) --locked --config .config/deny.toml check licenses bans sources
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 # The binaries first: tests/ starts all four.
 unit: build judges
@@ -87,4 +88,3 @@ endif
 
 docs:
 	$(CARGO) test --workspace --doc --quiet
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
