@@ -146,7 +146,13 @@ fn a_restart_before_the_report_changes_nothing_about_it() {
     alone.kill();
     let _agent = agent(folder.path(), &server, "");
     until("the success", || (server.orders().state == State::Finished).then_some(()));
-    assert_eq!(server.reports("deploymentBase").last().unwrap(), "closed/success");
+    let polls = server.orders().seen.len();
+    until("another poll", || (server.orders().seen.len() > polls).then_some(()));
+    assert_eq!(
+        server.reports("deploymentBase").last().unwrap(),
+        "closed/success",
+        "and no new try"
+    );
 }
 
 #[test]
@@ -173,6 +179,13 @@ fn a_bundle_that_fails_its_self_test_is_a_failure_with_its_reason() {
     assert!(details.contains(&"now: no slot runs"), "{details:?}");
     drop(orders);
     assert_eq!(agent.states(), states("bad", "empty", "none"));
+    let polls = server.orders().seen.len();
+    until("another poll", || (server.orders().seen.len() > polls).then_some(()));
+    assert_eq!(
+        server.reports("deploymentBase").last().unwrap(),
+        "closed/failure",
+        "and no new try"
+    );
 }
 
 #[test]

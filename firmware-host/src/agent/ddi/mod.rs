@@ -199,7 +199,8 @@ impl<'a> Visitor<'a> {
                 };
                 action.end(false, evidence::failure(&headline, self.agent.slots().record()));
             }
-            Step::Report => return self.report(action).map(|()| true),
+            // What was offered in this round is over: the next poll tells what the server wants now.
+            Step::Report => return self.report(action).map(|()| false),
             Step::Again => action = Action::new(&action.id),
             Step::Forget => {
                 log::info!("fleet: action {} is over for the server", action.id);
