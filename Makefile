@@ -42,6 +42,7 @@ fuzz:
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test -p engine --test fuzz -- --test-threads 1
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_CASES=$$((200 * $(FUZZ_SECONDS))) $(CARGO) test -p radiograph --test it noise -- --test-threads 1
 	PROPTEST_CASES=$$((2000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p bundle -- --test-threads 1
+	PROPTEST_CASES=$$((500 * $(FUZZ_SECONDS))) $(CARGO) test -p firmware-host --lib noise
 	PROPTEST_CASES=$$((1000 * $(FUZZ_SECONDS))) $(CARGO) test -p results --test it hostile
 
 # Miri interprets: a few cases of everything take minutes, and 600,000 roundings would take an hour.

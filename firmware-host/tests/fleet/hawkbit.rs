@@ -6,6 +6,7 @@ use crate::support::{Agent, bundle, image, key, states, until};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// An agent that asks `server`, with `more` in its `[fleet]`.
 fn agent(folder: &Path, server: &Hawkbit, more: &str) -> Agent {
@@ -269,6 +270,52 @@ fn a_rollback_at_the_box_is_told_to_the_server() {
     until("the failure", || (server.orders().state == State::Error).then_some(()));
     let text = format!("{:?}", server.orders().seen);
     assert!(text.contains("too many false alarms"), "{text}");
+    // After the success the action is over: the attributes say it.
+    server.orders().state = State::Active;
+    server.orders().action = Some(9);
+    until("the trial", || (agent.states().1 == "trial").then_some(()));
+    agent.confirm();
+    until("the success", || (server.orders().state == State::Finished).then_some(()));
+    let told = |words: &str| {
+        let orders = server.orders();
+        let last = orders.seen.iter().rfind(|(what, _)| what.ends_with("/configData"));
+        last.is_some_and(|(_, told)| told["data"]["runs"].as_str().unwrap().contains(words))
+    };
+    until("the server knows what runs", || told("slot b runs chest 1.1.0").then_some(()));
+    agent.ok(&["rollback", "--reason", "worse than before"]);
+    until("the server knows what runs now", || told("slot a runs chest 1.0.0").then_some(()));
+}
+
+#[test]
+fn however_often_the_agent_is_killed_the_server_hears_one_outcome() {
+    let server = Hawkbit::start("chest.swu", &image("1.0.0", 3 << 20));
+    let folder = tempfile::tempdir().unwrap();
+    let mut seed = 7_u32;
+    let mut random = |most: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) % most
+    };
+    server.orders().cut = Some(1_500_000);
+    server.orders().action = Some(8);
+    let more = "[trial]\nattempts = 99\n";
+    for _ in 0..25 {
+        let agent = agent(folder.path(), &server, more);
+        std::thread::sleep(Duration::from_millis(random(250).into()));
+        if agent.states().0 == "trial" && random(3) == 0 {
+            agent.confirm();
+        }
+        agent.kill();
+    }
+    let agent = agent(folder.path(), &server, more);
+    until("the end", || {
+        if agent.states().0 == "trial" {
+            agent.confirm();
+        }
+        (server.orders().state == State::Finished).then_some(())
+    });
+    let closed = server.reports("deploymentBase").into_iter().filter(|r| r.starts_with("closed"));
+    assert_eq!(closed.collect::<Vec<_>>(), ["closed/success"]);
+    assert_eq!(agent.states(), states("confirmed", "empty", "a"));
 }
 
 #[test]
