@@ -2,7 +2,7 @@
 
 use crate::output::Output;
 use anyhow::{Context, Result, ensure};
-use bundle::Bundle;
+use bundle::Envelope;
 use clap::{Args, Subcommand};
 use firmware_host::swu::{self, Description, Swu};
 use protocol::{Digest, Release};
@@ -64,15 +64,14 @@ impl Make {
     }
 
     fn description(&self) -> Result<Description> {
-        let bundle = Bundle::open(&self.bundle)?;
-        let release: Result<Release, _> = bundle.manifest.version.parse();
-        let release = release
-            .map_err(anyhow::Error::msg)
-            .with_context(|| format!("{} is not a usable bundle", self.bundle.display()))?;
-        let (_, sha256, _) = digest(&self.bundle)?;
+        let unusable = || format!("{} is not a usable bundle", self.bundle.display());
+        let (size, sha256, _) = digest(&self.bundle)?;
+        let manifest = Envelope::read(open(&self.bundle)?, size).with_context(unusable)?.manifest;
+        let release = manifest.version.parse::<Release>();
+        let release = release.map_err(anyhow::Error::msg).with_context(unusable)?;
         Ok(Description {
             version: release.to_string(),
-            text: format!("{} {release}", bundle.manifest.id),
+            text: format!("{} {release}", manifest.id),
             hardware: self.hardware.clone(),
             file: swu::IMAGE.into(),
             sha256,

@@ -8,6 +8,9 @@ pub enum BundleError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
 
+    #[error("cannot read the bundle")]
+    Io(#[source] io::Error),
+
     #[error("{} is not a usable bundle", path.display())]
     Bad { path: PathBuf, source: Box<Self> },
 

@@ -47,7 +47,7 @@ pub use manifest::{
 
 use ed25519_dalek::Signer;
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::{fs, io::Read, path::Path};
 
 /// Names of the sections every tool knows.
 pub mod section {
@@ -180,12 +180,41 @@ impl Bundle {
 
     /// Accepts the bundle if one of `trusted` signed it.
     pub fn check_signature(&self, trusted: &[VerifyingKey]) -> Result<(), BundleError> {
-        match &self.signature {
-            None => Err(BundleError::Unsigned),
-            Some(signature) if trusted.contains(&signature.key) => Ok(()),
-            Some(signature) => {
-                Err(BundleError::Untrusted { key: hex::encode(signature.key.as_bytes()) })
-            }
+        vouched(self.signature.as_ref(), trusted)
+    }
+}
+
+/// A bundle that was checked to its last byte and not kept: for who only passes it on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    pub manifest: Manifest,
+    signature: Option<Signature>,
+    digest: [u8; 32],
+}
+
+impl Envelope {
+    /// Reads an untrusted file of `length` bytes and keeps no more of it than its manifest.
+    pub fn read(reader: impl Read, length: u64) -> Result<Self, BundleError> {
+        wire::check(reader, length).map(|(envelope, _)| envelope)
+    }
+
+    /// As [`Bundle::digest`].
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// As [`Bundle::check_signature`].
+    pub fn check_signature(&self, trusted: &[VerifyingKey]) -> Result<(), BundleError> {
+        vouched(self.signature.as_ref(), trusted)
+    }
+}
+
+fn vouched(signature: Option<&Signature>, trusted: &[VerifyingKey]) -> Result<(), BundleError> {
+    match signature {
+        None => Err(BundleError::Unsigned),
+        Some(signature) if trusted.contains(&signature.key) => Ok(()),
+        Some(signature) => {
+            Err(BundleError::Untrusted { key: hex::encode(signature.key.as_bytes()) })
         }
     }
 }

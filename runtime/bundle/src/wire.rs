@@ -1,10 +1,11 @@
 //! Bytes of the file. Every length is checked against what is there before anything is allocated.
 
 use crate::format::{MAGIC, NEWEST};
-use crate::{Bundle, BundleError, Manifest, Signature};
+use crate::{Bundle, BundleError, Envelope, Manifest, SectionEntry, Signature};
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
 use graph::Fit;
 use sha2::{Digest, Sha256};
+use std::io::{self, Read};
 use std::ops::Range;
 
 const FIXED: usize = MAGIC.len() + 2 + 4;
@@ -28,36 +29,39 @@ pub(crate) fn head(manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
 
 /// Keeps the bytes for the largest section, which is nearly all of them.
 pub(crate) fn read(mut bytes: Vec<u8>) -> Result<Bundle, BundleError> {
-    let (mut bundle, ranges) = check(&bytes)?;
+    let (Envelope { manifest, signature, digest }, ranges) = check(&bytes[..], bytes.len() as u64)?;
     let largest = (0..ranges.len()).max_by_key(|at| ranges[*at].len());
     let copy = |(at, range): (usize, &Range<usize>)| {
         if Some(at) == largest { Vec::new() } else { bytes[range.clone()].to_vec() }
     };
-    bundle.sections = ranges.iter().enumerate().map(copy).collect();
+    let mut sections: Vec<_> = ranges.iter().enumerate().map(copy).collect();
     if let Some(at) = largest {
         bytes.truncate(ranges[at].end);
         bytes.drain(..ranges[at].start);
-        bundle.sections[at] = bytes;
+        sections[at] = bytes;
     }
-    Ok(bundle)
+    Ok(Bundle { manifest, sections, signature, digest })
 }
 
-/// A bundle without its sections, and where in the bytes they are.
-fn check(bytes: &[u8]) -> Result<(Bundle, Vec<Range<usize>>), BundleError> {
-    if !bytes.starts_with(&MAGIC) {
-        let found = bytes[..bytes.len().min(MAGIC.len())].to_vec();
-        return Err(BundleError::NotABundle { found });
+/// What stands before the sections, all of it checked and the sections too, and where in the file they are.
+pub(crate) fn check(
+    reader: impl Read,
+    length: u64,
+) -> Result<(Envelope, Vec<Range<usize>>), BundleError> {
+    let mut rest = Pieces { reader, at: 0, length };
+    let magic = rest.take(length.min(MAGIC.len() as u64))?;
+    if magic != MAGIC {
+        return Err(BundleError::NotABundle { found: magic });
     }
-    let mut rest = Reader { bytes, at: MAGIC.len() };
     let format = u16::from_le_bytes(rest.array()?);
     if !(1..=NEWEST).contains(&format) {
         return Err(BundleError::UnknownFormat { found: format });
     }
-    let length = u32::from_le_bytes(rest.array()?) as usize;
-    let manifest = rest.take(length)?;
-    let head = &bytes[..FIXED + length];
+    let length = u32::from_le_bytes(rest.array()?);
+    let encoded = rest.take(length.into())?;
+    let head = [&MAGIC[..], &format.to_le_bytes(), &length.to_le_bytes(), &encoded].concat();
     let damaged = |e: postcard::Error| BundleError::Manifest { reason: e.to_string() };
-    let (mut manifest, more) = postcard::take_from_bytes::<Manifest>(manifest).map_err(damaged)?;
+    let (mut manifest, more) = postcard::take_from_bytes::<Manifest>(&encoded).map_err(damaged)?;
     if format >= 2 {
         manifest.preprocess.fit = postcard::from_bytes(more).map_err(damaged)?;
     }
@@ -67,7 +71,7 @@ fn check(bytes: &[u8]) -> Result<(Bundle, Vec<Range<usize>>), BundleError> {
         [1] => {
             let key = VerifyingKey::from_bytes(&rest.array()?).map_err(|_| BundleError::Forged)?;
             let bytes = rest.array()?;
-            key.verify_strict(head, &Ed25519::from_bytes(&bytes))
+            key.verify_strict(&head, &Ed25519::from_bytes(&bytes))
                 .map_err(|_| BundleError::Forged)?;
             Some(Signature { key, bytes })
         }
@@ -77,53 +81,73 @@ fn check(bytes: &[u8]) -> Result<(Bundle, Vec<Range<usize>>), BundleError> {
         }
     };
 
-    let sections = manifest
-        .sections
-        .iter()
-        .map(|entry| {
-            let section = rest.take(usize::try_from(entry.size).unwrap_or(usize::MAX))?;
-            let found: [u8; 32] = Sha256::digest(section).into();
-            if found != entry.sha256 {
-                return Err(BundleError::Damaged {
-                    section: entry.name.clone(),
-                    found: hex::encode(found),
-                    expected: hex::encode(entry.sha256),
-                });
-            }
-            Ok(rest.at - section.len()..rest.at)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    if rest.at != bytes.len() {
-        let (found, expected) = (bytes.len() as u64, rest.at as u64);
+    let mut section = |entry: &SectionEntry| {
+        let start = rest.at;
+        let found = rest.hash(entry.size)?;
+        if found != entry.sha256 {
+            return Err(BundleError::Damaged {
+                section: entry.name.clone(),
+                found: hex::encode(found),
+                expected: hex::encode(entry.sha256),
+            });
+        }
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        Ok(place(start)..place(rest.at))
+    };
+    let sections = manifest.sections.iter().map(&mut section).collect::<Result<Vec<_>, _>>()?;
+    if rest.at != rest.length {
+        let (found, expected) = (rest.length, rest.at);
         return Err(BundleError::Length { found, expected });
     }
-    let digest = Sha256::digest(head).into();
-    Ok((Bundle { manifest, sections: Vec::new(), signature, digest }, sections))
+    let digest = Sha256::digest(&head).into();
+    Ok((Envelope { manifest, signature, digest }, sections))
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// A file of known length, piece by piece.
+struct Pieces<R> {
+    reader: R,
+    at: u64,
+    length: u64,
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], BundleError> {
-        let found = self.bytes.len() as u64;
-        let expected = (self.at as u64).saturating_add(length as u64);
-        let end = usize::try_from(expected).unwrap_or(usize::MAX);
-        let taken = self.bytes.get(self.at..end).ok_or(BundleError::Length { found, expected })?;
-        self.at = end;
-        Ok(taken)
+impl<R: Read> Pieces<R> {
+    /// The reader of the next `length` bytes, if the file has them.
+    fn next(&mut self, length: u64) -> Result<&mut R, BundleError> {
+        let expected = self.at.saturating_add(length);
+        if expected > self.length {
+            return Err(BundleError::Length { found: self.length, expected });
+        }
+        self.at = expected;
+        Ok(&mut self.reader)
+    }
+
+    fn take(&mut self, length: u64) -> Result<Vec<u8>, BundleError> {
+        let reader = self.next(length)?;
+        let mut bytes = Vec::new();
+        let found = reader.take(length).read_to_end(&mut bytes).map_err(BundleError::Io)?;
+        if found as u64 == length { Ok(bytes) } else { Err(cut_short()) }
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], BundleError> {
-        Ok(self.take(N)?.try_into().expect("take returns the length asked for"))
+        Ok(self.take(N as u64)?.try_into().expect("take returns the length asked for"))
     }
+
+    fn hash(&mut self, length: u64) -> Result<[u8; 32], BundleError> {
+        let reader = self.next(length)?;
+        let mut hasher = Sha256::new();
+        let found = io::copy(&mut reader.take(length), &mut hasher).map_err(BundleError::Io)?;
+        if found == length { Ok(hasher.finalize().into()) } else { Err(cut_short()) }
+    }
+}
+
+/// The file is shorter than it was said to be.
+fn cut_short() -> BundleError {
+    BundleError::Io(io::ErrorKind::UnexpectedEof.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{Bundle, BundleError, Manifest, SigningKey, section};
+    use crate::{Bundle, BundleError, Envelope, Manifest, SigningKey, section};
     use graph::{Backbone, Fit, ModelConfig, Pool, Preprocess};
     use proptest::prelude::*;
 
@@ -228,6 +252,30 @@ mod tests {
         bundle.sign(None).unwrap();
         assert_eq!(bundle.digest(), before);
         assert!(matches!(bundle.check_signature(&[]), Err(BundleError::Unsigned)));
+    }
+
+    /// Gives a few bytes at a time, as a socket does.
+    struct Drops<'a>(&'a [u8]);
+
+    impl std::io::Read for Drops<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let length = buffer.len().min(3);
+            std::io::Read::read(&mut self.0, &mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_the_bundle_s_own_whatever_pieces_the_file_comes_in() {
+        let good = sealed();
+        let bundle = Bundle::read(&good[..]).unwrap();
+        let envelope = Envelope::read(Drops(&good), good.len() as u64).unwrap();
+        assert_eq!(envelope.manifest, bundle.manifest);
+        assert_eq!(hex::encode(envelope.digest()), bundle.digest());
+        let ours = SigningKey::from_bytes(&[7; 32]).verifying_key();
+        envelope.check_signature(&[ours]).unwrap();
+        assert!(envelope.check_signature(&[]).is_err());
+        let short = Envelope::read(Drops(&good[..good.len() - 1]), good.len() as u64);
+        assert!(matches!(short, Err(BundleError::Io(_))), "{short:?}");
     }
 
     #[test]
