@@ -86,3 +86,26 @@ fn a_failing_bundle_is_a_failure_whose_evidence_the_server_shows() {
         words.iter().all(|words| log.contains(words)).then_some(())
     });
 }
+
+#[test]
+fn a_box_with_its_token_is_let_in_and_one_with_another_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let strict =
+        [("GOOSEBIT_DEVICE_AUTH__ENABLE", "true"), ("GOOSEBIT_DEVICE_AUTH__MODE", "strict")];
+    let Some(server) = GooseBit::start_with(folder.path(), "00:00:01", &strict) else { return };
+    server.put("devices", &json!({ "devices": ["room-3", "room-4"], "auth_token": "t0ken" }));
+    let agent = |name: &str, token: &str| {
+        let home = folder.path().join(name);
+        std::fs::create_dir(&home).unwrap();
+        std::fs::write(home.join("token"), token).unwrap();
+        let url = &server.url;
+        let fleet =
+            format!("[fleet]\nurl = {url:?}\ncontroller = {name:?}\ntarget_token = \"token\"\n");
+        Agent::start(&home, &fleet)
+    };
+    let stranger = agent("room-4", "another");
+    let _ours = agent("room-3", "t0ken");
+    registered(&server, "room-3");
+    until("the stranger is turned away", || stranger.log().contains("401").then_some(()));
+    assert_eq!(server.device("room-4")["last_state"], "Unknown");
+}

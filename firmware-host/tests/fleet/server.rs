@@ -16,6 +16,11 @@ pub(crate) struct GooseBit {
 impl GooseBit {
     /// None where it is not installed, which fails the test if `REQUIRE_ALL` says so.
     pub(crate) fn start(folder: &Path, poll: &str) -> Option<Self> {
+        Self::start_with(folder, poll, &[])
+    }
+
+    /// With settings of gooseBit's, as environment.
+    pub(crate) fn start_with(folder: &Path, poll: &str, settings: &[(&str, &str)]) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let python = root.join(".venv/goosebit/bin/python");
         if !python.exists() {
@@ -29,6 +34,7 @@ impl GooseBit {
             .arg(root.join("firmware-host/tests/fleet/server.py"))
             .arg(&folder)
             .arg(poll)
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

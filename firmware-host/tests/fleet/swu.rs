@@ -133,3 +133,16 @@ fn an_image_is_read_in_less_memory_than_it_has_bytes() {
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
+
+#[test]
+fn an_image_is_made_in_less_memory_than_its_bundle_has_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("bundle"), bundle("1.2.0", 130 << 20, Some(&key()))).unwrap();
+    let program = env!("CARGO_BIN_EXE_firmware-host");
+    let (bundle, out) = (path("bundle"), path("chest.swu"));
+    let script = format!("ulimit -v 102400; exec {program} swu make {bundle} --out {out}");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(run(&["swu", "inspect", &out]).status.success());
+}
