@@ -4,7 +4,7 @@ use crate::link::Link;
 use crate::random::random;
 use protocol::{
     Answer, BootRecord, Bytes, Call, Decoder, Digest, Event, Hello, Info, LogLine, Refusal, Reply,
-    Request, RequestId, Response, SlotId, Telemetry, Version, encode_frame, encoded_length,
+    Request, RequestId, Response, SlotId, Telemetry, Trial, Version, encode_frame, encoded_length,
     negotiate,
 };
 use std::collections::VecDeque;
@@ -70,6 +70,7 @@ impl DeviceError {
             Self::Silent { .. } | Self::Late { .. } => "timeout",
             Self::Refused(Refusal::Bad { .. }) => "verification",
             Self::Refused(Refusal::Busy { .. }) => "busy",
+            Self::Refused(Refusal::Unproven { .. }) => "unproven",
             Self::Refused(_) => "refused",
             Self::Unexpected { .. } | Self::Version { .. } => "protocol",
         }
@@ -247,6 +248,32 @@ impl Device {
     /// Ends the trial for good.
     pub fn confirm(&mut self, id: RequestId, sha256: Digest) -> Result<BootRecord, DeviceError> {
         self.change("confirm", id, Request::Confirm { sha256 })
+    }
+
+    /// The same without a proof; the box keeps the reason.
+    pub fn force(
+        &mut self,
+        id: RequestId,
+        sha256: Digest,
+        reason: &str,
+    ) -> Result<BootRecord, DeviceError> {
+        self.change("force", id, Request::Force { sha256, reason: reason.to_owned() })
+    }
+
+    /// How the trial stands.
+    pub fn trial(&mut self) -> Result<Trial, DeviceError> {
+        match self.call("trial", Request::Trial)? {
+            Response::Trial(trial) => Ok(trial),
+            other => Err(unexpected("trial", &other)),
+        }
+    }
+
+    /// The same; `None` from a box that is too old to tell.
+    pub fn trial_if_known(&mut self) -> Result<Option<Trial>, DeviceError> {
+        match self.trial() {
+            Err(DeviceError::Refused(Refusal::Unsupported)) => Ok(None),
+            trial => trial.map(Some),
+        }
     }
 
     /// Goes back to the other confirmed slot; done once under the same `id`.

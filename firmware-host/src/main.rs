@@ -44,8 +44,10 @@ enum Verb {
     Verify(verbs::Verify),
     /// Self-test on the box, then runs the pushed bundle on trial
     Activate(verbs::Activate),
-    /// Keeps the bundle on trial; without it the old one comes back
+    /// Keeps the bundle on trial, once the daemon's word proves it; without it the old one comes back
     Confirm(verbs::Confirm),
+    /// How the trial stands, and what a confirm would lack
+    Trial(Target),
     /// Goes back to the other confirmed slot
     Rollback(verbs::Rollback),
     /// Prints both slots and what went wrong last
@@ -130,6 +132,7 @@ fn run(verb: Verb, output: output::Output) -> Result<()> {
         Verb::Verify(verb) => verb.run(output),
         Verb::Activate(verb) => verb.run(output),
         Verb::Confirm(verb) => verb.run(output),
+        Verb::Trial(target) => verbs::trial_state(&target, output),
         Verb::Rollback(verb) => verb.run(output),
         Verb::Slots(target) => verbs::slots(&target, output),
         Verb::Logs(verb) => verb.run(output),

@@ -2,7 +2,7 @@
 
 use anyhow::{Error, Result};
 use firmware_host::DeviceError;
-use protocol::{BootRecord, Failure, Slot, SlotId, SlotState};
+use protocol::{BootRecord, Failure, Forced, OnTrial, Slot, SlotId, SlotState, Trial};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 
@@ -111,4 +111,54 @@ fn slot_text(record: &BootRecord, id: SlotId) -> String {
         format!("  {} {}  digest {}", bundle.id, bundle.release, &digest[..16])
     });
     format!("{mark} {id}  {state}{name}")
+}
+
+pub(crate) fn trial_json(trial: &Trial) -> Result<Value> {
+    let running = match &trial.running {
+        Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()),
+        Err(why) => json!({ "error": why }),
+    };
+    Ok(json!({
+        "on_trial": serde_json::to_value(&trial.on_trial)?,
+        "forced": forced_json(trial)?,
+        "running": running,
+    }))
+}
+
+/// What was confirmed by force.
+pub(crate) fn forced_json(trial: &Trial) -> Result<Value> {
+    let forced = SlotId::ALL.into_iter().zip(&trial.forced);
+    let forced = forced.filter_map(|(slot, forced)| Some((slot, forced.as_ref()?)));
+    forced
+        .map(|(slot, Forced { reason, lacked, at })| {
+            Ok(json!({ "slot": slot, "reason": reason, "lacked": lacked, "at": at }))
+        })
+        .collect()
+}
+
+pub(crate) fn trial_text(trial: &Trial) -> String {
+    let mut lines = Vec::new();
+    match &trial.on_trial {
+        None => lines.push("nothing is on trial".into()),
+        Some(OnTrial { slot, attempts_left, seconds, automatic, lacks, .. }) => {
+            let by = if *automatic { "the box" } else { "an operator" };
+            lines.push(format!(
+                "slot {slot} is on trial for {seconds} s, {attempts_left} starts left, to be confirmed by {by}"
+            ));
+            if lacks.is_empty() {
+                lines.push("proven: nothing is lacking".into());
+            }
+            lines.extend(lacks.iter().map(|lack| format!("lacking: {lack}")));
+        }
+    }
+    lines.extend(forced_text(trial));
+    lines.join("\n")
+}
+
+pub(crate) fn forced_text(trial: &Trial) -> impl Iterator<Item = String> {
+    let forced = SlotId::ALL.into_iter().zip(&trial.forced);
+    forced.filter_map(|(slot, forced)| {
+        let Forced { reason, lacked, .. } = forced.as_ref()?;
+        Some(format!("slot {slot} was confirmed BY FORCE: {reason}; it lacked: {lacked}"))
+    })
 }

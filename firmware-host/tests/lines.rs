@@ -25,7 +25,7 @@ fn a_box_on_a_pseudo_terminal_is_used_like_any_other() {
     assert!(agent.address.starts_with("pty://"));
     agent.ok(&["push", path]);
     agent.ok(&["activate"]);
-    agent.ok(&["confirm"]);
+    agent.confirm();
     assert_eq!(agent.states(), states("confirmed", "empty", "a"));
     assert_eq!(agent.ok(&["info"])["frames_dropped"], 0);
     // A new start makes a new terminal behind the same name.

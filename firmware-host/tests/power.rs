@@ -6,12 +6,12 @@
 mod support;
 
 use firmware_host::agent::{Disk, Policy, Slots};
-use protocol::{Cause, Digest, Refusal, SlotId, SlotState};
+use protocol::{BootId, Cause, Digest, Moment, Refusal, SlotId, SlotState};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
-use support::{bundle, key};
+use support::{bundle, key, prove};
 
 /// What is on the disk after the power came back.
 #[derive(Clone, Copy, Debug)]
@@ -181,8 +181,18 @@ fn policy() -> Policy {
     }
 }
 
+/// Always the same start of the machine.
+fn now() -> Moment {
+    Moment { boot: BootId([1; 16]), ..Moment::default() }
+}
+
+fn confirm(slots: &mut Slots<Cuttable>) -> Result<(), Refusal> {
+    // What is confirmed stays so.
+    prove(slots.record(), &now()).map_or(Ok(()), |proven| slots.confirm(proven))
+}
+
 fn open(disk: &Cuttable) -> io::Result<Slots<Cuttable>> {
-    Slots::open(disk.clone(), policy(), 0)
+    Slots::open(disk.clone(), policy(), &now())
 }
 
 fn digest(file: &[u8]) -> Digest {
@@ -198,7 +208,7 @@ fn push(slots: &mut Slots<Cuttable>, file: &[u8]) -> Result<(), Refusal> {
         slots.write(sha256, offset as u64, &file[offset..end])?;
         offset = end;
     }
-    slots.finish(sha256, 0).map(|_| ())
+    slots.finish(sha256, &now()).map(|_| ())
 }
 
 /// The first bundle is confirmed, the second rolled back, the third confirmed in its place, the fourth pushed
@@ -211,28 +221,27 @@ fn life(
 ) -> Result<(), Refusal> {
     let [first, second, third, fourth] = files;
     push(slots, first)?;
-    slots.activate(digest(first), 1)?;
-    slots.confirm(digest(first))?;
+    slots.activate(digest(first), 1, &now())?;
+    confirm(slots)?;
     *reached = 1;
     push(slots, second)?;
-    slots.activate(digest(second), 1)?;
-    slots.rollback("wrong", 0)?;
+    slots.activate(digest(second), 1, &now())?;
+    slots.rollback("wrong", &now())?;
     push(slots, third)?;
-    slots.activate(digest(third), 1)?;
-    slots.confirm(digest(third))?;
+    slots.activate(digest(third), 1, &now())?;
+    confirm(slots)?;
     *reached = 2;
     push(slots, fourth)
 }
 
 /// Whatever state the box is in: confirms what is on trial, and has `file` run and confirmed.
 fn install(slots: &mut Slots<Cuttable>, file: &[u8]) {
-    if let Some((id, _)) = slots.record().trial() {
-        let sha256 = slots.record().slot(id).sha256.unwrap();
-        slots.confirm(sha256).unwrap();
+    if slots.record().trial().is_some() {
+        confirm(slots).unwrap();
     }
     push(slots, file).unwrap();
-    slots.activate(digest(file), 1).unwrap();
-    slots.confirm(digest(file)).unwrap();
+    slots.activate(digest(file), 1, &now()).unwrap();
+    confirm(slots).unwrap();
 }
 
 /// What must hold whenever the box is up.
@@ -356,9 +365,9 @@ fn chunks_may_come_twice_but_not_with_a_gap_nor_from_another_file() {
     assert!(slots.write(digest(&other), 1500, &other[1500..]).is_err());
     let long = slots.write(digest(&file), 1500, &[&file[1500..], b"x"].concat());
     assert!(matches!(long, Err(Refusal::TooLarge { .. })));
-    assert_eq!(slots.finish(digest(&file), 0), Err(Refusal::Offset { expected: 1500 }));
+    assert_eq!(slots.finish(digest(&file), &now()), Err(Refusal::Offset { expected: 1500 }));
     slots.write(digest(&file), 1500, &file[1500..]).unwrap();
-    assert_eq!(slots.finish(digest(&file), 0), Ok(SlotId::A));
+    assert_eq!(slots.finish(digest(&file), &now()), Ok(SlotId::A));
 }
 
 /// A box whose software went back to an older release keeps its slots for the newer one.

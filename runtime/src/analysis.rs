@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
-use engine::{Analyzer, Findings, Mask, Options, Stage};
+use engine::{Analyzer, Findings, Mask, Options, Stage, Vectors};
 use radiograph::{Header, Image, Radiograph, RadiographError, Source};
 use results::{
     BundleId, Finding, FoundBox, LabelCode, MaskSummary, Milliseconds, Record, Segment, SourceId,
@@ -21,6 +21,7 @@ pub(crate) struct Loaded {
     analyzer: Mutex<Analyzer>,
     id: BundleId,
     codes: Vec<LabelCode>,
+    vectors: Vectors,
 }
 
 /// What came of one image, and what is needed to draw it.
@@ -37,24 +38,18 @@ impl Loaded {
         let analyzer = Mutex::new(Analyzer::open(bundle, &Options::threads(threads))?);
         let (id, version) = (bundle.manifest.id.clone(), bundle.manifest.version.clone());
         let id = BundleId { id, digest: bundle.digest(), version };
-        Ok(Self { analyzer, id, codes: bundle.codes()? })
+        Ok(Self { analyzer, id, codes: bundle.codes()?, vectors: Vectors::of(bundle)? })
     }
 
-    /// Reproduces the bundle's golden vectors.
-    pub(crate) fn self_test(&self, bundle: &Bundle) -> Result<()> {
-        let result = engine::selftest(self.lock().engine(), bundle)?;
-        match result.mismatch {
-            Some(mismatch) => {
-                Err(anyhow::Error::msg(mismatch.to_string()).context("self-test failed"))
-            }
-            None => {
-                ensure!(
-                    result.vectors > 0,
-                    "the bundle has no golden vectors to prove itself with"
-                );
-                Ok(())
-            }
+    /// Reproduces the bundle's golden vectors, after loading and now and then; how many there are.
+    pub(crate) fn self_test(&self) -> Result<u32> {
+        let result = self.vectors.reproduce(self.lock().engine())?;
+        if let Some(mismatch) = result.mismatch {
+            return Err(anyhow::Error::msg(mismatch.to_string()).context("self-test failed"));
         }
+        let vectors = u32::try_from(result.vectors).unwrap_or(u32::MAX);
+        ensure!(vectors > 0, "the bundle has no golden vectors to prove itself with");
+        Ok(vectors)
     }
 
     /// An image in memory; `name` is for the report. What cannot be read is not analysed, which is an
@@ -155,6 +150,12 @@ impl Loaded {
             codes: self.codes.clone(),
             ..Record::not_analysed(name.to_owned(), self.id.clone(), String::new())
         }
+    }
+
+    /// What broken memory does: the golden vectors come out otherwise.
+    #[cfg(test)]
+    pub(crate) fn damage(&mut self) {
+        self.vectors.golden.vectors[0].outputs[0].bytes[0] ^= 1;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Analyzer> {

@@ -48,6 +48,9 @@ pub(crate) struct BundleConfig {
     /// How often the active slot is looked up, seconds.
     #[serde(default = "seconds::<1>", deserialize_with = "duration")]
     pub(crate) poll_seconds: Duration,
+    /// How often the golden vectors are reproduced again.
+    #[serde(default = "seconds::<3600>", deserialize_with = "duration")]
+    pub(crate) test_seconds: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -24,6 +24,7 @@ mod overlay;
 mod pictures;
 mod queue;
 mod reload;
+mod running;
 mod selftest;
 mod serve;
 mod shutdown;

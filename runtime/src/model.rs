@@ -10,13 +10,16 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, VerifyingKey};
+use machine::Machine;
+use protocol::{Candidate, Digest};
 use serde::Serialize;
 use std::{
     fs, io,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// The bundle that answers, replaced while the daemon runs.
 #[derive(Debug)]
@@ -26,6 +29,9 @@ pub(crate) struct Model {
     threads: usize,
     audit: Arc<Audit>,
     now: RwLock<Now>,
+    tally: Mutex<Tally>,
+    /// Rung when a bundle was loaded, or failed.
+    pub(crate) news: Notify,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -35,15 +41,38 @@ struct Now {
     tried: Option<(Wanted, Instant)>,
     /// Why nothing is loaded, or why nobody knows whether something else should be.
     reason: Option<String>,
+    on_trial: bool,
+    /// When the golden vectors last came out right.
+    tested: Option<Instant>,
 }
 
 /// What should run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     path: PathBuf,
-    slot: Option<String>,
-    /// SHA-256 of the file, if the boot record says so.
-    sha256: Option<String>,
+    /// What the boot record says of it, if there is one.
+    slot: Option<Candidate>,
+}
+
+/// What became of the bundle that should run, since it should.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    of: Option<Candidate>,
+    /// None: it does not answer.
+    pub(crate) golden_vectors: u32,
+    /// Seconds since the machine started.
+    pub(crate) loaded_seconds: u64,
+    pub(crate) answered: u64,
+    pub(crate) failures: u64,
+    pub(crate) failure: Option<String>,
+}
+
+/// What should run by the boot record, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Obeyed {
+    pub(crate) candidate: Candidate,
+    pub(crate) on_trial: bool,
+    pub(crate) tally: Tally,
 }
 
 /// A bundle, for people.
@@ -67,11 +96,16 @@ pub(crate) struct Status {
 
 /// How long a bundle that could not be loaded is left alone.
 const RETRY: Duration = Duration::from_secs(30);
+/// How often at least a bundle on trial reproduces its golden vectors again.
+const TRIAL_TEST: Duration = Duration::from_secs(60);
+/// Longest reason kept of a failure, in bytes.
+const FAILURE_LIMIT: usize = 2048;
 
 impl Model {
     pub(crate) fn new(config: BundleConfig, threads: usize, audit: Arc<Audit>) -> Result<Self> {
         let trusted = trusted(&config)?;
-        Ok(Self { config, trusted, threads, audit, now: RwLock::default() })
+        let (now, tally, news) = (RwLock::default(), Mutex::default(), Notify::new());
+        Ok(Self { config, trusted, threads, audit, now, tally, news })
     }
 
     /// The bundle that answers.
@@ -93,7 +127,8 @@ impl Model {
     pub(crate) fn refresh(&self) -> Result<()> {
         let wanted = wanted(&self.config);
         let before = self.now().clone();
-        let next = match (wanted, before.tried) {
+        let on_trial = wanted.as_ref().map_or(before.on_trial, |(_, on_trial)| *on_trial);
+        let next = match (wanted.map(|(wanted, _)| wanted), before.tried) {
             (Ok(Some(wanted)), Some((tried, at)))
                 if tried == wanted && (before.loaded.is_some() || at.elapsed() < RETRY) =>
             {
@@ -121,6 +156,7 @@ impl Model {
             let About { id, version, digest, slot, .. } = about(&next).unwrap_or_default();
             self.audit.write(Event::Bundle { id, version, digest, slot });
         }
+        let next = Now { on_trial, ..next };
         let reason = next.reason.clone();
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
         match reason {
@@ -131,14 +167,20 @@ impl Model {
 
     /// Loads the bundle anew at the next refresh: after a panic its state is not to be trusted.
     pub(crate) fn distrust(&self) {
+        self.failed("the analysis of an image panicked");
         self.now.write().unwrap_or_else(PoisonError::into_inner).tried = None;
     }
 
     fn load(&self, wanted: Wanted) -> Now {
+        if self.tally().of != wanted.slot {
+            *self.tally() = Tally { of: wanted.slot, ..Tally::default() };
+        }
         let loaded = open(&self.config, &self.trusted, self.threads, &wanted);
-        let tried = Some((wanted, Instant::now()));
+        let now = Instant::now();
+        let tried = Some((wanted, now));
         match loaded {
-            Ok((loaded, about)) => {
+            Ok((loaded, about, golden_vectors)) => {
+                self.loaded(golden_vectors);
                 let slot = about
                     .slot
                     .as_ref()
@@ -150,10 +192,73 @@ impl Model {
                     about.version,
                     about.digest
                 );
-                Now { loaded: Some((Arc::new(loaded), about)), tried, reason: None }
+                let loaded = Some((Arc::new(loaded), about));
+                Now { loaded, tried, tested: Some(now), ..Now::default() }
             }
-            Err(error) => Now { loaded: None, tried, reason: Some(format!("{error:#}")) },
+            Err(error) => self.unusable(tried, format!("{error:#}")),
         }
+    }
+
+    fn loaded(&self, golden_vectors: u32) {
+        let mut tally = self.tally();
+        tally.golden_vectors = golden_vectors;
+        tally.loaded_seconds = Machine::new("/".as_ref()).moment().uptime.as_secs();
+        drop(tally);
+        self.news.notify_one();
+    }
+
+    fn unusable(&self, tried: Option<(Wanted, Instant)>, reason: String) -> Now {
+        self.tally().golden_vectors = 0;
+        self.failed(&reason);
+        Now { tried, reason: Some(reason), ..Now::default() }
+    }
+
+    /// Reproduces the golden vectors again if it is time to. A bundle that answers otherwise than it should is not
+    /// asked any more.
+    pub(crate) fn test_again(&self) {
+        let now = self.now().clone();
+        let (Some((loaded, _)), Some(tested)) = (&now.loaded, now.tested) else { return };
+        let every = if now.on_trial { TRIAL_TEST } else { Duration::MAX };
+        if tested.elapsed() < every.min(self.config.test_seconds) {
+            return;
+        }
+        let next = match loaded.self_test() {
+            Ok(_) => Now { tested: Some(Instant::now()), ..now },
+            Err(error) => {
+                let reason = format!("the loaded bundle is not used any more: {error:#}");
+                log::error!("{reason}");
+                let tried = now.tried.map(|(wanted, _)| (wanted, Instant::now()));
+                Now { on_trial: now.on_trial, ..self.unusable(tried, reason) }
+            }
+        };
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    /// Counts an image that the bundle answered.
+    pub(crate) fn answered(&self) {
+        let mut tally = self.tally();
+        tally.answered = tally.answered.saturating_add(1);
+    }
+
+    /// Counts a failure of the bundle. The reason must not quote an image.
+    pub(crate) fn failed(&self, why: &str) {
+        let mut tally = self.tally();
+        tally.failures = tally.failures.saturating_add(1);
+        let end = (0..=FAILURE_LIMIT.min(why.len())).rev().find(|&at| why.is_char_boundary(at));
+        tally.failure = Some(why[..end.unwrap_or(0)].to_owned());
+        drop(tally);
+        self.news.notify_one();
+    }
+
+    /// What should run by the boot record, if there is one, and what became of it.
+    pub(crate) fn obeyed(&self) -> Option<Obeyed> {
+        let on_trial = self.now().on_trial;
+        let tally = self.tally().clone();
+        Some(Obeyed { candidate: tally.of?, on_trial, tally })
+    }
+
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> RwLockReadGuard<'_, Now> {
@@ -164,8 +269,8 @@ impl Model {
 /// Whether a bundle could answer, and which; `None` if none was activated yet.
 pub(crate) fn check(config: &BundleConfig, threads: usize) -> Result<Option<About>> {
     let trusted = trusted(config)?;
-    let Some(wanted) = wanted(config)? else { return Ok(None) };
-    open(config, &trusted, threads, &wanted).map(|(_, about)| Some(about))
+    let (Some(wanted), _) = wanted(config)? else { return Ok(None) };
+    open(config, &trusted, threads, &wanted).map(|(_, about, _)| Some(about))
 }
 
 fn trusted(config: &BundleConfig) -> Result<Vec<VerifyingKey>> {
@@ -177,13 +282,13 @@ fn open(
     trusted: &[VerifyingKey],
     threads: usize,
     wanted: &Wanted,
-) -> Result<(Loaded, About)> {
+) -> Result<(Loaded, About, u32)> {
     let path = &wanted.path;
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if let Some(expected) = &wanted.sha256 {
-        let found = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+    if let Some(Candidate { digest: expected, .. }) = wanted.slot {
+        let found = Digest(<sha2::Sha256 as sha2::Digest>::digest(&bytes).into());
         anyhow::ensure!(
-            found == *expected,
+            found == expected,
             "{}: SHA-256 is {found}, the boot record says {expected}",
             path.display()
         );
@@ -205,19 +310,19 @@ fn open(
         id: bundle.manifest.id.clone(),
         version: bundle.manifest.version.clone(),
         digest: bundle.digest(),
-        slot: wanted.slot.clone(),
+        slot: wanted.slot.map(|slot| slot.slot.to_string()),
         signed_by,
     };
     let loaded = Loaded::new(&bundle, threads).with_context(|| format!("{}", path.display()))?;
-    loaded.self_test(&bundle).with_context(|| format!("{}", path.display()))?;
-    Ok((loaded, about))
+    let golden_vectors = loaded.self_test().with_context(|| format!("{}", path.display()))?;
+    Ok((loaded, about, golden_vectors))
 }
 
-/// `None` before the first activation.
-fn wanted(config: &BundleConfig) -> Result<Option<Wanted>> {
+/// What should run, `None` before the first activation, and whether it is on trial.
+fn wanted(config: &BundleConfig) -> Result<(Option<Wanted>, bool)> {
     let Some(folder) = &config.slots else {
         let path = config.path.clone().context("[bundle] has neither path nor slots")?;
-        return Ok(Some(Wanted { path, slot: None, sha256: None }));
+        return Ok((Some(Wanted { path, slot: None }), false));
     };
     let mut copies = [None, None];
     for (copy, name) in copies.iter_mut().zip(protocol::RECORD_FILES) {
@@ -237,13 +342,12 @@ fn wanted(config: &BundleConfig) -> Result<Option<Wanted>> {
         if present {
             bail!("{}: neither copy of the boot record is whole", folder.display());
         }
-        return Ok(None);
+        return Ok((None, false));
     };
-    Ok(record.running().map(|(id, slot)| Wanted {
-        path: folder.join(id.file_name()),
-        slot: Some(id.to_string()),
-        sha256: slot.sha256.map(|digest| digest.to_string()),
-    }))
+    let wanted = record
+        .to_run()
+        .map(|slot| Wanted { path: folder.join(slot.slot.file_name()), slot: Some(slot) });
+    Ok((wanted, record.trial().is_some()))
 }
 
 /// A key from its hexadecimal form, or from a file with that or PEM in it.
@@ -259,6 +363,7 @@ fn verifying_key(key: &str) -> Result<VerifyingKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     /// After a panic its state is not to be trusted: the next attempt is not made with the same one.
     #[test]
@@ -271,6 +376,7 @@ mod tests {
             trusted_keys: Vec::new(),
             allow_unsigned: true,
             poll_seconds: Duration::from_secs(1),
+            test_seconds: Duration::from_secs(3600),
         };
         let audit = Arc::new(Audit::open(folder.path()).unwrap());
         let model = Model::new(config, 1, audit).unwrap();
@@ -281,5 +387,35 @@ mod tests {
         model.distrust();
         let why = reason();
         assert!(!why.contains("cannot read") && why.contains("chest.bundle"), "{why}");
+    }
+
+    #[test]
+    fn a_loaded_bundle_that_answers_otherwise_than_before_is_not_asked_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let config = BundleConfig {
+            path: Some(examples.join("chest-lungs.bundle")),
+            slots: None,
+            trusted_keys: vec![examples.join("chest-lungs.pub").display().to_string()],
+            allow_unsigned: false,
+            poll_seconds: Duration::from_secs(1),
+            test_seconds: Duration::ZERO,
+        };
+        let wanted = wanted(&config).unwrap().0.unwrap();
+        let audit = Arc::new(Audit::open(folder.path()).unwrap());
+        let model = Model::new(config.clone(), 1, audit).unwrap();
+        model.refresh().unwrap();
+        model.test_again();
+        assert!(model.current().is_some() && model.tally().failures == 0);
+
+        let (mut loaded, about, _) = open(&config, &model.trusted, 1, &wanted).unwrap();
+        loaded.damage();
+        model.now.write().unwrap().loaded = Some((Arc::new(loaded), about));
+        model.test_again();
+        assert!(model.current().is_none());
+        let why = model.status().reason.unwrap();
+        assert!(why.contains("self-test failed") && why.contains("golden vector 0"), "{why}");
+        let Tally { golden_vectors, failures, failure, .. } = model.tally().clone();
+        assert_eq!((golden_vectors, failures, failure), (0, 1, Some(why)));
     }
 }

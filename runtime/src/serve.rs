@@ -21,6 +21,7 @@ use crate::{
     outbox::{self, Outbox, SpoolSource},
     pictures::Pictures,
     reload::Reload,
+    running::Reporter,
     shutdown::{self, Shutdown, Trigger},
     spool::Spool,
     trouble::Trouble,
@@ -175,6 +176,10 @@ pub(crate) async fn run(
         shutdown: shutdown.clone(),
     };
     let limit = config.worker.stuck_seconds;
+    if let Some(slots) = config.bundle.slots {
+        let reporter = Reporter::new(slots, model.clone(), heartbeat.clone(), limit);
+        tokio::spawn(Arc::new(reporter).run(shutdown.clone()));
+    }
     let worker = Worker {
         poll: config.bundle.poll_seconds,
         config: config.worker,

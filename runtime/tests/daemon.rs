@@ -4,10 +4,8 @@
 mod common;
 
 use bundle::Bundle;
-use common::{Daemon, Settings, fixtures, model, scu::Scu};
-use protocol::{BootRecord, Digest, Release, Storage, commit};
-use sha2::Digest as _;
-use std::{convert::Infallible, fs, path::Path};
+use common::{Daemon, Settings, fixtures, model, scu::Scu, slots::activate};
+use std::fs;
 
 /// What the library says of a picture: the oracle for the service.
 fn expected(bundle: &Bundle, uid: &str, seed: u32) -> engine::Findings {
@@ -140,40 +138,6 @@ fn what_the_network_must_not_see_is_answered_with_the_reason() {
     assert_eq!(daemon.findings("1.2.3")["status"], "analysed");
     assert_eq!(daemon.get("/images/1.2.1/overlay.png").0, 404);
     assert_eq!(daemon.metric("cxr_images_not_analysed_total"), 2);
-}
-
-/// The boot record as the agent writes it.
-struct Slots<'a>(&'a Path);
-
-impl Storage for Slots<'_> {
-    type Error = Infallible;
-
-    fn read(&mut self, copy: usize) -> Result<Option<Vec<u8>>, Infallible> {
-        Ok(fs::read(self.0.join(protocol::RECORD_FILES[copy])).ok())
-    }
-
-    fn write(&mut self, copy: usize, bytes: &[u8]) -> Result<(), Infallible> {
-        fs::write(self.0.join(protocol::RECORD_FILES[copy]), bytes).unwrap();
-        Ok(())
-    }
-}
-
-/// Puts a bundle in the free slot and activates it.
-fn activate(slots: &Path, bundle: &Bundle) {
-    let mut storage = Slots(slots);
-    let bytes = bundle.to_bytes().unwrap();
-    let sha256 = Digest(sha2::Sha256::digest(&bytes).into());
-    let record = protocol::load(&mut storage).unwrap().unwrap_or_default();
-    let (slot, record) = record.begin(sha256, bytes.len() as u64).unwrap();
-    fs::write(slots.join(slot.file_name()), &bytes).unwrap();
-    let about = protocol::Bundle {
-        id: bundle.manifest.id.clone(),
-        release: bundle.manifest.version.parse::<Release>().unwrap(),
-        digest: Digest([0; 32]),
-    };
-    let record: BootRecord = record.verified(slot, about).unwrap().activate(sha256, 3).unwrap();
-    let record = record.confirm(sha256).unwrap();
-    commit(&mut storage, &record).unwrap();
 }
 
 #[test]

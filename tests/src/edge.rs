@@ -32,7 +32,8 @@ impl Edge {
             "slots = \"slots\"\n\
              [listen]\ntcp = \"127.0.0.1:0\"\n\
              [bundles]\ntrusted_keys = {keys:?}\n\
-             [activate]\nselftest = [{selftest:?}, \"selftest\", \"--bundle\", \"{{bundle}}\"]\n"
+             [activate]\nselftest = [{selftest:?}, \"selftest\", \"--bundle\", \"{{bundle}}\"]\n\
+             [trial]\nsoak = \"0s\"\n"
         );
         let daemon = format!(
             "[bundle]\nslots = \"slots\"\ntrusted_keys = {keys:?}\n\
@@ -67,7 +68,8 @@ impl Edge {
     fn install(&self, bundle: &Path) -> Result<()> {
         self.verb("push")?.arg(bundle).run()?;
         self.verb("activate")?.run()?;
-        self.verb("confirm")?.run()
+        // The daemon loads the bundle first, and says that it answers as it should.
+        self.verb("confirm")?.args(["--wait", "60s"]).run()
     }
 
     /// Waits until the daemon answers with the bundle of this digest.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            begin        verified        activate          confirm
-//!   Empty ─────────▶ Writing ────▶ Verified ────▶ Trial ──────────────▶ Confirmed
+//!   Empty ─────────▶ Writing ────▶ Verified ────▶ Trial ──────────────▶ Confirmed   with proof, or by force
 //!     ▲  any slot       │             │    ▲        │ no confirm, failed     │ rollback
 //!     │  not running    │ damaged     │    └────────┼────────────────────────┘
 //!     └ (next begin) ◀──┴──── Bad ◀───┴─ selftest ──┘ rollback
@@ -13,18 +13,24 @@
 //!
 //! - a slot that runs is never written to, nor is the fallback of a trial;
 //! - once a bundle was confirmed there is always a confirmed slot, unless its file was found damaged;
+//! - a bundle is confirmed with a [`Proven`] of this very trial, or by force, and the record says which;
 //! - attempts are counted in a trial only: power cuts cannot wear down a confirmed slot;
 //! - a release older than the floor is refused; the floor rises to the fallback's release at each confirm,
 //!   so that one step back stays possible and two do not.
 
 use crate::bytes::Digest;
+use crate::moment::{BootId, Moment};
+use crate::proof::{Candidate, Proven};
 use crate::slot::{Bundle, Cause, Failure, Release, Slot, SlotId, SlotState};
 use alloc::string::{String, ToString};
+use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Longest [`Failure::detail`] kept, in bytes.
 const DETAIL_LIMIT: usize = 2048;
+/// Longest text of a [`Forced`].
+const FORCED_LIMIT: usize = 512;
 
 /// Which bundle runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +43,52 @@ pub struct BootRecord {
     pub active: Option<SlotId>,
     pub floor: Release,
     pub last_failure: Option<Failure>,
+    /// Not on the wire, where a record has the form it was released with; at the end of the record's file.
+    #[serde(skip)]
+    pub notes: Notes,
+}
+
+/// What a record also knows. Older records have none, older builds skip them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    pub activation: Activation,
+    /// Slot A, slot B: confirmed without a proof.
+    pub forced: [Option<Forced>; 2],
+}
+
+/// Since when the active slot is the one to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// Of the record that first said so: no other activation has the same.
+    pub generation: u64,
+    /// The machine's start during which that was, or the latest one a trial has seen.
+    pub boot: BootId,
+    /// Milliseconds after that start: of the activation, or of the agent's first look.
+    pub millis: u64,
+}
+
+impl Activation {
+    fn at(generation: u64, at: &Moment) -> Self {
+        let millis = u64::try_from(at.uptime.as_millis()).unwrap_or(u64::MAX);
+        Self { generation, boot: at.boot, millis }
+    }
+
+    /// How long it has been, as far as this start of the machine goes.
+    pub fn age(&self, now: &Moment) -> Duration {
+        let since = if self.boot.same(now.boot) { self.millis } else { 0 };
+        now.uptime.saturating_sub(Duration::from_millis(since))
+    }
+}
+
+/// A confirm without a proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forced {
+    /// The operator's.
+    pub reason: String,
+    /// What was lacking.
+    pub lacked: String,
+    /// Seconds since 1970 by the box's clock, which may be wrong.
+    pub at: u64,
 }
 
 /// Why a transition does not exist.
@@ -56,6 +108,8 @@ pub enum Forbidden {
     NotWriting { slot: SlotId },
     #[error("release {found} is older than {floor}, the oldest this box accepts")]
     BelowFloor { found: Release, floor: Release },
+    #[error("the proof is of another trial")]
+    OtherTrial,
 }
 
 impl BootRecord {
@@ -67,6 +121,10 @@ impl BootRecord {
             active: None,
             floor: Release { major: 0, minor: 0, patch: 0 },
             last_failure: None,
+            notes: Notes {
+                activation: Activation { generation: 0, boot: BootId::UNKNOWN, millis: 0 },
+                forced: [None, None],
+            },
         }
     }
 
@@ -86,6 +144,18 @@ impl BootRecord {
             SlotState::Trial { attempts_left } => Some((id, attempts_left)),
             _ => None,
         }
+    }
+
+    /// What is to run, confirmed or on trial.
+    pub fn to_run(&self) -> Option<Candidate> {
+        let (slot, Slot { sha256, .. }) = self.running()?;
+        let generation = self.notes.activation.generation;
+        Some(Candidate { slot, digest: (*sha256)?, generation })
+    }
+
+    /// What a proof must speak of.
+    pub fn candidate_on_trial(&self) -> Option<Candidate> {
+        self.trial().and_then(|_| self.to_run())
     }
 
     /// The slot a rollback goes to.
@@ -180,56 +250,91 @@ impl BootRecord {
     }
 
     /// Runs the bundle on trial. Nothing changes if it runs already.
-    pub fn activate(&self, sha256: Digest, attempts: u8) -> Result<Self, Forbidden> {
+    pub fn activate(&self, sha256: Digest, attempts: u8, at: &Moment) -> Result<Self, Forbidden> {
         let id = self.candidate(sha256)?;
         if self.active == Some(id) {
             return Ok(self.clone());
         }
         let state = SlotState::Trial { attempts_left: attempts };
-        Ok(Self { active: Some(id), ..self.with(id, Slot { state, ..self.slot(id).clone() }) })
+        let mut next = self.with(id, Slot { state, ..self.slot(id).clone() });
+        next.notes.forced[id as usize] = None;
+        Ok(next.running_from(Some(id), at))
     }
 
-    /// Ends the trial for good. Nothing changes if the bundle is confirmed already.
-    pub fn confirm(&self, sha256: Digest) -> Result<Self, Forbidden> {
-        let (id, slot) = self.running().ok_or(Forbidden::NoTrial)?;
+    /// Whether the bundle runs confirmed already; fails if it does not run at all.
+    pub fn is_confirmed(&self, sha256: Digest) -> Result<bool, Forbidden> {
+        let (_, slot) = self.running().ok_or(Forbidden::NoTrial)?;
         if let Some(running) = slot.sha256.filter(|&running| running != sha256) {
             return Err(Forbidden::NotRunning { running, asked: sha256 });
         }
-        if slot.state == SlotState::Confirmed {
+        Ok(slot.state == SlotState::Confirmed)
+    }
+
+    /// Ends the trial for good.
+    pub fn confirm(&self, proven: Proven) -> Result<Self, Forbidden> {
+        let trial = self.candidate_on_trial().ok_or(Forbidden::NoTrial)?;
+        if proven.candidate() != trial {
+            return Err(Forbidden::OtherTrial);
+        }
+        Ok(self.confirmed(trial.slot))
+    }
+
+    /// Ends the trial for good without a proof, and says so. Nothing changes if the bundle is confirmed already.
+    pub fn force(&self, sha256: Digest, forced: Forced) -> Result<Self, Forbidden> {
+        if self.is_confirmed(sha256)? {
             return Ok(self.clone());
         }
+        let (slot, _) = self.trial().ok_or(Forbidden::NoTrial)?;
+        let mut next = self.confirmed(slot);
+        let Forced { reason, lacked, at } = forced;
+        let reason = shortened(&reason, FORCED_LIMIT);
+        let lacked = shortened(&lacked, FORCED_LIMIT);
+        next.notes.forced[slot as usize] = Some(Forced { reason, lacked, at });
+        Ok(next)
+    }
+
+    fn confirmed(&self, id: SlotId) -> Self {
         let kept = self.fallback().and_then(|id| self.slot(id).bundle.as_ref());
         let floor = kept.map_or(self.floor, |bundle| bundle.release.max(self.floor));
-        let confirmed = Slot { state: SlotState::Confirmed, ..slot.clone() };
-        Ok(Self { floor, ..self.with(id, confirmed) })
+        let slot = Slot { state: SlotState::Confirmed, ..self.slot(id).clone() };
+        Self { floor, ..self.with(id, slot) }
     }
 
     /// Goes back to the other confirmed slot. A bundle on trial goes bad; one that was confirmed stays
     /// verified, so that it can be tried again.
-    pub fn rollback(&self, detail: &str, at: u64) -> Result<Self, Forbidden> {
+    pub fn rollback(&self, detail: &str, at: &Moment) -> Result<Self, Forbidden> {
         let (id, slot) = self.running().ok_or(Forbidden::NoFallback)?;
         let fallback = self.fallback().ok_or(Forbidden::NoFallback)?;
         if self.trial().is_some() {
             return Ok(self.fail(id, Cause::Operator, detail, at));
         }
         let kept = Slot { state: SlotState::Verified, ..slot.clone() };
-        let next = self.noting(id, Cause::Operator, detail, at);
-        Ok(Self { active: Some(fallback), ..next.with(id, kept) }.since(self))
+        let next = self.noting(id, Cause::Operator, detail, at).with(id, kept);
+        Ok(next.since(self).running_from(Some(fallback), at))
     }
 
     /// A slot is found to be unusable. If it ran, its fallback runs now, or nothing.
-    pub fn fail(&self, id: SlotId, reason: Cause, detail: &str, at: u64) -> Self {
-        let active = if self.active == Some(id) { self.fallback() } else { self.active };
+    pub fn fail(&self, id: SlotId, reason: Cause, detail: &str, at: &Moment) -> Self {
         let bad = Slot { state: SlotState::Bad { reason }, ..self.slot(id).clone() };
-        let next = self.noting(id, reason, detail, at);
-        Self { active, ..next.with(id, bad) }.since(self)
+        let next = self.noting(id, reason, detail, at).with(id, bad).since(self);
+        if self.active == Some(id) { next.running_from(self.fallback(), at) } else { next }
     }
 
-    /// The box starts: takes an attempt from a trial, or ends it. Nothing else is counted.
-    pub fn started(&self, at: u64) -> Self {
+    /// The agent starts. If the box did too, that takes an attempt from a trial, or ends it, and the trial's clock
+    /// begins anew. Nothing else is counted.
+    pub fn started(&self, at: &Moment) -> Self {
+        if self.trial().is_none() || self.notes.activation.boot.same(at.boot) {
+            return self.clone();
+        }
+        let mut next = self.attempt("no attempt was left when the box started again", at);
+        next.notes.activation = Activation::at(next.notes.activation.generation, at);
+        next
+    }
+
+    /// Takes an attempt from a trial, or ends it if none is left. What takes it: the box or the daemon started again.
+    pub fn attempt(&self, detail: &str, at: &Moment) -> Self {
         let Some((id, attempts_left)) = self.trial() else { return self.clone() };
         let Some(attempts_left) = attempts_left.checked_sub(1) else {
-            let detail = "no attempt was left when the box started again";
             return self.fail(id, Cause::Attempts, detail, at);
         };
         let state = SlotState::Trial { attempts_left };
@@ -246,14 +351,23 @@ impl BootRecord {
 
     fn with(&self, id: SlotId, slot: Slot) -> Self {
         let mut next = Self { generation: self.generation + 1, ..self.clone() };
+        if !slot.is_whole() {
+            next.notes.forced[id as usize] = None;
+        }
         next.slots[id as usize] = slot;
         next
     }
 
-    fn noting(&self, slot: SlotId, cause: Cause, detail: &str, at: u64) -> Self {
+    /// This record says first that `active` is to run.
+    fn running_from(mut self, active: Option<SlotId>, at: &Moment) -> Self {
+        self.notes.activation = Activation::at(self.generation, at);
+        Self { active, ..self }
+    }
+
+    fn noting(&self, slot: SlotId, cause: Cause, detail: &str, at: &Moment) -> Self {
         let bundle = self.slot(slot).bundle.clone();
-        let detail = shortened(detail);
-        let last_failure = Some(Failure { slot, bundle, cause, detail, at });
+        let detail = shortened(detail, DETAIL_LIMIT);
+        let last_failure = Some(Failure { slot, bundle, cause, detail, at: at.wall });
         Self { last_failure, ..self.clone() }
     }
 
@@ -270,11 +384,11 @@ impl Default for BootRecord {
 }
 
 /// The end of a long text: the last lines of a log say more than the first.
-fn shortened(text: &str) -> String {
-    if text.len() <= DETAIL_LIMIT {
+fn shortened(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
         return text.to_string();
     }
-    let mut start = text.len() - DETAIL_LIMIT + '…'.len_utf8();
+    let mut start = text.len() - limit + '…'.len_utf8();
     while !text.is_char_boundary(start) {
         start += 1;
     }

@@ -64,9 +64,37 @@ impl Serialize for Digest {
     }
 }
 
-/// From the wire only: nothing reads a digest back from JSON.
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <[u8; 32]>::deserialize(deserializer).map(Self)
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 hexadecimal digits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+                from_hex(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Visitor)
+        } else {
+            <[u8; 32]>::deserialize(deserializer).map(Self)
+        }
     }
+}
+
+fn from_hex(text: &str) -> Option<Digest> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let mut digest = [0; 32];
+    if pairs.len() != digest.len() {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    for (byte, &[high, low]) in digest.iter_mut().zip(pairs) {
+        *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
+    }
+    Some(Digest(digest))
 }

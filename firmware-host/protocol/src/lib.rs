@@ -5,6 +5,7 @@
 //! frame     COBS(bytes · CRC-32) · 0x00  how it crosses a wire that loses and flips bytes
 //! boot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
 //! record    bytes of the boot record     two copies, the newest whole one counts
+//! proof     Running, Proven              what the daemon says of a bundle, and whether that confirms it
 //! ```
 //!
 //! Pure data and functions: no socket, no file, no clock; `no_std` with `alloc`, so a microcontroller can
@@ -34,17 +35,21 @@ mod boot;
 mod bytes;
 mod frame;
 mod message;
+mod moment;
+mod proof;
 mod record;
 mod slot;
 mod standing;
 
-pub use boot::{BootRecord, Forbidden};
+pub use boot::{Activation, BootRecord, Forbidden, Forced, Notes};
 pub use bytes::{Bytes, Digest};
 pub use frame::{Decoder, FrameError, encode_frame, encoded_length};
 pub use message::{
-    Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, Refusal, Reply, Request,
-    RequestId, Response, Telemetry, Temperature, Version, negotiate,
+    Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, OnTrial, Refusal, Reply,
+    Request, RequestId, Response, Telemetry, Temperature, Trial, Version, negotiate,
 };
+pub use moment::{BootId, Moment};
+pub use proof::{Candidate, Lack, Proven, RUNNING_FILE, RUNNING_LIMIT, Running, Terms, Unproven};
 pub use record::{
     LoadError, RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest,
 };

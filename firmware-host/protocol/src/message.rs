@@ -2,7 +2,7 @@
 //!
 //! A box that does not know a request still reads its number, and answers [`Refusal::Unsupported`].
 
-use crate::boot::BootRecord;
+use crate::boot::{BootRecord, Forced};
 use crate::bytes::{Bytes, Digest};
 use crate::slot::{Cause, Release, SlotId};
 use alloc::{string::String, vec::Vec};
@@ -19,7 +19,7 @@ pub struct Version {
 
 impl Version {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    pub const CURRENT: Self = Self { major: 1, minor: 1 };
     /// The oldest peer this build understands.
     pub const OLDEST: Self = Self { major: 1, minor: 0 };
 }
@@ -117,6 +117,13 @@ pub enum Request {
     Source {
         length: u32,
     },
+    /// What is on trial, and what it lacks to be confirmed.
+    Trial,
+    /// Ends the trial for good without a proof; the box keeps the reason.
+    Force {
+        sha256: Digest,
+        reason: String,
+    },
 }
 
 impl Request {
@@ -138,6 +145,8 @@ impl Request {
             Self::Telemetry => "telemetry",
             Self::Sink { .. } => "sink",
             Self::Source { .. } => "source",
+            Self::Trial => "trial",
+            Self::Force { .. } => "force",
         }
     }
 }
@@ -194,6 +203,7 @@ pub enum Response {
     Source {
         payload: Bytes,
     },
+    Trial(Trial),
 }
 
 /// Why the box does not do it. Nothing was changed, except where a slot is said to have gone bad.
@@ -219,6 +229,8 @@ pub enum Refusal {
     Disk { detail: String },
     #[error("the session was not opened with a hello")]
     NoHello,
+    #[error("not proven: {detail}")]
+    Unproven { detail: String },
 }
 
 /// Unasked, between call and reply.
@@ -267,6 +279,29 @@ pub struct Info {
     /// Frames dropped since the agent started, all connections together.
     pub frames_dropped: u64,
     pub signatures_required: bool,
+}
+
+/// How a trial stands, and what was ever confirmed without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    pub on_trial: Option<OnTrial>,
+    /// Slot A, slot B.
+    pub forced: [Option<Forced>; 2],
+    /// What the daemon says of itself: the JSON of `running.json`, or why there is none.
+    pub running: Result<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnTrial {
+    pub slot: SlotId,
+    pub sha256: Digest,
+    pub attempts_left: u8,
+    /// Seconds since the activation, or since the box started.
+    pub seconds: u64,
+    /// Whether the box confirms by itself once nothing is lacking.
+    pub automatic: bool,
+    /// What a confirm would lack now; empty: nothing.
+    pub lacks: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

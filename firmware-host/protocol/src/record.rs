@@ -1,14 +1,15 @@
 //! The boot record as bytes, in two copies: a power cut can spoil the one being written, never both.
 //!
 //! ```text
-//! "CXRS" · format u16 · length u32 · postcard(BootRecord) · CRC-32 of all before
+//! "CXRS" · format u16 · length u32 · postcard(BootRecord) · postcard(Notes) · CRC-32 of all before
 //! ```
 //!
+//! The first builds wrote no [`Notes`], and skip them where they read a record: so an update can be taken back.
 //! Little endian. Generation `g` is written to copy `g mod 2`; the whole copy with the higher generation counts.
 //! Later formats keep magic, format and the CRC-32 at the end, so that an older build can tell a newer record
 //! from a damaged one, and leave it alone.
 
-use crate::boot::BootRecord;
+use crate::boot::{BootRecord, Notes};
 use alloc::vec::Vec;
 use thiserror::Error;
 
@@ -41,7 +42,11 @@ pub enum RecordError {
 
 impl BootRecord {
     pub fn to_bytes(&self) -> Vec<u8> {
-        let body = postcard::to_allocvec(self).expect("writing to memory cannot fail");
+        let mut body = postcard::to_allocvec(self).expect("writing to memory cannot fail");
+        if self.notes != Notes::default() {
+            let notes = postcard::to_allocvec(&self.notes).expect("writing to memory cannot fail");
+            body.extend_from_slice(&notes);
+        }
         let length = u32::try_from(body.len()).expect("names and detail are bounded");
         let mut bytes = Vec::with_capacity(HEAD + body.len() + 4);
         bytes.extend_from_slice(&MAGIC);
@@ -74,7 +79,14 @@ impl BootRecord {
             return Err(RecordError::Crc);
         }
         let body = &bytes[HEAD..bytes.len() - 4];
-        let record: Self = postcard::from_bytes(body).map_err(|_| RecordError::Unsound)?;
+        let (record, notes): (Self, _) =
+            postcard::take_from_bytes(body).map_err(|_| RecordError::Unsound)?;
+        let notes = match notes {
+            [] => Notes::default(),
+            // What a later build adds behind them is skipped in turn.
+            notes => postcard::from_bytes(notes).map_err(|_| RecordError::Unsound)?,
+        };
+        let record = Self { notes, ..record };
         if record.is_sound() { Ok(record) } else { Err(RecordError::Unsound) }
     }
 }

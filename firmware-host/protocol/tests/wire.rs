@@ -27,6 +27,8 @@ fn calls() -> Vec<Request> {
         Request::Telemetry,
         Request::Sink { payload: payload() },
         Request::Source { length: 1000 },
+        Request::Trial,
+        Request::Force { sha256, reason: "wanted".into() },
     ]
 }
 
@@ -49,7 +51,18 @@ fn record() -> BootRecord {
             detail: "vector 0".into(),
             at: 1_800_000_000,
         }),
+        notes: Notes::default(),
     }
+}
+
+fn forced() -> Forced {
+    Forced { reason: "wanted".into(), lacked: "a daemon".into(), at: 1_800_000_000 }
+}
+
+/// With everything that builds after the first have added.
+fn noted() -> BootRecord {
+    let activation = Activation { generation: 299, boot: BootId([0xB0; 16]), millis: 70_000 };
+    BootRecord { notes: Notes { activation, forced: [Some(forced()), None] }, ..record() }
 }
 
 fn states() -> Vec<SlotState> {
@@ -120,6 +133,18 @@ fn responses() -> Vec<Response> {
         }),
         Response::Sunk { length: 3 },
         Response::Source { payload: Bytes(vec![1, 2]) },
+        Response::Trial(Trial {
+            on_trial: Some(OnTrial {
+                slot: SlotId::B,
+                sha256: Digest([0xD1; 32]),
+                attempts_left: 2,
+                seconds: 300,
+                automatic: true,
+                lacks: vec!["soak".into()],
+            }),
+            forced: [None, Some(forced())],
+            running: Err("none".into()),
+        }),
     ]
 }
 
@@ -137,6 +162,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Floor { found: release(1), floor: release(2) },
         Refusal::Disk { detail: "full".into() },
         Refusal::NoHello,
+        Refusal::Unproven { detail: "soak".into() },
     ]
 }
 
@@ -178,10 +204,11 @@ fn the_wire_format_never_changes() {
         record.slots[1].state = state;
         line(&state, &record.to_bytes());
     }
+    line(&"noted", &noted().to_bytes());
+    assert_eq!(now.lines().count(), RELEASED.lines().count(), "all now:\n{now}");
     for (now, released) in now.lines().zip(RELEASED.lines()) {
         assert_eq!(now, released, "found / released");
     }
-    assert_eq!(now.lines().count(), RELEASED.lines().count(), "all now:\n{now}");
 }
 
 #[test]
@@ -275,4 +302,32 @@ fn a_record_of_a_newer_format_is_refused_by_name_and_a_damaged_one_is_not_newer(
     assert_eq!(newest([Some(&newer), Some(&old)]), refused);
     let damaged = [&old[..4], &[2, 0], &old[6..]].concat();
     assert_eq!(newest([Some(&damaged), Some(&old)]), Ok(Some(record())));
+}
+
+/// A box is updated, and the update taken back: both builds read what the other wrote.
+#[test]
+fn records_of_the_first_builds_load_and_they_skip_what_was_added() {
+    let released = |name: &str| {
+        let line = RELEASED.lines().find(|line| line.starts_with(name)).unwrap();
+        let hex = line.split(' ').nth(1).unwrap().as_bytes();
+        let pairs = hex.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(BootRecord::from_bytes(&released("BootRecord ")), Ok(record()));
+    assert_eq!(BootRecord::from_bytes(&released("\"noted\"")), Ok(noted()));
+    // What the first builds did with the bytes between head and CRC.
+    let bytes = noted().to_bytes();
+    let body = &bytes[10..bytes.len() - 4];
+    assert_eq!(postcard::from_bytes::<BootRecord>(body), Ok(record()));
+    // And what a build after this one adds is skipped by this one.
+    let mut later = noted();
+    later.generation = 1;
+    let mut bytes = later.to_bytes();
+    bytes.truncate(bytes.len() - 4);
+    bytes.extend(b"more");
+    let length = u32::try_from(bytes.len() - 10).unwrap();
+    bytes[6..10].copy_from_slice(&length.to_le_bytes());
+    let sum = crc32fast::hash(&bytes);
+    bytes.extend(sum.to_le_bytes());
+    assert_eq!(BootRecord::from_bytes(&bytes), Ok(later));
 }

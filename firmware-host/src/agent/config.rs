@@ -4,6 +4,7 @@ use super::check::Policy;
 use super::durations::duration;
 use super::fleet;
 use anyhow::{Context, Result, ensure};
+use protocol::Terms;
 use serde::Deserialize;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -70,9 +71,25 @@ pub struct Trial {
     /// A trial without a confirm ends after this time.
     #[serde(default = "ten_minutes", deserialize_with = "duration")]
     pub timeout: Duration,
-    /// So often may the agent start during a trial.
+    /// So often may the box or the daemon start again during a trial.
     #[serde(default = "three")]
     pub attempts: u8,
+    /// Who confirms.
+    #[serde(default)]
+    pub confirm: Confirm,
+    /// So long must the daemon have run the bundle.
+    #[serde(default = "two_minutes", deserialize_with = "duration")]
+    pub soak: Duration,
+    /// So many images must it have answered.
+    #[serde(default)]
+    pub images: u64,
+    /// An older word of the daemon is no proof.
+    #[serde(default = "half_a_minute", deserialize_with = "duration")]
+    pub silence: Duration,
+    /// No sensor may be hotter, degrees Celsius.
+    pub max_celsius: Option<f32>,
+    /// Bytes that must be free where the slots are.
+    pub min_free: Option<u64>,
     /// Command that must succeed during a trial.
     #[serde(default)]
     pub health: Vec<String>,
@@ -81,6 +98,30 @@ pub struct Trial {
     /// So many failures in a row end the trial.
     #[serde(default = "three")]
     pub health_failures: u8,
+}
+
+/// Who ends a trial well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confirm {
+    /// Whoever asks for it, once the bundle is proven.
+    #[default]
+    Manual,
+    /// The agent, as soon as the bundle is proven.
+    Automatic,
+}
+
+impl Trial {
+    /// What a proof must show.
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            fresh: self.silence.as_secs(),
+            soak: self.soak.as_secs(),
+            images: self.images,
+            max_celsius: self.max_celsius,
+            min_free: self.min_free,
+        }
+    }
 }
 
 /// The file as written.
@@ -94,7 +135,8 @@ struct File {
     listen: Listen,
     bundles: Bundles,
     activate: Activate,
-    trial: Option<Trial>,
+    #[serde(default = "usual_trial")]
+    trial: Trial,
     fleet: Option<fleet::Table>,
 }
 
@@ -144,6 +186,13 @@ impl Config {
             tcp.is_some() || serial.is_some() || pty.is_some(),
             "[listen] names nothing to listen on, expected tcp, serial or pty"
         );
+        let Trial { timeout, soak, .. } = file.trial;
+        ensure!(
+            soak < timeout,
+            "[trial] soak is {}, expected less than the timeout, {}",
+            humantime::format_duration(soak),
+            humantime::format_duration(timeout)
+        );
         Ok(Self {
             slots: folder.join(file.slots),
             listen: Listen {
@@ -152,13 +201,7 @@ impl Config {
             },
             policy: Policy { trusted, allow_unsigned, keep_floor: !allow_downgrade, limit },
             activate: file.activate,
-            trial: file.trial.unwrap_or_else(|| Trial {
-                timeout: ten_minutes(),
-                attempts: three(),
-                health: Vec::new(),
-                health_every: ten_seconds(),
-                health_failures: three(),
-            }),
+            trial: file.trial,
             fleet: file.fleet.map(|table| table.checked(folder).context("[fleet]")).transpose()?,
             device: file.device,
             sysroot: folder.join(file.sysroot),
@@ -172,6 +215,11 @@ fn loopback() -> Vec<IpAddr> {
 
 fn root() -> PathBuf {
     "/".into()
+}
+
+/// Without a table `[trial]`.
+fn usual_trial() -> Trial {
+    toml::from_str("").expect("every setting of a trial has a default")
 }
 
 const fn yes() -> bool {
@@ -196,6 +244,10 @@ const fn three() -> u8 {
 
 const fn ten_seconds() -> Duration {
     Duration::from_secs(10)
+}
+
+const fn half_a_minute() -> Duration {
+    Duration::from_secs(30)
 }
 
 const fn one_minute() -> Duration {

@@ -1,7 +1,7 @@
 //! The few things the slots do to a disk, so that a test can cut the power between any two of them.
 
 use durable::sync_folder;
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -84,14 +84,8 @@ impl Disk for Folder {
     }
 
     fn free(&mut self) -> io::Result<u64> {
-        space(&self.path).map(|(free, _)| free)
+        machine::space(&self.path).map(|(free, _)| free)
     }
-}
-
-/// Bytes free and in all on the file system that holds `path`.
-pub(super) fn space(path: &Path) -> io::Result<(u64, u64)> {
-    let disk = statvfs(path)?;
-    Ok((disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)))
 }
 
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {

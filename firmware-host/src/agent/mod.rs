@@ -8,6 +8,7 @@
 mod check;
 mod command;
 mod config;
+mod control;
 mod ddi;
 mod disk;
 mod durations;
@@ -15,14 +16,14 @@ mod evidence;
 mod fleet;
 mod local;
 mod logs;
-mod machine;
 pub mod offline;
+mod proof;
 mod session;
 mod slots;
 mod watch;
 
 pub use check::Policy;
-pub use config::{Activate, Config, Listen, Trial};
+pub use config::{Activate, Config, Confirm, Listen, Trial};
 pub use disk::{Disk, Folder};
 pub use fleet::{Credentials, Fleet};
 pub use logs::Logs;
@@ -31,7 +32,7 @@ pub use slots::Slots;
 use crate::{discover, link::Tty, random::random};
 use anyhow::{Context, Result};
 use machine::Machine;
-use protocol::{Refusal, RequestId, Response, SlotId};
+use protocol::{Moment, Refusal, RequestId, Response, SlotId};
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -41,7 +42,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Answers to changes that are remembered, in case they got lost on the way.
 const REMEMBERED: usize = 32;
@@ -67,7 +68,8 @@ struct Agent {
 pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
     let folder = Folder::open(&config.slots)
         .with_context(|| format!("cannot use {}", config.slots.display()))?;
-    let slots = Slots::open(folder, config.policy.clone(), now())
+    let now = Machine::new(&config.sysroot).moment();
+    let slots = Slots::open(folder, config.policy.clone(), &now)
         .with_context(|| format!("cannot use {}", config.slots.display()))?;
     match slots.record().running() {
         Some((id, slot)) => log::info!("slot {id} runs, {:?}", slot.state),
@@ -245,6 +247,10 @@ impl Agent {
         })
     }
 
+    fn now(&self) -> Moment {
+        self.machine.moment()
+    }
+
     fn slots(&self) -> MutexGuard<'_, Slots<Folder>> {
         held(&self.slots)
     }
@@ -310,11 +316,6 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Seconds since 1970, or 0 on a box whose clock is before that.
-fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,7 +331,7 @@ mod tests {
         fs::write(&path, text).unwrap();
         let config = Config::read(&path).unwrap();
         let disk = Folder::open(&config.slots).unwrap();
-        let slots = Slots::open(disk, config.policy.clone(), 0).unwrap();
+        let slots = Slots::open(disk, config.policy.clone(), &Moment::default()).unwrap();
         Agent::new(config, slots).unwrap()
     }
 

@@ -9,7 +9,7 @@
 //! By the rules of a push: signature, floor, self-test, trial. Nothing here confirms. Who may open the socket is
 //! whoever the file system lets; over a network nobody can.
 
-use super::{Agent, evidence, now};
+use super::{Agent, evidence};
 use crate::swu::{Swu, SwuError};
 use anyhow::{Context, Result};
 use protocol::{Digest, Refusal, Request, Response, SlotId, Standing};
@@ -117,7 +117,7 @@ fn answer(agent: &Agent, stream: &UnixStream) -> Result<()> {
         Err(error) => (false, evidence::failure(&error.to_string(), agent.slots().record())),
     };
     let device = agent.device.clone();
-    tell(stream, &News::End { device, confirmed, details, clock: now() })?;
+    tell(stream, &News::End { device, confirmed, details, clock: agent.now().wall })?;
     Ok(())
 }
 

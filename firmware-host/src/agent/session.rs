@@ -1,6 +1,6 @@
 //! One connection: calls in, answers out, one after the other.
 
-use super::{Agent, command, now};
+use super::Agent;
 use crate::link::Link;
 use protocol::{
     Answer, Bytes, Call, CallError, Decoder, Digest, Event, Feature, Hello, Info, Refusal, Reply,
@@ -192,7 +192,7 @@ impl Agent {
                 Ok(Response::Logs { lines, next, lost })
             }
             Request::Telemetry => {
-                let free = super::disk::space(&self.config.slots).ok().map(|(free, _)| free);
+                let free = machine::space(&self.config.slots).ok().map(|(free, _)| free);
                 Ok(Response::Telemetry(self.machine.telemetry(free)))
             }
             Request::Begin { sha256, total } => {
@@ -204,24 +204,30 @@ impl Agent {
             Request::Verify { slot } => {
                 let _change = self.begin_change(doing)?;
                 let before = self.slots().record().active;
-                let verified = self.slots().verify(slot, now());
+                let verified = self.slots().verify(slot, &self.now());
                 if verified.is_err() {
                     self.announce(before);
                 }
                 verified.map(|()| Response::Verified { slot })
             }
             Request::Finish { sha256 } => self.once(id, doing, |agent| {
-                let slot = agent.slots().finish(sha256, now())?;
+                let slot = agent.slots().finish(sha256, &agent.now())?;
                 log::info!("slot {slot} holds {sha256}, verified");
                 Ok(Response::Verified { slot })
             }),
-            Request::Activate { sha256 } => self.once(id, doing, |agent| agent.activate(sha256)),
+            Request::Activate { sha256 } => {
+                self.once(id, doing, |agent| agent.activate(sha256).map(Response::Changed))
+            }
             Request::Confirm { sha256 } => {
-                self.once(id, doing, |agent| agent.change(|slots| slots.confirm(sha256)))
+                self.once(id, doing, |agent| agent.confirm(sha256).map(Response::Changed))
+            }
+            Request::Force { sha256, reason } => {
+                self.once(id, doing, |agent| agent.force(sha256, reason).map(Response::Changed))
             }
             Request::Rollback { reason } => {
-                self.once(id, doing, |agent| agent.change(|slots| slots.rollback(&reason, now())))
+                self.once(id, doing, |agent| agent.rollback(&reason).map(Response::Changed))
             }
+            Request::Trial => Ok(Response::Trial(self.trial())),
             Request::Hello { .. } | Request::Write { .. } => Err(Refusal::Unsupported),
         }
     }
@@ -241,41 +247,8 @@ impl Agent {
         answer
     }
 
-    fn change(
-        &self,
-        change: impl FnOnce(&mut super::Slots<super::Folder>) -> Result<(), Refusal>,
-    ) -> Result<Response, Refusal> {
-        let (before, after) = {
-            let mut slots = self.slots();
-            let before = slots.record().active;
-            change(&mut slots)?;
-            (before, slots.record().clone())
-        };
-        self.announce(before);
-        Ok(Response::Changed(after))
-    }
-
-    /// The golden vectors first: a bundle this box does not reproduce never runs on it.
-    fn activate(&self, sha256: Digest) -> Result<Response, Refusal> {
-        let (slot, runs) = self.slots().candidate(sha256)?;
-        if !runs {
-            self.slots().verify(slot, now())?;
-            let activate = &self.config.activate;
-            let file = self.config.slots.join(slot.file_name());
-            log::info!("slot {slot}: self-test");
-            let tested = command::run(&activate.selftest, Some(&file), activate.selftest_timeout);
-            if let Err(detail) = tested {
-                let cause = protocol::Cause::SelfTest;
-                self.slots().fail(slot, cause, &detail, now())?;
-                return Err(Refusal::Bad { slot, cause, detail });
-            }
-        }
-        let attempts = self.config.trial.attempts;
-        self.change(|slots| slots.activate(sha256, attempts))
-    }
-
     pub(super) fn info(&self) -> Info {
-        let (disk_free, disk_total) = super::disk::space(&self.config.slots).unwrap_or((0, 0));
+        let (disk_free, disk_total) = machine::space(&self.config.slots).unwrap_or((0, 0));
         Info {
             device: self.device.clone(),
             agent: concat!("firmware-host ", env!("CARGO_PKG_VERSION")).into(),

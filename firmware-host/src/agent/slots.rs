@@ -11,7 +11,8 @@
 
 use super::{check::Policy, disk::Disk};
 use protocol::{
-    BootRecord, Cause, Digest, Forbidden, LoadError, RECORD_FILES, Refusal, SlotId, SlotState,
+    BootRecord, Cause, Digest, Forbidden, Forced, LoadError, Moment, Proven, RECORD_FILES, Refusal,
+    SlotId, SlotState,
 };
 use sha2::{Digest as _, Sha256};
 use std::io;
@@ -32,7 +33,7 @@ impl<D: Disk> Slots<D> {
     /// Reads the record, finishes what a power cut interrupted, and counts the start.
     ///
     /// Fails, before it changes anything, if a newer agent wrote the record.
-    pub fn open(mut disk: D, policy: Policy, now: u64) -> io::Result<Self> {
+    pub fn open(mut disk: D, policy: Policy, now: &Moment) -> io::Result<Self> {
         let record = protocol::load(&mut Copies(&mut disk)).map_err(|error| match error {
             LoadError::Storage(error) => error,
             LoadError::Record(error) => io::Error::new(io::ErrorKind::InvalidData, error),
@@ -115,7 +116,7 @@ impl<D: Disk> Slots<D> {
     }
 
     /// Checks the complete file and keeps it. A file that is not right makes its slot bad.
-    pub fn finish(&mut self, sha256: Digest, now: u64) -> Result<SlotId, Refusal> {
+    pub fn finish(&mut self, sha256: Digest, now: &Moment) -> Result<SlotId, Refusal> {
         if let Ok(id) = self.record.candidate(sha256) {
             return Ok(id);
         }
@@ -153,7 +154,7 @@ impl<D: Disk> Slots<D> {
     }
 
     /// Reads a slot's file again. One that is not what it was makes the slot bad.
-    pub fn verify(&mut self, id: SlotId, now: u64) -> Result<(), Refusal> {
+    pub fn verify(&mut self, id: SlotId, now: &Moment) -> Result<(), Refusal> {
         let slot = self.record.slot(id);
         let (Some(sha256), Some(_)) = (slot.sha256, &slot.bundle) else {
             return Err(Refusal::State { detail: format!("slot {id} holds no whole bundle") });
@@ -173,20 +174,39 @@ impl<D: Disk> Slots<D> {
     }
 
     /// Puts the bundle on trial. The caller has run its self-test.
-    pub fn activate(&mut self, sha256: Digest, attempts: u8) -> Result<(), Refusal> {
-        let next = self.record.activate(sha256, attempts).map_err(refused)?;
+    pub fn activate(&mut self, sha256: Digest, attempts: u8, now: &Moment) -> Result<(), Refusal> {
+        let next = self.record.activate(sha256, attempts, now).map_err(refused)?;
         self.commit(next).map_err(disk)
     }
 
-    pub fn confirm(&mut self, sha256: Digest) -> Result<(), Refusal> {
-        let mut next = self.record.confirm(sha256).map_err(refused)?;
+    /// Whether a bundle runs confirmed; fails if it does not run.
+    pub fn is_confirmed(&self, sha256: Digest) -> Result<bool, Refusal> {
+        self.record.is_confirmed(sha256).map_err(refused)
+    }
+
+    /// Keeps what is on trial for good.
+    pub fn confirm(&mut self, proven: Proven) -> Result<(), Refusal> {
+        self.keep_for_good(self.record.confirm(proven).map_err(refused)?)
+    }
+
+    /// The same without a proof, which the record notes.
+    pub fn force(&mut self, sha256: Digest, forced: Forced) -> Result<(), Refusal> {
+        self.keep_for_good(self.record.force(sha256, forced).map_err(refused)?)
+    }
+
+    fn keep_for_good(&mut self, mut next: BootRecord) -> Result<(), Refusal> {
         if !self.policy.keep_floor {
             next.floor = self.record.floor;
         }
         self.commit(next).map_err(disk)
     }
 
-    pub fn rollback(&mut self, reason: &str, now: u64) -> Result<(), Refusal> {
+    /// The daemon started again during a trial: that takes an attempt, or ends the trial.
+    pub fn attempt(&mut self, detail: &str, now: &Moment) -> Result<(), Refusal> {
+        self.commit(self.record.attempt(detail, now)).map_err(disk)
+    }
+
+    pub fn rollback(&mut self, reason: &str, now: &Moment) -> Result<(), Refusal> {
         let next = self.record.rollback(reason, now).map_err(refused)?;
         self.commit(next).map_err(disk)
     }
@@ -197,7 +217,7 @@ impl<D: Disk> Slots<D> {
         id: SlotId,
         cause: Cause,
         detail: &str,
-        now: u64,
+        now: &Moment,
     ) -> Result<(), Refusal> {
         self.commit(self.record.fail(id, cause, detail, now)).map_err(disk)?;
         self.disk.remove(id.partial_name()).map_err(disk)?;
@@ -245,7 +265,7 @@ impl<D: Disk> Slots<D> {
     }
 
     /// Brings a slot's files in step with the record after a start.
-    fn recover(&mut self, id: SlotId, now: u64) -> io::Result<()> {
+    fn recover(&mut self, id: SlotId, now: &Moment) -> io::Result<()> {
         let slot = self.record.slot(id).clone();
         match slot.state {
             SlotState::Writing { received, total } => self.recover_partial(id, received, total),

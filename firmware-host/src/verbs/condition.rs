@@ -1,12 +1,13 @@
 //! `info`, `slots`, `telemetry`, `logs`, `dump`.
 
 use crate::Target;
-use crate::output::{Output, record_json, record_text};
+use crate::output::{Output, forced_json, forced_text, record_json, record_text, trial_json};
 use anyhow::{Context, Result};
 use clap::Args;
 use protocol::LogLine;
 use serde_json::json;
 use std::fs;
+use std::iter;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -42,13 +43,19 @@ pub(crate) fn info(target: &Target, output: Output) -> Result<()> {
 }
 
 pub(crate) fn slots(target: &Target, output: Output) -> Result<()> {
-    let record = target.with(|device| Ok(device.slots()?))?;
-    output.say(&record_text(&record), &record_json(&record))
+    let (record, trial) = target.with(|device| Ok((device.slots()?, device.trial_if_known()?)))?;
+    let forced = trial.iter().flat_map(forced_text);
+    let text = iter::once(record_text(&record)).chain(forced).collect::<Vec<_>>().join("\n");
+    output.say(&text, &record_json(&record))
 }
 
 pub(crate) fn telemetry(target: &Target, output: Output) -> Result<()> {
-    let telemetry = target.with(|device| Ok(device.telemetry()?))?;
-    let document = serde_json::to_value(&telemetry)?;
+    let (telemetry, trial) =
+        target.with(|device| Ok((device.telemetry()?, device.trial_if_known()?)))?;
+    let mut document = serde_json::to_value(&telemetry)?;
+    if let Some(trial) = &trial {
+        document["forced"] = forced_json(trial)?;
+    }
     let mebibytes = |bytes: Option<u64>| bytes.map_or("?".into(), |b| (b >> 20).to_string());
     let mut lines = vec![
         format!("up {} s", telemetry.uptime.map_or("?".into(), |s| format!("{s:.0}"))),
@@ -62,6 +69,7 @@ pub(crate) fn telemetry(target: &Target, output: Output) -> Result<()> {
     ];
     lines
         .extend(telemetry.temperatures.iter().map(|t| format!("{} {:.1} °C", t.sensor, t.celsius)));
+    lines.extend(trial.iter().flat_map(forced_text));
     output.say(&lines.join("\n"), &document)
 }
 
@@ -122,6 +130,7 @@ impl Dump {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let files = self.target.with(|device| {
             let (info, record, telemetry) = (device.info()?, device.slots()?, device.telemetry()?);
+            let trial = device.trial_if_known()?.as_ref().map(trial_json).transpose()?;
             let (mut lines, mut from) = (String::new(), 0);
             let end = device.log_end()?;
             while from < end {
@@ -135,6 +144,7 @@ impl Dump {
             Ok([
                 ("info.json", serde_json::to_string_pretty(&info)?),
                 ("slots.json", serde_json::to_string_pretty(&record_json(&record))?),
+                ("trial.json", serde_json::to_string_pretty(&trial)?),
                 ("telemetry.json", serde_json::to_string_pretty(&telemetry)?),
                 ("log.jsonl", lines),
             ])

@@ -1,7 +1,7 @@
 //! The verbs of the workstation: each opens a session, says a thing or two, and prints what came back.
 //!
 //! - [`push`]: a bundle into a slot
-//! - [`trial`]: verify, activate, confirm, rollback
+//! - [`trial`]: verify, activate, trial, confirm, rollback
 //! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
 //! - [`line`]: the way to it: ping, bench, discover
 //! - [`fleet`]: a rollout in waves over an inventory
@@ -22,7 +22,7 @@ pub(crate) use line::{Bench, Discover, Ping};
 pub(crate) use offline::Offline;
 pub(crate) use push::Push;
 pub(crate) use swu::SwuVerb;
-pub(crate) use trial::{Activate, Confirm, Rollback, Verify};
+pub(crate) use trial::{Activate, Confirm, Rollback, Verify, trial_state};
 
 use crate::Target;
 use anyhow::{Context, Result};

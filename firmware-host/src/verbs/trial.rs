@@ -1,15 +1,21 @@
-//! `verify`, `activate`, `confirm`, `rollback`.
+//! `verify`, `activate`, `trial`, `confirm`, `rollback`.
 
 use crate::Target;
-use crate::output::{Output, record_json, record_text};
+use crate::output::{Output, record_json, record_text, trial_json, trial_text};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use firmware_host::DeviceError;
 use firmware_host::random::random;
-use protocol::{BootRecord, Digest, RequestId, SlotId, SlotState};
+use protocol::{BootRecord, Digest, Refusal, RequestId, SlotId, SlotState};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two tries to confirm.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Has the box check the files of its slots again
 #[derive(Debug, Args)]
@@ -88,23 +94,60 @@ impl Activate {
     }
 }
 
-/// Keeps the bundle on trial; without it the old one comes back
+/// Keeps the bundle on trial, once the daemon's word proves it; without it the old one comes back
 #[derive(Debug, Args)]
 pub(crate) struct Confirm {
     #[command(flatten)]
     target: Target,
+    /// Ask again for so long while the proof is not complete
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// Without a proof; the box keeps the reason in the slot and in its log
+    #[arg(long, requires = "reason", conflicts_with = "wait")]
+    force: bool,
+    /// Why by force
+    #[arg(long, requires = "force")]
+    reason: Option<String>,
 }
 
 impl Confirm {
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let id = new_id()?;
-        let record = self.target.with(|device| {
-            let record = device.slots()?;
-            let running = record.running().and_then(|(_, slot)| slot.sha256);
-            Ok(device.confirm(id, running.context("no bundle runs")?)?)
-        })?;
+        let start = Instant::now();
+        let mut chosen = None;
+        let mut id = new_id()?;
+        let record = loop {
+            let asked = self.target.with(|device| {
+                let sha256 = match chosen {
+                    Some(sha256) => sha256,
+                    None => {
+                        let running = device.slots()?.running().and_then(|(_, slot)| slot.sha256);
+                        *chosen.insert(running.context("no bundle runs")?)
+                    }
+                };
+                Ok(match &self.reason {
+                    Some(reason) => device.force(id, sha256, reason)?,
+                    None => device.confirm(id, sha256)?,
+                })
+            });
+            let Err(error) = asked else { break asked? };
+            let refused = error.downcast_ref();
+            let waits = matches!(refused, Some(DeviceError::Refused(Refusal::Unproven { .. })));
+            if !waits || start.elapsed() >= self.wait {
+                return Err(error);
+            }
+            log::debug!("{error:#}");
+            thread::sleep(ASK_AGAIN);
+            // The box remembers its answer to a call by the call's id.
+            id = new_id()?;
+        };
         output.say(&record_text(&record), &record_json(&record))
     }
+}
+
+/// How the trial stands.
+pub(crate) fn trial_state(target: &Target, output: Output) -> Result<()> {
+    let trial = target.with(|device| Ok(device.trial()?))?;
+    output.say(&trial_text(&trial), &trial_json(&trial)?)
 }
 
 /// Goes back to the other confirmed slot

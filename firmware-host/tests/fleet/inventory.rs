@@ -1,6 +1,6 @@
 //! `firmware-host fleet`: rollouts over an inventory of real agents.
 
-use crate::support::{Agent, bundle, key, run, states, until};
+use crate::support::{Agent, Daemons, bundle, key, run, states, until};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 /// Boxes with agents, their inventory, and a bundle of release 1.1.0.
 struct Site {
+    _daemons: Daemons,
     folder: TempDir,
     agents: Vec<Agent>,
 }
@@ -39,7 +40,8 @@ impl Site {
         fs::write(folder.path().join("boxes.toml"), boxes.collect::<String>()).unwrap();
         let file = bundle("1.1.0", 50_000, Some(&key()));
         fs::write(folder.path().join("chest.bundle"), file).unwrap();
-        Self { folder, agents }
+        let homes = (0..count).map(|n| folder.path().join(format!("box-{n}")));
+        Self { _daemons: Daemons::start(homes.collect()), folder, agents }
     }
 
     fn path(&self, name: &str) -> String {

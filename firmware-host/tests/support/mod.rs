@@ -6,12 +6,16 @@
 use bundle::{Bundle, Manifest, SigningKey, section};
 use firmware_host::swu;
 use graph::{Backbone, ModelConfig, Pool, Preprocess};
+use machine::Machine;
+use protocol::{BootRecord, Candidate, Moment, Proven, Running, Terms};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub(crate) fn key() -> SigningKey {
@@ -48,6 +52,97 @@ pub(crate) fn image(version: &str, size: usize) -> Vec<u8> {
     packed(version, &bundle(version, size, Some(&key())))
 }
 
+/// What a daemon writes that runs the active slot, all being well.
+pub(crate) fn word(record: &BootRecord, now: &Moment) -> Option<Running> {
+    let Candidate { slot, digest, generation } = record.to_run()?;
+    let seconds = now.uptime.as_secs();
+    Some(Running {
+        digest,
+        slot,
+        boot_id: now.boot,
+        golden_vectors: 3,
+        answered: 0,
+        failures: 0,
+        generation,
+        process: 1,
+        started_seconds: 0,
+        loaded_seconds: seconds,
+        written_seconds: seconds,
+        celsius: Some(40.0),
+        free: Some(1 << 30),
+        failure: None,
+    })
+}
+
+/// The proof that its word is.
+pub(crate) fn prove(record: &BootRecord, now: &Moment) -> Option<Proven> {
+    let terms = Terms { fresh: 5, soak: 0, images: 0, max_celsius: None, min_free: None };
+    word(record, now)?.prove(record.candidate_on_trial()?, &terms, now).ok()
+}
+
+fn record(folder: &Path) -> Option<BootRecord> {
+    let slots = folder.join("slots");
+    let copies = protocol::RECORD_FILES.map(|name| fs::read(slots.join(name)).ok());
+    protocol::newest([copies[0].as_deref(), copies[1].as_deref()]).unwrap()
+}
+
+/// The word of a daemon for the agent in `folder`; `false` if there is nothing to run.
+fn says(folder: &Path, change: impl FnOnce(&mut Running)) -> bool {
+    let root = folder.join("root");
+    let now = Machine::new(if root.exists() { &root } else { Path::new("/") }).moment();
+    let Some(mut word) = record(folder).and_then(|record| word(&record, &now)) else {
+        return false;
+    };
+    change(&mut word);
+    let json = serde_json::to_vec(&word).unwrap();
+    durable::write(&folder.join("slots").join(protocol::RUNNING_FILE), &json).unwrap();
+    true
+}
+
+/// Daemons that run whatever they are to, and run it well, until dropped.
+pub(crate) struct Daemons {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemons {
+    /// One for each folder of an agent.
+    pub(crate) fn start(folders: Vec<PathBuf>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                for folder in &folders {
+                    says(folder, |_| {});
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// The line of a configuration that makes the agent believe in the machine of [`machine_says`].
+pub(crate) fn sysroot(folder: &Path) -> String {
+    format!("sysroot = {:?}\n", folder.join("root"))
+}
+
+/// A machine that was started for the `boot`th time, `seconds` ago.
+pub(crate) fn machine_says(folder: &Path, boot: u8, seconds: u64) {
+    let proc = folder.join("root/proc");
+    fs::create_dir_all(proc.join("sys/kernel/random")).unwrap();
+    let id = protocol::BootId([boot; 16]).to_string();
+    durable::write(&proc.join("sys/kernel/random/boot_id"), id.as_bytes()).unwrap();
+    durable::write(&proc.join("uptime"), format!("{seconds}.50 1.00").as_bytes()).unwrap();
+}
+
 /// `firmware-host agent` in a folder of its own.
 pub(crate) struct Agent {
     child: Child,
@@ -65,8 +160,13 @@ impl Agent {
             let activate = if more.contains("[activate]") { "" } else { activate };
             let listen =
                 if more.contains("[listen]") { "" } else { "[listen]\ntcp = \"127.0.0.1:0\"\n" };
+            let soak = "[trial]\nsoak = \"0s\"\n";
+            let trial = if more.contains("[trial]") { "" } else { soak };
+            let more = more.replace("[trial]\n", soak);
+            // What stands before the first table.
+            let (top, more) = more.split_at(more.find('[').unwrap_or(0));
             let text = format!(
-                "slots = \"slots\"\n{listen}[bundles]\ntrusted_keys = [\"site.pub\"]\n{activate}{more}"
+                "slots = \"slots\"\n{top}{listen}[bundles]\ntrusted_keys = [\"site.pub\"]\n{activate}{trial}{more}"
             );
             fs::write(&config, text).unwrap();
         }
@@ -104,10 +204,8 @@ impl Agent {
     }
 
     /// The boot record as the daemon reads it.
-    pub(crate) fn record(&self) -> Option<protocol::BootRecord> {
-        let slots = self.folder.join("slots");
-        let copies = protocol::RECORD_FILES.map(|name| fs::read(slots.join(name)).ok());
-        protocol::newest([copies[0].as_deref(), copies[1].as_deref()]).unwrap()
+    pub(crate) fn record(&self) -> Option<BootRecord> {
+        record(&self.folder)
     }
 
     /// SIGKILL.
@@ -129,8 +227,9 @@ impl Agent {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Ends the trial for good.
+    /// Ends the trial for good, the daemon having nothing to say against the bundle.
     pub(crate) fn confirm(&self) {
+        self.says(|_| {});
         self.ok(&["confirm"]);
     }
 
@@ -140,6 +239,11 @@ impl Agent {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
         assert!(output.stderr.starts_with(b"error: ") || output.stderr.contains(&b'\n'));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Writes what a daemon would that runs the active slot; `change` makes it another word.
+    pub(crate) fn says(&self, change: impl FnOnce(&mut Running)) {
+        assert!(says(&self.folder, change), "nothing runs");
     }
 
     /// State of slot a, of slot b, and the slot that runs.

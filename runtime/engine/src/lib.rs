@@ -50,4 +50,4 @@ pub use engine::{Engine, IntegerShare, Intermediate, Options, Output, Outputs};
 pub use error::EngineError;
 pub use int8_subgraph::LayerInfo;
 pub use reference::reference;
-pub use selftest::{Mismatch, SelfTest, selftest};
+pub use selftest::{Mismatch, SelfTest, Vectors, selftest};

@@ -1,7 +1,8 @@
 //! Golden vectors: whoever loads a bundle proves itself by reproducing their bytes.
 
 use crate::{Engine, EngineError};
-use bundle::Bundle;
+use bundle::{Bundle, Golden};
+use graph::Preprocess;
 use serde::Serialize;
 use std::fmt;
 
@@ -47,10 +48,36 @@ impl fmt::Display for Mismatch {
 
 /// Runs every golden vector of the bundle and compares every byte.
 pub fn selftest(engine: &mut Engine, bundle: &Bundle) -> Result<SelfTest, EngineError> {
-    let golden = bundle.golden()?;
+    Vectors::of(bundle)?.reproduce(engine)
+}
+
+/// Golden vectors apart from their bundle, to prove a loaded engine again later.
+#[derive(Clone, Debug)]
+pub struct Vectors {
+    pub golden: Golden,
+    preprocess: Preprocess,
+}
+
+impl Vectors {
+    pub fn of(bundle: &Bundle) -> Result<Self, EngineError> {
+        let preprocess = bundle.manifest.preprocess.clone();
+        Ok(Self { golden: bundle.golden()?, preprocess })
+    }
+
+    /// Runs all and compares every byte.
+    pub fn reproduce(&self, engine: &mut Engine) -> Result<SelfTest, EngineError> {
+        reproduce(engine, &self.golden, &self.preprocess)
+    }
+}
+
+fn reproduce(
+    engine: &mut Engine,
+    golden: &Golden,
+    preprocess: &Preprocess,
+) -> Result<SelfTest, EngineError> {
     let mut result = SelfTest { vectors: golden.vectors.len(), outputs: 0, mismatch: None };
     for (vector, golden) in golden.vectors.iter().enumerate() {
-        let outputs = engine.run(&golden.input(&bundle.manifest.preprocess))?;
+        let outputs = engine.run(&golden.input(preprocess))?;
         for expected in &golden.outputs {
             let found = outputs.require(&expected.name)?;
             result.outputs += 1;

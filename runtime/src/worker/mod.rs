@@ -107,6 +107,7 @@ impl Worker {
         if let Err(error) = self.model.refresh() {
             log::error!("{error:#}");
         }
+        self.model.test_again();
         let taken = self
             .model
             .current()
@@ -135,6 +136,7 @@ impl Worker {
                     entry.refusals = entry.refusals.saturating_add(1);
                 } else {
                     entry.failures += 1;
+                    self.held_against_bundle(&error);
                 }
                 if entry.failures < self.config.max_attempts {
                     self.spool.survive_attempt(&key, entry.deaths);
@@ -153,9 +155,18 @@ impl Worker {
         let now = Instant::now();
         self.metrics.latency.observe(entry.age(now));
         self.metrics.work.observe(now - began);
+        self.model.answered();
         self.spool.publish(&key);
         self.outbox.answered(key.name());
         Ok(())
+    }
+
+    /// A panic was counted where it was caught; a file that is gone is nobody's failure.
+    fn held_against_bundle(&self, error: &anyhow::Error) {
+        let is_panic = error.downcast_ref::<Panicked>().is_some();
+        if !is_panic && !error.chain().any(|cause| cause.is::<io::Error>()) {
+            self.model.failed(&for_logs(error));
+        }
     }
 
     fn attempt(&self, job: &Job, analyse: impl Fn(&Job) -> Result<Analysis>) -> Result<Analysis> {

@@ -17,6 +17,7 @@ fn worker(folder: &Path) -> Worker {
         trusted_keys: Vec::new(),
         allow_unsigned: false,
         poll_seconds: Duration::from_secs(1),
+        test_seconds: Duration::from_secs(3600),
     };
     Worker {
         config: WorkerConfig { max_attempts: 3, ..WorkerConfig::default() },

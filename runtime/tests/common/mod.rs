@@ -10,6 +10,7 @@ pub(crate) mod orthanc;
 pub(crate) mod peer;
 pub(crate) mod pki;
 pub(crate) mod scu;
+pub(crate) mod slots;
 pub(crate) mod web;
 
 use std::{

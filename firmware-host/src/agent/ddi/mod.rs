@@ -20,7 +20,7 @@ mod download;
 mod messages;
 
 use super::fleet::Fleet;
-use super::{Agent, evidence, now};
+use super::{Agent, evidence};
 use crate::random::random;
 use action::{Action, Failed, Memory, Permits, Phase, Report, Step, next};
 use anyhow::{Context, Result, anyhow};
@@ -88,7 +88,8 @@ struct Visitor<'a> {
 impl<'a> Visitor<'a> {
     fn new(agent: &'a Agent, fleet: &'a Fleet) -> Result<Self> {
         let path = agent.config.slots.join(MEMORY);
-        let memory = remembered(&path).with_context(|| path.display().to_string())?;
+        let memory =
+            remembered(&path, agent.now().wall).with_context(|| path.display().to_string())?;
         let client = Client::new(fleet, &agent.device)?;
         Ok(Self { agent, fleet, client, memory, path, interval: fleet.poll })
     }
@@ -401,14 +402,14 @@ impl<'a> Visitor<'a> {
 }
 
 /// What an earlier start left. A damaged file is set aside: no power cut does that.
-fn remembered(path: &PathBuf) -> Result<Memory> {
+fn remembered(path: &PathBuf, now: u64) -> Result<Memory> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
         Err(error) => return Err(error.into()),
     };
     serde_json::from_slice(&bytes).or_else(|error| {
-        let aside = path.with_added_extension(format!("damaged-{}", now()));
+        let aside = path.with_added_extension(format!("damaged-{now}"));
         log::error!("{} is damaged ({error}) and kept as {}", path.display(), aside.display());
         fs::rename(path, aside)?;
         Ok(Memory::default())

@@ -1,9 +1,11 @@
 use super::*;
-use protocol::{Bundle, Cause, Release};
+use protocol::{Bundle, Cause, Forced, Moment, Release};
 
 const ALL: Option<Permits> = Some(Permits { download: true, update: true });
 const WINDOW_SHUT: Option<Permits> = Some(Permits { download: true, update: false });
 const OURS: Digest = Digest([1; 32]);
+const NOW: Moment =
+    Moment { boot: protocol::BootId([1; 16]), uptime: std::time::Duration::ZERO, wall: 0 };
 const OTHER: Digest = Digest([2; 32]);
 
 fn stored(record: &BootRecord, sha256: Digest) -> BootRecord {
@@ -13,11 +15,12 @@ fn stored(record: &BootRecord, sha256: Digest) -> BootRecord {
 }
 
 fn on_trial(record: &BootRecord, sha256: Digest) -> BootRecord {
-    stored(record, sha256).activate(sha256, 3).unwrap()
+    stored(record, sha256).activate(sha256, 3, &NOW).unwrap()
 }
 
 fn confirmed(record: &BootRecord, sha256: Digest) -> BootRecord {
-    on_trial(record, sha256).confirm(sha256).unwrap()
+    let forced = Forced { reason: "a test".into(), lacked: String::new(), at: 0 };
+    on_trial(record, sha256).force(sha256, forced).unwrap()
 }
 
 fn action(phase: Phase) -> Action {
@@ -69,11 +72,11 @@ fn success_is_never_reported_before_a_confirm() {
 fn whatever_ends_a_trial_badly_is_a_failure() {
     let running = confirmed(&BootRecord::new(), OTHER);
     let trial = on_trial(&running, OURS);
-    let bad = trial.fail(SlotId::B, Cause::SelfTest, "vector 3", 0);
+    let bad = trial.fail(SlotId::B, Cause::SelfTest, "vector 3", &NOW);
     for phase in [Phase::Ready { told: false }, Phase::Trial] {
         assert_eq!(next(&action(phase), &bad, ALL), Step::Fail(Failed::Bad(SlotId::B)));
     }
-    let back = confirmed(&running, OURS).rollback("too many", 0).unwrap();
+    let back = confirmed(&running, OURS).rollback("too many", &NOW).unwrap();
     let step = next(&action(Phase::Trial), &back, None);
     assert_eq!(step, Step::Fail(Failed::RolledBack(SlotId::B)));
     let displaced = bad.begin(Digest([3; 32]), 5).unwrap().1;
@@ -93,7 +96,7 @@ fn an_operators_rollback_stands_against_a_server_that_offers_the_same_again_once
     let running = confirmed(&confirmed(&BootRecord::new(), OTHER), OURS);
     let taken = action(ended(true, Report::Taken));
     assert_eq!(next(&taken, &running, None), Step::Wait);
-    let back = running.rollback("too many", 0).unwrap();
+    let back = running.rollback("too many", &NOW).unwrap();
     assert_eq!(next(&taken, &back, ALL), Step::Fail(Failed::RolledBack(SlotId::B)));
     // That was reported, and yet the server insists.
     assert_eq!(next(&action(ended(false, Report::Taken)), &back, ALL), Step::Again);
@@ -122,6 +125,6 @@ fn what_the_server_withdraws_before_the_activation_is_forgotten() {
 #[test]
 fn a_bundle_that_went_bad_under_an_earlier_action_is_tried_anew_under_the_next() {
     let running = confirmed(&BootRecord::new(), OTHER);
-    let bad = on_trial(&running, OURS).fail(SlotId::B, Cause::SelfTest, "vector 3", 0);
+    let bad = on_trial(&running, OURS).fail(SlotId::B, Cause::SelfTest, "vector 3", &NOW);
     assert_eq!(next(&action(Phase::Download), &bad, ALL), Step::Download);
 }

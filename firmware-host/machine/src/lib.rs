@@ -1,24 +1,44 @@
 //! What the machine says of itself, read from `/proc`, `/sys` and `/etc` under a root that tests replace.
 //!
 //! Nothing here is required: what cannot be read is left out.
+//!
+//! ```
+//! let machine = machine::Machine::new("/".as_ref());
+//! let (before, after) = (machine.moment(), machine.moment());
+//! assert!(after.uptime >= before.uptime, "whatever happens to the wall clock");
+//! ```
 
-use protocol::{Telemetry, Temperature};
+use protocol::{BootId, Moment, Telemetry, Temperature};
+use rustix::fs::statvfs;
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 #[derive(Clone, Debug)]
-pub(super) struct Machine {
+pub struct Machine {
     root: PathBuf,
 }
 
 impl Machine {
-    pub(super) fn new(root: &Path) -> Self {
+    pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
+    /// Now, by every clock.
+    pub fn moment(&self) -> Moment {
+        let boot = self.text("proc/sys/kernel/random/boot_id");
+        let boot = boot.and_then(|id| id.trim().parse().ok()).unwrap_or(BootId::UNKNOWN);
+        // What `CLOCK_BOOTTIME` says: sleep counts.
+        let uptime = self.text("proc/uptime").and_then(|text| number(&text));
+        let uptime = uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let wall = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
+        Moment { boot, uptime: uptime.unwrap_or_default(), wall }
+    }
+
     /// Uptime, load, memory, temperatures.
-    pub(super) fn telemetry(&self, disk_free: Option<u64>) -> Telemetry {
+    pub fn telemetry(&self, disk_free: Option<u64>) -> Telemetry {
         let memory = self.text("proc/meminfo");
         let of = |name| memory.as_deref().and_then(|text| kibibytes(text, name));
         Telemetry {
@@ -32,25 +52,26 @@ impl Machine {
     }
 
     /// `Debian GNU/Linux 12 (bookworm)`.
-    pub(super) fn system(&self) -> String {
+    pub fn system(&self) -> String {
         let release = self.text("etc/os-release").unwrap_or_default();
         let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
         name.map_or_else(|| "unknown".into(), |name| name.trim_matches('"').to_owned())
     }
 
     /// The board, where there is a device tree.
-    pub(super) fn board(&self) -> Option<String> {
+    pub fn board(&self) -> Option<String> {
         self.text("proc/device-tree/model").map(|name| name.trim_matches(['\0', '\n']).to_owned())
     }
 
     /// A name that stays the same: a hash, because the machine id itself is private.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let Some(id) = self.text("etc/machine-id") else { return "unnamed".into() };
         let digest = Sha256::digest(format!("cxr-edge {}", id.trim()));
         format!("box-{}", hex::encode(&digest[..4]))
     }
 
-    fn temperatures(&self) -> Vec<Temperature> {
+    /// Of every sensor that tells, by name.
+    pub fn temperatures(&self) -> Vec<Temperature> {
         let Ok(zones) = fs::read_dir(self.root.join("sys/class/thermal")) else {
             return Vec::new();
         };
@@ -73,6 +94,12 @@ impl Machine {
     fn text(&self, path: &str) -> Option<String> {
         fs::read_to_string(self.root.join(path)).ok()
     }
+}
+
+/// Bytes free and in all on the file system that holds `path`.
+pub fn space(path: &Path) -> io::Result<(u64, u64)> {
+    let disk = statvfs(path)?;
+    Ok((disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)))
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
@@ -126,6 +153,9 @@ mod tests {
         assert_eq!(machine.board().as_deref(), Some("NVIDIA Jetson Orin Nano"));
         assert_eq!(machine.system(), "Ubuntu 22.04.4 LTS");
         assert!(machine.name().starts_with("box-") && !machine.name().contains("4f3c"));
+        write(root, "proc/sys/kernel/random/boot_id", "4f1cbd8a-0d7e-4a39-9f0c-2f3b0a1c5d6e\n");
+        assert_eq!(machine.moment().uptime, Duration::from_millis(350_735_470));
+        assert_eq!(machine.moment().boot.to_string(), "4f1cbd8a-0d7e-4a39-9f0c-2f3b0a1c5d6e");
     }
 
     #[test]
@@ -138,5 +168,6 @@ mod tests {
             (None, None, 0)
         );
         assert_eq!((machine.board(), machine.name().as_str()), (None, "unnamed"));
+        assert_eq!(machine.moment().boot, BootId::UNKNOWN);
     }
 }
