@@ -10,7 +10,13 @@
 
 mod common;
 
-use common::{Daemon, PATIENCE, Settings, faults::Faults, fixtures, orthanc::Orthanc, peer::free};
+use common::{
+    Daemon, PATIENCE, Settings,
+    faults::Faults,
+    fixtures,
+    orthanc::Orthanc,
+    peer::{free, lasting},
+};
 use dicom_core::{PrimitiveValue, Tag, VR};
 use std::{
     collections::BTreeMap,
@@ -39,7 +45,7 @@ impl Ward {
             skip::because("storescu is not installed (Debian package dcmtk)");
             return None;
         }
-        let (archive, http, dicom) = (free(), free(), free());
+        let (archive, http, dicom) = (free(), free(), lasting());
         let orthanc = Orthanc::start(archive, http, dicom.port())?;
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let (bundle, key) = (examples.join("chest-lungs.bundle"), examples.join("chest-lungs.pub"));
@@ -197,7 +203,8 @@ fn killed_at(ward: &Ward, faults: &Faults, (kind, number): (&str, u64), image: &
     let image = [image.to_owned()];
     let (folder, acknowledged, killed) = match Daemon::try_start_in(folder, settings) {
         Err((status, folder)) => {
-            assert_eq!(status.signal(), Some(9), "before it was ready");
+            let log = || fs::read_to_string(folder.path().join("log")).unwrap();
+            assert_eq!(status.signal(), Some(9), "before it was ready:\n{}", log());
             (folder, false, true)
         }
         Ok(mut daemon) => {

@@ -19,10 +19,15 @@ class Faults:
 
     def __init__(self, library: Path, block: Path, under: Path):
         self.block, self.library, self.under = block, library, under
+        self.trace = block.with_name("trace")
         block.write_bytes(bytes(8 * len(self.FIELDS)))
 
     def environment(self) -> dict[str, str]:
-        return {"LD_PRELOAD": str(self.library), "FAULTS": str(self.block), "FAULTS_UNDER": str(self.under)}
+        return {"LD_PRELOAD": str(self.library), "FAULTS": str(self.block), "FAULTS_UNDER": str(self.under), "FAULTS_TRACE": str(self.trace)}
+
+    def writes(self) -> int:
+        """How many writes of the program to its files were seen; some libraries write past us."""
+        return sum(line.startswith("write /") for line in self.trace.read_text().splitlines())
 
     def set(self, name: str, value: int) -> None:
         with open(self.block, "r+b") as file:

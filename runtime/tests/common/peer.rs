@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +23,19 @@ impl Drop for Peer {
 /// An address that was free a moment ago.
 pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// An address that nobody is given by chance, for who goes and comes back to it: no ephemeral port, and another one for
+/// each test.
+pub(crate) fn lasting() -> SocketAddr {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let address =
+        |number: u32| SocketAddr::from(([127, 0, 0, 1], (20_000 + number % 12_000) as u16));
+    let numbers = std::iter::repeat_with(|| GIVEN.fetch_add(1, Ordering::Relaxed)).take(12_000);
+    numbers
+        .map(|number| address(std::process::id().wrapping_mul(101).wrapping_add(number)))
+        .find(|&address| TcpListener::bind(address).is_ok())
+        .expect("a port below the ephemeral ones")
 }
 
 /// Starts a program that listens at `address`; `None`, and the test is skipped, where it is not installed.
