@@ -19,6 +19,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -75,7 +76,7 @@ pub(super) fn open(agent: &Arc<Agent>) -> Result<()> {
         // One after the other: there are two slots.
         for stream in listener.incoming() {
             match stream {
-                Ok(stream) => serve(&agent, stream),
+                Ok(stream) => serve(&agent, &stream),
                 Err(error) => {
                     log::warn!("offline: {error}");
                     thread::sleep(Duration::from_secs(1));
@@ -97,9 +98,11 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn serve(agent: &Agent, stream: UnixStream) {
-    if let Err(error) = answer(agent, &stream) {
-        log::warn!("offline: {error:#}");
+fn serve(agent: &Agent, stream: &UnixStream) {
+    match catch_unwind(AssertUnwindSafe(|| answer(agent, stream))) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!("offline: {error:#}"),
+        Err(_panic) => log::error!("offline: the work on an image panicked"),
     }
 }
 

@@ -177,6 +177,8 @@ fn ended_well(standing: Standing, permits: Option<Permits>) -> Step {
     match (standing, permits) {
         (Standing::Waits(id), Some(_)) => Step::Fail(Failed::RolledBack(id)),
         (Standing::Bad(id), Some(_)) => Step::Fail(Failed::Bad(id)),
+        // It runs, and the server was told. One that calls the release otherwise than the box offers it for ever.
+        (Standing::Runs(_), Some(_)) => Step::Wait,
         (_, Some(_)) => Step::Again,
         (_, None) => Step::Wait,
     }

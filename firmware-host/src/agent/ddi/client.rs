@@ -4,20 +4,22 @@ use crate::agent::fleet::{Fleet, is_loopback, is_name};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-use ureq::{Body, Proxy};
+use ureq::{Body, Proxy, Timeout};
 
 /// Longest answer that is not a file.
 const ANSWER: u64 = 1 << 20;
 
 #[derive(Debug, Error)]
 pub(super) enum HttpError {
+    /// `unsent`: nothing can have reached the server.
     #[error("{place}: {detail}")]
-    Failed { place: String, detail: String },
+    Failed { place: String, detail: String, unsent: bool },
 
     #[error("{place} answered {status}")]
     Status { place: String, status: StatusCode, retry_after: Option<Duration> },
@@ -46,7 +48,7 @@ impl HttpError {
         match self {
             Self::Status { status, .. } => status.is_client_error(),
             Self::Credentials(_) => true,
-            Self::Failed { .. } => false,
+            Self::Failed { unsent, .. } => *unsent,
         }
     }
 }
@@ -171,7 +173,23 @@ fn checked(
 }
 
 fn failed(place: &str, error: &ureq::Error) -> HttpError {
-    HttpError::Failed { place: place.into(), detail: error.to_string() }
+    let detail = error.to_string();
+    HttpError::Failed { place: place.into(), detail, unsent: is_unsent(error) }
+}
+
+/// It failed before the connection stood.
+fn is_unsent(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(at) => matches!(at, Timeout::Resolve | Timeout::Connect),
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+        ),
+        _ => false,
+    }
 }
 
 fn tls(fleet: &Fleet) -> Result<TlsConfig> {
@@ -230,6 +248,15 @@ mod tests {
         for href in ["http://evil.example/a/b?c=1", "https://127.0.0.1:8080/a/b?c=1", "/a/b?c=1"] {
             assert_eq!(client.own(href), "https://127.0.0.1:8080/a/b?c=1");
         }
+    }
+
+    #[test]
+    fn a_server_that_does_not_listen_surely_did_nothing() {
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let table = format!("url = \"http://{unused}\"\ncontroller = \"room-3\"");
+        let fleet = toml::from_str::<crate::agent::fleet::Table>(&table).unwrap();
+        let client = Client::new(&fleet.checked(Path::new("")).unwrap(), "box").unwrap();
+        assert!(client.poll().unwrap_err().is_refused());
     }
 
     #[test]

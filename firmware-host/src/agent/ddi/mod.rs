@@ -30,8 +30,10 @@ use messages::{Base, Cancel, Deployment, Execution};
 use protocol::{Refusal, Request};
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The action under way, beside the slots it fills.
@@ -46,8 +48,14 @@ pub(super) fn check(agent: &Agent, fleet: &Fleet) -> Result<()> {
 
 /// Asks the server for orders until the process ends.
 pub(super) fn run(agent: &Agent, fleet: &Fleet) {
-    if let Err(error) = visits(agent, fleet) {
-        log::error!("fleet: the server is no longer asked for orders: {error:#}");
+    // A panic costs a round: what counts is in files.
+    while let Err(_panic) = catch_unwind(AssertUnwindSafe(|| {
+        if let Err(error) = visits(agent, fleet) {
+            log::error!("fleet: the server is no longer asked for orders: {error:#}");
+        }
+    })) {
+        log::error!("fleet: a round panicked; the next one begins after the interval");
+        thread::sleep(fleet.poll);
     }
 }
 

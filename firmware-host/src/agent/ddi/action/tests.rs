@@ -96,6 +96,7 @@ fn an_operators_rollback_stands_against_a_server_that_offers_the_same_again_once
     let running = confirmed(&confirmed(&BootRecord::new(), OTHER), OURS);
     let taken = action(ended(true, Report::Taken));
     assert_eq!(next(&taken, &running, None), Step::Wait);
+    assert_eq!(next(&taken, &running, ALL), Step::Wait, "offered again although it runs");
     let back = running.rollback("too many", &NOW).unwrap();
     assert_eq!(next(&taken, &back, ALL), Step::Fail(Failed::RolledBack(SlotId::B)));
     // That was reported, and yet the server insists.
