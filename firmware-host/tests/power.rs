@@ -102,6 +102,11 @@ impl Disk for Cuttable {
         Ok(self.with(|disk| disk.file(name).ok().map(|file| file.live.clone())))
     }
 
+    fn open(&mut self, name: &str) -> io::Result<Option<(Box<dyn io::Read>, u64)>> {
+        let live = self.read(name)?;
+        Ok(live.map(|live| (Box::new(io::Cursor::new(live.clone())) as _, live.len() as u64)))
+    }
+
     fn length(&mut self, name: &str) -> io::Result<Option<u64>> {
         Ok(self.with(|disk| disk.file(name).ok().map(|file| file.live.len() as u64)))
     }

@@ -1,8 +1,14 @@
 //! Which bundles this box accepts.
 
-use bundle::{Bundle, BundleError, VerifyingKey};
+use bundle::{BundleError, Envelope, VerifyingKey};
 use protocol::{Cause, Digest};
-use sha2::{Digest as _, Sha256};
+use std::io::{self, BufReader, Read};
+
+/// Bytes read at a time.
+pub(super) const PIECE: usize = 64 << 10;
+
+/// What a file holds, or why it will not do: the cause, and the details for people.
+pub(super) type Checked = Result<protocol::Bundle, (Cause, String)>;
 
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -15,27 +21,28 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Structure, digests and signature of a received file; on failure why, and the details for people.
-    pub fn check(&self, bytes: &[u8], sha256: Digest) -> Result<protocol::Bundle, (Cause, String)> {
-        let found = Digest(Sha256::digest(bytes).into());
-        if found != sha256 {
-            let detail = format!("SHA-256 of the file is {found}, expected {sha256}");
-            return Err((Cause::Damaged, detail));
-        }
-        let damaged = |detail: String| (Cause::Damaged, detail);
-        let bundle = Bundle::read(bytes).map_err(|error| damaged(error.to_string()))?;
+    /// Structure, digests and signature of a received file of `length` bytes. Fails if it cannot be read.
+    pub fn check(&self, file: impl Read, length: u64) -> io::Result<Checked> {
+        let damaged = |detail: String| Ok(Err((Cause::Damaged, detail)));
+        let bundle = match Envelope::read(BufReader::with_capacity(PIECE, file), length) {
+            Ok(bundle) => bundle,
+            Err(BundleError::Io(error)) => return Err(error),
+            Err(error) => return damaged(error.to_string()),
+        };
         match bundle.check_signature(&self.trusted) {
+            Ok(()) => {}
             Err(BundleError::Unsigned) if self.allow_unsigned => {
                 log::warn!(
                     "{} is NOT SIGNED; accepted because allow_unsigned is set",
                     bundle.manifest.id
                 );
             }
-            checked => checked.map_err(|error| (Cause::Untrusted, error.to_string()))?,
+            Err(error) => return Ok(Err((Cause::Untrusted, error.to_string()))),
         }
-        let release = bundle.manifest.version.parse().map_err(damaged)?;
-        let digest = hex::decode(bundle.digest()).ok().and_then(|digest| digest.try_into().ok());
-        let digest = Digest(digest.expect("a bundle's digest is a SHA-256 in hexadecimal"));
-        Ok(protocol::Bundle { id: bundle.manifest.id, release, digest })
+        let digest = Digest(bundle.digest());
+        match bundle.manifest.version.parse() {
+            Ok(release) => Ok(Ok(protocol::Bundle { id: bundle.manifest.id, release, digest })),
+            Err(error) => damaged(error),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use durable::sync_folder;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 /// [`Disk::sync_folder`] so may renames and removals.
 pub trait Disk: Send {
     fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    /// For files that may be larger than the memory: a reader, and how long the file is.
+    fn open(&mut self, name: &str) -> io::Result<Option<(Box<dyn Read>, u64)>>;
     /// Bytes, if the file exists.
     fn length(&mut self, name: &str) -> io::Result<Option<u64>>;
     /// Makes the file if there is none.
@@ -51,6 +53,12 @@ impl Folder {
 impl Disk for Folder {
     fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
         if_there(fs::read(self.file(name)))
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<Option<(Box<dyn Read>, u64)>> {
+        let Some(file) = if_there(File::open(self.file(name)))? else { return Ok(None) };
+        let length = file.metadata()?.len();
+        Ok(Some((Box::new(file), length)))
     }
 
     fn length(&mut self, name: &str) -> io::Result<Option<u64>> {

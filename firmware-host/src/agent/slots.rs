@@ -9,13 +9,16 @@
 //! The rule throughout: a file is durable before a record speaks of it, and a record that no longer speaks
 //! of a file is durable before the file goes. So [`Slots::open`] finds at most half a step to finish.
 
-use super::{check::Policy, disk::Disk};
+use super::{
+    check::{Checked, PIECE, Policy},
+    disk::Disk,
+};
 use protocol::{
     BootRecord, Cause, Digest, Forbidden, Forced, LoadError, Moment, Proven, RECORD_FILES, Refusal,
     SlotId, SlotState,
 };
 use sha2::{Digest as _, Sha256};
-use std::io;
+use std::io::{self, BufReader};
 
 /// A power cut costs at most this much of a push.
 const CHECKPOINT: u64 = 1 << 20;
@@ -127,10 +130,7 @@ impl<D: Disk> Slots<D> {
         self.keep(id, total).map_err(disk)?;
         // An earlier try may have failed between the rename and the record.
         self.recover_partial(id, total, total).map_err(disk)?;
-        let bytes = self.disk.read(id.partial_name()).map_err(disk)?.unwrap_or_default();
-        let checked = self.policy.check(&bytes, sha256);
-        drop(bytes);
-        let bundle = match checked {
+        let bundle = match self.check(id.partial_name(), sha256).map_err(disk)? {
             Ok(bundle) => bundle,
             Err((cause, detail)) => {
                 self.fail(id, cause, &detail, now)?;
@@ -159,9 +159,10 @@ impl<D: Disk> Slots<D> {
         let (Some(sha256), Some(_)) = (slot.sha256, &slot.bundle) else {
             return Err(Refusal::State { detail: format!("slot {id} holds no whole bundle") });
         };
-        let bytes = self.disk.read(id.file_name()).map_err(disk)?.unwrap_or_default();
-        let Err((cause, detail)) = self.policy.check(&bytes, sha256) else { return Ok(()) };
-        if !matches!(slot.state, SlotState::Bad { .. }) {
+        let is_bad = matches!(slot.state, SlotState::Bad { .. });
+        let checked = self.check(id.file_name(), sha256).map_err(disk)?;
+        let Err((cause, detail)) = checked else { return Ok(()) };
+        if !is_bad {
             self.fail(id, cause, &detail, now)?;
         }
         Err(Refusal::Bad { slot: id, cause, detail })
@@ -225,6 +226,25 @@ impl<D: Disk> Slots<D> {
         Ok(())
     }
 
+    /// Checks a file piece by piece: it may be larger than the memory.
+    fn check(&mut self, name: &str, sha256: Digest) -> io::Result<Checked> {
+        let found = self.digest(name)?;
+        if found != sha256 {
+            return Ok(Err((Cause::Damaged, differs(found, sha256))));
+        }
+        let (file, length) = self.disk.open(name)?.ok_or(io::ErrorKind::NotFound)?;
+        self.policy.check(file, length)
+    }
+
+    /// SHA-256 of a file; one that is gone counts as empty.
+    fn digest(&mut self, name: &str) -> io::Result<Digest> {
+        let mut hasher = Sha256::new();
+        if let Some((file, _)) = self.disk.open(name)? {
+            io::copy(&mut BufReader::with_capacity(PIECE, file), &mut hasher)?;
+        }
+        Ok(Digest(hasher.finalize().into()))
+    }
+
     fn being_written(&self, sha256: Digest) -> Result<(SlotId, u64, u64), Refusal> {
         let nothing = || Refusal::State { detail: format!("{sha256} was not begun") };
         let (begun, received) = self.writing.ok_or_else(nothing)?;
@@ -271,12 +291,11 @@ impl<D: Disk> Slots<D> {
             SlotState::Writing { received, total } => self.recover_partial(id, received, total),
             SlotState::Verified | SlotState::Trial { .. } | SlotState::Confirmed => {
                 self.disk.remove(id.partial_name())?;
-                let bytes = self.disk.read(id.file_name())?.unwrap_or_default();
-                let found = Digest(Sha256::digest(&bytes).into());
+                let found = self.digest(id.file_name())?;
                 let Some(expected) = slot.sha256.filter(|&expected| expected != found) else {
                     return Ok(());
                 };
-                let detail = format!("SHA-256 of the file is {found}, expected {expected}");
+                let detail = differs(found, expected);
                 log::error!("slot {id}: {detail}");
                 self.commit(self.record.fail(id, Cause::Damaged, &detail, now))
             }
@@ -341,6 +360,10 @@ impl<D: Disk> protocol::Storage for Copies<'_, D> {
         self.0.rename(&aside, name)?;
         self.0.sync_folder()
     }
+}
+
+fn differs(found: Digest, expected: Digest) -> String {
+    format!("SHA-256 of the file is {found}, expected {expected}")
 }
 
 fn disk(error: io::Error) -> Refusal {

@@ -69,6 +69,19 @@ fn an_image_on_a_stick_is_installed_and_the_report_written_after_the_confirm() {
 }
 
 #[test]
+fn a_box_takes_a_bundle_that_is_larger_than_the_memory_it_needs_for_it() {
+    let stick = Stick::new(&[("chest.swu", image("1.0.0", 64 << 20))]);
+    let agent = Agent::start(stick.folder.path(), "");
+    let output = stick.install().arg("--no-wait").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(agent.states(), states("trial", "empty", "a"));
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 32 << 10, "{peak} KiB at its peak");
+}
+
+#[test]
 fn a_bundle_that_fails_its_self_test_leaves_its_evidence_on_the_stick() {
     let stick = Stick::new(&[("chest.swu", image("1.0.0", 9000))]);
     let activate =

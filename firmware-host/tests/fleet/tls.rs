@@ -141,7 +141,9 @@ fn a_box_without_a_certificate_and_a_server_of_another_authority_get_nowhere() {
     server.orders().action = Some(8);
     let (authority, other) = (Authority::new(), Authority::new());
     let (url, asked) = front(&server, &authority);
-    for (ca, expected) in [(&authority, "CertificateRequired"), (&other, "UnknownIssuer")] {
+    for (ca, expected) in
+        [(&authority, "CertificateRequired"), (&other, "invalid peer certificate")]
+    {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "ca.pem", &ca.pem);
         let agent = agent(folder.path(), &url, "");
