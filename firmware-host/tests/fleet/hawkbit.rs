@@ -134,6 +134,22 @@ fn a_report_whose_answer_got_lost_is_not_sent_twice() {
 }
 
 #[test]
+fn a_server_that_is_away_during_the_confirm_hears_of_it_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server("1.0.0");
+    server.orders().action = Some(8);
+    let agent = agent(folder.path(), &server, "");
+    until("the trial", || memory(folder.path())["action"]["phase"].eq("Trial").then_some(()));
+    server.orders().away = true;
+    agent.confirm();
+    until("the box tried to tell", || {
+        memory(folder.path())["action"]["phase"]["Ended"]["report"].eq("Sent").then_some(())
+    });
+    server.orders().away = false;
+    until("the success", || (server.orders().state == State::Finished).then_some(()));
+}
+
+#[test]
 fn a_restart_before_the_report_changes_nothing_about_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = server("1.0.0");

@@ -20,6 +20,8 @@ pub(crate) struct Orders {
     pub(crate) wrong_sha256: bool,
     /// Takes the next report that closes an action, and breaks off without an answer.
     pub(crate) swallow: bool,
+    /// Takes no call.
+    pub(crate) away: bool,
     /// Breaks the file off after so many bytes, once.
     pub(crate) cut: Option<usize>,
     /// Method and path with the body, oldest first.
@@ -89,6 +91,9 @@ impl Hawkbit {
 }
 
 fn serve(stream: TcpStream, orders: &Mutex<Orders>) -> Option<()> {
+    if orders.lock().unwrap().away {
+        return None;
+    }
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

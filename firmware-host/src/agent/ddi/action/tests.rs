@@ -1,3 +1,5 @@
+mod model;
+
 use super::*;
 use protocol::{Bundle, Cause, Forced, Moment, Release};
 
