@@ -18,26 +18,24 @@ mod client;
 mod clock;
 mod download;
 mod messages;
+mod notes;
 
 use super::fleet::Fleet;
 use super::{Agent, evidence};
 use crate::random::random;
-use action::{Action, Failed, Memory, Permits, Phase, Report, Step, next};
+use action::{Action, Failed, Permits, Phase, Report, Step, next};
 use anyhow::{Context, Result, anyhow};
 use client::{Client, HttpError};
 use download::{DownloadError, download};
 use messages::{Base, Cancel, Deployment, Execution};
+use notes::Notes;
 use protocol::{Refusal, Request};
-use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The action under way, beside the slots it fills.
-const MEMORY: &str = "fleet.json";
 /// More steps in one round than an action has.
 const STEPS: usize = 20;
 
@@ -87,19 +85,16 @@ struct Visitor<'a> {
     agent: &'a Agent,
     fleet: &'a Fleet,
     client: Client,
-    memory: Memory,
-    path: PathBuf,
+    notes: Notes,
     /// How often the server wants to be asked.
     interval: Duration,
 }
 
 impl<'a> Visitor<'a> {
     fn new(agent: &'a Agent, fleet: &'a Fleet) -> Result<Self> {
-        let path = agent.config.slots.join(MEMORY);
-        let memory =
-            remembered(&path, agent.now().wall).with_context(|| path.display().to_string())?;
+        let notes = Notes::open(&agent.config.slots, agent.now().wall)?;
         let client = Client::new(fleet, &agent.device)?;
-        Ok(Self { agent, fleet, client, memory, path, interval: fleet.poll })
+        Ok(Self { agent, fleet, client, notes, interval: fleet.poll })
     }
 
     /// One round: what does the server want, and what can be done about it now?
@@ -139,7 +134,7 @@ impl<'a> Visitor<'a> {
 
     /// Whether an order of this number may take the place of the action under way.
     fn is_free_for(&self, id: &str) -> bool {
-        match &self.memory.action {
+        match &self.notes.memory.action {
             None => true,
             Some(action) => match action.phase {
                 Phase::Trial | Phase::Ended { report: Report::Due | Report::Sent, .. } => false,
@@ -154,13 +149,13 @@ impl<'a> Visitor<'a> {
     fn steps(&mut self, offered: Option<&Deployment>) -> Result<()> {
         for _ in 0..STEPS {
             if let Some(order) = offered
-                && self.memory.action.as_ref().is_none_or(|action| action.id != order.id)
+                && self.notes.memory.action.as_ref().is_none_or(|action| action.id != order.id)
                 && self.is_free_for(&order.id)
             {
                 log::info!("fleet: action {} orders {}", order.id, order.artifact.name);
                 self.remember(Some(Action::new(&order.id)))?;
             }
-            let Some(action) = self.memory.action.clone() else { return Ok(()) };
+            let Some(action) = self.notes.memory.action.clone() else { return Ok(()) };
             let own = offered.filter(|order| order.id == action.id);
             let permits =
                 own.map(|order| Permits { download: order.download, update: order.update });
@@ -263,7 +258,9 @@ impl<'a> Visitor<'a> {
 
     /// The self-test, then the trial. A slot that goes bad by it is for the next step to find.
     fn activate(&mut self, action: &Action) -> Result<bool> {
-        let Some(sha256) = action.digest() else { return Err(anyhow!("{MEMORY} names no bundle")) };
+        let Some(sha256) = action.digest() else {
+            return Err(anyhow!("{} names no bundle", notes::FILE));
+        };
         self.hint(&action.id, "verified; self-test");
         match self.agent.ask(Request::Activate { sha256 }) {
             Ok(_) | Err(Refusal::Bad { .. }) => Ok(true),
@@ -311,7 +308,7 @@ impl<'a> Visitor<'a> {
     fn cancel(&mut self, href: &str) -> Result<()> {
         let Cancel { id, stop } =
             Cancel::parse(&self.client.follow(href)?).map_err(|why| anyhow!("{href}: {why}"))?;
-        let ours = self.memory.action.clone().filter(|action| action.id == stop);
+        let ours = self.notes.memory.action.clone().filter(|action| action.id == stop);
         let too_late = ours.is_some_and(|ours| ours.is_activated(self.agent.slots().record()));
         let (execution, detail) = if too_late {
             (
@@ -321,7 +318,7 @@ impl<'a> Visitor<'a> {
         } else {
             (Execution::Succeeded, "not activated, and will not be")
         };
-        if !too_late && self.memory.action.as_ref().is_some_and(|action| action.id == stop) {
+        if !too_late && self.notes.memory.action.as_ref().is_some_and(|action| action.id == stop) {
             self.remember(None)?;
         }
         log::info!("fleet: cancel of action {stop}: {detail}");
@@ -355,33 +352,26 @@ impl<'a> Visitor<'a> {
     fn tell_attributes(&mut self, is_asked: bool) -> Result<()> {
         let told = attributes::attributes(self.agent, self.fleet);
         let identity = attributes::identity(&told);
-        if !is_asked && self.memory.told.as_ref() == Some(&identity) {
+        if !is_asked && self.notes.memory.told.as_ref() == Some(&identity) {
             return Ok(());
         }
         if let Err(error) = self.client.put_attributes(&messages::attributes(&told)) {
             log::warn!("fleet: the server does not take what the box is: {error}");
             return Ok(());
         }
-        self.memory.told = Some(identity);
-        self.keep()
+        self.notes.memory.told = Some(identity);
+        self.notes.keep()
     }
 
     fn end(&mut self, success: bool, details: Vec<String>) -> Result<()> {
-        let mut action = self.memory.action.clone().context("no action is under way")?;
+        let mut action = self.notes.memory.action.clone().context("no action is under way")?;
         action.end(success, details);
         self.remember(Some(action))
     }
 
     fn remember(&mut self, action: Option<Action>) -> Result<()> {
-        self.memory.action = action;
-        self.keep()
-    }
-
-    fn keep(&self) -> Result<()> {
-        let text =
-            serde_json::to_string_pretty(&self.memory).context("the memory is plain data")?;
-        let kept = durable::write(&self.path, text.as_bytes());
-        kept.with_context(|| format!("cannot write {}", self.path.display()))
+        self.notes.memory.action = action;
+        self.notes.keep()
     }
 
     /// Sleeps, but no longer than until a trial ends.
@@ -400,26 +390,11 @@ impl<'a> Visitor<'a> {
 
     /// Whether there is something to report that needs no question to the server.
     fn is_due(&self, record: &protocol::BootRecord) -> bool {
-        let Some(action) = &self.memory.action else { return false };
+        let Some(action) = &self.notes.memory.action else { return false };
         action.phase == Phase::Trial && next(action, record, None) != Step::Watch
     }
 
     fn note_end_of_trial(&mut self) -> Result<()> {
         if self.is_due(self.agent.slots().record()) { self.steps(None) } else { Ok(()) }
     }
-}
-
-/// What an earlier start left. A damaged file is set aside: no power cut does that.
-fn remembered(path: &PathBuf, now: u64) -> Result<Memory> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
-        Err(error) => return Err(error.into()),
-    };
-    serde_json::from_slice(&bytes).or_else(|error| {
-        let aside = path.with_added_extension(format!("damaged-{now}"));
-        log::error!("{} is damaged ({error}) and kept as {}", path.display(), aside.display());
-        fs::rename(path, aside)?;
-        Ok(Memory::default())
-    })
 }
