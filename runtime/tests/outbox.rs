@@ -210,7 +210,8 @@ fn a_ping_says_what_a_peer_takes_and_fails_where_nobody_answers() {
     }
 }
 
-/// `CXR_KILLS` kills (default 12) at random moments, while images are received, analysed and delivered.
+/// `CXR_KILLS` kills (default 12) at random moments, while images are received, analysed and delivered. Our archive
+/// sees what `kills.rs` cannot ask Orthanc: that whatever came twice was the same.
 #[test]
 fn whoever_kills_the_daemon_at_random_loses_and_doubles_no_result() {
     let kills = std::env::var("CXR_KILLS").map_or(12, |text| text.parse().unwrap());
