@@ -41,8 +41,8 @@ fuzz:
 	@echo "FUZZ_SEED=$(FUZZ_SEED)"
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test -p engine --test fuzz -- --test-threads 1
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_CASES=$$((200 * $(FUZZ_SECONDS))) $(CARGO) test -p radiograph --test it noise -- --test-threads 1
-	PROPTEST_CASES=$$((2000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p bundle -- --test-threads 1
 	PROPTEST_CASES=$$((500 * $(FUZZ_SECONDS))) $(CARGO) test -p firmware-host --lib noise
+	PROPTEST_CASES=$$((2000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p exposures -p bundle -- --test-threads 1
 	PROPTEST_CASES=$$((1000 * $(FUZZ_SECONDS))) $(CARGO) test -p results --test it hostile
 
 # Miri interprets: a few cases of everything take minutes, and 600,000 roundings would take an hour.
@@ -64,7 +64,7 @@ setup:
 
 # What only the tests need: archives, validators, a browser.
 judges: setup
-	@bash .ci/setup.sh judges browser
+	@bash .ci/setup.sh judges browser embedded
 
 build: setup
 	$(CARGO) build --workspace --bins

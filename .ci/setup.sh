@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make demo` and `make test` need beside Rust, Python 3 and a C++ compiler. Each step is
-# quick when its work is done already.  usage: .ci/setup.sh libtorch | python | peers | browser | deny ...
+# quick when its work is done already.  usage: .ci/setup.sh libtorch | python | peers | browser | embedded | deny ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -101,6 +101,13 @@ browser() {
     "$wheels"/*.whl > .venv/axe-core/axe.min.js
   rm -r "$wheels"
   echo $from > .venv/axe-core/from
+}
+
+# A Cortex-M4F's core library: the protocol of the device link must build for one.
+embedded() {
+  local target=thumbv7em-none-eabihf
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && return
+  if have rustup; then rustup target add "$target"; else say "no rustup: install rust-std for $target"; fi
 }
 
 # Licences, sources, and who may use which library. From crates.io; without optimisation a minute to build.

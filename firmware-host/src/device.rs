@@ -1,5 +1,7 @@
 //! The workstation's end of the link: one method a request, each with a deadline.
 
+mod room;
+
 use crate::link::Link;
 use crate::random::random;
 use protocol::{
@@ -109,6 +111,15 @@ pub struct Device {
 impl Device {
     /// Opens a session.
     pub fn open(link: Box<dyn Link>, patience: Patience) -> Result<Self, DeviceError> {
+        Self::open_speaking(link, patience, (Version::CURRENT, Version::OLDEST))
+    }
+
+    /// Opens a session as a peer that speaks this version, and understands those from the second one on.
+    pub fn open_speaking(
+        link: Box<dyn Link>,
+        patience: Patience,
+        ours: (Version, Version),
+    ) -> Result<Self, DeviceError> {
         let nobody = Hello {
             version: Version::OLDEST,
             oldest: Version::OLDEST,
@@ -125,10 +136,8 @@ impl Device {
         let mut device = Self { link, decoder, waiting, patience, number, hello: nobody };
         // Whatever the line made of noise before ends here.
         device.link.send(&[0], patience.silence)?;
-        let hello = Request::Hello { version: Version::CURRENT, oldest: Version::OLDEST };
-        match device.call("hello", hello) {
+        match device.call("hello", Request::Hello { version: ours.0, oldest: ours.1 }) {
             Ok(Response::Hello(hello)) => {
-                let ours = (Version::CURRENT, Version::OLDEST);
                 if negotiate(ours, (hello.version, hello.oldest)).is_none() {
                     return Err(DeviceError::Version { box_speaks: hello.version, ours: ours.0 });
                 }
@@ -137,7 +146,7 @@ impl Device {
             }
             Ok(other) => Err(unexpected("hello", &other)),
             Err(DeviceError::Refused(Refusal::Version { version, .. })) => {
-                Err(DeviceError::Version { box_speaks: version, ours: Version::CURRENT })
+                Err(DeviceError::Version { box_speaks: version, ours: ours.0 })
             }
             Err(error) => Err(error),
         }

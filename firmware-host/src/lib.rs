@@ -13,6 +13,7 @@ mod device;
 pub mod discover;
 pub mod link;
 pub mod random;
+pub mod replay;
 pub mod swu;
 
 pub use device::{Device, DeviceError, Patience, Progress};

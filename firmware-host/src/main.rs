@@ -6,7 +6,7 @@ mod verbs;
 
 use address::Address;
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use firmware_host::agent::{self, Config, Logs};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +56,8 @@ enum Verb {
     Logs(verbs::LogsArgs),
     /// Prints uptime, load, memory, disk and temperatures
     Telemetry(Target),
+    /// Prints the X-ray room: lamp, exposures, missing images, detector, interlock
+    Room(Target),
     /// Writes all that is known of the box into a folder, for a support case
     Dump(verbs::Dump),
     /// Measures the speed of the link
@@ -64,6 +66,14 @@ enum Verb {
     Fleet(verbs::Fleet),
     /// Installs an SWU image from a file or a USB stick, through the agent that runs on this box
     Offline(verbs::Offline),
+    /// Says again what was recorded, and compares the answers
+    Replay(verbs::Replay),
+    /// Plays an X-ray controller or a box, with faults on request
+    Simulate(verbs::Simulate),
+    /// Prints a script that completes this program's words in a shell
+    Completion {
+        shell: clap_complete::Shell,
+    },
     /// Wraps a bundle for update servers and USB sticks, or looks into such an image
     #[command(subcommand)]
     Swu(verbs::SwuVerb),
@@ -78,6 +88,14 @@ struct AgentArgs {
     /// Written once connections are accepted: {"tcp": "address:port", …}
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+}
+
+/// Whether anything is changed
+#[derive(Clone, Copy, Debug, Args)]
+struct DryRun {
+    /// Change nothing: ask the box how it is, and print what would come of it
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// The box to talk to
@@ -95,6 +113,9 @@ struct Target {
     /// Try again for so long when the link breaks
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     retry: Duration,
+    /// Record what crosses the link in a new file, for `replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -137,10 +158,21 @@ fn run(verb: Verb, output: output::Output) -> Result<()> {
         Verb::Slots(target) => verbs::slots(&target, output),
         Verb::Logs(verb) => verb.run(output),
         Verb::Telemetry(target) => verbs::telemetry(&target, output),
+        Verb::Room(target) => verbs::room(&target, output),
         Verb::Dump(verb) => verb.run(output),
         Verb::Bench(verb) => verb.run(output),
         Verb::Fleet(verb) => verb.run(output),
         Verb::Offline(verb) => verb.run(output),
+        Verb::Replay(verb) => verb.run(output),
+        Verb::Simulate(verb) => verb.run(output),
+        Verb::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "firmware-host", &mut script);
+            output.say(
+                String::from_utf8_lossy(&script).trim_end(),
+                &serde_json::json!({ "shell": shell.to_string(), "script": String::from_utf8_lossy(&script) }),
+            )
+        }
         Verb::Swu(verb) => verb.run(output),
     }
 }

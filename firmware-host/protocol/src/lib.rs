@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! message   Call, Answer                 what is said, numbered so that a reply finds its question
+//! exposure  Exposure, Detector, Lamp     what an X-ray controller tells, and is told
 //! frame     COBS(bytes · CRC-32) · 0x00  how it crosses a wire that loses and flips bytes
 //! boot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
 //! record    bytes of the boot record     two copies, the newest whole one counts
@@ -33,6 +34,7 @@ extern crate alloc;
 
 mod boot;
 mod bytes;
+pub mod exposure;
 mod frame;
 mod message;
 mod moment;
@@ -43,6 +45,7 @@ mod standing;
 
 pub use boot::{Activation, BootRecord, Forbidden, Forced, Notes};
 pub use bytes::{Bytes, Digest};
+pub use exposure::{Detector, Exposure, Interlock, Lamp, Room};
 pub use frame::{Decoder, FrameError, encode_frame, encoded_length};
 pub use message::{
     Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, OnTrial, Refusal, Reply,

@@ -4,6 +4,7 @@
 
 use crate::boot::{BootRecord, Forced};
 use crate::bytes::{Bytes, Digest};
+use crate::exposure::{Detector, Exposure, Interlock, Lamp, Room};
 use crate::slot::{Cause, Release, SlotId};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -43,6 +44,8 @@ pub enum Feature {
     Logs = 1 << 0,
     Telemetry = 1 << 1,
     Bench = 1 << 2,
+    /// Takes exposures: the box is configured for an X-ray room.
+    Exposures = 1 << 3,
 }
 
 /// Recognises a call that is repeated because its answer got lost.
@@ -124,6 +127,16 @@ pub enum Request {
         sha256: Digest,
         reason: String,
     },
+    /// Tells of an exposure. Repeating it is harmless.
+    Exposure(Exposure),
+    /// Tells how the detector is.
+    Detector(Detector),
+    /// Tells how the interlock is.
+    Interlock(Interlock),
+    /// Asks what the result lamp shows.
+    Lamp,
+    /// The X-ray room, for people.
+    Room,
 }
 
 impl Request {
@@ -147,6 +160,11 @@ impl Request {
             Self::Source { .. } => "source",
             Self::Trial => "trial",
             Self::Force { .. } => "force",
+            Self::Exposure(_) => "exposure",
+            Self::Detector(_) => "detector",
+            Self::Interlock(_) => "interlock",
+            Self::Lamp => "lamp",
+            Self::Room => "room",
         }
     }
 }
@@ -204,6 +222,13 @@ pub enum Response {
         payload: Bytes,
     },
     Trial(Trial),
+    /// What the result lamp shows; what was told before is safe on the disk.
+    Lamp {
+        lamp: Lamp,
+        /// Exposures whose image should have arrived and did not.
+        missing: u32,
+    },
+    Room(Room),
 }
 
 /// Why the box does not do it. Nothing was changed, except where a slot is said to have gone bad.
@@ -231,6 +256,9 @@ pub enum Refusal {
     NoHello,
     #[error("not proven: {detail}")]
     Unproven { detail: String },
+    /// A value that the protocol does not allow, by name.
+    #[error("{detail}")]
+    Value { detail: String },
 }
 
 /// Unasked, between call and reply.

@@ -1,6 +1,7 @@
 //! The bytes of every message and record, as released; and that no bytes from outside can hurt.
 
 use proptest::prelude::*;
+use protocol::exposure::*;
 use protocol::*;
 use std::fmt::{Debug, Write};
 
@@ -29,7 +30,42 @@ fn calls() -> Vec<Request> {
         Request::Source { length: 1000 },
         Request::Trial,
         Request::Force { sha256, reason: "wanted".into() },
+        Request::Exposure(exposure()),
+        Request::Detector(detector()),
+        Request::Interlock(interlock()),
+        Request::Lamp,
+        Request::Room,
     ]
+}
+
+fn exposure() -> Exposure {
+    Exposure {
+        controller: 1,
+        epoch: 300,
+        sequence: 7,
+        outcome: Outcome::Complete,
+        age: Some(300),
+        clock: Some(1_800_000_000_000),
+        technique: Technique {
+            kilovolts: Some(1_250),
+            charge: Some(2_500),
+            duration: Some(83),
+            distance: Some(1_800),
+            grid: Some(true),
+            automatic: Some(false),
+            dose_area: None,
+        },
+        subject: Some(Subject::Accession([0xAC; 8])),
+        repeats: Some(6),
+    }
+}
+
+fn detector() -> Detector {
+    Detector { controller: 1, readiness: Readiness::Fault(300), temperature: Some(-5) }
+}
+
+fn interlock() -> Interlock {
+    Interlock { controller: 1, state: InterlockState::DoorOpen }
 }
 
 fn record() -> BootRecord {
@@ -145,6 +181,16 @@ fn responses() -> Vec<Response> {
             forced: [None, Some(forced())],
             running: Err("none".into()),
         }),
+        Response::Lamp { lamp: Lamp::Urgent, missing: 2 },
+        Response::Room(Room {
+            lamp: Lamp::Idle,
+            missing: 1,
+            unexplained: 2,
+            entries: 300,
+            latest: Some(exposure()),
+            detector: Some(detector()),
+            interlock: Some(interlock()),
+        }),
     ]
 }
 
@@ -163,6 +209,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Disk { detail: "full".into() },
         Refusal::NoHello,
         Refusal::Unproven { detail: "soak".into() },
+        Refusal::Value { detail: "no".into() },
     ]
 }
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub trial: Trial,
     /// The update server to ask for orders.
     pub fleet: Option<fleet::Fleet>,
+    /// Folder shared with the daemon, where exposures are noted; none: this box serves no X-ray room.
+    pub exposures: Option<PathBuf>,
     /// Name of this box; none: made from its machine id.
     pub device: Option<String>,
     /// Where `/proc`, `/sys` and `/etc` are looked for.
@@ -138,6 +140,13 @@ struct File {
     #[serde(default = "usual_trial")]
     trial: Trial,
     fleet: Option<fleet::Table>,
+    exposures: Option<Exposures>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exposures {
+    folder: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,6 +212,7 @@ impl Config {
             activate: file.activate,
             trial: file.trial,
             fleet: file.fleet.map(|table| table.checked(folder).context("[fleet]")).transpose()?,
+            exposures: file.exposures.map(|exposures| folder.join(exposures.folder)),
             device: file.device,
             sysroot: folder.join(file.sysroot),
         })

@@ -18,6 +18,7 @@ mod local;
 mod logs;
 pub mod offline;
 mod proof;
+mod room;
 mod session;
 mod slots;
 mod watch;
@@ -33,6 +34,7 @@ use crate::{discover, link::Tty, random::random};
 use anyhow::{Context, Result};
 use machine::Machine;
 use protocol::{Moment, Refusal, RequestId, Response, SlotId};
+use room::Room;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -57,6 +59,8 @@ struct Agent {
     busy: Mutex<Option<&'static str>>,
     answered: Mutex<VecDeque<(RequestId, Result<Response, Refusal>)>>,
     machine: Machine,
+    /// None: this box serves no X-ray room.
+    room: Option<Room>,
     device: String,
     boot: [u8; 16],
     start: Instant,
@@ -232,7 +236,9 @@ impl Drop for Connection {
 impl Agent {
     fn new(config: Config, slots: Slots<Folder>) -> Result<Self> {
         let machine = Machine::new(&config.sysroot);
+        let room = config.exposures.as_deref().map(Room::open).transpose();
         Ok(Self {
+            room: room.context("cannot note exposures")?,
             slots: Mutex::new(slots),
             changed: Condvar::new(),
             busy: Mutex::default(),

@@ -1,6 +1,6 @@
 //! One connection: calls in, answers out, one after the other.
 
-use super::Agent;
+use super::{Agent, room::Room};
 use crate::link::Link;
 use protocol::{
     Answer, Bytes, Call, CallError, Decoder, Digest, Event, Feature, Hello, Info, Refusal, Reply,
@@ -153,11 +153,15 @@ impl<L: Link> Session<'_, L> {
 
 impl Agent {
     pub(super) fn hello(&self, max_frame: u32) -> Hello {
+        let room = self.room.is_some().then_some(Feature::Exposures);
         let features = [Feature::Logs, Feature::Telemetry, Feature::Bench];
         Hello {
             version: Version::CURRENT,
             oldest: Version::OLDEST,
-            features: features.into_iter().fold(0, |bits, feature| bits | feature as u64),
+            features: features
+                .into_iter()
+                .chain(room)
+                .fold(0, |bits, feature| bits | feature as u64),
             max_frame,
             device: self.device.clone(),
             boot: self.boot,
@@ -228,8 +232,18 @@ impl Agent {
                 self.once(id, doing, |agent| agent.rollback(&reason).map(Response::Changed))
             }
             Request::Trial => Ok(Response::Trial(self.trial())),
+            Request::Exposure(exposure) => self.room()?.expose(exposure),
+            Request::Detector(detector) => self.room()?.detector(detector),
+            Request::Interlock(interlock) => self.room()?.interlock(interlock),
+            Request::Lamp => self.room()?.lamp(),
+            Request::Room => self.room()?.about(),
             Request::Hello { .. } | Request::Write { .. } => Err(Refusal::Unsupported),
         }
+    }
+
+    fn room(&self) -> Result<&Room, Refusal> {
+        let detail = "this box serves no X-ray room: [exposures] is not configured";
+        self.room.as_ref().ok_or_else(|| Refusal::State { detail: detail.into() })
     }
 
     fn once(

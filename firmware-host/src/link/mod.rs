@@ -1,7 +1,11 @@
 //! Ways to carry bytes between workstation and box.
 
+mod faults;
+mod record;
 mod tty;
 
+pub use faults::{Chance, Dice, Faults, Faulty, Wrongs};
+pub use record::{Direction, Recorded, Recording, RecordingError, Tape};
 pub use tty::Tty;
 
 use std::io::{self, Read, Write};

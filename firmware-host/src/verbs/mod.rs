@@ -3,6 +3,9 @@
 //! - [`push`]: a bundle into a slot
 //! - [`trial`]: verify, activate, trial, confirm, rollback
 //! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
+//! - [`room`]: the X-ray room
+//! - [`replay`]: what was recorded, once more
+//! - [`simulate`]: a controller or a box that is none
 //! - [`line`]: the way to it: ping, bench, discover
 //! - [`fleet`]: a rollout in waves over an inventory
 //! - [`offline`]: from a USB stick, on the box itself
@@ -13,6 +16,9 @@ mod fleet;
 mod line;
 mod offline;
 mod push;
+mod replay;
+mod room;
+mod simulate;
 mod swu;
 mod trial;
 
@@ -21,12 +27,17 @@ pub(crate) use fleet::Fleet;
 pub(crate) use line::{Bench, Discover, Ping};
 pub(crate) use offline::Offline;
 pub(crate) use push::Push;
+pub(crate) use replay::Replay;
+pub(crate) use room::room;
+pub(crate) use simulate::Simulate;
 pub(crate) use swu::SwuVerb;
 pub(crate) use trial::{Activate, Confirm, Rollback, Verify, trial_state};
 
 use crate::Target;
 use anyhow::{Context, Result};
+use firmware_host::link::{Recorded, Recording};
 use firmware_host::{Device, DeviceError, Patience};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,17 +45,35 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Target {
-    fn open(&self) -> Result<Device> {
+    fn open(&self, recording: Option<&Arc<Mutex<Recording>>>) -> Result<Device> {
         let patience = Patience { silence: self.timeout, call: self.deadline };
-        let device = Device::open(self.device.connect()?, patience);
+        let mut link = self.device.connect()?;
+        if let Some(recording) = recording {
+            link = Box::new(Recorded { link, recording: Arc::clone(recording) });
+        }
+        let device = Device::open(link, patience);
         device.with_context(|| self.device.to_string())
     }
 
     /// Does `work` with the box; again over a new connection for `--retry`, should the link break.
-    fn with<T>(&self, mut work: impl FnMut(&mut Device) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, work: impl FnMut(&mut Device) -> Result<T>) -> Result<T> {
+        let Some(path) = &self.record else { return self.retried(None, work) };
+        let failed = || format!("cannot record in {}", path.display());
+        let recording = Recording::create(path).with_context(failed)?;
+        let done = self.retried(Some(&recording), work);
+        // Also of what failed: that is what one looks into.
+        let ended = recording.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        done.and_then(|done| ended.with_context(failed).map(|()| done))
+    }
+
+    fn retried<T>(
+        &self,
+        recording: Option<&Arc<Mutex<Recording>>>,
+        mut work: impl FnMut(&mut Device) -> Result<T>,
+    ) -> Result<T> {
         let start = Instant::now();
         loop {
-            let error = match self.open().and_then(|mut device| work(&mut device)) {
+            let error = match self.open(recording).and_then(|mut device| work(&mut device)) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };

@@ -1,12 +1,12 @@
 //! `push`.
 
-use crate::Target;
 use crate::output::Output;
+use crate::{DryRun, Target};
 use anyhow::{Context, Error, Result};
 use clap::Args;
 use firmware_host::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
-use protocol::{Digest, Release};
+use protocol::{Digest, Release, SlotState};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -23,19 +23,25 @@ pub(crate) struct Push {
     /// Send the file as it is and leave all checks to the box
     #[arg(long)]
     no_check: bool,
+    #[command(flatten)]
+    dry: DryRun,
 }
 
 impl Push {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let file = fs::read(&self.bundle)
             .with_context(|| format!("cannot read {}", self.bundle.display()))?;
+        let mut release = None;
         if !self.no_check {
             let unusable = || format!("{} is not a usable bundle", self.bundle.display());
             let bundle = bundle::Bundle::read(&file[..]).with_context(unusable)?;
-            let release: Result<Release, _> = bundle.manifest.version.parse();
-            release.map_err(Error::msg).with_context(unusable)?;
+            let parsed: Result<Release, _> = bundle.manifest.version.parse();
+            release = Some(parsed.map_err(Error::msg).with_context(unusable)?);
         }
         let sha256 = Digest(Sha256::digest(&file).into());
+        if self.dry.dry_run {
+            return self.say_dry(file.len() as u64, sha256, release, output);
+        }
         let bar = self.bar(output);
         let mut last = None;
         let mut resumed = None;
@@ -62,6 +68,28 @@ impl Push {
             "slot {slot} holds {}, verified ({sent} of {total} bytes sent in {seconds:.1} s)",
             self.bundle.display()
         );
+        output.say(&text, &document)
+    }
+
+    /// Which slot would receive the file, by the same rules as the box's.
+    fn say_dry(
+        &self,
+        total: u64,
+        sha256: Digest,
+        release: Option<Release>,
+        output: Output,
+    ) -> Result<()> {
+        let record = self.target.with(|device| Ok(device.slots()?))?;
+        release.map_or(Ok(()), |release| record.allows(release))?;
+        let (slot, after) = record.begin(sha256, total)?;
+        let there = match after.slot(slot).state {
+            SlotState::Writing { received, .. } => received,
+            _ => total,
+        };
+        let document = json!({
+            "dry_run": true, "slot": slot.to_string(), "sha256": sha256, "bytes": total, "resumed": there,
+        });
+        let text = format!("slot {slot} would receive {} of {total} bytes", total - there);
         output.say(&text, &document)
     }
 

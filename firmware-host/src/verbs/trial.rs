@@ -1,12 +1,12 @@
 //! `verify`, `activate`, `trial`, `confirm`, `rollback`.
 
-use crate::Target;
 use crate::output::{Output, record_json, record_text, trial_json, trial_text};
+use crate::{DryRun, Target};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use firmware_host::DeviceError;
 use firmware_host::random::random;
-use protocol::{BootRecord, Digest, Refusal, RequestId, SlotId, SlotState};
+use protocol::{BootId, BootRecord, Digest, Moment, Refusal, RequestId, SlotId, SlotState};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -63,10 +63,18 @@ pub(crate) struct Activate {
     /// a or b
     #[arg(long, value_parser = slot_id, conflicts_with = "bundle")]
     slot: Option<SlotId>,
+    #[command(flatten)]
+    dry: DryRun,
 }
 
 impl Activate {
     pub(crate) fn run(self, output: Output) -> Result<()> {
+        if self.dry.dry_run {
+            let record = self.target.with(|device| Ok(device.slots()?))?;
+            let sha256 = self.candidate(&record)?;
+            // How many attempts there will be only the box knows.
+            return say_dry(&record, record.activate(sha256, u8::MAX, &NO_MOMENT)?, output);
+        }
         let id = new_id()?;
         let mut chosen = None;
         let record = self.target.with(|device| {
@@ -108,10 +116,15 @@ pub(crate) struct Confirm {
     /// Why by force
     #[arg(long, requires = "force")]
     reason: Option<String>,
+    #[command(flatten)]
+    dry: DryRun,
 }
 
 impl Confirm {
     pub(crate) fn run(self, output: Output) -> Result<()> {
+        if self.dry.dry_run {
+            return trial_state(&self.target, output);
+        }
         let start = Instant::now();
         let mut chosen = None;
         let mut id = new_id()?;
@@ -158,14 +171,32 @@ pub(crate) struct Rollback {
     /// Kept by the box
     #[arg(long, default_value = "asked for by an operator")]
     reason: String,
+    #[command(flatten)]
+    dry: DryRun,
 }
 
 impl Rollback {
     pub(crate) fn run(self, output: Output) -> Result<()> {
+        if self.dry.dry_run {
+            let record = self.target.with(|device| Ok(device.slots()?))?;
+            return say_dry(&record, record.rollback(&self.reason, &NO_MOMENT)?, output);
+        }
         let id = new_id()?;
         let record = self.target.with(|device| Ok(device.rollback(id, &self.reason)?))?;
         output.say(&record_text(&record), &record_json(&record))
     }
+}
+
+/// When what does not happen happens.
+const NO_MOMENT: Moment = Moment { boot: BootId::UNKNOWN, uptime: Duration::ZERO, wall: 0 };
+
+/// The record that a change would make, by the same rules as the box's.
+fn say_dry(before: &BootRecord, after: BootRecord, output: Output) -> Result<()> {
+    let changes = if *before == after { "nothing would change" } else { "would become" };
+    let document = json!({
+        "dry_run": true, "before": record_json(before), "after": record_json(&after),
+    });
+    output.say(&format!("{changes}:\n{}", record_text(&after)), &document)
 }
 
 fn new_id() -> Result<RequestId> {

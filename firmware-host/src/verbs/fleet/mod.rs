@@ -117,7 +117,7 @@ impl Fleet {
     fn target(&self, entry: &Entry) -> Target {
         let (timeout, retry) = (self.timeout, self.retry);
         let deadline = Duration::from_secs(600);
-        Target { device: entry.address.clone(), timeout, deadline, retry }
+        Target { device: entry.address.clone(), timeout, deadline, retry, record: None }
     }
 
     /// What each box would do.
