@@ -63,7 +63,10 @@ fn look(path: &Path) -> Found {
     if let Some(None) = found.took(model::check(&config.bundle, config.worker.threads)) {
         found.notes.push("no bundle was activated yet: images will wait".into());
     }
-    writable(&config.spool.path, &mut found);
+    writable("spool.path", &config.spool.path, &mut found);
+    if let Some(exposures) = &config.exposures {
+        writable("exposures.folder", &exposures.folder, &mut found);
+    }
     bindable("dicom.listen", config.dicom.listen, &mut found);
     bindable("http.listen", config.http.listen, &mut found);
     if config.dicom.peers.is_empty() && !config.dicom.listen.ip().is_loopback() {
@@ -89,13 +92,13 @@ fn look(path: &Path) -> Found {
 }
 
 /// The folder, or the nearest one above it that is there, must be ours to write in.
-fn writable(folder: &Path, found: &mut Found) {
+fn writable(what: &str, folder: &Path, found: &mut Found) {
     let there = folder.ancestors().find(|folder| folder.exists());
     let there = there.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !there.is_dir() {
-        found.mistakes.push(format!("spool.path: {} is no folder", there.display()));
+        found.mistakes.push(format!("{what}: {} is no folder", there.display()));
     } else if let Err(error) = access(there, Permission::WRITE_OK | Permission::EXEC_OK) {
-        found.mistakes.push(format!("spool.path: cannot write in {}: {error}", there.display()));
+        found.mistakes.push(format!("{what}: cannot write in {}: {error}", there.display()));
     }
 }
 

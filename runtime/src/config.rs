@@ -1,11 +1,13 @@
 //! `runtime.toml`: everything that `runtime serve` can be told. `runtime/runtime.toml` is a commented example.
 
 mod destinations;
+mod exposures;
 mod spool;
 
 #[cfg(test)]
 pub(crate) use destinations::destinations_of;
 pub(crate) use destinations::{Destination, Target, When};
+pub(crate) use exposures::ExposuresConfig;
 pub(crate) use spool::{SpoolConfig, WorkerConfig};
 
 use crate::tls;
@@ -30,6 +32,8 @@ pub(crate) struct Config {
     /// Archives that get the results; none: they stay here.
     #[serde(default)]
     pub(crate) destinations: Vec<Destination>,
+    /// The X-ray room whose exposures are watched; none: they are not.
+    pub(crate) exposures: Option<ExposuresConfig>,
 }
 
 /// Which bundle answers. Exactly one of `path` and `slots`.
@@ -164,6 +168,7 @@ impl Config {
             self.bundle.slots.as_mut(),
             Some(&mut self.spool.path),
             self.http.users.as_mut(),
+            self.exposures.as_mut().map(|exposures| &mut exposures.folder),
         ];
         let servers = self.dicom.tls.iter_mut().chain(self.http.tls.as_mut());
         let tls = servers.flat_map(tls::ServerTls::paths);

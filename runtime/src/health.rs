@@ -5,6 +5,7 @@
 
 use crate::{
     audit::Audit,
+    exposures::{Exposed, Exposures},
     heartbeat::Heartbeat,
     metrics::{Gauge, Metrics},
     model::{Model, Status as ModelStatus},
@@ -42,6 +43,8 @@ pub(crate) struct Facts {
     pub(crate) audit: Option<String>,
     /// Why the outbox cannot be read.
     pub(crate) outbox: Option<String>,
+    /// If an X-ray room is watched.
+    pub(crate) exposures: Option<Exposed>,
 }
 
 /// File descriptors of this process.
@@ -133,6 +136,7 @@ pub(crate) fn judge(facts: &Facts) -> Health {
     }
     warnings.extend(facts.audit.clone());
     warnings.extend(facts.outbox.clone());
+    warnings.extend(facts.exposures.iter().flat_map(Exposed::warnings));
     if let Some(delivery) = facts.delivery {
         if delivery.oldest_seconds > DELIVERY_LIMIT {
             warnings.push(format!("a result is on its way for {} s", delivery.oldest_seconds));
@@ -199,6 +203,7 @@ pub(crate) fn gauges(facts: &Facts) -> Vec<Gauge> {
         ));
         gauges.push(("cxr_dead_letters", "Results nobody takes", delivery.dead as u64));
     }
+    gauges.extend(facts.exposures.iter().flat_map(Exposed::gauges));
     gauges
 }
 
@@ -218,6 +223,7 @@ pub(crate) fn body(facts: &Facts) -> Value {
         "disk": facts.disk.as_ref().ok(),
         "descriptors": facts.descriptors,
         "delivery": facts.delivery,
+        "exposures": facts.exposures,
     })
 }
 
@@ -231,6 +237,7 @@ pub(crate) struct Watched {
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) exposures: Option<Arc<Exposures>>,
     pub(crate) worker_limit: Duration,
     pub(crate) progress: Mutex<Progress>,
 }
@@ -282,6 +289,7 @@ impl Watched {
             delivery,
             audit: self.audit.trouble(),
             outbox,
+            exposures: self.exposures.as_ref().map(|exposures| exposures.facts()),
         }
     }
 }
@@ -321,6 +329,7 @@ mod tests {
             delivery: None,
             audit: None,
             outbox: None,
+            exposures: None,
         }
     }
 
@@ -336,6 +345,15 @@ mod tests {
         let descriptors = |open| Descriptors { open, limit: 1000 };
         let delivery = |oldest_seconds, dead| Facts {
             delivery: Some(Delivery { undelivered: 1, oldest_seconds, dead }),
+            ..well()
+        };
+        let exposures = |missing, unexplained, detector: Option<&str>| Facts {
+            exposures: Some(Exposed {
+                missing,
+                unexplained,
+                detector: detector.map(str::to_owned),
+                ..Exposed::default()
+            }),
             ..well()
         };
         let model = |bundle: bool, reason: &str| Facts {
@@ -368,6 +386,10 @@ mod tests {
                 "! the daemon ended",
             ),
             (Facts { audit: Some("read only".into()), ..well() }, Word::Ok, "! read only"),
+            (exposures(0, 0, None), Word::Ok, ""),
+            (exposures(2, 0, None), Word::Ok, "! the images of 2 exposures never arrived"),
+            (exposures(0, 3, None), Word::Ok, "! no exposure explains 3 images"),
+            (exposures(0, 0, Some("too warm")), Word::Ok, "! the detector is not ready: too warm"),
             (delivery(3600, 0), Word::Ok, ""),
             (delivery(3601, 0), Word::Ok, "! a result is on its way for 3601 s"),
             (delivery(0, 4), Word::Ok, "! 4 results could not be delivered"),

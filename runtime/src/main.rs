@@ -13,6 +13,7 @@ mod current;
 mod device;
 mod dial;
 mod dicom;
+mod exposures;
 mod health;
 mod heartbeat;
 mod http;

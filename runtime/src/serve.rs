@@ -12,6 +12,7 @@ use crate::{
     configuration::Configuration,
     current::Current,
     dicom::{access::Access, listener, scp::Scp},
+    exposures::Exposures,
     health::{self, Progress, Watched},
     heartbeat::Heartbeat,
     http::{self, Doors, Parts, rfc3339},
@@ -114,6 +115,11 @@ pub(crate) async fn run(
         configuration: configuration.clone(),
         audit: audit.clone(),
     })?;
+    let exposures = config.exposures.clone().map(|exposures| {
+        let path = config.spool.path.join("exposures.json");
+        Exposures::open(exposures, spool.clone(), audit.clone(), path).map(Arc::new)
+    });
+    let exposures = exposures.transpose()?;
     let notifier = Notifier::from_env().context("NOTIFY_SOCKET cannot be used")?;
     let dicom = bind("dicom", config.dicom.listen).await?;
     let http = bind("http", config.http.listen).await?;
@@ -159,6 +165,7 @@ pub(crate) async fn run(
         heartbeat: heartbeat.clone(),
         audit: audit.clone(),
         outbox: outbox.clone(),
+        exposures: exposures.clone(),
         worker_limit: config.worker.stuck_seconds,
         progress: Mutex::new(Progress::new()),
     });
@@ -192,6 +199,9 @@ pub(crate) async fn run(
         outbox: outbox.clone(),
     };
     tokio::spawn(tidy(spool.clone(), audit.clone(), shutdown.clone()));
+    if let Some(exposures) = exposures {
+        tokio::spawn(exposures.run(watched.clone(), shutdown.clone()));
+    }
     let scp = Arc::new(Scp {
         config: config.dicom,
         access,

@@ -98,6 +98,16 @@ pub(crate) enum Event {
         decision: &'static str,
         delivery: i64,
     },
+    /// An X-ray exposure, by its number in the journal: its image did not arrive in time, or did after all.
+    Exposure {
+        entry: u64,
+        outcome: &'static str,
+    },
+    /// No exposure explains an image, or one does after all.
+    Unexplained {
+        image: u64,
+        outcome: &'static str,
+    },
     /// It was read again, and is in force or refused.
     Configuration {
         outcome: &'static str,

@@ -220,6 +220,11 @@ impl Index {
         self.entries.values().rev()
     }
 
+    /// From number `first` on, oldest first.
+    pub(super) fn from(&self, first: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.range(first..).map(|(_, entry)| entry)
+    }
+
     /// Everything received under this UID, newest first.
     pub(super) fn revisions(&self, uid: &Uid) -> impl Iterator<Item = &Entry> {
         let numbers = self.by_uid.get(uid).map_or(&[][..], Vec::as_slice);

@@ -186,6 +186,20 @@ impl Spool {
         self.lock().newest().take(limit).cloned().collect()
     }
 
+    /// The number of the next image.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.lock().next
+    }
+
+    /// At most `limit` images from number `first` on, oldest first.
+    pub(crate) fn from(&self, first: u64, limit: usize) -> Vec<Entry> {
+        self.lock().from(first).take(limit).cloned().collect()
+    }
+
+    pub(crate) fn entry(&self, sequence: u64) -> Option<Entry> {
+        self.lock().get(sequence).cloned()
+    }
+
     /// Everything received under this UID, newest first.
     pub(crate) fn revisions(&self, uid: &Uid) -> Vec<Entry> {
         self.lock().revisions(uid).cloned().collect()
