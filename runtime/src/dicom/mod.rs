@@ -16,6 +16,8 @@
 //! conformance   what we promise other nodes, from the tables above     → text
 //! ```
 //!
+//! Elements are read and written by `radiograph::elements`, as those of files are.
+//!
 //! Start at [`listener::run`]. The rules that keep a hostile or broken peer from hurting others:
 //! a PDU longer than we offered is refused before it is read (strict mode), every read and write
 //! has a deadline, so has every object and every association, half-open connections give way to
