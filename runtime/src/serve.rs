@@ -13,7 +13,7 @@ use crate::{
     current::Current,
     dicom::{access::Access, listener, scp::Scp},
     exposures::Exposures,
-    health::{self, Progress, Watched},
+    health::{self, Progress, Watched, Word},
     heartbeat::Heartbeat,
     http::{self, Doors, Parts, rfc3339},
     metrics::Metrics,
@@ -200,7 +200,9 @@ pub(crate) async fn run(
     };
     tokio::spawn(tidy(spool.clone(), audit.clone(), shutdown.clone()));
     if let Some(exposures) = exposures {
-        tokio::spawn(exposures.run(watched.clone(), shutdown.clone()));
+        let watched = watched.clone();
+        let is_healthy = move || health::judge(&watched.facts()).word == Word::Ok;
+        tokio::spawn(exposures.run(is_healthy, shutdown.clone()));
     }
     let scp = Arc::new(Scp {
         config: config.dicom,

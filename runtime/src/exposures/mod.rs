@@ -19,7 +19,6 @@ pub(crate) use matching::Counts;
 use crate::{
     audit::{Audit, Event},
     config::ExposuresConfig,
-    health::{self, Watched, Word},
     metrics::Gauge,
     shutdown::Shutdown,
     spool::{Spool, State},
@@ -140,13 +139,14 @@ impl Exposures {
     }
 
     /// Looks once a second until shutdown.
-    pub(crate) async fn run(self: Arc<Self>, watched: Arc<Watched>, shutdown: Shutdown) {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        is_healthy: impl Fn() -> bool + Clone + Send + 'static,
+        shutdown: Shutdown,
+    ) {
         while !shutdown.is_cancelled() {
-            let (exposures, watched) = (self.clone(), watched.clone());
-            let look = move || {
-                let healthy = health::judge(&watched.facts()).word == Word::Ok;
-                exposures.look(Moment::now(), healthy);
-            };
+            let (exposures, is_healthy) = (self.clone(), is_healthy.clone());
+            let look = move || exposures.look(Moment::now(), is_healthy());
             if let Err(error) = spawn_blocking(look).await {
                 log::error!("looking at exposures panicked: {error}");
             }
