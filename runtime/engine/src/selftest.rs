@@ -60,7 +60,7 @@ pub struct Vectors {
 
 impl Vectors {
     pub fn of(bundle: &Bundle) -> Result<Self, EngineError> {
-        let preprocess = bundle.manifest.preprocess.clone();
+        let preprocess = bundle.manifest.preprocess;
         Ok(Self { golden: bundle.golden()?, preprocess })
     }
 
