@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "an example")]
 
 use firmware_host::{Device, Patience, link};
+use protocol::SlotId;
 use std::{env, error::Error, time::Duration};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -9,6 +10,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let patience = Patience { silence: Duration::from_secs(5), call: Duration::from_secs(30) };
     let mut device = Device::open(Box::new(link::connect_tcp(&address)?), patience)?;
     println!("box {}", device.hello().device);
-    println!("{:#?}", device.slots()?);
+    let record = device.slots()?;
+    for id in [SlotId::A, SlotId::B] {
+        let slot = record.slot(id);
+        let bundle = slot.bundle.as_ref().map_or("no bundle", |bundle| &bundle.id);
+        let runs = if record.active == Some(id) { ", runs" } else { "" };
+        println!("{id:?}: {:?}, {bundle}{runs}", slot.state);
+    }
     Ok(())
 }

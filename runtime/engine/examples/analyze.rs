@@ -17,6 +17,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             for finding in found.findings {
                 println!("{}: {:.3}", finding.name, finding.probability);
             }
+            for mask in found.masks {
+                println!("{}: {:.1} % of the image", mask.name, 100.0 * mask.area_fraction());
+            }
+            for found in found.boxes.into_iter().flatten() {
+                println!(
+                    "{}: {:.3} at x {:.0}, y {:.0}",
+                    found.name, found.score, found.x, found.y
+                );
+            }
         }
     }
     Ok(())
