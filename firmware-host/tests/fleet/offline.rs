@@ -134,6 +134,16 @@ fn what_is_ambiguous_or_has_no_agent_is_refused() {
 }
 
 #[test]
+fn an_agent_whose_slots_lie_too_deep_for_a_socket_serves_the_link_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("d".repeat(100));
+    fs::create_dir(&deep).unwrap();
+    let agent = Agent::start(&deep, "");
+    assert_eq!(agent.states(), states("empty", "empty", "none"));
+    assert!(agent.log().contains("no image can be installed from a stick"), "{}", agent.log());
+}
+
+#[test]
 fn the_unit_for_sticks_calls_the_verb_as_it_is() {
     let unit = include_str!("../../packaging/cxr-offline@.service");
     let call = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
