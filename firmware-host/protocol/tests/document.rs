@@ -1,5 +1,7 @@
 //! `docs/protocol.md` says what the code does: every message with its bytes, in order, and frames.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use protocol::{Decoder, encode_frame};
 
 const RELEASED: &str = include_str!("released-1.0.txt");
