@@ -1,6 +1,7 @@
 //! The address of a box: `tcp://HOST:PORT`, `serial:///dev/ttyX` or `pty://PATH`.
 
 use anyhow::{Context, Result};
+use firmware_host::DeviceError;
 use firmware_host::link::{Link, Tty, connect_tcp};
 use std::path::PathBuf;
 use std::{fmt, str::FromStr};
@@ -23,7 +24,7 @@ impl Address {
             }
             Self::Pty(path) => Tty::open(path, None).map(|link| Box::new(link) as _),
         };
-        link.with_context(|| format!("cannot reach {self}"))
+        link.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))
     }
 }
 

@@ -2,12 +2,13 @@
 
 mod room;
 
+use crate::kind::Kind;
 use crate::link::Link;
 use crate::random::random;
 use protocol::{
-    Answer, BootRecord, Bytes, Call, Decoder, Digest, Event, Hello, Info, LogLine, Refusal, Reply,
-    Request, RequestId, Response, SlotId, Telemetry, Trial, Version, encode_frame, encoded_length,
-    negotiate,
+    Answer, BootRecord, Bytes, Call, Decoder, Digest, Event, Hello, Info, Journal, LogLine,
+    Refusal, Reply, Request, RequestId, Response, SlotId, Telemetry, Trial, Version, encode_frame,
+    encoded_length, negotiate,
 };
 use std::collections::VecDeque;
 use std::io;
@@ -66,15 +67,16 @@ impl DeviceError {
     }
 
     /// For programs: what kind of failure it was.
-    pub fn code(&self) -> &'static str {
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Link(_) | Self::Closed => "link",
-            Self::Silent { .. } | Self::Late { .. } => "timeout",
-            Self::Refused(Refusal::Bad { .. }) => "verification",
-            Self::Refused(Refusal::Busy { .. }) => "busy",
-            Self::Refused(Refusal::Unproven { .. }) => "unproven",
-            Self::Refused(_) => "refused",
-            Self::Unexpected { .. } | Self::Version { .. } => "protocol",
+            Self::Link(_) | Self::Closed => Kind::Link,
+            Self::Silent { .. } | Self::Late { .. } => Kind::Timeout,
+            Self::Refused(Refusal::Bad { .. }) => Kind::Verification,
+            Self::Refused(Refusal::Busy { .. }) => Kind::Busy,
+            Self::Refused(Refusal::Unproven { .. }) => Kind::Unproven,
+            Self::Refused(Refusal::Unsupported | Refusal::Version { .. }) => Kind::Protocol,
+            Self::Refused(_) => Kind::Refused,
+            Self::Unexpected { .. } | Self::Version { .. } => Kind::Protocol,
         }
     }
 }
@@ -299,17 +301,26 @@ impl Device {
         }
     }
 
-    /// Lines from `from` on, the number to go on with, and how many are gone.
-    pub fn logs(&mut self, from: u64) -> Result<(Vec<LogLine>, u64, u64), DeviceError> {
-        match self.call("logs", Request::Logs { from, limit: u32::MAX })? {
+    /// Lines from `from` on, the number to go on with, and how many are gone; the agent's own, or a journal's.
+    pub fn logs(
+        &mut self,
+        journal: Option<Journal>,
+        from: u64,
+    ) -> Result<(Vec<LogLine>, u64, u64), DeviceError> {
+        let limit = u32::MAX;
+        let request = match journal {
+            None => Request::Logs { from, limit },
+            Some(journal) => Request::Journal { journal, from, limit },
+        };
+        match self.call("logs", request)? {
             Response::Logs { lines, next, lost } => Ok((lines, next, lost)),
             other => Err(unexpected("logs", &other)),
         }
     }
 
     /// The number the box's next log line will have.
-    pub fn log_end(&mut self) -> Result<u64, DeviceError> {
-        self.logs(u64::MAX).map(|(_, end, _)| end)
+    pub fn log_end(&mut self, journal: Option<Journal>) -> Result<u64, DeviceError> {
+        self.logs(journal, u64::MAX).map(|(_, end, _)| end)
     }
 
     pub fn telemetry(&mut self) -> Result<Telemetry, DeviceError> {

@@ -1,4 +1,5 @@
-//! Who is there: a hello over UDP, answered from the port the box also takes connections on.
+//! Who is there: a hello over UDP, to the port the box also takes connections on, answered from the address it takes
+//! them at.
 //!
 //! One frame of `protocol` in a datagram each way. Nothing but a hello is ever answered here, and the answer
 //! is no longer than a few dozen bytes, so that it is of no use for flooding others.
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Longest datagram looked at.
 const LONGEST: usize = 1024;
 
-/// Asks `to`, which may be a broadcast address; every box once, with the address it answered from.
+/// Asks `to`, which may be a broadcast address; every box once, with the address it takes connections at.
 pub fn discover(to: SocketAddr, time: Duration) -> io::Result<Vec<(SocketAddr, Hello)>> {
     let any: IpAddr =
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -33,13 +34,14 @@ pub fn discover(to: SocketAddr, time: Duration) -> io::Result<Vec<(SocketAddr, H
             return Ok(found);
         }
         socket.set_read_timeout(Some(left))?;
-        let (length, from) = match socket.recv_from(&mut bytes) {
+        let (length, mut from) = match socket.recv_from(&mut bytes) {
             Ok(received) => received,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(found),
             // A machine without a box says so by ICMP.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
             Err(error) => return Err(error),
         };
+        from.set_port(to.port());
         let answer = payload(&bytes[..length]).and_then(|payload| Answer::from_bytes(&payload));
         if let Some(Answer::Reply(Reply { outcome: Ok(Response::Hello(hello)), .. })) = answer
             && found.iter().all(|(known, _)| *known != from)
@@ -49,28 +51,54 @@ pub fn discover(to: SocketAddr, time: Duration) -> io::Result<Vec<(SocketAddr, H
     }
 }
 
-/// Answers hellos of peers that `is_welcome`, for ever.
-pub(crate) fn answer(
-    socket: &UdpSocket,
-    is_welcome: impl Fn(IpAddr) -> bool,
-    hello: impl Fn() -> Hello,
-) -> io::Error {
-    let mut bytes = [0; LONGEST];
-    loop {
-        let (length, from) = match socket.recv_from(&mut bytes) {
-            Ok(received) => received,
-            // What ICMP says of an earlier answer.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
-            Err(error) => return error,
-        };
-        if !is_welcome(from.ip().to_canonical()) {
-            continue;
-        }
-        let call = payload(&bytes[..length]).and_then(|payload| Call::from_bytes(&payload).ok());
-        if let Some(Call { number, request: Request::Hello { .. }, .. }) = call {
-            let answer = Answer::Reply(Reply { number, outcome: Ok(Response::Hello(hello())) });
-            // Unreachable peers are theirs to mend.
-            let _ = socket.send_to(&encode_frame(&answer.to_bytes()), from);
+/// The box's end.
+#[derive(Debug)]
+pub(crate) struct Hellos {
+    /// Hears every address of the machine: a broadcast reaches no socket that is bound to one.
+    ears: UdpSocket,
+    /// Speaks from the address that takes connections, so that the answer tells it.
+    mouth: UdpSocket,
+}
+
+impl Hellos {
+    /// For a box that takes connections at `address`.
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let ip = address.ip();
+        let any: IpAddr =
+            if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let ears = UdpSocket::bind((any, address.port())).or_else(|error| {
+            // Another box of this machine hears them, at another address.
+            log::warn!("broadcasts to find boxes go past this one: {error}");
+            UdpSocket::bind(address)
+        })?;
+        let mouth = if ip == any { ears.try_clone()? } else { UdpSocket::bind((ip, 0))? };
+        Ok(Self { ears, mouth })
+    }
+
+    /// Answers hellos of peers that `is_welcome`, for ever.
+    pub(crate) fn answer(
+        &self,
+        is_welcome: impl Fn(IpAddr) -> bool,
+        hello: impl Fn() -> Hello,
+    ) -> io::Error {
+        let mut bytes = [0; LONGEST];
+        loop {
+            let (length, from) = match self.ears.recv_from(&mut bytes) {
+                Ok(received) => received,
+                // What ICMP says of an earlier answer.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
+                Err(error) => return error,
+            };
+            if !is_welcome(from.ip().to_canonical()) {
+                continue;
+            }
+            let call =
+                payload(&bytes[..length]).and_then(|payload| Call::from_bytes(&payload).ok());
+            if let Some(Call { number, request: Request::Hello { .. }, .. }) = call {
+                let answer = Answer::Reply(Reply { number, outcome: Ok(Response::Hello(hello())) });
+                // Unreachable peers are theirs to mend.
+                let _ = self.mouth.send_to(&encode_frame(&answer.to_bytes()), from);
+            }
         }
     }
 }

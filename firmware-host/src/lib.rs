@@ -11,9 +11,11 @@
 pub mod agent;
 mod device;
 pub mod discover;
+mod kind;
 pub mod link;
 pub mod random;
 pub mod replay;
 pub mod swu;
 
 pub use device::{Device, DeviceError, Patience, Progress};
+pub use kind::{Kind, table as exit_table};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Brings bundles to a box, and looks after it
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = firmware_host::exit_table())]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -135,7 +135,7 @@ fn main() -> ExitCode {
         output.failure(&error);
     }
     print_error(&error);
-    ExitCode::FAILURE
+    output::kind(&error).status().into()
 }
 
 #[expect(clippy::print_stderr, reason = "the one place that prints errors")]

@@ -1,7 +1,7 @@
 //! What the verbs say: for people, or one JSON document.
 
 use anyhow::{Error, Result};
-use firmware_host::DeviceError;
+use firmware_host::{DeviceError, Kind};
 use protocol::{BootRecord, Failure, Forced, OnTrial, Slot, SlotId, SlotState, Trial};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
@@ -30,10 +30,15 @@ impl Output {
     }
 
     pub(crate) fn failure(self, error: &Error) {
-        let code = error.downcast_ref::<DeviceError>().map_or("failure", DeviceError::code);
         // The exit status says it too, should stdout be closed.
-        let _ = self.say("", &json!({ "error": format!("{error:#}"), "code": code }));
+        let document = json!({ "error": format!("{error:#}"), "code": kind(error).code() });
+        let _ = self.say("", &document);
     }
+}
+
+/// What kind of failure an error is.
+pub(crate) fn kind(error: &Error) -> Kind {
+    error.downcast_ref().map_or(Kind::Failure, DeviceError::kind)
 }
 
 pub(crate) fn record_json(record: &BootRecord) -> Value {

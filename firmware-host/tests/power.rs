@@ -3,179 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod memory;
 mod support;
 
 use firmware_host::agent::{Disk, Policy, Slots};
+use memory::{Cuttable, OUTCOMES, Survives};
 use protocol::{BootId, Cause, Digest, Moment, Refusal, SlotId, SlotState};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use support::{bundle, key, prove};
-
-/// What is on the disk after the power came back.
-#[derive(Clone, Copy, Debug)]
-enum Survives {
-    /// All that was written: the process was killed, not the machine.
-    Everything,
-    /// Only what was synced, names and contents.
-    Synced,
-    /// New names with contents that were never synced: renames overtake data.
-    NamesOnly,
-    /// New contents under the names of before, the last half of what was not synced lost.
-    HalfOfContents,
-}
-
-const OUTCOMES: [Survives; 4] =
-    [Survives::Everything, Survives::Synced, Survives::NamesOnly, Survives::HalfOfContents];
-
-#[derive(Clone, Debug, Default)]
-struct File {
-    live: Vec<u8>,
-    synced: Vec<u8>,
-}
-
-/// A disk in memory, with a cache that a power cut loses.
-#[derive(Clone, Debug, Default)]
-struct Memory {
-    files: Vec<File>,
-    names: BTreeMap<String, usize>,
-    synced_names: BTreeMap<String, usize>,
-    /// Changes made so far, and after how many the power goes.
-    changes: usize,
-    cut_after: Option<usize>,
-    /// The one change that fails without a power cut.
-    fails_at: Option<usize>,
-}
-
-impl Memory {
-    fn change(&mut self) -> io::Result<()> {
-        if self.cut_after.is_some_and(|cut| self.changes >= cut) {
-            return Err(io::Error::other("power cut"));
-        }
-        self.changes += 1;
-        if self.fails_at == Some(self.changes) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn file(&mut self, name: &str) -> io::Result<&mut File> {
-        let file = *self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(&mut self.files[file])
-    }
-
-    fn power_back(&self, survives: Survives) -> Self {
-        let names = match survives {
-            Survives::Everything | Survives::NamesOnly => self.names.clone(),
-            Survives::Synced | Survives::HalfOfContents => self.synced_names.clone(),
-        };
-        let content = |file: &File| match survives {
-            Survives::Everything => file.live.clone(),
-            Survives::Synced | Survives::NamesOnly => file.synced.clone(),
-            Survives::HalfOfContents => {
-                let same = file.live.iter().zip(&file.synced).take_while(|(a, b)| a == b).count();
-                let kept = same + (file.live.len() - same) / 2;
-                file.live[..kept].to_vec()
-            }
-        };
-        let files = self.files.iter().map(|file| {
-            let bytes = content(file);
-            File { live: bytes.clone(), synced: bytes }
-        });
-        let (files, synced_names) = (files.collect(), names.clone());
-        Self { files, names, synced_names, changes: 0, cut_after: None, fails_at: None }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct Cuttable(Arc<Mutex<Memory>>);
-
-impl Cuttable {
-    fn with<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {
-        work(&mut self.0.lock().unwrap())
-    }
-}
-
-impl Disk for Cuttable {
-    fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.with(|disk| disk.file(name).ok().map(|file| file.live.clone())))
-    }
-
-    fn open(&mut self, name: &str) -> io::Result<Option<(Box<dyn io::Read>, u64)>> {
-        let live = self.read(name)?;
-        Ok(live.map(|live| (Box::new(io::Cursor::new(live.clone())) as _, live.len() as u64)))
-    }
-
-    fn length(&mut self, name: &str) -> io::Result<Option<u64>> {
-        Ok(self.with(|disk| disk.file(name).ok().map(|file| file.live.len() as u64)))
-    }
-
-    fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.with(|disk| {
-            let cut = disk.change();
-            if !disk.names.contains_key(name) {
-                disk.files.push(File::default());
-                disk.names.insert(name.into(), disk.files.len() - 1);
-            }
-            let file = disk.file(name)?;
-            let start = offset as usize;
-            // The write during which the power goes is half done.
-            let bytes = if cut.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-            file.live.resize(file.live.len().max(start + bytes.len()), 0);
-            file.live[start..start + bytes.len()].copy_from_slice(bytes);
-            cut
-        })
-    }
-
-    fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
-        self.with(|disk| {
-            disk.change()?;
-            disk.file(name)?.live.truncate(length as usize);
-            Ok(())
-        })
-    }
-
-    fn sync(&mut self, name: &str) -> io::Result<()> {
-        self.with(|disk| {
-            disk.change()?;
-            let file = disk.file(name)?;
-            file.synced = file.live.clone();
-            Ok(())
-        })
-    }
-
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.with(|disk| {
-            disk.change()?;
-            let file = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-            disk.names.insert(to.into(), file);
-            Ok(())
-        })
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.with(|disk| {
-            if disk.names.contains_key(name) {
-                disk.change()?;
-                disk.names.remove(name);
-            }
-            Ok(())
-        })
-    }
-
-    fn sync_folder(&mut self) -> io::Result<()> {
-        self.with(|disk| {
-            disk.change()?;
-            disk.synced_names = disk.names.clone();
-            Ok(())
-        })
-    }
-
-    fn free(&mut self) -> io::Result<u64> {
-        Ok(u64::MAX)
-    }
-}
 
 fn policy() -> Policy {
     Policy {
@@ -210,7 +48,7 @@ fn push(slots: &mut Slots<Cuttable>, file: &[u8]) -> Result<(), Refusal> {
     let mut offset = received as usize;
     while offset < file.len() {
         let end = (offset + (400 << 10)).min(file.len());
-        slots.write(sha256, offset as u64, &file[offset..end])?;
+        slots.write(sha256, offset as u64, &file[offset..end], Duration::ZERO)?;
         offset = end;
     }
     slots.finish(sha256, &now()).map(|_| ())
@@ -341,20 +179,33 @@ fn a_disk_that_is_full_for_a_moment_costs_nothing() {
     }
 }
 
-#[test]
-fn a_power_cut_costs_at_most_a_mebibyte_of_a_push() {
-    let file = bundle("1.0.0", 5 << 20, Some(&key()));
+/// What is left of a push after a power cut, if 60 of its chunks of 64 KiB came, one each `pause`.
+fn left_of_a_push(pause: Duration) -> (u64, usize) {
+    let file = bundle("1.0.0", 20 << 20, Some(&key()));
+    let sha256 = digest(&file);
     let disk = Cuttable::default();
     let mut slots = open(&disk).unwrap();
-    slots.begin(digest(&file), file.len() as u64).unwrap();
-    for (n, chunk) in file.chunks(64 << 10).take(60).enumerate() {
-        slots.write(digest(&file), (n * (64 << 10)) as u64, chunk).unwrap();
+    slots.begin(sha256, file.len() as u64).unwrap();
+    let before = slots.record().generation;
+    for (n, chunk) in (0..).zip(file.chunks(64 << 10).take(300)) {
+        slots.write(sha256, u64::from(n) * (64 << 10), chunk, pause * n).unwrap();
     }
+    let writes = slots.record().generation - before;
     let disk = Cuttable(Arc::new(Mutex::new(disk.with(|disk| disk.power_back(Survives::Synced)))));
     let mut slots = open(&disk).unwrap();
-    let (_, received) = slots.begin(digest(&file), file.len() as u64).unwrap();
-    assert_eq!(received, 3 << 20);
+    let (_, received) = slots.begin(sha256, file.len() as u64).unwrap();
     push(&mut slots, &file).unwrap();
+    (received, writes as usize)
+}
+
+#[test]
+fn a_push_writes_the_record_once_in_16_mebibytes_or_in_a_second_that_brings_one() {
+    // 300 chunks are 18.75 MiB.
+    assert_eq!(left_of_a_push(Duration::ZERO), (16 << 20, 1));
+    // 11 kB/s, a serial line: a record each MiB.
+    assert_eq!(left_of_a_push(Duration::from_secs(6)), (18 << 20, 18));
+    // 3.2 MB/s: a record each second, when 50 chunks have come.
+    assert_eq!(left_of_a_push(Duration::from_millis(20)), (251 << 16, 5));
 }
 
 #[test]
@@ -362,16 +213,16 @@ fn chunks_may_come_twice_but_not_with_a_gap_nor_from_another_file() {
     let (file, other) = (bundle("1.0.0", 9000, Some(&key())), bundle("1.1.0", 9000, Some(&key())));
     let mut slots = open(&Cuttable::default()).unwrap();
     slots.begin(digest(&file), file.len() as u64).unwrap();
-    assert_eq!(slots.write(digest(&file), 0, &file[..1000]), Ok(1000));
-    assert_eq!(slots.write(digest(&file), 0, &file[..1000]), Ok(1000));
-    assert_eq!(slots.write(digest(&file), 500, &file[500..1500]), Ok(1500));
-    let gap = slots.write(digest(&file), 2000, &file[2000..3000]);
+    assert_eq!(slots.write(digest(&file), 0, &file[..1000], Duration::ZERO), Ok(1000));
+    assert_eq!(slots.write(digest(&file), 0, &file[..1000], Duration::ZERO), Ok(1000));
+    assert_eq!(slots.write(digest(&file), 500, &file[500..1500], Duration::ZERO), Ok(1500));
+    let gap = slots.write(digest(&file), 2000, &file[2000..3000], Duration::ZERO);
     assert_eq!(gap, Err(Refusal::Offset { expected: 1500 }));
-    assert!(slots.write(digest(&other), 1500, &other[1500..]).is_err());
-    let long = slots.write(digest(&file), 1500, &[&file[1500..], b"x"].concat());
+    assert!(slots.write(digest(&other), 1500, &other[1500..], Duration::ZERO).is_err());
+    let long = slots.write(digest(&file), 1500, &[&file[1500..], b"x"].concat(), Duration::ZERO);
     assert!(matches!(long, Err(Refusal::TooLarge { .. })));
     assert_eq!(slots.finish(digest(&file), &now()), Err(Refusal::Offset { expected: 1500 }));
-    slots.write(digest(&file), 1500, &file[1500..]).unwrap();
+    slots.write(digest(&file), 1500, &file[1500..], Duration::ZERO).unwrap();
     assert_eq!(slots.finish(digest(&file), &now()), Ok(SlotId::A));
 }
 

@@ -164,6 +164,15 @@ fn a_bundle_that_the_daemon_speaks_ill_of_goes_and_the_old_one_runs_again() {
     agent.says(|_| {});
     agent.ok(&["confirm"]);
     activate(&agent, folder.path(), "1.1.0");
+    let slots = folder.path().join("slots");
+    let line = protocol::LogLine {
+        number: 0,
+        nanos: 1,
+        level: protocol::Level::Error,
+        target: "runtime".into(),
+        message: "the key of a stranger".into(),
+    };
+    fs::write(slots.join("daemon.log"), serde_json::to_string(&line).unwrap() + "\n").unwrap();
     agent.says(|word| {
         word.golden_vectors = 0;
         word.failures = 1;
@@ -178,6 +187,48 @@ fn a_bundle_that_the_daemon_speaks_ill_of_goes_and_the_old_one_runs_again() {
         failure["detail"].as_str().unwrap().contains("not signed by a trusted key"),
         "{failure}"
     );
+    // The evidence: reason, the daemon's word, the end of both logs.
+    let out = folder.path().join("dump");
+    until("the evidence", || fs::metadata(slots.join("evidence.log")).ok());
+    agent.ok(&["dump", "--out", out.to_str().unwrap()]);
+    let text = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    assert!(text("daemon.jsonl").contains("the key of a stranger"), "{}", text("daemon.jsonl"));
+    for said in
+        ["unhealthy: 1 failures", "golden_vectors", "agent firmware_host", "the key of a stranger"]
+    {
+        assert!(text("evidence.jsonl").contains(said), "{said} in {}", text("evidence.jsonl"));
+    }
+    let logs = support::run(&["logs", "--daemon", "--device", &agent.address]);
+    assert!(String::from_utf8(logs.stdout).unwrap().contains("the key of a stranger"));
+}
+
+/// Scripts tell what to do next by the exit status.
+#[test]
+fn every_kind_of_failure_has_an_exit_status_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = agent(folder.path(), "");
+    let path = |name: &str, bytes: &[u8]| {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        folder.path().join(name).to_str().unwrap().to_owned()
+    };
+    let stranger = bundle("1.0.0", 100, Some(&bundle::SigningKey::from_bytes(&[9; 32])));
+    let status = |arguments: &[&str]| agent.verb(arguments).status.code();
+    assert_eq!(status(&["info"]), Some(0));
+    assert_eq!(status(&["push", "/no/such"]), Some(1));
+    assert_eq!(status(&["polish"]), Some(2));
+    let nobody = support::run(&["info", "--device", "tcp://127.0.0.1:1"]);
+    assert_eq!(nobody.status.code(), Some(3));
+    // A peer that takes the connection and never speaks.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", silent.local_addr().unwrap());
+    let waits = support::run(&["info", "--device", &address, "--timeout", "100ms"]);
+    assert_eq!(waits.status.code(), Some(4));
+    assert_eq!(status(&["rollback"]), Some(6));
+    assert_eq!(status(&["push", &path("strange", &stranger)]), Some(8));
+    activate(&agent, folder.path(), "1.0.0");
+    assert_eq!(status(&["confirm"]), Some(7));
+    let help = support::run(&["--help"]).stdout;
+    assert!(String::from_utf8(help).unwrap().contains("7  unproven"));
 }
 
 #[test]

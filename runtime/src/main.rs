@@ -17,6 +17,7 @@ mod exposures;
 mod health;
 mod heartbeat;
 mod http;
+mod logbook;
 mod metrics;
 mod model;
 mod notify;
@@ -175,7 +176,11 @@ fn log_to_stderr(output: Output) {
         (_, 1) => "info,runtime=debug",
         (_, _) => "debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
+    let mut builder =
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level));
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
+    log::set_boxed_logger(Box::new(logbook::Tee(logger))).expect("the only logger");
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {

@@ -16,6 +16,7 @@ use crate::{
     health::{self, Progress, Watched, Word},
     heartbeat::Heartbeat,
     http::{self, Doors, Parts, rfc3339},
+    logbook,
     metrics::Metrics,
     model::Model,
     notify::Notifier,
@@ -103,6 +104,11 @@ pub(crate) async fn run(
         outbox::wall_clock(),
     ));
     let spool = Arc::new(Spool::open_with(&config.spool, outbox.clone())?);
+    if let Some(slots) = &config.bundle.slots
+        && let Err(error) = logbook::keep_in(slots)
+    {
+        log::warn!("{}: the agent cannot read our log: {error}", slots.display());
+    }
     let audit = Arc::new(Audit::open(&config.spool.path)?);
     audit.write(Event::Start { version: env!("CARGO_PKG_VERSION") });
     let configuration = Arc::new(Configuration::new(rfc3339(SystemTime::now())));

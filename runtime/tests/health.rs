@@ -8,6 +8,7 @@ use common::{
     archive::{Act, Archive},
     fixtures, model,
     scu::Scu,
+    slots,
 };
 use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_object::mem::InMemElement;
@@ -259,8 +260,7 @@ fn the_audit_log_tells_who_did_what_and_shows_when_it_was_edited() {
 /// Marks stand for what identifies a patient. They go in by every way there is, the failing ones too.
 #[test]
 fn no_log_no_metric_and_no_audit_line_knows_a_patient() {
-    let folder = tempfile::tempdir().unwrap();
-    let trusted = model::trusted(&model::write(folder.path(), 1));
+    let trusted = format!("slots = \"slots\"\ntrusted_keys = [\"{}\"]", model::public_key());
     let archive = Archive::start();
     archive.inside().manners.acts.extend([Act::Status(0xc000), Act::Status(0xa700)]);
     let destination = format!(
@@ -269,6 +269,9 @@ fn no_log_no_metric_and_no_audit_line_knows_a_patient() {
     );
     let settings = Settings { bundle: &trusted, dicom: &destination, ..Settings::default() };
     let daemon = Daemon::start(settings);
+    let slots = daemon.folder.path().join("slots");
+    slots::activate(&slots, &model::seal(1, true));
+    daemon.wait("the bundle", |daemon| (daemon.get("/health").0 == 200).then_some(()));
     let uid = |n: u32| format!("1.2.77777.{n}");
     let marked = |n: u32, side: u16, changes: &[(u16, u16, VR, &str)]| {
         let mut object = fixtures::chest(&uid(n), side, n);
@@ -332,14 +335,21 @@ fn no_log_no_metric_and_no_audit_line_knows_a_patient() {
     assert!(daemon.terminate().success());
 
     let audit = fs::read(daemon.folder.path().join("spool/audit.log")).unwrap();
-    let kept = [daemon.log().into_bytes(), health, metrics, audit];
-    for (what, kept) in ["log", "/health", "/metrics", "audit.log"].into_iter().zip(kept) {
+    let journal = fs::read(slots.join("daemon.log")).unwrap();
+    assert!(
+        String::from_utf8_lossy(&journal).contains("analysed in"),
+        "the log is kept for the agent"
+    );
+    let word = fs::read(slots.join("running.json")).unwrap();
+    let kept = [daemon.log().into_bytes(), health, metrics, audit, journal, word];
+    let names = ["log", "/health", "/metrics", "audit.log", "daemon.log", "running.json"];
+    for (what, kept) in names.into_iter().zip(kept) {
         let text = String::from_utf8_lossy(&kept).into_owned();
         for mark in ["MARKED", "1.2.77777", "77777"] {
             let line = text.lines().find(|line| line.contains(mark));
             assert_eq!(line, None, "{mark} in {what}");
         }
-        assert!(text.len() > 500, "{what}: {text}");
+        assert!(text.len() > 300, "{what}: {text}");
         if matches!(what, "log" | "audit.log") {
             assert!(text.contains("pacs"), "deliveries are told: {text}");
         }

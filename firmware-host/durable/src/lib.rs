@@ -18,6 +18,9 @@
 //! the parts of [`write`]: [`write_synced`], [`sync_file`], [`sync_folder`].
 
 mod plan;
+mod ring;
+
+pub use ring::{Ring, lines};
 
 use plan::{Step, plan};
 use std::{

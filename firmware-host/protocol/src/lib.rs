@@ -48,8 +48,9 @@ pub use bytes::{Bytes, Digest};
 pub use exposure::{Detector, Exposure, Interlock, Lamp, Room};
 pub use frame::{Decoder, FrameError, encode_frame, encoded_length};
 pub use message::{
-    Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, OnTrial, Refusal, Reply,
-    Request, RequestId, Response, Telemetry, Temperature, Trial, Version, negotiate,
+    Answer, Call, CallError, Event, Feature, Hello, Info, Journal, Level, LogLine, OnTrial,
+    Refusal, Reply, Request, RequestId, Response, Telemetry, Temperature, Trial, Version,
+    negotiate,
 };
 pub use moment::{BootId, Moment};
 pub use proof::{Candidate, Lack, Proven, RUNNING_FILE, RUNNING_LIMIT, Running, Terms, Unproven};

@@ -137,6 +137,30 @@ pub enum Request {
     Lamp,
     /// The X-ray room, for people.
     Room,
+    /// Lines of another log than the agent's, from number `from` on, at most `limit`; answered as logs are.
+    Journal {
+        journal: Journal,
+        from: u64,
+        limit: u32,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Journal {
+    /// The daemon's log; its nanoseconds count from the machine's start.
+    Daemon,
+    /// Why the last trial failed: the reason, then the last lines of both logs.
+    Evidence,
+}
+
+impl Journal {
+    /// Its file, in the folder of the slots: a [`LogLine`] a line, as JSON.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Daemon => "daemon.log",
+            Self::Evidence => "evidence.log",
+        }
+    }
 }
 
 impl Request {
@@ -165,6 +189,7 @@ impl Request {
             Self::Interlock(_) => "interlock",
             Self::Lamp => "lamp",
             Self::Room => "room",
+            Self::Journal { .. } => "journal",
         }
     }
 }

@@ -35,6 +35,7 @@ fn calls() -> Vec<Request> {
         Request::Interlock(interlock()),
         Request::Lamp,
         Request::Room,
+        Request::Journal { journal: Journal::Evidence, from: 7, limit: 100 },
     ]
 }
 

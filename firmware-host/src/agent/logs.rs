@@ -11,7 +11,7 @@ const KEPT: usize = 4096;
 /// Longest message kept, in bytes.
 const LONGEST: usize = 1024;
 /// Bytes of lines in one answer, so that it fits a frame.
-const ANSWER: usize = 16 << 10;
+pub(super) const ANSWER: usize = 16 << 10;
 
 /// Counts every line; forgets the oldest.
 #[derive(Debug)]
@@ -56,6 +56,11 @@ impl Logs {
             .collect();
         let next = first + taken.len() as u64;
         (taken, next, oldest.saturating_sub(from))
+    }
+
+    /// All that are kept.
+    pub fn kept(&self) -> Vec<LogLine> {
+        self.held().1.iter().cloned().collect()
     }
 
     fn note(&self, record: &Record<'_>) {

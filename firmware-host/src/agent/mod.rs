@@ -14,6 +14,7 @@ mod disk;
 mod durations;
 mod evidence;
 mod fleet;
+mod journal;
 mod local;
 mod logs;
 pub mod offline;
@@ -30,15 +31,15 @@ pub use fleet::{Credentials, Fleet};
 pub use logs::Logs;
 pub use slots::Slots;
 
-use crate::{discover, link::Tty, random::random};
+use crate::{discover::Hellos, link::Tty, random::random};
 use anyhow::{Context, Result};
 use machine::Machine;
-use protocol::{Moment, Refusal, RequestId, Response, SlotId};
+use protocol::{Failure, Moment, Refusal, RequestId, Response, SlotId, SlotState};
 use room::Room;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -105,12 +106,11 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
             }
         })?);
     }
-    if let Some(socket) = doors.hellos {
+    if let Some(hellos) = doors.hellos {
         let agent = Arc::clone(&agent);
         threads.push(thread::Builder::new().name("discover".into()).spawn(move || {
             let is_welcome = |ip| agent.config.listen.peers.contains(&ip);
-            let error =
-                discover::answer(&socket, is_welcome, || agent.hello(session::NETWORK_FRAME));
+            let error = hellos.answer(is_welcome, || agent.hello(session::NETWORK_FRAME));
             log::warn!("this box can no longer be discovered: {error}");
         })?);
     }
@@ -134,7 +134,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
 struct Doors {
     listener: Option<TcpListener>,
     /// Answers `discover`, on the listener's port.
-    hellos: Option<UdpSocket>,
+    hellos: Option<Hellos>,
     /// Serial lines and pseudo-terminals, with their names.
     lines: Vec<(Tty, String)>,
     /// `{"tcp": "address:port", "serial": path, "pty": path}`
@@ -155,7 +155,7 @@ impl Doors {
             let address = listener.local_addr()?;
             doors.addresses["tcp"] = address.to_string().into();
             if listen.discoverable {
-                doors.hellos = UdpSocket::bind(address)
+                doors.hellos = Hellos::open(address)
                     .inspect_err(|error| {
                         log::warn!("cannot be discovered at udp {address}: {error}")
                     })
@@ -272,6 +272,9 @@ impl Agent {
             (slots.record().active, slots.record().generation)
         };
         log::info!("boot record {generation}: slot {} runs", name(after));
+        if before != after {
+            self.keep_evidence(before);
+        }
         let notify = &self.config.activate.notify;
         if before == after || notify.is_empty() {
             return;
@@ -279,6 +282,23 @@ impl Agent {
         // The daemon also looks by itself, so a failure here delays it at most.
         if let Err(why) = command::run(notify, None, Duration::from_secs(30)) {
             log::warn!("notify: {why}");
+        }
+    }
+
+    /// Why the slot that ran a moment ago went bad, if it did.
+    fn keep_evidence(&self, before: Option<SlotId>) {
+        let record = self.slots().record().clone();
+        let bad = |id: SlotId| matches!(record.slot(id).state, SlotState::Bad { .. });
+        let failed = record.last_failure.as_ref().filter(|failure| before == Some(failure.slot));
+        let Some(Failure { slot, cause, detail, .. }) = failed.filter(|failed| bad(failed.slot))
+        else {
+            return;
+        };
+        let reason = format!("slot {slot}, {cause}: {detail}");
+        let word = proof::text(&self.config.slots).unwrap_or_else(|why| why);
+        let lines = Logs::global().kept();
+        if let Err(error) = journal::keep_evidence(&self.config.slots, reason, word, lines) {
+            log::warn!("cannot keep the evidence: {error}");
         }
     }
 

@@ -126,7 +126,7 @@ impl<L: Link> Session<'_, L> {
         thread::scope(|scope| {
             let (done, outcome) = mpsc::sync_channel(1);
             let start = Instant::now();
-            scope.spawn(move || {
+            let work = scope.spawn(move || {
                 // The other end is gone only if the peer is: nobody is left to tell.
                 let _ = done.send(agent.answer(id, request));
             });
@@ -138,7 +138,9 @@ impl<L: Link> Session<'_, L> {
                         self.send(&Answer::Event(Event::Working { number, seconds }))?;
                     }
                     Err(mpsc::RecvTimeoutError::Disconnected) => {
-                        return Err("the work on a call panicked".into());
+                        // Joined here, its panic is not ours: a line has one thread, which must live.
+                        let panicked = work.join().is_err();
+                        return Err(format!("the work on a call ended, panicked: {panicked}"));
                     }
                 }
             }
@@ -171,7 +173,7 @@ impl Agent {
     /// Takes a piece of the file begun before; returns where the next one goes.
     pub(super) fn write(&self, sha256: Digest, offset: u64, piece: &[u8]) -> Result<u64, Refusal> {
         let _change = self.begin_change("write")?;
-        self.slots().write(sha256, offset, piece)
+        self.slots().write(sha256, offset, piece, self.start.elapsed())
     }
 
     /// Does what is asked. A change asked for twice under one id is done once.
@@ -193,6 +195,12 @@ impl Agent {
             Request::Logs { from, limit } => {
                 let limit = limit.min(LOG_LINES) as usize;
                 let (lines, next, lost) = super::Logs::global().since(from, limit);
+                Ok(Response::Logs { lines, next, lost })
+            }
+            Request::Journal { journal, from, limit } => {
+                let lines = super::journal::read(&self.config.slots, journal)
+                    .map_err(|error| Refusal::Disk { detail: error.to_string() })?;
+                let (lines, next, lost) = super::journal::page(lines, from, limit.min(LOG_LINES));
                 Ok(Response::Logs { lines, next, lost })
             }
             Request::Telemetry => {

@@ -19,9 +19,15 @@ use protocol::{
 };
 use sha2::{Digest as _, Sha256};
 use std::io::{self, BufReader};
+use std::time::Duration;
 
-/// A power cut costs at most this much of a push.
-const CHECKPOINT: u64 = 1 << 20;
+/// What was received is made durable after so many bytes, or sooner where a second brings less: a power cut costs at
+/// most this much of a push, and flash is spared.
+const CHECKPOINT: u64 = 16 << 20;
+/// Nor is it made durable for less than this.
+const LEAST: u64 = 1 << 20;
+/// Nor more often, up to a checkpoint.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Slots<D> {
@@ -30,6 +36,8 @@ pub struct Slots<D> {
     record: BootRecord,
     /// The file being received and how much of it was written, durable or not.
     writing: Option<(Digest, u64)>,
+    /// When that was last made durable, by the clock of [`Slots::write`].
+    kept_at: Duration,
 }
 
 impl<D: Disk> Slots<D> {
@@ -44,7 +52,13 @@ impl<D: Disk> Slots<D> {
         if record.is_none() {
             set_damaged_copies_aside(&mut disk)?;
         }
-        let mut slots = Self { disk, policy, record: record.unwrap_or_default(), writing: None };
+        let mut slots = Self {
+            disk,
+            policy,
+            record: record.unwrap_or_default(),
+            writing: None,
+            kept_at: Duration::ZERO,
+        };
         for id in SlotId::ALL {
             slots.recover(id, now)?;
         }
@@ -96,7 +110,14 @@ impl<D: Disk> Slots<D> {
     }
 
     /// Takes a piece of the file; returns how much of it is there. What was there already is left alone.
-    pub fn write(&mut self, sha256: Digest, offset: u64, chunk: &[u8]) -> Result<u64, Refusal> {
+    /// `clock`: any that only goes on.
+    pub fn write(
+        &mut self,
+        sha256: Digest,
+        offset: u64,
+        chunk: &[u8],
+        clock: Duration,
+    ) -> Result<u64, Refusal> {
         let (id, received, total) = self.being_written(sha256)?;
         if offset > received {
             return Err(Refusal::Offset { expected: received });
@@ -106,14 +127,17 @@ impl<D: Disk> Slots<D> {
             return Err(Refusal::TooLarge { found: end, limit: total });
         }
         let known = usize::try_from(received - offset).unwrap_or(usize::MAX).min(chunk.len());
-        let fresh = &chunk[known..];
-        if fresh.is_empty() {
+        let news = &chunk[known..];
+        if news.is_empty() {
             return Ok(received);
         }
-        self.disk.write_at(id.partial_name(), received, fresh).map_err(disk)?;
+        self.disk.write_at(id.partial_name(), received, news).map_err(disk)?;
         self.writing = Some((sha256, end));
-        if end / CHECKPOINT > received / CHECKPOINT || end == total {
+        let fresh = end - self.kept(id);
+        let rested = clock.saturating_sub(self.kept_at) >= PAUSE;
+        if end == total || fresh >= CHECKPOINT || (fresh >= LEAST && rested) {
             self.keep(id, end).map_err(disk)?;
+            self.kept_at = clock;
         }
         Ok(end)
     }
@@ -255,10 +279,17 @@ impl<D: Disk> Slots<D> {
         }
     }
 
+    /// How much of a file being received is durable.
+    fn kept(&self, id: SlotId) -> u64 {
+        match self.record.slot(id).state {
+            SlotState::Writing { received, .. } => received,
+            _ => 0,
+        }
+    }
+
     /// Makes what was received durable, then says so.
     fn keep(&mut self, id: SlotId, received: u64) -> io::Result<()> {
-        if matches!(self.record.slot(id).state, SlotState::Writing { received: kept, .. } if kept == received)
-        {
+        if self.kept(id) == received {
             return Ok(());
         }
         self.disk.sync(id.partial_name())?;
@@ -277,10 +308,17 @@ impl<D: Disk> Slots<D> {
     }
 
     fn commit(&mut self, next: BootRecord) -> io::Result<()> {
-        if next != self.record {
-            protocol::commit(&mut Copies(&mut self.disk), &next)?;
-            self.record = next;
+        if next == self.record {
+            return Ok(());
         }
+        if let Err(error) = protocol::commit(&mut Copies(&mut self.disk), &next) {
+            // It may have come as far as the file, which is what the daemon goes by: so do we.
+            if let Ok(Some(found)) = protocol::load(&mut Copies(&mut self.disk)) {
+                self.record = found;
+            }
+            return Err(error);
+        }
+        self.record = next;
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use crate::Target;
 use crate::output::{Output, forced_json, forced_text, record_json, record_text, trial_json};
 use anyhow::{Context, Result};
 use clap::Args;
-use protocol::LogLine;
+use firmware_host::{Device, DeviceError};
+use protocol::{Journal, LogLine, Refusal};
 use serde_json::json;
 use std::fs;
 use std::iter;
@@ -84,23 +85,34 @@ pub(crate) struct LogsArgs {
     /// Begin with this line
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// The daemon's log instead of the agent's
+    #[arg(long)]
+    daemon: bool,
+    /// Why the last trial failed, with the end of both logs
+    #[arg(long, conflicts_with_all = ["daemon", "follow"])]
+    evidence: bool,
 }
 
 impl LogsArgs {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let mut from = self.from;
         let mut boot = None;
+        let journal = match (self.daemon, self.evidence) {
+            (true, _) => Some(Journal::Daemon),
+            (_, true) => Some(Journal::Evidence),
+            _ => None,
+        };
         self.target.with(|device| {
-            if boot.replace(device.hello().boot).is_some_and(|before| before != device.hello().boot)
-            {
+            let again = boot.replace(device.hello().boot).is_some_and(|b| b != device.hello().boot);
+            if again && journal.is_none() {
                 log::warn!("the agent was started again");
                 from = 0;
             }
             // Lines that come while we read, of our reading perhaps, are for `--follow` only.
-            let end = if self.follow { u64::MAX } else { device.log_end()? };
+            let end = if self.follow { u64::MAX } else { device.log_end(journal)? };
             while from < end {
-                let (lines, next, lost) = device.logs(from)?;
-                if lost > 0 {
+                let (lines, next, lost) = device.logs(journal, from)?;
+                if lost > 0 && !(from == 0 && journal.is_some()) {
                     log::warn!("{lost} lines are lost");
                 }
                 for line in &lines {
@@ -131,22 +143,16 @@ impl Dump {
         let files = self.target.with(|device| {
             let (info, record, telemetry) = (device.info()?, device.slots()?, device.telemetry()?);
             let trial = device.trial_if_known()?.as_ref().map(trial_json).transpose()?;
-            let (mut lines, mut from) = (String::new(), 0);
-            let end = device.log_end()?;
-            while from < end {
-                let (some, next, lost) = device.logs(from)?;
-                if lost > 0 {
-                    lines.push_str(&format!("{}\n", json!({ "lost": lost })));
-                }
-                some.iter().for_each(|line| lines.push_str(&format!("{}\n", line_json(line))));
-                from = next;
-            }
+            let journals = [None, Some(Journal::Daemon), Some(Journal::Evidence)];
+            let [ours, daemon, evidence] = journals.map(|journal| whole_log(device, journal));
             Ok([
                 ("info.json", serde_json::to_string_pretty(&info)?),
                 ("slots.json", serde_json::to_string_pretty(&record_json(&record))?),
                 ("trial.json", serde_json::to_string_pretty(&trial)?),
                 ("telemetry.json", serde_json::to_string_pretty(&telemetry)?),
-                ("log.jsonl", lines),
+                ("log.jsonl", ours?),
+                ("daemon.jsonl", daemon?),
+                ("evidence.jsonl", evidence?),
             ])
         })?;
         fs::create_dir(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
@@ -158,6 +164,24 @@ impl Dump {
         let text = format!("{}: {}", self.out.display(), names.join(", "));
         output.say(&text, &json!({ "out": self.out, "files": names }))
     }
+}
+
+/// A log, a line of JSON a line; nothing from a box that is too old to tell.
+fn whole_log(device: &mut Device, journal: Option<Journal>) -> Result<String, DeviceError> {
+    let end = match device.log_end(journal) {
+        Err(DeviceError::Refused(Refusal::Unsupported)) => return Ok(String::new()),
+        end => end?,
+    };
+    let (mut text, mut from) = (String::new(), 0);
+    while from < end {
+        let (some, next, lost) = device.logs(journal, from)?;
+        if lost > 0 {
+            text.push_str(&format!("{}\n", json!({ "lost": lost })));
+        }
+        some.iter().for_each(|line| text.push_str(&format!("{}\n", line_json(line))));
+        from = next;
+    }
+    Ok(text)
 }
 
 fn line_text(line: &LogLine) -> String {

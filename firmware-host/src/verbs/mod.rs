@@ -77,10 +77,7 @@ impl Target {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let passing = error.downcast_ref::<DeviceError>().map_or_else(
-                || error.downcast_ref::<std::io::Error>().is_some(),
-                DeviceError::is_passing,
-            );
+            let passing = error.downcast_ref().is_some_and(DeviceError::is_passing);
             if !passing || start.elapsed() >= self.retry {
                 return Err(error);
             }

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use bundle::{Bundle, Manifest, SigningKey, section};
-use firmware_host::swu;
+use firmware_host::{Kind, swu};
 use graph::{Backbone, ModelConfig, Pool, Preprocess};
 use machine::Machine;
 use protocol::{BootRecord, Candidate, Moment, Proven, Running, Terms};
@@ -233,12 +233,15 @@ impl Agent {
         self.ok(&["confirm"]);
     }
 
-    /// A verb that must fail with exit status 1; its error document.
+    /// A verb that must fail; its error document, whose code the exit status agrees with.
     pub(crate) fn refused(&self, arguments: &[&str]) -> Value {
         let output = self.verb(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
         assert!(output.stderr.starts_with(b"error: ") || output.stderr.contains(&b'\n'));
-        serde_json::from_slice(&output.stdout).unwrap()
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let kind = Kind::ALL.into_iter().find(|kind| document["code"] == kind.code());
+        let status = kind.map(|kind| i32::from(kind.status()));
+        assert_eq!(output.status.code(), status, "{arguments:?}: {output:?}");
+        document
     }
 
     /// Writes what a daemon would that runs the active slot; `change` makes it another word.

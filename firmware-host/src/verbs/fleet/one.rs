@@ -4,7 +4,7 @@ use super::journal::{Fared, Outcome};
 use crate::Target;
 use anyhow::{Context, Result};
 use firmware_host::random::random;
-use firmware_host::{Device, DeviceError};
+use firmware_host::{Device, DeviceError, Kind};
 use protocol::{BootRecord, Digest, Refusal, RequestId, Standing};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -116,9 +116,8 @@ fn new_id() -> Result<RequestId> {
 }
 
 fn is_out_of_reach(error: &anyhow::Error) -> bool {
-    let broken = error.downcast_ref::<std::io::Error>().is_some();
     let device = error.downcast_ref::<DeviceError>();
-    broken || device.is_some_and(|e| matches!(e.code(), "link" | "timeout"))
+    device.is_some_and(|e| matches!(e.kind(), Kind::Link | Kind::Timeout))
 }
 
 pub(super) fn running(record: &BootRecord) -> String {
@@ -138,8 +137,8 @@ fn last_failure(record: &BootRecord) -> String {
 fn evidence(target: &Target) -> Vec<String> {
     let asked = target.with(|device: &mut Device| {
         let record = device.slots()?;
-        let end = device.log_end()?;
-        let (lines, ..) = device.logs(end.saturating_sub(LINES))?;
+        let end = device.log_end(None)?;
+        let (lines, ..) = device.logs(None, end.saturating_sub(LINES))?;
         let lines = lines.into_iter().map(|line| format!("log: {:?} {}", line.level, line.message));
         let told = [last_failure(&record), format!("now: {}", running(&record))];
         Ok(told.into_iter().chain(lines).collect())
