@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Everything in the house that must survive a crash is written here or, where several files count together, with
-//! the parts of [`write`]: [`write_synced`], [`sync_file`], [`sync_folder`].
+//! the parts of [`write()`]: [`write_synced`], [`sync_file`], [`sync_folder`].
 
 mod plan;
 mod ring;
