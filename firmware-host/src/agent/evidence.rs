@@ -1,7 +1,8 @@
-//! Why a bundle runs or does not, for whoever sent it: the boot record's words and the end of the log.
+//! Why a bundle runs or does not, for whoever sent it: the boot record's words and the end of both logs.
 
-use super::Logs;
-use protocol::{BootRecord, SlotState};
+use super::{Logs, journal};
+use protocol::{BootRecord, Journal, SlotState};
+use std::path::Path;
 
 /// Log lines that go with a failure.
 const LINES: u64 = 20;
@@ -10,8 +11,8 @@ pub(super) fn success(record: &BootRecord) -> Vec<String> {
     vec![format!("confirmed: {}", running(record))]
 }
 
-/// A headline, why by the boot record, what runs now, the end of the log.
-pub(super) fn failure(headline: &str, record: &BootRecord) -> Vec<String> {
+/// A headline, why by the boot record, what runs now, the end of both logs.
+pub(super) fn failure(headline: &str, record: &BootRecord, slots: &Path) -> Vec<String> {
     let mut details = vec![headline.to_owned()];
     if let Some(failure) = &record.last_failure {
         let bundle = failure
@@ -25,7 +26,19 @@ pub(super) fn failure(headline: &str, record: &BootRecord) -> Vec<String> {
     let (_, end, _) = Logs::global().since(u64::MAX, 0);
     let (lines, ..) = Logs::global().since(end.saturating_sub(LINES), LINES as usize);
     details.extend(lines.iter().map(|line| format!("log: {:?} {}", line.level, line.message)));
+    details.extend(daemon(slots));
     details
+}
+
+/// The end of the daemon's log.
+fn daemon(slots: &Path) -> Vec<String> {
+    let lines = match journal::read(slots, Journal::Daemon) {
+        Ok(lines) => lines,
+        Err(error) => return vec![format!("the daemon's log cannot be read: {error}")],
+    };
+    let skipped = lines.len().saturating_sub(LINES as usize);
+    let said = |line: &protocol::LogLine| format!("daemon: {:?} {}", line.level, line.message);
+    lines[skipped..].iter().map(said).collect()
 }
 
 pub(super) fn running(record: &BootRecord) -> String {

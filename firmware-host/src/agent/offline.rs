@@ -117,7 +117,10 @@ fn answer(agent: &Agent, stream: &UnixStream) -> Result<()> {
     let (confirmed, details) = match told {
         Ok(sha256) => outcome(agent, sha256, stream)?,
         Err(OfflineError::Left) => return Ok(()),
-        Err(error) => (false, evidence::failure(&error.to_string(), agent.slots().record())),
+        Err(error) => (
+            false,
+            evidence::failure(&error.to_string(), agent.slots().record(), &agent.config.slots),
+        ),
     };
     let device = agent.device.clone();
     tell(stream, &News::End { device, confirmed, details, clock: agent.now().wall })?;
@@ -190,7 +193,10 @@ fn outcome(agent: &Agent, sha256: Digest, stream: &UnixStream) -> Result<(bool, 
                 return Ok((true, evidence::success(slots.record())));
             }
             Standing::Absent | Standing::Waits(_) | Standing::Bad(_) => {
-                return Ok((false, evidence::failure("the trial ended", slots.record())));
+                return Ok((
+                    false,
+                    evidence::failure("the trial ended", slots.record(), &agent.config.slots),
+                ));
             }
         };
         drop(slots);

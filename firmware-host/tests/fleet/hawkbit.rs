@@ -176,11 +176,20 @@ fn a_restart_before_the_report_changes_nothing_about_it() {
 fn a_bundle_that_fails_its_self_test_is_a_failure_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let server = server("1.0.0");
-    server.orders().action = Some(8);
     let fleet =
         format!("[fleet]\nurl = {:?}\ncontroller = \"room-3\"\npoll = \"1s\"\n", server.url);
     let activate = "[activate]\nselftest = [\"sh\", \"-c\", \"echo golden vector 3, output seg differs at 17; exit 1\"]\n";
     let agent = Agent::start(folder.path(), &format!("{activate}{fleet}"));
+    let said = protocol::LogLine {
+        number: 0,
+        nanos: 1,
+        level: protocol::Level::Warn,
+        target: "runtime".into(),
+        message: "the lamp is dim".into(),
+    };
+    let daemon = folder.path().join("slots").join(protocol::Journal::Daemon.file_name());
+    fs::write(daemon, serde_json::to_string(&said).unwrap() + "\n").unwrap();
+    server.orders().action = Some(8);
     until("the failure", || (server.orders().state == State::Error).then_some(()));
     let orders = server.orders();
     let (_, report) =
@@ -193,6 +202,7 @@ fn a_bundle_that_fails_its_self_test_is_a_failure_with_its_reason() {
         .collect();
     assert!(details.iter().any(|line| line.contains("output seg differs at 17")), "{details:?}");
     assert!(details.iter().any(|line| line.starts_with("log: ")), "{details:?}");
+    assert!(details.contains(&"daemon: Warn the lamp is dim"), "{details:?}");
     assert!(details.contains(&"now: no slot runs"), "{details:?}");
     drop(orders);
     assert_eq!(agent.states(), states("bad", "empty", "none"));

@@ -201,7 +201,14 @@ impl<'a> Visitor<'a> {
                     }
                     Failed::Gone => "no slot holds the bundle any more".into(),
                 };
-                action.end(false, evidence::failure(&headline, self.agent.slots().record()));
+                action.end(
+                    false,
+                    evidence::failure(
+                        &headline,
+                        self.agent.slots().record(),
+                        &self.agent.config.slots,
+                    ),
+                );
             }
             // What was offered in this round is over: the next poll tells what the server wants now.
             Step::Report => return self.report(action).map(|()| false),
@@ -250,7 +257,7 @@ impl<'a> Visitor<'a> {
             Err(error) => {
                 let record = agent.slots().record().clone();
                 let headline = format!("cannot take {}: {error}", order.artifact.name);
-                self.end(false, evidence::failure(&headline, &record))?;
+                self.end(false, evidence::failure(&headline, &record, &agent.config.slots))?;
                 Ok(true)
             }
         }
@@ -271,7 +278,11 @@ impl<'a> Visitor<'a> {
             }
             Err(refusal) => {
                 let headline = format!("cannot activate: {refusal}");
-                let details = evidence::failure(&headline, self.agent.slots().record());
+                let details = evidence::failure(
+                    &headline,
+                    self.agent.slots().record(),
+                    &self.agent.config.slots,
+                );
                 self.end(false, details)?;
                 Ok(true)
             }
