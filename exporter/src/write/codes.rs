@@ -68,47 +68,77 @@ impl Category {
     /// CID 7150.
     fn code(self) -> Code {
         match self {
-            Self::Abnormal => code(("49755003", "SCT", "Morphologically Abnormal Structure")),
-            Self::Anatomy => code(("91723000", "SCT", "Anatomical Structure")),
-            Self::Object => code(("260787004", "SCT", "Physical object")),
+            Self::Abnormal => code(ABNORMAL),
+            Self::Anatomy => code(ANATOMICAL),
+            Self::Object => code(OBJECT),
         }
     }
 }
 
-/// Value, scheme, meaning.
-type Term = (&'static str, &'static str, &'static str);
+/// Where we saw that a code means what we say. SNOMED CT and RadLex themselves were not asked: they need a licence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checked {
+    /// In DICOM's own tables (PS3.16), as pydicom has them: same value, same meaning.
+    Dicom,
+    /// In other published tables that give value and meaning. `runtime/docs/dicom-results.md` lists these codes.
+    Elsewhere,
+}
 
-const CHEST: Term = ("816094009", "SCT", "Chest");
-const LUNG: Term = ("39607008", "SCT", "Lung");
-const PLEURA: Term = ("3120008", "SCT", "Pleura");
-const HEART: Term = ("80891009", "SCT", "Heart");
-const MEDIASTINUM: Term = ("72410000", "SCT", "Mediastinum");
-const DIAPHRAGM: Term = ("5798000", "SCT", "Diaphragm");
+/// A code that we use.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    value: &'static str,
+    scheme: &'static str,
+    meaning: &'static str,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests hold the terms to what they were checked against")
+    )]
+    checked: Checked,
+}
+
+const fn dicom(value: &'static str, scheme: &'static str, meaning: &'static str) -> Term {
+    Term { value, scheme, meaning, checked: Checked::Dicom }
+}
+
+const fn elsewhere(value: &'static str, scheme: &'static str, meaning: &'static str) -> Term {
+    Term { value, scheme, meaning, checked: Checked::Elsewhere }
+}
+
+const ABNORMAL: Term = dicom("49755003", "SCT", "Morphologically Abnormal Structure");
+const ANATOMICAL: Term = dicom("91723000", "SCT", "Anatomical Structure");
+const OBJECT: Term = dicom("260787004", "SCT", "Physical object");
+const CHEST: Term = dicom("816094009", "SCT", "Chest");
+const LUNG: Term = dicom("39607008", "SCT", "Lung");
+const PLEURA: Term = dicom("3120008", "SCT", "Pleura");
+const HEART: Term = dicom("80891009", "SCT", "Heart");
+const MEDIASTINUM: Term = dicom("72410000", "SCT", "Mediastinum");
+const DIAPHRAGM: Term = dicom("5798000", "SCT", "Diaphragm");
 
 /// Names of a label (small letters, blanks for underscores), what it is, where it is found.
 #[rustfmt::skip]
 const FINDINGS: &[(&[&str], Term, Term)] = &[
-    (&["atelectasis"], ("46621007", "SCT", "Atelectasis"), LUNG),
-    (&["cardiomegaly"], ("8186001", "SCT", "Cardiomegaly"), HEART),
-    (&["consolidation", "airspace consolidation"], ("95436008", "SCT", "Lung consolidation"), LUNG),
-    (&["edema", "pulmonary edema"], ("19242006", "SCT", "Pulmonary edema"), LUNG),
-    (&["effusion", "pleural effusion"], ("60046008", "SCT", "Pleural effusion"), PLEURA),
-    (&["emphysema", "pulmonary emphysema"], ("87433001", "SCT", "Pulmonary emphysema"), LUNG),
-    (&["fibrosis", "pulmonary fibrosis"], ("51615001", "SCT", "Fibrosis of lung"), LUNG),
-    (&["fracture"], ("125605004", "SCT", "Fracture of bone"), CHEST),
-    (&["ground glass opacity"], ("112120", "DCM", "Ground glass opacity"), LUNG),
-    (&["hernia", "diaphragmatic hernia"], ("39839004", "SCT", "Diaphragmatic hernia"), DIAPHRAGM),
-    (&["infiltration", "infiltrate"], ("112121", "DCM", "Infiltrate"), LUNG),
-    (&["lung lesion", "lesion"], ("52988006", "SCT", "Lesion"), LUNG),
-    (&["lung opacity", "airspace opacity", "opacity"], ("112001", "DCM", "Opacity"), LUNG),
-    (&["mass", "lung mass"], ("4147007", "SCT", "Mass"), LUNG),
-    (&["nodule", "lung nodule", "pulmonary nodule"], ("27925004", "SCT", "Nodule"), LUNG),
-    (&["pleural thickening"], ("RID28509", "RADLEX", "thickening"), PLEURA),
-    (&["pneumomediastinum"], ("16838000", "SCT", "Pneumomediastinum"), MEDIASTINUM),
-    (&["pneumonia"], ("233604007", "SCT", "Pneumonia"), LUNG),
-    (&["pneumothorax"], ("36118008", "SCT", "Pneumothorax"), PLEURA),
-    (&["covid-19", "covid19"], ("840539006", "SCT", "COVID-19"), LUNG),
-    (&["tuberculosis"], ("56717001", "SCT", "Tuberculosis"), LUNG),
+    (&["atelectasis"], elsewhere("46621007", "SCT", "Atelectasis"), LUNG),
+    (&["cardiomegaly"], elsewhere("8186001", "SCT", "Cardiomegaly"), HEART),
+    (&["consolidation", "airspace consolidation"], elsewhere("95436008", "SCT", "Lung consolidation"), LUNG),
+    (&["edema", "pulmonary edema"], dicom("19242006", "SCT", "Pulmonary edema"), LUNG),
+    (&["effusion", "pleural effusion"], dicom("60046008", "SCT", "Pleural effusion"), PLEURA),
+    (&["emphysema", "pulmonary emphysema"], elsewhere("87433001", "SCT", "Pulmonary emphysema"), LUNG),
+    (&["fibrosis", "pulmonary fibrosis"], elsewhere("51615001", "SCT", "Fibrosis of lung"), LUNG),
+    (&["fracture"], elsewhere("125605004", "SCT", "Fracture of bone"), CHEST),
+    (&["ground glass opacity"], dicom("112120", "DCM", "Ground glass opacity"), LUNG),
+    (&["hernia", "diaphragmatic hernia"], elsewhere("39839004", "SCT", "Diaphragmatic hernia"), DIAPHRAGM),
+    (&["infiltration", "infiltrate"], dicom("112121", "DCM", "Infiltrate"), LUNG),
+    (&["lung lesion", "lesion"], dicom("52988006", "SCT", "Lesion"), LUNG),
+    (&["lung opacity", "airspace opacity", "opacity"], dicom("112001", "DCM", "Opacity"), LUNG),
+    (&["mass", "lung mass"], dicom("4147007", "SCT", "Mass"), LUNG),
+    (&["nodule", "lung nodule", "pulmonary nodule"], dicom("27925004", "SCT", "Nodule"), LUNG),
+    (&["pleural thickening"], elsewhere("RID28509", "RADLEX", "thickening"), PLEURA),
+    (&["pneumomediastinum"], dicom("16838000", "SCT", "Pneumomediastinum"), MEDIASTINUM),
+    (&["pneumonia"], elsewhere("233604007", "SCT", "Pneumonia"), LUNG),
+    (&["pneumothorax"], dicom("36118008", "SCT", "Pneumothorax"), PLEURA),
+    (&["covid-19", "covid19"], elsewhere("840539006", "SCT", "COVID-19"), LUNG),
+    (&["tuberculosis"], elsewhere("56717001", "SCT", "Tuberculosis"), LUNG),
 ];
 
 /// Names of a label without its side, what it is, a colour.
@@ -117,19 +147,19 @@ const ANATOMY: &[(&[&str], Term, [u8; 3])] = &[
     (&["lung", "lungs"], LUNG, [45, 212, 191]),
     (&["heart", "cardiac silhouette"], HEART, [250, 128, 114]),
     (&["mediastinum"], MEDIASTINUM, [192, 132, 252]),
-    (&["clavicle", "clavicles"], ("51299004", "SCT", "Clavicle"), [163, 230, 53]),
-    (&["rib", "ribs"], ("113197003", "SCT", "Rib"), [163, 230, 53]),
-    (&["trachea"], ("44567001", "SCT", "Trachea"), [56, 189, 248]),
+    (&["clavicle", "clavicles"], dicom("51299004", "SCT", "Clavicle"), [163, 230, 53]),
+    (&["rib", "ribs"], dicom("113197003", "SCT", "Rib"), [163, 230, 53]),
+    (&["trachea"], dicom("44567001", "SCT", "Trachea"), [56, 189, 248]),
     (&["diaphragm"], DIAPHRAGM, [251, 191, 36]),
 ];
 
 /// Names of a label, what it is.
 #[rustfmt::skip]
 const OBJECTS: &[(&[&str], Term)] = &[
-    (&["pacemaker"], ("14106009", "SCT", "Cardiac pacemaker")),
-    (&["endotracheal tube"], ("26412008", "SCT", "Endotracheal tube")),
-    (&["catheter"], ("19923001", "SCT", "Catheter")),
-    (&["chest tube"], ("112173", "DCM", "Chest tube")),
+    (&["pacemaker"], dicom("14106009", "SCT", "Cardiac pacemaker")),
+    (&["endotracheal tube"], dicom("26412008", "SCT", "Endotracheal tube")),
+    (&["catheter"], dicom("19923001", "SCT", "Catheter")),
+    (&["chest tube"], dicom("112173", "DCM", "Chest tube")),
 ];
 
 fn known(label: &str) -> Option<LabelCode> {
@@ -160,7 +190,7 @@ fn known(label: &str) -> Option<LabelCode> {
     Some(LabelCode { side, colour: Some(colour), ..whole(*code, Category::Anatomy, Some(*code)) })
 }
 
-fn code((value, scheme, meaning): Term) -> Code {
+fn code(Term { value, scheme, meaning, .. }: Term) -> Code {
     Code::new(value, scheme, meaning).expect("a test reads the whole table")
 }
 
@@ -190,6 +220,56 @@ mod tests {
             );
             assert_eq!(known(name).unwrap().label, **name);
         }
+    }
+
+    fn terms() -> Vec<Term> {
+        let mut terms = vec![ABNORMAL, ANATOMICAL, OBJECT, CHEST];
+        terms.extend(FINDINGS.iter().flat_map(|(_, code, site)| [*code, *site]));
+        terms.extend(OBJECTS.iter().map(|(_, code)| *code));
+        terms.extend(ANATOMY.iter().map(|(_, code, _)| *code));
+        terms
+    }
+
+    /// pydicom's copy of PS3.16, as lines of value, scheme and meaning.
+    const PYDICOM: &str = "from pydicom.sr._concepts_dict import concepts\n\
+        [print(v, s, m, sep='\\t') for s, t in concepts.items() for c in t.values() for v, (m, _) in c.items()]";
+
+    #[test]
+    fn what_was_checked_with_dicoms_tables_stands_there_and_the_rest_does_not() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let python = root.join(".venv/bin/python");
+        let output = std::process::Command::new(&python).args(["-c", PYDICOM]).output();
+        let Some(output) = output.ok().filter(|output| output.status.success()) else {
+            return skip::because(format_args!("{} has no pydicom: make setup", python.display()));
+        };
+        let known = String::from_utf8(output.stdout).unwrap();
+        let known: Vec<&str> = known.lines().collect();
+        assert!(known.len() > 1000, "{} concepts", known.len());
+        for Term { value, scheme, meaning, checked } in terms() {
+            let said = format!("{value}\t{scheme}\t{meaning}");
+            let stands_there = known.contains(&said.as_str());
+            assert_eq!(stands_there, checked == Checked::Dicom, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_was_checked_elsewhere_alone_is_listed_for_those_who_receive_it() {
+        let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/docs/dicom-results.md");
+        let guide = fs::read_to_string(guide).unwrap();
+        let listed: Vec<&str> = guide
+            .lines()
+            .filter(|line| line.starts_with("| SCT |") || line.starts_with("| RADLEX |"))
+            .collect();
+        let mut expected: Vec<String> = terms()
+            .iter()
+            .filter(|term| term.checked == Checked::Elsewhere)
+            .map(|term| format!("| {} | {} | {} |", term.scheme, term.value, term.meaning))
+            .collect();
+        expected.sort();
+        expected.dedup();
+        let mut found: Vec<String> = listed.iter().map(|line| (*line).to_owned()).collect();
+        found.sort();
+        assert_eq!(found, expected);
     }
 
     #[test]
