@@ -1,9 +1,14 @@
 //! The address of a box: `tcp://HOST:PORT`, `serial:///dev/ttyX` or `pty://PATH`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use firmware_host::DeviceError;
+use firmware_host::enrolment::Binding;
+use firmware_host::link::line::Caller;
+use firmware_host::link::tls::{Client, Identity, Records, Tls};
 use firmware_host::link::{Link, Tty, connect_tcp};
+use keyring::VerifyingKey;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{fmt, str::FromStr};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +20,58 @@ pub(crate) enum Address {
     Pty(PathBuf),
 }
 
+/// A way to a box, with what the handshake proved.
+pub(crate) struct Way {
+    pub(crate) link: Box<dyn Link>,
+    /// Of the box; none on a line without TLS.
+    pub(crate) proven: Option<Binding>,
+}
+
 impl Address {
-    pub(crate) fn connect(&self) -> Result<Box<dyn Link>> {
-        let link: std::io::Result<Box<dyn Link>> = match self {
-            Self::Tcp(address) => connect_tcp(address).map(|link| Box::new(link) as _),
-            Self::Serial(path, baud) => {
-                Tty::open(path, Some(*baud)).map(|link| Box::new(link) as _)
-            }
-            Self::Pty(path) => Tty::open(path, None).map(|link| Box::new(link) as _),
+    /// Connects to the box with this key, or to any: then the caller has to have it proven.
+    pub(crate) fn connect(
+        &self,
+        identity: &Identity,
+        box_key: Option<VerifyingKey>,
+        time: Duration,
+    ) -> Result<Way> {
+        let client = |records| Client::new(identity, box_key, records);
+        let ours = identity.public();
+        let way = match self {
+            Self::Tcp(address) => connect_tcp(address)
+                .and_then(|stream| client(Records::Long).connect(stream, time))
+                .map(|tls| Way::of(tls, ours)),
+            Self::Serial(path, _) | Self::Pty(path) => Tty::open(path, self.baud())
+                .and_then(Caller::new)
+                .and_then(|line| client(Records::Short).connect(line, time))
+                .map(|tls| Way::of(tls, ours)),
         };
-        link.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))
+        way.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))
+    }
+
+    /// Without TLS: to a line that is configured so.
+    pub(crate) fn connect_plain(&self) -> Result<Way> {
+        let link = match self {
+            Self::Tcp(_) => bail!("{self}: --plain is for lines, TCP always has TLS"),
+            Self::Serial(path, _) | Self::Pty(path) => Tty::open(path, self.baud()),
+        };
+        let link =
+            link.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))?;
+        Ok(Way { link: Box::new(link), proven: None })
+    }
+
+    fn baud(&self) -> Option<u32> {
+        match self {
+            Self::Serial(_, baud) => Some(*baud),
+            Self::Tcp(_) | Self::Pty(_) => None,
+        }
+    }
+}
+
+impl Way {
+    fn of<L: Link + 'static>(tls: Tls<L>, workstation: VerifyingKey) -> Self {
+        let proven = Binding { session: tls.binding(), workstation, of_box: tls.peer() };
+        Self { link: Box::new(tls), proven: Some(proven) }
     }
 }
 

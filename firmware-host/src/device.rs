@@ -1,5 +1,6 @@
 //! The workstation's end of the link: one method a request, each with a deadline.
 
+mod keys;
 mod room;
 
 use crate::kind::Kind;
@@ -55,7 +56,8 @@ impl DeviceError {
     /// Whether trying again over a new connection can help.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Link(_) | Self::Closed | Self::Silent { .. } => true,
+            Self::Link(error) => !is_about_keys(error),
+            Self::Closed | Self::Silent { .. } => true,
             Self::Refused(refusal) => matches!(refusal, Refusal::Busy { .. }),
             _ => false,
         }
@@ -69,6 +71,7 @@ impl DeviceError {
     /// For programs: what kind of failure it was.
     pub fn kind(&self) -> Kind {
         match self {
+            Self::Link(error) if is_about_keys(error) => Kind::Refused,
             Self::Link(_) | Self::Closed => Kind::Link,
             Self::Silent { .. } | Self::Late { .. } => Kind::Timeout,
             Self::Refused(Refusal::Bad { .. }) => Kind::Verification,
@@ -79,6 +82,11 @@ impl DeviceError {
             Self::Unexpected { .. } | Self::Version { .. } => Kind::Protocol,
         }
     }
+}
+
+/// Whether one end does not accept the other's key: nothing that passes.
+fn is_about_keys(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// How long to wait.

@@ -1,12 +1,13 @@
-//! Who is there: a hello over UDP, to the port the box also takes connections on, answered from the address it takes
+//! Who is there: a question over UDP, to the port the box also takes connections on, answered from the address it takes
 //! them at.
 //!
-//! One frame of `protocol` in a datagram each way. Nothing but a hello is ever answered here, and the answer
-//! is no longer than a few dozen bytes, so that it is of no use for flooding others.
+//! One frame of `protocol` in a datagram each way. Nothing else is ever answered here, and the answer is no
+//! longer than a few dozen bytes, so that it is of no use for flooding others. Anybody may have sent it: the key
+//! in it is for comparing with a known one, and is never pinned.
 
 use crate::random::random;
 use protocol::{
-    Answer, Call, Decoder, Hello, Reply, Request, RequestId, Response, Version, encode_frame,
+    Answer, Call, Decoder, Digest, Reply, Request, RequestId, Response, Version, encode_frame,
 };
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -15,18 +16,27 @@ use std::time::{Duration, Instant};
 /// Longest datagram looked at.
 const LONGEST: usize = 1024;
 
+/// A box that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub address: SocketAddr,
+    pub version: Version,
+    pub device: String,
+    /// What it says its key is.
+    pub key: Digest,
+}
+
 /// Asks `to`, which may be a broadcast address; every box once, with the address it takes connections at.
-pub fn discover(to: SocketAddr, time: Duration) -> io::Result<Vec<(SocketAddr, Hello)>> {
+pub fn discover(to: SocketAddr, time: Duration) -> io::Result<Vec<Found>> {
     let any: IpAddr =
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.set_broadcast(true)?;
-    let request = Request::Hello { version: Version::CURRENT, oldest: Version::OLDEST };
-    let call = Call { number: 1, id: RequestId(random()?), request };
+    let call = Call { number: 1, id: RequestId(random()?), request: Request::Find };
     socket.send_to(&encode_frame(&call.to_bytes()), to)?;
 
     let end = Instant::now() + time;
-    let mut found: Vec<(SocketAddr, Hello)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     let mut bytes = [0; LONGEST];
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -43,10 +53,13 @@ pub fn discover(to: SocketAddr, time: Duration) -> io::Result<Vec<(SocketAddr, H
         };
         from.set_port(to.port());
         let answer = payload(&bytes[..length]).and_then(|payload| Answer::from_bytes(&payload));
-        if let Some(Answer::Reply(Reply { outcome: Ok(Response::Hello(hello)), .. })) = answer
-            && found.iter().all(|(known, _)| *known != from)
+        if let Some(Answer::Reply(Reply {
+            outcome: Ok(Response::Found { version, device, key }),
+            ..
+        })) = answer
+            && found.iter().all(|known| known.address != from)
         {
-            found.push((from, hello));
+            found.push(Found { address: from, version, device, key });
         }
     }
 }
@@ -75,11 +88,11 @@ impl Hellos {
         Ok(Self { ears, mouth })
     }
 
-    /// Answers hellos of peers that `is_welcome`, for ever.
+    /// Answers peers that `is_welcome`, for ever.
     pub(crate) fn answer(
         &self,
         is_welcome: impl Fn(IpAddr) -> bool,
-        hello: impl Fn() -> Hello,
+        found: impl Fn() -> Response,
     ) -> io::Error {
         let mut bytes = [0; LONGEST];
         loop {
@@ -94,8 +107,8 @@ impl Hellos {
             }
             let call =
                 payload(&bytes[..length]).and_then(|payload| Call::from_bytes(&payload).ok());
-            if let Some(Call { number, request: Request::Hello { .. }, .. }) = call {
-                let answer = Answer::Reply(Reply { number, outcome: Ok(Response::Hello(hello())) });
+            if let Some(Call { number, request: Request::Find, .. }) = call {
+                let answer = Answer::Reply(Reply { number, outcome: Ok(found()) });
                 // Unreachable peers are theirs to mend.
                 let _ = self.mouth.send_to(&encode_frame(&answer.to_bytes()), from);
             }

@@ -11,7 +11,9 @@
 pub mod agent;
 mod device;
 pub mod discover;
+pub mod enrolment;
 mod kind;
+pub mod known_boxes;
 pub mod link;
 pub mod random;
 pub mod replay;

@@ -1,6 +1,7 @@
 //! `firmware-host`: agent on the box, verbs on the workstation.
 
 mod address;
+mod keys;
 mod output;
 mod verbs;
 
@@ -32,6 +33,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Agent(AgentArgs),
+    /// Makes a key pair: NAME.key (private, readable by you alone) and NAME.pub
+    Keygen(verbs::Keygen),
+    /// Draws a one-time code at the box, for `enrol` at a workstation within 15 minutes
+    Code(verbs::DrawCode),
+    /// Makes our key known to a box, and its key to us, by a one-time code that the box drew
+    Enrol(verbs::Enrol),
+    /// The signed list of who may sign bundles and who may do what
+    #[command(subcommand)]
+    Keyring(verbs::Keyring),
     /// Looks for boxes on the local network
     Discover(verbs::Discover),
     /// Prints what the box is
@@ -104,6 +114,8 @@ struct Target {
     /// tcp://HOST:PORT, serial:///dev/ttyX[?baud=N] or pty://PATH
     #[arg(long, env = "CXR_DEVICE", value_name = "ADDRESS")]
     device: Address,
+    #[command(flatten)]
+    keys: keys::Keys,
     /// Give up when the box gives no sign of life for so long
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -146,6 +158,10 @@ fn print_error(error: &anyhow::Error) {
 fn run(verb: Verb, output: output::Output) -> Result<()> {
     match verb {
         Verb::Agent(args) => agent::run(Config::read(&args.config)?, args.ready_file.as_deref()),
+        Verb::Keygen(verb) => verb.run(output),
+        Verb::Code(verb) => verb.run(output),
+        Verb::Enrol(verb) => verb.run(output),
+        Verb::Keyring(verb) => verb.run(output),
         Verb::Discover(verb) => verb.run(output),
         Verb::Info(target) => verbs::info(&target, output),
         Verb::Ping(verb) => verb.run(output),

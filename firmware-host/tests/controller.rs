@@ -34,7 +34,7 @@ fn run(program: &Path, line: &Path, words: [&str; 3]) -> Output {
 fn a_controller_in_c_tells_of_exposures_and_reads_the_lamp() {
     let folder = tempfile::tempdir().unwrap();
     let program = compiled(folder.path());
-    let config = "[listen]\npty = \"link\"\n[exposures]\nfolder = \"exposures\"\n";
+    let config = "[listen]\npty = \"link\"\nplain = true\n[exposures]\nfolder = \"exposures\"\n";
     let agent = Agent::start(folder.path(), config);
     let room = folder.path().join("exposures");
     let line = folder.path().join("link");

@@ -4,15 +4,15 @@
 
 mod support;
 
-use firmware_host::link::connect_tcp;
+use firmware_host::link::Link;
 use firmware_host::{Device, Patience};
+use keyring::fingerprint;
 use protocol::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use support::{Agent, bundle, key, machine_says, run, states, sysroot, until};
+use support::{Agent, bundle, connect, key, machine_says, ours, run, states, sysroot, until};
 
 const PATIENCE: Patience =
     Patience { silence: Duration::from_secs(20), call: Duration::from_secs(60) };
@@ -35,8 +35,7 @@ fn install(agent: &Agent, bundle: &str) {
 }
 
 fn device(agent: &Agent) -> Device {
-    let stream = connect_tcp(agent.address.strip_prefix("tcp://").unwrap()).unwrap();
-    Device::open(Box::new(stream), PATIENCE).unwrap()
+    Device::open(Box::new(connect(agent.tcp())), PATIENCE).unwrap()
 }
 
 #[test]
@@ -103,13 +102,14 @@ fn a_push_outlives_an_agent_that_is_started_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = signed(folder.path(), "1.0.0");
     let agent = Agent::start(folder.path(), "");
-    let address = agent.address.strip_prefix("tcp://").unwrap().to_owned();
+    let (address, way) = (agent.tcp().to_owned(), agent.way().map(String::from));
     agent.kill();
     let config = fs::read_to_string(folder.path().join("agent.toml")).unwrap();
     let config = config.replace("127.0.0.1:0", &address);
-    let device = format!("tcp://{address}");
-    let pushing =
-        std::thread::spawn(move || run(&["push", &path, "--device", &device, "--retry", "50s"]));
+    let pushing = std::thread::spawn(move || {
+        let way = way.iter().map(String::as_str);
+        run(&["push", &path, "--retry", "50s"].into_iter().chain(way).collect::<Vec<_>>())
+    });
     fs::write(folder.path().join("agent.toml"), config).unwrap();
     let agent = Agent::start(folder.path(), "");
     assert!(pushing.join().unwrap().status.success());
@@ -295,11 +295,11 @@ fn a_call_repeated_under_its_id_is_done_once() {
 fn noise_on_the_line_is_counted_and_the_next_peer_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), "");
-    let mut noisy = connect_tcp(agent.address.strip_prefix("tcp://").unwrap()).unwrap();
+    let mut noisy = connect(agent.tcp());
     let noise: Vec<u8> =
         (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    noisy.write_all(&noise).unwrap();
-    noisy.write_all(b"\0").unwrap();
+    noisy.send(&noise, PATIENCE.silence).unwrap();
+    noisy.send(b"\0", PATIENCE.silence).unwrap();
     // The same connection is good for a session afterwards.
     let mut device = Device::open(Box::new(noisy), PATIENCE).unwrap();
     device.ping(&[0; 40_000]).unwrap();
@@ -310,10 +310,9 @@ fn noise_on_the_line_is_counted_and_the_next_peer_is_served() {
 fn a_peer_that_speaks_another_protocol_is_shown_the_door() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), "");
-    let mut stream = connect_tcp(agent.address.strip_prefix("tcp://").unwrap()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(&protocol::encode_frame(b"")).unwrap();
-    assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
+    let mut link = connect(agent.tcp());
+    link.send(&protocol::encode_frame(b""), PATIENCE.silence).unwrap();
+    assert_eq!(link.receive(&mut [0; 100], PATIENCE.silence).unwrap(), 0);
 }
 
 #[test]
@@ -392,7 +391,15 @@ fn errors_are_one_line_and_the_exit_status_tells_usage_from_failure() {
         text.starts_with("error: cannot read /no/such.bundle") && text.lines().count() == 1,
         "{text}"
     );
-    let nobody = run(&["slots", "--device", "tcp://127.0.0.1:1", "--json"]);
+    let folder = tempfile::tempdir().unwrap();
+    let of_nobody = &fingerprint(&ours().verifying_key());
+    let key = folder.path().join("link.key").to_str().unwrap().to_owned();
+    let nobody = ["slots", "--device", "tcp://127.0.0.1:1", "--json", "--key", &key, "--box-key"];
+    let nobody = [&nobody[..], &[of_nobody]].concat();
+    let keyless = String::from_utf8(run(&nobody).stderr).unwrap();
+    assert!(keyless.contains("keygen") && keyless.contains(&key), "{keyless}");
+    keyring::write_private_key(Path::new(&key), &ours()).unwrap();
+    let nobody = run(&nobody);
     assert_eq!(nobody.status.code(), Some(3));
     assert!(String::from_utf8(nobody.stdout).unwrap().contains("tcp://127.0.0.1:1"));
     for usage in [&["slots"][..], &["slots", "--device", "box"], &["polish"]] {

@@ -139,7 +139,7 @@ fn a_confirm_by_force_needs_a_reason_and_is_told_ever_after() {
     );
     assert!(forced[0]["lacked"].as_str().unwrap().contains("has not said"), "{forced}");
     assert_eq!(agent.ok(&["telemetry"])["forced"], forced);
-    let text = support::run(&["slots", "--device", &agent.address]);
+    let text = support::run(&[&["slots"][..], &agent.way()].concat());
     assert!(String::from_utf8(text.stdout).unwrap().contains("BY FORCE"));
 }
 

@@ -5,13 +5,15 @@
 mod support;
 
 use exposures::{Event, LampFile, Reader, Shown};
-use firmware_host::link::{Link, Tty, connect_tcp};
+use firmware_host::link::line::Caller;
+use firmware_host::link::tls::{Client, Identity, Records};
+use firmware_host::link::{Link, Tty};
 use firmware_host::{Device, DeviceError, Patience};
 use protocol::exposure::{InterlockState, Outcome, Readiness, Technique};
 use protocol::{Detector, Exposure, Feature, Interlock, Lamp, Refusal};
 use std::path::Path;
 use std::time::Duration;
-use support::Agent;
+use support::{Agent, connect, of_the_box, ours};
 
 const PATIENCE: Patience =
     Patience { silence: Duration::from_secs(20), call: Duration::from_secs(60) };
@@ -19,8 +21,13 @@ const ROOM: &str = "[exposures]\nfolder = \"exposures\"\n";
 
 fn device(agent: &Agent) -> Device {
     let link: Box<dyn Link> = match agent.address.split_once("://").unwrap() {
-        ("tcp", address) => Box::new(connect_tcp(address).unwrap()),
-        (_, path) => Box::new(Tty::open(Path::new(path), None).unwrap()),
+        ("tcp", address) => Box::new(connect(address)),
+        (_, path) => {
+            let identity = Identity::new(&ours());
+            let client = Client::new(&identity, Some(of_the_box().verifying_key()), Records::Short);
+            let line = Caller::new(Tty::open(Path::new(path), None).unwrap()).unwrap();
+            Box::new(client.connect(line, PATIENCE.silence).unwrap())
+        }
     };
     Device::open(link, PATIENCE).unwrap()
 }

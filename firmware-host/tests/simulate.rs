@@ -15,6 +15,9 @@ use support::{Agent, run, until};
 
 const ROOM: &str = "[exposures]\nfolder = \"exposures\"\n";
 
+/// A line without TLS for the controller, and TCP for everybody else.
+const BOTH: &str = "[listen]\ntcp = \"127.0.0.1:0\"\npty = \"link\"\nplain = true\n";
+
 /// A simulated box, killed when dropped.
 struct SimulatedBox(Child);
 
@@ -45,15 +48,15 @@ fn example(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
 }
 
-fn play(folder: &Path, scene: &str) -> Output {
+fn play(folder: &Path, scene: &str, way: &[&str]) -> Output {
     let path: PathBuf = folder.join("scene.toml");
     fs::write(&path, scene).unwrap();
-    run(&["simulate", "--json", "--config", path.to_str().unwrap()])
+    run(&[&["simulate", "--json", "--config", path.to_str().unwrap()], way].concat())
 }
 
 /// One that went well.
-fn played(folder: &Path, scene: &str) -> Value {
-    let output = play(folder, scene);
+fn played(folder: &Path, scene: &str, way: &[&str]) -> Value {
+    let output = play(folder, scene, way);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     serde_json::from_slice(&output.stdout).unwrap()
@@ -73,25 +76,29 @@ fn the_example_controller_and_the_example_box_work_together() {
     let folder = tempfile::tempdir().unwrap();
     let scene = folder.path().join("box.toml");
     fs::write(&scene, example("box.toml")).unwrap();
+    let keys = folder.path().join("sim/keys");
+    support::admit_us(&keys);
     let (_box, addresses) = SimulatedBox::start(&scene);
     let device = format!("pty://{}", addresses["pty"].as_str().unwrap());
     let controller = example("controller.toml")
         .replace("pty://sim/link", &device)
         .replace("every = \"200ms\"", "every = \"1ms\"");
-    let summary = played(folder.path(), &controller);
+    let summary = played(folder.path(), &controller, &["--plain"]);
     assert_eq!(
         (&summary["played"]["told"], &summary["played"]["refused"]),
         (&10.into(), &0.into())
     );
     let tcp = format!("tcp://{}", addresses["tcp"].as_str().unwrap());
-    let room = run(&["room", "--json", "--device", &tcp]);
+    let (key, ours) = (addresses["key"].as_str().unwrap(), keys.join("ours.key"));
+    let way = ["--json", "--device", &tcp, "--box-key", key, "--key", ours.to_str().unwrap()];
+    let room = run(&[&["room"][..], &way].concat());
     let room: Value = serde_json::from_slice(&room.stdout).unwrap();
     assert_eq!(room["latest"]["sequence"], 10, "{room}");
-    let telemetry = run(&["telemetry", "--json", "--device", &tcp]);
+    let telemetry = run(&[&["telemetry"][..], &way].concat());
     let telemetry: Value = serde_json::from_slice(&telemetry.stdout).unwrap();
     assert_eq!(telemetry["temperatures"][0]["celsius"], 45.0);
     until("the first result is shown", || {
-        let room = run(&["room", "--json", "--device", &tcp]);
+        let room = run(&[&["room"][..], &way].concat());
         let room: Value = serde_json::from_slice(&room.stdout).unwrap();
         (room["lamp"] == "ready").then_some(())
     });
@@ -100,14 +107,14 @@ fn the_example_controller_and_the_example_box_work_together() {
 #[test]
 fn every_exposure_over_a_bad_line_is_noted_once_whatever_goes_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    let agent = Agent::start(folder.path(), &format!("[listen]\npty = \"link\"\n{ROOM}"));
+    let agent = Agent::start(folder.path(), &format!("{BOTH}{ROOM}"));
     let scene = format!(
         "seed = 5\n[controller]\ndevice = \"{}\"\nexposures = 60\nevery = \"0s\"\nsilence = \"100ms\"\n\
          [controller.faults]\ndrop = 0.1\nduplicate = 0.2\nflip = 0.1\ndelay = 0.05\ndelay_for = \"5ms\"\n\
          aborted = 0.2\n",
-        agent.address
+        format_args!("pty://{}", folder.path().join("link").display())
     );
-    let summary = played(folder.path(), &scene);
+    let summary = played(folder.path(), &scene, &["--plain"]);
     let link = &summary["link"];
     for wrong in ["dropped", "duplicated", "flipped", "delayed"] {
         assert!(link[wrong].as_u64().unwrap() > 0, "{wrong}: {summary}");
@@ -131,7 +138,7 @@ fn a_peer_that_vanishes_without_a_word_keeps_nobody_from_the_line() {
          [controller.faults]\nhalf_open_after = 4\n",
         agent.address
     );
-    let summary = played(folder.path(), &scene);
+    let summary = played(folder.path(), &scene, &agent.way()[2..]);
     assert!(summary["played"]["connections"].as_u64().unwrap() >= 4, "{summary}");
     assert_eq!(noted(&folder.path().join("exposures")).len(), 12);
 }
@@ -146,10 +153,10 @@ fn a_peer_of_next_year_and_wild_values_are_refused_by_name() {
             agent.address
         )
     };
-    let wild = played(folder.path(), &scene("out_of_range = 1.0"));
+    let wild = played(folder.path(), &scene("out_of_range = 1.0"), &agent.way()[2..]);
     assert_eq!(wild["played"]["refused"], 2);
     assert!(wild["played"]["why"][0].as_str().unwrap().starts_with("tube voltage is 1501"));
-    let newer = played(folder.path(), &scene("wrong_version = true"));
+    let newer = played(folder.path(), &scene("wrong_version = true"), &agent.way()[2..]);
     assert_eq!(newer["played"]["refused"], 2);
     let why = newer["played"]["why"][0].as_str().unwrap();
     assert!(why.contains("speaks protocol 1.") && why.contains("9.0"), "{why}");
@@ -168,19 +175,23 @@ fn images_are_sent_or_kept_back_as_asked_and_a_box_that_is_away_is_an_error() {
         agent.address,
         sent.display()
     );
-    let summary = played(folder.path(), &scene);
+    let summary = played(folder.path(), &scene, &agent.way()[2..]);
     let count = fs::read_dir(&sent).unwrap().count();
     assert_eq!(summary["played"]["images_sent"], count);
     assert!(count < 20 && summary["played"]["images_kept_back"] == 20 - count, "{summary}");
+    let way = agent.way().map(String::from);
+    let way: Vec<&str> = way[2..].iter().map(String::as_str).collect();
     agent.kill();
     let away = play(
         folder.path(),
         "[controller]\ndevice = \"tcp://127.0.0.1:9\"\nexposures = 1\npatience = \"200ms\"\n",
+        &way,
     );
     assert_eq!(away.status.code(), Some(1));
     let nonsense = play(
         folder.path(),
         "[controller]\ndevice = \"tcp://h:1\"\nexposures = 1\n[controller.faults]\ndrop = 2\n",
+        &way,
     );
     assert!(String::from_utf8_lossy(&nonsense.stderr).contains("2, expected a share from 0 to 1"));
 }

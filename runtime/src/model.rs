@@ -357,7 +357,7 @@ fn verifying_key(key: &str) -> Result<VerifyingKey> {
     } else {
         fs::read_to_string(key).with_context(|| format!("cannot read the key {key}"))?
     };
-    bundle::public_key(&text).with_context(|| format!("trusted key {key}"))
+    keyring::public_key(&text).with_context(|| format!("trusted key {key}"))
 }
 
 #[cfg(test)]

@@ -46,16 +46,29 @@ impl Edge {
         let agent = firmware_host().args(["agent", "--config"]).arg(folder.join("agent.toml"));
         let agent = Service::start(agent, &folder, "agent")?;
         let daemon = start_daemon(&folder)?;
-        Ok(Self { folder, agent, daemon })
+        let edge = Self { folder, agent, daemon };
+        edge.enrol()?;
+        Ok(edge)
     }
 
     /// A verb of the workstation, aimed at this box.
     pub fn verb(&self, verb: &str) -> Result<Tool> {
-        Ok(firmware_host().args([
-            verb,
-            "--device",
-            &format!("tcp://{}", self.agent.address("tcp")?),
-        ]))
+        let device = format!("tcp://{}", self.agent.address("tcp")?);
+        let verb = firmware_host().args([verb, "--device", &device]);
+        let verb = verb.arg("--key").arg(self.folder.join("link.key"));
+        Ok(verb.arg("--known-boxes").arg(self.folder.join("known_boxes")))
+    }
+
+    /// Makes the workstation's key, and its box and it known to each other.
+    fn enrol(&self) -> Result<()> {
+        let key = self.folder.join("link");
+        if !key.with_added_extension("key").exists() {
+            firmware_host().args(["keygen", "--out"]).arg(key).json()?;
+        }
+        let code = firmware_host().args(["code", "--config"]).arg(self.folder.join("agent.toml"));
+        let code = code.json()?[0]["code"].as_str().context("no code")?.to_owned();
+        self.verb("enrol")?.args(["--code", &code]).json()?;
+        Ok(())
     }
 
     /// Pushes, activates and confirms a bundle; returns once the daemon answers with it.

@@ -2,7 +2,7 @@
 
 use crate::verify::Network;
 use anyhow::{Context, Result, ensure};
-use bundle::{Bundle, read_public_key, section};
+use bundle::{Bundle, section};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl Check {
         let name = self.bundle.display();
         let bundle = Bundle::open(&self.bundle)?;
         if !self.key.is_empty() {
-            let trusted = self.key.iter().map(|path| read_public_key(path));
+            let trusted = self.key.iter().map(|path| keyring::read_public_key(path));
             let trusted = trusted.collect::<Result<Vec<_>, _>>()?;
             bundle.check_signature(&trusted).with_context(|| name.to_string())?;
         }

@@ -1,6 +1,5 @@
 //! `exporter quantize`: a checkpoint and images to a signed bundle, or a foreign ONNX file to one in int8.
 
-use super::keys;
 use crate::{
     calibrate::{self, Outcome, RoundingOptions, Sensitivity, Source},
     read::{checkpoint::Checkpoint, foreign, selected::Selected},
@@ -77,7 +76,7 @@ impl Quantize {
     }
 
     fn bundle(&self, folder: &Path, terminal: Terminal) -> Result<()> {
-        let key = self.sign.as_deref().map(keys::read_private).transpose()?;
+        let key = self.sign.as_deref().map(keyring::read_private_key).transpose()?;
         let checkpoint = Checkpoint::open(folder)?;
         let codes = codes::of(&checkpoint.config.model, self.identity.codes.as_deref())?;
         let source = Source::of(&checkpoint, folder);

@@ -3,8 +3,8 @@
 use super::{card, golden, sbom};
 use crate::verify::Network;
 use anyhow::Result;
+use bundle::SigningKey;
 use bundle::{Bundle, LabelCode, Manifest, section};
-use ed25519_dalek::SigningKey;
 
 /// Lets the network that ships draw its golden vectors, and seals it with its manifest; signed where there is a key.
 pub(crate) fn seal(

@@ -4,6 +4,7 @@
 //! message   Call, Answer                 what is said, numbered so that a reply finds its question
 //! exposure  Exposure, Detector, Lamp     what an X-ray controller tells, and is told
 //! frame     COBS(bytes · CRC-32) · 0x00  how it crosses a wire that loses and flips bytes
+//! role      Role                          which key may ask for what
 //! boot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
 //! record    bytes of the boot record     two copies, the newest whole one counts
 //! proof     Running, Proven              what the daemon says of a bundle, and whether that confirms it
@@ -36,26 +37,31 @@ mod boot;
 mod bytes;
 pub mod exposure;
 mod frame;
+mod journal;
 mod message;
 mod moment;
 mod proof;
 mod record;
+mod role;
 mod slot;
 mod standing;
+mod version;
 
 pub use boot::{Activation, BootRecord, Forbidden, Forced, Notes};
 pub use bytes::{Bytes, Digest};
 pub use exposure::{Detector, Exposure, Interlock, Lamp, Room};
 pub use frame::{Decoder, FrameError, encode_frame, encoded_length};
+pub use journal::Journal;
 pub use message::{
-    Answer, Call, CallError, Event, Feature, Hello, Info, Journal, Level, LogLine, OnTrial,
-    Refusal, Reply, Request, RequestId, Response, Telemetry, Temperature, Trial, Version,
-    negotiate,
+    Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, OnTrial, Refusal, Reply,
+    Request, RequestId, Response, Telemetry, Temperature, Trial,
 };
 pub use moment::{BootId, Moment};
 pub use proof::{Candidate, Lack, Proven, RUNNING_FILE, RUNNING_LIMIT, Running, Terms, Unproven};
 pub use record::{
     LoadError, RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest,
 };
+pub use role::{AdmittedKey, Keys, Role};
 pub use slot::{Bundle, Cause, Failure, Release, Slot, SlotId, SlotState};
 pub use standing::Standing;
+pub use version::{Version, negotiate};

@@ -5,37 +5,13 @@
 use crate::boot::{BootRecord, Forced};
 use crate::bytes::{Bytes, Digest};
 use crate::exposure::{Detector, Exposure, Interlock, Lamp, Room};
+use crate::journal::Journal;
+use crate::role::{Keys, Role};
 use crate::slot::{Cause, Release, SlotId};
+use crate::version::Version;
 use alloc::{string::String, vec::Vec};
-use core::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-/// Version of the protocol. A minor one adds requests, a major one changes their meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Version {
-    pub major: u16,
-    pub minor: u16,
-}
-
-impl Version {
-    /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 1 };
-    /// The oldest peer this build understands.
-    pub const OLDEST: Self = Self { major: 1, minor: 0 };
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
-
-/// The version two peers can speak; each says what it speaks and the oldest it understands.
-pub fn negotiate(ours: (Version, Version), theirs: (Version, Version)) -> Option<Version> {
-    let common = ours.0.min(theirs.0);
-    (common >= ours.1 && common >= theirs.1).then_some(common)
-}
 
 /// Optional abilities, as bits of [`Hello::features`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,24 +119,22 @@ pub enum Request {
         from: u64,
         limit: u32,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Journal {
-    /// The daemon's log; its nanoseconds count from the machine's start.
-    Daemon,
-    /// Why the last trial failed: the reason, then the last lines of both logs.
-    Evidence,
-}
-
-impl Journal {
-    /// Its file, in the folder of the slots: a [`LogLine`] a line, as JSON.
-    pub const fn file_name(self) -> &'static str {
-        match self {
-            Self::Daemon => "daemon.log",
-            Self::Evidence => "evidence.log",
-        }
-    }
+    /// Asks over UDP who is there; answered there and nowhere else.
+    Find,
+    /// A key that the box does not know proves to know the one-time code.
+    Enrol {
+        proof: Digest,
+        /// For people.
+        name: String,
+    },
+    /// Whose key may do what.
+    Keys,
+    /// A piece of a new keyring; with the last it is checked and put in force.
+    Keyring {
+        offset: u32,
+        total: u32,
+        chunk: Bytes,
+    },
 }
 
 impl Request {
@@ -190,6 +164,10 @@ impl Request {
             Self::Lamp => "lamp",
             Self::Room => "room",
             Self::Journal { .. } => "journal",
+            Self::Find => "find",
+            Self::Enrol { .. } => "enrol",
+            Self::Keys => "keys",
+            Self::Keyring { .. } => "keyring",
         }
     }
 }
@@ -254,6 +232,22 @@ pub enum Response {
         missing: u32,
     },
     Room(Room),
+    /// A box, to whoever asks: no more than its name and its key.
+    Found {
+        version: Version,
+        device: String,
+        key: Digest,
+    },
+    /// The key is admitted; the proof that the box knows the code too.
+    Enrolled {
+        role: Role,
+        proof: Digest,
+    },
+    Keys(Keys),
+    /// So many bytes of the keyring are here; all of them: it is in force.
+    Keyring {
+        received: u32,
+    },
 }
 
 /// Why the box does not do it. Nothing was changed, except where a slot is said to have gone bad.
@@ -284,6 +278,12 @@ pub enum Refusal {
     /// A value that the protocol does not allow, by name.
     #[error("{detail}")]
     Value { detail: String },
+    #[error("the box gives this key the role {role}, which may not {request}")]
+    Forbidden { role: Role, request: String },
+    #[error("{detail}")]
+    Enrolment { detail: String },
+    #[error("the box does not take the keyring: {detail}")]
+    Keyring { detail: String },
 }
 
 /// Unasked, between call and reply.

@@ -36,6 +36,10 @@ fn calls() -> Vec<Request> {
         Request::Lamp,
         Request::Room,
         Request::Journal { journal: Journal::Evidence, from: 7, limit: 100 },
+        Request::Find,
+        Request::Enrol { proof: sha256, name: "shop".into() },
+        Request::Keys,
+        Request::Keyring { offset: 300, total: 400, chunk: payload() },
     ]
 }
 
@@ -192,6 +196,17 @@ fn responses() -> Vec<Response> {
             detector: Some(detector()),
             interlock: Some(interlock()),
         }),
+        Response::Found { version, device: "box".into(), key: Digest([0xC1; 32]) },
+        Response::Enrolled { role: Role::Operate, proof: Digest([0xD1; 32]) },
+        Response::Keys(Keys {
+            keyring: Some("format = 1".into()),
+            admitted: vec![AdmittedKey {
+                key: Digest([0xC2; 32]),
+                role: Role::Administer,
+                name: "shop".into(),
+            }],
+        }),
+        Response::Keyring { received: 300 },
     ]
 }
 
@@ -211,6 +226,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::NoHello,
         Refusal::Unproven { detail: "soak".into() },
         Refusal::Value { detail: "no".into() },
+        Refusal::Forbidden { role: Role::Look, request: "activate".into() },
+        Refusal::Enrolment { detail: "no".into() },
+        Refusal::Keyring { detail: "no".into() },
     ]
 }
 
@@ -378,4 +396,32 @@ fn records_of_the_first_builds_load_and_they_skip_what_was_added() {
     let sum = crc32fast::hash(&bytes);
     bytes.extend(sum.to_le_bytes());
     assert_eq!(BootRecord::from_bytes(&bytes), Ok(later));
+}
+
+/// Who may ask for what, as a table: a change of it is a change of this test.
+#[test]
+fn a_role_may_ask_for_what_the_table_says() {
+    let table = [
+        (Role::Report, "hello ping exposure detector interlock lamp find enrol"),
+        (
+            Role::Look,
+            "hello info slots ping logs telemetry trial lamp room journal find enrol keys",
+        ),
+        (
+            Role::Operate,
+            "hello info slots begin write finish verify activate confirm rollback ping logs telemetry sink source trial exposure detector interlock lamp room journal find enrol keys",
+        ),
+    ];
+    for (role, expected) in table {
+        let may: Vec<_> =
+            calls().iter().filter(|call| role.allows(call)).map(Request::name).collect();
+        assert_eq!(may.join(" "), expected, "{role}");
+    }
+    assert!(calls().iter().all(|call| Role::Administer.allows(call)));
+    let strangers = calls().into_iter().filter(Request::is_for_strangers);
+    let strangers: Vec<_> = strangers.map(|call| call.name()).collect();
+    assert_eq!(strangers, ["hello", "enrol"]);
+    for role in Role::ALL {
+        assert_eq!(role.to_string().parse(), Ok(role));
+    }
 }

@@ -4,6 +4,7 @@ use super::check::Policy;
 use super::durations::duration;
 use super::fleet;
 use anyhow::{Context, Result, ensure};
+use keyring::VerifyingKey;
 use protocol::Terms;
 use serde::Deserialize;
 use std::fs;
@@ -16,6 +17,10 @@ use std::time::Duration;
 pub struct Config {
     pub slots: PathBuf,
     pub listen: Listen,
+    /// Folder of the box's key, and of those that may do something.
+    pub keys: PathBuf,
+    /// Who may sign the first keyring.
+    pub roots: Vec<VerifyingKey>,
     pub policy: Policy,
     pub activate: Activate,
     pub trial: Trial,
@@ -44,6 +49,9 @@ pub struct Listen {
     pub baud: u32,
     /// Where a link to a new pseudo-terminal is made.
     pub pty: Option<PathBuf>,
+    /// No TLS on the serial line and the pty, and no more than the role `report`.
+    #[serde(default)]
+    pub plain: bool,
     /// Who may connect over TCP.
     #[serde(default = "loopback")]
     pub peers: Vec<IpAddr>,
@@ -135,6 +143,11 @@ struct File {
     #[serde(default = "root")]
     sysroot: PathBuf,
     listen: Listen,
+    #[serde(default = "keys")]
+    keys: PathBuf,
+    /// Files with a public key each, PEM or 64 hexadecimal digits.
+    #[serde(default)]
+    roots: Vec<PathBuf>,
     bundles: Bundles,
     activate: Activate,
     #[serde(default = "usual_trial")]
@@ -178,19 +191,24 @@ impl Config {
             anyhow::anyhow!("line {line}: {}", error.message())
         })?;
         let Bundles { trusted_keys, allow_unsigned, allow_downgrade, limit } = file.bundles;
-        let trusted = trusted_keys
-            .iter()
-            .map(|key| bundle::read_public_key(&folder.join(key)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let read_all = |paths: &[PathBuf]| {
+            let keys = paths.iter().map(|path| keyring::read_public_key(&folder.join(path)));
+            keys.collect::<Result<Vec<_>, _>>()
+        };
+        let (trusted, roots) = (read_all(&trusted_keys)?, read_all(&file.roots)?);
         ensure!(
-            allow_unsigned || !trusted.is_empty(),
-            "[bundles] names no trusted_keys: no bundle could ever be accepted (allow_unsigned = true accepts all)"
+            allow_unsigned || !trusted.is_empty() || !roots.is_empty(),
+            "[bundles] names no trusted_keys, and there are no roots of a keyring: no bundle could ever be accepted (allow_unsigned = true accepts all)"
         );
         ensure!(
             !file.activate.selftest.is_empty(),
             "[activate] selftest is empty, expected a command"
         );
-        let Listen { tcp, serial, pty, .. } = &file.listen;
+        let Listen { tcp, serial, pty, plain, .. } = &file.listen;
+        ensure!(
+            !plain || serial.is_some() || pty.is_some(),
+            "[listen] plain is for a serial line or a pty, and there is neither; TCP always has TLS"
+        );
         ensure!(
             tcp.is_some() || serial.is_some() || pty.is_some(),
             "[listen] names nothing to listen on, expected tcp, serial or pty"
@@ -208,6 +226,8 @@ impl Config {
                 pty: pty.as_ref().map(|path| folder.join(path)),
                 ..file.listen.clone()
             },
+            keys: folder.join(file.keys),
+            roots,
             policy: Policy { trusted, allow_unsigned, keep_floor: !allow_downgrade, limit },
             activate: file.activate,
             trial: file.trial,
@@ -221,6 +241,10 @@ impl Config {
 
 fn loopback() -> Vec<IpAddr> {
     vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+}
+
+fn keys() -> PathBuf {
+    "keys".into()
 }
 
 fn root() -> PathBuf {
@@ -281,7 +305,9 @@ mod tests {
         let example = include_str!("../../agent.example.toml");
         let folder = tempfile::tempdir().unwrap();
         let key = bundle::SigningKey::from_bytes(&[7; 32]).verifying_key();
-        fs::write(folder.path().join("site.pub"), hex::encode(key.as_bytes())).unwrap();
+        for name in ["site.pub", "root.pub"] {
+            fs::write(folder.path().join(name), hex::encode(key.as_bytes())).unwrap();
+        }
         let config = Config::parse(example, folder.path()).unwrap();
         assert_eq!(config.policy.trusted, [key]);
         assert_eq!(config.trial.timeout, ten_minutes());

@@ -5,7 +5,9 @@
 //! stick. The daemon that runs the bundles is another process: it reads the boot record by itself
 //! (`protocol::newest`) and may be told by a command.
 
+mod access;
 mod check;
+mod code;
 mod command;
 mod config;
 mod control;
@@ -15,15 +17,18 @@ mod durations;
 mod evidence;
 mod fleet;
 mod journal;
+mod line;
 mod local;
 mod logs;
 pub mod offline;
+mod pending;
 mod proof;
 mod room;
 mod session;
 mod slots;
 mod watch;
 
+pub use access::{draw_code, install_keyring};
 pub use check::Policy;
 pub use config::{Activate, Config, Confirm, Listen, Trial};
 pub use disk::{Disk, Folder};
@@ -31,15 +36,21 @@ pub use fleet::{Credentials, Fleet};
 pub use logs::Logs;
 pub use slots::Slots;
 
-use crate::{discover::Hellos, link::Tty, random::random};
+use crate::enrolment::Binding;
+use crate::link::tls::{Admission, Records, Server, Tls};
+use crate::link::{Link, Tty};
+use crate::{discover::Hellos, random::random};
+use access::Access;
 use anyhow::{Context, Result};
+use keyring::fingerprint;
 use machine::Machine;
+use pending::{Pending, Waiting};
 use protocol::{Failure, Moment, Refusal, RequestId, Response, SlotId, SlotState};
 use room::Room;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -50,9 +61,13 @@ use std::time::{Duration, Instant};
 /// Answers to changes that are remembered, in case they got lost on the way.
 const REMEMBERED: usize = 32;
 
+/// A peer that has not proven who it is by then is shown the door.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
 /// What all connections share.
 struct Agent {
     config: Config,
+    access: Arc<Access>,
     slots: Mutex<Slots<Folder>>,
     /// Rung after every change of the boot record.
     changed: Condvar,
@@ -81,8 +96,16 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
         None => log::info!("no slot runs"),
     }
     let doors = Doors::open(&config.listen)?;
-    let addresses = doors.addresses.clone();
+    let mut addresses = doors.addresses.clone();
     let agent = Arc::new(Agent::new(config, slots)?);
+    addresses["key"] = fingerprint(&agent.access.identity.public()).into();
+    match agent.access.draw_first_code() {
+        Ok(None) => {}
+        Ok(Some(path)) => {
+            log::warn!("nobody may use this box yet: enrol with the code in {}", path.display());
+        }
+        Err(error) => log::warn!("nobody may use this box yet, and it has no code: {error:#}"),
+    }
     let watched = Arc::clone(&agent);
     thread::Builder::new().name("watch".into()).spawn(move || watch::watch(&watched))?;
     log::info!("{} listens: {addresses}", agent.device);
@@ -96,21 +119,17 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
         thread::Builder::new().name("fleet".into()).spawn(move || ddi::run(&agent, &fleet))?;
     }
     let mut threads = Vec::new();
-    for (mut tty, name) in doors.lines {
+    for (tty, name) in doors.lines {
         let agent = Arc::clone(&agent);
-        threads.push(thread::Builder::new().name(name.clone()).spawn(move || {
-            loop {
-                // A line has no connections: whoever says hello next begins a new session.
-                session::serve(&agent, &mut tty, &name, session::SERIAL_FRAME);
-                thread::sleep(Duration::from_millis(100));
-            }
-        })?);
+        let serve = if agent.config.listen.plain { line::serve_plain } else { line::serve };
+        let thread = thread::Builder::new().name(name.clone());
+        threads.push(thread.spawn(move || serve(&agent, tty, &name))?);
     }
     if let Some(hellos) = doors.hellos {
         let agent = Arc::clone(&agent);
         threads.push(thread::Builder::new().name("discover".into()).spawn(move || {
             let is_welcome = |ip| agent.config.listen.peers.contains(&ip);
-            let error = hellos.answer(is_welcome, || agent.hello(session::NETWORK_FRAME));
+            let error = hellos.answer(is_welcome, || agent.found());
             log::warn!("this box can no longer be discovered: {error}");
         })?);
     }
@@ -137,7 +156,7 @@ struct Doors {
     hellos: Option<Hellos>,
     /// Serial lines and pseudo-terminals, with their names.
     lines: Vec<(Tty, String)>,
-    /// `{"tcp": "address:port", "serial": path, "pty": path}`
+    /// `{"tcp": "address:port", "serial": path, "pty": path, "key": the box's}`
     addresses: serde_json::Value,
 }
 
@@ -189,8 +208,11 @@ fn link_to(path: &Path, target: &Path) -> io::Result<()> {
 }
 
 fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
+    let admission: Arc<dyn Admission> = Arc::clone(&agent.access) as _;
+    let server = Server::new(&agent.access.identity, admission, Records::Long);
+    let pending = Arc::new(Pending::default());
     loop {
-        let (mut stream, peer) = match listener.accept() {
+        let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, say: others may close theirs.
@@ -204,19 +226,40 @@ fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
             log::warn!("{peer} is not among the peers of the configuration");
             continue;
         }
-        let Some(connection) = Connection::take(agent) else {
-            log::warn!("{peer} is one connection too many");
-            continue;
-        };
-        let session = thread::Builder::new().name(peer.to_string()).spawn(move || {
-            let _ = stream.set_nodelay(true);
-            let name = peer.to_string();
-            session::serve(&connection.0, &mut stream, &name, session::NETWORK_FRAME);
-        });
+        let (agent, server) = (Arc::clone(agent), server.clone());
+        // In the order of their arrival: whoever came first gives way first.
+        let Ok(waiting) = stream.try_clone().map(|held| pending.enter(held)) else { continue };
+        let session = thread::Builder::new()
+            .name(peer.to_string())
+            .spawn(move || greet(&agent, &server, waiting, stream, peer));
         if let Err(error) = session {
             log::warn!("cannot serve {peer}: {error}");
         }
     }
+}
+
+/// One peer: first proves who it is, then takes one of the connections that there may be.
+fn greet(
+    agent: &Arc<Agent>,
+    server: &Server,
+    waiting: Waiting,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let _ = stream.set_nodelay(true);
+    let mut tls = match server.accept(stream, HANDSHAKE) {
+        Ok(tls) => tls,
+        Err(error) => {
+            log::warn!("{peer} is not let in: {error}");
+            return waiting.linger();
+        }
+    };
+    drop(waiting);
+    let Some(connection) = Connection::take(agent) else {
+        return log::warn!("{peer} is one connection too many");
+    };
+    let peer = session::Peer { name: peer.to_string(), proven: Some(agent.binding(&tls)) };
+    session::serve(&connection.0, &mut tls, peer, session::NETWORK_FRAME);
 }
 
 /// One of the connections that there may be at a time, until dropped: also by a panic.
@@ -237,11 +280,14 @@ impl Drop for Connection {
 }
 
 impl Agent {
-    fn new(config: Config, slots: Slots<Folder>) -> Result<Self> {
+    fn new(config: Config, mut slots: Slots<Folder>) -> Result<Self> {
+        let access = Access::open(&config.keys, &config.roots, &config.sysroot)?;
+        slots.trust(access.bundle_keys(&config.policy.trusted));
         let machine = Machine::new(&config.sysroot);
         let room = config.exposures.as_deref().map(Room::open).transpose();
         Ok(Self {
             room: room.context("cannot note exposures")?,
+            access: Arc::new(access),
             slots: Mutex::new(slots),
             changed: Condvar::new(),
             busy: Mutex::default(),
@@ -258,6 +304,12 @@ impl Agent {
 
     fn now(&self) -> Moment {
         self.machine.moment()
+    }
+
+    /// What a proof of this session counts for.
+    fn binding<L: Link>(&self, tls: &Tls<L>) -> Binding {
+        let (workstation, of_box) = (tls.peer(), self.access.identity.public());
+        Binding { session: tls.binding(), workstation, of_box }
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots<Folder>> {

@@ -1,10 +1,13 @@
 //! One connection: calls in, answers out, one after the other.
 
 use super::{Agent, room::Room};
+use crate::enrolment::Binding;
 use crate::link::Link;
+use crate::link::tls::Admission;
+use keyring::{KEYRING_LIMIT, fingerprint};
 use protocol::{
     Answer, Bytes, Call, CallError, Decoder, Digest, Event, Feature, Hello, Info, Refusal, Reply,
-    Request, RequestId, Response, Version, encode_frame, negotiate,
+    Request, RequestId, Response, Role, Version, encode_frame, negotiate,
 };
 use std::io::ErrorKind;
 use std::sync::{atomic::Ordering, mpsc};
@@ -22,22 +25,40 @@ const SEND: Duration = Duration::from_secs(10);
 /// A peer waiting for a long call hears from us so often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const LOG_LINES: u32 = 500;
+/// A silent peer whose key is revoked is cut off within this time.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Who is at the other end.
+pub(super) struct Peer {
+    /// Of the connection, for logs.
+    pub(super) name: String,
+    /// Keys and session of the handshake; none on a line without TLS.
+    pub(super) proven: Option<Binding>,
+}
 
 /// Serves a peer until it leaves, falls silent or breaks the rules.
-pub(super) fn serve<L: Link>(agent: &Agent, link: &mut L, peer: &str, max_frame: u32) {
-    log::debug!("{peer}: connected");
-    let mut session = Session { agent, link, max_frame, greeted: false, begun: None };
+pub(super) fn serve<L: Link>(agent: &Agent, link: &mut L, peer: Peer, max_frame: u32) {
+    let name = peer.name.clone();
+    match &peer.proven {
+        Some(binding) => log::debug!("{name}: key {}", fingerprint(&binding.workstation)),
+        None => log::debug!("{name}: connected, without TLS"),
+    }
+    let mut session =
+        Session { agent, link, peer, max_frame, greeted: false, begun: None, keyring: Vec::new() };
     let why = session.run();
-    log::debug!("{peer}: {why}");
+    log::debug!("{name}: {why}");
 }
 
 struct Session<'a, L> {
     agent: &'a Agent,
     link: &'a mut L,
+    peer: Peer,
     max_frame: u32,
     greeted: bool,
     /// The file this peer is sending.
     begun: Option<Digest>,
+    /// The keyring this peer is sending.
+    keyring: Vec<u8>,
 }
 
 impl<L: Link> Session<'_, L> {
@@ -45,14 +66,25 @@ impl<L: Link> Session<'_, L> {
     fn run(&mut self) -> String {
         let mut decoder = Decoder::new(self.max_frame as usize);
         let mut bytes = vec![0; 64 << 10];
+        let mut silent = Instant::now();
         loop {
-            let mut rest = match self.link.receive(&mut bytes, self.agent.config.listen.idle) {
+            let idle = self.agent.config.listen.idle.saturating_sub(silent.elapsed());
+            let mut rest = match self.link.receive(&mut bytes, idle.min(LOOK)) {
                 Ok(0) => return "left".into(),
                 Ok(length) => &bytes[..length],
-                Err(error) if error.kind() == ErrorKind::TimedOut => return "was silent".into(),
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    if idle.is_zero() {
+                        return "was silent".into();
+                    }
+                    if !self.is_admitted() {
+                        return "its key may nothing any more".into();
+                    }
+                    continue;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return error.to_string(),
             };
+            silent = Instant::now();
             let dropped = decoder.dropped();
             while let Some(payload) = decoder.next(&mut rest) {
                 if let Err(why) = self.take(&payload) {
@@ -86,10 +118,19 @@ impl<L: Link> Session<'_, L> {
         if !self.greeted && !matches!(call.request, Request::Hello { .. }) {
             return Ok(Err(Refusal::NoHello));
         }
-        log::debug!("{}", call.request.name());
+        let name = call.request.name();
+        log::debug!("{name}");
+        match self.role() {
+            Some(role) if role.allows(&call.request) => {}
+            Some(role) => return Ok(Err(Refusal::Forbidden { role, request: name.into() })),
+            None if self.is_admitted() && call.request.is_for_strangers() => {}
+            None => return Err("its key may nothing any more".into()),
+        }
         match call.request {
             Request::Hello { version, oldest } => Ok(self.hello(version, oldest)),
             Request::Write { offset, chunk } => Ok(self.write(offset, &chunk)),
+            Request::Enrol { proof, name } => Ok(self.enrol(&proof, &name)),
+            Request::Keyring { offset, total, chunk } => Ok(self.keyring(offset, total, &chunk)),
             request => {
                 if let Request::Begin { sha256, .. } = request {
                     self.begun = Some(sha256);
@@ -97,6 +138,52 @@ impl<L: Link> Session<'_, L> {
                 self.with_heartbeat(call.number, call.id, request)
             }
         }
+    }
+
+    /// Looked up anew for every request: a key may be revoked at any time.
+    fn role(&self) -> Option<Role> {
+        match &self.peer.proven {
+            Some(binding) => self.agent.access.role(&binding.workstation),
+            None => Some(Role::Report),
+        }
+    }
+
+    /// Whether it may say anything: a stranger may, while there is a code he may know.
+    fn is_admitted(&self) -> bool {
+        let proven = self.peer.proven.as_ref();
+        proven.is_none_or(|binding| self.agent.access.admits(&binding.workstation))
+    }
+
+    fn enrol(&self, proof: &Digest, name: &str) -> Result<Response, Refusal> {
+        let no_tls = || Refusal::Enrolment { detail: "this line has no TLS".into() };
+        let binding = self.peer.proven.as_ref().ok_or_else(no_tls)?;
+        let (role, proof) = self.agent.access.enrol(proof, name, binding)?;
+        Ok(Response::Enrolled { role, proof })
+    }
+
+    /// Takes a piece; from the beginning again whenever that comes.
+    fn keyring(&mut self, offset: u32, total: u32, chunk: &Bytes) -> Result<Response, Refusal> {
+        if total as usize > KEYRING_LIMIT {
+            let limit = KEYRING_LIMIT as u64;
+            return Err(Refusal::TooLarge { found: total.into(), limit });
+        }
+        if offset == 0 {
+            self.keyring.clear();
+        }
+        if offset as usize != self.keyring.len() {
+            return Err(Refusal::Offset { expected: self.keyring.len() as u64 });
+        }
+        let after = self.keyring.len() + chunk.0.len();
+        if after > total as usize {
+            return Err(Refusal::TooLarge { found: after as u64, limit: total.into() });
+        }
+        self.keyring.extend_from_slice(&chunk.0);
+        if after == total as usize {
+            let text = String::from_utf8(std::mem::take(&mut self.keyring));
+            let text = text.map_err(|_| Refusal::Keyring { detail: "not UTF-8".into() })?;
+            self.agent.apply_keyring(&text)?;
+        }
+        Ok(Response::Keyring { received: after as u32 })
     }
 
     fn hello(&mut self, version: Version, oldest: Version) -> Result<Response, Refusal> {
@@ -154,7 +241,16 @@ impl<L: Link> Session<'_, L> {
 }
 
 impl Agent {
-    pub(super) fn hello(&self, max_frame: u32) -> Hello {
+    /// What anybody may know: who this is, and by which key to recognise it.
+    pub(super) fn found(&self) -> Response {
+        Response::Found {
+            version: Version::CURRENT,
+            device: self.device.clone(),
+            key: Digest(self.access.identity.public().to_bytes()),
+        }
+    }
+
+    fn hello(&self, max_frame: u32) -> Hello {
         let room = self.room.is_some().then_some(Feature::Exposures);
         let features = [Feature::Logs, Feature::Telemetry, Feature::Bench];
         Hello {
@@ -245,13 +341,27 @@ impl Agent {
             Request::Interlock(interlock) => self.room()?.interlock(interlock),
             Request::Lamp => self.room()?.lamp(),
             Request::Room => self.room()?.about(),
-            Request::Hello { .. } | Request::Write { .. } => Err(Refusal::Unsupported),
+            Request::Keys => Ok(Response::Keys(self.access.keys())),
+            Request::Hello { .. }
+            | Request::Write { .. }
+            | Request::Find
+            | Request::Enrol { .. }
+            | Request::Keyring { .. } => Err(Refusal::Unsupported),
         }
     }
 
     fn room(&self) -> Result<&Room, Refusal> {
         let detail = "this box serves no X-ray room: [exposures] is not configured";
         self.room.as_ref().ok_or_else(|| Refusal::State { detail: detail.into() })
+    }
+
+    /// A newer keyring: from the next request on, for the link and for bundles.
+    fn apply_keyring(&self, text: &str) -> Result<(), Refusal> {
+        let _change = self.begin_change("keyring")?;
+        self.access.apply(text)?;
+        let trusted = self.access.bundle_keys(&self.config.policy.trusted);
+        self.slots().trust(trusted);
+        Ok(())
     }
 
     fn once(

@@ -204,6 +204,11 @@ impl<D: Disk> Slots<D> {
         self.commit(next).map_err(disk)
     }
 
+    /// Who may sign bundles from now on.
+    pub fn trust(&mut self, keys: Vec<bundle::VerifyingKey>) {
+        self.policy.trusted = keys;
+    }
+
     /// Whether a bundle runs confirmed; fails if it does not run.
     pub fn is_confirmed(&self, sha256: Digest) -> Result<bool, Refusal> {
         self.record.is_confirmed(sha256).map_err(refused)

@@ -1,7 +1,9 @@
 //! Ways to carry bytes between workstation and box.
 
 mod faults;
+pub mod line;
 mod record;
+pub mod tls;
 mod tty;
 
 pub use faults::{Chance, Dice, Faults, Faulty, Wrongs};
@@ -19,6 +21,16 @@ pub trait Link: Send {
 
     /// All of them.
     fn send(&mut self, bytes: &[u8], time: Duration) -> io::Result<()>;
+}
+
+impl<L: Link + ?Sized> Link for &mut L {
+    fn receive(&mut self, bytes: &mut [u8], time: Duration) -> io::Result<usize> {
+        (**self).receive(bytes, time)
+    }
+
+    fn send(&mut self, bytes: &[u8], time: Duration) -> io::Result<()> {
+        (**self).send(bytes, time)
+    }
 }
 
 /// How long a peer may leave a packet unanswered before it counts as gone.

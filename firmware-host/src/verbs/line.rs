@@ -5,7 +5,7 @@ use crate::output::Output;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use firmware_host::DeviceError;
-use firmware_host::discover::discover;
+use firmware_host::discover::{Found, discover};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -88,13 +88,15 @@ impl Discover {
             discover(self.to, self.time).with_context(|| format!("cannot ask at {}", self.to))?;
         let lines: Vec<_> = boxes
             .iter()
-            .map(|(at, hello)| format!("tcp://{at}  {}, protocol {}", hello.device, hello.version))
+            .map(|Found { address, device, version, key }| {
+                format!("tcp://{address}  {device}, protocol {version}, key {key}")
+            })
             .collect();
         let found: Vec<_> = boxes
             .iter()
-            .map(|(at, hello)| {
-                let (device, protocol) = (&hello.device, hello.version.to_string());
-                json!({ "address": format!("tcp://{at}"), "device": device, "protocol": protocol })
+            .map(|Found { address, device, version, key }| {
+                let (address, protocol) = (format!("tcp://{address}"), version.to_string());
+                json!({ "address": address, "device": device, "protocol": protocol, "key": key })
             })
             .collect();
         let text = if lines.is_empty() { "no box answered".into() } else { lines.join("\n") };

@@ -3,6 +3,7 @@
 //! - [`push`]: a bundle into a slot
 //! - [`trial`]: verify, activate, trial, confirm, rollback
 //! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
+//! - [`keys`], [`keyring`]: who may do what: keygen, code, enrol, keyring
 //! - [`room`]: the X-ray room
 //! - [`replay`]: what was recorded, once more
 //! - [`simulate`]: a controller or a box that is none
@@ -13,6 +14,8 @@
 
 mod condition;
 mod fleet;
+mod keyring;
+mod keys;
 mod line;
 mod offline;
 mod push;
@@ -24,6 +27,8 @@ mod trial;
 
 pub(crate) use condition::{Dump, LogsArgs, info, slots, telemetry};
 pub(crate) use fleet::Fleet;
+pub(crate) use keyring::Keyring;
+pub(crate) use keys::{DrawCode, Enrol, Keygen};
 pub(crate) use line::{Bench, Discover, Ping};
 pub(crate) use offline::Offline;
 pub(crate) use push::Push;
@@ -46,13 +51,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 impl Target {
     fn open(&self, recording: Option<&Arc<Mutex<Recording>>>) -> Result<Device> {
-        let patience = Patience { silence: self.timeout, call: self.deadline };
-        let mut link = self.device.connect()?;
+        let mut link = self.keys.connect(&self.device, self.timeout)?;
         if let Some(recording) = recording {
             link = Box::new(Recorded { link, recording: Arc::clone(recording) });
         }
-        let device = Device::open(link, patience);
+        let device = Device::open(link, self.patience());
         device.with_context(|| self.device.to_string())
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { silence: self.timeout, call: self.deadline }
     }
 
     /// Does `work` with the box; again over a new connection for `--retry`, should the link break.

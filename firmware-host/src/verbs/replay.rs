@@ -27,7 +27,7 @@ impl Replay {
         let tape = Tape::read(&bytes).with_context(|| path.to_string())?;
         let (said, strange) = calls(&tape);
         ensure!(!said.is_empty(), "{path} has no call to say again");
-        let mut link = self.target.device.connect()?;
+        let mut link = self.target.keys.connect(&self.target.device, self.target.timeout)?;
         let differences = replay(&mut *link, &said, self.target.timeout)?;
         let compared = said.iter().filter(|said| said.answer.is_some()).count();
         let list: Vec<_> = differences

@@ -35,7 +35,8 @@ impl Site {
             })
             .collect();
         let boxes = agents.iter().enumerate().map(|(n, agent)| {
-            format!("[[boxes]]\nname = \"box-{n}\"\naddress = \"{}\"\n", agent.address)
+            let (address, key) = (&agent.address, agent.way()[5]);
+            format!("[[boxes]]\nname = \"box-{n}\"\naddress = \"{address}\"\nkey = {key:?}\n")
         });
         fs::write(folder.path().join("boxes.toml"), boxes.collect::<String>()).unwrap();
         let file = bundle("1.1.0", 50_000, Some(&key()));
@@ -52,7 +53,8 @@ impl Site {
         let (bundle, inventory) = (self.path("chest.bundle"), self.path("boxes.toml"));
         let fixed = ["fleet", &bundle, "--inventory", &inventory, "--soak", "0s", "--json"];
         let limits = ["--limit", "50s", "--retry", "0s", "--timeout", "20s"];
-        fixed.iter().chain(&limits).chain(more).map(|text| (*text).to_owned()).collect()
+        let key = ["--key", self.agents[0].way()[3]];
+        fixed.iter().chain(&limits).chain(&key).chain(more).map(|text| (*text).to_owned()).collect()
     }
 
     fn roll_out(&self, more: &[&str]) -> (Output, Value) {

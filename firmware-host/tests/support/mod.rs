@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use bundle::{Bundle, Manifest, SigningKey, section};
+use firmware_host::link::connect_tcp;
+use firmware_host::link::tls::{Client, Identity, Records, Tls};
 use firmware_host::{Kind, swu};
 use graph::{Backbone, ModelConfig, Pool, Preprocess};
 use machine::Machine;
@@ -11,6 +13,8 @@ use protocol::{BootRecord, Candidate, Moment, Proven, Running, Terms};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
+use std::io;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -20,6 +24,36 @@ use std::time::{Duration, Instant};
 
 pub(crate) fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
+}
+
+/// The key of whoever runs the verbs here; may do everything.
+pub(crate) fn ours() -> SigningKey {
+    SigningKey::from_bytes(&[3; 32])
+}
+
+/// The box's.
+pub(crate) fn of_the_box() -> SigningKey {
+    SigningKey::from_bytes(&[4; 32])
+}
+
+/// The way into an agent of these tests.
+pub(crate) fn connect(tcp: &str) -> Tls<TcpStream> {
+    connect_as(&ours(), tcp).unwrap()
+}
+
+pub(crate) fn connect_as(key: &SigningKey, tcp: &str) -> io::Result<Tls<TcpStream>> {
+    let key = Identity::new(key);
+    let client = Client::new(&key, Some(of_the_box().verifying_key()), Records::Long);
+    client.connect(connect_tcp(tcp).unwrap(), Duration::from_secs(20))
+}
+
+/// A folder of keys in which the box has its key and we may do everything.
+pub(crate) fn admit_us(keys: &Path) {
+    keyring::write_private_key(&keys.join("box.key"), &of_the_box()).unwrap();
+    keyring::write_private_key(&keys.join("ours.key"), &ours()).unwrap();
+    let ours = hex::encode(ours().verifying_key().as_bytes());
+    let admitted = format!("[[key]]\nkey = \"{ours}\"\nrole = \"administer\"\n");
+    fs::write(keys.join("admitted.toml"), admitted).unwrap();
 }
 
 /// A signed bundle of about `size` bytes.
@@ -148,6 +182,8 @@ pub(crate) struct Agent {
     child: Child,
     folder: PathBuf,
     pub(crate) address: String,
+    our_key: String,
+    box_key: String,
 }
 
 impl Agent {
@@ -155,6 +191,10 @@ impl Agent {
     pub(crate) fn start(folder: &Path, more: &str) -> Self {
         let (config, ready) = (folder.join("agent.toml"), folder.join("agent.ready"));
         fs::write(folder.join("site.pub"), hex::encode(key().verifying_key().as_bytes())).unwrap();
+        let keys = folder.join("keys");
+        if !keys.exists() {
+            admit_us(&keys);
+        }
         if !more.is_empty() || !config.exists() {
             let activate = "[activate]\nselftest = [\"test\", \"-s\", \"{bundle}\"]\n";
             let activate = if more.contains("[activate]") { "" } else { activate };
@@ -181,7 +221,13 @@ impl Agent {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut agent = Self { child, folder: folder.to_owned(), address: String::new() };
+        let mut agent = Self {
+            child,
+            folder: folder.to_owned(),
+            address: String::new(),
+            our_key: keys.join("ours.key").to_str().unwrap().to_owned(),
+            box_key: hex::encode(of_the_box().verifying_key().as_bytes()),
+        };
         let addresses = until("the agent is ready", || {
             let ended = agent.child.try_wait().unwrap();
             assert!(ended.is_none(), "the agent ended: {}", agent.log());
@@ -216,7 +262,18 @@ impl Agent {
 
     /// Runs a verb against this agent.
     pub(crate) fn verb(&self, arguments: &[&str]) -> Output {
-        run(&[arguments, &["--device", &self.address, "--json"]].concat())
+        run(&[arguments, &self.way(), &["--json"]].concat())
+    }
+
+    /// `host:port`
+    pub(crate) fn tcp(&self) -> &str {
+        self.address.strip_prefix("tcp://").unwrap()
+    }
+
+    /// What every verb is told of this agent.
+    pub(crate) fn way(&self) -> [&str; 6] {
+        let (key, box_key) = (&self.our_key, &self.box_key);
+        ["--device", &self.address, "--key", key, "--box-key", box_key]
     }
 
     /// A verb that must succeed; what it printed.

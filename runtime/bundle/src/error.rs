@@ -15,14 +15,6 @@ pub enum BundleError {
     Bad { path: PathBuf, source: Box<Self> },
 
     #[error(
-        "{characters} characters that are no public key, expected ed25519 as PEM or 64 hexadecimal digits"
-    )]
-    Key { characters: usize },
-
-    #[error("{}: no public key", path.display())]
-    BadKey { path: PathBuf, source: Box<Self> },
-
-    #[error(
         "not a bundle: begins with {found:02x?}, expected {:02x?} (\"CXRB\")",
         crate::format::MAGIC
     )]

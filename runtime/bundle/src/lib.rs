@@ -32,7 +32,6 @@ mod codes;
 mod error;
 mod format;
 mod golden;
-mod keys;
 mod manifest;
 mod wire;
 
@@ -40,7 +39,6 @@ pub use codes::{Code, LabelCode, PRIVATE_SCHEME, Side, codes_to_bytes};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use error::BundleError;
 pub use golden::{Golden, GoldenOutput, GoldenVector};
-pub use keys::{public_key, read_public_key};
 pub use manifest::{
     Calibration, Histogram, Manifest, Metric, OperatingPoint, Provenance, SectionEntry, TensorRange,
 };

@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use anyhow::{Context, Result, ensure};
+use keyring::VerifyingKey;
 use serde::{Deserialize, Deserializer, de};
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +20,9 @@ pub(super) struct Entry {
     pub(super) name: String,
     #[serde(deserialize_with = "address")]
     pub(super) address: Address,
+    /// Of the box; without it, the list of known boxes has it.
+    #[serde(default, deserialize_with = "key")]
+    pub(super) key: Option<VerifyingKey>,
 }
 
 impl Inventory {
@@ -41,7 +45,7 @@ impl Inventory {
         })?;
         ensure!(!inventory.boxes.is_empty(), "found no boxes, expected [[boxes]]");
         let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
-        for Entry { name, address } in &inventory.boxes {
+        for Entry { name, address, .. } in &inventory.boxes {
             ensure!(!name.trim().is_empty(), "{address} has no name");
             ensure!(names.insert(name.clone()), "name {name:?} is there twice");
             ensure!(addresses.insert(address.to_string()), "address {address} is there twice");
@@ -52,6 +56,11 @@ impl Inventory {
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
+
+fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<VerifyingKey>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    keyring::public_key(&text).map(Some).map_err(de::Error::custom)
 }
 
 #[cfg(test)]
@@ -70,6 +79,7 @@ mod tests {
             ),
             (format!("{one}colour = 1\n"), "line 4: unknown field `colour`"),
             (one.replace("tcp://", ""), "line 3: expected tcp://"),
+            (format!("{one}key = \"00ff\"\n"), "64 hexadecimal digits"),
             (one.replace("\"a\"", "\" \""), "has no name"),
             ("boxes = []".into(), "found no boxes"),
         ] {

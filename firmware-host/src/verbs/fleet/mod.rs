@@ -13,6 +13,7 @@ mod one;
 mod waves;
 
 use crate::Target;
+use crate::keys::Keys;
 use crate::output::Output;
 use anyhow::{Context, Error, Result, bail};
 use clap::Args;
@@ -69,6 +70,8 @@ pub(crate) struct Fleet {
     /// Try again for so long when the link to a box breaks
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     retry: Duration,
+    #[command(flatten)]
+    keys: Keys,
 }
 
 impl Fleet {
@@ -117,7 +120,8 @@ impl Fleet {
     fn target(&self, entry: &Entry) -> Target {
         let (timeout, retry) = (self.timeout, self.retry);
         let deadline = Duration::from_secs(600);
-        Target { device: entry.address.clone(), timeout, deadline, retry, record: None }
+        let keys = self.keys.for_box(entry.key);
+        Target { device: entry.address.clone(), keys, timeout, deadline, retry, record: None }
     }
 
     /// What each box would do.

@@ -2,6 +2,7 @@
 
 use super::{duration, share};
 use crate::address::Address;
+use crate::keys::Keys;
 use crate::output::Output;
 use anyhow::{Context, Result, ensure};
 use firmware_host::link::{Dice, Faults, Faulty};
@@ -16,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// A handshake that takes longer is given up.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Between two tries to tell of an exposure.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -103,14 +106,14 @@ struct Played {
 }
 
 impl Controller {
-    pub(super) fn play(&self, seed: u64, output: Output) -> Result<()> {
+    pub(super) fn play(&self, seed: u64, keys: &Keys, output: Output) -> Result<()> {
         let dice = Dice::new(seed);
         let (mut played, mut device) = (Played::default(), None);
         for n in 0..self.exposures {
             let start = Instant::now();
             let exposure = self.exposure(n, &dice);
             played.aborted += u32::from(exposure.outcome == Outcome::Aborted);
-            match self.tell(exposure, &mut device, &dice, &mut played) {
+            match self.tell(exposure, keys, &mut device, &dice, &mut played) {
                 Ok((lamp, _)) => {
                     played.told += 1;
                     *played.lamps.entry(lamp.to_string()).or_default() += 1;
@@ -170,6 +173,7 @@ impl Controller {
     fn tell(
         &self,
         exposure: Exposure,
+        keys: &Keys,
         device: &mut Option<Device>,
         dice: &Arc<Mutex<Dice>>,
         played: &mut Played,
@@ -178,7 +182,7 @@ impl Controller {
         loop {
             let age = u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX);
             let told = self
-                .connected(device, dice, played)
+                .connected(keys, device, dice, played)
                 .and_then(|device| device.expose(Exposure { age: Some(age), ..exposure }));
             match told {
                 Err(error) if error.is_passing() || is_of_a_bad_line(&error) => {
@@ -196,6 +200,7 @@ impl Controller {
 
     fn connected<'a>(
         &self,
+        keys: &Keys,
         device: &'a mut Option<Device>,
         dice: &Arc<Mutex<Dice>>,
         played: &mut Played,
@@ -203,7 +208,8 @@ impl Controller {
         if let Some(device) = device {
             return Ok(device);
         }
-        let link = self.device.connect().map_err(std::io::Error::other)?;
+        let link = keys.connect(&self.device, self.patience.min(CONNECT));
+        let link = link.map_err(std::io::Error::other)?;
         let Wishes { drop, duplicate, flip, delay, delay_for, half_open_after, .. } = self.faults;
         let faults = Faults { drop, duplicate, flip, delay, delay_for, half_open_after };
         let link = Box::new(Faulty::new(link, faults, dice.clone()));

@@ -5,6 +5,7 @@
 mod controller;
 mod machine;
 
+use crate::keys::Keys;
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -24,6 +25,9 @@ pub(crate) struct Simulate {
     /// A box writes its addresses here once it listens
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// A controller's, and of the box it talks to
+    #[command(flatten)]
+    keys: Keys,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,7 +49,7 @@ impl Simulate {
         let scene: Scene = toml::from_str(&text).with_context(|| format!("{path} is no scene"))?;
         let folder = self.config.parent().unwrap_or(Path::new(""));
         match (scene.controller, scene.machine) {
-            (Some(controller), None) => controller.play(scene.seed, output),
+            (Some(controller), None) => controller.play(scene.seed, &self.keys, output),
             (None, Some(machine)) => machine.play(folder, self.ready_file.as_deref()),
             _ => bail!("{path} needs exactly one of [controller] and [box]"),
         }
