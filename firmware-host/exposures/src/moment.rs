@@ -1,8 +1,8 @@
 //! When something happened, by two clocks: one that people set, and one that nobody sets but a reboot.
 
+use machine::Machine;
+use protocol::BootId;
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 /// Two moments of one boot are compared by the clock that nobody sets; others by the calendar.
@@ -18,11 +18,11 @@ pub struct Moment {
 
 impl Moment {
     pub fn now() -> Self {
-        static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
-        let boot = *BOOT.get_or_init(|| boot_id().unwrap_or_default());
-        let wall = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let since_boot = uptime().filter(|_| boot != [0; 16]).unwrap_or_default();
-        Self { boot, since_boot, wall: milliseconds(wall) }
+        let protocol::Moment { boot, uptime, .. } = Machine::new("/".as_ref()).moment();
+        let calendar = Self::of_wall(SystemTime::now());
+        let known = boot != BootId::UNKNOWN;
+        let since_boot = if known { milliseconds(uptime) } else { 0 };
+        Self { boot: boot.0, since_boot, ..calendar }
     }
 
     /// One that is known by the calendar alone.
@@ -59,18 +59,6 @@ impl Moment {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn boot_id() -> Option<[u8; 16]> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
-}
-
-fn uptime() -> Option<u64> {
-    let text = fs::read_to_string("/proc/uptime").ok()?;
-    let seconds: f64 = text.split(' ').next()?.parse().ok()?;
-    Some((seconds * 1e3) as u64)
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@
 //! A key may do what the keyring says; what the keyring does not know, what `admitted.toml` says; and what the
 //! keyring revokes, nothing.
 
-use super::code::{Codes, Moment, Refused};
+use super::code::{Codes, Refused};
 use super::{Config, Folder, held};
 use crate::enrolment::Binding;
 use crate::link::tls::{Admission, Identity};
 use anyhow::{Context, Result, ensure};
 use keyring::{KeyError, Keyring, VerifyingKey, fingerprint};
+use machine::Machine;
 use protocol::{AdmittedKey, Digest, Keys, Refusal, Role};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Permissions};
@@ -35,8 +36,7 @@ const LONGEST_NAME: usize = 64;
 pub(super) struct Access {
     pub(super) identity: Identity,
     folder: PathBuf,
-    /// Where `/proc` is.
-    sysroot: PathBuf,
+    machine: Machine,
     /// Who may sign the first keyring.
     roots: Vec<VerifyingKey>,
     codes: Codes,
@@ -89,7 +89,7 @@ impl Access {
         Ok(Self {
             identity: Identity::new(&box_key(&folder.join(BOX_KEY))?),
             folder: folder.to_owned(),
-            sysroot: sysroot.to_owned(),
+            machine: Machine::new(sysroot),
             roots: roots.to_vec(),
             codes: Codes::of(folder),
             known: Mutex::new(known),
@@ -109,7 +109,7 @@ impl Access {
                 return Ok(None);
             }
         }
-        self.codes.draw(Role::Administer, &Moment::now(&self.sysroot)?)?;
+        self.codes.draw(Role::Administer, &self.machine.moment())?;
         Ok(Some(self.folder.join("enrol.toml")))
     }
 
@@ -130,7 +130,7 @@ impl Access {
         if held(&self.known).is_revoked(&key) {
             return Err(refused("this key is revoked".into()));
         }
-        let now = Moment::now(&self.sysroot).map_err(failed)?;
+        let now = self.machine.moment();
         let admit = |role| self.admit(Admitted { key, role, name: name.to_owned() });
         let taken = self.codes.take(&proof.0, binding, &now, admit).map_err(failed)?;
         match taken {
@@ -207,7 +207,7 @@ impl Admission for Access {
         if held(&self.known).is_revoked(key) {
             return false;
         }
-        let waits = || Moment::now(&self.sysroot).is_ok_and(|now| self.codes.is_open(key, &now));
+        let waits = || self.codes.is_open(key, &self.machine.moment());
         self.role(key).is_some() || waits()
     }
 }
@@ -230,7 +230,7 @@ impl Known {
 /// Draws a code for the agent whose keys are in `folder`; the agent may run meanwhile.
 pub fn draw_code(folder: &Path, role: Role, sysroot: &Path) -> Result<crate::enrolment::Code> {
     ensure!(folder.is_dir(), "{}: found no folder of keys; start the agent once", folder.display());
-    Codes::of(folder).draw(role, &Moment::now(sysroot)?)
+    Codes::of(folder).draw(role, &Machine::new(sysroot).moment())
 }
 
 /// Puts a keyring in force where no agent runs: for a box whose link nobody can open any more.

@@ -4,9 +4,9 @@
 //! Time is the machine's uptime and the boot id: setting a clock neither opens nor prolongs anything.
 
 use crate::enrolment::{Binding, Code, End};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use keyring::{VerifyingKey, fingerprint};
-use protocol::Role;
+use protocol::{BootId, Moment, Role};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -17,29 +17,6 @@ const LIFETIME: f64 = 15.0 * 60.0;
 /// Wrong proofs after which it counts no more.
 const TRIES: u8 = 5;
 
-/// Where time stands, without a clock that somebody can set.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Moment {
-    /// The kernel's name for this run of the machine.
-    pub(super) boot: String,
-    /// Seconds since its start, sleep included.
-    pub(super) uptime: f64,
-}
-
-impl Moment {
-    /// Read from `/proc` under `root`.
-    pub(super) fn now(root: &Path) -> Result<Self> {
-        let read = |path| {
-            let path = root.join(path);
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-        };
-        let uptime = read("proc/uptime")?;
-        let uptime = uptime.split(' ').next().and_then(|seconds| seconds.parse().ok());
-        let uptime = uptime.context("/proc/uptime: found no number of seconds")?;
-        Ok(Self { boot: read("proc/sys/kernel/random/boot_id")?.trim().to_owned(), uptime })
-    }
-}
-
 /// The file as written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +24,8 @@ struct Open {
     code: String,
     /// What whoever proves to know it may do from then on.
     role: Role,
-    boot: String,
+    boot: BootId,
+    /// Seconds since that start.
     drawn_at: f64,
     tries_left: u8,
     /// The key it was used up by; it may repeat, should the answer have got lost.
@@ -74,13 +52,17 @@ impl Codes {
 
     /// Draws a code in place of any before.
     pub(super) fn draw(&self, role: Role, now: &Moment) -> Result<Code> {
+        ensure!(
+            now.boot != BootId::UNKNOWN,
+            "/proc tells no boot id: a code could not end with the boot"
+        );
         let _lock = self.lock()?;
         let code = Code::draw().context("no random numbers")?;
         self.write(&Open {
             code: code.to_string(),
             role,
-            boot: now.boot.clone(),
-            drawn_at: now.uptime,
+            boot: now.boot,
+            drawn_at: now.uptime.as_secs_f64(),
             tries_left: TRIES,
             used_by: None,
         })?;
@@ -143,15 +125,16 @@ impl Codes {
 
 impl Open {
     fn counts(&self, key: &VerifyingKey, now: &Moment) -> bool {
-        let since = now.uptime - self.drawn_at;
+        let since = now.uptime.as_secs_f64() - self.drawn_at;
         let free = self.used_by.as_ref().is_none_or(|user| *user == fingerprint(key));
-        self.boot == now.boot && (0.0..LIFETIME).contains(&since) && self.tries_left > 0 && free
+        self.boot.same(now.boot) && (0.0..LIFETIME).contains(&since) && self.tries_left > 0 && free
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn key(n: u8) -> VerifyingKey {
         keyring::SigningKey::from_bytes(&[n; 32]).verifying_key()
@@ -162,7 +145,7 @@ mod tests {
     }
 
     fn at(uptime: f64) -> Moment {
-        Moment { boot: "this one".into(), uptime }
+        Moment { boot: BootId([1; 16]), uptime: Duration::from_secs_f64(uptime), wall: 0 }
     }
 
     struct Box {
@@ -223,9 +206,17 @@ mod tests {
         let this = Box::new();
         assert_eq!(this.try_with(&this.code, 1, &at(100.0 + LIFETIME)), Err(Refused::Closed));
         assert_eq!(this.try_with(&this.code, 1, &at(99.0)), Err(Refused::Closed));
-        let reboot = Moment { boot: "another".into(), uptime: 101.0 };
+        let reboot = Moment { boot: BootId([2; 16]), ..at(101.0) };
         assert_eq!(this.try_with(&this.code, 1, &reboot), Err(Refused::Closed));
         assert_eq!(this.try_with(&this.code, 1, &at(99.0 + LIFETIME)), Ok(Role::Operate));
+    }
+
+    #[test]
+    fn a_machine_that_tells_no_boot_draws_no_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let unknown = Moment { boot: BootId::UNKNOWN, ..at(100.0) };
+        assert!(Codes::of(folder.path()).draw(Role::Look, &unknown).is_err());
+        assert_eq!(Codes::of(folder.path()).read().unwrap(), None);
     }
 
     #[test]
