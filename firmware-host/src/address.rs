@@ -7,6 +7,7 @@ use firmware_host::link::line::Caller;
 use firmware_host::link::tls::{Client, Identity, Records, Tls};
 use firmware_host::link::{Link, Tty, connect_tcp};
 use keyring::VerifyingKey;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, str::FromStr};
@@ -46,7 +47,8 @@ impl Address {
                 .and_then(|line| client(Records::Short).connect(line, time))
                 .map(|tls| Way::of(tls, ours)),
         };
-        way.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))
+        way.map_err(|error| unreachable(error, time))
+            .with_context(|| format!("cannot reach {self}"))
     }
 
     /// Without TLS: to a line that is configured so.
@@ -72,6 +74,14 @@ impl Way {
     fn of<L: Link + 'static>(tls: Tls<L>, workstation: VerifyingKey) -> Self {
         let proven = Binding { session: tls.binding(), workstation, of_box: tls.peer() };
         Self { link: Box::new(tls), proven: Some(proven) }
+    }
+}
+
+/// A handshake that is not answered is a box without a sign of life.
+fn unreachable(error: io::Error, silence: Duration) -> DeviceError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => DeviceError::Silent { what: "handshake", silence },
+        _ => DeviceError::Link(error),
     }
 }
 

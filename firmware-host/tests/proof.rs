@@ -198,7 +198,7 @@ fn a_bundle_that_the_daemon_speaks_ill_of_goes_and_the_old_one_runs_again() {
     {
         assert!(text("evidence.jsonl").contains(said), "{said} in {}", text("evidence.jsonl"));
     }
-    let logs = support::run(&["logs", "--daemon", "--device", &agent.address]);
+    let logs = support::run(&[&["logs", "--daemon"][..], &agent.way()].concat());
     assert!(String::from_utf8(logs.stdout).unwrap().contains("the key of a stranger"));
 }
 
@@ -216,12 +216,14 @@ fn every_kind_of_failure_has_an_exit_status_of_its_own() {
     assert_eq!(status(&["info"]), Some(0));
     assert_eq!(status(&["push", "/no/such"]), Some(1));
     assert_eq!(status(&["polish"]), Some(2));
-    let nobody = support::run(&["info", "--device", "tcp://127.0.0.1:1"]);
+    let nobody =
+        support::run(&[&["info", "--device", "tcp://127.0.0.1:1"], &agent.way()[2..]].concat());
     assert_eq!(nobody.status.code(), Some(3));
     // A peer that takes the connection and never speaks.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", silent.local_addr().unwrap());
-    let waits = support::run(&["info", "--device", &address, "--timeout", "100ms"]);
+    let waits = ["info", "--device", &address, "--timeout", "100ms"];
+    let waits = support::run(&[&waits[..], &agent.way()[2..]].concat());
     assert_eq!(waits.status.code(), Some(4));
     assert_eq!(status(&["rollback"]), Some(6));
     assert_eq!(status(&["push", &path("strange", &stranger)]), Some(8));
