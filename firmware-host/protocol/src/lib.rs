@@ -40,6 +40,7 @@ mod frame;
 mod journal;
 mod message;
 mod moment;
+mod permission;
 mod proof;
 mod record;
 mod role;
