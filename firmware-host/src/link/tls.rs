@@ -9,7 +9,7 @@
 //! ```
 //!
 //! No certificate, no authority, no name and so no clock. Nothing of an earlier session is used again: no
-//! tickets, no early data. What the verifiers accept is in [`keys`].
+//! tickets, no early data. What the verifiers accept is in `tls/keys.rs`.
 
 mod keys;
 
