@@ -63,7 +63,7 @@ impl Loaded {
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
                 let source = radiograph::header(bytes).ok().map(|header| source_id(&header, bytes));
                 Ok(Analysis {
-                    report: Record { source, ..report },
+                    report: Record { source, cause: Some("unreadable".into()), ..report },
                     picture: None,
                     masks: Vec::new(),
                 })
@@ -97,8 +97,10 @@ impl Loaded {
         milliseconds.total = ms(began.elapsed());
         let (report, masks) = match outcome.context("the network failed")? {
             engine::Analysis::NotAnalysed(reason) => {
+                let cause = Some(reason.word().to_owned());
+                let reason = reason.to_string();
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
-                (Record { milliseconds, ..report }, Vec::new())
+                (Record { milliseconds, cause, ..report }, Vec::new())
             }
             engine::Analysis::Analysed(findings) => {
                 (self.report(name, &findings, milliseconds), findings.masks)

@@ -2,7 +2,10 @@
 //!
 //! Reads what `serve` reads and loads the bundle as it would. Writes nothing; ports are bound for a moment.
 
-use crate::{Output, config::Config, dicom::access::Access, http::Doors, model, print_json, tls};
+use crate::{
+    Output, config::Config, dicom::access::Access, http::Doors, model, print_json, shadow,
+    tls::expiry::Expiry,
+};
 use anyhow::{Result, bail};
 use rustix::fs::{Access as Permission, access};
 use serde_json::json;
@@ -63,6 +66,12 @@ fn look(path: &Path) -> Found {
     if let Some(None) = found.took(model::check(&config.bundle, config.worker.threads)) {
         found.notes.push("no bundle was activated yet: images will wait".into());
     }
+    if let Some(shadow) = &config.shadow {
+        // Answers do not depend on it.
+        if let Err(error) = shadow::check(shadow, &config.bundle) {
+            found.notes.push(format!("no bundle would look on: {error:#}"));
+        }
+    }
     writable("spool.path", &config.spool.path, &mut found);
     if let Some(exposures) = &config.exposures {
         writable("exposures.folder", &exposures.folder, &mut found);
@@ -75,16 +84,11 @@ fn look(path: &Path) -> Found {
             "others reach {listen}, and nobody stands under [[dicom.peers]]: they will be cut off"
         ));
     }
-    let servers = [("[dicom.tls]", &config.dicom.tls), ("[http.tls]", &config.http.tls)];
-    for (table, server) in servers.into_iter().filter_map(|(t, s)| Some((t, s.as_ref()?))) {
+    for expiry in config.certificates().iter().map(Expiry::of) {
         // Whether the files can be used was asked above.
-        match tls::days_left(&server.certificate) {
-            Ok(days) if days < 0 => found
-                .mistakes
-                .push(format!("{table}: {} has expired", server.certificate.display())),
-            Ok(days) if days < 30 => found
-                .notes
-                .push(format!("{table}: {} expires in {days} days", server.certificate.display())),
+        match expiry.warning() {
+            Some((what, true)) if expiry.trouble.is_none() => found.mistakes.push(what),
+            Some((what, false)) => found.notes.push(what),
             _ => {}
         }
     }

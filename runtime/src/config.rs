@@ -2,12 +2,14 @@
 
 mod destinations;
 mod exposures;
+mod shadow;
 mod spool;
 
 #[cfg(test)]
 pub(crate) use destinations::destinations_of;
-pub(crate) use destinations::{Destination, Target, When};
+pub(crate) use destinations::{Credentials, Destination, Target, When};
 pub(crate) use exposures::ExposuresConfig;
+pub(crate) use shadow::ShadowConfig;
 pub(crate) use spool::{SpoolConfig, WorkerConfig};
 
 use crate::tls;
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) destinations: Vec<Destination>,
     /// The X-ray room whose exposures are watched; none: they are not.
     pub(crate) exposures: Option<ExposuresConfig>,
+    /// A second bundle that looks on; none: only one does.
+    pub(crate) shadow: Option<ShadowConfig>,
 }
 
 /// Which bundle answers. Exactly one of `path` and `slots`.
@@ -169,6 +173,7 @@ impl Config {
             Some(&mut self.spool.path),
             self.http.users.as_mut(),
             self.exposures.as_mut().map(|exposures| &mut exposures.folder),
+            self.shadow.as_mut().and_then(|shadow| shadow.path.as_mut()),
         ];
         let servers = self.dicom.tls.iter_mut().chain(self.http.tls.as_mut());
         let tls = servers.flat_map(tls::ServerTls::paths);
@@ -181,6 +186,14 @@ impl Config {
                 *key = base.join(&*key).to_string_lossy().into_owned();
             }
         }
+    }
+
+    /// Every file with certificates that is named somewhere.
+    pub(crate) fn certificates(&self) -> Vec<tls::expiry::Configured> {
+        let dicom = self.dicom.tls.iter().flat_map(|tls| tls.certificates("dicom.tls"));
+        let http = self.http.tls.iter().flat_map(|tls| tls.certificates("http.tls"));
+        let out = self.destinations.iter().flat_map(Destination::certificates);
+        dicom.chain(http).chain(out).collect()
     }
 
     /// Everything that contradicts itself or is out of range.
@@ -207,6 +220,7 @@ impl Config {
         }
         found.extend(self.spool.mistakes());
         found.extend(self.worker.mistakes());
+        found.extend(self.shadow.iter().flat_map(|shadow| shadow.mistakes(&self.bundle)));
         let destinations = destinations::resolve(&mut self.destinations.clone());
         found.extend(destinations.err().map(|error| format!("{error:#}")));
         found.extend(self.dicom.mistakes());

@@ -3,14 +3,21 @@
 //!
 //! [`Watched::facts`] looks around, [`judge`] decides; only the first touches anything.
 
+mod gauges;
+
+pub(crate) use gauges::{gauges, labelled};
+
 use crate::{
     audit::Audit,
+    current::Current,
     exposures::{Exposed, Exposures},
     heartbeat::Heartbeat,
-    metrics::{Gauge, Metrics},
+    metrics::Metrics,
     model::{Model, Status as ModelStatus},
     outbox::{Backlog, Outbox},
+    shadow::{self, Shadow},
     spool::{Ages, Counts, Disk, Spool},
+    tls::expiry::{Configured, Expiry, Watch},
     trouble::Trouble,
 };
 use serde::Serialize;
@@ -45,6 +52,10 @@ pub(crate) struct Facts {
     pub(crate) outbox: Option<String>,
     /// If an X-ray room is watched.
     pub(crate) exposures: Option<Exposed>,
+    /// If a second bundle looks on.
+    pub(crate) shadow: Option<shadow::Status>,
+    /// Every certificate that is configured.
+    pub(crate) certificates: Vec<Expiry>,
 }
 
 /// File descriptors of this process.
@@ -137,6 +148,9 @@ pub(crate) fn judge(facts: &Facts) -> Health {
     warnings.extend(facts.audit.clone());
     warnings.extend(facts.outbox.clone());
     warnings.extend(facts.exposures.iter().flat_map(Exposed::warnings));
+    let shadow = facts.shadow.as_ref().and_then(|shadow| shadow.reason.as_ref());
+    warnings.extend(facts.certificates.iter().filter_map(Expiry::warning).map(|(what, _)| what));
+    warnings.extend(shadow.map(|why| format!("no bundle looks on: {why}")));
     if let Some(delivery) = facts.delivery {
         if delivery.oldest_seconds > DELIVERY_LIMIT {
             warnings.push(format!("a result is on its way for {} s", delivery.oldest_seconds));
@@ -158,55 +172,6 @@ pub(crate) fn judge(facts: &Facts) -> Health {
     Health { word, reasons, warnings, stuck }
 }
 
-/// The facts for `/metrics`: name, help, value.
-pub(crate) fn gauges(facts: &Facts) -> Vec<Gauge> {
-    let health = judge(facts);
-    let seconds = |age: Option<Duration>| age.unwrap_or_default().as_secs();
-    let queue = facts.queue;
-    let mut gauges = vec![
-        ("cxr_healthy", "1 if /health says ok", u64::from(health.word == Word::Ok)),
-        ("cxr_ready", "1 if a bundle answers", u64::from(facts.model.bundle.is_some())),
-        (
-            "cxr_worker_late_seconds",
-            "How long the worker has not moved",
-            facts.worker_late.as_secs(),
-        ),
-        ("cxr_queue_waiting", "Images waiting", queue.waiting as u64),
-        ("cxr_queue_running", "Images being analysed", queue.running as u64),
-        ("cxr_queue_answered", "Answered images on disk", queue.answered as u64),
-        (
-            "cxr_oldest_waiting_seconds",
-            "Age of the oldest image waiting",
-            seconds(facts.ages.waiting),
-        ),
-        (
-            "cxr_oldest_running_seconds",
-            "Age of the image being analysed",
-            seconds(facts.ages.running),
-        ),
-        ("cxr_spool_bytes", "Bytes of everything in the spool", queue.bytes),
-    ];
-    if let Ok(disk) = &facts.disk {
-        gauges.push(("cxr_disk_bytes", "Bytes of the spool's disk", disk.bytes));
-        gauges.push(("cxr_disk_free_bytes", "Bytes free on the spool's disk", disk.free));
-    }
-    if let Some(Descriptors { open, limit }) = facts.descriptors {
-        gauges.push(("cxr_descriptors_open", "File descriptors open", open));
-        gauges.push(("cxr_descriptors_limit", "File descriptors allowed", limit));
-    }
-    if let Some(delivery) = facts.delivery {
-        gauges.push(("cxr_undelivered", "Results on their way", delivery.undelivered as u64));
-        gauges.push((
-            "cxr_oldest_undelivered_seconds",
-            "Age of the oldest",
-            delivery.oldest_seconds,
-        ));
-        gauges.push(("cxr_dead_letters", "Results nobody takes", delivery.dead as u64));
-    }
-    gauges.extend(facts.exposures.iter().flat_map(Exposed::gauges));
-    gauges
-}
-
 /// The facts for `/health`. Field names are a contract: append only.
 pub(crate) fn body(facts: &Facts) -> Value {
     let health = judge(facts);
@@ -224,6 +189,8 @@ pub(crate) fn body(facts: &Facts) -> Value {
         "descriptors": facts.descriptors,
         "delivery": facts.delivery,
         "exposures": facts.exposures,
+        "shadow": facts.shadow,
+        "certificates": facts.certificates,
     })
 }
 
@@ -238,6 +205,9 @@ pub(crate) struct Watched {
     pub(crate) audit: Arc<Audit>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) exposures: Option<Arc<Exposures>>,
+    pub(crate) shadow: Option<Arc<Shadow>>,
+    pub(crate) certificates: Arc<Current<Vec<Configured>>>,
+    pub(crate) expiry: Watch,
     pub(crate) worker_limit: Duration,
     pub(crate) progress: Mutex<Progress>,
 }
@@ -290,6 +260,8 @@ impl Watched {
             audit: self.audit.trouble(),
             outbox,
             exposures: self.exposures.as_ref().map(|exposures| exposures.facts()),
+            shadow: self.shadow.as_ref().map(|shadow| shadow.status()),
+            certificates: self.expiry.look(&self.certificates.get()),
         }
     }
 }
@@ -330,6 +302,8 @@ mod tests {
             audit: None,
             outbox: None,
             exposures: None,
+            shadow: None,
+            certificates: Vec::new(),
         }
     }
 

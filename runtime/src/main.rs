@@ -29,6 +29,7 @@ mod reload;
 mod running;
 mod selftest;
 mod serve;
+mod shadow;
 mod shutdown;
 mod spool;
 mod tls;
@@ -78,6 +79,8 @@ enum Verb {
     Serve(Serve),
     /// Deliveries of results: what waits, what failed, and what to do about it
     Queue(queue::Queue),
+    /// A second bundle that looks at the same images: how far it agrees
+    Shadow(shadow::ShadowVerb),
     /// Talks to other DICOM nodes
     Dicom {
         #[command(subcommand)]
@@ -134,6 +137,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Analyze(analyze) => analyze.run(cli.output),
         Verb::Serve(serve) => serve.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Queue(queue) => queue.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Shadow(shadow) => shadow.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Dicom { verb: DicomVerb::Ping(ping) } => {
             ping.run(cli.output).map(|()| ExitCode::SUCCESS)
         }
@@ -167,6 +171,14 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     line.push(b'\n');
     io::stdout().write_all(&line)?;
     Ok(())
+}
+
+/// What a panic says may quote an image; where it happened does not.
+pub(crate) fn panics_without_their_words() {
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(place) => log::error!("panicked at {place}"),
+        None => log::error!("panicked"),
+    }));
 }
 
 fn log_to_stderr(output: Output) {

@@ -9,6 +9,38 @@ use std::{
 /// What is so at the moment: name, help, value.
 pub(crate) type Gauge = (&'static str, &'static str, u64);
 
+/// The same for each of several things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Labelled {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    /// Labels and a value.
+    pub(crate) rows: Vec<(Vec<(&'static str, String)>, i64)>,
+}
+
+impl Labelled {
+    /// Nothing if there are no rows.
+    fn write(&self, page: &mut String) {
+        let Self { name, help, rows } = self;
+        if rows.is_empty() {
+            return;
+        }
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (labels, value) in rows {
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(label, text)| format!("{label}=\"{}\"", escaped(text)))
+                .collect();
+            let _ = writeln!(page, "{name}{{{}}} {value}", labels.join(","));
+        }
+    }
+}
+
+/// As the value of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) connections: Counter,
@@ -83,7 +115,7 @@ impl Histogram {
 
 impl Metrics {
     /// The page a Prometheus server scrapes.
-    pub(crate) fn page(&self, gauges: &[Gauge]) -> String {
+    pub(crate) fn page(&self, gauges: &[Gauge], labelled: &[Labelled]) -> String {
         let mut page = String::new();
         let counters = [
             ("cxr_dicom_connections_total", "TCP connections accepted", &self.connections),
@@ -114,6 +146,9 @@ impl Metrics {
         for (name, help, value) in gauges {
             let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
+        for gauges in labelled {
+            gauges.write(&mut page);
+        }
         let name = "cxr_answer_seconds";
         self.latency.write(&mut page, name, "From the arrival of an image to its answer");
         let name = "cxr_work_seconds";
@@ -132,13 +167,19 @@ mod tests {
         for milliseconds in [5, 30, 300_000] {
             metrics.latency.observe(Duration::from_millis(milliseconds));
         }
-        let page = metrics.page(&[("cxr_ready", "1 if a bundle answers", 1)]);
+        let labelled = Labelled {
+            name: "cxr_days",
+            help: "Days",
+            rows: vec![(vec![("what", "a\"b\\c".to_owned()), ("file", "x".to_owned())], -3)],
+        };
+        let page = metrics.page(&[("cxr_ready", "1 if a bundle answers", 1)], &[labelled]);
         for line in [
             "cxr_answer_seconds_bucket{le=\"0.01\"} 1",
             "cxr_answer_seconds_bucket{le=\"0.05\"} 2",
             "cxr_answer_seconds_bucket{le=\"30\"} 2",
             "cxr_answer_seconds_bucket{le=\"+Inf\"} 3",
             "cxr_ready 1",
+            r#"cxr_days{what="a\"b\\c",file="x"} -3"#,
         ] {
             assert!(page.lines().any(|l| l == line), "{line}\n{page}");
         }

@@ -11,11 +11,11 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, VerifyingKey};
 use machine::Machine;
-use protocol::{Candidate, Digest};
+use protocol::{BootRecord, Candidate, Digest, SlotId, SlotState};
 use serde::Serialize;
 use std::{
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
@@ -273,6 +273,34 @@ pub(crate) fn check(config: &BundleConfig, threads: usize) -> Result<Option<Abou
     open(config, &trusted, threads, &wanted).map(|(_, about, _)| Some(about))
 }
 
+/// A file with a bundle, and what it must contain if that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BundleFile {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: Option<Digest>,
+}
+
+/// Loads a bundle that those whom `config` trusts have signed, and has it prove itself.
+pub(crate) fn load(
+    config: &BundleConfig,
+    threads: usize,
+    file: &BundleFile,
+) -> Result<(Loaded, About)> {
+    let (loaded, about, _) = read(config, &trusted(config)?, threads, file)?;
+    Ok((loaded, about))
+}
+
+/// What lies in the slot that does not run, if it is whole.
+pub(crate) fn standby(config: &BundleConfig) -> Result<Option<BundleFile>> {
+    let folder = config.slots.as_ref().context("[bundle] has no slots")?;
+    let Some(record) = record(folder)? else { return Ok(None) };
+    let whole =
+        |id: &SlotId| matches!(record.slot(*id).state, SlotState::Verified | SlotState::Confirmed);
+    let idle = SlotId::ALL.into_iter().filter(|id| record.active != Some(*id)).find(whole);
+    Ok(idle
+        .map(|id| BundleFile { path: folder.join(id.file_name()), sha256: record.slot(id).sha256 }))
+}
+
 fn trusted(config: &BundleConfig) -> Result<Vec<VerifyingKey>> {
     config.trusted_keys.iter().map(|key| verifying_key(key)).collect()
 }
@@ -283,9 +311,21 @@ fn open(
     threads: usize,
     wanted: &Wanted,
 ) -> Result<(Loaded, About, u32)> {
-    let path = &wanted.path;
+    let sha256 = wanted.slot.map(|candidate| candidate.digest);
+    let file = BundleFile { path: wanted.path.clone(), sha256 };
+    let (loaded, about, golden_vectors) = read(config, trusted, threads, &file)?;
+    let slot = wanted.slot.map(|candidate| candidate.slot.to_string());
+    Ok((loaded, About { slot, ..about }, golden_vectors))
+}
+
+fn read(
+    config: &BundleConfig,
+    trusted: &[VerifyingKey],
+    threads: usize,
+    BundleFile { path, sha256 }: &BundleFile,
+) -> Result<(Loaded, About, u32)> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if let Some(Candidate { digest: expected, .. }) = wanted.slot {
+    if let Some(expected) = *sha256 {
         let found = Digest(<sha2::Sha256 as sha2::Digest>::digest(&bytes).into());
         anyhow::ensure!(
             found == expected,
@@ -310,7 +350,7 @@ fn open(
         id: bundle.manifest.id.clone(),
         version: bundle.manifest.version.clone(),
         digest: bundle.digest(),
-        slot: wanted.slot.map(|slot| slot.slot.to_string()),
+        slot: None,
         signed_by,
     };
     let loaded = Loaded::new(&bundle, threads).with_context(|| format!("{}", path.display()))?;
@@ -324,6 +364,15 @@ fn wanted(config: &BundleConfig) -> Result<(Option<Wanted>, bool)> {
         let path = config.path.clone().context("[bundle] has neither path nor slots")?;
         return Ok((Some(Wanted { path, slot: None }), false));
     };
+    let Some(record) = record(folder)? else { return Ok((None, false)) };
+    let wanted = record
+        .to_run()
+        .map(|slot| Wanted { path: folder.join(slot.slot.file_name()), slot: Some(slot) });
+    Ok((wanted, record.trial().is_some()))
+}
+
+/// The boot record; `None` before the first activation.
+fn record(folder: &Path) -> Result<Option<BootRecord>> {
     let mut copies = [None, None];
     for (copy, name) in copies.iter_mut().zip(protocol::RECORD_FILES) {
         let path = folder.join(name);
@@ -338,16 +387,10 @@ fn wanted(config: &BundleConfig) -> Result<(Option<Wanted>, bool)> {
     let present = copies.iter().any(Option::is_some);
     let newest = protocol::newest([copies[0].as_deref(), copies[1].as_deref()])
         .with_context(|| format!("{}: boot record", folder.display()))?;
-    let Some(record) = newest else {
-        if present {
-            bail!("{}: neither copy of the boot record is whole", folder.display());
-        }
-        return Ok((None, false));
-    };
-    let wanted = record
-        .to_run()
-        .map(|slot| Wanted { path: folder.join(slot.slot.file_name()), slot: Some(slot) });
-    Ok((wanted, record.trial().is_some()))
+    if newest.is_none() && present {
+        bail!("{}: neither copy of the boot record is whole", folder.display());
+    }
+    Ok(newest)
 }
 
 /// A key from its hexadecimal form, or from a file with that or PEM in it.

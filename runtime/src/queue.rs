@@ -48,7 +48,13 @@ enum Verb {
     /// Ends a hold
     Release(Which),
     /// Gives up for good; the image may then be purged
-    Drop(Which),
+    Drop {
+        #[command(flatten)]
+        which: Which,
+        /// Why, for whoever looks later; no patient's name
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// Which deliveries.
@@ -84,8 +90,8 @@ impl Queue {
             Verb::Release(which) => {
                 which.each(&mut database, |database, id| outbox::hold(database, id, false))?
             }
-            Verb::Drop(which) => which.each(&mut database, |database, id| {
-                outbox::drop_row(database, id, &destinations, now)
+            Verb::Drop { which, reason } => which.each(&mut database, |database, id| {
+                outbox::drop_row(database, id, &reason, &destinations, now)
             })?,
         };
         if output.json { print_json(&rows) } else { table(&rows, now) }

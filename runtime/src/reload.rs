@@ -12,6 +12,7 @@ use crate::{
     dicom::access::Access,
     http::{Doors, rfc3339},
     outbox::Outbox,
+    tls::expiry::Configured,
 };
 use anyhow::{Context, Result, ensure};
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
@@ -26,6 +27,7 @@ pub(crate) struct Reload {
     pub(crate) doors: Arc<Current<Doors>>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) configuration: Arc<Configuration>,
+    pub(crate) certificates: Arc<Current<Vec<Configured>>>,
     pub(crate) audit: Arc<Audit>,
 }
 
@@ -67,6 +69,7 @@ impl Reload {
             destination.connector().with_context(|| self.path.display().to_string())?;
         }
         // From here on nothing fails: all or none.
+        self.certificates.set(new.certificates());
         self.outbox.replace(new.destinations);
         self.access.set(access);
         self.doors.set(doors);
@@ -97,6 +100,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
         ("[http]", differ(http, &new.http)),
         ("[spool]", differ(&running.spool, &new.spool)),
         ("[worker]", differ(&running.worker, &new.worker)),
+        ("[shadow]", differ(&running.shadow, &new.shadow)),
     ]
     .into_iter()
     .filter_map(|(table, differs)| differs.then_some(table))

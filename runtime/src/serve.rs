@@ -21,11 +21,14 @@ use crate::{
     model::Model,
     notify::Notifier,
     outbox::{self, Outbox, SpoolSource},
+    panics_without_their_words,
     pictures::Pictures,
     reload::Reload,
     running::Reporter,
+    shadow::Shadow,
     shutdown::{self, Shutdown, Trigger},
     spool::Spool,
+    tls::expiry::Watch,
     trouble::Trouble,
     worker::Worker,
 };
@@ -57,11 +60,7 @@ pub(crate) fn serve(
     ready_file: Option<&Path>,
     on_ready: impl FnOnce(&Ready),
 ) -> Result<()> {
-    // What a panic says may quote an image; where it happened does not.
-    std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(place) => log::error!("panicked at {place}"),
-        None => log::error!("panicked"),
-    }));
+    panics_without_their_words();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -112,6 +111,7 @@ pub(crate) async fn run(
     let audit = Arc::new(Audit::open(&config.spool.path)?);
     audit.write(Event::Start { version: env!("CARGO_PKG_VERSION") });
     let configuration = Arc::new(Configuration::new(rfc3339(SystemTime::now())));
+    let certificates = Arc::new(Current::new(config.certificates()));
     reload_on_signal(Reload {
         path: path.to_owned(),
         running: config.clone(),
@@ -119,6 +119,7 @@ pub(crate) async fn run(
         doors: doors.clone(),
         outbox: outbox.clone(),
         configuration: configuration.clone(),
+        certificates: certificates.clone(),
         audit: audit.clone(),
     })?;
     let exposures = config.exposures.clone().map(|exposures| {
@@ -161,6 +162,10 @@ pub(crate) async fn run(
         Arc::new(source),
         shutdown.clone(),
     ));
+    let shadow = config.shadow.as_ref().map(|shadow| {
+        Shadow::start(shadow, &config.bundle, spool.clone(), config.spool.path.clone())
+    });
+    let shadow = shadow.transpose()?.map(Arc::new);
     let trouble = Arc::new(Trouble::default());
     let heartbeat = Arc::new(Heartbeat::new());
     let watched = Arc::new(Watched {
@@ -172,6 +177,9 @@ pub(crate) async fn run(
         audit: audit.clone(),
         outbox: outbox.clone(),
         exposures: exposures.clone(),
+        shadow: shadow.clone(),
+        certificates,
+        expiry: Watch::default(),
         worker_limit: config.worker.stuck_seconds,
         progress: Mutex::new(Progress::new()),
     });
@@ -186,6 +194,7 @@ pub(crate) async fn run(
         doors,
         configuration,
         outbox: outbox.clone(),
+        shadow: shadow.clone(),
         shutdown: shutdown.clone(),
     };
     let limit = config.worker.stuck_seconds;
@@ -203,6 +212,7 @@ pub(crate) async fn run(
         heartbeat: heartbeat.clone(),
         audit: audit.clone(),
         outbox: outbox.clone(),
+        shadow,
     };
     tokio::spawn(tidy(spool.clone(), audit.clone(), shutdown.clone()));
     if let Some(exposures) = exposures {
@@ -264,7 +274,7 @@ pub(crate) async fn run(
 async fn tidy(spool: Arc<Spool>, audit: Arc<Audit>, shutdown: Shutdown) {
     while !shutdown.is_cancelled() {
         let spool = spool.clone();
-        match spawn_blocking(move || spool.tidy(SystemTime::now())).await {
+        match spawn_blocking(move || spool.tidy(SystemTime::now(), Instant::now())).await {
             Ok(images) if images.is_empty() => {}
             Ok(images) => {
                 log::info!("{} images were purged", images.len());

@@ -141,6 +141,32 @@ def walk(browser):
     browser.until("what became of it", "document.getElementById('queue-said').textContent.includes('retry')")
     assert browser.ask("document.getElementById('queue').contains(document.activeElement)"), "the focus is lost"
 
+    # Giving up needs a reason, and can be thought over.
+    browser.ask(f"{dead}[0].querySelector('[data-action$=drop]').focus()")
+    browser.key("Enter", 13, "\r")
+    browser.until("the question why", "document.getElementById('drop').open && document.activeElement.id === 'why'")
+    browser.accessible("giving up")
+    browser.key("Escape", 27)
+    browser.until("its end", "!document.getElementById('drop').open")
+    assert browser.ask(f"{dead}.length") == 5
+    browser.ask(f"{dead}[0].querySelector('[data-action$=drop]').focus()")
+    browser.key("Enter", 13, "\r")
+    browser.until("the question again", "document.getElementById('drop').open")
+    browser.write("the archive was replaced")
+    browser.key("Enter", 13, "\r")
+    browser.until("another dead letter less", f"{dead}.length === 4 && !document.getElementById('drop').open")
+
+    # Day by day, drawn and as a table; and the bundle that looks on.
+    browser.until("the days", "document.querySelectorAll('#charts svg').length >= 3")
+    browser.ask("document.querySelector('#trends summary').click()")
+    today = "document.querySelector('#days tr')"
+    browser.until("today", f"{today} && /^20\\d\\d-/.test({today}.textContent) && {today}.cells[1].textContent >= 3")
+    assert browser.ask("document.querySelectorAll('#days tr').length") == 30
+    browser.until("the shadow", "document.querySelectorAll('#shadow-rows tr').length === 2")
+    browser.accessible("the days and the shadow")
+    browser.shot("days.png")
+    browser.ask("document.querySelector('#trends summary').click()")
+
     # What comes later comes without a reload, and what is there stays the same node.
     browser.ask("window.before = document.querySelector('#cards > li'), true")
     count = browser.ask("document.querySelectorAll('#cards > li').length")

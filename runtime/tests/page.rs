@@ -62,15 +62,20 @@ fn people_log_in_see_what_comes_and_need_no_mouse() {
         "[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"{}\"",
         archive.address
     );
+    let looks_on = model::write(folder.path(), 2);
+    let shadow = format!("[shadow]\npath = {:?}", looks_on.to_str().unwrap());
     let daemon = Daemon::start_in(
         folder,
         Settings {
             bundle: &model::trusted(&bundle),
-            dicom: &destinations,
+            dicom: &format!("{destinations}\n{shadow}"),
             http: "users = \"users.toml\"\nopen_on_loopback = false",
             ..Settings::default()
         },
     );
+    daemon.wait("a bundle that looks on", |daemon| {
+        daemon.log().contains("test-2 1.2.0").then_some(())
+    });
     for seed in 0..3 {
         assert_eq!(Scu::associate(daemon.dicom).store(&format!("1.2.{seed}"), seed), 0);
     }
@@ -97,5 +102,8 @@ fn people_log_in_see_what_comes_and_need_no_mouse() {
     // One that was refused, sent again from the page; two of the image that came last.
     assert_eq!(archive.uids().len(), 3, "{}", daemon.log());
     let audit = fs::read_to_string(daemon.folder.path().join("spool/audit.log")).unwrap();
-    assert!(audit.contains("\"decision\":\"retry\"") && audit.contains("\"ada\""), "{audit}");
+    for decision in ["retry", "drop"] {
+        assert!(audit.contains(&format!("\"decision\":\"{decision}\"")), "{audit}");
+    }
+    assert!(audit.contains("\"ada\"") && !audit.contains("replaced"), "{audit}");
 }

@@ -4,7 +4,7 @@ use crate::decode::{self, Cells, Detection, Detector, Level, Mask};
 use crate::{Engine, EngineError, Options, Output, Outputs};
 use bundle::{Bundle, Manifest};
 use graph::{Head, Placement, Task};
-use radiograph::Radiograph;
+use radiograph::{NotAnalysed, Radiograph};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -29,7 +29,7 @@ pub enum Stage {
 pub enum Analysis {
     Analysed(Findings),
     /// Why the network was not asked.
-    NotAnalysed(String),
+    NotAnalysed(NotAnalysed),
 }
 
 /// What the network says.
@@ -93,7 +93,7 @@ impl Analyzer {
         let verdict = radiograph::gate(radiograph);
         after(Stage::Gate);
         if let Err(reason) = verdict {
-            return Ok(Analysis::NotAnalysed(reason.to_string()));
+            return Ok(Analysis::NotAnalysed(reason));
         }
         let input = radiograph::network_input(&radiograph.image, &self.manifest.preprocess);
         after(Stage::Preprocess);

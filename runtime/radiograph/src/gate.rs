@@ -35,6 +35,26 @@ pub enum NotAnalysed {
     Clipped { fraction: f32 },
 }
 
+impl NotAnalysed {
+    /// One word for it, which quotes nothing of the picture.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Modality(_) => "modality",
+            Self::ForProcessing => "for-processing",
+            Self::Photometric(_) => "photometric",
+            Self::Frames(_) => "frames",
+            Self::BodyPart(_) => "body-part",
+            Self::View(_) => "view",
+            Self::Orientation(_) => "orientation",
+            Self::Depth { .. } => "depth",
+            Self::Small { .. } => "small",
+            Self::Elongated { .. } => "elongated",
+            Self::Constant { .. } => "constant",
+            Self::Clipped { .. } => "clipped",
+        }
+    }
+}
+
 /// Smaller pictures have no detail to judge: they are thumbnails or test patterns.
 const MIN_SIDE: usize = 128;
 /// A chest fits in a square; long strips are spines and legs.

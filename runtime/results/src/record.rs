@@ -18,6 +18,9 @@ pub struct Record {
     /// Why it was not analysed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The same in one word, which quotes nothing of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// Given up after failures of ours; the same image sent again is analysed again.
     #[serde(default, skip_serializing_if = "is_false")]
     pub parked: bool,
@@ -153,6 +156,7 @@ impl Record {
             file,
             status: Status::NotAnalysed,
             reason: Some(reason),
+            cause: None,
             parked: false,
             bundle,
             findings: Vec::new(),

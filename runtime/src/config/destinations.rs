@@ -1,12 +1,15 @@
 //! `[[destinations]]`: where results go, and what becomes of those that do not get there.
 
 use super::{duration, is_ae_title, seconds};
-use crate::tls::client::{ClientTls, Connector, client};
+use crate::tls::{
+    client::{ClientTls, Connector, client},
+    expiry::Configured,
+};
 use anyhow::{Context, Result, bail, ensure};
 use axum::http::Uri;
 use results::Kind;
 use serde::Deserialize;
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
 
 /// One archive, as it may be relied on: everything that contradicts itself was refused.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,7 +36,16 @@ pub(crate) enum Target {
     /// C-STORE; with `commit`, delivered means committed.
     Dicom { ae_title: String, address: String, commit: bool },
     /// STOW-RS; the path ends in `/studies`.
-    Stow { url: Uri },
+    Stow { url: Uri, credentials: Option<Credentials> },
+}
+
+/// Who we say we are to a web server, in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// A token.
+    Bearer(PathBuf),
+    /// NAME:PASSWORD
+    Basic(PathBuf),
 }
 
 /// What is routed to a destination.
@@ -54,7 +66,19 @@ impl Destination {
 
     /// The files it names, for making them relative to something.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        self.tls.iter_mut().flat_map(ClientTls::paths)
+        let secret = match &mut self.target {
+            Target::Stow {
+                credentials: Some(Credentials::Bearer(file) | Credentials::Basic(file)),
+                ..
+            } => Some(file),
+            _ => None,
+        };
+        self.tls.iter_mut().flat_map(ClientTls::paths).chain(secret)
+    }
+
+    pub(super) fn certificates(&self) -> impl Iterator<Item = Configured> {
+        let what = format!("destinations.{}", self.name);
+        self.tls.iter().flat_map(move |tls| tls.certificates(what.clone()))
     }
 
     /// What connections need for TLS, read from its files; `None`: they are plain.
@@ -73,6 +97,8 @@ struct Written {
     address: Option<String>,
     url: Option<String>,
     tls: Option<ClientTls>,
+    bearer_file: Option<PathBuf>,
+    basic_file: Option<PathBuf>,
     #[serde(default = "every_kind")]
     objects: Vec<Kind>,
     #[serde(default)]
@@ -113,6 +139,10 @@ fn checked(written: Written) -> Result<Destination> {
         (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()),
         "a name has 1 to 64 printable characters without blanks"
     );
+    let credentials = match (written.bearer_file, written.basic_file) {
+        (Some(_), Some(_)) => bail!("`bearer_file` and `basic_file`: expected one of the two"),
+        (bearer, basic) => bearer.map(Credentials::Bearer).or(basic.map(Credentials::Basic)),
+    };
     let target = match (written.address, written.url, written.ae_title) {
         (Some(_), Some(_), _) => bail!("`address` and `url`: expected one of the two"),
         (None, None, _) => bail!("expected `address` (C-STORE) or `url` (STOW-RS)"),
@@ -127,6 +157,10 @@ fn checked(written: Written) -> Result<Destination> {
                 port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)),
                 "address is {address:?}, expected HOST:PORT"
             );
+            ensure!(
+                credentials.is_none(),
+                "`address` with `bearer_file` or `basic_file`: only STOW-RS knows them"
+            );
             Target::Dicom { ae_title, address, commit: written.commit }
         }
         (None, Some(url), _) => {
@@ -137,7 +171,11 @@ fn checked(written: Written) -> Result<Destination> {
                 (Some("http"), Some(_)) => bail!("`tls` and a url with http: expected https"),
                 _ => {}
             }
-            Target::Stow { url }
+            ensure!(
+                credentials.is_none() || url.scheme_str() == Some("https") || is_loopback(&url),
+                "url is http, and a secret would be read on the way: expected https"
+            );
+            Target::Stow { url, credentials }
         }
     };
     ensure!(
@@ -176,6 +214,11 @@ fn studies(text: &str) -> Result<Uri> {
     let whole = if of_studies { trimmed.to_owned() } else { format!("{trimmed}/studies") };
     let uri = whole.parse::<Uri>().ok().filter(is_url);
     uri.with_context(|| format!("url is {text:?}, expected http://HOST/… or https://HOST/…"))
+}
+
+fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What only the whole list can say. Who is named as a fallback and has no `when` gets nothing of its own.
@@ -236,7 +279,7 @@ mod tests {
             assert_eq!(destination.when, When::Always);
             assert!(!destination.commits());
         }
-        let Target::Stow { url } = &both[1].target else { panic!() };
+        let Target::Stow { url, .. } = &both[1].target else { panic!() };
         assert_eq!(url, "https://pacs.example/dicom-web/studies");
     }
 
@@ -266,6 +309,13 @@ mod tests {
             (STOW.replace("https", "ftp"), "expected http://HOST"),
             (STOW.replace("https", "http"), "expected https"),
             (STOW.replace("tls = ", "# "), "expected `tls` with `ca`"),
+            (format!("{STOW}bearer_file = \"a\"\nbasic_file = \"b\"\n"), "one of the two"),
+            (format!("{PACS}bearer_file = \"a\"\n"), "only STOW-RS knows them"),
+            (
+                "[[destinations]]\nname = \"x\"\nurl = \"http://pacs.example\"\nbasic_file = \"b\"\n"
+                    .to_owned(),
+                "would be read on the way",
+            ),
             (PACS.to_owned() + "tls = { key = \"k\" }\n", "missing field `ca`"),
             (format!("{PACS}objects = []\n"), "objects is empty"),
             (format!("{PACS}objects = [\"sr\", \"sr\"]\n"), "one kind twice"),

@@ -4,8 +4,8 @@
 
 use super::{
     command::Status,
-    commitment,
     negotiation::{Refusal, STORAGE_CLASSES},
+    services::{self, Service},
 };
 use crate::{
     Output,
@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use dicom_dictionary_std::uids;
 use radiograph::TransferSyntax;
-use results::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, Kind};
+use results::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use serde_json::json;
 use std::{
     fmt::Write as _,
@@ -111,14 +111,11 @@ pub(crate) fn statement(config: &DicomConfig) -> String {
         line(format!("| {code:04X} | {meaning} |"));
     }
     line(SCU.into());
-    for (name, class) in [
-        ("structured report", Kind::Sr.sop_class_uid()),
-        ("segmentation", Kind::Seg.sop_class_uid()),
-        ("secondary capture", Kind::Sc.sop_class_uid()),
-        ("storage commitment push", commitment::CLASS),
-        ("verification (`runtime dicom ping`)", uids::VERIFICATION),
-    ] {
-        line(format!("| {name} | {class} |"));
+    for Service { name, proposal, .. } in
+        services::of_destination(true).into_iter().chain([services::ECHO])
+    {
+        let syntaxes: Vec<&str> = proposal.syntaxes.iter().copied().map(syntax_name).collect();
+        line(format!("| {name} | {} | {} |", proposal.class, syntaxes.join(", ")));
     }
     line("\n## Associations refused\n\n| why | result | reason |\n|---|---|---|".into());
     for (refusal, why) in REFUSALS {
@@ -141,6 +138,11 @@ pub(crate) fn statement(config: &DicomConfig) -> String {
     line("\nWhoever takes longer is aborted.".into());
     let _ = write!(text, "{SECURITY}");
     text
+}
+
+fn syntax_name(uid: &str) -> &'static str {
+    let known = TransferSyntax::all().find(|syntax| syntax.uid() == uid);
+    known.expect("we propose what we can read").name()
 }
 
 const HEAD: &str = "\
@@ -174,12 +176,13 @@ can be decoded) is acknowledged too and answered \"not analysed\" with the reaso
 const SCU: &str = "
 ## Sending results (SCU)
 
-To each of `[[destinations]]` with an address, one association for many objects, in explicit VR little endian.
-What archives answer, and what becomes of it, stands in [delivery](delivery.md). Reports about storage
-commitment (N-EVENT-REPORT) are taken on the same association and on one that the archive opens.
+To each of `[[destinations]]` with an address, one association for many objects.
+Storage commitment is proposed where `commit = true`. What archives answer, and what becomes of it, stands in
+[delivery](delivery.md). Reports about storage commitment (N-EVENT-REPORT) are taken on the same association
+and on one that the archive opens.
 
-| service | SOP class UID |
-|---|---|";
+| service | SOP class UID | transfer syntaxes proposed |
+|---|---|---|";
 
 const SECURITY: &str = "
 ## Security

@@ -13,6 +13,7 @@
 //! dataset       what the first bytes of a data set claim to be      bytes → Claim
 //! commitment    data sets of storage commitment; no I/O
 //! scu           our side of associations that we ask for
+//! services      what we ask other nodes for
 //! conformance   what we promise other nodes, from the tables above     → text
 //! ```
 //!
@@ -36,6 +37,7 @@ pub(crate) mod ping;
 mod places;
 pub(crate) mod scp;
 pub(crate) mod scu;
+pub(crate) mod services;
 mod store;
 mod wire;
 

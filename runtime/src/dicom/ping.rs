@@ -1,8 +1,8 @@
 //! `runtime dicom ping`: does an archive answer, and what would it take from us.
 
 use super::{
-    VERIFICATION, commitment,
     scu::{Association, Peer, Proposal},
+    services,
 };
 use crate::{
     Output,
@@ -41,15 +41,6 @@ pub(crate) struct Ping {
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
 }
-
-const EXPLICIT: &[&str] = &["1.2.840.10008.1.2.1"];
-/// What results need, and how we call it.
-const SERVICES: [(&str, Proposal); 4] = [
-    ("sr", Proposal { class: "1.2.840.10008.5.1.4.1.1.88.34", syntaxes: EXPLICIT }),
-    ("seg", Proposal { class: "1.2.840.10008.5.1.4.1.1.66.4", syntaxes: EXPLICIT }),
-    ("sc", Proposal { class: "1.2.840.10008.5.1.4.1.1.7", syntaxes: EXPLICIT }),
-    ("commit", Proposal { class: commitment::CLASS, syntaxes: &commitment::SYNTAXES }),
-];
 
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -103,15 +94,15 @@ impl Ping {
             tls: tls.as_ref().map(client).transpose()?,
             timeout: self.timeout,
         };
-        let echo = Proposal { class: VERIFICATION, syntaxes: &["1.2.840.10008.1.2"] };
-        let proposals: Vec<Proposal> =
-            [echo].into_iter().chain(SERVICES.map(|(_, proposal)| proposal)).collect();
+        let services = services::of_destination(true);
+        let all = [services::ECHO].into_iter().chain(services.clone());
+        let proposals: Vec<Proposal> = all.map(|service| service.proposal).collect();
         let mut association = Association::open(&peer, &proposals).await?;
         let began = Instant::now();
         let echoed = association.echo().await;
         let milliseconds = began.elapsed().as_secs_f64() * 1e3;
-        let takes = SERVICES.iter().filter(|(_, s)| association.context(s.class).is_some());
-        let takes = takes.map(|(name, _)| *name).collect();
+        let takes = services.iter().filter(|s| association.context(s.proposal.class).is_some());
+        let takes = takes.map(|service| service.word).collect();
         association.release().await;
         let status = echoed?.status;
         ensure!(status == 0, "C-ECHO was answered with status {status:04X}, expected 0000");

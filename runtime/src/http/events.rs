@@ -1,8 +1,8 @@
-//! What the page shows, as it changes: server-sent events `health`, `images` and `queue`, each a whole JSON document.
+//! What the page shows, as it changes: server-sent events `health`, `images`, `queue` and `shadow`, each a whole JSON document.
 //!
 //! One task looks once a second, and only while somebody watches; a watcher gets what is new to him.
 
-use super::{Shown, doors::Who, health, images, json_error, queue, server::Visitor};
+use super::{Shown, doors::Who, health, images, json_error, queue, server::Visitor, shadow};
 use axum::{
     Extension,
     extract::State,
@@ -61,6 +61,9 @@ async fn look(shown: &Shown) -> Option<View> {
         match queue::open(&shown.parts.outbox) {
             Ok(queue) => view.push(("queue", queue.to_string().into())),
             Err(error) => log::warn!("the page sees no deliveries: {error}"),
+        }
+        if let Some(second) = &shown.parts.shadow {
+            view.push(("shadow", shadow::now(second).to_string().into()));
         }
         view
     };

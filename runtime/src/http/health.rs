@@ -1,6 +1,6 @@
 //! How the daemon is, for people, load balancers and Prometheus.
 
-use super::{Shown, doors::Who, images::blocking};
+use super::{Shown, doors::Who, images::blocking, shadow};
 use crate::health::{self, Word};
 use axum::{
     Extension, Json,
@@ -12,7 +12,13 @@ use serde_json::{Value, json};
 use std::{fs, path::Path};
 
 pub(super) async fn metrics(State(shown): State<Shown>) -> Response {
-    let page = move || shown.parts.metrics.page(&health::gauges(&shown.parts.watched.facts()));
+    let page = move || {
+        let facts = shown.parts.watched.facts();
+        let mut labelled = health::labelled(&facts);
+        let summary = shown.parts.shadow.as_ref().and_then(|shadow| shadow.summary());
+        labelled.extend(summary.as_ref().map(shadow::metrics));
+        shown.parts.metrics.page(&health::gauges(&facts), &labelled)
+    };
     let Some(page) = blocking(page).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };

@@ -8,6 +8,8 @@
 //! images     images, findings, overlays
 //! queue      deliveries, and what people decide about them
 //! health     health and metrics
+//! shadow     how far the second bundle agrees
+//! trends     what was answered and delivered, day by day
 //! events     what changed, as it changes                           → server-sent events
 //! assets     the page, without outside resources: it works in a closed network
 //! ```
@@ -23,14 +25,16 @@ mod login;
 mod queue;
 mod server;
 mod session;
+mod shadow;
+mod trends;
 
 pub(crate) use doors::Doors;
 pub(crate) use images::rfc3339;
 
 use crate::{
     audit::Audit, config::HttpConfig, configuration::Configuration, current::Current,
-    health::Watched, metrics::Metrics, outbox::Outbox, pictures::Pictures, shutdown::Shutdown,
-    spool::Spool, users::Role,
+    health::Watched, metrics::Metrics, outbox::Outbox, pictures::Pictures, shadow::Shadow,
+    shutdown::Shutdown, spool::Spool, users::Role,
 };
 use axum::{
     Extension, Json, Router,
@@ -65,6 +69,8 @@ pub(crate) struct Parts {
     pub(crate) doors: Arc<Current<Doors>>,
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) outbox: Arc<Outbox>,
+    /// If a second bundle looks on.
+    pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -123,6 +129,9 @@ fn routes() -> Vec<Route> {
         acts("/queue/{id}/retry", operate, post(queue::retry)),
         acts("/queue/{id}/hold", operate, post(queue::hold)),
         acts("/queue/{id}/release", operate, post(queue::release)),
+        acts("/queue/{id}/drop", operate, post(queue::drop)),
+        reads("/shadow", look, get(shadow::shadow)),
+        reads("/trends", look, get(trends::trends)),
         reads("/images", look, get(images::images)),
         reads("/images/{uid}", look, get(images::image)),
         reads("/images/{uid}/overlay.png", look, get(images::overlay)),

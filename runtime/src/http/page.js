@@ -61,6 +61,7 @@ async function arrive() {
   byId("leave").hidden = !me.name;
   if (me.role) {
     listen();
+    lookBack();
   } else {
     say(me.log_in ? "log in to see findings" : "nobody can log in: no users are configured", "bad");
     if (me.log_in) openLogin();
@@ -103,6 +104,7 @@ function listen() {
   source.addEventListener("health", (event) => health(JSON.parse(event.data)));
   source.addEventListener("images", (event) => images(JSON.parse(event.data).images));
   source.addEventListener("queue", (event) => queue(JSON.parse(event.data)));
+  source.addEventListener("shadow", (event) => shadow(JSON.parse(event.data)));
   source.onerror = () => {
     say("the box does not answer", "bad");
     // A browser tries again by itself unless it was refused: then somebody must log in.
@@ -195,6 +197,7 @@ function about(image) {
 }
 
 const cards = new Map();
+let soon = null;
 function images(list) {
   const nodes = keep(cards, list, (image) => {
     const hit = image.result?.findings?.some((f) => f.positive);
@@ -202,43 +205,107 @@ function images(list) {
   });
   arrange(byId("cards"), nodes);
   byId("none").hidden = nodes.length > 0;
-  trends(list.map((image) => image.result).filter((result) => result?.status === "analysed"));
+  // Some more may come soon.
+  clearTimeout(soon);
+  soon = setTimeout(lookBack, 2000);
 }
 
-// Of the images on the page: how many were positive for what, and how long each took.
-function trends(results) {
-  byId("trends").hidden = results.length < 2;
-  if (results.length < 2) return;
-  const counts = new Map();
-  results.flatMap((r) => r.findings ?? []).forEach((f) => counts.set(f.name, (counts.get(f.name) ?? 0) + (f.positive ? 1 : 0)));
-  const most = [...counts].filter(([, n]) => n).sort((a, b) => b[1] - a[1]).slice(0, 6);
-  const facts = [["analysed", results.length], ...most.map(([name, n]) => [name, `${n} (${percent(n / results.length)})`])];
-  const times = results.map((r) => r.milliseconds.total).reverse();
-  const top = Math.max(...times, 0.1);
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 100 40");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `Milliseconds an image, oldest first: at most ${top.toFixed(1)}, last ${times.at(-1).toFixed(1)}`);
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-  line.setAttribute("points", times.map((t, i) => `${(100 * i) / (times.length - 1)},${38 - (36 * t) / top}`).join(" "));
-  svg.append(line);
-  byId("trend-body").replaceChildren(
-    make("dl", { className: "facts" }, ...facts.map(([name, value]) => make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value })))),
-    make("figure", {}, svg, make("figcaption", { className: "dim", textContent: `ms an image, at most ${top.toFixed(1)}` })));
+// ---- day by day ----
+
+function drawn(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+  node.append(...children);
+  return node;
 }
+
+// One bar a day, lowest part first; `values` are numbers or null, one list for each part.
+function chart(title, unit, days, parts) {
+  const sums = days.map((_, day) => parts.reduce((sum, part) => sum + (part.values[day] ?? 0), 0));
+  const top = Math.max(...sums), last = sums.at(-1), show = (x) => (Number.isInteger(x) ? x : x.toFixed(2)) + unit;
+  const label = `${title}: at most ${show(top)} on ${days[sums.indexOf(top)].day}, ${show(last)} today`;
+  const svg = drawn("svg", { viewBox: `0 0 ${4 * days.length} 40`, preserveAspectRatio: "none", role: "img", "aria-label": label });
+  days.forEach((day, at) => {
+    let height = 0;
+    for (const part of parts) {
+      const more = top ? (38 * (part.values[at] ?? 0)) / top : 0;
+      if (more) svg.append(drawn("rect", { x: 4 * at + 0.5, y: 40 - height - more, width: 3, height: more, class: part.kind }));
+      height += more;
+    }
+  });
+  return make("figure", {}, make("figcaption", { textContent: label }), svg);
+}
+
+const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
+const counted = (counts) => Object.entries(counts).map(([name, n]) => `${name} ${n}`).join(", ");
+
+function trends(days) {
+  byId("trends").hidden = !days.some((day) => day.images || day.delivery.objects);
+  const of = (value) => days.map(value);
+  const all = [
+    chart("Images a day, those not analysed on top", "", days, [
+      { kind: "plain", values: of((day) => day.analysed) }, { kind: "warn", values: of((day) => total(day.not_analysed)) }]),
+    chart("95 % waited no longer than", " s", days, [{ kind: "plain", values: of((day) => day.waited_p95_seconds) }]),
+    chart("Objects delivered, dead letters on top", "", days, [
+      { kind: "plain", values: of((day) => day.delivery.delivered) }, { kind: "warn", values: of((day) => day.delivery.dead) }]),
+  ];
+  const positives = new Map();
+  days.flatMap((day) => day.findings).forEach((f) => positives.set(f.name, (positives.get(f.name) ?? 0) + f.positive));
+  const most = [...positives].filter(([, n]) => n).sort((a, b) => b[1] - a[1]).slice(0, 6);
+  for (const [name] of most) {
+    const share = of((day) => day.findings.find((f) => f.name === name)).map((f) => f && f.images ? (100 * f.positive) / f.images : null);
+    all.push(chart(`${name}, positive of the analysed`, " %", days, [{ kind: "hit", values: share }]));
+  }
+  byId("charts").replaceChildren(...all);
+  byId("days").replaceChildren(...[...days].reverse().map((day) => {
+    const { objects, delivered, dead, p95_seconds } = day.delivery;
+    const late = p95_seconds === null ? "" : `, 95 % within ${duration(p95_seconds)}`;
+    const cells = [
+      day.images, counted(day.not_analysed),
+      day.findings.filter((f) => f.positive).map((f) => `${f.name} ${f.positive} of ${f.images}`).join(", "),
+      day.findings.map((f) => `${f.name} ${percent(f.mean_probability)}`).join(", "),
+      day.waited_p95_seconds === null ? "" : `${day.waited_p95_seconds.toFixed(1)} s`,
+      objects ? `${delivered} of ${objects}${dead ? `, ${dead} dead` : ""}${late}` : "",
+    ];
+    return make("tr", {}, make("th", { scope: "row", textContent: day.day }), ...cells.map((textContent) => make("td", { textContent })));
+  }));
+}
+
+async function lookBack() {
+  if (me.role && !document.hidden) {
+    const response = await fetch("trends?days=30").catch(() => null);
+    if (response?.ok) trends((await response.json()).days);
+  }
+}
+setInterval(lookBack, 60000);
 
 // ---- deliveries ----
 
-async function decide(id, decision) {
-  const said = byId("queue-said");
-  const response = await post(`queue/${id}/${decision}`);
+async function decide(id, decision, more, said = byId("queue-said")) {
+  const response = await post(`queue/${id}/${decision}`, more);
   const body = await response.json().catch(() => ({}));
+  if (response.ok) said = byId("queue-said");
   said.textContent = response.ok ? `Delivery ${id}: ${decision}, now ${body.held ? "held" : body.state}` : `Delivery ${id}: ${body.error ?? "that did not work"}`;
+  return response.ok;
 }
 
-function action(row, decision, text) {
-  const button = make("button", { type: "button", textContent: text, onclick: () => decide(row.id, decision) });
+// Giving up needs a reason.
+let given = null;
+function giveUp(row) {
+  given = row.id;
+  byId("drop-what").textContent = `${row.kind.toUpperCase()} to ${row.via}, delivery ${row.id}. It is not sent, and its image may be removed.`;
+  byId("drop-said").textContent = byId("why").value = "";
+  byId("drop").showModal();
+  byId("why").focus();
+}
+byId("drop-not").onclick = () => byId("drop").close();
+byId("drop-form").onsubmit = async (event) => {
+  event.preventDefault();
+  if (await decide(given, "drop", { reason: byId("why").value }, byId("drop-said"))) byId("drop").close();
+};
+
+function action(row, decision, text, act = () => decide(row.id, decision)) {
+  const button = make("button", { type: "button", textContent: text, onclick: act });
   button.dataset.action = `${row.id} ${decision}`;
   button.setAttribute("aria-label", `${text}: ${row.kind.toUpperCase()} to ${row.via}, delivery ${row.id}`);
   return button;
@@ -251,6 +318,7 @@ function delivery(row) {
   if (mayOperate()) {
     if (row.state === "dead" || row.state === "waiting") actions.append(action(row, "retry", "Send again"));
     actions.append(row.held ? action(row, "release", "Release") : action(row, "hold", "Hold"));
+    actions.append(action(row, "drop", "Give up", () => giveUp(row)));
   }
   const state = (row.urgent ? "urgent, " : "") + (row.held ? "held" : row.state);
   return make("tr", {},
@@ -284,6 +352,28 @@ function queue({ summary, destinations, deliveries }) {
     const next = document.querySelector(`[data-action^="${number} "]`) ?? document.querySelector("#queue .scroll");
     next.focus();
   }
+}
+
+// ---- the bundle that looks on ----
+
+const digits = (x) => (x === null ? "–" : x.toFixed(3));
+function agreeing({ name, n, both_positive, only_answer, only_shadow, kappa, difference }) {
+  const [low, high] = difference.limits ?? [null, null];
+  const cells = [n, both_positive, only_answer, only_shadow, digits(kappa), `${digits(difference.mean)} (${digits(low)} to ${digits(high)})`];
+  return make("tr", {}, make("th", { scope: "row", textContent: name }), ...cells.map((textContent) => make("td", { textContent })));
+}
+
+function shadow({ status, agreement }) {
+  const called = (bundle) => `${bundle.id} ${bundle.version} (${bundle.digest.slice(0, 12)})`;
+  const said = [status.bundle ? `${called(status.bundle)} looks on and answers nobody` : `nothing looks on: ${status.reason ?? "it is being loaded"}`];
+  const { busy, not_ready, failed } = status.skipped;
+  said.push(`${status.compared} compared since the start, ${busy} left out while others waited, ${not_ready} while it was not loaded, ${failed} failed`);
+  if (agreement) said.push(`${agreement.pairs} images by ${agreement.bundles.map(called).join(" and ")}`);
+  for (const mask of agreement?.masks ?? []) said.push(`${mask.name}: mean Dice ${digits(mask.mean_dice)}, lowest ${digits(mask.lowest_dice)}`);
+  for (const box of agreement?.boxes ?? []) said.push(`${box.name}: ${box.same} boxes in both, ${box.only_answer} only in the first, ${box.only_shadow} only in the second`);
+  byId("shadow").hidden = false;
+  byId("shadow-said").textContent = said.join(". ");
+  byId("shadow-rows").replaceChildren(...(agreement?.findings ?? []).map(agreeing));
 }
 
 arrive();

@@ -72,12 +72,27 @@ pub(super) async fn release(shown: State<Shown>, who: Extension<Who>, id: Path<i
     decide(shown, who, id, "release", Outbox::release).await
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    reason: String,
+}
+
+pub(super) async fn drop(
+    shown: State<Shown>,
+    who: Extension<Who>,
+    id: Path<i64>,
+    Json(Why { reason }): Json<Why>,
+) -> Response {
+    decide(shown, who, id, "drop", move |outbox, id| outbox.drop_row(id, &reason)).await
+}
+
 async fn decide(
     State(shown): State<Shown>,
     Extension(who): Extension<Who>,
     Path(id): Path<i64>,
     decision: &'static str,
-    act: fn(&Outbox, i64) -> Result<Row, DatabaseError>,
+    act: impl FnOnce(&Outbox, i64) -> Result<Row, DatabaseError> + Send + 'static,
 ) -> Response {
     let (Who::Person { name, .. } | Who::Program { name, .. }) = who else {
         return json_error(StatusCode::UNAUTHORIZED, "log in first");
@@ -97,6 +112,8 @@ async fn decide(
 fn failed(error: &DatabaseError) -> Response {
     let code = match error {
         DatabaseError::NoRow { .. } => StatusCode::NOT_FOUND,
+        DatabaseError::NoReason => StatusCode::UNPROCESSABLE_ENTITY,
+        DatabaseError::Done { .. } => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     json_error(code, &error.to_string())

@@ -5,6 +5,7 @@
 
 use super::{
     Outbox, Source,
+    authorization::authorization,
     database::DatabaseError,
     rows::{Link, Row},
     state::{Event, Millis, Policy, State},
@@ -12,14 +13,16 @@ use super::{
     verdict::{self, Verdict},
 };
 use crate::{
-    config::{Destination, Target},
+    config::{Credentials, Destination, Target},
     dicom::{
         commitment,
         scu::{Association, Object, Peer, Proposal, ScuError},
+        services,
     },
     shutdown::Shutdown,
     tls::client::Connector,
 };
+use hyper::header::HeaderValue;
 use std::{sync::Arc, time::Duration};
 use tokio::task::spawn_blocking;
 
@@ -33,14 +36,6 @@ pub(crate) struct Courier {
     pub(crate) source: Arc<dyn Source>,
 }
 
-const EXPLICIT: &[&str] = &["1.2.840.10008.1.2.1"];
-/// Comprehensive 3D SR, Segmentation, Secondary Capture; and commitment, proposed where it is wanted.
-const PROPOSALS: [Proposal; 4] = [
-    Proposal { class: "1.2.840.10008.5.1.4.1.1.88.34", syntaxes: EXPLICIT },
-    Proposal { class: "1.2.840.10008.5.1.4.1.1.66.4", syntaxes: EXPLICIT },
-    Proposal { class: "1.2.840.10008.5.1.4.1.1.7", syntaxes: EXPLICIT },
-    Proposal { class: commitment::CLASS, syntaxes: &commitment::SYNTAXES },
-];
 /// Objects in one question about commitment.
 const MOST_ASKED: usize = 100;
 /// How long we listen for a report on the association of the question.
@@ -138,21 +133,24 @@ impl Courier {
             .any(|error| error.kind() != std::io::ErrorKind::NotFound);
         let reason = format!("{error:#}");
         let event = if refused_by_disk { Event::Later(reason) } else { Event::Refused(reason) };
-        Err(Verdict { event, pause: false })
+        Err(Verdict::new(event, false))
     }
 
     async fn deliver(&self, row: &Row, file: &[u8], line: &mut Option<Association>) -> Verdict {
-        if let Target::Stow { url } = &self.destination.target {
-            let tls = match self.tls().await {
-                Ok(tls) => tls,
-                Err(reason) => return Verdict { event: Event::Later(reason), pause: true },
+        if let Target::Stow { url, credentials } = &self.destination.target {
+            let (tls, who) = match (self.tls().await, self.authorization(credentials).await) {
+                (Ok(tls), Ok(who)) => (tls, who),
+                (Err(reason), _) | (_, Err(reason)) => {
+                    return Verdict::new(Event::Later(reason), true);
+                }
             };
             let timeout = self.destination.timeout;
-            return verdict::of_stow(stow::store(url, file, tls.as_ref(), timeout).await);
+            let answer = stow::store(url, file, tls.as_ref(), who.as_ref(), timeout).await;
+            return verdict::of_stow(answer);
         }
         let Some(dataset) = results::data_set(file) else {
             let reason = "what we made is no Part 10 file".to_owned();
-            return Verdict { event: Event::Refused(reason), pause: false };
+            return Verdict::new(Event::Refused(reason), false);
         };
         let association = match self.line(line).await {
             Ok(association) => association,
@@ -179,6 +177,18 @@ impl Courier {
         }
     }
 
+    /// Who we say we are, if the server asks; read each time, like certificates.
+    async fn authorization(
+        &self,
+        credentials: &Option<Credentials>,
+    ) -> Result<Option<HeaderValue>, String> {
+        let Some(credentials) = credentials.clone() else { return Ok(None) };
+        match spawn_blocking(move || authorization(&credentials)).await {
+            Ok(read) => read.map(Some).map_err(|error| format!("{error:#}")),
+            Err(_) => Err("reading a secret panicked".into()),
+        }
+    }
+
     /// The open association, or a new one.
     async fn line<'a>(
         &self,
@@ -197,8 +207,9 @@ impl Courier {
                     tls: self.tls().await.map_err(ScuError::Certificates)?,
                     timeout: self.destination.timeout,
                 };
-                let proposals = if *commit { &PROPOSALS[..] } else { &PROPOSALS[..3] };
-                Association::open(&peer, proposals).await?
+                let services = services::of_destination(*commit);
+                let proposals: Vec<Proposal> = services.iter().map(|s| s.proposal).collect();
+                Association::open(&peer, &proposals).await?
             }
         };
         Ok(line.insert(association))
@@ -208,7 +219,8 @@ impl Courier {
     async fn note(&self, row: &Row, verdict: Verdict, link: &Link) -> Result<Next, DatabaseError> {
         let (id, now, policy) = (row.id, self.now(), self.policy());
         let name = self.destination.name.clone();
-        let Verdict { event, pause } = verdict;
+        let Verdict { event, pause, after } = verdict;
+        let at_least = after.map_or(0, |after| after.as_millis() as Millis);
         let reason = match &event {
             Event::Later(reason) | Event::Refused(reason) | Event::NotTaken(reason) => {
                 // What follows the first colon may quote the archive, and so a patient.
@@ -228,7 +240,7 @@ impl Courier {
             .with(move |database| {
                 database.apply(id, event, now, policy)?;
                 if pause {
-                    return database.link_failed(&name, &reason, now).map(Some);
+                    return database.link_failed(&name, &reason, now, at_least).map(Some);
                 }
                 if was_down {
                     database.link_works(&name)?;

@@ -5,12 +5,13 @@
 //! is set aside and begun anew, never a reason not to work.
 
 use super::{
+    noted,
     rows::{self, Answered, Link, Row},
-    state::{Event, Millis, Policy, Progress},
+    state::{Event, Millis, Policy, Progress, State},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -20,9 +21,13 @@ use thiserror::Error;
 
 /// "CXRO": tells a file of ours from any other database.
 const APPLICATION: i32 = 0x4358_524f;
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
+/// What version 2 adds to it.
+const SCHEMA_2: &str = include_str!("schema-2.sql");
 const TABLES: &str = "select count(*) from sqlite_schema";
+/// Characters of a reason for giving a delivery up.
+pub(super) const MOST_WHY: usize = 200;
 /// How long another process (`runtime queue`) may hold the database.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -36,6 +41,10 @@ pub(crate) enum DatabaseError {
     NotOurs { path: PathBuf, found: String },
     #[error("no delivery has the number {id}")]
     NoRow { id: i64 },
+    #[error("say why, in 1 to {MOST_WHY} characters")]
+    NoReason,
+    #[error("delivery {id} is {state}: there is nothing to give up")]
+    Done { id: i64, state: State },
     #[error("the daemon is stopping")]
     Stopping,
 }
@@ -55,7 +64,11 @@ impl DatabaseError {
                 | rusqlite::Error::InvalidColumnType(..) => true,
                 _ => false,
             },
-            Self::Aside { .. } | Self::NoRow { .. } | Self::Stopping => false,
+            Self::Aside { .. }
+            | Self::NoRow { .. }
+            | Self::NoReason
+            | Self::Done { .. }
+            | Self::Stopping => false,
         }
     }
 }
@@ -103,8 +116,9 @@ impl Database {
         if !is_new && application != APPLICATION {
             return Err(not_ours("a database, but none of ours".into()));
         }
-        if !is_new && version != VERSION {
-            return Err(not_ours(format!("an outbox of version {version}, expected {VERSION}")));
+        if !is_new && !(1..=VERSION).contains(&version) {
+            let found = format!("an outbox of version {version}, expected 1 to {VERSION}");
+            return Err(not_ours(found));
         }
         db.execute_batch("pragma journal_mode = wal; pragma synchronous = full;").map_err(wrap)?;
         let mut database = Self { db, path: path.into(), random: ChaCha8Rng::seed_from_u64(seed) };
@@ -115,6 +129,7 @@ impl Database {
                     return Ok(());
                 }
                 db.execute_batch(SCHEMA)?;
+                db.execute_batch(SCHEMA_2)?;
                 db.execute_batch(&format!(
                     "pragma application_id = {APPLICATION}; pragma user_version = {VERSION};"
                 ))
@@ -125,8 +140,21 @@ impl Database {
             if found != "ok" {
                 return Err(not_ours(format!("damaged: {found}")));
             }
+            database.upgrade()?;
         }
         Ok((database, is_new))
+    }
+
+    /// Adds what its version lacks; all of it, or nothing.
+    fn upgrade(&mut self) -> Result<(), DatabaseError> {
+        self.change(|db| {
+            let version: i32 = db.query_row("pragma user_version", [], |row| row.get(0))?;
+            if version < VERSION {
+                db.execute_batch(SCHEMA_2)?;
+                db.execute_batch(&format!("pragma user_version = {VERSION};"))?;
+            }
+            Ok(())
+        })
     }
 
     /// Notes an answered image and where its objects go; nothing if all that is known. One transaction for all.
@@ -138,46 +166,7 @@ impl Database {
         images: &[Answered],
         now: Millis,
     ) -> Result<usize, DatabaseError> {
-        self.change(|db| {
-            let mut new = 0;
-            for image in images {
-                let known = db
-                    .prepare_cached(
-                        "select 1 from image where source = ?1 and digest = ?2 and key <> ?3
-                           and not parked",
-                    )?
-                    .exists(params![image.source, image.digest, image.key])?;
-                db.prepare_cached(
-                    "insert into image(key, source, digest, answered, parked)
-                     values(?1, ?2, ?3, ?4, ?5) on conflict(key) do update set parked = ?5",
-                )?
-                .execute(params![image.key, image.source, image.digest, now, image.parked])?;
-                if known {
-                    let image = rows::label(&image.key);
-                    log::info!("{image} was delivered before: not delivered again");
-                    continue;
-                }
-                for delivery in &image.deliveries {
-                    new += db
-                        .prepare_cached(
-                            "insert into delivery(key, source, kind, class, object, destination, via,
-                               urgent, created, next) values(?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?8)
-                             on conflict do nothing",
-                        )?
-                        .execute(params![
-                            image.key,
-                            image.source,
-                            delivery.kind.to_string(),
-                            delivery.class,
-                            delivery.object,
-                            delivery.destination,
-                            image.urgent,
-                            now,
-                        ])?;
-                }
-            }
-            Ok(new)
-        })
+        self.change(|db| images.iter().map(|image| register(db, image, now)).sum())
     }
 
     /// Applies an event to a delivery; what it is afterwards.
@@ -238,12 +227,13 @@ impl Database {
         self.read(|db| rows::link(db, destination))
     }
 
-    /// The destination is in trouble.
+    /// The destination is in trouble, and wants to be left alone for so long at least.
     pub(crate) fn link_failed(
         &mut self,
         destination: &str,
         reason: &str,
         now: Millis,
+        at_least: Millis,
     ) -> Result<Link, DatabaseError> {
         let jitter = self.jitter();
         self.change(|db| {
@@ -251,7 +241,7 @@ impl Database {
             let failures = before.failures.saturating_add(1);
             let link = Link {
                 failures,
-                next: now + super::state::back_off(failures, jitter),
+                next: now + super::state::pause(failures, jitter, at_least),
                 down_since: before.down_since.or(Some(now)),
                 reason: Some(reason.to_owned()),
             };
@@ -315,6 +305,51 @@ impl Database {
     fn jitter(&mut self) -> f64 {
         self.random.random_range(0.75..1.25)
     }
+}
+
+/// Notes one image; how many of its deliveries are new.
+fn register(db: &Connection, image: &Answered, now: Millis) -> rusqlite::Result<usize> {
+    let was_parked: Option<bool> = db
+        .prepare_cached("select parked from image where key = ?1")?
+        .query_row([&image.key], |row| row.get(0))
+        .optional()?;
+    let elsewhere = db
+        .prepare_cached(
+            "select 1 from image where source = ?1 and digest = ?2 and key <> ?3 and not parked",
+        )?
+        .exists(params![image.source, image.digest, image.key])?;
+    db.prepare_cached(
+        "insert into image(key, source, digest, answered, parked)
+         values(?1, ?2, ?3, ?4, ?5) on conflict(key) do update set parked = ?5",
+    )?
+    .execute(params![image.key, image.source, image.digest, now, image.parked])?;
+    noted::note(db, image, now)?;
+    if was_parked == Some(false) {
+        return Ok(0); // routed when it was noted first; only its history was missing
+    }
+    if elsewhere {
+        log::info!("{} was delivered before: not delivered again", rows::label(&image.key));
+        return Ok(0);
+    }
+    let mut insert = db.prepare_cached(
+        "insert into delivery(key, source, kind, class, object, destination, via,
+           urgent, created, next) values(?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?8)
+         on conflict do nothing",
+    )?;
+    let mut new = 0;
+    for delivery in &image.deliveries {
+        new += insert.execute(params![
+            image.key,
+            image.source,
+            delivery.kind.to_string(),
+            delivery.class,
+            delivery.object,
+            delivery.destination,
+            image.urgent,
+            now,
+        ])?;
+    }
+    Ok(new)
 }
 
 const MONTH: Millis = 31 * 24 * 3600 * 1000;

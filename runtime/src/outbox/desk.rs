@@ -2,7 +2,8 @@
 
 use super::{
     Outbox,
-    database::{Database, DatabaseError},
+    database::{Database, DatabaseError, MOST_WHY},
+    history::Day,
     rows::{self, Backlog, Filter, Link, Row, Summary},
     state::{Event, Millis, Policy},
 };
@@ -12,7 +13,6 @@ use crate::{
 };
 use std::sync::atomic::Ordering;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the page, the purge and the reload"))]
 impl Outbox {
     /// Other destinations from now on. What is under way to the old ones is finished first.
     pub(crate) fn replace(&self, destinations: Vec<Destination>) {
@@ -44,6 +44,12 @@ impl Outbox {
         Ok(Some(backlog).filter(|backlog| !goes_nowhere || backlog.open > 0))
     }
 
+    /// The last days, oldest first.
+    pub(crate) fn history(&self, days: u32) -> Result<Vec<Day>, DatabaseError> {
+        let now = (self.clock)();
+        self.with(|database| database.history(days, now))
+    }
+
     /// Each destination and how its connection is.
     pub(crate) fn links(&self) -> Result<Vec<(String, Link)>, DatabaseError> {
         let names = self.destinations();
@@ -67,8 +73,8 @@ impl Outbox {
     }
 
     /// Gives a delivery up that somebody has looked at.
-    pub(crate) fn drop_row(&self, id: i64) -> Result<Row, DatabaseError> {
-        self.by_hand(|database, policy, now| drop_row(database, id, policy, now))
+    pub(crate) fn drop_row(&self, id: i64, why: &str) -> Result<Row, DatabaseError> {
+        self.by_hand(|database, policy, now| drop_row(database, id, why, policy, now))
     }
 
     fn by_hand(
@@ -118,10 +124,19 @@ pub(crate) fn hold(database: &mut Database, id: i64, held: bool) -> Result<Row, 
 pub(crate) fn drop_row(
     database: &mut Database,
     id: i64,
+    why: &str,
     destinations: &[Destination],
     now: Millis,
 ) -> Result<Row, DatabaseError> {
-    let via = database.row(id)?.via;
-    database.apply(id, Event::Drop, now, policy_of(destinations, &via))?;
+    let why = why.trim();
+    if !(1..=MOST_WHY).contains(&why.chars().count()) {
+        return Err(DatabaseError::NoReason);
+    }
+    let row = database.row(id)?;
+    let policy = policy_of(destinations, &row.via);
+    if row.progress.is_done(policy) {
+        return Err(DatabaseError::Done { id, state: row.progress.state });
+    }
+    database.apply(id, Event::Drop(why.to_owned()), now, policy)?;
     database.row(id)
 }

@@ -10,14 +10,17 @@
 //! ```
 //!
 //! `state` what becomes of a delivery; pure. `verdict` what an answer means; pure. `route` who gets what; pure.
-//! `database`, `questions`, `rows` SQL. `desk` what people ask and decide. `source` makes the objects. `courier` brings them. Start at [`Outbox::run`].
+//! `database`, `questions`, `rows`, `noted`, `history` SQL. `desk` what people ask and decide. `source` makes the objects. `courier` brings them, `authorization` says who we are to web servers. Start at [`Outbox::run`].
 //!
 //! Nothing here is in the way of an acknowledgement or of an answer: the router works behind the worker, and
 //! what it missed (a crash, a full disk, a broken database) it finds in the spool at the next start.
 
+mod authorization;
 mod courier;
 mod database;
 mod desk;
+mod history;
+mod noted;
 mod questions;
 mod route;
 mod rows;
@@ -89,6 +92,8 @@ pub(crate) struct Outbox {
     audit: OnceLock<Arc<Audit>>,
 }
 
+/// How long deliveries are remembered after they came to their end and their image went.
+const KEPT: Millis = 90 * 24 * 3600 * 1000;
 /// How long a courier sleeps at most: `runtime queue` works on the database without telling us.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -174,7 +179,11 @@ impl Outbox {
     async fn route(self: Arc<Self>, source: Arc<dyn Source>, shutdown: Shutdown) {
         while !shutdown.is_cancelled() {
             let (outbox, source) = (self.clone(), source.clone());
-            let routed = spawn_blocking(move || outbox.route_new(&*source)).await;
+            let routed = spawn_blocking(move || {
+                outbox.route_new(&*source)?;
+                outbox.prune(&*source)
+            })
+            .await;
             let trouble = match routed {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -232,6 +241,18 @@ impl Outbox {
             self.due.notify_waiters();
         }
         Ok(())
+    }
+
+    /// Forgets deliveries that came to their end long ago, of images that are gone.
+    pub(crate) fn prune(&self, source: &dyn Source) -> Result<(), DatabaseError> {
+        let until = (self.clock)() - KEPT;
+        loop {
+            let removed = self.with(|database| database.prune(until, |key| !source.holds(key)))?;
+            if removed == 0 {
+                return Ok(());
+            }
+            log::info!("{removed} deliveries of images that are gone are forgotten");
+        }
     }
 
     /// Takes in a report about storage commitment from `peer`, an AE title; what to answer.

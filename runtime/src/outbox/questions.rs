@@ -68,11 +68,12 @@ impl Database {
 
     pub(crate) fn list(&self, filter: &Filter) -> Result<Vec<Row>, DatabaseError> {
         self.read(|db| {
+            // Written out, so that there is an index for it.
+            let open = if filter.open { "and done = 0" } else { "" };
             let sql = format!(
                 "{SELECT} where (:state is null or state = :state)
                    and (:destination is null or destination = :destination or via = :destination)
-                   and (:before is null or id < :before) and (not :open or done = 0)
-                 order by id desc limit :limit"
+                   and (:before is null or id < :before) {open} order by id desc limit :limit"
             );
             db.prepare_cached(&sql)?
                 .query_map(
@@ -80,7 +81,6 @@ impl Database {
                         ":state": filter.state.map(|state| state.to_string()),
                         ":destination": filter.destination,
                         ":before": filter.before,
-                        ":open": filter.open,
                         ":limit": filter.limit as i64,
                     },
                     row,
@@ -92,7 +92,7 @@ impl Database {
     pub(crate) fn summary(&self) -> Result<Summary, DatabaseError> {
         self.read(|db| {
             let mut summary = Summary::default();
-            let mut counts = db.prepare_cached("select state, count(*) from delivery group by state")?;
+            let mut counts = db.prepare_cached("select state, sum(n) from tally group by state")?;
             let mut rows = counts.query([])?;
             while let Some(row) = rows.next()? {
                 let count: i64 = row.get(1)?;
@@ -104,8 +104,10 @@ impl Database {
                     State::Dropped => summary.dropped = count,
                 }
             }
-            let open = "select count(*), min(created), coalesce(sum(held), 0) from delivery where done = 0";
-            (summary.open, summary.oldest_open, summary.held) = db
+            // The oldest is the first of an index.
+            let open = "select coalesce(sum(n), 0), coalesce(sum(n * held), 0),
+                          (select min(created) from delivery where done = 0) from tally where done = 0";
+            (summary.open, summary.held, summary.oldest_open) = db
                 .prepare_cached(open)?
                 .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             Ok(summary)
@@ -113,9 +115,10 @@ impl Database {
     }
 
     pub(crate) fn backlog(&self, now: Millis) -> Result<Backlog, DatabaseError> {
-        let sql = "select count(*), coalesce(min(created), ?1), coalesce(sum(state = 'dead'), 0)
-                   from delivery where done = 0";
-        let (open, oldest, dead): (i64, Millis, i64) = self.read(|db| {
+        let sql = "select coalesce(sum(n), 0), coalesce(sum(n * (state = 'dead')), 0),
+                     coalesce((select min(created) from delivery where done = 0), ?1)
+                   from tally where done = 0";
+        let (open, dead, oldest): (i64, i64, Millis) = self.read(|db| {
             db.prepare_cached(sql)?
                 .query_row([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         })?;
@@ -134,11 +137,12 @@ impl Database {
         })
     }
 
-    /// Which of these images are not known, or known with an answer that was given up.
+    /// Which of these images are not known, or known with an answer that was given up or is not in the history.
     pub(crate) fn unknown(&self, keys: Vec<String>) -> Result<Vec<String>, DatabaseError> {
         self.read(|db| {
-            let mut known =
-                db.prepare_cached("select 1 from image where key = ?1 and not parked")?;
+            let mut known = db.prepare_cached(
+                "select 1 from image where key = ?1 and not parked and outcome is not null",
+            )?;
             let mut unknown = Vec::new();
             for key in keys {
                 if !known.exists([&key])? {

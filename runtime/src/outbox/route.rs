@@ -1,14 +1,14 @@
 //! Who gets what of an answer. Pure.
 
 use super::{
-    rows::{Addressed, Answered},
+    rows::{Addressed, Answered, Past},
     state::Policy,
 };
 use crate::config::{Destination, Target, When};
 use results::Kind;
 
 /// What routing needs to know about an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     /// SOP Instance UID of the image.
     pub(crate) source: String,
@@ -20,6 +20,8 @@ pub(crate) struct Answer {
     pub(crate) parked: bool,
     /// What can be made of it: kind, SOP Class UID, SOP Instance UID.
     pub(crate) objects: Vec<(Kind, String, String)>,
+    /// For the history; `None` where it is not known.
+    pub(crate) past: Option<Past>,
 }
 
 pub(super) fn route(key: &str, answer: &Answer, destinations: &[Destination]) -> Answered {
@@ -49,6 +51,7 @@ pub(super) fn route(key: &str, answer: &Answer, destinations: &[Destination]) ->
         urgent: answer.positive,
         parked: answer.parked,
         deliveries,
+        past: answer.past.clone(),
     }
 }
 
@@ -79,7 +82,14 @@ mod tests {
     fn answer(positive: bool) -> Answer {
         let object = |kind, uid: &str| (kind, "1.2".to_owned(), uid.to_owned());
         let objects = vec![object(Kind::Sr, "2.25.1"), object(Kind::Seg, "2.25.2")];
-        Answer { source: "1.2.3".into(), digest: "ab".into(), positive, parked: false, objects }
+        Answer {
+            source: "1.2.3".into(),
+            digest: "ab".into(),
+            positive,
+            parked: false,
+            objects,
+            past: None,
+        }
     }
 
     fn routed(toml: &str, positive: bool) -> Vec<String> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params, types::Type};
 use serde::Serialize;
 
 /// An answered image, to be noted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answered {
     pub(crate) key: String,
     pub(crate) source: String,
@@ -15,7 +15,28 @@ pub(crate) struct Answered {
     /// Given up for now: another answer may come under the same key.
     pub(crate) parked: bool,
     pub(crate) deliveries: Vec<Addressed>,
+    /// For the history.
+    pub(crate) past: Option<Past>,
 }
+
+/// What the history keeps of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Past {
+    pub(crate) received: Millis,
+    /// From there to the answer.
+    pub(crate) waited: Millis,
+    /// `analysed`, `parked`, or one word for why it was not analysed.
+    pub(crate) outcome: String,
+    /// Digest of the bundle that spoke.
+    pub(crate) bundle: String,
+    /// Name, probability, and whether it is positive.
+    pub(crate) findings: Vec<(String, f32, bool)>,
+}
+
+/// The outcome of an image that was given up for now.
+pub(super) const PARKED: &str = "parked";
+/// Days begin at midnight in UTC.
+pub(super) const DAY: Millis = 24 * 3600 * 1000;
 
 /// One object that goes to one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]

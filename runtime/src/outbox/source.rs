@@ -1,19 +1,31 @@
 //! Where objects come from: the spool's results and images.
 
-use super::{Answer, Row};
+use super::{
+    Answer, Row,
+    rows::{PARKED, Past},
+    state::Millis,
+};
 use crate::{
     device, overlay, pictures,
     spool::{Key, Spool, State},
 };
 use anyhow::{Context, Result};
 use image::RgbImage;
-use results::{Kind, Record};
-use std::{fs, path::Path, sync::Arc};
+use results::{Kind, Record, Status};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// What the outbox needs to know of the rest of the daemon.
 pub(crate) trait Source: Send + Sync {
     /// Keys of all answered images.
     fn answered(&self) -> Vec<String>;
+
+    /// Whether the image is still there.
+    fn holds(&self, key: &str) -> bool;
 
     /// What the answer to an image is and what can be made of it.
     fn answer(&self, key: &str) -> Result<Answer>;
@@ -38,6 +50,12 @@ impl Source for SpoolSource {
         answered.map(|entry| entry.key.name()).collect()
     }
 
+    fn holds(&self, key: &str) -> bool {
+        let key = Key::of_file(Path::new(key));
+        // What is no key of ours is not ours to remove.
+        key.is_none_or(|key| self.spool.holds(&key))
+    }
+
     fn answer(&self, key: &str) -> Result<Answer> {
         let (key, record) = self.record(key)?;
         let source = key.uid.to_string();
@@ -52,6 +70,7 @@ impl Source for SpoolSource {
             positive: record.is_positive(),
             parked: record.parked,
             objects: kinds.iter().copied().map(object).collect(),
+            past: self.past(&key, &record),
             source,
         })
     }
@@ -75,6 +94,34 @@ impl SpoolSource {
         let key = Key::of_file(Path::new(key)).context("no key of the spool")?;
         let json = self.spool.result(&key).context("cannot read the result")?;
         Ok((key, serde_json::from_slice(&json).context("the result is damaged")?))
+    }
+
+    /// Times are those of the files: when the image was moved in, and when its answer was.
+    fn past(&self, key: &Key, record: &Record) -> Option<Past> {
+        let (received, answered) = self.spool.times(key)?;
+        let (received, answered) = (millis(received)?, millis(answered)?);
+        let findings = record.findings.iter().map(|f| (f.name.clone(), f.probability, f.positive));
+        Some(Past {
+            received,
+            waited: (answered - received).max(0),
+            outcome: outcome(record).to_owned(),
+            bundle: record.bundle.digest.clone(),
+            findings: findings.collect(),
+        })
+    }
+}
+
+/// Milliseconds since 1970.
+fn millis(time: SystemTime) -> Option<Millis> {
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_millis() as Millis)
+}
+
+/// One word for what became of an image.
+fn outcome(record: &Record) -> &str {
+    match record.status {
+        Status::Analysed => "analysed",
+        Status::NotAnalysed if record.parked => PARKED,
+        Status::NotAnalysed => record.cause.as_deref().unwrap_or("unknown"),
     }
 }
 

@@ -68,8 +68,8 @@ pub(crate) enum Event {
     Lost(String),
     /// Somebody wants it sent again, or asked about again.
     Retry,
-    /// Somebody does not want it sent any more.
-    Drop,
+    /// Somebody does not want it sent any more, and says why.
+    Drop(String),
 }
 
 /// What differs between destinations.
@@ -155,10 +155,11 @@ impl Progress {
                 next = Self::new(now);
                 next.reason.clone_from(&self.reason);
             }
-            (State::Waiting | State::Sent | State::Dead, Event::Drop)
+            (State::Waiting | State::Sent | State::Dead, Event::Drop(why))
                 if !self.is_delivered(policy) =>
             {
                 (next.state, next.transaction) = (State::Dropped, None);
+                next.reason = Some(why);
             }
             // News that this delivery is past, or that its destination never has.
             _ => {}
@@ -180,6 +181,13 @@ pub(crate) fn back_off(failures: u32, jitter: f64) -> Millis {
 }
 
 const LONGEST_PAUSE_SECONDS: u32 = 600;
+/// As long as a destination may ask to be left alone.
+const LONGEST_ASKED: Millis = 3600 * 1000;
+
+/// The same where the destination asks for `at_least`.
+pub(crate) fn pause(failures: u32, jitter: f64, at_least: Millis) -> Millis {
+    back_off(failures, jitter).max(at_least.min(LONGEST_ASKED))
+}
 
 /// Later than any pause can end. A time beyond it was noted before the clock was set back: it is over.
 pub(crate) fn is_due(next: Millis, now: Millis, policy: Policy) -> bool {
@@ -188,7 +196,7 @@ pub(crate) fn is_due(next: Millis, now: Millis, policy: Policy) -> bool {
 
 /// No pause is longer.
 pub(crate) fn longest_wait(policy: Policy) -> Millis {
-    Millis::from(LONGEST_PAUSE_SECONDS) * 1250 + policy.commit_within
+    LONGEST_ASKED.max(Millis::from(LONGEST_PAUSE_SECONDS) * 1250) + policy.commit_within
 }
 
 impl fmt::Display for State {
@@ -259,9 +267,9 @@ mod tests {
             (Dead, Event::Committed, COMMITS, Committed),
             (Committed, Event::Lost(why()), COMMITS, Committed),
             (Committed, Event::Retry, COMMITS, Waiting),
-            (Dead, Event::Drop, COMMITS, Dropped),
-            (Sent, Event::Drop, COMMITS, Dropped),
-            (Sent, Event::Drop, TAKES, Sent),
+            (Dead, Event::Drop("x".into()), COMMITS, Dropped),
+            (Sent, Event::Drop("x".into()), COMMITS, Dropped),
+            (Sent, Event::Drop("x".into()), TAKES, Sent),
             (Dropped, Event::Retry, TAKES, Waiting),
         ];
         for (from, event, policy, to) in table {
@@ -322,7 +330,7 @@ mod tests {
             Just(Event::Committed),
             Just(Event::Lost(why())),
             Just(Event::Retry),
-            Just(Event::Drop),
+            Just(Event::Drop("why".into())),
         ]
     }
 

@@ -9,11 +9,11 @@ use hyper::{
     Request, Uri,
     body::{Bytes, Incoming},
     client::conn::http1::handshake,
-    header::{ACCEPT, CONTENT_TYPE, HOST},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 /// What the server says about the object.
@@ -22,6 +22,10 @@ pub(super) struct StowAnswer {
     /// Of HTTP.
     pub(super) status: u16,
     pub(super) said: Said,
+    /// Where it sends us, if it does.
+    pub(super) location: Option<String>,
+    /// When it wants to be asked again.
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// What its answer's body says.
@@ -54,23 +58,34 @@ pub(super) async fn store(
     url: &Uri,
     object: &[u8],
     tls: Option<&Connector>,
+    authorization: Option<&HeaderValue>,
     timeout: Duration,
 ) -> Result<StowAnswer, StowError> {
     let host = url.host().unwrap_or_default();
     let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
     let address = format!("{host}:{port}");
     let stream = dial(&address, tls, timeout).await?;
-    let exchange = exchange(url, object, stream);
+    let exchange = exchange(url, object, authorization, stream);
     tokio::time::timeout(timeout, exchange)
         .await
         .unwrap_or(Err(StowError::Silent { limit: timeout }))
 }
 
-async fn exchange(url: &Uri, object: &[u8], stream: Connection) -> Result<StowAnswer, StowError> {
+async fn exchange(
+    url: &Uri,
+    object: &[u8],
+    authorization: Option<&HeaderValue>,
+    stream: Connection,
+) -> Result<StowAnswer, StowError> {
     let broken = |error: hyper::Error| StowError::Broken(chain(&error));
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::post(path)
+    let request = Request::post(path);
+    let request = match authorization {
+        Some(value) => request.header(AUTHORIZATION, value),
+        None => request,
+    };
+    let request = request
         .header(HOST, url.authority().map_or("", |authority| authority.as_str()))
         .header(
             CONTENT_TYPE,
@@ -82,7 +97,12 @@ async fn exchange(url: &Uri, object: &[u8], stream: Connection) -> Result<StowAn
     let answer = async {
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status().as_u16();
-        Ok(StowAnswer { status, said: said(response.into_body()).await? })
+        let location = response.headers().get(LOCATION);
+        let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| wait(text, SystemTime::now()));
+        let said = said(response.into_body()).await?;
+        Ok(StowAnswer { status, said, location, retry_after })
     };
     tokio::pin!(answer, connection);
     let ended = tokio::select! {
@@ -91,6 +111,15 @@ async fn exchange(url: &Uri, object: &[u8], stream: Connection) -> Result<StowAn
     };
     // The server has closed; what it said before is there.
     answer.await.map_err(|error| ended.map_or_else(broken, |()| error))
+}
+
+/// How long a `Retry-After` means: seconds, or a date.
+fn wait(text: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(text.trim()).ok()?;
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 /// The one part, and the lines around it.
@@ -153,7 +182,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Mon, 30 Nov 2026 10:00:00 GMT").unwrap();
+        let seconds = |text| wait(text, now).map(|wait| wait.as_secs());
+        assert_eq!(seconds("120"), Some(120));
+        assert_eq!(seconds("Mon, 30 Nov 2026 10:02:00 GMT"), Some(120));
+        assert_eq!(seconds("Mon, 30 Nov 2026 09:00:00 GMT"), Some(0), "it is over");
+        for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            assert_eq!(seconds(nonsense), None, "{nonsense}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_retry_after_panics(text in "[ -~]{0,40}") {
+            let _ = wait(&text, SystemTime::UNIX_EPOCH);
+        }
+
         #[test]
         fn noise_never_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = read(&body);

@@ -3,8 +3,10 @@
 //! | answer | meaning |
 //! |---|---|
 //! | 0000; B000 … B00F (stored with a warning); 0111 (has it already); STOW 200, 202, 409 | delivered |
-//! | A7xx, 0110, 0213; no connection, no answer, abort; rejected as transient; STOW 408, 429, 5xx | later |
-//! | A9xx, Cxxx, 0122 and every other status; no context; rejected for good; other STOW statuses | dead letter |
+//! | A7xx, 0110, 0213; no connection, no answer, abort; rejected as transient; STOW 401, 407, 408, 429, 5xx | later |
+//! | A9xx, Cxxx, 0122 and every other status; no context; rejected for good; redirects and other STOW statuses | dead letter |
+//!
+//! A 429 or 503 may say when to come back; until then the destination is left alone, for an hour at most.
 //!
 //! Where the body of a STOW answer gives a Failure Reason for our object, that counts as its status would.
 
@@ -13,6 +15,7 @@ use super::{
     stow::{Said, StowAnswer, StowError},
 };
 use crate::dicom::scu::{Response, ScuError};
+use std::time::Duration;
 
 /// What follows for one delivery, and for the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,14 @@ pub(crate) struct Verdict {
     pub(crate) event: Event,
     /// The destination itself is in trouble: other objects would fare no better now.
     pub(crate) pause: bool,
+    /// It said when it wants to be asked again.
+    pub(crate) after: Option<Duration>,
+}
+
+impl Verdict {
+    pub(crate) fn new(event: Event, pause: bool) -> Self {
+        Self { event, pause, after: None }
+    }
 }
 
 /// Of a C-STORE.
@@ -37,9 +48,9 @@ fn of_status(status: u16, comment: &str) -> Verdict {
         format!("status {status:04X}: {comment}")
     };
     match status {
-        0x0000 | 0x0111 | 0xb000..=0xb00f => Verdict { event: Event::Delivered, pause: false },
-        0xa700..=0xa7ff | 0x0110 | 0x0213 => Verdict { event: Event::Later(reason), pause: true },
-        _ => Verdict { event: Event::Refused(reason), pause: false },
+        0x0000 | 0x0111 | 0xb000..=0xb00f => Verdict::new(Event::Delivered, false),
+        0xa700..=0xa7ff | 0x0110 | 0x0213 => Verdict::new(Event::Later(reason), true),
+        _ => Verdict::new(Event::Refused(reason), false),
     }
 }
 
@@ -48,36 +59,44 @@ pub(crate) fn of_error(error: &ScuError) -> Verdict {
     let reason = error.to_string();
     match error {
         ScuError::NoContext { .. } | ScuError::Rejected { permanent: true, .. } => {
-            Verdict { event: Event::Refused(reason), pause: false }
+            Verdict::new(Event::Refused(reason), false)
         }
-        _ => Verdict { event: Event::Later(reason), pause: true },
+        _ => Verdict::new(Event::Later(reason), true),
     }
 }
 
 /// Of a STOW-RS request.
 pub(super) fn of_stow(answer: Result<StowAnswer, StowError>) -> Verdict {
-    let StowAnswer { status, said } = match answer {
+    let StowAnswer { status, said, location, retry_after } = match answer {
         Ok(answer) => answer,
-        Err(error) => return Verdict { event: Event::Later(error.to_string()), pause: true },
+        Err(error) => return Verdict::new(Event::Later(error.to_string()), true),
     };
     let reason = format!("HTTP status {status}");
     match (status, said) {
-        (408 | 429 | 500..=599, _) => Verdict { event: Event::Later(reason), pause: true },
+        (429 | 503, _) => Verdict { after: retry_after, ..Verdict::new(Event::Later(reason), true) },
+        // A secret that expired is renewed; it is about no object.
+        (401 | 407 | 408 | 500..=599, _) => Verdict::new(Event::Later(reason), true),
+        // Not followed: what is configured says who gets patients' data.
+        (300..=399, _) => {
+            let to = location.unwrap_or_else(|| "nowhere".into());
+            let reason = format!("{reason}, a redirect, which is not followed: to {to}");
+            Verdict::new(Event::Refused(reason), false)
+        }
         (200 | 202 | 409, Said::Failed(Some(why))) => of_status(why, &reason),
         (200, Said::Stored | Said::Nothing)
         | (202, Said::Stored)
         // A conflict that gives no other reason: it has the object.
         | (409, Said::Stored | Said::Nothing | Said::Failed(None)) => {
-            Verdict { event: Event::Delivered, pause: false }
+            Verdict::new(Event::Delivered, false)
         }
         (200 | 202, Said::Failed(None)) => {
-            Verdict { event: Event::Refused(format!("{reason}, but it failed")), pause: false }
+            Verdict::new(Event::Refused(format!("{reason}, but it failed")), false)
         }
         (202, Said::Nothing) => {
             let reason = format!("{reason}, and an answer that does not say whether it is stored");
-            Verdict { event: Event::Refused(reason), pause: false }
+            Verdict::new(Event::Refused(reason), false)
         }
-        _ => Verdict { event: Event::Refused(reason), pause: false },
+        _ => Verdict::new(Event::Refused(reason), false),
     }
 }
 
@@ -101,7 +120,7 @@ pub(crate) fn of_question(answer: Result<Response, ScuError>) -> Option<Verdict>
         0x0110 | 0x0213 | 0xa700..=0xa7ff => Event::NotTaken(reason),
         _ => Event::Refused(reason),
     };
-    Some(Verdict { event, pause: false })
+    Some(Verdict::new(event, false))
 }
 
 #[cfg(test)]
@@ -186,11 +205,14 @@ mod tests {
             (503, Said::Nothing, "later"),
             (429, Said::Nothing, "later"),
             (302, Said::Nothing, "dead"),
+            (307, Said::Nothing, "dead"),
             (400, Said::Nothing, "dead"),
             (415, Said::Nothing, "dead"),
-            (401, Said::Nothing, "dead"),
+            (401, Said::Nothing, "later"),
+            (403, Said::Nothing, "dead"),
         ] {
-            let verdict = of_stow(Ok(StowAnswer { status, said }));
+            let (location, retry_after) = (None, None);
+            let verdict = of_stow(Ok(StowAnswer { status, said, location, retry_after }));
             assert_eq!(meaning(&verdict.event), expected, "{status} {said:?}");
         }
         let silent = of_stow(Err(StowError::Silent { limit: Duration::from_secs(1) }));

@@ -22,6 +22,7 @@
 //! What may stay and what goes when is in `room`.
 
 mod attempts;
+mod clock;
 mod incoming;
 mod index;
 mod key;
@@ -35,6 +36,7 @@ pub(crate) use room::{Disk, Ledger};
 
 use crate::{config::SpoolConfig, uid::Uid};
 use anyhow::{Context, Result, bail};
+use clock::Clock;
 use index::Index;
 use pictures::Pictures;
 use results::Record;
@@ -58,6 +60,8 @@ pub(crate) struct Spool {
     index: Mutex<Index>,
     /// Held while an object is moved in: one at a time, so that equal objects meet.
     accepting: Mutex<()>,
+    /// What images are purged by when they are old.
+    clock: Mutex<Clock>,
     /// Until then nothing is searched to purge: there was nothing.
     fruitless: Mutex<Option<Instant>>,
     /// Purged, and not told yet.
@@ -111,12 +115,14 @@ impl Spool {
         }
         let index =
             Index::load(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let clock = Clock::new(newest(&folder, &index), Instant::now());
         let spool = Self {
             folder,
             limits: Limits::new(config),
             ledger,
             index: Mutex::new(index),
             accepting: Mutex::default(),
+            clock: Mutex::new(clock),
             fruitless: Mutex::default(),
             gone: Mutex::default(),
             _lock: lock,
@@ -179,6 +185,17 @@ impl Spool {
     /// The answer, once there is one.
     pub(crate) fn result(&self, key: &Key) -> io::Result<Vec<u8>> {
         fs::read(self.path("results", key, "json"))
+    }
+
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        self.lock().get(key.sequence).is_some_and(|entry| entry.key == *key)
+    }
+
+    /// When an image was moved in and when its answer was; `None` unless both are there.
+    pub(crate) fn times(&self, key: &Key) -> Option<(SystemTime, SystemTime)> {
+        let received = self.lock().get(key.sequence)?.received;
+        let answered = fs::metadata(self.path("results", key, "json")).ok()?.modified().ok()?;
+        Some((received, answered))
     }
 
     /// The newest `limit` entries, newest first.
@@ -279,6 +296,15 @@ impl Spool {
         // No code that holds this lock leaves the index half changed, so a panic elsewhere is harmless.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The newest time at which a daemon is known to have worked here; now, if none has or the clock went back.
+fn newest(folder: &Path, index: &Index) -> SystemTime {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok()).max();
+    let received = index.newest().next().map(|entry| entry.received);
+    let now = SystemTime::now();
+    received.max(written).map_or(now, |newest| newest.min(now))
 }
 
 /// Keeps other daemons out of the folder as long as the file is open.

@@ -117,8 +117,12 @@ impl Spool {
     }
 
     /// Removes what has been kept long enough, and gets ahead of the next objects' need for room. Returns the
-    /// sequence numbers of the images that are gone since the last time, whoever removed them.
-    pub(crate) fn tidy(&self, now: SystemTime) -> Vec<u64> {
+    /// sequence numbers of the images that are gone since the last time, whoever removed them. `wall` and `at` are now.
+    pub(crate) fn tidy(&self, wall: SystemTime, at: Instant) -> Vec<u64> {
+        let now = {
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            clock.now(wall, at)
+        };
         let others = self.measure_others();
         self.lock().others = others;
         let tidied = self.disk().and_then(|disk| {

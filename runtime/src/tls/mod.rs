@@ -10,6 +10,7 @@
 //! Sessions are not resumed, so that a certificate is looked at in each connection.
 
 pub(crate) mod client;
+pub(crate) mod expiry;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -145,11 +146,9 @@ impl<'de> Deserialize<'de> for Wanted {
     }
 }
 
-/// Until the first certificate of a file expires; negative if it has.
-pub(crate) fn days_left(path: &Path) -> Result<i64> {
-    let first = certificates(path)?.into_iter().next();
-    let first = first.with_context(|| format!("{} holds no certificate", path.display()))?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(&first)
+/// Until a certificate of a file expires; negative if it has.
+fn days(certificate: &CertificateDer<'_>, path: &Path) -> Result<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
         .with_context(|| format!("{} holds a bad certificate", path.display()))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = parsed.validity().not_after.timestamp() - now.as_secs() as i64;

@@ -15,6 +15,7 @@ use crate::{
     metrics::Metrics,
     model::{About, Model},
     outbox::Outbox,
+    shadow::Shadow,
     shutdown::Shutdown,
     spool::{Entry, Key, Spool},
     trouble::Trouble,
@@ -43,6 +44,7 @@ pub(crate) struct Worker {
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) shadow: Option<Arc<Shadow>>,
 }
 
 /// Pause after so many failures in a row: 1, 2, 4 … 64 seconds.
@@ -158,6 +160,11 @@ impl Worker {
         self.model.answered();
         self.spool.publish(&key);
         self.outbox.answered(key.name());
+        if let Some(shadow) = &self.shadow
+            && analysis.report.status == Status::Analysed
+        {
+            shadow.offer(&key);
+        }
         Ok(())
     }
 

@@ -29,6 +29,7 @@ fn worker(folder: &Path) -> Worker {
         heartbeat: Arc::new(Heartbeat::new()),
         audit,
         outbox: Arc::new(Outbox::new(folder.join("box.sqlite"), Vec::new(), Arc::new(|| 0))),
+        shadow: None,
     }
 }
 

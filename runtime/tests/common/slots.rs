@@ -22,6 +22,17 @@ impl Storage for Slots<'_> {
 
 /// Puts a bundle in the free slot and on trial.
 pub(crate) fn try_out(slots: &Path, bundle: &Bundle) -> BootRecord {
+    let (sha256, verified) = staged(slots, bundle);
+    write(slots, verified.activate(sha256, 3, &Moment::default()).unwrap())
+}
+
+/// Puts a bundle in the free slot, where it does not run.
+pub(crate) fn stage(slots: &Path, bundle: &Bundle) {
+    let (_, verified) = staged(slots, bundle);
+    write(slots, verified);
+}
+
+fn staged(slots: &Path, bundle: &Bundle) -> (Digest, BootRecord) {
     let mut storage = Slots(slots);
     let bytes = bundle.to_bytes().unwrap();
     let sha256 = Digest(sha2::Sha256::digest(&bytes).into());
@@ -33,8 +44,7 @@ pub(crate) fn try_out(slots: &Path, bundle: &Bundle) -> BootRecord {
         release: bundle.manifest.version.parse::<Release>().unwrap(),
         digest: Digest([0; 32]),
     };
-    let verified = record.verified(slot, about).unwrap();
-    write(slots, verified.activate(sha256, 3, &Moment::default()).unwrap())
+    (sha256, record.verified(slot, about).unwrap())
 }
 
 /// Puts a bundle in the free slot, to run there for good.

@@ -25,6 +25,19 @@ pub struct Detection {
     pub height: f32,
 }
 
+impl Detection {
+    /// Area of the intersection over that of the union.
+    pub fn iou(&self, other: &Self) -> f32 {
+        let width = (self.x + self.width).min(other.x + other.width) - self.x.max(other.x);
+        let height = (self.y + self.height).min(other.y + other.height) - self.y.max(other.y);
+        if width <= 0.0 || height <= 0.0 {
+            return 0.0;
+        }
+        let both = width * height;
+        both / (self.width * self.height + other.width * other.height - both)
+    }
+}
+
 /// Boxes of one level that score at least `threshold`, in pixels of a `height x width` network input.
 ///
 /// The score is `√(σ(class) · σ(centre-ness))`; distances are `exp(d) · stride` from the cell's centre.
@@ -98,7 +111,7 @@ pub fn suppress(mut found: Vec<Detection>, overlap: f32, keep: usize) -> Vec<Det
     for candidate in found {
         let covered = kept
             .iter()
-            .any(|better| better.name == candidate.name && iou(better, &candidate) > overlap);
+            .any(|better| better.name == candidate.name && better.iou(&candidate) > overlap);
         if !covered {
             kept.push(candidate);
         }
@@ -110,16 +123,6 @@ pub fn suppress(mut found: Vec<Detection>, overlap: f32, keep: usize) -> Vec<Det
 }
 
 const CANDIDATES: usize = 1000;
-
-fn iou(a: &Detection, b: &Detection) -> f32 {
-    let width = (a.x + a.width).min(b.x + b.width) - a.x.max(b.x);
-    let height = (a.y + a.height).min(b.y + b.height) - a.y.max(b.y);
-    if width <= 0.0 || height <= 0.0 {
-        return 0.0;
-    }
-    let both = width * height;
-    both / (a.width * a.height + b.width * b.height - both)
-}
 
 #[cfg(test)]
 mod tests {

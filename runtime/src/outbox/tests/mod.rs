@@ -7,6 +7,7 @@ mod broken;
 mod commitment;
 #[path = "../../../tests/common/elements.rs"]
 mod elements;
+mod history;
 mod web;
 
 use super::{rows::Link, *};
@@ -31,6 +32,10 @@ struct Invented(Mutex<BTreeMap<String, Answer>>);
 impl Source for Invented {
     fn answered(&self) -> Vec<String> {
         self.0.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn holds(&self, key: &str) -> bool {
+        self.0.lock().unwrap().contains_key(key)
     }
 
     fn answer(&self, key: &str) -> Result<Answer> {
@@ -84,19 +89,7 @@ impl Bench {
     }
 
     fn answer_as(&self, key: &str, n: u32, positive: bool) {
-        let object = |kind, class: &str, at: u32| (kind, class.to_owned(), format!("2.25.{n}{at}"));
-        let answer = Answer {
-            source: format!("1.2.{n}"),
-            digest: format!("{n:016x}"),
-            positive,
-            parked: false,
-            objects: vec![
-                object(Kind::Sr, SR, 1),
-                object(Kind::Seg, SEG, 2),
-                object(Kind::Sc, SC, 3),
-            ],
-        };
-        self.source.0.lock().unwrap().insert(key.to_owned(), answer);
+        self.source.0.lock().unwrap().insert(key.to_owned(), invented(n, positive));
         self.outbox.answered(key.to_owned());
         self.outbox.route_new(&*self.source).unwrap();
     }
@@ -130,6 +123,18 @@ impl Bench {
 
     fn reason(&self, at: usize) -> String {
         self.rows()[at].progress.reason.clone().unwrap()
+    }
+}
+
+fn invented(n: u32, positive: bool) -> Answer {
+    let object = |kind, class: &str, at: u32| (kind, class.to_owned(), format!("2.25.{n}{at}"));
+    Answer {
+        source: format!("1.2.{n}"),
+        digest: format!("{n:016x}"),
+        positive,
+        parked: false,
+        objects: vec![object(Kind::Sr, SR, 1), object(Kind::Seg, SEG, 2), object(Kind::Sc, SC, 3)],
+        past: None,
     }
 }
 
@@ -225,7 +230,7 @@ async fn what_is_refused_for_good_is_a_dead_letter_and_holds_up_nothing() {
     bench.round("pacs").await;
     assert_eq!(archive.uids(), ["2.25.31", "2.25.11"]);
     let second = bench.rows()[1].clone();
-    bench.outbox.drop_row(second.id).unwrap();
+    bench.outbox.drop_row(second.id, "somebody looked").unwrap();
     assert!(bench.outbox.is_settled(&second.key));
 }
 
@@ -397,6 +402,7 @@ async fn an_image_that_was_given_up_and_is_analysed_after_all_has_both_results()
         positive: false,
         parked,
         objects: vec![(Kind::Sr, SR.into(), object.into())],
+        past: None,
     };
     let source = bench.source.clone();
     let answer = |answer| source.0.lock().unwrap().insert(key.into(), answer);

@@ -94,7 +94,7 @@ impl Model {
                 }
             }
             Step::Tidy => {
-                for gone in spool.tidy(SystemTime::now()) {
+                for gone in spool.tidy(SystemTime::now(), Instant::now()) {
                     let key =
                         self.answered.keys().find(|key| key.sequence == gone).cloned().unwrap();
                     assert_eq!(self.answered.remove(&key), Some(true), "{gone} had no answer");

@@ -25,11 +25,11 @@ fn only_the_configured_number_of_answered_images_is_kept() {
         spool.keep_overlay(&key, b"png").unwrap();
         answer(&spool, &key);
     }
-    assert_eq!(spool.tidy(SystemTime::now()), (0..198).collect::<Vec<u64>>());
+    assert_eq!(spool.tidy(SystemTime::now(), Instant::now()), (0..198).collect::<Vec<u64>>());
     for name in ["images", "results", "overlays"] {
         assert_eq!(files(&folder.path().join("spool").join(name)), 2, "{name}");
     }
-    assert!(spool.tidy(SystemTime::now()).is_empty(), "told once");
+    assert!(spool.tidy(SystemTime::now(), Instant::now()).is_empty(), "told once");
 }
 
 #[test]
@@ -40,15 +40,43 @@ fn an_answered_image_is_kept_for_the_configured_number_of_days() {
     let first = key(store(&spool, "1.1", b"a").unwrap());
     answer(&spool, &first);
     store(&spool, "1.2", b"b").unwrap();
-    let later = |seconds| SystemTime::now() + Duration::from_secs(seconds);
-    assert!(spool.tidy(later(3590)).is_empty());
-    assert_eq!(spool.tidy(later(3610)), [first.sequence]);
-    assert!(spool.tidy(later(3_000_000)).is_empty(), "one without an answer stays");
+    let after = |seconds| {
+        let later = Duration::from_secs(seconds);
+        spool.tidy(SystemTime::now() + later, Instant::now() + later)
+    };
+    assert!(after(3590).is_empty());
+    assert_eq!(after(3610), [first.sequence]);
+    assert!(after(3_000_000).is_empty(), "one without an answer stays");
     assert_eq!(spool.counts().waiting, 1);
     assert!(
-        spool.tidy(SystemTime::UNIX_EPOCH).is_empty(),
+        spool.tidy(SystemTime::UNIX_EPOCH, Instant::now()).is_empty(),
         "a clock that went back removes nothing"
     );
+}
+
+/// An empty battery, a wrong time server, a year that somebody typed.
+#[test]
+fn a_clock_that_jumps_ahead_purges_nothing_for_a_day_nor_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        SpoolConfig { keep_days: Some(Duration::from_secs(3600)), ..config(folder.path()) };
+    let mut spool = Spool::open(&config).unwrap();
+    let image = key(store(&spool, "1.1", b"a").unwrap());
+    answer(&spool, &image);
+    let (day, years) = (Duration::from_secs(86_400), Duration::from_secs(86_400 * 3650));
+    for restart in [false, true] {
+        if restart {
+            drop(spool);
+            spool = Spool::open(&config).unwrap();
+        }
+        let (wall, now) = (SystemTime::now() + years, Instant::now());
+        assert!(spool.tidy(wall, now).is_empty(), "restarted: {restart}");
+        assert!(
+            spool.tidy(wall + Duration::from_secs(60), now + Duration::from_secs(60)).is_empty()
+        );
+    }
+    let now = Instant::now() + day * 2;
+    assert_eq!(spool.tidy(SystemTime::now() + years, now), [image.sequence], "it lasted");
 }
 
 /// Whoever has something to do with images still.
@@ -79,10 +107,10 @@ fn what_somebody_still_needs_is_never_purged() {
     let full = store(&spool, "1.4", &[4; 1000]).unwrap_err();
     assert_eq!(full.kind(), io::ErrorKind::StorageFull);
     assert_eq!(spool.result(&held).unwrap(), b"{}");
-    assert_eq!(spool.tidy(SystemTime::now()), [free.sequence]);
+    assert_eq!(spool.tidy(SystemTime::now(), Instant::now()), [free.sequence]);
     *spool.fruitless.lock().unwrap() = None;
     ledger.held.lock().unwrap().clear();
-    assert_eq!(spool.tidy(SystemTime::now()), [held.sequence], "no longer needed");
+    assert_eq!(spool.tidy(SystemTime::now(), Instant::now()), [held.sequence], "no longer needed");
 }
 
 #[test]
@@ -95,11 +123,11 @@ fn every_byte_in_the_folder_counts_and_overlays_go_first() {
     spool.publish(&first);
     spool.keep_overlay(&first, &[0; 700]).unwrap();
     fs::write(folder.path().join("spool/box.sqlite"), [0; 800]).unwrap();
-    spool.tidy(SystemTime::now());
+    spool.tidy(SystemTime::now(), Instant::now());
     assert_eq!(spool.counts().bytes, 1000 + 500 + 700 + 800);
     drop(spool);
     let spool = Spool::open(&limits).unwrap();
-    spool.tidy(SystemTime::now());
+    spool.tidy(SystemTime::now(), Instant::now());
     assert_eq!(spool.counts().bytes, 1000 + 500 + 700 + 800, "after a restart too");
     store(&spool, "1.2", &[2; 1494]).unwrap();
     assert!(spool.overlay(&first).is_err());
@@ -156,7 +184,7 @@ fn the_number_of_a_purged_image_is_not_used_again_after_a_restart() {
     let spool = Spool::open(&limits).unwrap();
     let first = key(store(&spool, "1.1", b"a").unwrap());
     answer(&spool, &first);
-    assert_eq!(spool.tidy(SystemTime::now()), [first.sequence]);
+    assert_eq!(spool.tidy(SystemTime::now(), Instant::now()), [first.sequence]);
     drop(spool);
     let spool = Spool::open(&limits).unwrap();
     assert_eq!(key(store(&spool, "1.2", b"b").unwrap()).sequence, first.sequence + 1);
@@ -179,6 +207,6 @@ fn an_image_that_cannot_be_removed_keeps_its_answer() {
     fs::create_dir(&image).unwrap();
     let second = key(store(&spool, "1.2", b"b").unwrap());
     answer(&spool, &second);
-    assert_eq!(spool.tidy(SystemTime::now()), [second.sequence]);
+    assert_eq!(spool.tidy(SystemTime::now(), Instant::now()), [second.sequence]);
     assert_eq!((spool.counts().answered, spool.result(&first).unwrap()), (1, b"{}".to_vec()));
 }
