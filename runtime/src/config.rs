@@ -50,6 +50,8 @@ pub(crate) struct BundleConfig {
     /// Hexadecimal ed25519 keys, or files that hold one.
     #[serde(default)]
     pub(crate) trusted_keys: Vec<String>,
+    /// Signed document of keys, trusted and revoked, that `firmware-host agent` keeps; read anew at every look.
+    pub(crate) keyring: Option<PathBuf>,
     /// Also run bundles that nobody we trust has signed.
     #[serde(default)]
     pub(crate) allow_unsigned: bool,
@@ -170,6 +172,7 @@ impl Config {
         let paths = [
             self.bundle.path.as_mut(),
             self.bundle.slots.as_mut(),
+            self.bundle.keyring.as_mut(),
             Some(&mut self.spool.path),
             self.http.users.as_mut(),
             self.exposures.as_mut().map(|exposures| &mut exposures.folder),

@@ -34,6 +34,7 @@ mod shutdown;
 mod spool;
 mod tls;
 mod trouble;
+mod trust;
 mod uid;
 mod user;
 mod users;

@@ -6,7 +6,8 @@
 use crate::{
     analysis::Loaded,
     audit::{Audit, Event},
-    config::{BundleConfig, is_hex_key},
+    config::BundleConfig,
+    trust::{configured, trusted},
 };
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, VerifyingKey};
@@ -25,7 +26,8 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Model {
     config: BundleConfig,
-    trusted: Vec<VerifyingKey>,
+    /// Keys of the configuration; a keyring may add to them, and revoke them.
+    configured: Vec<VerifyingKey>,
     threads: usize,
     audit: Arc<Audit>,
     now: RwLock<Now>,
@@ -50,6 +52,8 @@ struct Now {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     path: PathBuf,
+    /// Who may have signed it. If that changes, the bundle is checked anew.
+    trusted: Vec<VerifyingKey>,
     /// What the boot record says of it, if there is one.
     slot: Option<Candidate>,
 }
@@ -103,9 +107,9 @@ const FAILURE_LIMIT: usize = 2048;
 
 impl Model {
     pub(crate) fn new(config: BundleConfig, threads: usize, audit: Arc<Audit>) -> Result<Self> {
-        let trusted = trusted(&config)?;
+        let configured = configured(&config)?;
         let (now, tally, news) = (RwLock::default(), Mutex::default(), Notify::new());
-        Ok(Self { config, trusted, threads, audit, now, tally, news })
+        Ok(Self { config, configured, threads, audit, now, tally, news })
     }
 
     /// The bundle that answers.
@@ -125,7 +129,7 @@ impl Model {
     ///
     /// Fails if the configured file cannot be used; with slots, that is a state, not an error.
     pub(crate) fn refresh(&self) -> Result<()> {
-        let wanted = wanted(&self.config);
+        let wanted = wanted(&self.config, &self.configured);
         let before = self.now().clone();
         let on_trial = wanted.as_ref().map_or(before.on_trial, |(_, on_trial)| *on_trial);
         let next = match (wanted.map(|(wanted, _)| wanted), before.tried) {
@@ -175,7 +179,7 @@ impl Model {
         if self.tally().of != wanted.slot {
             *self.tally() = Tally { of: wanted.slot, ..Tally::default() };
         }
-        let loaded = open(&self.config, &self.trusted, self.threads, &wanted);
+        let loaded = open(&self.config, self.threads, &wanted);
         let now = Instant::now();
         let tried = Some((wanted, now));
         match loaded {
@@ -268,9 +272,8 @@ impl Model {
 
 /// Whether a bundle could answer, and which; `None` if none was activated yet.
 pub(crate) fn check(config: &BundleConfig, threads: usize) -> Result<Option<About>> {
-    let trusted = trusted(config)?;
-    let (Some(wanted), _) = wanted(config)? else { return Ok(None) };
-    open(config, &trusted, threads, &wanted).map(|(_, about, _)| Some(about))
+    let (Some(wanted), _) = wanted(config, &configured(config)?)? else { return Ok(None) };
+    open(config, threads, &wanted).map(|(_, about, _)| Some(about))
 }
 
 /// A file with a bundle, and what it must contain if that is known.
@@ -286,7 +289,8 @@ pub(crate) fn load(
     threads: usize,
     file: &BundleFile,
 ) -> Result<(Loaded, About)> {
-    let (loaded, about, _) = read(config, &trusted(config)?, threads, file)?;
+    let trusted = trusted(config, &configured(config)?)?;
+    let (loaded, about, _) = read(config, &trusted, threads, file)?;
     Ok((loaded, about))
 }
 
@@ -301,19 +305,10 @@ pub(crate) fn standby(config: &BundleConfig) -> Result<Option<BundleFile>> {
         .map(|id| BundleFile { path: folder.join(id.file_name()), sha256: record.slot(id).sha256 }))
 }
 
-fn trusted(config: &BundleConfig) -> Result<Vec<VerifyingKey>> {
-    config.trusted_keys.iter().map(|key| verifying_key(key)).collect()
-}
-
-fn open(
-    config: &BundleConfig,
-    trusted: &[VerifyingKey],
-    threads: usize,
-    wanted: &Wanted,
-) -> Result<(Loaded, About, u32)> {
+fn open(config: &BundleConfig, threads: usize, wanted: &Wanted) -> Result<(Loaded, About, u32)> {
     let sha256 = wanted.slot.map(|candidate| candidate.digest);
     let file = BundleFile { path: wanted.path.clone(), sha256 };
-    let (loaded, about, golden_vectors) = read(config, trusted, threads, &file)?;
+    let (loaded, about, golden_vectors) = read(config, &wanted.trusted, threads, &file)?;
     let slot = wanted.slot.map(|candidate| candidate.slot.to_string());
     Ok((loaded, About { slot, ..about }, golden_vectors))
 }
@@ -359,15 +354,18 @@ fn read(
 }
 
 /// What should run, `None` before the first activation, and whether it is on trial.
-fn wanted(config: &BundleConfig) -> Result<(Option<Wanted>, bool)> {
+fn wanted(config: &BundleConfig, configured: &[VerifyingKey]) -> Result<(Option<Wanted>, bool)> {
+    let trusted = trusted(config, configured)?;
     let Some(folder) = &config.slots else {
         let path = config.path.clone().context("[bundle] has neither path nor slots")?;
-        return Ok((Some(Wanted { path, slot: None }), false));
+        return Ok((Some(Wanted { path, trusted, slot: None }), false));
     };
     let Some(record) = record(folder)? else { return Ok((None, false)) };
-    let wanted = record
-        .to_run()
-        .map(|slot| Wanted { path: folder.join(slot.slot.file_name()), slot: Some(slot) });
+    let wanted = record.to_run().map(|slot| Wanted {
+        path: folder.join(slot.slot.file_name()),
+        trusted,
+        slot: Some(slot),
+    });
     Ok((wanted, record.trial().is_some()))
 }
 
@@ -393,72 +391,5 @@ fn record(folder: &Path) -> Result<Option<BootRecord>> {
     Ok(newest)
 }
 
-/// A key from its hexadecimal form, or from a file with that or PEM in it.
-fn verifying_key(key: &str) -> Result<VerifyingKey> {
-    let text = if is_hex_key(key) {
-        key.to_owned()
-    } else {
-        fs::read_to_string(key).with_context(|| format!("cannot read the key {key}"))?
-    };
-    keyring::public_key(&text).with_context(|| format!("trusted key {key}"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    /// After a panic its state is not to be trusted: the next attempt is not made with the same one.
-    #[test]
-    fn what_is_distrusted_is_loaded_anew_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("chest.bundle");
-        let config = BundleConfig {
-            path: Some(path.clone()),
-            slots: None,
-            trusted_keys: Vec::new(),
-            allow_unsigned: true,
-            poll_seconds: Duration::from_secs(1),
-            test_seconds: Duration::from_secs(3600),
-        };
-        let audit = Arc::new(Audit::open(folder.path()).unwrap());
-        let model = Model::new(config, 1, audit).unwrap();
-        let reason = || model.refresh().unwrap_err().to_string();
-        assert!(reason().contains("cannot read"));
-        fs::write(&path, b"no bundle").unwrap();
-        assert!(reason().contains("cannot read"), "not tried again so soon");
-        model.distrust();
-        let why = reason();
-        assert!(!why.contains("cannot read") && why.contains("chest.bundle"), "{why}");
-    }
-
-    #[test]
-    fn a_loaded_bundle_that_answers_otherwise_than_before_is_not_asked_any_more() {
-        let folder = tempfile::tempdir().unwrap();
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-        let config = BundleConfig {
-            path: Some(examples.join("chest-lungs.bundle")),
-            slots: None,
-            trusted_keys: vec![examples.join("chest-lungs.pub").display().to_string()],
-            allow_unsigned: false,
-            poll_seconds: Duration::from_secs(1),
-            test_seconds: Duration::ZERO,
-        };
-        let wanted = wanted(&config).unwrap().0.unwrap();
-        let audit = Arc::new(Audit::open(folder.path()).unwrap());
-        let model = Model::new(config.clone(), 1, audit).unwrap();
-        model.refresh().unwrap();
-        model.test_again();
-        assert!(model.current().is_some() && model.tally().failures == 0);
-
-        let (mut loaded, about, _) = open(&config, &model.trusted, 1, &wanted).unwrap();
-        loaded.damage();
-        model.now.write().unwrap().loaded = Some((Arc::new(loaded), about));
-        model.test_again();
-        assert!(model.current().is_none());
-        let why = model.status().reason.unwrap();
-        assert!(why.contains("self-test failed") && why.contains("golden vector 0"), "{why}");
-        let Tally { golden_vectors, failures, failure, .. } = model.tally().clone();
-        assert_eq!((golden_vectors, failures, failure), (0, 1, Some(why)));
-    }
-}
+mod tests;

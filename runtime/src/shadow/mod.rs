@@ -373,6 +373,7 @@ mod tests {
             path: Some(folder.path().join("none")),
             slots: None,
             trusted_keys: Vec::new(),
+            keyring: None,
             allow_unsigned: true,
             poll_seconds: LOOK,
             test_seconds: LOOK,

@@ -46,6 +46,8 @@ pub(crate) struct Order {
     #[arg(long = "trusted-key")]
     trusted_keys: Vec<String>,
     #[arg(long)]
+    keyring: Option<PathBuf>,
+    #[arg(long)]
     allow_unsigned: bool,
     /// Folder of the images
     #[arg(long)]
@@ -74,6 +76,7 @@ impl Order {
             bundle: file.path.clone(),
             sha256: file.sha256,
             trusted_keys: trust.trusted_keys.clone(),
+            keyring: trust.keyring.clone(),
             allow_unsigned: trust.allow_unsigned,
             images,
             max_memory_bytes,
@@ -89,6 +92,9 @@ impl Order {
         }
         for key in &self.trusted_keys {
             line.extend(["--trusted-key".into(), key.into()]);
+        }
+        if let Some(path) = &self.keyring {
+            line.extend(["--keyring".into(), path.clone().into()]);
         }
         line.extend(self.allow_unsigned.then(|| "--allow-unsigned".into()));
         line.extend(["--images".into(), self.images.clone().into()]);
@@ -137,6 +143,7 @@ impl Order {
             path: Some(self.bundle.clone()),
             slots: None,
             trusted_keys: self.trusted_keys.clone(),
+            keyring: self.keyring.clone(),
             allow_unsigned: self.allow_unsigned,
             poll_seconds: Duration::from_secs(1),
             test_seconds: Duration::MAX,

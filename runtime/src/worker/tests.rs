@@ -15,6 +15,7 @@ fn worker(folder: &Path) -> Worker {
         path: None,
         slots: Some(folder.to_owned()),
         trusted_keys: Vec::new(),
+        keyring: None,
         allow_unsigned: false,
         poll_seconds: Duration::from_secs(1),
         test_seconds: Duration::from_secs(3600),
