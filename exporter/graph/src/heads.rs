@@ -36,7 +36,11 @@ fn segmentation(graph: &mut Graph, head: &Head, features: &Features) {
         );
         let reduced = graph.push(format!("{name}.relu1"), Op::Relu, &[&reduced]);
         let up = graph.push(format!("{name}.up"), Op::UpsampleNearest { factor: 2 }, &[&reduced]);
-        let joined = graph.push(format!("{name}.join"), Op::Concat, &[&up, &features.names[level]]);
+        let joined = graph.push(
+            format!("{name}.join"),
+            Op::Concat { axis: 0 },
+            &[&up, &features.names[level]],
+        );
         let op = conv(out + features.channels[level], out, 3, 1);
         let y = conv_bn(graph, &format!("{name}.conv"), &format!("{name}.bn2"), &joined, op);
         x = graph.push(format!("{name}.relu2"), Op::Relu, &[&y]);
@@ -84,7 +88,7 @@ fn yolov3(graph: &mut Graph, head: &Head, features: &Features, rectify: &Op) {
             let y = conv_bn_relu(graph, &name, &above, op, rectify);
             let up = Op::UpsampleNearest { factor: 2 };
             let up = graph.push(format!("yolo.p{level}.up"), up, &[&y]);
-            x = graph.push(format!("yolo.p{level}.join"), Op::Concat, &[&up, map]);
+            x = graph.push(format!("yolo.p{level}.join"), Op::Concat { axis: 0 }, &[&up, map]);
             channels += width;
         }
         for (at, (out, kernel)) in
@@ -121,13 +125,5 @@ fn conv_bn_relu(graph: &mut Graph, name: &str, x: &str, op: Op, rectify: &Op) ->
 }
 
 fn biased(in_channels: usize, out_channels: usize) -> Op {
-    Op::Conv2d {
-        in_channels,
-        out_channels,
-        kernel: [1; 2],
-        stride: 1,
-        padding: 0,
-        groups: 1,
-        bias: true,
-    }
+    Op::conv2d([in_channels, out_channels], 1, 1, 0, 1, true)
 }

@@ -81,15 +81,7 @@ impl Inverted {
             );
             at += 1;
         }
-        let depthwise = Op::Conv2d {
-            in_channels: hidden,
-            out_channels: hidden,
-            kernel: [3; 2],
-            stride: self.stride,
-            padding: 1,
-            groups: hidden,
-            bias: false,
-        };
+        let depthwise = Op::conv2d([hidden; 2], 3, self.stride, 1, hidden, false);
         y = conv_bn_relu6(graph, &format!("{name}.conv.{at}"), &y, depthwise);
         let (conv_name, bn_name) =
             (format!("{name}.conv.{}", at + 1), format!("{name}.conv.{}", at + 2));

@@ -24,7 +24,7 @@ pub(crate) fn backbone(
     let image = graph.input.clone();
     let c1 = conv_bn(graph, "conv1", "bn1", &image, conv(graph.input_shape[0], width, 7, 2));
     let c1 = graph.push("relu", Op::Relu, &[&c1]);
-    let pool = Op::MaxPool2d { kernel: 3, stride: 2, padding: 1 };
+    let pool = Op::max_pool2d(3, 2, 1);
     let mut x = graph.push("maxpool", pool, &[&c1]);
 
     let mut features = Features { names: Default::default(), channels: [width; 5] };
@@ -98,9 +98,7 @@ impl Block {
 
 /// A square convolution without bias that keeps the size up to the stride.
 pub(crate) fn conv(in_channels: usize, out_channels: usize, kernel: usize, stride: usize) -> Op {
-    let padding = kernel / 2;
-    let kernel = [kernel; 2];
-    Op::Conv2d { in_channels, out_channels, kernel, stride, padding, groups: 1, bias: false }
+    Op::conv2d([in_channels, out_channels], kernel, stride, kernel / 2, 1, false)
 }
 
 /// Convolution and batch normalisation, under their own names; returns the latter's.

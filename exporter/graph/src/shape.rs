@@ -46,73 +46,178 @@ impl Graph {
 /// The output's shape, or what was expected instead.
 fn infer(op: &Op, inputs: &[Vec<usize>]) -> Result<Vec<usize>, String> {
     let views: Vec<&[usize]> = inputs.iter().map(Vec::as_slice).collect();
-    match (op, views.as_slice()) {
-        (Op::Conv2d { in_channels, out_channels, kernel, stride, padding, .. }, [[c, h, w]])
-            if c == in_channels =>
-        {
-            let size = |size, kernel| window(size, kernel, *stride, *padding);
-            Ok(vec![*out_channels, size(*h, kernel[0])?, size(*w, kernel[1])?])
+    match op {
+        Op::Constant { shape } if views.is_empty() => return Ok(shape.clone()),
+        Op::Constant { .. } => return Err("no input".into()),
+        Op::Add | Op::Sub | Op::Mul => {
+            let [a, b] = views[..] else { return Err("two tensors".into()) };
+            return broadcast(a, b).ok_or_else(|| "two tensors of one shape, or sides of 1".into());
         }
-        (Op::Conv2d { in_channels, .. }, _) => Err(format!("[{in_channels}, H, W]")),
-        (Op::BatchNorm2d { channels, .. }, [x @ [c, _, _]]) if c == channels => Ok(x.to_vec()),
-        (Op::BatchNorm2d { channels, .. }, _) => Err(format!("[{channels}, H, W]")),
-        (Op::Relu | Op::Relu6 | Op::LeakyRelu { .. }, [x]) => Ok(x.to_vec()),
-        (Op::Relu | Op::Relu6 | Op::LeakyRelu { .. }, _) => Err("one tensor".into()),
-        (Op::Add, [a, b]) if a == b => Ok(a.to_vec()),
-        (Op::Add, _) => Err("two tensors of one shape".into()),
-        (Op::Concat, [[_, h, w], ..])
-            if views.iter().all(|x| x.len() == 3 && x[1..] == [*h, *w]) =>
-        {
-            Ok(vec![views.iter().map(|x| x[0]).sum(), *h, *w])
+        Op::MatMul => return product(&views),
+        Op::Concat { axis } => return joined(&views, *axis),
+        _ => {}
+    }
+    let [x] = views[..] else { return Err("one tensor".into()) };
+    one_input(op, x)
+}
+
+/// What an operation on one tensor makes of `x`.
+fn one_input(op: &Op, x: &[usize]) -> Result<Vec<usize>, String> {
+    let same = |fits: bool, expected: String| fits.then(|| x.to_vec()).ok_or(expected);
+    match op {
+        Op::Relu | Op::Relu6 | Op::LeakyRelu { .. } | Op::Unary { .. } => Ok(x.to_vec()),
+        Op::BatchNorm2d { channels, .. } | Op::GroupNorm { channels, .. } => {
+            let image = x.len() == 3 && x[0] == *channels;
+            let groups = matches!(op, Op::GroupNorm { groups, .. } if *groups == 0 || channels % groups != 0);
+            same(image && !groups, format!("[{channels}, H, W] of whole groups"))
         }
-        (Op::Concat, _) => Err("images of one size".into()),
-        (Op::MaxPool2d { kernel, stride, padding }, [[c, h, w]]) => {
-            let size = |size| window(size, *kernel, *stride, *padding);
-            Ok(vec![*c, size(*h)?, size(*w)?])
+        Op::LayerNorm { channels, .. } => {
+            same(x.last() == Some(channels), format!("[…, {channels}]"))
         }
-        (Op::GlobalAvgPool, [[c, _, _]]) => Ok(vec![*c]),
-        (Op::MaxPool2d { .. } | Op::GlobalAvgPool, _) => Err("[C, H, W]".into()),
-        (Op::AttentionPool2d { channels, tokens, .. }, [[c, h, w]])
-            if c == channels && h * w == *tokens =>
-        {
-            Ok(vec![*c])
+        Op::Softmax => same(!x.is_empty(), "[…, N]".into()),
+        Op::Linear { in_features, out_features } => match x.split_last() {
+            Some((last, rows)) if last == in_features => Ok([rows, &[*out_features]].concat()),
+            _ => Err(format!("[…, {in_features}]")),
+        },
+        Op::Reshape { shape } => {
+            let same = x.iter().product::<usize>() == shape.iter().product::<usize>();
+            same.then(|| shape.clone()).ok_or_else(|| format!("as many values as {shape:?} has"))
         }
-        (Op::AttentionPool2d { channels, tokens, .. }, _) => {
-            Err(format!("[{channels}, H, W] with H·W = {tokens}"))
+        Op::Transpose { order } => {
+            let mut axes = order.clone();
+            axes.sort_unstable();
+            let all = axes.iter().copied().eq(0..x.len());
+            let sides = || order.iter().map(|&axis| x[axis]).collect();
+            all.then(sides)
+                .ok_or_else(|| format!("{} axes, each named once in {order:?}", order.len()))
         }
-        (Op::UpsampleNearest { factor }, [[c, h, w]]) => Ok(vec![*c, h * factor, w * factor]),
-        (Op::UpsampleNearest { .. }, _) => Err("[C, H, W]".into()),
-        (Op::Linear { in_features, out_features }, [[n]]) if n == in_features => {
-            Ok(vec![*out_features])
+        Op::AddConstant { shape } | Op::MulConstant { shape } => {
+            broadcast(x, shape).ok_or_else(|| format!("{shape:?}, or sides of 1"))
         }
-        (Op::Linear { in_features, .. }, _) => Err(format!("[{in_features}]")),
-        (Op::Reshape { shape }, [x])
-            if x.iter().product::<usize>() == shape.iter().product::<usize>() =>
-        {
-            Ok(shape.clone())
+        Op::Slice { axis, start, end, step } => {
+            let fits = x.get(*axis).is_some_and(|side| start < end && end <= side) && *step > 0;
+            let sliced = || {
+                let mut y = x.to_vec();
+                y[*axis] = (end - start).div_ceil(*step);
+                y
+            };
+            fits.then(sliced).ok_or_else(|| {
+                format!("axis {axis} with more than {start} and at least {end} places")
+            })
         }
-        (Op::Reshape { shape }, _) => Err(format!("as many values as {shape:?} has")),
-        (Op::Transpose, [[m, n]]) => Ok(vec![*n, *m]),
-        (Op::Softmax, [x @ [_, _]]) => Ok(x.to_vec()),
-        (Op::Transpose | Op::Softmax, _) => Err("[M, N]".into()),
-        (Op::Append, [[c, _], ..]) if views.iter().all(|x| x.len() == 2 && x[0] == *c) => {
-            Ok(vec![*c, views.iter().map(|x| x[1]).sum()])
+        Op::Mean { axis } => {
+            let rest = || {
+                x.iter().enumerate().filter(|(at, _)| at != axis).map(|(_, &side)| side).collect()
+            };
+            (*axis < x.len()).then(rest).ok_or_else(|| format!("more than {axis} axes"))
         }
-        (Op::Append, _) => Err("matrices with equally many rows".into()),
-        (Op::AddConstant { shape }, [x]) if x == shape => Ok(shape.clone()),
-        (Op::AddConstant { shape }, _) => Err(format!("{shape:?}")),
-        (Op::MatMul, [[m, k], [rows, n]]) if k == rows => Ok(vec![*m, *n]),
-        (Op::MatMul, _) => Err("[M, K] and [K, N]".into()),
+        _ => image(op, x),
     }
 }
 
-/// Positions of a sliding window.
-fn window(size: usize, kernel: usize, stride: usize, padding: usize) -> Result<usize, String> {
-    let padded = size + 2 * padding;
-    if padded < kernel || stride == 0 {
-        return Err(format!("at least {kernel} pixels a side after padding"));
+/// What an operation on images makes of `[C, H, W]`.
+fn image(op: &Op, x: &[usize]) -> Result<Vec<usize>, String> {
+    let &[c, h, w] = x else { return Err("[C, H, W]".into()) };
+    match op {
+        Op::Conv2d { in_channels, out_channels, kernel, stride, padding, dilation, .. } => {
+            if c != *in_channels {
+                return Err(format!("[{in_channels}, H, W]"));
+            }
+            let window = Window { kernel, stride, padding, dilation };
+            Ok(vec![*out_channels, window.count(0, h)?, window.count(1, w)?])
+        }
+        Op::ConvTranspose2d {
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            output_padding,
+            dilation,
+            ..
+        } => {
+            let side = |axis: usize, size: usize| {
+                let span = dilation[axis] * (kernel[axis] - 1) + 1 + output_padding[axis];
+                let whole = (size - 1) * stride[axis] + span;
+                whole.checked_sub(padding[axis] + padding[axis + 2]).filter(|&side| side > 0)
+            };
+            match [side(0, h), side(1, w)] {
+                [Some(h), Some(w)] if c == *in_channels => Ok(vec![*out_channels, h, w]),
+                _ => Err(format!("[{in_channels}, H, W], larger than what is cut off")),
+            }
+        }
+        Op::MaxPool2d { kernel, stride, padding, dilation } => {
+            let window = Window { kernel, stride, padding, dilation };
+            Ok(vec![c, window.count(0, h)?, window.count(1, w)?])
+        }
+        Op::AvgPool2d { kernel, stride, padding, .. } => {
+            let window = Window { kernel, stride, padding, dilation: &[1; 2] };
+            Ok(vec![c, window.count(0, h)?, window.count(1, w)?])
+        }
+        Op::Pad { padding: [top, left, bottom, right], .. } => {
+            Ok(vec![c, h + top + bottom, w + left + right])
+        }
+        Op::GlobalAvgPool => Ok(vec![c]),
+        Op::AttentionPool2d { channels, tokens, .. } => (c == *channels && h * w == *tokens)
+            .then(|| vec![c])
+            .ok_or_else(|| format!("[{channels}, H, W] with H·W = {tokens}")),
+        Op::UpsampleNearest { factor } => Ok(vec![c, h * factor, w * factor]),
+        Op::Resize { size: [h, w], .. } => Ok(vec![c, *h, *w]),
+        _ => unreachable!("operations on other tensors come before"),
     }
-    Ok((padded - kernel) / stride + 1)
+}
+
+/// The shape of a sum or product of two tensors, a side of 1 repeated, shorter shapes from the right.
+fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let side = |x: &[usize], at: usize| (at + x.len()).checked_sub(rank).map_or(1, |at| x[at]);
+    let sides = (0..rank).map(|at| match (side(a, at), side(b, at)) {
+        (a, b) if a == b || b == 1 => Some(a),
+        (1, b) => Some(b),
+        _ => None,
+    });
+    sides.collect()
+}
+
+fn product(views: &[&[usize]]) -> Result<Vec<usize>, String> {
+    match views {
+        [[a @ .., m, k], [b @ .., rows, n]] if k == rows && a == b => Ok([a, &[*m, *n]].concat()),
+        _ => Err("[…, M, K] and […, K, N]".into()),
+    }
+}
+
+fn joined(views: &[&[usize]], axis: usize) -> Result<Vec<usize>, String> {
+    let expected = || format!("tensors that differ along axis {axis} only");
+    let first = views.first().filter(|x| axis < x.len()).ok_or_else(expected)?;
+    let alike = |x: &&[usize]| {
+        x.len() == first.len() && x[..axis] == first[..axis] && x[axis + 1..] == first[axis + 1..]
+    };
+    if !views.iter().all(alike) {
+        return Err(expected());
+    }
+    let mut y = first.to_vec();
+    y[axis] = views.iter().map(|x| x[axis]).sum();
+    Ok(y)
+}
+
+/// A sliding window.
+struct Window<'a> {
+    kernel: &'a [usize; 2],
+    stride: &'a [usize; 2],
+    padding: &'a [usize; 4],
+    dilation: &'a [usize; 2],
+}
+
+impl Window<'_> {
+    /// Positions along an axis of `size` pixels.
+    fn count(&self, axis: usize, size: usize) -> Result<usize, String> {
+        let span = self.dilation[axis] * (self.kernel[axis].max(1) - 1) + 1;
+        let padded = size + self.padding[axis] + self.padding[axis + 2];
+        if padded < span || self.stride[axis] == 0 {
+            return Err(format!("at least {span} pixels a side after padding"));
+        }
+        Ok((padded - span) / self.stride[axis] + 1)
+    }
 }
 
 #[cfg(test)]

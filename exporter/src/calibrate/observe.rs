@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use calibration::{Entry, Method, Observer, Range, Table};
-use graph::{Graph, Op, Preprocess};
+use graph::{Graph, Node, Op, Preprocess, Unary};
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -108,35 +108,48 @@ impl Observations {
 
 /// Sums of each channel's mean, image by image.
 struct ChannelMeans {
-    sums: BTreeMap<String, Vec<f64>>,
+    sums: BTreeMap<String, Sums>,
+}
+
+struct Sums {
+    of_channel: Vec<f64>,
+    /// Channels lie innermost, as those of tokens do.
+    innermost: bool,
 }
 
 impl ChannelMeans {
     fn new(graph: &Graph) -> Result<Self> {
         let shapes = graph.shapes()?;
-        let sums = graph
-            .nodes
-            .iter()
-            .filter(|node| is_layer(node))
-            .map(|node| (node.inputs[0].clone(), vec![0.0; shapes[node.inputs[0].as_str()][0]]))
-            .collect();
-        Ok(Self { sums })
+        let sums = |node: &Node| {
+            let shape = &shapes[node.inputs[0].as_str()];
+            let innermost = matches!(node.op, Op::Linear { .. });
+            let channels = if innermost { shape.last() } else { shape.first() };
+            Sums { of_channel: vec![0.0; channels.copied().unwrap_or(1)], innermost }
+        };
+        let layers = graph.nodes.iter().filter(|node| is_layer(node));
+        Ok(Self { sums: layers.map(|node| (node.inputs[0].clone(), sums(node))).collect() })
     }
 
-    /// `values` of one image, `[C, …]`.
+    /// `values` of one image, `[C, …]` or `[…, C]`.
     fn add(&mut self, tensor: &str, values: &[f32]) {
-        let Some(sums) = self.sums.get_mut(tensor) else { return };
-        let per_channel = values.len() / sums.len();
-        for (sum, channel) in sums.iter_mut().zip(values.chunks(per_channel)) {
+        let Some(Sums { of_channel, innermost }) = self.sums.get_mut(tensor) else { return };
+        let per_channel = values.len() / of_channel.len();
+        if *innermost {
+            for row in values.chunks(of_channel.len()) {
+                for (sum, &x) in of_channel.iter_mut().zip(row) {
+                    *sum += f64::from(x) / per_channel as f64;
+                }
+            }
+            return;
+        }
+        for (sum, channel) in of_channel.iter_mut().zip(values.chunks(per_channel)) {
             *sum += channel.iter().map(|&x| f64::from(x)).sum::<f64>() / per_channel as f64;
         }
     }
 
-    fn finish(mut self, images: usize) -> BTreeMap<String, Vec<f64>> {
-        for sum in self.sums.values_mut().flatten() {
-            *sum /= images as f64;
-        }
-        self.sums
+    fn finish(self, images: usize) -> BTreeMap<String, Vec<f64>> {
+        let means = |sums: Sums| sums.of_channel.iter().map(|sum| sum / images as f64).collect();
+        self.sums.into_iter().map(|(tensor, sums)| (tensor, means(sums))).collect()
     }
 }
 
@@ -145,14 +158,19 @@ fn pixel_range(preprocess: &Preprocess) -> Range {
     Range { lo: of(0.0), hi: of(1.0) }.with_zero()
 }
 
-/// Pixels are in `[0, 1]` before normalisation, and so are the shares a softmax gives: one that calibration did not see
-/// must not be cut.
+/// Pixels are in `[0, 1]` before normalisation, and so are the shares a softmax gives and the gates of a sigmoid: one that
+/// calibration did not see must not be cut.
 fn known_range(graph: &Graph, tensor: &str, preprocess: &Preprocess) -> Option<Range> {
     if tensor == graph.input {
         return Some(pixel_range(preprocess));
     }
-    let node = graph.node(tensor)?;
-    (node.op == Op::Softmax).then_some(Range { lo: 0.0, hi: 1.0 })
+    let gate = |function: &Unary| matches!(function, Unary::Sigmoid | Unary::HardSigmoid { .. });
+    let is_share = match &graph.node(tensor)?.op {
+        Op::Softmax => true,
+        Op::Unary { function } => gate(function),
+        _ => false,
+    };
+    is_share.then_some(Range { lo: 0.0, hi: 1.0 })
 }
 
 fn is_clamped_at_six(graph: &Graph, tensor: &str) -> bool {

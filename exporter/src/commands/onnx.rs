@@ -6,7 +6,7 @@ use crate::{
     read::checkpoint::Checkpoint,
     write::{
         self,
-        onnx::{Batch, OPSET, float_model, quantized_model},
+        onnx::{Batch, float_model, quantized_model},
     },
 };
 use anyhow::{Context, Result};
@@ -68,15 +68,16 @@ impl Onnx {
             }
         };
         let bytes = model.encode_to_vec();
+        let opset = model.opset_import.first().map_or(0, |opset| opset.version);
         write::file(&self.out, &bytes)?;
         let graph = model.graph.context("the writer makes a graph")?;
         let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
         let document = json!({
-            "file": self.out, "bytes": bytes.len(), "nodes": graph.node.len(), "opset": OPSET,
+            "file": self.out, "bytes": bytes.len(), "nodes": graph.node.len(), "opset": opset,
             "outputs": outputs, "arithmetic": if self.int8 { "int8" } else { "float" },
         });
         let text = format!(
-            "{}: {:.1} MB, {} nodes, opset {OPSET}, outputs {}",
+            "{}: {:.1} MB, {} nodes, opset {opset}, outputs {}",
             self.out.display(),
             bytes.len() as f64 / 1e6,
             graph.node.len(),

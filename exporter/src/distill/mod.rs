@@ -168,11 +168,13 @@ fn parameters(graph: &Graph) -> usize {
 pub(crate) fn multiplications(graph: &Graph) -> Result<u64> {
     let shapes = graph.shapes()?;
     let of = |node: &graph::Node| -> u64 {
-        let places: usize = shapes[node.name.as_str()].iter().skip(1).product();
+        let values: usize = shapes[node.name.as_str()].iter().product();
         let weights = node.params().into_iter().find(|param| param.name.ends_with(".weight"));
         match node.op {
-            Op::Conv2d { .. } | Op::Linear { .. } => weights
-                .map_or(0, |weights| (weights.shape.iter().product::<usize>() * places) as u64),
+            // Each value of the output is a sum over one row of the weights.
+            Op::Conv2d { .. } | Op::Linear { .. } => weights.map_or(0, |weights| {
+                (weights.shape[1..].iter().product::<usize>() * values) as u64
+            }),
             Op::AttentionPool2d { channels, heads, tokens } => {
                 (4 * channels * channels + 2 * heads * channels * (tokens + 1)) as u64
             }

@@ -22,7 +22,7 @@ use crate::{
         weights::{Array, Weights},
     },
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use calibration::{MAX_BIAS, Method, QuantParams, Range};
 use graph::{CheckpointConfig, Graph, Node, Op};
 use indicatif::ProgressBar;
@@ -67,6 +67,9 @@ impl Rounded {
         let checkpoint = Checkpoint::open(folder)?;
         let original = with_features(config)?;
         let (graph, weights) = fold::fold(&original, &checkpoint.weights);
+        if let Some(node) = graph.nodes.iter().find(|node| !trains(node)) {
+            bail!("node `{}` ({:?}) cannot be trained on eight bits", node.name, node.op);
+        }
         let plan = Plan::new(&graph)?;
         let images = ImageSet { paths: images.to_vec(), ..ImageSet::none() };
         let hidden = ProgressBar::hidden();
@@ -138,12 +141,13 @@ impl Rounded {
                 let [ra, rb] = [own(0) / out.scale, own(1) / out.scale].map(f64::from);
                 x * ra + &values[node.inputs[1].as_str()] * rb
             }
-            Op::Concat => {
+            Op::Concat { axis } => {
                 let part = |(at, name): (usize, &String)| {
                     let real = &values[name.as_str()] * f64::from(own(at));
                     quotient(&real, out.scale)
                 };
-                Tensor::cat(&node.inputs.iter().enumerate().map(part).collect::<Vec<_>>(), 1)
+                let parts: Vec<Tensor> = node.inputs.iter().enumerate().map(part).collect();
+                Tensor::cat(&parts, *axis as i64 + 1)
             }
             Op::LeakyRelu { slope } => {
                 let real = x * f64::from(own(0));
@@ -154,9 +158,10 @@ impl Rounded {
                 let sum = x.sum_dim_intlist([2_i64, 3].as_slice(), false, Kind::Float);
                 sum * f64::from(own(0) / out.scale / (h * w) as f32)
             }
-            Op::MaxPool2d { kernel, stride, padding } => {
-                let both = |n: usize| [n as i64; 2];
-                x.max_pool2d(both(*kernel), both(*stride), both(*padding), [1, 1], false)
+            Op::MaxPool2d { kernel, stride, padding, .. } => {
+                let [kernel, stride] = [*kernel, *stride].map(|sides| sides.map(|n| n as i64));
+                let padding = [padding[0] as i64, padding[1] as i64];
+                x.max_pool2d(kernel, stride, padding, [1, 1], false)
             }
             Op::UpsampleNearest { factor } => {
                 let (_, _, h, w) = x.size4().expect("images are [B, C, H, W]");
@@ -167,12 +172,6 @@ impl Rounded {
                 let (codes, scale) = self.constant(node);
                 let [ra, rb] = [own(0) / out.scale, scale / out.scale].map(f64::from);
                 x * ra + codes * rb
-            }
-            Op::Append => {
-                let part = |(at, name): (usize, &String)| {
-                    quotient(&(&values[name.as_str()] * f64::from(own(at))), out.scale)
-                };
-                Tensor::cat(&node.inputs.iter().enumerate().map(part).collect::<Vec<_>>(), 2)
             }
             Op::MatMul => {
                 let sums = products(node, values).to_kind(Kind::Float);
@@ -188,14 +187,10 @@ impl Rounded {
                 };
                 quotient(&shares(x, scale.unwrap_or_else(of_product)), out.scale)
             }
-            Op::Relu
-            | Op::Relu6
-            | Op::BatchNorm2d { .. }
-            | Op::AttentionPool2d { .. }
-            | Op::Reshape { .. }
-            | Op::Transpose => {
-                unreachable!("`{}`: Plan::new folds or refuses it, or it moves no code", node.name)
-            }
+            _ => unreachable!(
+                "`{}`: Plan::new folds it, it moves no code, or `trains` refused it",
+                node.name
+            ),
         }
     }
 
@@ -251,8 +246,8 @@ impl Rounded {
         let (x, weight) = (x.to_kind(kind), layer.weight.to_kind(kind));
         let products = match &node.op {
             Op::Conv2d { stride, padding, groups, .. } => {
-                let both = |n: usize| [n as i64; 2];
-                let (stride, padding) = (both(*stride), both(*padding));
+                let stride = stride.map(|n| n as i64);
+                let padding = [padding[0] as i64, padding[1] as i64];
                 x.conv2d::<Tensor>(&weight, None, stride, padding, [1, 1], *groups as i64)
             }
             _ => x.linear::<Tensor>(&weight, None),
@@ -300,6 +295,30 @@ impl Learner for Rounded {
     }
 }
 
+/// Whether a node of a folded network has a form here that autograd sees.
+fn trains(node: &Node) -> bool {
+    let even = |padding: &[usize; 4]| padding[..2] == padding[2..];
+    match &node.op {
+        Op::Conv2d { padding, dilation, .. } | Op::MaxPool2d { padding, dilation, .. } => {
+            even(padding) && *dilation == [1; 2]
+        }
+        Op::Linear { .. }
+        | Op::Relu
+        | Op::Relu6
+        | Op::LeakyRelu { .. }
+        | Op::Add
+        | Op::Concat { .. }
+        | Op::GlobalAvgPool
+        | Op::UpsampleNearest { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::AddConstant { .. }
+        | Op::MatMul
+        | Op::Softmax => true,
+        _ => false,
+    }
+}
+
 /// `[C]` as it meets a layer's output.
 fn along_channels(values: &Tensor, node: &Node) -> Tensor {
     match node.op {
@@ -326,7 +345,10 @@ fn view(node: &Node, x: &Tensor) -> Tensor {
             let sides = shape.iter().map(|&side| side as i64);
             x.reshape([-1].into_iter().chain(sides).collect::<Vec<_>>())
         }
-        Op::Transpose => x.transpose(1, 2),
+        Op::Transpose { order } => {
+            let order = order.iter().map(|&axis| axis as i64 + 1);
+            x.permute([0].into_iter().chain(order).collect::<Vec<_>>())
+        }
         _ => unreachable!("`{}` is no view", node.name),
     }
 }

@@ -108,23 +108,37 @@ fn gather(
 struct Window {
     /// `[C, H, W]`
     input: [usize; 3],
+    /// How far its values lie apart along each axis.
+    steps: [usize; 3],
     kernel: [usize; 2],
-    stride: usize,
-    padding: usize,
+    stride: [usize; 2],
+    /// Top, left, bottom, right.
+    padding: [usize; 4],
+    dilation: [usize; 2],
     groups: usize,
 }
 
 impl Window {
     fn of(node: &Node, shape: &[usize]) -> Self {
-        let input = match *shape {
-            [c, h, w] => [c, h, w],
-            _ => [shape.iter().product(), 1, 1],
+        let (input, steps) = match (&node.op, shape) {
+            (Op::Conv2d { .. }, &[c, h, w]) => ([c, h, w], [h * w, w, 1]),
+            // Rows of tokens, channels innermost.
+            (_, [rows @ .., c]) => ([*c, rows.iter().product(), 1], [1, *c, 1]),
+            _ => unreachable!("what a layer reads has axes"),
         };
         match node.op {
-            Op::Conv2d { kernel, stride, padding, groups, .. } => {
-                Self { input, kernel, stride, padding, groups }
+            Op::Conv2d { kernel, stride, padding, dilation, groups, .. } => {
+                Self { input, steps, kernel, stride, padding, dilation, groups }
             }
-            _ => Self { input, kernel: [1; 2], stride: 1, padding: 0, groups: 1 },
+            _ => Self {
+                input,
+                steps,
+                kernel: [1; 2],
+                stride: [1; 2],
+                padding: [0; 4],
+                dilation: [1; 2],
+                groups: 1,
+            },
         }
     }
 
@@ -136,30 +150,39 @@ impl Window {
     /// Appends at most [`PATCHES`] patches of one image, spread evenly.
     fn add(&self, values: &[f32], patches: &mut Patches) {
         let [channels, height, width] = self.input;
-        let side =
-            |size: usize, kernel: usize| (size + 2 * self.padding - kernel) / self.stride + 1;
-        let (rows, columns) = (side(height, self.kernel[0]), side(width, self.kernel[1]));
+        let (rows, columns) = (self.count(0, height), self.count(1, width));
         let count = (rows * columns).min(PATCHES);
         let per_group = channels / self.groups;
         for at in (0..count).map(|at| at * rows * columns / count) {
-            let (top, left) = (at / columns * self.stride, at % columns * self.stride);
+            let (row, column) = (at / columns, at % columns);
             for (group, out) in patches.groups.iter_mut().enumerate() {
                 for channel in group * per_group..(group + 1) * per_group {
-                    for y in top..top + self.kernel[0] {
-                        for x in left..left + self.kernel[1] {
-                            let inside = (self.padding..height + self.padding).contains(&y)
-                                && (self.padding..width + self.padding).contains(&x);
-                            out.push(if inside {
-                                let (y, x) = (y - self.padding, x - self.padding);
-                                values[(channel * height + y) * width + x]
-                            } else {
-                                0.0
-                            });
+                    for y in (0..self.kernel[0]).map(|k| self.source(0, row, k, height)) {
+                        for x in (0..self.kernel[1]).map(|k| self.source(1, column, k, width)) {
+                            let inside = y.zip(x);
+                            let value = |(y, x)| {
+                                values[channel * self.steps[0]
+                                    + y * self.steps[1]
+                                    + x * self.steps[2]]
+                            };
+                            out.push(inside.map_or(0.0, value));
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Outputs along an axis of `size`.
+    fn count(&self, axis: usize, size: usize) -> usize {
+        let span = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
+        (size + self.padding[axis] + self.padding[axis + 2] - span) / self.stride[axis] + 1
+    }
+
+    /// What tap `k` of output `at` reads, unless it is border.
+    fn source(&self, axis: usize, at: usize, k: usize, size: usize) -> Option<usize> {
+        let place = at * self.stride[axis] + k * self.dilation[axis];
+        place.checked_sub(self.padding[axis]).filter(|&place| place < size)
     }
 }
 
@@ -276,7 +299,15 @@ mod tests {
 
     #[test]
     fn a_patch_is_what_the_kernel_lies_on() {
-        let window = Window { input: [1, 3, 3], kernel: [3; 2], stride: 2, padding: 1, groups: 1 };
+        let window = Window {
+            input: [1, 3, 3],
+            steps: [9, 3, 1],
+            kernel: [3; 2],
+            stride: [2; 2],
+            padding: [1; 4],
+            dilation: [1; 2],
+            groups: 1,
+        };
         let mut patches = window.none();
         let values: Vec<f32> = (1..=9).map(|x| x as f32).collect();
         window.add(&values, &mut patches);

@@ -73,15 +73,7 @@ mod tests {
 
     /// One pointwise layer on three channels of different brightness.
     fn layer() -> Graph {
-        let op = Op::Conv2d {
-            in_channels: 3,
-            out_channels: 16,
-            kernel: [1; 2],
-            stride: 1,
-            padding: 0,
-            groups: 1,
-            bias: true,
-        };
+        let op = Op::conv2d([3, 16], 1, 1, 0, 1, true);
         Graph {
             name: "layer".into(),
             input: "image".into(),

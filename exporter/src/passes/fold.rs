@@ -1,23 +1,27 @@
-//! The network as int8 takes it: batch normalisation folded into the convolution before it, attention pools written out.
+//! The network as int8 takes it: batch normalisation folded into the convolution before it, what eight bits have no form
+//! for written out in operations they have.
 //!
 //! `γ·(conv(x) − μ)/√(σ² + ε) + β` is a convolution with weights `w·γ/√(σ² + ε)` and bias
 //! `β + (b − μ)·γ/√(σ² + ε)`. The convolution keeps its name and gains a bias; what read the
 //! normalisation reads the convolution.
 
-use super::pool;
+use super::{affine, pool, transposed};
 use crate::read::weights::{Array, Weights};
 use graph::{Graph, Op};
 
-/// The same network with normalisations folded ([`fold_batch_norms`]) and attention pools written out
-/// ([`pool::write_out`]).
+/// The same network with normalisations folded ([`fold_batch_norms`]), and attention pools ([`pool`]), transposed
+/// convolutions ([`transposed`]) and what is affine for each channel ([`affine`]) written out.
 pub(crate) fn fold(graph: &Graph, weights: &Weights) -> (Graph, Weights) {
     let (graph, weights) = fold_batch_norms(graph, weights);
-    pool::write_out(&graph, &weights)
+    let (mut graph, mut weights) = pool::write_out(&graph, &weights);
+    transposed::write_out(&mut graph, &mut weights);
+    affine::write_out(&mut graph, &mut weights);
+    (graph, weights)
 }
 
 /// The same network with every normalisation that directly follows a convolution folded.
 ///
-/// One that follows anything else stays: quantization refuses it by name.
+/// One that follows anything else stays.
 pub(crate) fn fold_batch_norms(graph: &Graph, weights: &Weights) -> (Graph, Weights) {
     let (mut graph, mut weights) = (graph.clone(), weights.clone());
     let foldable: Vec<(String, String, f64)> = graph

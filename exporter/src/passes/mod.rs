@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! interpreter  the float meaning of a graph, on candle
-//! fold         batch normalisation into convolutions; pool: an attention pool as convolutions
+//! fold         batch normalisation into convolutions; written out as convolutions: pool (attention pools), transposed
+//!              (transposed convolutions), affine (gains and shifts of channels)
 //! equalize     ranges of channels evened out between layers
 //! quantized    Plan: which tensors carry codes; Quantized: every code
 //! adaround     weights rounded by their effect; bias: biases make up for the mean error
@@ -11,6 +12,7 @@
 //! ```
 
 pub(crate) mod adaround;
+mod affine;
 pub(crate) mod bias;
 pub(crate) mod equalize;
 pub(crate) mod fold;
@@ -19,3 +21,4 @@ pub(crate) mod noise;
 mod pool;
 pub(crate) mod quantized;
 pub(crate) mod simulate;
+mod transposed;

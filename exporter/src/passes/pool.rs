@@ -83,22 +83,15 @@ fn parts(pool: &Node, Sizes { channels: c, heads, tokens }: Sizes) -> Vec<Node> 
     };
     let shaped = |shape: &[usize]| Op::Reshape { shape: shape.to_vec() };
     let added = |shape: &[usize]| Op::AddConstant { shape: shape.to_vec() };
-    let pixel = |in_channels, out_channels, groups, bias| Op::Conv2d {
-        in_channels,
-        out_channels,
-        kernel: [1; 2],
-        stride: 1,
-        padding: 0,
-        groups,
-        bias,
-    };
+    let pixel =
+        |inputs, outputs, groups, bias| Op::conv2d([inputs, outputs], 1, 1, 0, groups, bias);
     let x = &pool.inputs[0];
     let mean = push("mean", Op::GlobalAvgPool, &[x]);
     let mean = push("mean_column", shaped(&[c, 1]), &[&mean]);
     let query = push("query_token", added(&[c, 1]), &[&mean]);
     let patches = push("patches", shaped(&[c, tokens]), &[x]);
     let patches = push("patch_tokens", added(&[c, tokens]), &[&patches]);
-    let all = push("columns", Op::Append, &[&query, &patches]);
+    let all = push("columns", Op::Concat { axis: 1 }, &[&query, &patches]);
 
     let query = push("query_pixel", shaped(&[c, 1, 1]), &[&query]);
     let q = push("q_proj", pixel(c, c, 1, true), &[&query]);
@@ -106,7 +99,7 @@ fn parts(pool: &Node, Sizes { channels: c, heads, tokens }: Sizes) -> Vec<Node> 
     let u = push("question_rows", shaped(&[heads, c]), &[&u]);
     let scores = push("similarities", Op::MatMul, &[&u, &all]);
     let shares = push("attention", Op::Softmax, &[&scores]);
-    let rows = push("rows", Op::Transpose, &[&all]);
+    let rows = push("rows", Op::Transpose { order: vec![1, 0] }, &[&all]);
     let answers = push("average", Op::MatMul, &[&shares, &rows]);
     let answers = push("average_pixel", shaped(&[heads * c, 1, 1]), &[&answers]);
     let v = push("value", pixel(heads * c, c, heads, true), &[&answers]);

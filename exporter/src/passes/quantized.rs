@@ -20,9 +20,9 @@ pub(crate) struct Quantized {
     pub(crate) activations: BTreeMap<String, QuantParams>,
     /// Of every convolution and linear layer on integers, by node.
     pub(crate) layers: BTreeMap<String, Layer>,
-    /// Weight and bias of those left in float.
+    /// Weight and bias of those left in float, and of normalisations.
     pub(crate) float_layers: BTreeMap<String, [Array; 2]>,
-    /// What [`Op::AddConstant`] adds, by node.
+    /// What [`Op::AddConstant`] adds and [`Op::MulConstant`] multiplies by, and [`Op::Constant`] itself, by node.
     pub(crate) constants: BTreeMap<String, Constant>,
     /// Whether files say s8 around 0 instead of u8 around 128 (symmetric activations).
     pub(crate) signed: bool,
@@ -41,7 +41,8 @@ pub(crate) struct Layer {
     pub(crate) bias_scales: Vec<f32>,
 }
 
-/// A constant operand, symmetric around 0 like weights, but with codes as activations have: 0 is 128.
+/// A constant: an operand, symmetric around 0 like weights but with codes as activations have (0 is 128), or a tensor of
+/// its own, with the range of one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Constant {
     pub(crate) shape: Vec<usize>,
@@ -93,10 +94,8 @@ pub(crate) enum PlanError {
     #[error("node `{0}` is a batch normalisation that does not follow a convolution of its own")]
     Norm(String),
 
-    #[error(
-        "node `{0}` rectifies a tensor that is read elsewhere too, expected it to be its only reader"
-    )]
-    Relu(String),
+    #[error("node `{0}` is a transposed convolution that was not written out")]
+    Transposed(String),
 
     #[error(
         "node `{0}` cannot be left in float: found no such convolution or linear layer; the layers are {1}"
@@ -142,17 +141,12 @@ impl Plan {
             match &node.op {
                 Op::AttentionPool2d { .. } => return Err(PlanError::Attention(name)),
                 Op::BatchNorm2d { .. } => return Err(PlanError::Norm(name)),
+                Op::ConvTranspose2d { .. } => return Err(PlanError::Transposed(name)),
                 Op::Relu | Op::Relu6 if plan.is_float_tensor(&node.inputs[0]) => {
                     plan.writes.insert(name, Write::Float);
                     continue;
                 }
-                Op::Relu | Op::Relu6 => {
-                    let Some(Write::Tensor { rectified_by: Some(by), .. }) =
-                        plan.writes.get(&node.inputs[0])
-                    else {
-                        return Err(PlanError::Relu(name));
-                    };
-                    debug_assert_eq!(by.name, name);
+                Op::Relu | Op::Relu6 if plan.rectifies(node) => {
                     plan.writes.insert(name, Write::Folded);
                     continue;
                 }
@@ -160,11 +154,11 @@ impl Plan {
                     depth_fits(&name, in_channels / groups * kernel[0] * kernel[1])?;
                 }
                 Op::Linear { in_features, .. } => depth_fits(&name, *in_features)?,
-                Op::MaxPool2d { .. } | Op::UpsampleNearest { .. } => {
+                _ if moves_codes(&node.op) => {
                     let owner = plan.owner(&node.inputs[0]).to_owned();
                     plan.owners.insert(name.clone(), owner);
                 }
-                Op::Reshape { .. } | Op::Transpose => {
+                Op::Reshape { .. } | Op::Transpose { .. } => {
                     let owner = plan.owner(&node.inputs[0]).to_owned();
                     plan.owners.insert(name.clone(), owner);
                     plan.writes.insert(name, Write::View);
@@ -174,15 +168,9 @@ impl Plan {
                     plan.writes.insert(name, Write::Float);
                     continue;
                 }
-                Op::Append => plan.share_with_whole(graph, node),
-                // A leaky ReLU is no clamp: it reads codes and makes others.
-                Op::Add
-                | Op::Concat
-                | Op::GlobalAvgPool
-                | Op::LeakyRelu { .. }
-                | Op::AddConstant { .. }
-                | Op::MatMul
-                | Op::Softmax => {}
+                Op::Concat { axis: 1.. } => plan.share_with_whole(graph, node),
+                // What is left reads codes and makes others.
+                _ => {}
             }
             if makes_logits(graph, node) {
                 plan.writes.insert(name, Write::Real);
@@ -199,6 +187,12 @@ impl Plan {
             plan.writes.insert(node.name.clone(), write);
         }
         Ok(plan)
+    }
+
+    /// Whether a ReLU is the lower clamp of what it reads; elsewhere it is an operation of its own.
+    fn rectifies(&self, relu: &Node) -> bool {
+        let read = self.writes.get(&relu.inputs[0]);
+        matches!(read, Some(Write::Tensor { rectified_by: Some(by), .. }) if by.name == relu.name)
     }
 
     /// The last part that only `node` reads takes the codes of the whole, so that it is not rounded twice.
@@ -279,10 +273,16 @@ impl Quantized {
             let bias = weights.get(&format!("{name}.bias")).cloned().unwrap_or(zeros);
             (name.clone(), [weight, bias])
         };
-        let float_layers = plan.float.iter().map(kept).collect();
+        let norms = graph.nodes.iter().filter(|node| is_norm(node)).map(|node| &node.name);
+        let float_layers = plan.float.iter().chain(norms).map(kept).collect();
         let constant = |node: &Node| {
-            let Op::AddConstant { .. } = node.op else { return None };
-            Some((node.name.clone(), Constant::new(&weights[&format!("{}.constant", node.name)])))
+            let array = || &weights[&format!("{}.constant", node.name)];
+            let constant = match node.op {
+                Op::AddConstant { .. } | Op::MulConstant { .. } => Constant::new(array()),
+                Op::Constant { .. } => Constant::with(array(), activations[&node.name]),
+                _ => return None,
+            };
+            Some((node.name.clone(), constant))
         };
         let constants = graph.nodes.iter().filter_map(constant).collect();
         Self {
@@ -302,7 +302,10 @@ impl Constant {
     fn new(array: &Array) -> Self {
         let reach = |range: Range, &x: &f32| range.union(Range { lo: x, hi: x });
         let range = array.values.iter().fold(Range { lo: 0.0, hi: 0.0 }, reach);
-        let params = range.symmetric();
+        Self::with(array, range.symmetric())
+    }
+
+    fn with(array: &Array, params: QuantParams) -> Self {
         let codes = array.values.iter().map(|&x| params.quantize(x)).collect();
         Self { shape: array.shape.clone(), params, codes }
     }
@@ -328,6 +331,23 @@ pub(crate) fn is_layer(node: &Node) -> bool {
     matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. })
 }
 
+fn is_norm(node: &Node) -> bool {
+    matches!(node.op, Op::LayerNorm { .. } | Op::GroupNorm { .. })
+}
+
+/// Whether an operation picks and places codes and makes none: what it gives has the scale of what it reads.
+fn moves_codes(op: &Op) -> bool {
+    match op {
+        Op::MaxPool2d { .. }
+        | Op::UpsampleNearest { .. }
+        | Op::Slice { .. }
+        | Op::Resize { .. } => true,
+        // 0 has a code in every range.
+        Op::Pad { value, .. } => *value == 0.0,
+        _ => false,
+    }
+}
+
 /// Whether `node`'s value goes to float layers and nowhere else.
 fn only_float_reads(graph: &Graph, float: &BTreeSet<String>, node: &Node) -> bool {
     let is_output = graph.outputs.iter().any(|output| output.node == node.name);
@@ -348,7 +368,7 @@ fn only_softmax_reads(graph: &Graph, node: &Node) -> bool {
 
 /// The ReLU that is the only reader of `node`.
 fn relu_of<'a>(graph: &'a Graph, node: &'a Node) -> Option<&'a Node> {
-    if !is_layer(node) && node.op != Op::Add {
+    if !is_layer(node) && !matches!(node.op, Op::Add | Op::Sub | Op::Mul) {
         return None;
     }
     let mut readers = graph.readers(&node.name);

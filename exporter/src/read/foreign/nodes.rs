@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
             "Add" => self.push(node, Op::Add, 2),
             "Concat" => {
                 ensure!([1, -3].contains(&int(node, "axis", 1)), "an axis other than the channels");
-                self.push(node, Op::Concat, node.input.len())
+                self.push(node, Op::Concat { axis: 0 }, node.input.len())
             }
             "MaxPool" => self.max_pool(node),
             "GlobalAveragePool" => self.pool(node),
@@ -137,8 +137,9 @@ impl<'a> Reader<'a> {
             in_channels: per_group * groups,
             out_channels,
             kernel: [h, w],
-            stride,
-            padding,
+            stride: [stride; 2],
+            padding: [padding; 4],
+            dilation: [1; 2],
             groups,
             bias: bias.is_some(),
         };
@@ -168,7 +169,7 @@ impl<'a> Reader<'a> {
         ensure!(kernel == same, "a kernel of {kernel}x{same}, expected a square");
         let (stride, padding) = (one(node, "strides", 1)?, one(node, "pads", 0)?);
         let kernel = usize::try_from(kernel)?;
-        self.push(node, Op::MaxPool2d { kernel, stride, padding }, 1)
+        self.push(node, Op::max_pool2d(kernel, stride, padding), 1)
     }
 
     fn pool(&mut self, node: &NodeProto) -> Result<()> {

@@ -10,9 +10,11 @@ use tract_onnx::pb::{
 };
 
 /// Operator set the files are written for: the first with everything we use, read by every tool.
-pub(crate) const OPSET: i64 = 17;
+pub(super) const OPSET: i64 = 17;
 /// IR version that goes with it; newer ones are refused by runtimes of that time.
 const IR_VERSION: i64 = 8;
+/// Of operator sets 18 to 20.
+const NEWER_IR_VERSION: i64 = 9;
 
 /// Images a run of the exported network takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub(crate) enum Batch {
 pub(crate) struct Builder {
     graph: GraphProto,
     batch: Batch,
+    opset: i64,
 }
 
 /// An attribute's value.
@@ -37,8 +40,13 @@ pub(crate) enum Attr<'a> {
 }
 
 impl Builder {
-    pub(crate) fn new(name: &str, batch: Batch) -> Self {
-        Self { graph: GraphProto { name: name.into(), ..Default::default() }, batch }
+    pub(crate) fn new(name: &str, batch: Batch, opset: i64) -> Self {
+        Self { graph: GraphProto { name: name.into(), ..Default::default() }, batch, opset }
+    }
+
+    /// Operator set of the file.
+    pub(crate) fn opset(&self) -> i64 {
+        self.opset
     }
 
     /// A graph input of f32, `shape` without the batch axis.
@@ -102,8 +110,8 @@ impl Builder {
 
     pub(crate) fn finish(self) -> ModelProto {
         ModelProto {
-            ir_version: IR_VERSION,
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            ir_version: if self.opset > OPSET { NEWER_IR_VERSION } else { IR_VERSION },
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: self.opset }],
             producer_name: "exporter".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(self.graph),

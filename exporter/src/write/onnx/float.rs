@@ -11,7 +11,7 @@ use tract_onnx::pb::ModelProto;
 /// under their own names.
 pub(crate) fn float_model(graph: &Graph, weights: &Weights, batch: Batch) -> Result<ModelProto> {
     let shapes = graph.shapes()?;
-    let mut onnx = Builder::new(&graph.name, batch);
+    let mut onnx = Builder::new(&graph.name, batch, operator::opset(graph));
     onnx.input(&graph.input, &graph.input_shape);
     for node in &graph.nodes {
         let params: Vec<String> = node.params().into_iter().map(|param| param.name).collect();
@@ -31,7 +31,21 @@ pub(crate) fn float_model(graph: &Graph, weights: &Weights, batch: Batch) -> Res
                 let flatten = format!("{}.flatten", node.name);
                 onnx.node("Flatten", &flatten, &[&map], &node.name, &[("axis", Attr::Int(1))]);
             }
-            _ => operator(&mut onnx, node, &inputs, &node.name),
+            Op::Constant { .. } => {
+                let array = &weights[&params[0]];
+                onnx.f32(&node.name, &[&[1], &array.shape[..]].concat(), &array.values);
+                continue;
+            }
+            Op::Linear { in_features, out_features }
+                if shapes[node.inputs[0].as_str()].len() > 1 =>
+            {
+                operator::linear_on_tokens(&mut onnx, &node.name, &inputs, &node.name);
+                let weight = operator::columns_first(&weights[&params[0]].values, *out_features);
+                onnx.f32(&params[0], &[*in_features, *out_features], &weight);
+                onnx.f32(&params[1], &[*out_features], &weights[&params[1]].values);
+                continue;
+            }
+            _ => operator::write(&mut onnx, node, &inputs, &node.name),
         }
         for param in &params {
             let array = &weights[param];

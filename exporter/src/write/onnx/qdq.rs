@@ -20,13 +20,15 @@ use super::operator;
 use crate::passes::quantized::{Quantized, Writes};
 use anyhow::Result;
 use graph::{Node, Op};
+use std::collections::HashMap;
 use tract_onnx::pb::ModelProto;
 
 /// Writes the network; batch 1 unless asked otherwise.
 pub(crate) fn quantized_model(model: &Quantized, batch: Batch) -> Result<ModelProto> {
     let graph = &model.graph;
     let shapes = graph.shapes()?;
-    let mut writer = Writer { onnx: Builder::new(&graph.name, batch), model };
+    let onnx = Builder::new(&graph.name, batch, operator::opset(graph));
+    let mut writer = Writer { onnx, model, shapes: &shapes };
     writer.onnx.input(&graph.input, &graph.input_shape);
     writer.quantize(&graph.input, &graph.input);
     writer.dequantize(&graph.input, &format!("{}.dq", graph.input));
@@ -56,6 +58,7 @@ pub(crate) fn quantized_model(model: &Quantized, batch: Batch) -> Result<ModelPr
 struct Writer<'a> {
     onnx: Builder,
     model: &'a Quantized,
+    shapes: &'a HashMap<&'a str, Vec<usize>>,
 }
 
 impl Writer<'_> {
@@ -65,21 +68,33 @@ impl Writer<'_> {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let output = self.model.graph.outputs.iter().find(|output| output.node == node.name);
         let output = output.expect("logits are an output by definition");
-        operator(&mut self.onnx, node, &inputs, &output.name);
+        self.operator(node, &inputs, &output.name);
+    }
+
+    fn operator(&mut self, node: &Node, inputs: &[&str], output: &str) {
+        if self.is_on_tokens(node) {
+            return operator::linear_on_tokens(&mut self.onnx, &node.name, inputs, output);
+        }
+        operator::write(&mut self.onnx, node, inputs, output);
+    }
+
+    /// Whether `node` is a linear layer on rows of tokens, whose weights lie `[in, out]` in the file.
+    fn is_on_tokens(&self, node: &Node) -> bool {
+        matches!(node.op, Op::Linear { .. }) && self.shapes[node.inputs[0].as_str()].len() > 1
     }
 
     /// A float operation whose result only float layers read.
     fn float(&mut self, node: &Node) {
         let inputs = self.inputs(node);
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        operator(&mut self.onnx, node, &inputs, &node.name);
+        self.operator(node, &inputs, &node.name);
     }
 
     /// The dequantized values of what `node` reads, in another shape.
     fn view(&mut self, node: &Node) {
         let inputs = self.inputs(node);
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        operator(&mut self.onnx, node, &inputs, &format!("{}.dq", node.name));
+        self.operator(node, &inputs, &format!("{}.dq", node.name));
     }
 
     /// What `node` reads, dequantized; weights and bias too, unless they stayed in float.
@@ -110,15 +125,17 @@ impl Writer<'_> {
     fn node(&mut self, node: &Node, tensor: &str, rectified_by: Option<&Node>) {
         let inputs = self.inputs(node);
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        if node.op == Op::GlobalAvgPool {
-            return self.average_pool(node, &inputs);
+        match node.op {
+            Op::GlobalAvgPool => return self.average_pool(node, &inputs),
+            Op::Constant { .. } => return self.codes(node),
+            _ => {}
         }
         // With a zero point other than 0 (symmetric activations) the clamp is no ReLU.
         let explicit = rectified_by.filter(|_| self.model.activations[tensor].zero != 0);
         let real = if explicit.is_some() { node.name.as_str() } else { tensor };
-        operator(&mut self.onnx, node, &inputs, real);
+        self.operator(node, &inputs, real);
         if let Some(relu) = explicit {
-            operator(&mut self.onnx, relu, &[real], tensor);
+            operator::write(&mut self.onnx, relu, &[real], tensor);
         }
         self.quantize(tensor, tensor);
         self.for_readers(tensor);
@@ -138,6 +155,24 @@ impl Writer<'_> {
         self.for_readers(name);
     }
 
+    /// A tensor that nothing makes: its codes stand in the file.
+    fn codes(&mut self, node: &Node) {
+        let constant = &self.model.constants[&node.name];
+        let shape = [&[1], &constant.shape[..]].concat();
+        self.stored(&format!("{}.q", node.name), &shape, &constant.codes);
+        self.for_readers(&node.name);
+    }
+
+    /// Codes as activations have them.
+    fn stored(&mut self, name: &str, shape: &[usize], codes: &[u8]) {
+        if self.model.signed {
+            let signed = |&code: &u8| (i16::from(code) - 128) as i8;
+            self.onnx.i8(name, shape, &codes.iter().map(signed).collect::<Vec<_>>());
+        } else {
+            self.onnx.u8(name, shape, codes);
+        }
+    }
+
     /// `tensor.dq`, if a node reads it.
     fn for_readers(&mut self, tensor: &str) {
         if self.model.graph.readers(tensor).next().is_some() {
@@ -150,10 +185,16 @@ impl Writer<'_> {
         let layer = &self.model.layers[&node.name];
         let channels = layer.weights.scales.len();
         let (weight, bias) = (format!("{}.weight", node.name), format!("{}.bias", node.name));
-        let axis = [("axis", Attr::Int(0))];
+        let on_tokens = self.is_on_tokens(node);
+        let [first, axis] = [0, i64::from(on_tokens)].map(|axis| [("axis", Attr::Int(axis))]);
 
         let [q, scale, zero] = parts(&weight);
-        self.onnx.i8(&q, &layer.shape, &layer.weights.values);
+        if on_tokens {
+            let values = operator::columns_first(&layer.weights.values, channels);
+            self.onnx.i8(&q, &[layer.shape[1], channels], &values);
+        } else {
+            self.onnx.i8(&q, &layer.shape, &layer.weights.values);
+        }
         self.onnx.f32(&scale, &[channels], &layer.weights.scales);
         self.onnx.i8(&zero, &[channels], &vec![0; channels]);
         let dq = format!("{weight}.dq");
@@ -170,7 +211,7 @@ impl Writer<'_> {
         self.onnx.f32(&scale, &[channels], &layer.bias_scales);
         self.onnx.i32(&zero, &[channels], &vec![0; channels]);
         let bias_dq = format!("{bias}.dq");
-        self.onnx.node("DequantizeLinear", &bias_dq, &[&q, &scale, &zero], &bias_dq, &axis);
+        self.onnx.node("DequantizeLinear", &bias_dq, &[&q, &scale, &zero], &bias_dq, &first);
         [dq, bias_dq]
     }
 
@@ -182,14 +223,8 @@ impl Writer<'_> {
         let shape = [&[1], &constant.shape[..]].concat();
         let zero_code = constant.params.zero as u8;
         // Of the same type as activations, which runtimes ask of the operands of an addition.
-        if self.model.signed {
-            let signed = |&code: &u8| (i16::from(code) - 128) as i8;
-            self.onnx.i8(&q, &shape, &constant.codes.iter().map(signed).collect::<Vec<_>>());
-            self.onnx.i8(&zero, &[], &[signed(&zero_code)]);
-        } else {
-            self.onnx.u8(&q, &shape, &constant.codes);
-            self.onnx.u8(&zero, &[], &[zero_code]);
-        }
+        self.stored(&q, &shape, &constant.codes);
+        self.stored(&zero, &[], &[zero_code]);
         self.onnx.f32(&scale, &[], &[constant.params.scale]);
         let dq = format!("{name}.dq");
         self.onnx.node("DequantizeLinear", &dq, &[&q, &scale, &zero], &dq, &[]);

@@ -1,9 +1,13 @@
 //! The float meaning of a graph, on candle: reference for verification, eyes for calibration.
 
+mod images;
+mod unary;
+
 use crate::read::weights::Weights;
 use anyhow::{Context, Result, ensure};
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, Device, Tensor};
 use graph::{Graph, Node, Op};
+use images::Window;
 use std::collections::HashMap;
 
 /// Values of every output, by name, in the graph's order.
@@ -80,11 +84,42 @@ impl<'a> Interpreter<'a> {
             let name = node.inputs.get(at).context("an input is missing")?;
             tensors.get(name.as_str()).with_context(|| format!("nobody made `{name}`"))
         };
+        if let Op::Constant { .. } = node.op {
+            return Ok(self.param(node, "constant")?.unsqueeze(0)?);
+        }
         let x = input(0)?;
+        let all = || (0..node.inputs.len()).map(input).collect::<Result<Vec<_>>>();
+        let bias = |bias: bool| if bias { self.param(node, "bias").map(Some) } else { Ok(None) };
         Ok(match &node.op {
-            Op::Conv2d { stride, padding, groups, bias, .. } => {
-                let y = x.conv2d(self.param(node, "weight")?, *padding, *stride, 1, *groups)?;
-                if *bias { y.broadcast_add(&channels(self.param(node, "bias")?)?)? } else { y }
+            Op::Conv2d { kernel, stride, padding, dilation, groups, bias: biased, .. } => {
+                let window = Window {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding: *padding,
+                    dilation: *dilation,
+                };
+                let y = images::convolution(x, self.param(node, "weight")?, &window, *groups)?;
+                plus(y, bias(*biased)?)?
+            }
+            Op::ConvTranspose2d {
+                kernel,
+                stride,
+                padding,
+                output_padding,
+                dilation,
+                groups,
+                bias: biased,
+                ..
+            } => {
+                let window = Window {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding: *padding,
+                    dilation: *dilation,
+                };
+                let weight = self.param(node, "weight")?;
+                let y = images::transposed(x, weight, &window, *output_padding, *groups)?;
+                plus(y, bias(*biased)?)?
             }
             Op::BatchNorm2d { eps, .. } => {
                 let deviation = (self.param(node, "running_var")? + *eps)?.sqrt()?;
@@ -93,35 +128,76 @@ impl<'a> Interpreter<'a> {
                     (self.param(node, "bias")? - (self.param(node, "running_mean")? * &gain)?)?;
                 x.broadcast_mul(&channels(&gain)?)?.broadcast_add(&channels(&shift)?)?
             }
+            Op::GroupNorm { groups, eps, .. } => {
+                let rows = x.reshape((x.dim(0)?, *groups, ()))?;
+                let y = standardised(&rows, *eps)?.reshape(x.shape())?;
+                let y = y.broadcast_mul(&channels(self.param(node, "weight")?)?)?;
+                y.broadcast_add(&channels(self.param(node, "bias")?)?)?
+            }
+            Op::LayerNorm { eps, .. } => {
+                let y = standardised(x, *eps)?.broadcast_mul(self.param(node, "weight")?)?;
+                y.broadcast_add(self.param(node, "bias")?)?
+            }
             Op::Relu => x.relu()?,
             Op::Relu6 => x.clamp(0.0_f32, 6.0_f32)?,
             Op::LeakyRelu { slope } => x.maximum(&(x * f64::from(*slope))?)?,
-            Op::Add => (x + input(1)?)?,
-            Op::Concat => {
-                let all = (0..node.inputs.len()).map(input).collect::<Result<Vec<_>>>()?;
-                Tensor::cat(&all, 1)?
+            Op::Unary { function } => {
+                let values = values(x)?.into_iter().map(|x| unary::apply(*function, x)).collect();
+                Tensor::from_vec(values, x.shape(), &Device::Cpu)?
             }
-            Op::MaxPool2d { kernel, stride, padding } => {
-                pad(x, *padding)?.max_pool2d_with_stride(*kernel, *stride)?
+            Op::Add => x.broadcast_add(input(1)?)?,
+            Op::Sub => x.broadcast_sub(input(1)?)?,
+            Op::Mul => x.broadcast_mul(input(1)?)?,
+            Op::Concat { axis } => Tensor::cat(&all()?, axis + 1)?,
+            Op::Slice { axis, start, end, step } => {
+                let places: Vec<u32> = (*start..*end).step_by(*step).map(|at| at as u32).collect();
+                let places = Tensor::new(places, &Device::Cpu)?;
+                x.contiguous()?.index_select(&places, axis + 1)?
+            }
+            Op::Pad { padding, value } => images::pad(x, *padding, *value)?,
+            Op::MaxPool2d { kernel, stride, padding, dilation } => {
+                let window = Window {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding: *padding,
+                    dilation: *dilation,
+                };
+                images::pool(x, &window, |taps, _| taps.fold(f32::NEG_INFINITY, f32::max))?
+            }
+            Op::AvgPool2d { kernel, stride, padding, count_padding } => {
+                let window = Window {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding: *padding,
+                    dilation: [1; 2],
+                };
+                let size = kernel[0] * kernel[1];
+                images::pool(x, &window, |taps, inside| {
+                    taps.sum::<f32>() / if *count_padding { size } else { inside } as f32
+                })?
             }
             Op::GlobalAvgPool => x.mean((2, 3))?,
+            Op::Mean { axis } => x.mean(axis + 1)?,
             Op::AttentionPool2d { heads, .. } => self.attention_pool(node, x, *heads)?,
             Op::UpsampleNearest { factor } => {
                 let (_, _, h, w) = x.dims4()?;
                 x.upsample_nearest2d(h * factor, w * factor)?
             }
+            Op::Resize { size, resample } => images::resize(x, *size, resample)?,
             Op::Linear { .. } => self.linear(node, "", x)?,
             Op::Reshape { shape } => {
                 let batch = x.dim(0)?;
                 x.contiguous()?.reshape([&[batch], &shape[..]].concat())?
             }
-            Op::Transpose => x.transpose(1, 2)?.contiguous()?,
-            Op::Append => {
-                let all = (0..node.inputs.len()).map(input).collect::<Result<Vec<_>>>()?;
-                Tensor::cat(&all, 2)?
+            Op::Transpose { order } => {
+                let order: Vec<usize> =
+                    [0].into_iter().chain(order.iter().map(|axis| axis + 1)).collect();
+                x.permute(order)?.contiguous()?
             }
+            Op::Constant { .. } => unreachable!("it reads nothing"),
             Op::AddConstant { .. } => x.broadcast_add(self.param(node, "constant")?)?,
-            Op::MatMul => x.matmul(input(1)?)?,
+            Op::MulConstant { .. } => x.broadcast_mul(self.param(node, "constant")?)?,
+            Op::MatMul => x.contiguous()?.matmul(&input(1)?.contiguous()?)?,
             Op::Softmax => softmax(x)?,
         })
     }
@@ -170,19 +246,17 @@ fn channels(x: &Tensor) -> Result<Tensor> {
     Ok(x.reshape((1, (), 1, 1))?)
 }
 
-/// A border of −∞, which never wins.
-fn pad(x: &Tensor, padding: usize) -> Result<Tensor> {
-    if padding == 0 {
-        return Ok(x.clone());
-    }
-    let mut x = x.clone();
-    for axis in [2, 3] {
-        let mut shape = x.dims().to_vec();
-        shape[axis] = padding;
-        let border = Tensor::full(f32::NEG_INFINITY, shape, x.device())?.to_dtype(DType::F32)?;
-        x = Tensor::cat(&[&border, &x, &border], axis)?;
-    }
-    Ok(x)
+/// `[C]` added to `[B, C, H, W]`.
+fn plus(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let Some(bias) = bias else { return Ok(y) };
+    Ok(y.broadcast_add(&channels(bias)?)?)
+}
+
+/// Mean 0 and variance 1 along the last axis.
+fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    Ok(centred.broadcast_div(&deviation)?)
 }
 
 fn values(x: &Tensor) -> Result<Vec<f32>> {
@@ -209,13 +283,6 @@ mod tests {
             })
             .unwrap();
         assert_eq!(count, graph.nodes.len() + 1);
-    }
-
-    #[test]
-    fn the_padding_of_a_maximum_never_wins() {
-        let x = Tensor::full(-3.0_f32, (1, 1, 4, 4), &Device::Cpu).unwrap();
-        let y = pad(&x, 1).unwrap().max_pool2d_with_stride(3, 2).unwrap();
-        assert!(values(&y).unwrap().iter().all(|&y| y == -3.0));
     }
 
     #[test]

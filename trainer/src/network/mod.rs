@@ -4,12 +4,15 @@
 //! torchvision, this, and the exporter's interpreters.
 
 mod batch_norm;
+mod images;
+mod layer;
 
 pub use batch_norm::BatchNorm;
 
 use crate::init;
 use anyhow::{Context, Result};
-use graph::{Graph, Node, Op};
+use graph::{Graph, Op};
+use layer::Layer;
 use std::{collections::HashMap, rc::Rc};
 use tch::{Tensor, nn};
 use torch_ext::Group;
@@ -35,28 +38,6 @@ struct Step {
     spent: Vec<usize>,
     /// The first input is read by this step alone, so its memory may be overwritten.
     in_place: bool,
-}
-
-#[derive(Debug)]
-enum Layer {
-    Conv { weight: Tensor, bias: Option<Tensor>, stride: i64, padding: i64, groups: i64 },
-    BatchNorm(BatchNorm),
-    Relu,
-    Relu6,
-    LeakyRelu { slope: f64 },
-    Add,
-    Concat,
-    MaxPool { kernel: i64, stride: i64, padding: i64 },
-    GlobalAvgPool,
-    AttentionPool(AttentionPool),
-    Upsample { factor: i64 },
-    Linear(nn::Linear),
-    Reshape { shape: Vec<i64> },
-    Transpose,
-    Append,
-    AddConstant(Tensor),
-    MatMul,
-    Softmax,
 }
 
 impl Network {
@@ -107,7 +88,7 @@ impl Network {
                 }
             }
             // Batch normalisation and addition do not need their result for their gradient.
-            let first = step.inputs[0];
+            let Some(&first) = step.inputs.first() else { continue };
             step.in_place = first != 0
                 && readers[first] == 1
                 && matches!(graph.nodes[first - 1].op, Op::BatchNorm2d { .. } | Op::Add);
@@ -132,13 +113,14 @@ impl Network {
         let mut values: Vec<Option<Tensor>> = vec![];
         values.resize_with(self.slots, || None);
         values[self.input] = Some(image.shallow_clone());
+        let batch = image.size()[0];
         for step in &self.steps {
             let inputs: Vec<&Tensor> = step
                 .inputs
                 .iter()
                 .map(|&slot| values[slot].as_ref().expect("kept until its last reader"))
                 .collect();
-            let output = step.layer.forward(&inputs, train(&step.node), step.in_place);
+            let output = step.layer.forward(&inputs, batch, train(&step.node), step.in_place);
             step.spent.iter().for_each(|&slot| values[slot] = None);
             values[step.output] = Some(output);
         }
@@ -150,110 +132,6 @@ impl Network {
             })
             .collect()
     }
-}
-
-impl Layer {
-    fn new(p: &nn::Path<'_>, node: &Node, group: Option<&Rc<Group>>) -> Self {
-        let size = |n: usize| n as i64;
-        match &node.op {
-            Op::Conv2d { in_channels, out_channels, kernel, stride, padding, groups, bias } => {
-                let shape = [*out_channels, in_channels / groups, kernel[0], kernel[1]].map(size);
-                let [of_weight, of_bias] = init::of_convolution(&node.name, shape);
-                Self::Conv {
-                    weight: p.var("weight", &shape, of_weight),
-                    bias: bias.then(|| p.var("bias", &shape[..1], of_bias)),
-                    stride: size(*stride),
-                    padding: size(*padding),
-                    groups: size(*groups),
-                }
-            }
-            Op::BatchNorm2d { channels, eps } => {
-                Self::BatchNorm(BatchNorm::new(p, size(*channels), *eps, group))
-            }
-            Op::Relu => Self::Relu,
-            Op::Relu6 => Self::Relu6,
-            Op::LeakyRelu { slope } => Self::LeakyRelu { slope: f64::from(*slope) },
-            Op::Add => Self::Add,
-            Op::Concat => Self::Concat,
-            Op::MaxPool2d { kernel, stride, padding } => Self::MaxPool {
-                kernel: size(*kernel),
-                stride: size(*stride),
-                padding: size(*padding),
-            },
-            Op::GlobalAvgPool => Self::GlobalAvgPool,
-            Op::AttentionPool2d { channels, heads, tokens } => {
-                let pool =
-                    AttentionPool::new(p, size(*channels), size(*heads), Some(size(*tokens)));
-                Self::AttentionPool(pool)
-            }
-            Op::UpsampleNearest { factor } => Self::Upsample { factor: size(*factor) },
-            Op::Linear { in_features, out_features } => {
-                let (from, to) = (size(*in_features), size(*out_features));
-                Self::Linear(init::linear(p, from, to))
-            }
-            Op::Reshape { shape } => Self::Reshape {
-                shape: [-1].into_iter().chain(shape.iter().map(|&n| size(n))).collect(),
-            },
-            Op::Transpose => Self::Transpose,
-            Op::Append => Self::Append,
-            Op::AddConstant { shape } => {
-                let shape: Vec<i64> = shape.iter().map(|&n| size(n)).collect();
-                Self::AddConstant(p.zeros("constant", &shape))
-            }
-            Op::MatMul => Self::MatMul,
-            Op::Softmax => Self::Softmax,
-        }
-    }
-
-    fn forward(&self, x: &[&Tensor], train: bool, in_place: bool) -> Tensor {
-        match self {
-            Self::Conv { weight, bias, stride, padding, groups } => {
-                let (x, stride) = if *padding == 0 && reads_past_its_memory(weight, *stride) {
-                    (&every(x[0], *stride), 1)
-                } else {
-                    (x[0], *stride)
-                };
-                x.conv2d(weight, bias.as_ref(), [stride; 2], [*padding; 2], [1, 1], *groups)
-            }
-            Self::BatchNorm(norm) => norm.forward(x[0], train),
-            Self::Relu if in_place => x[0].shallow_clone().relu_(),
-            Self::Relu => x[0].relu(),
-            Self::Relu6 => x[0].clamp(0.0, 6.0),
-            Self::LeakyRelu { slope } => leaky_relu(x[0], *slope),
-            Self::Add if in_place => x[0].shallow_clone().g_add_(x[1]),
-            Self::Add => x[0] + x[1],
-            Self::Concat => Tensor::cat(x, 1),
-            Self::MaxPool { kernel, stride, padding } => {
-                x[0].max_pool2d([*kernel; 2], [*stride; 2], [*padding; 2], [1, 1], false)
-            }
-            Self::GlobalAvgPool => x[0].mean_dim([2_i64, 3].as_slice(), false, None),
-            Self::AttentionPool(pool) => pool.forward(&x[0].flatten(2, 3).transpose(1, 2), None),
-            Self::Upsample { factor } => {
-                let (_, _, h, w) = x[0].size4().expect("images are [B, C, H, W]");
-                x[0].upsample_nearest2d([h * factor, w * factor], None, None)
-            }
-            Self::Linear(linear) => x[0].apply(linear),
-            Self::Reshape { shape } => x[0].reshape(shape.as_slice()),
-            Self::Transpose => x[0].transpose(1, 2),
-            Self::Append => Tensor::cat(x, 2),
-            Self::AddConstant(constant) => x[0] + constant,
-            Self::MatMul => x[0].matmul(x[1]),
-            Self::Softmax => x[0].softmax(-1, None),
-        }
-    }
-}
-
-/// Whether oneDNN computes this kernel's gradient wrongly: on channels-last memory it gathers the pixels that a strided
-/// 1x1 convolution looks at sixteen channels at a time, past the end of its buffer where there are fewer. The process dies
-/// at once or later (libtorch 2.11, f32 and bf16, maps of 48x48 and more; smaller ones may only look well).
-fn reads_past_its_memory(weight: &Tensor, stride: i64) -> bool {
-    let (_, channels, height, width) = weight.size4().expect("kernels are [O, C, h, w]");
-    stride > 1 && [height, width] == [1, 1] && channels < 16
-}
-
-/// Every `step`th row and column of `[B, C, H, W]`: all that a 1x1 convolution of this stride sees.
-fn every(x: &Tensor, step: i64) -> Tensor {
-    x.slice(2, None, None, step).slice(3, None, None, step)
 }
 
 /// `x` where it is positive, `slope · x` elsewhere. tch's own has its slope fixed at 0.01.
