@@ -45,7 +45,10 @@ pub(crate) fn float_model(graph: &Graph, weights: &Weights, batch: Batch) -> Res
                 onnx.f32(&params[1], &[*out_features], &weights[&params[1]].values);
                 continue;
             }
-            _ => operator::write(&mut onnx, node, &inputs, &node.name),
+            _ => {
+                let output = (node.name.as_str(), &shapes[node.name.as_str()][..]);
+                operator::write(&mut onnx, node, &inputs, output);
+            }
         }
         for param in &params {
             let array = &weights[param];

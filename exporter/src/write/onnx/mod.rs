@@ -11,3 +11,6 @@ mod qdq;
 pub(crate) use builder::Batch;
 pub(crate) use float::float_model;
 pub(crate) use qdq::quantized_model;
+
+#[cfg(test)]
+mod tests;

@@ -16,10 +16,16 @@ pub(super) fn opset(graph: &Graph) -> i64 {
     graph.nodes.iter().map(needs).fold(OPSET, i64::max)
 }
 
-/// Appends the nodes that compute `node` from `inputs` (parameters included) into `output`.
+/// Appends the nodes that compute `node` from `inputs` (parameters included) into `output`, of `shape` without the batch
+/// axis.
 ///
 /// The callers' are: normalisations of batches, pools to vectors, attention pools, constants without an input.
-pub(super) fn write(onnx: &mut Builder, node: &Node, inputs: &[&str], output: &str) {
+pub(super) fn write(
+    onnx: &mut Builder,
+    node: &Node,
+    inputs: &[&str],
+    (output, shape): (&str, &[usize]),
+) {
     let name = node.name.as_str();
     match &node.op {
         Op::BatchNorm2d { .. }
@@ -69,8 +75,8 @@ pub(super) fn write(onnx: &mut Builder, node: &Node, inputs: &[&str], output: &s
             slice(onnx, name, inputs[0], [*axis, *start, *end, *step], output)
         }
         Op::Pad { padding, value } => pad(onnx, name, inputs[0], *padding, *value, output),
-        Op::GroupNorm { groups, channels, eps } => {
-            group_norm(onnx, name, inputs, [*groups, *channels], *eps, output);
+        Op::GroupNorm { groups, eps, .. } => {
+            group_norm(onnx, name, inputs, *groups, *eps, (output, shape));
         }
         Op::LayerNorm { eps, .. } => {
             let attributes = [("axis", Attr::Int(-1)), ("epsilon", Attr::Float(*eps as f32))];
@@ -193,12 +199,12 @@ fn group_norm(
     onnx: &mut Builder,
     name: &str,
     inputs: &[&str],
-    [groups, channels]: [usize; 2],
+    groups: usize,
     eps: f64,
-    output: &str,
+    (output, shape): (&str, &[usize]),
 ) {
     let part = |part: &str| format!("{name}.{part}");
-    let (rows, one, zero) = (part("rows"), part("one"), part("zero"));
+    let (rows, one, zero) = (part("rows"), part("ones"), part("zeros"));
     let to = |onnx: &mut Builder, part: &str, to: &[i64]| {
         let shape = format!("{name}.{part}");
         onnx.i64(&shape, &[to.len()], to);
@@ -211,18 +217,18 @@ fn group_norm(
     let standard = part("standard");
     let epsilon = [("epsilon", Attr::Float(eps as f32))];
     onnx.node("InstanceNormalization", &standard, &[&rows, &one, &zero], &standard, &epsilon);
-    let shape = part("shape");
-    onnx.node("Shape", &shape, &[inputs[0]], &shape, &[]);
+    let sides: Vec<i64> = [0].into_iter().chain(shape.iter().map(|&side| side as i64)).collect();
+    let whole = to(onnx, "shape", &sides);
     let image = part("image");
-    onnx.node("Reshape", &image, &[&standard, &shape], &image, &[]);
-    let wide = to(onnx, "channels", &[channels as i64, 1, 1]);
-    let sides = ["gain", "shift"].map(part);
-    for (side, input) in sides.iter().zip(&inputs[1..]) {
+    onnx.node("Reshape", &image, &[&standard, &whole], &image, &[]);
+    let wide = to(onnx, "channels", &[sides[1], 1, 1]);
+    let affine = ["gain", "shift"].map(part);
+    for (side, input) in affine.iter().zip(&inputs[1..]) {
         onnx.node("Reshape", side, &[input, &wide], side, &[]);
     }
     let scaled = part("scaled");
-    onnx.node("Mul", &scaled, &[&image, &sides[0]], &scaled, &[]);
-    onnx.node("Add", name, &[&scaled, &sides[1]], output, &[]);
+    onnx.node("Mul", &scaled, &[&image, &affine[0]], &scaled, &[]);
+    onnx.node("Add", name, &[&scaled, &affine[1]], output, &[]);
 }
 
 fn resize(onnx: &mut Builder, name: &str, x: &str, resample: &Resample, output: &str) {

@@ -75,7 +75,8 @@ impl Writer<'_> {
         if self.is_on_tokens(node) {
             return operator::linear_on_tokens(&mut self.onnx, &node.name, inputs, output);
         }
-        operator::write(&mut self.onnx, node, inputs, output);
+        let shape = &self.shapes[node.name.as_str()];
+        operator::write(&mut self.onnx, node, inputs, (output, shape));
     }
 
     /// Whether `node` is a linear layer on rows of tokens, whose weights lie `[in, out]` in the file.
@@ -135,7 +136,7 @@ impl Writer<'_> {
         let real = if explicit.is_some() { node.name.as_str() } else { tensor };
         self.operator(node, &inputs, real);
         if let Some(relu) = explicit {
-            operator::write(&mut self.onnx, relu, &[real], tensor);
+            self.operator(relu, &[real], tensor);
         }
         self.quantize(tensor, tensor);
         self.for_readers(tensor);
