@@ -28,6 +28,7 @@ pub(crate) fn run(net: &Quantized, floats: &[&[f32]], raw: &[&[u8]]) -> Values {
         let y = &net.activations[step.output];
         values[step.output] = match &step.op {
             Op::Quantize(input) => quantize(floats[*input], y),
+            Op::Constant(bytes) => bytes.to_vec(),
             op => {
                 let inputs: Vec<(&Activation, &[u8])> = step
                     .inputs
@@ -41,11 +42,12 @@ pub(crate) fn run(net: &Quantized, floats: &[&[f32]], raw: &[&[u8]]) -> Values {
     let float = |source: &Source| match source {
         Source::Dequantize(at) => {
             let x = &net.activations[*at];
-            planes(x.shape, |h, w, c| x.quant.dequantize(values[*at][index(x.shape, h, w, c)]))
+            x.layout.positions().map(|position| x.quant.dequantize(values[*at][position])).collect()
         }
         Source::Accumulators { input, conv } => {
             let x = &net.activations[*input];
-            let (h, w) = conv.window.output(x.shape.h, x.shape.w).expect("checked when read");
+            let Shape { h, w, .. } = conv.input;
+            let (h, w) = conv.window.output(h, w).expect("checked when read");
             let scales = conv.scales(x.quant);
             let shape = Shape { h, w, c: conv.out_c };
             planes(shape, |h, w, c| {
@@ -118,24 +120,37 @@ fn compute(op: &Op, step: &Step, inputs: &[(&Activation, &[u8])], y: &Activation
             let sum = |(&a, &b)| requant(centred(a, x.quant) * ra + centred(b, *quant) * rb);
             bytes.iter().zip(values.iter()).map(sum).collect()
         }
-        Op::Append(tables) => {
-            let part = |(at, table): (usize, &Option<Table>)| {
-                inputs[at].1.iter().map(|&q| look_up(table.as_ref(), q)).collect::<Vec<_>>()
+        Op::Copy(pieces) => {
+            let mut copy = vec![0; shape.len()];
+            for (piece, (_, bytes)) in pieces.iter().zip(inputs) {
+                for (from, to) in piece.from.positions().zip(piece.to.positions()) {
+                    copy[to] = look_up(piece.table.as_ref(), bytes[from]);
+                }
+            }
+            copy
+        }
+        Op::Constant(_) => unreachable!("reads no activation"),
+        Op::LayerNorm(norm) => {
+            let spec = norm.spec(x.quant, y.quant, step.clamp);
+            let normalised = |row: &[u8]| {
+                let mut y = vec![0; row.len()];
+                kernels::scalar::layer_norm(&spec, row, &mut y);
+                y
             };
-            tables.iter().enumerate().flat_map(part).collect()
+            bytes.chunks(norm.gain.len()).flat_map(normalised).collect()
         }
-        Op::MatMul(spec) => {
+        Op::MatMul { spec, factor } => {
             let (b, b_bytes) = inputs[1];
-            let ratio = x.quant.scale * b.quant.scale / y.quant.scale;
+            let ratio = x.quant.scale * b.quant.scale * factor / y.quant.scale;
             let sums = products(spec, (x.quant, bytes), (b.quant, b_bytes));
-            sums.into_iter().map(|sum| requant(sum as f32 * ratio)).collect()
+            placed(spec, sums.into_iter().map(|sum| requant(sum as f32 * ratio)))
         }
-        Op::MatMulSoftmax(spec) => {
+        Op::MatMulSoftmax { spec, factor } => {
             let (b, b_bytes) = inputs[1];
             let sums = products(spec, (x.quant, bytes), (b.quant, b_bytes));
-            let scale = x.quant.scale * b.quant.scale;
+            let scale = x.quant.scale * b.quant.scale * factor;
             let shares = |row: &[i32]| shares(row, scale, y.quant.scale);
-            sums.chunks(spec.columns).flat_map(shares).map(requant).collect()
+            placed(spec, sums.chunks(spec.columns).flat_map(shares).map(requant))
         }
         Op::Softmax { columns } => {
             let codes: Vec<i32> = bytes.iter().map(|&q| i32::from(q)).collect();
@@ -145,25 +160,39 @@ fn compute(op: &Op, step: &Step, inputs: &[(&Activation, &[u8])], y: &Activation
     }
 }
 
-/// `Σ (q_a − z_a)·(q_b − z_b)` of every row and column, exact.
+/// `Σ (q_a − z_a)·(q_b − z_b)` of every product, row and column, exact.
 fn products(
     spec: &MatMulSpec,
     (a, a_bytes): (Quant, &[u8]),
     (b, b_bytes): (Quant, &[u8]),
 ) -> Vec<i32> {
     let centre = |q: u8, quant: Quant| i32::from(q) - i32::from(quant.zero);
-    let of = |at: usize| -> i32 {
-        let (row, column) = (at / spec.columns, at % spec.columns);
+    let of = |[outer, inner, row, column]: [usize; 4]| -> i32 {
         let products = (0..spec.depth).map(|k| {
-            let right = match spec.columns_in_rows {
-                true => b_bytes[column * spec.depth + k],
-                false => b_bytes[k * spec.columns + column],
-            };
-            centre(a_bytes[row * spec.depth + k], a) * centre(right, b)
+            let left = a_bytes[spec.a.at([outer, inner], row, k)];
+            centre(left, a) * centre(b_bytes[spec.b.at([outer, inner], k, column)], b)
         });
         products.sum()
     };
-    (0..spec.rows * spec.columns).map(of).collect()
+    results(spec).map(of).collect()
+}
+
+/// Which product, row and column each result is of, in ONNX's order.
+fn results(spec: &MatMulSpec) -> impl Iterator<Item = [usize; 4]> {
+    let MatMulSpec { batch: [outer, inner], rows, columns, .. } = *spec;
+    (0..outer * inner * rows * columns).map(move |at| {
+        let (product, row) = (at / columns / rows, at / columns % rows);
+        [product / inner, product % inner, row, at % columns]
+    })
+}
+
+/// Puts results where their places are.
+fn placed(spec: &MatMulSpec, values: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut y = vec![0; results(spec).count()];
+    for ([outer, inner, row, column], value) in results(spec).zip(values) {
+        y[spec.y.at([outer, inner], row, column)] = value;
+    }
+    y
 }
 
 /// Softmax of a row of whole numbers worth `scale` each, in steps of `step`: every exponential a whole number of 2^-30.
@@ -214,16 +243,16 @@ fn taps(window: &Window, x: Shape, h: usize, w: usize) -> impl Iterator<Item = (
 
 /// `Σ (q_x − z_x)·q_w + bias`, exact; padding adds nothing.
 fn accumulate(conv: &Conv, x: &Activation, bytes: &[u8], h: usize, w: usize, o: usize) -> i32 {
-    let in_c = x.shape.c / conv.groups;
+    let in_c = conv.input.c / conv.groups;
     let first = o / (conv.out_c / conv.groups) * in_c;
     let [kh, kw] = conv.window.kernel;
     let mut sum = conv.bias[o];
     for ky in 0..kh {
-        let Some(row) = conv.window.at(0, h, ky, x.shape.h) else { continue };
+        let Some(row) = conv.window.at(0, h, ky, conv.input.h) else { continue };
         for kx in 0..kw {
-            let Some(column) = conv.window.at(1, w, kx, x.shape.w) else { continue };
+            let Some(column) = conv.window.at(1, w, kx, conv.input.w) else { continue };
             for c in 0..in_c {
-                let q = bytes[index(x.shape, row, column, first + c)];
+                let q = bytes[index(conv.input, row, column, first + c)];
                 let weight = conv.weights[((o * in_c + c) * kh + ky) * kw + kx];
                 sum += (i32::from(q) - i32::from(x.quant.zero)) * i32::from(weight);
             }
@@ -233,8 +262,9 @@ fn accumulate(conv: &Conv, x: &Activation, bytes: &[u8], h: usize, w: usize, o: 
 }
 
 fn quantize(x: &[f32], y: &Activation) -> Vec<u8> {
-    let Shape { h: rows, w: columns, .. } = y.shape;
-    pixels(y.shape, |h, w, c| y.quant.quantize(x[(c * rows + h) * columns + w]))
+    let mut bytes = vec![0; x.len()];
+    x.iter().zip(y.layout.positions()).for_each(|(&x, at)| bytes[at] = y.quant.quantize(x));
+    bytes
 }
 
 fn index(shape: Shape, h: usize, w: usize, c: usize) -> usize {

@@ -54,7 +54,7 @@ pub struct Output {
 pub struct Intermediate {
     /// Name of the ONNX tensor, the output of its QuantizeLinear.
     pub name: String,
-    /// `[1, C, H, W]` or `[1, F]`
+    /// As ONNX has it.
     pub shape: Vec<usize>,
     pub scale: f32,
     pub zero: i32,
@@ -268,17 +268,16 @@ impl Outputs {
 }
 
 impl Intermediate {
-    /// `q [H, W, C]` of an activation, in the file's own integers and order.
+    /// Bytes of an activation, in the file's own integers and order.
     pub(crate) fn new(activation: Activation, q: &[u8]) -> Self {
         let offset = if activation.quant.signed { 128 } else { 0 };
-        let c = activation.shape.c;
-        let plane = |channel: usize| q[channel..].iter().step_by(c);
+        let values = activation.layout.positions().map(|at| i16::from(q[at]) - offset).collect();
         Self {
             name: activation.name,
-            shape: activation.dims,
+            shape: activation.layout.dims,
             scale: activation.quant.scale,
             zero: i32::from(i16::from(activation.quant.zero) - offset),
-            values: (0..c).flat_map(plane).map(|&q| i16::from(q) - offset).collect(),
+            values,
         }
     }
 

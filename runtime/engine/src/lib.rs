@@ -3,6 +3,7 @@
 //! ```text
 //! onnx            bytes        → checked document      qdq          its DequantizeLinear … QuantizeLinear → steps
 //! quantized       what a step is                       definition   what it computes, in plain loops
+//! layout          where an ONNX tensor's values lie
 //! fuse            additions into convolutions          memory_plan  where activations lie
 //! int8_subgraph   steps        → kernels               packed weights, no allocation while running
 //! float_subgraph  what stays float: tract's            operator     int8 subgraph → tract op
@@ -35,6 +36,7 @@ mod error;
 mod float_subgraph;
 mod fuse;
 mod int8_subgraph;
+mod layout;
 mod memory_plan;
 pub mod onnx;
 mod operator;

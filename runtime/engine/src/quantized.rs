@@ -1,10 +1,12 @@
 //! The network as integers: what the QDQ graph means, one step after the other, nothing fused yet.
 //!
 //! [`crate::qdq`] reads it from a file, [`crate::definition`] says what each step computes, and
-//! [`crate::int8_subgraph`] turns it into kernels. Images are `H x W x C` in memory (channels innermost).
+//! [`crate::int8_subgraph`] turns it into kernels. Images are `H x W x C` in memory (channels innermost); where the values
+//! of other tensors lie says [`Layout`].
 
 use crate::EngineError;
-use kernels::MatMulSpec;
+use crate::layout::{Layout, fits};
+use kernels::{LayerNormSpec, MatMulSpec};
 use std::sync::Arc;
 
 /// Rows, columns and channels; a vector is `1 x 1 x C`.
@@ -29,10 +31,11 @@ pub(crate) struct Quant {
 pub(crate) struct Activation {
     /// Name of the ONNX tensor, the output of its QuantizeLinear.
     pub(crate) name: String,
+    /// Rows, columns and channels as kernels see them.
     pub(crate) shape: Shape,
     pub(crate) quant: Quant,
-    /// Shape of the ONNX tensor: `[1, C, H, W]` or `[1, F]`.
-    pub(crate) dims: Vec<usize>,
+    /// The ONNX tensor, and where its values lie: without gaps from the first byte on.
+    pub(crate) layout: Layout,
 }
 
 /// A sliding window.
@@ -51,6 +54,8 @@ pub(crate) struct Window {
 pub(crate) struct Conv {
     /// Name of the ONNX node.
     pub(crate) name: String,
+    /// What it sees of its input: an image, or rows of features as pixels.
+    pub(crate) input: Shape,
     pub(crate) window: Window,
     pub(crate) groups: usize,
     pub(crate) out_c: usize,
@@ -96,17 +101,43 @@ pub(crate) enum Op {
         values: Arc<[u8]>,
         quant: Quant,
     },
-    /// One after the other in memory, as matrices that lie by columns are joined; each through its table where its
-    /// quantization differs.
-    Append(Vec<Option<Table>>),
-    /// Of two matrices; the left one and the result lie by rows.
-    MatMul(MatMulSpec),
+    /// Copies each input into its part of the output: another order of axes, a slice, a concatenation.
+    Copy(Vec<Piece>),
+    /// The same bytes at every inference.
+    Constant(Arc<[u8]>),
+    /// Along rows.
+    LayerNorm(Arc<LayerNorm>),
+    /// Of two stacks of matrices, times `factor`.
+    MatMul {
+        spec: MatMulSpec,
+        factor: f32,
+    },
     /// Along rows of so many values.
     Softmax {
         columns: usize,
     },
-    /// Softmax along the rows of a product whose sums are not rounded in between.
-    MatMulSoftmax(MatMulSpec),
+    /// Softmax along the rows of products whose sums, times `factor`, are not rounded in between.
+    MatMulSoftmax {
+        spec: MatMulSpec,
+        factor: f32,
+    },
+}
+
+/// Rows brought to mean 0 and variance 1, then a gain and a bias a column.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LayerNorm {
+    pub(crate) epsilon: f32,
+    pub(crate) gain: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+}
+
+/// Values that a copy moves, in ONNX's order on both sides.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Piece {
+    pub(crate) from: Layout,
+    pub(crate) to: Layout,
+    /// Where the quantization differs.
+    pub(crate) table: Option<Table>,
 }
 
 /// One operation.
@@ -127,7 +158,7 @@ pub(crate) struct Step {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FloatOutput {
     pub(crate) name: String,
-    /// As ONNX has it: `[1, C, H, W]` or `[1, F]`.
+    /// As ONNX has it.
     pub(crate) dims: Vec<usize>,
     pub(crate) source: Source,
 }
@@ -167,35 +198,27 @@ pub(crate) fn requantize(value: f32, zero: u8, clamp: [u8; 2]) -> u8 {
 }
 
 fn matmul_macs(spec: &MatMulSpec) -> u64 {
-    [spec.rows, spec.depth, spec.columns].iter().fold(1, |n, &side| n.saturating_mul(side as u64))
+    let [outer, inner] = spec.batch;
+    let sides = [outer, inner, spec.rows, spec.depth, spec.columns];
+    sides.iter().fold(1, |n, &side| n.saturating_mul(side as u64))
 }
 
 impl Shape {
-    /// Values whose order in memory is that of ONNX.
-    pub(crate) fn row(len: usize) -> Self {
-        Self { h: 1, w: 1, c: len }
-    }
-
-    /// Whether values lie in memory as ONNX orders them; otherwise channels, outermost there, are innermost.
-    pub(crate) fn is_in_order(&self) -> bool {
-        self.h * self.w == 1 || self.c == 1
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.h * self.w * self.c
     }
 
-    /// The shape of a tensor with these ONNX dimensions, if the engine can hold it.
+    /// The shape of a tensor with these ONNX dimensions that lies plainly ([`Layout::plain`]), if the engine can hold it.
     pub(crate) fn of(dims: &[usize]) -> Option<Self> {
-        let shape = match *dims {
+        if !fits(dims) {
+            return None;
+        }
+        Some(match *dims {
             [1, c, h, w] => Self { h, w, c },
-            [1, c] => Self { h: 1, w: 1, c },
             [1, c, w] => Self { h: 1, w, c },
-            _ => return None,
-        };
-        let sides = [shape.h, shape.w, shape.c];
-        let size = sides.iter().try_fold(1_u64, |n, &side| n.checked_mul(side as u64))?;
-        (1..=MAX_ACTIVATION).contains(&size).then_some(shape)
+            [.., c] => Self { h: 1, w: dims[..dims.len() - 1].iter().product(), c },
+            [] => Self { h: 1, w: 1, c: 1 },
+        })
     }
 }
 
@@ -259,13 +282,31 @@ impl Conv {
     }
 }
 
+impl LayerNorm {
+    /// The longest row the kernels know.
+    pub(crate) const MAX_COLUMNS: usize = 1 << 16;
+
+    /// Between two quantizations; see [`kernels::scalar::layer_norm`].
+    pub(crate) fn spec(&self, x: Quant, y: Quant, clamp: [u8; 2]) -> LayerNormSpec {
+        let steps = |values: &[f32]| values.iter().map(|value| value / y.scale).collect();
+        let n = self.gain.len() as f64 / f64::from(x.scale);
+        LayerNormSpec {
+            gain: steps(&self.gain),
+            bias: steps(&self.bias),
+            epsilon: f64::from(self.epsilon) * (n * n),
+            y_zero: y.zero,
+            clamp,
+        }
+    }
+}
+
 impl Step {
     /// Multiplications of this step, and of nothing else: pooling and additions count as none.
     pub(crate) fn macs(&self, activations: &[Activation]) -> u64 {
         let Shape { h, w, .. } = activations[self.output].shape;
         match &self.op {
             Op::Conv(conv) => conv.macs(h, w),
-            Op::MatMul(spec) | Op::MatMulSoftmax(spec) => matmul_macs(spec),
+            Op::MatMul { spec, .. } | Op::MatMulSoftmax { spec, .. } => matmul_macs(spec),
             _ => 0,
         }
     }
@@ -281,7 +322,7 @@ impl Quantized {
             let out = self.activations[step.output].shape;
             match &step.op {
                 Op::Conv(conv) => conv.macs(out.h, out.w),
-                Op::MatMul(spec) | Op::MatMulSoftmax(spec) => matmul_macs(spec),
+                Op::MatMul { spec, .. } | Op::MatMulSoftmax { spec, .. } => matmul_macs(spec),
                 Op::MaxPool { window: w, .. } | Op::AvgPool { window: w, .. } => window(w, out),
                 _ => out.len() as u64,
             }

@@ -8,12 +8,13 @@ use std::fmt;
 #[cfg(target_arch = "aarch64")]
 use crate::arch::aarch64::{dotprod, i8mm, neon};
 use crate::arch::generic::lookup::TableLookup;
-use crate::arch::generic::matmul::MatMulRow;
-use crate::arch::generic::{depthwise, gemm, lookup, matmul};
+use crate::arch::generic::{depthwise, gemm, lookup};
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86_64::{amx, avx2, avx512, avxvnni};
 use crate::gemm::strided::StridedKernel;
 use crate::gemm::tile::MicroKernel;
+use crate::layer_norm;
+use crate::matmul::rows::{RowKernels, requantized, shared};
 use crate::spec::ConvSpec;
 use crate::winograd::WinogradKernels;
 
@@ -198,15 +199,28 @@ impl Isa {
         }
     }
 
-    /// One row of a product of two activations.
-    pub(crate) fn matmul_row(self) -> unsafe fn(&mut MatMulRow<'_>) {
+    /// Multiplies 16-bit numbers: see [`crate::matmul`].
+    pub(crate) fn wide_product(self) -> &'static MicroKernel {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Amx | Set::Avx512Vnni => avx512::autovectorized::matmul_row,
+            Set::Amx | Set::Avx512Vnni => &avx512::gemm::WIDE,
             #[cfg(target_arch = "x86_64")]
-            Set::AvxVnni | Set::Avx2 => avx2::autovectorized::matmul_row,
+            Set::AvxVnni | Set::Avx2 => &avx2::gemm::WIDE,
+            #[cfg(target_arch = "aarch64")]
+            Set::I8mm | Set::Dotprod | Set::Neon => &neon::winograd::WIDE,
+            Set::Scalar => &gemm::WIDE,
+        }
+    }
+
+    /// Loops over rows of sums.
+    pub(crate) fn row_kernels(self) -> RowKernels {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx | Set::Avx512Vnni => avx512::autovectorized::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni | Set::Avx2 => avx2::autovectorized::ROWS,
             // NEON is part of the base of aarch64, so compilers use it there.
-            _ => matmul::row,
+            _ => RowKernels { requantize: requantized, share: shared, layer_norm: layer_norm::row },
         }
     }
 

@@ -11,7 +11,8 @@
 //! winograd/     3x3 convolutions with fewer multiplications, to the same bits
 //! arch/         one folder per instruction set: micro-kernels and epilogues (generic, x86_64, aarch64)
 //! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
-//! matmul.rs     products of two activations           softmax.rs   shares of a row         lookup.rs   tables
+//! matmul/       products of two activations           softmax.rs   shares of a row         lookup.rs   tables
+//! rearrange.rs  other orders of axes                  layer_norm.rs  rows to mean 0 and variance 1
 //! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
 //! memory/       tensors and weights in huge pages, scratch, threads
 //! convert.rs    f32 ⇄ u8                   peak.rs       what the machine could do
@@ -58,11 +59,13 @@ mod convert;
 mod eltwise;
 mod gemm;
 mod isa;
+mod layer_norm;
 mod lookup;
 mod matmul;
 mod memory;
 mod peak;
 mod pooling;
+mod rearrange;
 mod resample;
 mod softmax;
 mod spec;
@@ -85,11 +88,13 @@ pub use conv::Conv;
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
 pub use eltwise::{Add, Rows, copy, requant_table, table_of};
 pub use isa::{Isa, UnknownIsa};
+pub use layer_norm::{LayerNorm, LayerNormSpec};
 pub use lookup::Lookup;
-pub use matmul::MatMul;
+pub use matmul::{MatMul, MatMulSpec, MatrixPlace};
 pub use memory::{Buffer, Pool, SLACK, Scratch, release_freed_memory};
 pub use peak::peak_macs_per_second;
 pub use pooling::{AvgPool, MaxPool};
+pub use rearrange::{CopyAxis, Rearrange};
 pub use resample::{Bilinear, Nearest};
 pub use softmax::Softmax;
-pub use spec::{ConvSpec, ConvWeights, MatMulSpec, PoolSpec, Residual, SpecError, absolute_sum};
+pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError, absolute_sum};

@@ -29,6 +29,10 @@ impl Lookup {
         });
     }
 
+    pub(crate) fn of(&self, q: u8) -> u8 {
+        self.table[usize::from(q)]
+    }
+
     /// Every byte through the table.
     pub fn in_place(&self, y: &mut [u8]) {
         y.iter_mut().for_each(|q| *q = self.table[usize::from(*q)]);

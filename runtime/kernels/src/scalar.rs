@@ -2,7 +2,9 @@
 //!
 //! Fused and vectorised code elsewhere must give the same bits.
 
-use crate::spec::{ConvSpec, ConvWeights, MatMulSpec, PoolSpec, Residual};
+use crate::layer_norm::LayerNormSpec;
+use crate::matmul::MatMulSpec;
+use crate::spec::{ConvSpec, ConvWeights, PoolSpec, Residual};
 
 /// Adding and subtracting 1.5 · 2²³ leaves the nearest integer, ties to even: at that size the spacing of `f32` is 1.
 const MAGIC: f32 = 12_582_912.0;
@@ -145,24 +147,50 @@ pub fn avg_pool(
     });
 }
 
-/// Product of two tensors: `rte(Σ (a − a_zero)·(b − b_zero) · ratio) + y_zero` with
+/// Products of two tensors: `rte(Σ (a − a_zero)·(b − b_zero) · ratio) + y_zero` with
 /// `ratio = s_a · s_b / s_y`; sums are exact.
 pub fn matmul(spec: &MatMulSpec, ratio: f32, zeros: [u8; 3], a: &[u8], b: &[u8], y: &mut [u8]) {
-    let [a_zero, b_zero, y_zero] = zeros;
-    for row in 0..spec.rows {
-        for column in 0..spec.columns {
-            let of = |k: usize| {
-                let b = if spec.columns_in_rows {
-                    b[column * spec.depth + k]
-                } else {
-                    b[k * spec.columns + column]
+    matmul_sums(spec, [zeros[0], zeros[1]], a, b, |at, sum| {
+        y[at] = requantize(sum as f32 * ratio, zeros[2], 0, 255);
+    });
+}
+
+/// Sums of products, row by row, without requantization: `visit(place of the result, sum)`.
+pub fn matmul_sums(
+    spec: &MatMulSpec,
+    [a_zero, b_zero]: [u8; 2],
+    a: &[u8],
+    b: &[u8],
+    mut visit: impl FnMut(usize, i32),
+) {
+    let [outer, inner] = spec.batch;
+    for batch in (0..outer).flat_map(|o| (0..inner).map(move |i| [o, i])) {
+        for row in 0..spec.rows {
+            for column in 0..spec.columns {
+                let of = |k: usize| {
+                    let a = i32::from(a[spec.a.at(batch, row, k)]) - i32::from(a_zero);
+                    a * (i32::from(b[spec.b.at(batch, k, column)]) - i32::from(b_zero))
                 };
-                let a = i32::from(a[row * spec.depth + k]) - i32::from(a_zero);
-                a * (i32::from(b) - i32::from(b_zero))
-            };
-            let sum: i32 = (0..spec.depth).map(of).sum();
-            y[row * spec.columns + column] = requantize(sum as f32 * ratio, y_zero, 0, 255);
+                visit(spec.y.at(batch, row, column), (0..spec.depth).map(of).sum());
+            }
         }
+    }
+}
+
+/// Layer normalisation of a row of `n` codes: with `d = n·q − Σq` and `v = n·Σq² − (Σq)²`, which are whole numbers,
+/// `rte(f32(d) · f32(1 / √(f64(v) + epsilon)) · gain + bias) + zero`, in this order and in f32 but for the root.
+///
+/// Mean and variance of the real values are `Σq / n` and `v / n²` steps, so the scale and the zero point of the
+/// codes cancel out, but for `epsilon · n² / s_x²`. Gain and bias are divided by the scale of the result.
+pub fn layer_norm(spec: &LayerNormSpec, x: &[u8], y: &mut [u8]) {
+    let n = x.len() as i64;
+    let sum: i64 = x.iter().map(|&q| i64::from(q)).sum();
+    let squares: i64 = x.iter().map(|&q| i64::from(q) * i64::from(q)).sum();
+    let variance = n * squares - sum * sum;
+    let spread = (1.0 / (variance as f64 + spec.epsilon).sqrt()) as f32;
+    for (i, q) in x.iter().enumerate() {
+        let value = (n * i64::from(*q) - sum) as f32 * spread * spec.gain[i] + spec.bias[i];
+        y[i] = requantize(value, spec.y_zero, spec.clamp[0], spec.clamp[1]);
     }
 }
 

@@ -3,53 +3,48 @@
 //! Sums are of whole numbers and every exponential comes from the function given, so there is nothing that
 //! could differ between processors but conversions and divisions, which IEEE 754 fixes.
 
-use crate::matmul::MatMul;
+use crate::isa::Isa;
+use crate::matmul::rows::RowKernels;
 use crate::memory::Pool;
-use crate::memory::Scratch;
-use crate::scalar::{Exp, requantize, worth};
+use crate::scalar::{Exp, worth};
 use crate::spec::{SpecError, ratio, sizes};
 
-/// Shares of bytes or sums.
+/// Shares of bytes.
 #[derive(Debug, Clone)]
 pub struct Softmax {
     columns: usize,
-    scale: f32,
-    exp: Exp,
-    y_scale: f32,
-    y_zero: u8,
-    /// Of the sums, if what is shared is a product.
-    product: Option<MatMul>,
+    /// What a byte so far below the largest is worth.
+    table: Box<[u32; 256]>,
+    quant: ShareQuant,
+    rows: RowKernels,
+}
+
+/// How shares become bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShareQuant {
+    pub(crate) scale: f32,
+    pub(crate) zero: u8,
 }
 
 impl Softmax {
-    /// Of rows of bytes that are worth `scale` a step, or with `product` of the rows of `a · b` that are
-    /// worth `scale = s_a · s_b` each (its own ratio and last zero point do not matter). `exp` gives the same
-    /// bits everywhere.
+    /// Of rows of bytes that are worth `scale` a step. `exp` gives the same bits everywhere.
     pub fn new(
+        isa: Isa,
         columns: usize,
         scale: f32,
         exp: Exp,
         y_scale: f32,
         y_zero: u8,
-        product: Option<MatMul>,
     ) -> Result<Self, SpecError> {
         sizes("softmax", &[columns])?;
-        for (what, scale) in [("scale of the scores", scale), ("scale of the shares", y_scale)] {
-            ratio(what, 0, scale)?;
-            if scale == 0.0 {
-                return Err(SpecError::Zero { what });
-            }
-        }
-        if let Some(found) = product.as_ref().map(MatMul::columns).filter(|found| *found != columns)
-        {
-            return Err(SpecError::Length { what: "columns", found, expected: columns });
-        }
-        Ok(Self { columns, scale, exp, y_scale, y_zero, product })
-    }
-
-    /// Bytes that [`Self::run_product`] works in.
-    pub fn scratch_bytes(&self) -> usize {
-        self.product.as_ref().map_or(0, |product| product.len() * size_of::<i32>())
+        check(scale, y_scale)?;
+        Ok(Self {
+            columns,
+            // One exponential a code and not one a value.
+            table: Box::new(std::array::from_fn(|d| worth(d as i32, 0, scale, exp))),
+            quant: ShareQuant { scale: y_scale, zero: y_zero },
+            rows: isa.row_kernels(),
+        })
     }
 
     /// Every row of `x`.
@@ -59,51 +54,99 @@ impl Softmax {
     pub fn run(&self, x: &[u8], y: &mut [u8], pool: &Pool) {
         let columns = self.columns;
         assert!(x.len() == y.len() && x.len().is_multiple_of(columns), "{} {}", x.len(), y.len());
-        // One exponential a code and not one a value.
-        let table: [u32; 256] = std::array::from_fn(|d| worth(d as i32, 0, self.scale, self.exp));
         pool.split_rows(y, x.len() / columns, columns, |rows, y| {
             let x = &x[rows.start * columns..rows.end * columns];
             for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
-                let largest = x.iter().fold(0, |largest, q| largest.max(*q));
-                let e = |q: &u8| table[usize::from(largest - q)];
-                let sum: u64 = x.iter().map(|q| u64::from(e(q))).sum();
-                y.iter_mut().zip(x).for_each(|(y, q)| *y = self.share(e(q), sum));
+                self.row(x, y);
             }
         });
     }
 
-    /// Every row of `a · b`.
-    ///
-    /// # Panics
-    /// If there is no product, or a slice is shorter than its matrix or [`Self::scratch_bytes`].
-    pub fn run_product(
-        &self,
-        a: &[u8],
-        b: &[u8],
-        y: &mut [u8],
-        pool: &Pool,
-        scratch: &mut Scratch,
-    ) {
-        let product = self.product.as_ref().expect("`new` was given a product");
-        let (sums, _) = scratch.bytes(self.scratch_bytes()).as_chunks_mut::<4>();
-        product.sums(a, b, sums, pool);
-        for (sums, y) in sums.chunks_exact_mut(self.columns).zip(y.chunks_exact_mut(self.columns)) {
-            let of = |sum: &[u8; 4]| i32::from_ne_bytes(*sum);
-            let largest = sums.iter().map(of).max().expect("rows have columns");
-            let mut all = 0;
-            for sum in sums.iter_mut() {
-                let e = worth(largest, of(sum), self.scale, self.exp);
-                all += u64::from(e);
-                *sum = e.to_ne_bytes();
-            }
-            for (y, e) in y.iter_mut().zip(sums) {
-                *y = self.share(u32::from_ne_bytes(*e), all);
-            }
+    fn row(&self, x: &[u8], y: &mut [u8]) {
+        let largest = x.iter().fold(0, |largest, q| largest.max(*q));
+        let e = |q: &u8| self.table[usize::from(largest - q)];
+        let sum: u64 = x.iter().map(|q| u64::from(e(q))).sum();
+        let mut numbers = [0; PIECE];
+        for (x, y) in x.chunks(PIECE).zip(y.chunks_mut(PIECE)) {
+            let numbers = &mut numbers[..x.len()];
+            numbers.iter_mut().zip(x).for_each(|(number, q)| *number = e(q));
+            // SAFETY: the function came from an `Isa`, which proves the CPU has it, and asks for nothing else.
+            unsafe { (self.rows.share)(numbers, sum as f32, self.quant, y) };
         }
     }
+}
 
-    fn share(&self, e: u32, sum: u64) -> u8 {
-        requantize(e as f32 / sum as f32 / self.y_scale, self.y_zero, 0, 255)
+/// Values that are made together.
+const PIECE: usize = 256;
+
+/// Refuses what a softmax cannot divide by.
+pub(crate) fn check(scale: f32, y_scale: f32) -> Result<(), SpecError> {
+    for (what, scale) in [("scale of the scores", scale), ("scale of the shares", y_scale)] {
+        ratio(what, 0, scale)?;
+        if scale == 0.0 {
+            return Err(SpecError::Zero { what });
+        }
+    }
+    Ok(())
+}
+
+/// `round(2^30 · exp(−below · scale))` of whole numbers, to the bit what [`worth`] says and many times as fast.
+///
+/// With `below = high · 2^shift + low`, the exponential is the product of two from tables. Its relative error is a few
+/// units of 2^-53, so where the product is not within 2^-12 of a tie, it rounds as the exponential itself does. The
+/// few others are computed.
+#[derive(Debug)]
+pub(crate) struct Exponentials {
+    scale: f32,
+    exp: Exp,
+    shift: u32,
+    /// `exp(−(at << shift) · scale)`, up to where nothing is left but zeros.
+    high: Vec<f64>,
+    /// `2^30 · exp(−at · scale)`
+    low: Vec<f64>,
+}
+
+/// Adding and subtracting 1.5 · 2^52 leaves the nearest integer, ties to even.
+const MAGIC: f64 = 6_755_399_441_055_744.0;
+
+impl Exponentials {
+    pub(crate) fn new(scale: f32, exp: Exp) -> Self {
+        /// `2^30 · exp(−x)` is below a half from here on, and by far.
+        const NOTHING_LEFT: f64 = 22.0;
+        /// Entries of each table, unless steps are so small that both must have more.
+        const ENTRIES: u64 = 1 << 10;
+        let needed = (NOTHING_LEFT / f64::from(scale)).ceil().min(f64::from(u32::MAX)) as u64 + 1;
+        let mut shift = 8;
+        while needed >> shift > ENTRIES && shift < 16 {
+            shift += 1;
+        }
+        let of = |at: u64| exp(-(at as f64) * f64::from(scale));
+        let high = (0..=needed >> shift).map(|at| of(at << shift)).collect();
+        let low = (0..1 << shift).map(|at| of(at) * (1_u64 << 30) as f64).collect();
+        Self { scale, exp, shift, high, low }
+    }
+
+    /// What each sum is worth beside the largest, and all together.
+    pub(crate) fn of_row(&self, sums: &[i32], numbers: &mut [u32]) -> u64 {
+        let largest = sums.iter().copied().max().unwrap_or(0);
+        let mut total = 0;
+        for (number, sum) in numbers.iter_mut().zip(sums) {
+            *number = self.of(largest, *sum);
+            total += u64::from(*number);
+        }
+        total
+    }
+
+    #[inline(always)]
+    fn of(&self, largest: i32, sum: i32) -> u32 {
+        let below = largest.wrapping_sub(sum) as u32;
+        let Some(high) = self.high.get((below >> self.shift) as usize) else { return 0 };
+        let e = high * self.low[below as usize & ((1 << self.shift) - 1)];
+        let rounded = (e + MAGIC) - MAGIC;
+        if (e - rounded).abs() > 0.5 - 1.0 / 4096.0 {
+            return worth(largest, sum, self.scale, self.exp);
+        }
+        rounded as u32
     }
 }
 
@@ -115,7 +158,7 @@ mod tests {
     #[test]
     fn bytes_and_sums_share_as_the_definition_says() {
         let x = [3, 200, 7, 9, 9, 255, 0, 9];
-        let softmax = Softmax::new(4, 0.07, f64::exp, 1.0 / 255.0, 3, None).unwrap();
+        let softmax = Softmax::new(Isa::best(), 4, 0.07, f64::exp, 1.0 / 255.0, 3).unwrap();
         let mut found = [0; 8];
         softmax.run(&x, &mut found, &Pool::new(1));
         for (x, found) in x.chunks(4).zip(found.chunks(4)) {
@@ -124,5 +167,24 @@ mod tests {
             scalar::softmax(&sums, 0.07, f64::exp, 1.0 / 255.0, 3, &mut expected);
             assert_eq!(found, expected);
         }
+    }
+
+    /// Every number below the largest up to a hundred thousand, then ever larger ones to the end of 32 bits.
+    #[test]
+    fn exponentials_by_tables_have_the_bits_of_the_exponential() {
+        let mut computed = 0;
+        for scale in [1e-9_f32, 1e-6, 3.7e-5, 0.000_3, 0.01, 0.7, 90.0] {
+            let tables = Exponentials::new(scale, f64::exp);
+            let every = if cfg!(miri) { 997 } else { 1 };
+            let small = (0..100_000_u32).step_by(every);
+            let large = (0..20_000_u32).map(|at| 100_000 + at * (u32::MAX / 20_001));
+            for below in small.chain(large) {
+                let sum = i32::MAX.wrapping_sub(below as i32);
+                let expected = worth(i32::MAX, sum, scale, f64::exp);
+                assert_eq!(tables.of(i32::MAX, sum), expected, "{below} · {scale}");
+                computed += u32::from(expected > 0);
+            }
+        }
+        assert!(computed > 100, "{computed}");
     }
 }

@@ -65,16 +65,6 @@ pub struct PoolSpec {
     pub out_stride: usize,
 }
 
-/// A product of two matrices of bytes, `[rows, depth] · [depth, columns]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MatMulSpec {
-    pub rows: usize,
-    pub depth: usize,
-    pub columns: usize,
-    /// The right one lies as `[columns, depth]`, each of its columns in one piece.
-    pub columns_in_rows: bool,
-}
-
 /// Why an operation cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpecError {
@@ -88,6 +78,7 @@ pub enum SpecError {
     Scale { what: &'static str, channel: usize },
     Accumulator { channel: usize },
     Depth { depth: usize },
+    Overlap { what: &'static str },
 }
 
 impl fmt::Display for SpecError {
@@ -114,11 +105,12 @@ impl fmt::Display for SpecError {
             Self::Accumulator { channel } => {
                 write!(f, "sums of channel {channel} can exceed 32 bits")
             }
+            Self::Overlap { what } => write!(f, "values of {what} lie in one place"),
             Self::Depth { depth } => {
                 write!(
                     f,
                     "sums of {depth} products of bytes, expected at most {}",
-                    MatMulSpec::MAX_DEPTH
+                    crate::MatMulSpec::MAX_DEPTH
                 )
             }
         }
@@ -258,19 +250,6 @@ impl PoolSpec {
             }
         }
         windows(self.kernel, [1, 1], self.padding, self.in_h, self.in_w)
-    }
-}
-
-impl MatMulSpec {
-    /// So many products of bytes fit in i32, whatever they are.
-    pub const MAX_DEPTH: usize = i32::MAX as usize / (255 * 255);
-
-    pub(crate) fn check(&self) -> Result<(), SpecError> {
-        sizes("matrix", &[self.rows, self.depth, self.columns])?;
-        if self.depth > Self::MAX_DEPTH {
-            return Err(SpecError::Depth { depth: self.depth });
-        }
-        Ok(())
     }
 }
 

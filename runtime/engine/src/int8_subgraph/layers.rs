@@ -3,10 +3,13 @@
 use super::{ConcatInput, FloatKernel, Layer, LayerInfo, LayerKernel};
 use crate::EngineError;
 use crate::fuse::Fused;
-use crate::quantized::{Activation, Conv, Op, Quantized, Shape, Source, Step, Table, Window};
+use crate::layout::{Axis, Layout, pairs};
+use crate::quantized::{
+    Activation, Conv, Op, Piece, Quantized, Shape, Source, Step, Table, Window,
+};
 use kernels::{
-    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, Isa, Lookup, MatMul, MaxPool, Nearest, PoolSpec,
-    Residual, Softmax, SpecError,
+    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, CopyAxis, Isa, LayerNorm, Lookup, MatMul,
+    MatMulSpec, MaxPool, Nearest, PoolSpec, Rearrange, Residual, Softmax, SpecError,
 };
 
 pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Layer, EngineError> {
@@ -48,13 +51,13 @@ fn kernel(
     let lookup = |table: &Option<Table>| table.as_ref().map(|table| Lookup::new(isa, **table));
     let mut kind = op_name(&step.op).to_owned();
     let kernel = match &step.op {
-        Op::Quantize(input) => LayerKernel::Quantize(*input),
+        Op::Quantize(input) => LayerKernel::Quantize { input: *input, channels: planes(y) },
         Op::Conv(conv) => {
             let residual = fused.add.map(|(add, residual)| residual_of(net, step, add, residual));
             let x = activation(0);
             let scale = conv.multipliers(x.quant, quant);
             let weights = conv_weights(conv, &scale, x.quant.zero, quant.zero, step.clamp);
-            let spec = conv_spec(conv, x.shape);
+            let spec = conv_spec(conv);
             let conv = kernels::Conv::pack(isa, &spec, weights, residual)?;
             kind = conv_kind(&spec, residual.is_some());
             LayerKernel::Conv { conv: Box::new(conv), residual: residual.is_some() }
@@ -110,28 +113,35 @@ fn kernel(
             let add = Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?;
             LayerKernel::AddConstant(add, values.clone())
         }
-        Op::Append(tables) => LayerKernel::Append(tables.iter().map(lookup).collect()),
-        Op::MatMul(spec) => {
+        Op::Constant(bytes) => LayerKernel::Constant(bytes.clone()),
+        Op::Copy(pieces) => {
+            kind = if pieces.len() == 1 { "copy" } else { "append" }.into();
+            let copies = pieces.iter().map(|piece| copy_of(piece, lookup(&piece.table)));
+            LayerKernel::Copy(copies.collect::<Result<_, _>>()?)
+        }
+        Op::MatMul { spec, factor } => {
             let (a, b) = (activation(0).quant, activation(1).quant);
             let zeros = [a.zero, b.zero, quant.zero];
-            let product = MatMul::new(isa, *spec, a.scale * b.scale / quant.scale, zeros)?;
-            kind = format!("matmul {}x{}x{}", spec.rows, spec.depth, spec.columns);
-            LayerKernel::MatMul(product, clamp())
+            kind = product_kind("matmul", spec);
+            let ratio = a.scale * b.scale * factor / quant.scale;
+            LayerKernel::MatMul(MatMul::new(isa, *spec, ratio, zeros)?, clamp())
+        }
+        Op::LayerNorm(norm) => {
+            let spec = norm.spec(activation(0).quant, quant, step.clamp);
+            LayerKernel::LayerNorm(LayerNorm::new(isa, spec)?)
         }
         Op::Softmax { columns } => {
-            let scale = activation(0).quant.scale;
-            let (step, zero) = (quant.scale, quant.zero);
-            let softmax = Softmax::new(*columns, scale, libm::exp, step, zero, None)?;
-            LayerKernel::Softmax { softmax, product: false, table: clamp() }
+            let (x, zero) = (activation(0).quant, quant.zero);
+            let softmax = Softmax::new(isa, *columns, x.scale, libm::exp, quant.scale, zero)?;
+            LayerKernel::Softmax(softmax, clamp())
         }
-        Op::MatMulSoftmax(spec) => {
+        Op::MatMulSoftmax { spec, factor } => {
             let (a, b) = (activation(0).quant, activation(1).quant);
-            let product = MatMul::new(isa, *spec, 1.0, [a.zero, b.zero, 0])?;
-            let (scale, columns) = (a.scale * b.scale, spec.columns);
-            let (step, zero) = (quant.scale, quant.zero);
-            let softmax = Softmax::new(columns, scale, libm::exp, step, zero, Some(product))?;
-            kind = format!("matmul+softmax {}x{}x{}", spec.rows, spec.depth, spec.columns);
-            LayerKernel::Softmax { softmax, product: true, table: clamp() }
+            let zeros = [a.zero, b.zero, quant.zero];
+            let scale = a.scale * b.scale * factor;
+            kind = product_kind("matmul+softmax", spec);
+            let shares = MatMul::shares(isa, *spec, scale, libm::exp, quant.scale, zeros)?;
+            LayerKernel::MatMul(shares, clamp())
         }
     };
     Ok((kernel, kind))
@@ -143,13 +153,16 @@ pub(super) fn float_kernel(
     isa: Isa,
 ) -> Result<FloatKernel, EngineError> {
     let (input, conv) = match source {
-        Source::Dequantize(at) => return Ok(FloatKernel::Dequantize(*at)),
+        Source::Dequantize(at) => {
+            let channels = planes(&net.activations[*at]);
+            return Ok(FloatKernel::Dequantize { at: *at, channels });
+        }
         Source::Accumulators { input, conv } => (*input, conv),
     };
     let x = &net.activations[input];
     let scale = conv.scales(x.quant);
     let weights = conv_weights(conv, &scale, x.quant.zero, 0, [0, 255]);
-    let spec = conv_spec(conv, x.shape);
+    let spec = conv_spec(conv);
     let packed = kernels::Conv::pack(isa, &spec, weights, None).map_err(|error| {
         EngineError::Node { node: conv.name.clone(), op: "Conv".into(), reason: error.to_string() }
     })?;
@@ -161,6 +174,25 @@ pub(super) fn float_kernel(
         packed_bytes: packed.packed_bytes() as u64,
     };
     Ok(FloatKernel::Accumulators { input, conv: Box::new(packed), info })
+}
+
+/// Channels of which floats in ONNX's order have planes: one where that is memory's order, too.
+pub(super) fn planes(activation: &Activation) -> usize {
+    let layout = &activation.layout;
+    if layout.lies_as(&Layout::dense(&layout.dims)) { 1 } else { activation.shape.c }
+}
+
+fn copy_of(piece: &Piece, table: Option<Lookup>) -> Result<Rearrange, SpecError> {
+    let pairs = pairs(&piece.from, &piece.to).expect("the reader only copies between such");
+    let axis = |(from, to): &(Axis, Axis)| CopyAxis { len: to.len, x: from.stride, y: to.stride };
+    let axes: Vec<CopyAxis> = pairs.iter().map(axis).collect();
+    Rearrange::new(&axes, [piece.from.offset(), piece.to.offset()], table)
+}
+
+fn product_kind(name: &str, spec: &MatMulSpec) -> String {
+    let MatMulSpec { batch: [outer, inner], rows, depth, columns, .. } = spec;
+    let stack = if outer * inner > 1 { format!("{} of ", outer * inner) } else { String::new() };
+    format!("{name} {stack}{rows}x{depth}x{columns}")
 }
 
 /// Upsampling into pixels of `channels`.
@@ -191,7 +223,8 @@ fn residual_of(net: &Quantized, conv: &Step, add: &Step, residual: usize) -> Res
     }
 }
 
-fn conv_spec(conv: &Conv, x: Shape) -> ConvSpec {
+fn conv_spec(conv: &Conv) -> ConvSpec {
+    let x = conv.input;
     ConvSpec {
         in_channels: x.c,
         out_channels: conv.out_c,
@@ -252,9 +285,11 @@ fn op_name(op: &Op) -> &'static str {
         Op::Bilinear => "bilinear",
         Op::Table(_) => "table",
         Op::AddConstant { .. } => "add-constant",
-        Op::Append(_) => "append",
-        Op::MatMul(_) => "matmul",
+        Op::LayerNorm(_) => "layer-norm",
+        Op::Copy(_) => "copy",
+        Op::Constant(_) => "constant",
+        Op::MatMul { .. } => "matmul",
         Op::Softmax { .. } => "softmax",
-        Op::MatMulSoftmax(_) => "matmul+softmax",
+        Op::MatMulSoftmax { .. } => "matmul+softmax",
     }
 }

@@ -7,9 +7,10 @@ mod run;
 use crate::EngineError;
 use crate::fuse::{fuse, keep};
 use crate::memory_plan::{self, slot_bytes};
-use crate::quantized::{Activation, Quantized, Shape};
+use crate::quantized::{Activation, Quantized};
 use kernels::{
-    Add, AvgPool, Bilinear, Buffer, Isa, Lookup, MatMul, MaxPool, Nearest, Pool, Scratch, Softmax,
+    Add, AvgPool, Bilinear, Buffer, Isa, LayerNorm, Lookup, MatMul, MaxPool, Nearest, Pool,
+    Rearrange, Scratch, Softmax,
 };
 use layers::{float_kernel, layer};
 use std::ops::Range;
@@ -60,7 +61,11 @@ struct ActivationSlot {
 
 #[derive(Debug)]
 enum LayerKernel {
-    Quantize(usize),
+    /// From planes of `channels` floats.
+    Quantize {
+        input: usize,
+        channels: usize,
+    },
     Conv {
         conv: Box<kernels::Conv>,
         residual: bool,
@@ -73,14 +78,12 @@ enum LayerKernel {
     Bilinear(Bilinear, Option<Lookup>),
     Table(Lookup),
     AddConstant(Add, Arc<[u8]>),
-    Append(Vec<Option<Lookup>>),
+    Copy(Vec<Rearrange>),
+    Constant(Arc<[u8]>),
+    LayerNorm(LayerNorm),
+    /// Requantized, or their shares.
     MatMul(MatMul, Option<Lookup>),
-    /// Of bytes, or of a product of two activations.
-    Softmax {
-        softmax: Softmax,
-        product: bool,
-        table: Option<Lookup>,
-    },
+    Softmax(Softmax, Option<Lookup>),
 }
 
 /// One input of a concatenation.
@@ -94,8 +97,16 @@ struct ConcatInput {
 
 #[derive(Debug)]
 enum FloatKernel {
-    Dequantize(usize),
-    Accumulators { input: usize, conv: Box<kernels::Conv>, info: LayerInfo },
+    /// To planes of `channels` floats.
+    Dequantize {
+        at: usize,
+        channels: usize,
+    },
+    Accumulators {
+        input: usize,
+        conv: Box<kernels::Conv>,
+        info: LayerInfo,
+    },
 }
 
 /// The memory one run works in.
@@ -141,11 +152,11 @@ impl Int8Subgraph {
             .collect::<Result<Vec<_>, EngineError>>()?;
         let tails = float_outputs.iter().filter_map(|(kernel, _)| match kernel {
             FloatKernel::Accumulators { conv, .. } => Some(&**conv),
-            FloatKernel::Dequantize(_) => None,
+            FloatKernel::Dequantize { .. } => None,
         });
         let of_layers = layers.iter().map(|layer| match &layer.kernel {
             LayerKernel::Conv { conv, .. } => conv.scratch_bytes(threads),
-            LayerKernel::Softmax { softmax, .. } => softmax.scratch_bytes(),
+            LayerKernel::MatMul(product, _) => product.scratch_bytes(threads),
             _ => 0,
         });
         let scratch_bytes = of_layers.chain(tails.map(|conv| conv.scratch_bytes(threads))).max();
@@ -171,7 +182,7 @@ impl Int8Subgraph {
     pub(crate) fn layers(&self) -> impl Iterator<Item = &LayerInfo> {
         let tails = self.float_outputs.iter().filter_map(|(kernel, _)| match kernel {
             FloatKernel::Accumulators { info, .. } => Some(info),
-            FloatKernel::Dequantize(_) => None,
+            FloatKernel::Dequantize { .. } => None,
         });
         self.layers.iter().map(|layer| &layer.info).chain(tails)
     }
@@ -211,9 +222,8 @@ impl Int8Subgraph {
         let mut tail = self.layers.len();
         for ((kernel, _), y) in self.float_outputs.iter().zip(outputs.floats) {
             match kernel {
-                FloatKernel::Dequantize(at) => {
-                    let ActivationSlot { activation, place } = &self.slots[*at];
-                    let Shape { c, .. } = activation.shape;
+                &FloatKernel::Dequantize { at, channels: c } => {
+                    let ActivationSlot { activation, place } = &self.slots[at];
                     let quant = activation.quant;
                     let x = &arena[place.clone()];
                     kernels::dequantize_to_nchw(x, c, c, quant.scale, quant.zero, y);

@@ -29,10 +29,9 @@ impl Int8Subgraph {
         };
         let rows = Rows { pixels: h * w, channels: c, x_stride: c, y_stride: c };
         let table = match &layer.kernel {
-            LayerKernel::Quantize(input) => {
-                let image = floats[*input];
+            &LayerKernel::Quantize { input, channels: c } => {
                 let (scale, zero) = (quant.scale, quant.zero);
-                kernels::quantize_from_nchw(image, c, scale, zero, y, c, pool);
+                kernels::quantize_from_nchw(floats[input], c, scale, zero, y, c, pool);
                 &None
             }
             LayerKernel::Conv { conv, residual } => {
@@ -81,30 +80,24 @@ impl Int8Subgraph {
                 add.run(&rows, x(0), constant, c, y, pool);
                 &None
             }
-            LayerKernel::Append(tables) => {
-                let mut rest = &mut y[..];
-                for (at, table) in tables.iter().enumerate() {
-                    let count = self.slots[layer.inputs[at]].activation.shape.len();
-                    let rows = Rows { pixels: count / c, ..rows };
-                    match table {
-                        Some(table) => table.run(&rows, x(at), rest, pool),
-                        None => kernels::copy(&rows, x(at), rest, pool),
-                    }
-                    rest = &mut rest[count..];
-                }
+            LayerKernel::Constant(bytes) => {
+                y[..bytes.len()].copy_from_slice(bytes);
+                &None
+            }
+            LayerKernel::Copy(copies) => {
+                copies.iter().enumerate().for_each(|(at, copy)| copy.run(x(at), y, pool));
                 &None
             }
             LayerKernel::MatMul(product, table) => {
-                product.run(x(0), x(1), y, pool);
+                product.run(x(0), x(1), y, pool, scratch);
                 table
             }
-            LayerKernel::Softmax { softmax, product, table } => {
-                let y = &mut y[..h * w * c];
-                if *product {
-                    softmax.run_product(x(0), x(1), y, pool, scratch);
-                } else {
-                    softmax.run(&x(0)[..h * w * c], y, pool);
-                }
+            LayerKernel::LayerNorm(norm) => {
+                norm.run(&x(0)[..h * w * c], &mut y[..h * w * c], pool);
+                &None
+            }
+            LayerKernel::Softmax(softmax, table) => {
+                softmax.run(&x(0)[..h * w * c], &mut y[..h * w * c], pool);
                 table
             }
         };

@@ -1,9 +1,10 @@
 //! What DequantizeLinear gives: activations and constants as float tensors, still known in integers.
 
+use crate::layout::Layout;
 use crate::quantized::{Activation, Shape};
 use tract_onnx::pb::TensorProto;
 
-/// An activation as a float tensor: what DequantizeLinear gives, perhaps reshaped.
+/// An activation as a float tensor: what DequantizeLinear gives, perhaps as a view.
 #[derive(Clone)]
 pub(super) struct Dequantized<'a> {
     pub(super) activation: &'a Activation,
@@ -12,24 +13,22 @@ pub(super) struct Dequantized<'a> {
 
 impl Dequantized<'_> {
     pub(super) fn dims(&self) -> &[usize] {
-        &self.view.dims
+        &self.view.layout.dims
     }
 
     /// Whether it is `[1, C, H, W]` as the activation lies in memory.
     pub(super) fn is_image(&self) -> bool {
         let Shape { h, w, c } = self.activation.shape;
-        self.dims() == [1, c, h, w]
+        self.dims() == [1, c, h, w] && self.view.layout.lies_as(&Layout::plain(self.dims()))
     }
 }
 
-/// An activation as ONNX shapes it.
+/// An activation, or a part of it, as ONNX shapes it.
 #[derive(Clone)]
 pub(super) struct View {
     /// The activation.
     pub(super) at: usize,
-    pub(super) dims: Vec<usize>,
-    /// The last two axes of a tensor of three are exchanged; in memory nothing moves.
-    pub(super) transposed: bool,
+    pub(super) layout: Layout,
 }
 
 /// A constant and its quantization.

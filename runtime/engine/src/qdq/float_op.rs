@@ -1,6 +1,7 @@
 //! Float operations between DequantizeLinear and QuantizeLinear. The second makes a step of them.
 
-use crate::quantized::{Activation, Conv, Op, Quant, Shape, Step, Window};
+use crate::layout::Layout;
+use crate::quantized::{Activation, Conv, LayerNorm, Op, Piece, Quant, Shape, Step, Window};
 use kernels::MatMulSpec;
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ pub(super) struct FloatOp {
     /// Activations it reads.
     pub(super) inputs: Vec<usize>,
     pub(super) shape: Shape,
-    pub(super) dims: Vec<usize>,
+    /// The ONNX tensor, and where its values will lie.
+    pub(super) layout: Layout,
     /// What Relu and Clip leave: smallest and largest real value.
     pub(super) bounds: Bounds,
 }
@@ -30,15 +32,31 @@ pub(super) enum FloatOpKind {
     Add,
     Concat,
     MaxPool(Window),
-    AvgPool { window: Window, include_pad: bool },
+    AvgPool {
+        window: Window,
+        include_pad: bool,
+    },
     Nearest,
     Bilinear,
     Unary(Unary),
-    AddConstant { values: Arc<[u8]>, quant: Quant },
-    Append,
-    MatMul(MatMulSpec),
-    Softmax { columns: usize },
-    MatMulSoftmax(MatMulSpec),
+    AddConstant {
+        values: Arc<[u8]>,
+        quant: Quant,
+    },
+    /// From where to where each input is copied.
+    Copy(Vec<(Layout, Layout)>),
+    MatMul {
+        spec: MatMulSpec,
+        factor: f32,
+    },
+    Softmax {
+        columns: usize,
+    },
+    MatMulSoftmax {
+        spec: MatMulSpec,
+        factor: f32,
+    },
+    LayerNorm(Arc<LayerNorm>),
 }
 
 /// A function of one real number; becomes a table.
@@ -93,6 +111,16 @@ impl Unary {
 }
 
 impl FloatOp {
+    /// Whether values still lie where a product puts them, in its own dimensions.
+    pub(super) fn is_as_made(&self) -> bool {
+        let FloatOpKind::MatMul { spec, .. } = &self.op else { return false };
+        let Some([.., rows, columns]) = self.layout.axes() else { return false };
+        let one = |len: usize, stride: usize| if len == 1 { 0 } else { stride };
+        (rows.len, columns.len) == (spec.rows, spec.columns)
+            && rows.stride == one(rows.len, spec.y.row)
+            && columns.stride == one(columns.len, spec.y.column)
+    }
+
     /// The step that makes activation `output`, quantized as `quant`.
     pub(super) fn step(&self, activations: &[Activation], output: usize, quant: Quant) -> Step {
         let clamp = self.bounds.clamp(quant);
@@ -115,12 +143,18 @@ impl FloatOp {
             FloatOpKind::AddConstant { values, quant } => {
                 Op::AddConstant { values: values.clone(), quant: *quant }
             }
-            FloatOpKind::Append => {
-                Op::Append((0..self.inputs.len()).map(|at| table(x(at))).collect())
+            FloatOpKind::Copy(pieces) => {
+                let piece = |(at, (from, to)): (usize, &(Layout, Layout))| Piece {
+                    from: from.clone(),
+                    to: to.clone(),
+                    table: table(x(at)),
+                };
+                Op::Copy(pieces.iter().enumerate().map(piece).collect())
             }
-            FloatOpKind::MatMul(spec) => Op::MatMul(*spec),
+            &FloatOpKind::MatMul { spec, factor } => Op::MatMul { spec, factor },
             FloatOpKind::Softmax { columns } => Op::Softmax { columns: *columns },
-            FloatOpKind::MatMulSoftmax(spec) => Op::MatMulSoftmax(*spec),
+            FloatOpKind::LayerNorm(norm) => Op::LayerNorm(norm.clone()),
+            &FloatOpKind::MatMulSoftmax { spec, factor } => Op::MatMulSoftmax { spec, factor },
         };
         Step { name: self.name.clone(), op, inputs: self.inputs.clone(), output, clamp }
     }

@@ -6,7 +6,8 @@ use super::flow::FloatValue;
 use super::walk::{Value, Walk};
 use crate::EngineError;
 use crate::float_subgraph::{FloatSubgraph, allow};
-use crate::quantized::Source;
+use crate::layout::Layout;
+use crate::quantized::{Shape, Source};
 use std::collections::BTreeSet;
 
 impl Walk<'_> {
@@ -15,6 +16,7 @@ impl Walk<'_> {
         if let Some(&id) = self.float_ids.get(name) {
             return Ok(id);
         }
+        self.arrange_result(name);
         let (level, value) = match self.direct(name)? {
             Some(found) => found,
             None => self.float_subgraph(name)?,
@@ -24,6 +26,22 @@ impl Walk<'_> {
         let id = self.flow.floats.len() - 1;
         self.float_ids.insert(name.to_owned(), id);
         Ok(id)
+    }
+
+    /// What becomes float lies as a whole, in ONNX's order or as an image.
+    fn arrange_result(&mut self, name: &str) {
+        let Some((&key, Value::Dequantized(view))) = self.values.get_key_value(name) else {
+            return;
+        };
+        let view = view.clone();
+        let dims = &view.layout.dims;
+        let own = &self.flow.activations[view.at].layout;
+        let readable =
+            own.lies_as(&Layout::dense(&own.dims)) || own.lies_as(&Layout::plain(&own.dims));
+        if !(readable && view.layout.lies_as(own)) {
+            let arranged = self.arranged(&view, &Layout::dense(dims));
+            self.values.insert(key, Value::Dequantized(arranged));
+        }
     }
 
     /// A float tensor that needs no float arithmetic: the image, or integers scaled.
@@ -37,18 +55,19 @@ impl Walk<'_> {
             source,
         };
         Ok(match self.values.get(name) {
-            Some(Value::Dequantized(View { at, dims, transposed: false })) => {
-                Some((self.levels[*at], integers(dims, Source::Dequantize(*at))))
+            Some(Value::Dequantized(View { at, layout })) => {
+                Some((self.levels[*at], integers(&layout.dims, Source::Dequantize(*at))))
             }
             Some(Value::FloatOp(FloatOp {
                 op: FloatOpKind::Conv(conv),
                 inputs,
                 bounds,
-                dims,
+                shape: Shape { h, w, c },
+                layout,
                 ..
-            })) if *bounds == Bounds::NONE => {
+            })) if *bounds == Bounds::NONE && layout.lies_as(&Layout::plain(&[1, *c, *h, *w])) => {
                 let source = Source::Accumulators { input: inputs[0], conv: conv.clone() };
-                Some((self.levels[inputs[0]], integers(dims, source)))
+                Some((self.levels[inputs[0]], integers(&layout.dims, source)))
             }
             Some(Value::Integers(_)) => {
                 let reason = format!("`{name}` leaves the network as integers, expected float");
@@ -68,6 +87,7 @@ impl Walk<'_> {
                 constants.insert(tensor);
                 continue;
             }
+            self.arrange_result(&tensor);
             if tensor != name && self.direct(&tensor)?.is_some() {
                 inputs.insert(tensor);
                 continue;

@@ -1,204 +1,217 @@
-//! Operators over matrices: reshaping and transposing, which move nothing, products of two activations, softmax, and
-//! what an attention pool makes its tokens with.
-//!
-//! ```text
-//! activation         ONNX            lies in memory           reshaped
-//! H x W x C          [1, C, H, W]    channels innermost       to [1, C, …]: columns of C values, one a pixel; or flat
-//! 1 x 1 x N          any of N values in ONNX's order          as anybody likes
-//! ```
+//! Operators along the last axes of a tensor, wherever those lie: products of two activations, softmax, copies into one
+//! tensor, constants added.
 
-use super::dequantized::{Dequantized, QuantizedConstant, View};
+use super::dequantized::{Dequantized, QuantizedConstant};
 use super::float_op::{Bounds, FloatOp, FloatOpKind};
+use super::tokens::codes;
 use crate::EngineError;
+use crate::layout::{Axis, Layout, fits, pairs};
 use crate::onnx::attributes::NodeReader;
-use crate::onnx::constants::{dims, is, values};
+use crate::onnx::constants::dims;
 use crate::onnx::node_name;
-use crate::quantized::{Quant, Shape};
-use kernels::MatMulSpec;
-use tract_onnx::pb::tensor_proto::DataType;
-
-/// `[1, rows, columns]` and how it lies: whole rows one after the other, whole columns, or both where there is one.
-#[derive(Clone, Copy)]
-struct Matrix {
-    rows: usize,
-    columns: usize,
-    by_rows: bool,
-    by_columns: bool,
-}
-
-impl Dequantized<'_> {
-    fn matrix(&self) -> Option<Matrix> {
-        let &[1, rows, columns] = self.dims() else { return None };
-        let (shape, transposed) = (self.activation.shape, self.view.transposed);
-        let in_order = shape.is_in_order();
-        if !in_order && shape.c != if transposed { columns } else { rows } {
-            return None;
-        }
-        let by_rows = in_order != transposed;
-        let one = rows == 1 || columns == 1;
-        Some(Matrix { rows, columns, by_rows: by_rows || one, by_columns: !by_rows || one })
-    }
-}
+use kernels::{MatMulSpec, MatrixPlace};
 
 impl NodeReader<'_> {
-    /// The shape that flattening and its like give values without moving one; `None` for what moves some.
-    pub(super) fn reshaped(&self, from: &[usize], shape: Shape) -> Option<Vec<usize>> {
-        let count: usize = from.iter().product();
-        match self.node.op_type.as_str() {
-            "Identity" | "Dropout" => Some(from.to_vec()),
-            "Flatten" => (self.int("axis", 1) == 1).then(|| vec![1, count]),
-            "Squeeze" => {
-                let given = self.constant(1).and_then(values);
-                let axes = given.or_else(|| self.ints("axes").map(<[i64]>::to_vec))?;
-                let spatial = axes == [2, 3] || axes == [-2, -1] || axes == [-1, -2];
-                (spatial && matches!(from, [1, _, 1, 1])).then(|| vec![1, count])
-            }
-            "Reshape" => {
-                let to =
-                    resolved(&self.constant(1).and_then(values)?, from, self.int("allowzero", 0))?;
-                let kept = shape.is_in_order() || to == [1, count] || to.get(1) == Some(&shape.c);
-                (kept && to[0] == 1 && (2..=4).contains(&to.len())).then_some(to)
-            }
-            _ => None,
+    /// An operation whose result lies as `layout` says.
+    pub(super) fn laid_op(
+        &self,
+        op: FloatOpKind,
+        inputs: &[&Dequantized<'_>],
+        layout: Layout,
+    ) -> Result<FloatOp, EngineError> {
+        if !fits(&layout.dims) {
+            let dims = &layout.dims;
+            return Err(self.error(format!("a tensor of {dims:?}, expected at most 2^27 values")));
         }
+        Ok(FloatOp {
+            name: node_name(self.node).to_owned(),
+            op,
+            inputs: inputs.iter().map(|real| real.view.at).collect(),
+            shape: layout.shape(),
+            layout,
+            bounds: Bounds::NONE,
+        })
     }
 
-    /// Rows for columns, of one matrix.
-    pub(super) fn transposed(&self, x: &Dequantized<'_>) -> Option<View> {
-        let &[batch, rows, columns] = x.dims() else { return None };
-        let swap = self.ints("perm") == Some(&[0, 2, 1]);
-        let dims = vec![batch, columns, rows];
-        swap.then_some(View { at: x.view.at, dims, transposed: !x.view.transposed })
+    /// An operation element by element: its result lies as its first input does.
+    pub(super) fn like(
+        &self,
+        op: FloatOpKind,
+        inputs: &[&Dequantized<'_>],
+    ) -> Result<FloatOp, EngineError> {
+        let pending = self.laid_op(op, inputs, inputs[0].view.layout.clone())?;
+        Ok(FloatOp { shape: inputs[0].activation.shape, ..pending })
     }
 
-    /// MatMul of two activations, the left one by rows. Of larger ranks only what is one matrix.
+    /// MatMul of two activations. What it makes lies row by row, and in each row product by product: the answers of
+    /// all heads to one token lie together, so that nothing moves where they are merged.
     pub(super) fn matmul(
         &self,
         a: &Dequantized<'_>,
         b: &Dequantized<'_>,
     ) -> Result<Option<FloatOp>, EngineError> {
-        let (Some(left), Some(right)) = (a.matrix(), b.matrix()) else { return Ok(None) };
-        if !left.by_rows {
+        let fault = |what: &str| {
+            let (a, b, most) = (a.dims(), b.dims(), MatMulSpec::MAX_DEPTH);
+            Err(self.error(format!("matrices of {a:?} and {b:?}: {what}, at most {most} deep")))
+        };
+        let (&[.., rows, depth], &[.., right, columns]) = (a.dims(), b.dims()) else {
             return Ok(None);
+        };
+        if depth != right || depth > MatMulSpec::MAX_DEPTH {
+            return fault("they do not fit");
         }
-        let (rows, depth, columns) = (left.rows, left.columns, right.columns);
-        if depth != right.rows || depth > MatMulSpec::MAX_DEPTH {
-            let most = MatMulSpec::MAX_DEPTH;
-            let (a, b) = (a.dims(), b.dims());
-            return Err(self.error(format!("matrices of {a:?} and {b:?}, at most {most} deep")));
-        }
-        let spec = MatMulSpec { rows, depth, columns, columns_in_rows: right.by_columns };
-        self.by_rows(FloatOpKind::MatMul(spec), &[a, b], [rows, columns]).map(Some)
+        let [stack, other] = [a, b].map(|x| x.dims()[..x.dims().len() - 2].to_vec());
+        let Some(batch) = common(&stack, &other) else { return fault("they do not fit") };
+        let last = batch.len();
+        let results = [&batch[..], &[rows, columns]].concat();
+        let heads = last.saturating_sub(1);
+        let order: Vec<usize> =
+            (0..heads).chain([last]).chain(heads..last).chain([last + 1]).collect();
+        let y = Layout::ordered(&results, &order);
+        let left = a.view.layout.broadcast(&[&batch[..], &[rows, depth]].concat());
+        let right = b.view.layout.broadcast(&[&batch[..], &[depth, columns]].concat());
+        let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+        let Some((batch, [a_place, b_place, y_place])) = places([&left, &right, &y]) else {
+            return fault("more than two axes of products");
+        };
+        let spec = MatMulSpec { batch, rows, depth, columns, a: a_place, b: b_place, y: y_place };
+        self.laid_op(FloatOpKind::MatMul { spec, factor: 1.0 }, &[a, b], y).map(Some)
     }
 
-    /// Softmax along the last axis of a matrix that lies by rows.
+    /// Softmax along the axis that lies innermost.
     pub(super) fn softmax(
         &self,
         x: &Dequantized<'_>,
         opset: i64,
     ) -> Result<Option<FloatOp>, EngineError> {
-        let last = self.is_along_rows(opset);
-        let Some(matrix) = x.matrix().filter(|matrix| matrix.by_rows && last) else {
+        if !self.is_along_one(x.dims().len(), opset)? {
             return Ok(None);
-        };
-        let Matrix { rows, columns, .. } = matrix;
-        self.by_rows(FloatOpKind::Softmax { columns }, &[x], [rows, columns]).map(Some)
+        }
+        let axis = self.axis(self.int("axis", -1), x.dims().len())?;
+        let columns = x.dims()[axis];
+        self.like(FloatOpKind::Softmax { columns }, &[x]).map(Some)
     }
 
     /// Softmax of a product nobody quantizes in between: its sums go in as they are.
-    pub(super) fn shares(&self, product: &FloatOp, opset: i64) -> Option<FloatOp> {
-        let FloatOpKind::MatMul(spec) = product.op else { return None };
-        let name = format!("{}+{}", product.name, node_name(self.node));
-        let whole = product.bounds == Bounds::NONE
-            && product.dims == [1, spec.rows, spec.columns]
-            && self.is_along_rows(opset);
-        let op = FloatOpKind::MatMulSoftmax(spec);
-        whole.then(|| FloatOp { name, op, ..product.clone() })
-    }
-
-    /// Whether a softmax goes along the last of three axes; before operator set 13 it flattened what follows its axis.
-    fn is_along_rows(&self, opset: i64) -> bool {
-        matches!(self.int("axis", if opset < 13 { 1 } else { -1 }), 2 | -1)
-    }
-
-    /// A result `[1, rows, columns]` in ONNX's own order.
-    fn by_rows(
+    pub(super) fn shares(
         &self,
-        op: FloatOpKind,
-        inputs: &[&Dequantized<'_>],
-        [rows, columns]: [usize; 2],
-    ) -> Result<FloatOp, EngineError> {
-        let pending = self.float_op(op, inputs, vec![1, rows, columns])?;
-        Ok(FloatOp { shape: Shape::row(rows * columns), ..pending })
+        product: &FloatOp,
+        opset: i64,
+    ) -> Result<Option<FloatOp>, EngineError> {
+        let FloatOpKind::MatMul { spec, factor } = product.op else { return Ok(None) };
+        let rank = product.layout.dims.len();
+        let last = self.is_along_one(rank, opset)?
+            && self.axis(self.int("axis", -1), rank)? == rank - 1
+            && product.layout.dims[rank - 1] == spec.columns;
+        let op = FloatOpKind::MatMulSoftmax { spec, factor };
+        let name = format!("{}+{}", product.name, node_name(self.node));
+        let whole = last && product.bounds == Bounds::NONE && product.is_as_made();
+        Ok(whole.then(|| FloatOp { name, op, ..product.clone() }))
     }
 
-    /// Concat of matrices along their columns.
+    /// Whether a softmax goes along one axis; before operator set 13 it flattened all that follow.
+    fn is_along_one(&self, rank: usize, opset: i64) -> Result<bool, EngineError> {
+        Ok(opset >= 13 || self.axis(self.int("axis", 1), rank)? == rank - 1)
+    }
+
+    /// Concat along any axis. Each part is copied.
     pub(super) fn append(
         &self,
         inputs: &[Dequantized<'_>],
     ) -> Result<Option<FloatOp>, EngineError> {
-        let matrices = inputs.iter().map(Dequantized::matrix).collect::<Option<Vec<_>>>();
-        let Some(matrices) = matrices else { return Ok(None) };
-        let rows = matrices[0].rows;
-        if !matrices.iter().all(|matrix| matrix.rows == rows && matrix.by_columns) {
-            return Ok(None);
+        let all = inputs[0].dims();
+        let axis = self.axis(self.int("axis", 1), all.len())?;
+        let others = |dims: &[usize]| {
+            let mut dims = dims.to_vec();
+            (dims.len() == all.len()).then(|| dims.remove(axis));
+            dims
+        };
+        if inputs.iter().any(|x| others(x.dims()) != others(all)) {
+            let found: Vec<&[usize]> = inputs.iter().map(Dequantized::dims).collect();
+            return Err(self.error(format!("tensors of {found:?} along axis {axis}")));
         }
-        let columns = matrices.iter().map(|matrix| matrix.columns).sum();
+        let mut joined = all.to_vec();
+        joined[axis] = inputs.iter().map(|x| x.dims()[axis]).sum();
+        let to = if inputs[0].view.layout.lies_as(&Layout::plain(all)) {
+            Layout::plain(&joined)
+        } else {
+            Layout::dense(&joined)
+        };
+        let mut first = 0;
+        let mut pieces = Vec::new();
+        for x in inputs {
+            let count = x.dims()[axis];
+            let part = to.sliced(axis, first, count, 1);
+            let part = part.expect("parts of the axis, one behind the other, make it");
+            if pairs(&x.view.layout, &part).is_none() {
+                return Ok(None);
+            }
+            pieces.push((x.view.layout.clone(), part));
+            first += count;
+        }
         let inputs: Vec<&Dequantized<'_>> = inputs.iter().collect();
-        self.float_op(FloatOpKind::Append, &inputs, vec![1, rows, columns]).map(Some)
+        self.laid_op(FloatOpKind::Copy(pieces), &inputs, to).map(Some)
     }
 
-    /// Add of an 8-bit constant of the tensor's own shape.
+    /// Add of an 8-bit constant, which may be repeated along axes.
     pub(super) fn add_constant(
         &self,
         x: &Dequantized<'_>,
         constant: &QuantizedConstant<'_>,
     ) -> Result<Option<FloatOp>, EngineError> {
-        let tensor = constant.tensor;
-        let found = dims(tensor);
-        let same = found == x.dims() || found == x.dims()[1..];
-        let (&[scale], &[zero]) = (&constant.scale[..], &constant.zero[..]) else {
-            return Ok(None);
-        };
-        if !same || x.dims()[0] != 1 {
-            return Ok(None);
+        let own = dims(constant.tensor);
+        let Some(repeated) = Layout::dense(&own).broadcast(x.dims()) else { return Ok(None) };
+        let Some((codes, quant)) = codes(constant) else { return Ok(None) };
+        // From ONNX's order to memory's.
+        let mut laid = vec![0; x.view.layout.len()];
+        for (from, to) in repeated.positions().zip(x.view.layout.positions()) {
+            laid[to] = codes[from];
         }
-        let signed = is(tensor, DataType::Int8);
-        let values: Vec<u8> = if signed {
-            let raised = |q: i8| (i16::from(q) + 128) as u8;
-            values(tensor).map(|values| values.into_iter().map(raised).collect())
-        } else {
-            values(tensor)
-        }
-        .ok_or_else(|| self.error("the constant is not 8-bit"))?;
-        let zero = u8::try_from(if signed { zero + 128 } else { zero })
-            .map_err(|_| self.error("the constant's zero point is not 8-bit"))?;
-        let Shape { h, w, c } = x.activation.shape;
-        let pixels = h * w;
-        // From ONNX's order to memory's, which are the same where one of the two is 1.
-        let values = (0..values.len()).map(|at| values[at % c * pixels + at / c]).collect();
-        let op = FloatOpKind::AddConstant { values, quant: Quant { scale, zero, signed } };
-        let pending = self.float_op(op, &[x], x.dims().to_vec())?;
-        Ok(Some(FloatOp { shape: x.activation.shape, ..pending }))
+        self.like(FloatOpKind::AddConstant { values: laid.into(), quant }, &[x]).map(Some)
     }
 }
 
-/// What a `Reshape` to `to` gives: 0 keeps a side (unless `allowzero`), one −1 is what is left.
-fn resolved(to: &[i64], from: &[usize], allowzero: i64) -> Option<Vec<usize>> {
-    let count: usize = from.iter().product();
-    let side = |(at, &side): (usize, &i64)| match side {
-        0 if allowzero == 0 => from.get(at).copied(),
-        -1 => Some(1),
-        side => usize::try_from(side).ok().filter(|&side| side <= count),
+/// The axes of products that two stacks of matrices have in common, one repeated where the other has several.
+fn common(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let side =
+        |dims: &[usize], at: usize| (at + dims.len()).checked_sub(rank).map_or(1, |at| dims[at]);
+    let both = |at| match (side(a, at), side(b, at)) {
+        (a, b) if a == b || b == 1 => Some(a),
+        (1, b) => Some(b),
+        _ => None,
     };
-    let mut sides = to.iter().enumerate().map(side).collect::<Option<Vec<_>>>()?;
-    let known = sides.iter().try_fold(1_usize, |n, &side| n.checked_mul(side))?;
-    let mut open = to.iter().enumerate().filter(|(_, side)| **side == -1).map(|(at, _)| at);
-    if let (Some(at), None) = (open.next(), open.next()) {
-        if known == 0 || !count.is_multiple_of(known) {
-            return None;
+    (0..rank).map(both).collect()
+}
+
+/// Two axes of products and where matrices lie, for three tensors whose last two axes are those of matrices; `None` if
+/// their other axes are not two in all of them.
+fn places(stacks: [&Layout; 3]) -> Option<([usize; 2], [MatrixPlace; 3])> {
+    let axes = [stacks[0].axes()?, stacks[1].axes()?, stacks[2].axes()?];
+    let rank = axes[0].len() - 2;
+    // Neighbours that lie together in all three are one axis.
+    let mut merged: Vec<[Axis; 3]> = Vec::new();
+    for at in (0..rank).filter(|&at| axes[0][at].len > 1) {
+        let own = axes.map(|axes| axes[at]);
+        match merged.last_mut() {
+            Some(last) if (0..3).all(|i| last[i].stride == own[i].stride * own[i].len) => {
+                *last = std::array::from_fn(|i| Axis { len: last[i].len * own[i].len, ..own[i] });
+            }
+            _ => merged.push(own),
         }
-        sides[at] = count / known;
     }
-    (sides.iter().product::<usize>() == count).then_some(sides)
+    let none = [Axis { len: 1, stride: 0 }; 3];
+    let [outer, inner] = match merged[..] {
+        [] => [none, none],
+        [one] => [none, one],
+        [outer, inner] => [outer, inner],
+        _ => return None,
+    };
+    let place = |i: usize| MatrixPlace {
+        first: stacks[i].offset(),
+        batch: [outer[i].stride, inner[i].stride],
+        row: axes[i][rank].stride,
+        column: axes[i][rank + 1].stride,
+    };
+    Some(([outer[0].len, inner[0].len], [place(0), place(1), place(2)]))
 }

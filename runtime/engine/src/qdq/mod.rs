@@ -4,7 +4,9 @@
 //! walk        walks the nodes: DequantizeLinear → operation → QuantizeLinear becomes one step
 //! dequantized what DequantizeLinear gives      float_op    an operation that waits for its QuantizeLinear
 //! operations  pooling, sums, …: one function an operator   weighted   convolutions, linear layers
-//! matrices    products, softmax, views         resize      nearest, bilinear
+//! matrices    products, softmax, joined        resize      nearest, bilinear
+//! tokens      layer normalisation, biases
+//! views       what moves nothing               arrange     copies where an operator needs another order
 //! floats      float tensors on the way         flow        what comes out of the walk
 //! ```
 //!
@@ -12,6 +14,7 @@
 //! it in float. The rewriting happens here and not on tract's typed model because there the int8 weights would have to
 //! pass type inference first (seconds for a ResNet-50), and because node names survive.
 
+mod arrange;
 mod dequantized;
 mod float_op;
 mod floats;
@@ -19,6 +22,8 @@ mod flow;
 mod matrices;
 mod operations;
 mod resize;
+mod tokens;
+mod views;
 mod walk;
 mod weighted;
 

@@ -5,6 +5,7 @@
 use super::dequantized::Dequantized;
 use super::float_op::{Bounds, FloatOp, FloatOpKind, Unary};
 use crate::EngineError;
+use crate::layout::Layout;
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::{value, values};
 use crate::onnx::node_name;
@@ -25,7 +26,7 @@ impl NodeReader<'_> {
             op,
             inputs: inputs.iter().map(|real| real.view.at).collect(),
             shape,
-            dims,
+            layout: Layout::plain(&dims),
             bounds: Bounds::NONE,
         })
     }
@@ -60,8 +61,8 @@ impl NodeReader<'_> {
         if self.node.op_type == "ReduceMean" {
             let given = self.constant(1).and_then(values);
             let axes = given.or_else(|| self.ints("axes").map(<[i64]>::to_vec));
-            if !axes.is_some_and(|axes| axes == [2, 3] || axes == [-2, -1]) {
-                return Ok(None);
+            if !axes.as_ref().is_some_and(|axes| axes == &[2, 3] || axes == &[-2, -1]) {
+                return self.mean_over_tokens(x, &axes.unwrap_or_default(), keep);
             }
         }
         if !x.is_image() {
@@ -82,7 +83,7 @@ impl NodeReader<'_> {
     }
 
     /// Sums of a window stay exact in i32, and in f32 up to its rounding.
-    fn check_pool(&self, window: &Window) -> Result<(), EngineError> {
+    pub(super) fn check_pool(&self, window: &Window) -> Result<(), EngineError> {
         if window.kernel[0] * window.kernel[1] > 1 << 22 {
             return Err(self.error(format!("a window of {:?}", window.kernel)));
         }
@@ -100,11 +101,10 @@ impl NodeReader<'_> {
         a: &Dequantized<'_>,
         b: &Dequantized<'_>,
     ) -> Result<Option<FloatOp>, EngineError> {
-        if a.activation.shape != b.activation.shape || a.dims() != b.dims() {
+        if a.dims() != b.dims() || !a.view.layout.lies_as(&b.view.layout) {
             return Ok(None);
         }
-        let pending = self.float_op(FloatOpKind::Add, &[a, b], a.dims().to_vec())?;
-        Ok(Some(FloatOp { shape: a.activation.shape, ..pending }))
+        self.like(FloatOpKind::Add, &[a, b]).map(Some)
     }
 
     pub(super) fn concat(
@@ -112,16 +112,12 @@ impl NodeReader<'_> {
         inputs: &[Dequantized<'_>],
     ) -> Result<Option<FloatOp>, EngineError> {
         let Shape { h, w, .. } = inputs[0].activation.shape;
-        let axis = self.int("axis", 1);
-        if inputs[0].dims().len() == 3 && matches!(axis, 2 | -1) {
-            return self.append(inputs);
-        }
         let together = |real: &Dequantized<'_>| {
             let shape = real.activation.shape;
             real.is_image() && (shape.h, shape.w) == (h, w)
         };
-        if !matches!(axis, 1 | -3) || !inputs.iter().all(together) {
-            return Ok(None);
+        if !matches!(self.int("axis", 1), 1 | -3) || !inputs.iter().all(together) {
+            return self.append(inputs);
         }
         let c = inputs.iter().map(|real| real.activation.shape.c).sum();
         let inputs: Vec<&Dequantized<'_>> = inputs.iter().collect();
@@ -140,8 +136,7 @@ impl NodeReader<'_> {
             "LeakyRelu" => Unary::LeakyRelu { alpha: self.float("alpha", 0.01) },
             _ => Unary::Same,
         };
-        let pending = self.float_op(FloatOpKind::Unary(f), &[x], x.dims().to_vec())?;
-        Ok(FloatOp { shape: x.activation.shape, ..pending })
+        self.like(FloatOpKind::Unary(f), &[x])
     }
 
     /// What Relu or Clip leave of the reals; `None` where the bounds are not constants.

@@ -4,6 +4,7 @@ use super::dequantized::{Dequantized, QuantizedConstant, View};
 use super::float_op::{Bounds, FloatOp, FloatOpKind, Unary};
 use super::flow::{FloatValue, Flow};
 use crate::EngineError;
+use crate::layout::Layout;
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::{is, value, values, zero_points};
 use crate::onnx::{Document, node_name};
@@ -18,8 +19,8 @@ pub(super) enum Value<'a> {
     Float,
     Constant(&'a TensorProto),
     /// Output of a QuantizeLinear.
-    Integers(usize),
-    /// Output of its DequantizeLinear, perhaps in another shape.
+    Integers(View),
+    /// Output of its DequantizeLinear, perhaps seen otherwise.
     Dequantized(View),
     QuantizedConstant(QuantizedConstant<'a>),
     FloatOp(FloatOp),
@@ -50,6 +51,10 @@ pub(crate) fn read(document: &Document, declared: &[String]) -> Result<Flow, Eng
             _ if !matches!(node.domain.as_str(), "" | "ai.onnx") => Value::Float,
             "QuantizeLinear" => walk.quantize(at)?,
             "DequantizeLinear" => walk.dequantize(at)?,
+            "Split" => {
+                walk.parts(at)?;
+                continue;
+            }
             _ => walk.operation(at)?.unwrap_or(Value::Float),
         };
         for (index, output) in node.output.iter().filter(|name| !name.is_empty()).enumerate() {
@@ -95,27 +100,27 @@ impl<'a> Walk<'a> {
         let output = self.flow.activations.len();
         let tensor = reader.node.output[0].clone();
         let known = self.values.get(name).cloned();
-        let (step, level, shape, dims) = match known {
+        let (step, level, shape, layout) = match known {
             Some(Value::FloatOp(pending)) => {
                 let step = pending.step(&self.flow.activations, output, quant);
-                (step, self.level(&pending.inputs), pending.shape, pending.dims)
+                (step, self.level(&pending.inputs), pending.shape, pending.layout)
             }
-            Some(Value::Dequantized(View { transposed: true, .. })) => {
-                return Err(reader.error("a transposed tensor, expected it to be multiplied"));
+            Some(Value::Dequantized(view)) if self.flow.activations[view.at].quant.same(quant) => {
+                return Ok(Value::Integers(view)); // the same integers, seen otherwise
             }
-            Some(Value::Dequantized(View { at: x, dims, .. })) => {
-                let activation = &self.flow.activations[x];
-                let shape = activation.shape;
+            Some(Value::Dequantized(view)) => {
+                let view = self.arranged(&view, &view.layout.compact());
                 let same = FloatOp {
                     name: node_name(reader.node).to_owned(),
                     op: FloatOpKind::Unary(Unary::Same),
-                    inputs: vec![x],
-                    shape,
-                    dims: dims.clone(),
+                    inputs: vec![view.at],
+                    shape: self.flow.activations[view.at].shape,
+                    layout: view.layout.clone(),
                     bounds: Bounds::NONE,
                 };
+                let output = self.flow.activations.len();
                 let step = same.step(&self.flow.activations, output, quant);
-                (step, self.levels[x], shape, dims)
+                (step, self.levels[view.at], same.shape, view.layout)
             }
             Some(Value::Float) => {
                 let id = self.float(name)?;
@@ -131,14 +136,15 @@ impl<'a> Walk<'a> {
                     clamp: [0, 255],
                 };
                 let subgraph = matches!(self.flow.floats[id], FloatValue::FloatSubgraph(_));
-                (step, self.flow.levels[id] + usize::from(subgraph), shape, dims)
+                (step, self.flow.levels[id] + usize::from(subgraph), shape, Layout::plain(&dims))
             }
             _ => return Err(reader.error(format!("`{name}` is a constant or already integers"))),
         };
-        self.flow.activations.push(Activation { name: tensor, shape, quant, dims });
+        let view = View { at: step.output, layout: layout.clone() };
+        self.flow.activations.push(Activation { name: tensor, shape, quant, layout });
         self.levels.push(level);
         self.flow.steps.push((level, step));
-        Ok(Value::Integers(output))
+        Ok(Value::Integers(view))
     }
 
     /// Per-tensor scale and zero point of an activation; without a zero point, `signed` says which zero it is.
@@ -168,17 +174,13 @@ impl<'a> Walk<'a> {
         check_codes(&reader, &[DataType::Float])?;
         let Some(name) = reader.input(0) else { return Err(reader.error("no input")) };
         match self.values.get(name) {
-            Some(&Value::Integers(x)) => {
-                let activation = &self.flow.activations[x];
+            Some(Value::Integers(view)) => {
+                let activation = &self.flow.activations[view.at];
                 let quant = self.quant(&reader, activation.quant.signed)?;
                 if !activation.quant.same(quant) {
                     return Err(reader.error("scale or zero point differ from QuantizeLinear's"));
                 }
-                Ok(Value::Dequantized(View {
-                    at: x,
-                    dims: activation.dims.clone(),
-                    transposed: false,
-                }))
+                Ok(Value::Dequantized(view.clone()))
             }
             Some(&Value::Constant(tensor)) => {
                 let scale: Vec<f32> = reader.constant(1).and_then(values).unwrap_or_default();
@@ -208,20 +210,28 @@ impl<'a> Walk<'a> {
     }
 
     /// The integer reading of a float operator, `None` if it has none.
-    fn operation(&self, at: usize) -> Result<Option<Value<'a>>, EngineError> {
+    fn operation(&mut self, at: usize) -> Result<Option<Value<'a>>, EngineError> {
         let reader = self.reader(at);
         let op = reader.node.op_type.as_str();
         let first = reader.input(0).and_then(|name| self.values.get(name));
         if let Some(Value::FloatOp(pending)) = first {
-            return Ok(self.after(&reader, pending));
+            return self.after(&reader, pending);
         }
-        let Some(Value::Dequantized(..)) = first else { return Ok(None) };
+        if (0..reader.node.input.len()).all(|at| self.real(&reader, at).is_none()) {
+            return Ok(None);
+        }
+        self.arrange_inputs(&reader)?;
         let inputs: Vec<Option<Dequantized<'_>>> =
             (0..reader.node.input.len()).map(|at| self.real(&reader, at)).collect();
-        let Some(Some(x)) = inputs.first() else { return Ok(None) };
-        let mixed = inputs.iter().flatten().any(|x| x.view.transposed);
-        if mixed && !matches!(op, "MatMul" | "Softmax" | "Transpose") {
-            return Ok(None);
+        let Some(Some(x)) = inputs.first() else {
+            let swapped = match (op, &inputs[..], self.weights(&reader, 0)) {
+                ("Add", [None, Some(b)], Some(constant)) => reader.add_constant(b, constant)?,
+                _ => None,
+            };
+            return Ok(swapped.map(Value::FloatOp));
+        };
+        if let Some(layout) = reader.view(&x.view.layout)? {
+            return Ok(Some(Value::Dequantized(View { at: x.view.at, layout })));
         }
         let pending = match op {
             "MatMul" if matches!(&inputs[..], [_, Some(_)]) => match &inputs[..] {
@@ -229,6 +239,7 @@ impl<'a> Walk<'a> {
                 _ => None,
             },
             "Softmax" => reader.softmax(x, self.document.opset)?,
+            "LayerNormalization" => self.layer_norm(&reader, x)?,
             "Conv" | "Gemm" | "MatMul" => {
                 let Some(weights) = self.weights(&reader, 1) else { return Ok(None) };
                 let bias = self.weights(&reader, 2);
@@ -264,33 +275,56 @@ impl<'a> Walk<'a> {
                 Some(bounds) => Some(FloatOp { bounds, ..reader.unary(x)? }),
                 None => None,
             },
-            "Transpose" => return Ok(reader.transposed(x).map(Value::Dequantized)),
-            _ => {
-                let View { at, dims, .. } = &x.view;
-                let dims = reader.reshaped(dims, x.activation.shape);
-                let view = |dims| View { at: *at, dims, transposed: false };
-                return Ok(dims.map(view).map(Value::Dequantized));
-            }
+            _ => None,
         };
         Ok(pending.map(Value::FloatOp))
     }
 
+    /// The parts of a Split.
+    fn parts(&mut self, at: usize) -> Result<(), EngineError> {
+        let reader = self.reader(at);
+        let parts = match reader.input(0).and_then(|name| self.values.get(name)) {
+            Some(Value::Dequantized(view)) => {
+                let wanted = Layout::dense(&view.layout.dims);
+                let seen = view.layout.axes().is_some();
+                let view = view.clone();
+                let view = if seen { view } else { self.arranged(&view, &wanted) };
+                reader.split(&view.layout)?.map(|parts| (view.at, parts))
+            }
+            _ => None,
+        };
+        for (index, output) in reader.node.output.iter().enumerate() {
+            let part =
+                parts.as_ref().map(|(at, parts)| View { at: *at, layout: parts[index].clone() });
+            self.values.insert(output, part.map_or(Value::Float, Value::Dequantized));
+        }
+        Ok(())
+    }
+
     /// A node behind an operation that still waits for its QuantizeLinear.
-    fn after(&self, reader: &NodeReader<'a>, pending: &FloatOp) -> Option<Value<'a>> {
+    fn after(
+        &self,
+        reader: &NodeReader<'a>,
+        pending: &FloatOp,
+    ) -> Result<Option<Value<'a>>, EngineError> {
         let op = reader.node.op_type.as_str();
-        if matches!(op, "Relu" | "Clip") {
-            let bounds = pending.bounds.and(reader.bounds()?);
-            return Some(Value::FloatOp(FloatOp { bounds, ..pending.clone() }));
-        }
-        if op == "Mul" {
-            let real = self.real(reader, 1)?;
-            return self.times(reader, &real).map(Value::FloatOp);
-        }
-        if op == "Softmax" {
-            return reader.shares(pending, self.document.opset).map(Value::FloatOp);
-        }
-        let dims = reader.reshaped(&pending.dims, pending.shape)?;
-        Some(Value::FloatOp(FloatOp { dims, ..pending.clone() }))
+        let made = match op {
+            "Relu" | "Clip" => reader.bounds().map(|bounds| {
+                let bounds = pending.bounds.and(bounds);
+                FloatOp { bounds, ..pending.clone() }
+            }),
+            "Mul" => self.real(reader, 1).and_then(|real| self.times(reader, &real)),
+            "Softmax" => reader.shares(pending, self.document.opset)?,
+            "Add" => match reader.input(1) {
+                Some(bias) => self.biased(reader, pending, bias)?,
+                None => None,
+            },
+            _ => {
+                let layout = reader.view(&pending.layout)?.filter(Layout::is_whole);
+                layout.map(|layout| FloatOp { layout, ..pending.clone() })
+            }
+        };
+        Ok(made.map(Value::FloatOp))
     }
 
     /// `x · f(x)` where one factor is an activation and the other a function of it.
@@ -318,7 +352,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn weights(&self, reader: &NodeReader<'a>, at: usize) -> Option<&QuantizedConstant<'a>> {
+    pub(super) fn weights(
+        &self,
+        reader: &NodeReader<'a>,
+        at: usize,
+    ) -> Option<&QuantizedConstant<'a>> {
         match self.values.get(reader.input(at)?)? {
             Value::QuantizedConstant(weights) => Some(weights),
             _ => None,

@@ -3,10 +3,11 @@
 use super::dequantized::{Dequantized, QuantizedConstant};
 use super::float_op::{FloatOp, FloatOpKind};
 use crate::EngineError;
+use crate::layout::Layout;
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::{dims, values};
 use crate::onnx::node_name;
-use crate::quantized::{Conv, Shape, Window};
+use crate::quantized::{Conv, Quant, Shape, Window};
 use std::sync::Arc;
 
 impl NodeReader<'_> {
@@ -21,9 +22,12 @@ impl NodeReader<'_> {
                 self.error(format!("weights of {:?}, expected 4 axes", weights.tensor.dims))
             );
         };
-        let Shape { h, w, c } = x.activation.shape;
+        let &[1, c, h, w] = x.dims() else {
+            return Err(self.error(format!("a tensor of {:?}, expected [1, C, H, W]", x.dims())));
+        };
+        let input = Shape { h, w, c };
         let groups = usize::try_from(self.int("group", 1)).unwrap_or(0);
-        let fits = x.is_image() && groups > 0 && out_c > 0 && in_c.checked_mul(groups) == Some(c);
+        let fits = groups > 0 && out_c > 0 && in_c.checked_mul(groups) == Some(c);
         if !fits || !out_c.is_multiple_of(groups) {
             let found = &weights.tensor.dims;
             return Err(
@@ -40,12 +44,12 @@ impl NodeReader<'_> {
             return Err(self.error(reason));
         }
         let window = self.window([kh, kw], [h, w])?;
-        let (oh, ow) = self.output(&window, x.activation.shape)?;
-        let conv = self.weighted(window, groups, out_c, 0, x, weights, bias)?;
+        let (oh, ow) = self.output(&window, input)?;
+        let conv = self.weighted(input, window, groups, out_c, 0, x, weights, bias)?;
         self.float_op(FloatOpKind::Conv(Arc::new(conv)), &[x], vec![1, out_c, oh, ow])
     }
 
-    /// Gemm and MatMul: a convolution whose kernel is the whole image.
+    /// Gemm and MatMul: a convolution whose kernel is the whole image, or one pixel where there are several rows.
     pub(super) fn linear(
         &self,
         x: &Dequantized<'_>,
@@ -58,24 +62,30 @@ impl NodeReader<'_> {
         let plain = self.float("alpha", 1.0) == 1.0
             && self.float("beta", 1.0) == 1.0
             && self.int("transA", 0) == 0;
-        if !plain || x.dims().len() != 2 {
+        let Some((&width, before)) = x.dims().split_last().filter(|_| plain) else {
             return Ok(None);
-        }
-        let Shape { h, w, c } = x.activation.shape;
-        if features != h * w * c || out_c == 0 {
+        };
+        if features != width || out_c == 0 {
             let found = &weights.tensor.dims;
-            return Err(self.error(format!("weights {found:?} over {} features", h * w * c)));
+            return Err(self.error(format!("weights {found:?} over {width} features")));
         }
-        let window = Window { kernel: [h, w], ..Window::POINT };
+        // One row may be an image that was flattened; several are pixels.
+        let image = x.view.layout.axes().is_none();
+        let rows = before.iter().product();
+        let input = if image { x.activation.shape } else { Shape { h: 1, w: rows, c: features } };
+        let kernel = if image { [input.h, input.w] } else { [1, 1] };
+        let window = Window { kernel, ..Window::POINT };
         let axis = usize::from(!transposed);
-        let conv = self.weighted(window, 1, out_c, axis, x, weights, bias)?;
-        Ok(Some(self.float_op(FloatOpKind::Conv(Arc::new(conv)), &[x], vec![1, out_c])?))
+        let conv = self.weighted(input, window, 1, out_c, axis, x, weights, bias)?;
+        let made = Layout::dense(&[before, &[out_c]].concat());
+        self.laid_op(FloatOpKind::Conv(Arc::new(conv)), &[x], made).map(Some)
     }
 
     /// QuantizedConstant `[O, …]` (or `[…, O]` when `axis` is 1) with their scales and bias, checked.
     #[expect(clippy::too_many_arguments, reason = "one call a kind of layer, nothing to group")]
     fn weighted(
         &self,
+        input: Shape,
         window: Window,
         groups: usize,
         out_c: usize,
@@ -101,12 +111,13 @@ impl NodeReader<'_> {
         }
         let conv = Conv {
             name: node_name(self.node).to_owned(),
+            input,
             window,
             groups,
             out_c,
             bias: match bias {
                 None => vec![0; out_c],
-                Some(bias) => self.bias(out_c, x, &weight_scale, bias)?,
+                Some(bias) => self.bias(out_c, x.activation.quant, &weight_scale, bias)?,
             },
             weights: values,
             weight_scale,
@@ -116,10 +127,10 @@ impl NodeReader<'_> {
     }
 
     /// int32 in units of `s_x · s_w[n]`, or the accumulators would mean something else.
-    fn bias(
+    pub(super) fn bias(
         &self,
         out_c: usize,
-        x: &Dequantized<'_>,
+        x: Quant,
         weight_scale: &[f32],
         bias: &QuantizedConstant<'_>,
     ) -> Result<Vec<i32>, EngineError> {
@@ -128,7 +139,7 @@ impl NodeReader<'_> {
             .ok_or_else(|| self.error(format!("bias is not {out_c} int32 around 0")))?;
         let near = |n: usize| {
             let scale = bias.scale[if bias.scale.len() == 1 { 0 } else { n }];
-            let expected = x.activation.quant.scale * weight_scale[n];
+            let expected = x.scale * weight_scale[n];
             (scale - expected).abs() <= 1e-5 * expected
         };
         let counted = bias.scale.len() == 1 || bias.scale.len() == out_c;
@@ -139,7 +150,7 @@ impl NodeReader<'_> {
     }
 
     /// No input may overflow the 32-bit accumulators.
-    fn check_accumulators(&self, conv: &Conv) -> Result<(), EngineError> {
+    pub(super) fn check_accumulators(&self, conv: &Conv) -> Result<(), EngineError> {
         let each = conv.weights.len() / conv.out_c;
         for (row, &bias) in conv.weights.chunks(each.max(1)).zip(&conv.bias) {
             let largest = 255 * kernels::absolute_sum(row) + i64::from(bias.unsigned_abs());

@@ -16,6 +16,31 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
     peak,
 };
 
+/// On activations and weights of 16 bits.
+pub(crate) const WIDE: MicroKernel = MicroKernel { tile: wide_tile, ..KERNEL };
+
+/// As [`tile`], with one tap.
+///
+/// # Safety
+/// See [`MicroKernel::tile`]; any CPU will do.
+unsafe fn wide_tile(t: &Tile<'_>) {
+    for pixel in 0..t.pixels {
+        // SAFETY: every access is inside the ranges that `Tile`'s fields document.
+        unsafe {
+            let mut sums = t.bias.cast::<[i32; CHANNELS]>().read();
+            let x = (*t.rows.add(pixel)).cast::<i16>();
+            for step in 0..t.steps {
+                let x = i32::from(*x.add(step));
+                let weights = t.weights.cast::<[i16; CHANNELS]>().add(step).read();
+                for (sum, w) in sums.iter_mut().zip(weights) {
+                    *sum += x * i32::from(w);
+                }
+            }
+            t.finish_row(pixel, &sums);
+        }
+    }
+}
+
 /// # Safety
 /// See [`MicroKernel::tile`]; any CPU will do.
 unsafe fn tile(t: &Tile<'_>) {

@@ -4,4 +4,3 @@
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
 pub(crate) mod lookup;
-pub(crate) mod matmul;

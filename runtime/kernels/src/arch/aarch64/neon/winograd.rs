@@ -25,7 +25,7 @@ pub(crate) const WINOGRAD: WinogradKernels = WinogradKernels {
 };
 
 /// 6 pixels by 16 channels: 24 accumulators, 6 vectors of activations, 2 of weights.
-const WIDE: MicroKernel = MicroKernel {
+pub(crate) const WIDE: MicroKernel = MicroKernel {
     pixels: PIXELS,
     depth: 1,
     activations: Activations::Bytes,

@@ -1,8 +1,10 @@
 //! Loops of `arch/generic`, which the compiler makes vectors of, with AVX-512.
 
 use crate::arch::generic::depthwise;
-use crate::arch::generic::matmul::MatMulRow;
 use crate::gemm::tile::{MicroKernel, Tile};
+use crate::layer_norm::{self, LayerNormSpec};
+use crate::matmul::rows::{RowKernels, requantized, shared};
+use crate::softmax::ShareQuant;
 
 pub(crate) const DEPTHWISE: MicroKernel = depthwise::kernel(depthwise_tile);
 
@@ -14,7 +16,20 @@ unsafe fn depthwise_tile(t: &Tile<'_>) {
     unsafe { depthwise::pixels(t) }
 }
 
+pub(crate) const ROWS: RowKernels =
+    RowKernels { requantize: requantize_row, share: share_row, layer_norm: layer_norm_row };
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(crate) fn matmul_row(row: &mut MatMulRow<'_>) {
-    row.compute();
+fn requantize_row(sums: &[i32], ratio: f32, zero: u8, y: &mut [u8]) {
+    requantized(sums, ratio, zero, y);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn share_row(e: &[u32], total: f32, quant: ShareQuant, y: &mut [u8]) {
+    shared(e, total, quant, y);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn layer_norm_row(spec: &LayerNormSpec, x: &[u8], y: &mut [u8]) {
+    layer_norm::row(spec, x, y);
 }
