@@ -1,0 +1,133 @@
+//! What the parts of the daemon share once a bundle is loaded, and each part made of it.
+
+use super::kept::Kept;
+use crate::{
+    config::Config,
+    dicom::scp::Scp,
+    health::{Progress, Watched},
+    heartbeat::Heartbeat,
+    http::Parts,
+    metrics::Metrics,
+    model::Model,
+    outbox::SpoolSource,
+    pictures::Pictures,
+    running::Reporter,
+    shadow::Shadow,
+    shutdown::Shutdown,
+    tls::expiry::Watch,
+    trouble::Trouble,
+    worker::Worker,
+};
+use anyhow::{Context, Result};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+use tokio::task::spawn_blocking;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) kept: Kept,
+    pub(super) heartbeat: Arc<Heartbeat>,
+    pub(super) watched: Arc<Watched>,
+    model: Arc<Model>,
+    metrics: Arc<Metrics>,
+    trouble: Arc<Trouble>,
+    shadow: Option<Arc<Shadow>>,
+}
+
+impl Shared {
+    /// Loads the bundle; starts the one in the shadow.
+    pub(super) async fn load(config: &Config, kept: Kept) -> Result<Self> {
+        let (bundle, threads) = (config.bundle.clone(), config.worker.threads);
+        let model = Arc::new(Model::new(bundle, threads, kept.audit.clone())?);
+        let first = model.clone();
+        spawn_blocking(move || first.refresh()).await.context("loading the bundle panicked")??;
+        kept.outbox.audit_to(kept.audit.clone());
+        let shadow = config.shadow.as_ref().map(|shadow| {
+            let folder = config.spool.path.clone();
+            Shadow::start(shadow, &config.bundle, kept.spool.clone(), folder).map(Arc::new)
+        });
+        let shadow = shadow.transpose()?;
+        let (metrics, trouble) = (Arc::<Metrics>::default(), Arc::<Trouble>::default());
+        let heartbeat = Arc::new(Heartbeat::new());
+        let watched = Arc::new(Watched {
+            spool: kept.spool.clone(),
+            metrics: metrics.clone(),
+            model: model.clone(),
+            trouble: trouble.clone(),
+            heartbeat: heartbeat.clone(),
+            audit: kept.audit.clone(),
+            outbox: kept.outbox.clone(),
+            exposures: kept.exposures.clone(),
+            shadow: shadow.clone(),
+            certificates: kept.certificates.clone(),
+            expiry: Watch::default(),
+            worker_limit: config.worker.stuck_seconds,
+            progress: Mutex::new(Progress::new()),
+        });
+        Ok(Self { kept, heartbeat, watched, model, metrics, trouble, shadow })
+    }
+
+    /// Where the outbox finds what it delivers.
+    pub(super) fn source(&self, config: &Config) -> Arc<SpoolSource> {
+        let overlay_pixels = config.worker.overlay_pixels;
+        Arc::new(SpoolSource { spool: self.kept.spool.clone(), overlay_pixels })
+    }
+
+    /// What the page shows.
+    pub(super) fn parts(&self, config: &Config, shutdown: Shutdown) -> Result<Parts> {
+        let Kept { spool, audit, outbox, doors, configuration, .. } = self.kept.clone();
+        let pictures = Pictures::new(spool.clone(), config.worker.overlay_pixels)?;
+        Ok(Parts {
+            audit,
+            spool,
+            metrics: self.metrics.clone(),
+            watched: self.watched.clone(),
+            pictures: Arc::new(pictures),
+            ae_title: config.dicom.ae_title.clone(),
+            started: Instant::now(),
+            doors,
+            configuration,
+            outbox,
+            shadow: self.shadow.clone(),
+            shutdown,
+        })
+    }
+
+    /// Tells the agent that filled `slots` what runs.
+    pub(super) fn reporter(&self, config: &Config, slots: PathBuf) -> Arc<Reporter> {
+        let (model, heartbeat) = (self.model.clone(), self.heartbeat.clone());
+        Arc::new(Reporter::new(slots, model, heartbeat, config.worker.stuck_seconds))
+    }
+
+    pub(super) fn worker(&self, config: &Config) -> Worker {
+        let Kept { spool, audit, outbox, .. } = self.kept.clone();
+        Worker {
+            config: config.worker.clone(),
+            poll: config.bundle.poll_seconds,
+            spool,
+            model: self.model.clone(),
+            metrics: self.metrics.clone(),
+            trouble: self.trouble.clone(),
+            heartbeat: self.heartbeat.clone(),
+            audit,
+            outbox,
+            shadow: self.shadow.clone(),
+        }
+    }
+
+    pub(super) fn scp(&self, config: &Config, shutdown: Shutdown) -> Arc<Scp> {
+        let Kept { access, spool, audit, outbox, .. } = self.kept.clone();
+        Arc::new(Scp {
+            config: config.dicom.clone(),
+            access,
+            spool,
+            metrics: self.metrics.clone(),
+            audit,
+            reports: outbox,
+            shutdown,
+        })
+    }
+}
