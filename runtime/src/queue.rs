@@ -1,6 +1,7 @@
 //! `runtime queue`: looks at the outbox and decides about single deliveries.
 //!
-//! It works on the database in the spool, whether a daemon runs or not. A running one looks every second.
+//! It works on the database in the spool, whether a daemon runs or not. A running one looks every second, and writes
+//! into the audit log who decided what.
 
 use crate::{
     Output,
@@ -11,6 +12,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use std::{
+    fs,
     io::{self, Write},
     path::PathBuf,
 };
@@ -81,27 +83,33 @@ impl Queue {
                 let open = !all && state.is_none();
                 database.list(&Filter { state, open, destination, before: None, limit })?
             }
-            Verb::Retry(which) => which.each(&mut database, |database, id| {
+            Verb::Retry(which) => which.decide(&mut database, "retry", now, |database, id| {
                 outbox::retry(database, id, &destinations, now)
             })?,
-            Verb::Hold(which) => {
-                which.each(&mut database, |database, id| outbox::hold(database, id, true))?
-            }
-            Verb::Release(which) => {
-                which.each(&mut database, |database, id| outbox::hold(database, id, false))?
-            }
-            Verb::Drop { which, reason } => which.each(&mut database, |database, id| {
-                outbox::drop_row(database, id, &reason, &destinations, now)
+            Verb::Hold(which) => which.decide(&mut database, "hold", now, |database, id| {
+                outbox::hold(database, id, true)
             })?,
+            Verb::Release(which) => {
+                which.decide(&mut database, "release", now, |database, id| {
+                    outbox::hold(database, id, false)
+                })?
+            }
+            Verb::Drop { which, reason } => {
+                which.decide(&mut database, "drop", now, |database, id| {
+                    outbox::drop_row(database, id, &reason, &destinations, now)
+                })?
+            }
         };
         if output.json { print_json(&rows) } else { table(&rows, now) }
     }
 }
 
 impl Which {
-    fn each(
+    fn decide(
         &self,
         database: &mut Database,
+        decision: &str,
+        now: Millis,
         act: impl Fn(&mut Database, i64) -> Result<Row, DatabaseError>,
     ) -> Result<Vec<Row>> {
         let ids: Vec<i64> = if self.dead {
@@ -115,7 +123,22 @@ impl Which {
             }
             self.ids.clone()
         };
-        Ok(ids.into_iter().map(|id| act(database, id)).collect::<Result<_, _>>()?)
+        let who = who();
+        let decide = |id| database.decide(&who, decision, id, now, |database| act(database, id));
+        Ok(ids.into_iter().map(decide).collect::<Result<_, _>>()?)
+    }
+}
+
+/// Whom the audit log names: the user by number, and who logged in where that is another (`sudo`).
+fn who() -> String {
+    let user = rustix::process::getuid().as_raw();
+    let log_in = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    // The largest number stands for nobody: a service, or a container.
+    match log_in.trim().parse::<u32>() {
+        Ok(other) if other != u32::MAX && other != user => {
+            format!("runtime queue, uid {user}, logged in as uid {other}")
+        }
+        _ => format!("runtime queue, uid {user}"),
     }
 }
 

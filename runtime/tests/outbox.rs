@@ -11,6 +11,8 @@ use common::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
     process::{Command, Output},
     time::{Duration, Instant},
 };
@@ -91,6 +93,7 @@ fn an_archive_that_calls_back_commits() {
         (rows.as_array().unwrap().len() == 1).then_some(())
     });
     assert_eq!(archive.uids().len(), 1);
+    daemon.wait("our answers", |_| (archive.inside().answers.len() > 1).then_some(()));
     assert_eq!(
         archive.inside().answers,
         [0, 0],
@@ -142,6 +145,61 @@ fn the_queue_is_looked_at_and_decided_about_from_the_command_line() {
     assert_eq!(rows[0]["id"].to_string(), id);
     queue(&daemon, &["retry", &id]);
     daemon.wait("a second sending", |_| (archive.uids().len() == 2).then_some(()));
+}
+
+/// The lines of the audit log about decisions: who, what, delivery.
+fn decisions(spool: &Path) -> Vec<(String, String, i64)> {
+    let text = fs::read_to_string(spool.join("audit.log")).unwrap();
+    let lines =
+        text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    lines
+        .filter(|line| line["what"] == "decision")
+        .map(|line| {
+            (text(&line["who"]), text(&line["decision"]), line["delivery"].as_i64().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn what_the_command_line_decides_stands_in_the_audit_log_once_also_if_nobody_ran() {
+    let archive = Archive::start();
+    archive.inside().manners.acts.push_back(Act::Status(0xc123));
+    let bundle = model::trusted(&model::write(tempfile::tempdir().unwrap().keep().as_path(), 1));
+    let destinations = to(&archive, "objects = [\"sr\"]");
+    let settings = Settings { bundle: &bundle, dicom: &destinations, ..Settings::default() };
+    let mut daemon = Daemon::start(settings);
+    assert_eq!(Scu::associate(daemon.dicom).store("1.2.7", 7), 0);
+    let id = daemon.wait("a dead letter", |daemon| {
+        queue(daemon, &["list", "--state", "dead"])[0]["id"].as_i64()
+    });
+    queue(&daemon, &["hold", &id.to_string()]);
+    let spool = daemon.folder.path().join("spool");
+    daemon.wait("the decision in the log", |_| (decisions(&spool).len() == 1).then_some(()));
+    // Nobody runs: the daemon learns of it at its next start.
+    assert!(daemon.terminate().success());
+    let folder = daemon.kill();
+    let config = folder.path().join("runtime.toml").to_str().unwrap().to_owned();
+    let decide =
+        |arguments: &[&str]| runtime(&[&["queue", "--config", &config], arguments].concat());
+    assert!(decide(&["drop", "--dead", "--reason", "a test"]).status.success());
+    for refused in [&["retry", "999"][..], &["drop", &id.to_string(), "--reason", "again"]] {
+        assert!(!decide(refused).status.success(), "{refused:?}");
+    }
+    assert_eq!(decisions(&spool).len(), 1);
+    let mut daemon = Daemon::start_in(folder, settings);
+    daemon.wait("the second one", |_| (decisions(&spool).len() > 1).then_some(()));
+    assert!(daemon.terminate().success());
+    let who = format!("runtime queue, uid {}", rustix::process::getuid().as_raw());
+    let found = decisions(&spool);
+    assert!(found.iter().all(|(by, ..)| by.starts_with(&who)), "{found:?}");
+    let found: Vec<_> = found.iter().map(|(_, what, of)| (what.as_str(), *of)).collect();
+    assert_eq!(found, [("hold", id), ("drop", id)], "and nothing that was refused");
+    let mut again = Daemon::start_in(daemon.kill(), settings);
+    assert!(again.terminate().success());
+    assert_eq!(decisions(&spool).len(), 2, "each of them once");
+    let spool = spool.to_str().unwrap();
+    assert!(runtime(&["audit", "verify", "--spool", spool]).status.success());
 }
 
 #[test]

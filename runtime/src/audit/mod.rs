@@ -17,6 +17,7 @@ pub(crate) use verify::AuditVerb;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{
+    borrow::Cow,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -95,7 +96,7 @@ pub(crate) enum Event {
     /// A person, or a program, decided about a delivery.
     Decision {
         who: String,
-        decision: &'static str,
+        decision: Cow<'static, str>,
         delivery: i64,
     },
     /// An X-ray exposure, by its number in the journal: its image did not arrive in time, or did after all.
@@ -163,23 +164,28 @@ impl Audit {
     pub(crate) fn write(&self, event: Event) {
         let now = SystemTime::now();
         let lost = self.lost.swap(0, Relaxed);
-        if lost > 0
-            && self.sender.try_send(Message::Event(now, Event::Lost { events: lost })).is_err()
-        {
+        if lost > 0 && !self.hand_in(now, Event::Lost { events: lost }) {
             self.lost.fetch_add(lost, Relaxed);
         }
-        if self.sender.try_send(Message::Event(now, event)).is_err() {
+        if !self.hand_in(now, event) {
             self.lost.fetch_add(1, Relaxed);
         }
     }
 
-    /// Waits until what was handed in is on disk, for a while.
-    pub(crate) fn flush(&self) {
+    /// Hands in what happened `at` some time; false if too many are under way and the caller must keep it.
+    pub(crate) fn hand_in(&self, at: SystemTime, event: Event) -> bool {
+        self.sender.try_send(Message::Event(at, event)).is_ok()
+    }
+
+    /// Waits until what was handed in is on disk, for a while; whether it is.
+    pub(crate) fn flush(&self) -> bool {
         let (done, wait) = mpsc::channel();
         let sent = self.sender.send(Message::Flush(done)).is_ok();
-        if !sent || wait.recv_timeout(PATIENCE).is_err() {
+        let is_on_disk = sent && wait.recv_timeout(PATIENCE).is_ok();
+        if !is_on_disk {
             log::error!("the last lines of the audit log may be missing");
         }
+        is_on_disk
     }
 
     /// Why nothing can be written.

@@ -101,6 +101,7 @@ async fn decide(
     match blocking(move || act(&outbox, id)).await {
         Some(Ok(row)) => {
             log::info!("{name}: {decision} of delivery {id}");
+            let decision = decision.into();
             shown.parts.audit.write(Event::Decision { who: name, decision, delivery: id });
             Json(row).into_response()
         }

@@ -5,7 +5,7 @@
 //! is set aside and begun anew, never a reason not to work.
 
 use super::{
-    noted,
+    decisions, noted,
     rows::{self, Answered, Link, Row},
     state::{Event, Millis, Policy, Progress, State},
 };
@@ -130,6 +130,7 @@ impl Database {
                 }
                 db.execute_batch(SCHEMA)?;
                 db.execute_batch(SCHEMA_2)?;
+                db.execute_batch(decisions::TABLE)?;
                 db.execute_batch(&format!(
                     "pragma application_id = {APPLICATION}; pragma user_version = {VERSION};"
                 ))
@@ -145,9 +146,10 @@ impl Database {
         Ok((database, is_new))
     }
 
-    /// Adds what its version lacks; all of it, or nothing.
+    /// Adds what it lacks; all of it, or nothing.
     fn upgrade(&mut self) -> Result<(), DatabaseError> {
         self.change(|db| {
+            db.execute_batch(decisions::TABLE)?;
             let version: i32 = db.query_row("pragma user_version", [], |row| row.get(0))?;
             if version < VERSION {
                 db.execute_batch(SCHEMA_2)?;
@@ -272,6 +274,22 @@ impl Database {
         })
     }
 
+    /// Runs changes as one: all of them last, or none.
+    pub(super) fn together<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        self.read(|db| db.execute_batch("begin immediate"))?;
+        let done = act(self).and_then(|done| {
+            self.read(|db| db.execute_batch("commit"))?;
+            Ok(done)
+        });
+        if done.is_err() && !self.db.is_autocommit() {
+            self.read(|db| db.execute_batch("rollback"))?;
+        }
+        done
+    }
+
     /// Runs `change` in a transaction: all of it lasts, or nothing.
     pub(super) fn change<T>(
         &mut self,
@@ -279,6 +297,9 @@ impl Database {
     ) -> Result<T, DatabaseError> {
         let path = &self.path;
         let wrap = |source| DatabaseError::Sqlite { path: path.clone(), source };
+        if !self.db.is_autocommit() {
+            return change(&self.db).map_err(wrap); // within `together`
+        }
         let transaction =
             self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrap)?;
         let changed = change(&transaction).map_err(wrap)?;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `state` what becomes of a delivery; pure. `verdict` what an answer means; pure. `route` who gets what; pure.
-//! `database`, `questions`, `rows`, `noted`, `history` SQL. `desk` what people ask and decide. `source` makes the objects. `courier` brings them, `authorization` says who we are to web servers. Start at [`Outbox::run`].
+//! `database`, `questions`, `rows`, `noted`, `history` SQL. `desk` what people ask and decide, `decisions` how that gets into the audit log. `source` makes the objects. `courier` brings them, `authorization` says who we are to web servers. Start at [`Outbox::run`].
 //!
 //! Nothing here is in the way of an acknowledgement or of an answer: the router works behind the worker, and
 //! what it missed (a crash, a full disk, a broken database) it finds in the spool at the next start.
@@ -18,6 +18,7 @@
 mod authorization;
 mod courier;
 mod database;
+mod decisions;
 mod desk;
 mod history;
 mod noted;
@@ -148,6 +149,7 @@ impl Outbox {
     ) {
         let mut changed = self.destinations.subscribe();
         let router = tokio::spawn(self.clone().route(source.clone(), shutdown.clone()));
+        let decisions = tokio::spawn(self.clone().watch_decisions(shutdown.clone()));
         while !shutdown.is_cancelled() {
             let destinations = changed.borrow_and_update().clone();
             let (stop, stopped) = crate::shutdown::channel();
@@ -172,7 +174,7 @@ impl Outbox {
             stop.stop();
             while couriers.join_next().await.is_some() {}
         }
-        let _ = router.await;
+        let _ = (router.await, decisions.await);
     }
 
     /// Notes where new answers go.
