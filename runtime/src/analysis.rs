@@ -146,7 +146,7 @@ impl Loaded {
                 Vec::new()
             },
             boxes: found.boxes.as_ref().map(|boxes| boxes.iter().map(found_box).collect()),
-            embedding_digest: Some(found.embedding_digest.clone()),
+            embedding_digest: found.embedding_digest.clone(),
             milliseconds,
             segments: found.masks.iter().map(segment).collect(),
             codes: self.codes.clone(),

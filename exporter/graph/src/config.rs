@@ -35,6 +35,9 @@ pub enum Backbone {
     Resnet34,
     Resnet50,
     Mobilenetv2,
+    /// A network of another tool. Only bundles have it: they hold the network as ONNX.
+    // Bundles hold this as its position: append.
+    Foreign,
 }
 
 /// How the last feature map becomes one vector.
@@ -96,6 +99,7 @@ impl fmt::Display for Backbone {
             Self::Resnet34 => "resnet34",
             Self::Resnet50 => "resnet50",
             Self::Mobilenetv2 => "mobilenetv2",
+            Self::Foreign => "foreign",
         })
     }
 }

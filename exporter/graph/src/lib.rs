@@ -17,6 +17,7 @@ mod mobilenet;
 mod network;
 mod op;
 mod params;
+mod placement;
 mod preprocess;
 mod resample;
 mod resnet;
@@ -26,7 +27,8 @@ pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, Pool, Task};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
 pub use network::CheckpointError;
 pub use op::{Op, Unary};
-pub use preprocess::{Fit, Placement, Preprocess};
+pub use placement::Placement;
+pub use preprocess::{Fit, Normalisation, PictureFilter, Preprocess};
 pub use resample::{Coordinates, Filter, Resample, Tap};
 pub use shape::ShapeError;
 

@@ -1,9 +1,10 @@
 //! The network a configuration describes: backbone, pool, heads.
 
 use crate::{
-    Backbone, CheckpointConfig, Graph, Head, ModelConfig, Op, Output, Pool, Preprocess, Task,
-    heads, mobilenet, resnet,
+    Backbone, CheckpointConfig, Fit, Graph, Head, ModelConfig, Op, Output, PictureFilter, Pool,
+    Preprocess, Task, heads, mobilenet, resnet,
 };
+use std::fmt;
 use thiserror::Error;
 
 /// Why a configuration describes no network.
@@ -18,6 +19,14 @@ pub enum CheckpointError {
 
     #[error("preprocess.std is {0}, expected a positive number")]
     Std(f32),
+
+    #[error(
+        "preprocess.{key} is {found}, which only networks of other tools have: expected {expected}"
+    )]
+    Foreign { key: &'static str, found: String, expected: &'static str },
+
+    #[error("the backbone is foreign: a network of another tool, which no checkpoint describes")]
+    ForeignBackbone,
 
     #[error("the {0} head has no labels")]
     NoLabels(Task),
@@ -39,13 +48,34 @@ impl CheckpointConfig {
         if std.is_nan() || std <= 0.0 {
             return Err(CheckpointError::Std(std));
         }
+        self.preprocess.of_ours()?;
         self.model.graph([1, height, width])
+    }
+}
+
+impl Preprocess {
+    /// Refuses what networks of ours are not trained with.
+    fn of_ours(&self) -> Result<(), CheckpointError> {
+        let foreign = |key, found: &dyn fmt::Debug, expected| {
+            Err(CheckpointError::Foreign { key, found: format!("{found:?}"), expected })
+        };
+        match self {
+            Self { others: Some(others), .. } => foreign("others", others, "one grey channel"),
+            Self { filter: filter @ PictureFilter::Gaussian, .. } => {
+                foreign("filter", filter, "triangle")
+            }
+            Self { fit: fit @ Fit::CentreCrop, .. } => foreign("fit", fit, "stretch or pad"),
+            _ => Ok(()),
+        }
     }
 }
 
 impl ModelConfig {
     /// The network for input images `[C, H, W]`.
     pub fn graph(&self, input_shape: [usize; 3]) -> Result<Graph, CheckpointError> {
+        if self.backbone == Backbone::Foreign {
+            return Err(CheckpointError::ForeignBackbone);
+        }
         if self.width == 0 || !self.width.is_multiple_of(4) || self.width > 1024 {
             return Err(CheckpointError::Width(self.width));
         }
@@ -95,6 +125,7 @@ impl ModelConfig {
             outputs: Vec::new(),
         };
         let features = match self.backbone {
+            Backbone::Foreign => unreachable!("`graph` refuses it"),
             Backbone::Mobilenetv2 => mobilenet::backbone(&mut graph, self.width),
             Backbone::Resnet18 => resnet::backbone(&mut graph, [2, 2, 2, 2], 1, self.width),
             Backbone::Resnet34 => resnet::backbone(&mut graph, [3, 4, 6, 3], 1, self.width),

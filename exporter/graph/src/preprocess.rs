@@ -1,5 +1,6 @@
-//! From decoded pixels to the network's input, and back from places of the input to places of the picture.
+//! From decoded pixels to the network's input.
 
+use crate::Placement;
 use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt, str::FromStr};
 
@@ -11,12 +12,27 @@ pub struct Preprocess {
     pub height: usize,
     /// Columns of the network input.
     pub width: usize,
-    /// `(x − mean) / std` with `x` in `[0, 1]`.
+    /// `(x − mean) / std` with `x` in `[0, 1]`; a negative `std` is of a network that wants bones black.
     pub mean: f32,
     pub std: f32,
     /// How pictures of another shape are brought to it; checkpoints of before do not say, and stretch.
     #[serde(default)]
     pub fit: Fit,
+    /// How pictures of another size are brought to it.
+    #[serde(default, skip_serializing_if = "PictureFilter::is_triangle")]
+    pub filter: PictureFilter,
+    /// The second and third channel of a network that takes three: the same grey picture, each normalised its own way.
+    /// Networks of ours take one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<[Normalisation; 2]>,
+}
+
+/// `(x − mean) / std` of one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    pub mean: f32,
+    pub std: f32,
 }
 
 /// How a picture of another shape is brought to the input's.
@@ -29,19 +45,21 @@ pub enum Fit {
     /// The aspect is kept, the picture in the middle, what is left beside it black.
     // Bundles hold this as its position: append.
     Pad,
+    /// The aspect is kept, what does not fit is cut off on both sides alike.
+    CentreCrop,
 }
 
-/// Where a picture lies in the network's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// Rows and columns of the picture.
-    pub source: [usize; 2],
-    /// Rows and columns of the input.
-    pub input: [usize; 2],
-    /// Rows above and columns left of the picture, in pixels of the input.
-    pub offset: [usize; 2],
-    /// Rows and columns the picture takes, in pixels of the input; at least 1.
-    pub size: [usize; 2],
+/// What a pixel of another size is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PictureFilter {
+    /// A triangle, as wide as a new pixel: Pillow's `BILINEAR`, torchvision's `antialias=True`.
+    #[default]
+    Triangle,
+    /// A Gaussian, then linear between pixels, with the mean beside the picture: scikit-image's `resize` of a normalised
+    /// picture, which TorchXRayVision uses.
+    // Bundles hold this as its position: append.
+    Gaussian,
 }
 
 impl fmt::Display for Fit {
@@ -49,6 +67,7 @@ impl fmt::Display for Fit {
         f.write_str(match self {
             Self::Stretch => "stretch",
             Self::Pad => "pad",
+            Self::CentreCrop => "centre-crop",
         })
     }
 }
@@ -59,7 +78,7 @@ pub struct UnknownFit(String);
 
 impl fmt::Display for UnknownFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "found `{}`, expected stretch or pad", self.0)
+        write!(f, "found `{}`, expected stretch, pad or centre-crop", self.0)
     }
 }
 
@@ -69,146 +88,84 @@ impl FromStr for Fit {
     type Err = UnknownFit;
 
     fn from_str(name: &str) -> Result<Self, UnknownFit> {
-        [Self::Stretch, Self::Pad]
+        [Self::Stretch, Self::Pad, Self::CentreCrop]
             .into_iter()
             .find(|fit| fit.to_string() == name)
             .ok_or_else(|| UnknownFit(name.to_owned()))
     }
 }
 
+impl PictureFilter {
+    fn is_triangle(&self) -> bool {
+        *self == Self::Triangle
+    }
+}
+
 impl Preprocess {
     /// PRIOR's: 224x224, normalised by the grey mean and deviation of MIMIC-CXR.
-    pub const PRIOR: Self =
-        Self { height: 224, width: 224, mean: 0.4755, std: 0.3011, fit: Fit::Stretch };
+    pub const PRIOR: Self = Self {
+        height: 224,
+        width: 224,
+        mean: 0.4755,
+        std: 0.3011,
+        fit: Fit::Stretch,
+        filter: PictureFilter::Triangle,
+        others: None,
+    };
+
+    /// Channels of the network's input: 1 or 3.
+    pub fn channels(&self) -> usize {
+        self.normalisations().count()
+    }
+
+    /// One for each channel.
+    pub fn normalisations(&self) -> impl Iterator<Item = Normalisation> + use<> {
+        let first = Normalisation { mean: self.mean, std: self.std };
+        std::iter::once(first).chain(self.others.into_iter().flatten())
+    }
+
+    /// Pixels in `[0, 1]`, `[height, width]` → `[channels, height, width]`.
+    pub fn normalised(&self, mut pixels: Vec<f32>) -> Vec<f32> {
+        let grey = self.others.map(|_| pixels.clone());
+        let normalise = |Normalisation { mean, std }: Normalisation, pixels: &mut [f32]| {
+            pixels.iter_mut().for_each(|x| *x = (*x - mean) / std);
+        };
+        let mut each = self.normalisations();
+        normalise(each.next().expect("there is a first channel"), &mut pixels);
+        for (own, grey) in each.zip(grey.iter().cycle()) {
+            let start = pixels.len();
+            pixels.extend_from_slice(grey);
+            normalise(own, &mut pixels[start..]);
+        }
+        pixels
+    }
 
     /// Where a picture of `source` rows and columns (at least 1) lies in the input.
     pub fn place(&self, source: [usize; 2]) -> Placement {
-        let input = [self.height, self.width];
-        let size = match self.fit {
-            Fit::Stretch => input,
-            Fit::Pad => contained(source, input),
-        };
-        let offset = [(input[0] - size[0]) / 2, (input[1] - size[1]) / 2];
-        Placement { source, input, offset, size }
+        Placement::new(self.fit, source, [self.height, self.width])
     }
-}
-
-impl Placement {
-    /// `[size]`, row by row → `[input]`, with `outside` where no picture is.
-    ///
-    /// # Panics
-    /// If `pixels` is not `[size]`.
-    pub fn embed<T: Copy>(&self, pixels: Vec<T>, outside: T) -> Vec<T> {
-        assert_eq!(pixels.len(), self.size[0] * self.size[1], "pixels");
-        if self.size == self.input {
-            return pixels;
-        }
-        let mut all = vec![outside; self.input[0] * self.input[1]];
-        let rows = all.chunks_exact_mut(self.input[1]).skip(self.offset[0]);
-        for (to, from) in rows.zip(pixels.chunks_exact(self.size[1])) {
-            to[self.offset[1]..][..self.size[1]].copy_from_slice(from);
-        }
-        all
-    }
-
-    /// A rectangle `x1, y1, x2, y2` of the picture, in shares of its sides → of the input, in shares of its sides.
-    pub fn into_input(&self, corners: [f64; 4]) -> [f64; 4] {
-        let share = |share: f64, axis: usize| {
-            if self.size[axis] == self.input[axis] {
-                return share;
-            }
-            let place = self.offset[axis] as f64 + share * self.size[axis] as f64;
-            place / self.input[axis] as f64
-        };
-        let [x1, y1, x2, y2] = corners;
-        [share(x1, 1), share(y1, 0), share(x2, 1), share(y2, 0)]
-    }
-
-    /// A rectangle of the input → of the picture, both `x, y, width, height` in their pixels, cut to the picture;
-    /// `None` where it lies beside it.
-    pub fn into_source(&self, rectangle: [f32; 4]) -> Option<[f32; 4]> {
-        let [x, y, width, height] = rectangle;
-        let (x, width) = self.along(1, x, width)?;
-        let (y, height) = self.along(0, y, height)?;
-        Some([x, y, width, height])
-    }
-
-    fn along(&self, axis: usize, first: f32, length: f32) -> Option<(f32, f32)> {
-        let scale = self.source[axis] as f32 / self.size[axis] as f32;
-        if self.size[axis] == self.input[axis] {
-            return Some((first * scale, length * scale));
-        }
-        let (offset, size) = (self.offset[axis] as f32, self.size[axis] as f32);
-        let begin = (first - offset).clamp(0.0, size);
-        let end = (first + length - offset).clamp(0.0, size);
-        (end > begin).then_some((begin * scale, (end - begin) * scale))
-    }
-}
-
-/// The largest size of `source`'s aspect within `within`, to the nearest pixel.
-fn contained(source: [usize; 2], within: [usize; 2]) -> [usize; 2] {
-    let [height, width] = source.map(|side| side as u64);
-    let [rows, columns] = within.map(|side| side as u64);
-    let share = |side: u64, of: u64, whole: u64| ((2 * side * whole + of) / (2 * of)).max(1);
-    let size = if height * columns <= width * rows {
-        [share(height, width, columns), columns]
-    } else {
-        [rows, share(width, height, rows)]
-    };
-    size.map(|side| side as usize)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(fit: Fit, source: [usize; 2]) -> Placement {
-        Preprocess { height: 8, width: 12, fit, ..Preprocess::PRIOR }.place(source)
+    #[test]
+    fn a_grey_picture_goes_into_every_channel_normalised_its_own_way() {
+        let rgb = [(0.5, 0.25), (0.25, 0.5)].map(|(mean, std)| Normalisation { mean, std });
+        let grey = Preprocess { mean: 0.0, std: 1.0, ..Preprocess::PRIOR };
+        assert_eq!((grey.channels(), grey.normalised(vec![0.5, 1.0])), (1, vec![0.5, 1.0]));
+        let colour = Preprocess { others: Some(rgb), ..grey };
+        assert_eq!(colour.channels(), 3);
+        assert_eq!(colour.normalised(vec![0.5, 1.0]), [0.5, 1.0, 0.0, 2.0, 0.5, 1.5]);
     }
 
     #[test]
-    fn a_stretched_picture_is_all_of_the_input() {
-        let at = place(Fit::Stretch, [100, 30]);
-        assert_eq!((at.offset, at.size), ([0, 0], [8, 12]));
-        assert_eq!(at.into_source([3.0, 2.0, 6.0, 4.0]), Some([7.5, 25.0, 15.0, 50.0]));
-        assert_eq!(at.into_input([0.25, 0.5, 1.0, 1.0]), [0.25, 0.5, 1.0, 1.0]);
-    }
-
-    #[test]
-    fn a_padded_picture_keeps_its_aspect_in_the_middle() {
-        for (source, offset, size) in [
-            ([16, 24], [0, 0], [8, 12]),
-            ([400, 400], [0, 2], [8, 8]),
-            ([100, 300], [2, 0], [4, 12]),
-            ([4, 3], [0, 3], [8, 6]),
-            ([1, 100_000], [3, 0], [1, 12]),
-            ([100_000, 1], [0, 5], [8, 1]),
-        ] {
-            let at = place(Fit::Pad, source);
-            assert_eq!((at.offset, at.size), (offset, size), "{source:?}");
+    fn every_fit_has_its_name_back() {
+        for fit in [Fit::Stretch, Fit::Pad, Fit::CentreCrop] {
+            assert_eq!(fit.to_string().parse(), Ok(fit));
         }
-    }
-
-    #[test]
-    fn pixels_beside_a_padded_picture_are_outside() {
-        let at =
-            Preprocess { height: 3, width: 4, fit: Fit::Pad, ..Preprocess::PRIOR }.place([6, 4]);
-        assert_eq!((at.offset, at.size), ([0, 1], [3, 2]));
-        assert_eq!(at.embed(vec![1, 2, 3, 4, 5, 6], 0), [0, 1, 2, 0, 0, 3, 4, 0, 0, 5, 6, 0]);
-    }
-
-    #[test]
-    fn boxes_come_back_to_where_they_were_and_are_cut_to_the_picture() {
-        let at = place(Fit::Pad, [400, 400]); // columns 2 to 10 of 12
-        let shares = at.into_input([0.25, 0.5, 0.75, 1.0]);
-        let [x1, y1, x2, y2] = shares.map(|share| share as f32);
-        let pixels = [x1 * 12.0, y1 * 8.0, (x2 - x1) * 12.0, (y2 - y1) * 8.0];
-        let found = at.into_source(pixels).unwrap();
-        for (found, expected) in found.into_iter().zip([100.0, 200.0, 200.0, 200.0]) {
-            assert!((found - expected).abs() < 1e-3, "{found} {expected}");
-        }
-        assert_eq!(at.into_source([0.0, 0.0, 6.0, 8.0]), Some([0.0, 0.0, 200.0, 400.0]));
-        assert_eq!(at.into_source([0.0, 0.0, 2.0, 8.0]), None);
-        assert_eq!(at.into_source([10.5, 0.0, 1.0, 8.0]), None);
+        let error = "crop".parse::<Fit>().unwrap_err().to_string();
+        assert_eq!(error, "found `crop`, expected stretch, pad or centre-crop");
     }
 }

@@ -162,7 +162,7 @@ impl Quantize {
             path,
             graph: &foreign.graph,
             weights: &foreign.weights,
-            preprocess: Preprocess { height, width, mean, std, fit: self.fit },
+            preprocess: Preprocess { height, width, mean, std, fit: self.fit, ..Preprocess::PRIOR },
             config: None,
         };
         let outcome = calibrate::quantize(&self.rounding, &source, &self.calibration, terminal)?;

@@ -28,6 +28,7 @@ fn write(
     let fitted = match preprocess.fit {
         Fit::Stretch => "stretched",
         Fit::Pad => "padded with black",
+        Fit::CentreCrop => "cropped to its middle and shrunk",
     };
     writeln!(
         card,

@@ -64,6 +64,7 @@ pub(crate) fn of(
         provenance: provenance::of(checkpoint)?,
         licence: identity.licence.clone(),
         intended_use: identity.intended_use.clone(),
+        contract: None,
     })
 }
 

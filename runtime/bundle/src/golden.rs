@@ -49,9 +49,8 @@ impl Golden {
 }
 
 impl GoldenVector {
-    /// The network's input `[1, height, width]`; the same bits on every CPU.
+    /// The network's input `[channels, height, width]`; the same bits on every CPU.
     pub fn input(&self, preprocess: &graph::Preprocess) -> Vec<f32> {
-        let normalise = |&grey: &u8| (f32::from(grey) / 255.0 - preprocess.mean) / preprocess.std;
-        self.grey.iter().map(normalise).collect()
+        preprocess.normalised(self.grey.iter().map(|&grey| f32::from(grey) / 255.0).collect())
     }
 }

@@ -11,9 +11,9 @@
 //!
 //! ```
 //! use bundle::{Bundle, Manifest, SigningKey, section};
-//! # use graph::{Backbone, Fit, ModelConfig, Pool, Preprocess};
+//! # use graph::{Backbone, ModelConfig, Pool, Preprocess};
 //! # let model = ModelConfig { backbone: Backbone::Resnet18, width: 64, pool: Pool::Mean, heads: Vec::new() };
-//! # let preprocess = Preprocess { height: 224, width: 224, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+//! # let preprocess = Preprocess { height: 224, width: 224, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
 //!
 //! let manifest = Manifest::new("chest", "1.0.0", model, preprocess);
 //! let key = SigningKey::from_bytes(&[7; 32]); // of `exporter keygen`
@@ -29,6 +29,7 @@
 //! Start at [`Bundle::read`] (untrusted bytes in, checked bundle out) and [`Bundle::seal`].
 
 mod codes;
+mod contract;
 mod error;
 mod format;
 mod golden;
@@ -36,6 +37,7 @@ mod manifest;
 mod wire;
 
 pub use codes::{Code, LabelCode, PRIVATE_SCHEME, Side, codes_to_bytes};
+pub use contract::{Activation, BoxHead, Boxes, Contract, Dense, DenseForm, Meaning, Scores, Yolo};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use error::BundleError;
 pub use golden::{Golden, GoldenOutput, GoldenVector};

@@ -1,5 +1,6 @@
 //! What a bundle says about itself.
 
+use crate::Contract;
 use graph::{Head, ModelConfig, Preprocess};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct Manifest {
     /// SPDX expression.
     pub licence: String,
     pub intended_use: String,
+    /// What the outputs mean, of a network of another tool; then `model` is [`Contract::model`].
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "not_in_the_first_format")]
+    pub contract: Option<Contract>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +136,21 @@ impl Manifest {
             },
             licence: String::new(),
             intended_use: String::new(),
+            contract: None,
+        }
+    }
+
+    /// A manifest of a network of another tool, as [`Self::new`].
+    pub fn foreign(id: &str, version: &str, contract: Contract, preprocess: Preprocess) -> Self {
+        let manifest = Self::new(id, version, contract.model(), preprocess);
+        Self { contract: Some(contract), ..manifest }
+    }
+
+    /// What the network is, for people.
+    pub fn architecture(&self) -> String {
+        match &self.contract {
+            Some(contract) => contract.architecture.clone(),
+            None => format!("{}, width {}", self.model.backbone, self.model.width),
         }
     }
 
@@ -149,9 +168,32 @@ impl Manifest {
     }
 }
 
-/// [`Preprocess`] as the first format has it, without `fit`; whole where people read it.
+/// Nothing, in the first format; whole where people read it.
+mod not_in_the_first_format {
+    use crate::Contract;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        it: &Option<Contract>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { it.serialize(to) } else { ().serialize(to) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Contract>, D::Error> {
+        if from.is_human_readable() {
+            Option::deserialize(from)
+        } else {
+            <()>::deserialize(from).map(|()| None)
+        }
+    }
+}
+
+/// [`Preprocess`] as the first format has it, its first four fields; whole where people read it.
 mod first_preprocess {
-    use graph::{Fit, Preprocess};
+    use graph::Preprocess;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(super) fn serialize<S: Serializer>(it: &Preprocess, to: S) -> Result<S::Ok, S::Error> {
@@ -166,6 +208,6 @@ mod first_preprocess {
             return Preprocess::deserialize(from);
         }
         let (height, width, mean, std) = Deserialize::deserialize(from)?;
-        Ok(Preprocess { height, width, mean, std, fit: Fit::Stretch })
+        Ok(Preprocess { height, width, mean, std, ..Preprocess::PRIOR }) // which stretches, grey
     }
 }

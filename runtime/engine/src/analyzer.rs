@@ -1,12 +1,10 @@
 //! From a radiograph to findings: gate, preprocessing, network, decoding.
 
-use crate::decode::{self, Cells, Detection, Detector, Level, Mask};
-use crate::{Engine, EngineError, Options, Output, Outputs};
+use crate::decode::{Detection, Mask};
+use crate::{Engine, EngineError, Options, interpret};
 use bundle::{Bundle, Manifest};
-use graph::{Head, Placement, Task};
 use radiograph::{NotAnalysed, Radiograph};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 /// A bundle ready to look at radiographs.
 pub struct Analyzer {
@@ -39,11 +37,12 @@ pub struct Findings {
     pub findings: Vec<Finding>,
     /// One per label of the segmentation head, in pixels of the source image.
     pub masks: Vec<Mask>,
-    /// In pixels of the source image; `None` without a detection head.
+    /// In pixels of the source image; `None` without a head that finds boxes.
     pub boxes: Option<Vec<Detection>>,
+    /// Empty of a network of another tool that has none.
     pub embedding: Vec<f32>,
-    /// SHA-256 of the embedding's bytes (f32, little endian), hexadecimal.
-    pub embedding_digest: String,
+    /// SHA-256 of the embedding's bytes (f32, little endian), hexadecimal; `None` without one.
+    pub embedding_digest: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,11 +59,11 @@ impl Analyzer {
     pub fn open(bundle: &Bundle, options: &Options) -> Result<Self, EngineError> {
         let manifest = bundle.manifest.clone();
         let engine = Engine::open(bundle, options)?;
-        let (height, width) = (manifest.preprocess.height, manifest.preprocess.width);
-        if engine.input_shape() != [1, 1, height, width] {
+        let preprocess = &manifest.preprocess;
+        let expected = [1, preprocess.channels(), preprocess.height, preprocess.width];
+        if engine.input_shape() != expected {
             let shape = engine.input_shape();
-            let reason =
-                format!("its input is {shape:?}, the manifest says [1, 1, {height}, {width}]");
+            let reason = format!("its input is {shape:?}, the manifest says {expected:?}");
             return Err(EngineError::Onnx { reason });
         }
         Ok(Self { engine, manifest })
@@ -102,100 +101,5 @@ impl Analyzer {
         let findings = interpret(&outputs, &self.manifest, size)?;
         after(Stage::Infer);
         Ok(Analysis::Analysed(findings))
-    }
-}
-
-/// Decodes the outputs of any network with this manifest, int8 or float.
-pub fn interpret(
-    outputs: &Outputs,
-    manifest: &Manifest,
-    source: [usize; 2],
-) -> Result<Findings, EngineError> {
-    let placed = manifest.preprocess.place(source);
-    let embedding = outputs.require("embedding")?.data.clone();
-    let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut findings = Findings {
-        findings: Vec::new(),
-        masks: Vec::new(),
-        boxes: None,
-        embedding,
-        embedding_digest: digest,
-    };
-    for head in &manifest.model.heads {
-        match head.task {
-            Task::Classification => findings.findings = classification(outputs, manifest, head)?,
-            Task::Segmentation => findings.masks = segmentation(outputs, manifest, head, &placed)?,
-            Task::Detection | Task::Yolov3 | Task::Yolov3Relu => {
-                let kind = Detector::of(head.task).expect("these tasks are detectors");
-                let found = detection(outputs, manifest, head, kind, &placed)?;
-                findings.boxes.get_or_insert_default().extend(found);
-            }
-        }
-    }
-    Ok(findings)
-}
-
-fn classification(
-    outputs: &Outputs,
-    manifest: &Manifest,
-    head: &Head,
-) -> Result<Vec<Finding>, EngineError> {
-    let logits = outputs.require("classification")?;
-    if logits.data.len() != head.labels.len() {
-        return Err(shape_error(logits, &format!("[1, {}]", head.labels.len())));
-    }
-    let finding = |(name, &logit): (&String, &f32)| {
-        let (probability, threshold) = (decode::sigmoid(logit), manifest.threshold(name));
-        Finding { name: name.clone(), probability, threshold, positive: probability >= threshold }
-    };
-    Ok(head.labels.iter().zip(&logits.data).map(finding).collect())
-}
-
-fn segmentation(
-    outputs: &Outputs,
-    manifest: &Manifest,
-    head: &Head,
-    placed: &Placement,
-) -> Result<Vec<Mask>, EngineError> {
-    let logits = outputs.require("segmentation")?;
-    let [rows, columns] = planes(logits, head.labels.len())?;
-    let mask = |(name, plane): (&String, &[f32])| {
-        decode::mask(name, plane, [rows, columns], placed, manifest.threshold(name))
-    };
-    Ok(head.labels.iter().zip(logits.data.chunks_exact(rows * columns)).map(mask).collect())
-}
-
-fn detection(
-    outputs: &Outputs,
-    manifest: &Manifest,
-    head: &Head,
-    kind: Detector,
-    placed: &Placement,
-) -> Result<Vec<Detection>, EngineError> {
-    let channels = kind.channels(head.labels.len());
-    let mut levels = Vec::new();
-    for number in kind.levels() {
-        let output = outputs.require(&kind.output(number))?;
-        let [rows, columns] = planes(output, channels)?;
-        levels.push(Level { number, cells: Cells { data: &output.data, rows, columns } });
-    }
-    let least = |name: &str| manifest.threshold(name);
-    Ok(decode::detect(kind, &levels, &head.labels, least, placed))
-}
-
-/// Rows and columns of a `[1, channels, rows, columns]` output.
-fn planes(output: &Output, channels: usize) -> Result<[usize; 2], EngineError> {
-    match output.shape[..] {
-        [1, found, rows, columns] if found == channels => Ok([rows, columns]),
-        _ => Err(shape_error(output, &format!("[1, {channels}, rows, columns]"))),
-    }
-}
-
-fn shape_error(output: &Output, expected: &str) -> EngineError {
-    EngineError::OutputShape {
-        name: output.name.clone(),
-        found: output.shape.clone(),
-        expected: expected.to_owned(),
     }
 }

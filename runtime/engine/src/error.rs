@@ -42,4 +42,9 @@ pub enum EngineError {
 
     #[error("output `{name}` has shape {found:?}, expected {expected}")]
     OutputShape { name: String, found: Vec<usize>, expected: String },
+
+    #[error(
+        "output `{name}` holds {found}, expected a probability from 0 to 1: is its activation sigmoid or softmax?"
+    )]
+    Probability { name: String, found: f32 },
 }

@@ -10,6 +10,7 @@
 //! plan            both         → tract model
 //! engine          floats       → named floats
 //! decode          logits       → probabilities, masks, boxes
+//! interpret       outputs      → findings, by the manifest
 //! analyzer        radiograph   → findings
 //! ```
 //!
@@ -36,6 +37,7 @@ mod error;
 mod float_subgraph;
 mod fuse;
 mod int8_subgraph;
+mod interpret;
 mod layout;
 mod memory_plan;
 pub mod onnx;
@@ -46,10 +48,11 @@ mod quantized;
 mod reference;
 mod selftest;
 
-pub use analyzer::{Analysis, Analyzer, Finding, Findings, Stage, interpret};
+pub use analyzer::{Analysis, Analyzer, Finding, Findings, Stage};
 pub use decode::{Detection, Mask};
 pub use engine::{Engine, IntegerShare, Intermediate, Options, Output, Outputs};
 pub use error::EngineError;
 pub use int8_subgraph::LayerInfo;
+pub use interpret::{Plane, Score, interpret, masks, planes, scores};
 pub use reference::reference;
 pub use selftest::{Mismatch, SelfTest, Vectors, selftest};

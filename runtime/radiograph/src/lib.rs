@@ -4,7 +4,7 @@
 //! read           bytes      → Radiograph   picture [H, W] f32, 0 = black … 1 = white, and its source
 //! gate           Radiograph → ()           or why the network must not see it
 //! probe          bytes      → Probe        kind, size and header, without decoding pixels
-//! network_input  Image      → [1, H, W]    resized (stretched or padded), antialiased, normalised
+//! network_input  Image      → [C, H, W]    resized (stretched, padded or cropped), antialiased, normalised
 //! ```
 //!
 //! For DICOM, [`read`] is: structure checked within limits (`elements`) → header
@@ -16,7 +16,7 @@
 //! and decoders without CPU-specific code: the same bytes give the same bits on every CPU.
 //!
 //! ```
-//! use graph::{Fit, Preprocess};
+//! use graph::Preprocess;
 //!
 //! # let mut png = std::io::Cursor::new(Vec::new());
 //! # image::GrayImage::from_pixel(80, 60, image::Luma([128])).write_to(&mut png, image::ImageFormat::Png)?;
@@ -24,7 +24,7 @@
 //! let radiograph = radiograph::read(&bytes)?; // of a DICOM, PNG or JPEG file
 //! assert_eq!([radiograph.image.height, radiograph.image.width], [60, 80]);
 //!
-//! let preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+//! let preprocess = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
 //! let input = radiograph::network_input(&radiograph.image, &preprocess);
 //! assert_eq!(input.len(), 32 * 32);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,7 +58,8 @@ pub use listing::{Listing, has_picture_ending};
 pub use picture::Image;
 pub use probe::{Kind, Probe, probe, probe_file};
 
-use std::{fs, path::Path};
+use graph::PictureFilter;
+use std::{borrow::Cow, fs, path::Path};
 
 /// A decoded picture and where it came from.
 #[derive(Clone, Debug)]
@@ -109,18 +110,29 @@ pub fn read_file_and_bytes(path: &Path) -> Result<(Radiograph, Vec<u8>), Radiogr
     read().map_err(|error: RadiographError| error.of_file(path))
 }
 
-/// The network's input `[1, height, width]` for a displayed picture.
+/// The network's input `[channels, height, width]` for a displayed picture.
 pub fn network_input(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
-    let mut pixels = fitted(image, preprocess);
-    for x in &mut pixels {
-        *x = (*x - preprocess.mean) / preprocess.std;
-    }
-    pixels
+    preprocess.normalised(fitted(image, preprocess))
 }
 
 /// A displayed picture in the input's shape `[height, width]`, 0 = black … 1 = white, not normalised.
 pub fn fitted(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
     let placement = preprocess.place([image.height, image.width]);
+    let seen = if placement.is_whole() {
+        Cow::Borrowed(image)
+    } else {
+        let [height, width] = placement.seen;
+        Cow::Owned(Image { height, width, pixels: placement.cropped(&image.pixels) })
+    };
     let [height, width] = placement.size;
-    placement.embed(image.resize(height, width).pixels, 0.0)
+    let pixels = match preprocess.filter {
+        PictureFilter::Triangle => seen.resize(height, width).pixels,
+        PictureFilter::Gaussian => resize::gaussian(
+            &seen.pixels,
+            [seen.height, seen.width],
+            placement.size,
+            preprocess.mean,
+        ),
+    };
+    placement.embed(pixels, 0.0)
 }

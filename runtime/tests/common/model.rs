@@ -4,7 +4,7 @@ use bundle::{
     Bundle, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, SigningKey, section,
 };
 use engine::{Engine, Options};
-use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
+use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
 use prost::Message;
 use std::path::{Path, PathBuf};
 use tract_onnx::pb::{
@@ -43,7 +43,7 @@ pub(crate) fn write(folder: &Path, seed: u32) -> PathBuf {
 pub(crate) fn seal(seed: u32, honest: bool) -> Bundle {
     let onnx = onnx(seed).encode_to_vec();
     let preprocess =
-        Preprocess { height: SIDE, width: SIDE, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+        Preprocess { height: SIDE, width: SIDE, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
     let mut vector = GoldenVector {
         height: SIDE as u32,
         width: SIDE as u32,

@@ -61,7 +61,7 @@ pub fn leave_out(
 mod tests {
     use super::*;
     use crate::pretrain::Pair;
-    use graph::{Fit, Preprocess};
+    use graph::Preprocess;
     use std::{fs, path::Path};
 
     fn pairs(folder: &Path) -> Pairs {
@@ -87,7 +87,7 @@ mod tests {
         let mut pairs = pairs(folder.path());
         fs::write(folder.path().join("b1.png"), b"not a picture").unwrap();
         fs::remove_file(folder.path().join("c.png")).unwrap();
-        let size = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+        let size = Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
         let pictures = Pictures::new(size, None).unwrap();
         let error = leave_out(&mut pairs.clone(), &pictures, 1, 2, || ()).unwrap_err().to_string();
         assert!(

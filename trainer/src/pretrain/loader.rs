@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::data::augment::Crop;
     use crate::pretrain::Pair;
-    use graph::{Fit, Preprocess};
+    use graph::Preprocess;
     use std::path::Path;
 
     const PUBLISHED: Augmentation = Augmentation { rotation: 5.0, flip: 0.5, ..Augmentation::NONE };
@@ -223,7 +223,7 @@ mod tests {
         let texts: Vec<String> = all.iter().flat_map(|pair| pair.sentences.clone()).collect();
         let side = augmentation.crop.map_or(32, |crop| crop.from);
         let kept =
-            Preprocess { height: side, width: side, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+            Preprocess { height: side, width: side, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
         Arc::new(Loading {
             pairs: Pairs { all, left_out: 0 },
             pictures: Pictures::new(kept, None).unwrap(),

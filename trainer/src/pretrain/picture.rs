@@ -77,10 +77,8 @@ impl Pictures {
     }
 
     /// As the box normalises.
-    pub fn normalised(&self, mut pixels: Vec<f32>) -> Vec<f32> {
-        let Preprocess { mean, std, .. } = self.preprocess;
-        pixels.iter_mut().for_each(|x| *x = (*x - mean) / std);
-        pixels
+    pub fn normalised(&self, pixels: Vec<f32>) -> Vec<f32> {
+        self.preprocess.normalised(pixels)
     }
 
     fn decode(&self, path: &Path) -> Result<Vec<f32>> {
@@ -191,7 +189,7 @@ mod tests {
     use std::fs::File;
 
     const SIZE: Preprocess =
-        Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, fit: Fit::Stretch };
+        Preprocess { height: 32, width: 32, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
 
     fn png(path: &Path) {
         let image = image::GrayImage::from_fn(50, 40, |x, y| image::Luma([(x * 3 + y * 2) as u8]));

@@ -78,15 +78,46 @@ pub fn boxes(
     found
 }
 
+/// A box of one class, before it is cut to the image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) class: usize,
+    pub(crate) score: f32,
+    pub(crate) place: Place,
+}
+
+impl Candidate {
+    pub(crate) fn named(&self, name: &str, input: [usize; 2]) -> Detection {
+        self.place.detection(name, self.score, input)
+    }
+}
+
 /// Where a box is, before it is cut to the image.
-pub(super) struct Place {
-    pub(super) left: f32,
-    pub(super) top: f32,
-    pub(super) right: f32,
-    pub(super) bottom: f32,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) left: f32,
+    pub(crate) top: f32,
+    pub(crate) right: f32,
+    pub(crate) bottom: f32,
 }
 
 impl Place {
+    /// Of a box with these `[x, y]` and `[width, height]`.
+    pub(super) fn around([x, y]: [f32; 2], [w, h]: [f32; 2]) -> Self {
+        Self { left: x - w / 2.0, top: y - h / 2.0, right: x + w / 2.0, bottom: y + h / 2.0 }
+    }
+
+    /// Whether all of it is known, and some of it lies within the image.
+    pub(crate) fn is_seen(&self, [height, width]: [usize; 2]) -> bool {
+        let Self { left, top, right, bottom } = *self;
+        let within = |first: f32, last: f32, side: usize| {
+            let (first, last) = (first.max(0.0), last.min(side as f32));
+            last > first
+        };
+        let known = [left, top, right, bottom].iter().all(|x| !x.is_nan());
+        known && within(left, right, width) && within(top, bottom, height)
+    }
+
     pub(super) fn detection(
         &self,
         name: &str,

@@ -84,11 +84,21 @@ pub fn detect(
         })
         .collect();
     found.retain(|detection| detection.score >= least(&detection.name));
+    best(found, OVERLAP, MOST_BOXES, placed)
+}
+
+/// What [`suppress`] leaves of boxes of the input, in pixels of the source.
+pub(crate) fn best(
+    found: Vec<Detection>,
+    overlap: f32,
+    keep: usize,
+    placed: &Placement,
+) -> Vec<Detection> {
     let in_source = |d: Detection| {
         let [x, y, width, height] = placed.into_source([d.x, d.y, d.width, d.height])?;
         Some(Detection { x, y, width, height, ..d })
     };
-    suppress(found, OVERLAP, MOST_BOXES).into_iter().filter_map(in_source).collect()
+    suppress(found, overlap, keep).into_iter().filter_map(in_source).collect()
 }
 
 #[cfg(test)]

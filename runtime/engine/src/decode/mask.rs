@@ -24,42 +24,59 @@ impl Mask {
 /// Probabilities from which a place may be inside: what operating points of regions are chosen from.
 pub const MASK_THRESHOLDS: [f32; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
-/// Logits `[rows, columns]` over the network's whole input → mask of the source image that lies there as `placed`,
-/// inside where the probability, interpolated between cell centres, is at least `threshold`.
+/// Logits `[rows, columns]` over the network's whole input → mask of the source image that lies there as `placed`: as
+/// [`mask_of_probabilities`].
 ///
 /// # Panics
 /// If `logits` is not `[rows, columns]`, or a side is zero.
 pub fn mask(
     name: &str,
     logits: &[f32],
+    cells: [usize; 2],
+    placed: &Placement,
+    threshold: f32,
+) -> Mask {
+    let probability: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
+    mask_of_probabilities(name, &probability, cells, placed, threshold)
+}
+
+/// Inside where the probability, interpolated between cell centres, is at least `threshold`; what the network does not
+/// see is not inside.
+///
+/// # Panics
+/// If `probability` is not `[rows, columns]`, or a side is zero.
+pub fn mask_of_probabilities(
+    name: &str,
+    probability: &[f32],
     [rows, columns]: [usize; 2],
     placed: &Placement,
     threshold: f32,
 ) -> Mask {
     let [height, width] = placed.source;
-    assert_eq!(logits.len(), rows * columns, "logits");
-    let probability: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
+    assert_eq!(probability.len(), rows * columns, "probabilities");
+    let [seen_rows, seen_columns] = placed.seen;
     let across: Vec<(usize, usize, f32)> =
-        (0..width).map(|x| between(x, columns, placed, 1)).collect();
-    let mut data = Vec::with_capacity(height * width);
-    for y in 0..height {
+        (0..seen_columns).map(|x| between(x, columns, placed, 1)).collect();
+    let mut data = vec![0; height * width];
+    for y in 0..seen_rows {
         let (top, bottom, down) = between(y, rows, placed, 0);
         let row = |at: usize| &probability[at * columns..][..columns];
         let (top, bottom) = (row(top), row(bottom));
-        data.extend(across.iter().map(|&(left, right, fraction)| {
+        let to = &mut data[(placed.cut[0] + y) * width + placed.cut[1]..][..seen_columns];
+        for (to, &(left, right, fraction)) in to.iter_mut().zip(&across) {
             let upper = top[left] * (1.0 - fraction) + top[right] * fraction;
             let lower = bottom[left] * (1.0 - fraction) + bottom[right] * fraction;
-            u8::from(upper * (1.0 - down) + lower * down >= threshold)
-        }));
+            *to = u8::from(upper * (1.0 - down) + lower * down >= threshold);
+        }
     }
     Mask { name: name.to_owned(), height, width, data }
 }
 
-/// Pixel `at` of the source, along an axis, between the centres of `cells` over the input: lower, upper, how far from
+/// Pixel `at` of what the network sees, along an axis, between the centres of `cells` over the input: lower, upper, how far from
 /// the lower.
 fn between(at: usize, cells: usize, placed: &Placement, axis: usize) -> (usize, usize, f32) {
     let [source, input, offset, size] =
-        [placed.source, placed.input, placed.offset, placed.size].map(|pair| pair[axis]);
+        [placed.seen, placed.input, placed.offset, placed.size].map(|pair| pair[axis]);
     // The pixel's centre is (offset + (at + ½)·size/source)·cells/input − ½ cells along, here over `whole`.
     let whole = 2 * source * input;
     let place =
@@ -104,6 +121,16 @@ mod tests {
         for row in found.data.chunks_exact(40) {
             let inside: Vec<usize> = (0..40).filter(|&x| row[x] == 1).collect();
             assert_eq!(inside, (0..20).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_in_the_mask() {
+        let placed = placed(Fit::CentreCrop, [8, 8], [40, 80]); // columns 20 to 60
+        let found = mask("lung", &[50.0, 50.0, 50.0, -50.0], [1, 4], &placed, 0.5);
+        for row in found.data.chunks_exact(80) {
+            let inside: Vec<usize> = (0..80).filter(|&x| row[x] == 1).collect();
+            assert_eq!(inside, (20..50).collect::<Vec<_>>());
         }
     }
 }

@@ -6,6 +6,7 @@ mod noise;
 mod people;
 mod pictures;
 mod support;
+mod torchxrayvision;
 mod written;
 
 /// A file that asks for more than any picture within `limits.rs` needs ends the test's process.

@@ -1,0 +1,127 @@
+//! From the outputs of a network to what they say. Networks of ours have outputs of fixed names (`ours`), of others the
+//! manifest's contract says what each means (`foreign`).
+
+mod foreign;
+mod ours;
+
+use crate::decode::{self, Detection, Mask};
+use crate::{EngineError, Finding, Findings, Output, Outputs};
+use bundle::Manifest;
+use graph::Placement;
+use sha2::{Digest, Sha256};
+
+/// A finding before anybody asks for its threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    pub name: String,
+    /// Orders pictures as the probability does, and better where that is all but 0 or 1.
+    pub rank: f32,
+    /// In `[0, 1]`.
+    pub probability: f32,
+}
+
+/// Where something may be, over the whole input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plane {
+    pub name: String,
+    pub rows: usize,
+    pub columns: usize,
+    /// `[rows, columns]`, in `[0, 1]`.
+    pub probability: Vec<f32>,
+}
+
+/// Decodes the outputs of any network with this manifest, int8 or float.
+pub fn interpret(
+    outputs: &Outputs,
+    manifest: &Manifest,
+    source: [usize; 2],
+) -> Result<Findings, EngineError> {
+    let finding = |Score { name, probability, .. }: Score| {
+        let threshold = manifest.threshold(&name);
+        Finding { name, probability, threshold, positive: probability >= threshold }
+    };
+    let embedding = embedding(outputs, manifest)?;
+    Ok(Findings {
+        findings: scores(outputs, manifest)?.into_iter().map(finding).collect(),
+        masks: masks(outputs, manifest, source, |name| manifest.threshold(name))?,
+        boxes: boxes(outputs, manifest, &manifest.preprocess.place(source))?,
+        embedding_digest: embedding.map(digest),
+        embedding: embedding.map(<[f32]>::to_vec).unwrap_or_default(),
+    })
+}
+
+/// One for each label of the findings.
+pub fn scores(outputs: &Outputs, manifest: &Manifest) -> Result<Vec<Score>, EngineError> {
+    match &manifest.contract {
+        None => ours::scores(outputs, manifest),
+        Some(contract) => foreign::scores(outputs, contract),
+    }
+}
+
+/// One for each label of the masks.
+pub fn planes(outputs: &Outputs, manifest: &Manifest) -> Result<Vec<Plane>, EngineError> {
+    match &manifest.contract {
+        None => ours::planes(outputs, manifest),
+        Some(contract) => foreign::planes(outputs, contract),
+    }
+}
+
+/// One for each label of the masks, inside from `least` of its name on, in pixels of a `source` image.
+pub fn masks(
+    outputs: &Outputs,
+    manifest: &Manifest,
+    source: [usize; 2],
+    least: impl Fn(&str) -> f32,
+) -> Result<Vec<Mask>, EngineError> {
+    let placed = manifest.preprocess.place(source);
+    let mask = |Plane { name, rows, columns, probability }: Plane| {
+        let cells = [rows, columns];
+        decode::mask_of_probabilities(&name, &probability, cells, &placed, least(&name))
+    };
+    Ok(planes(outputs, manifest)?.into_iter().map(mask).collect())
+}
+
+fn boxes(
+    outputs: &Outputs,
+    manifest: &Manifest,
+    placed: &Placement,
+) -> Result<Option<Vec<Detection>>, EngineError> {
+    match &manifest.contract {
+        None => ours::boxes(outputs, manifest, placed),
+        Some(contract) => {
+            foreign::boxes(outputs, contract, |name| manifest.threshold(name), placed)
+        }
+    }
+}
+
+fn embedding<'a>(
+    outputs: &'a Outputs,
+    manifest: &Manifest,
+) -> Result<Option<&'a [f32]>, EngineError> {
+    let name = match &manifest.contract {
+        None => Some("embedding"),
+        Some(contract) => foreign::embedding(contract),
+    };
+    name.map(|name| outputs.require(name).map(|output| &output.data[..])).transpose()
+}
+
+fn digest(embedding: &[f32]) -> String {
+    let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
+    Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Rows and columns of a `[1, channels, rows, columns]` output.
+fn cells(output: &Output, channels: usize) -> Result<[usize; 2], EngineError> {
+    match output.shape[..] {
+        [1, found, rows, columns] if found == channels && rows * columns > 0 => Ok([rows, columns]),
+        _ => Err(shape_error(output, &format!("[1, {channels}, rows, columns]"))),
+    }
+}
+
+fn shape_error(output: &Output, expected: &str) -> EngineError {
+    EngineError::OutputShape {
+        name: output.name.clone(),
+        found: output.shape.clone(),
+        expected: expected.to_owned(),
+    }
+}
