@@ -257,3 +257,16 @@ fn both_ends_of_a_session_share_bytes_that_another_session_does_not() {
     };
     assert_ne!(session(), session());
 }
+
+/// Time that was up before anything was asked for once left a buffer of zeros, which then passed for received.
+#[test]
+fn a_glance_without_any_time_breaks_no_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), "");
+    let mut link = connect(tcp(&agent));
+    for _ in 0..3 {
+        let error = link.receive(&mut [0; 8], Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+    Device::open(Box::new(link), PATIENCE).unwrap().ping(b"x").unwrap();
+}

@@ -160,9 +160,11 @@ impl<L: Link> Link for Tls<L> {
                 Err(error) => return Err(error),
             }
             if self.given == self.held.len() {
+                // First of all: what is held when the time is up would pass for received.
+                let left = left(end)?;
                 self.given = 0;
                 self.held.resize(PIECE, 0);
-                let length = self.link.receive(&mut self.held, left(end)?);
+                let length = self.link.receive(&mut self.held, left);
                 self.held.truncate(*length.as_ref().unwrap_or(&0));
                 if length? == 0 {
                     return Ok(0);
