@@ -13,10 +13,12 @@ pub enum Kind {
     Unproven,
     Verification,
     Protocol,
+    Halted,
+    Incomplete,
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Failure,
         Self::Usage,
         Self::Link,
@@ -26,6 +28,8 @@ impl Kind {
         Self::Unproven,
         Self::Verification,
         Self::Protocol,
+        Self::Halted,
+        Self::Incomplete,
     ];
 
     /// Exit status, the `code` of `--json`, what it means.
@@ -40,6 +44,8 @@ impl Kind {
             Self::Unproven => (7, "unproven", "the daemon's proof is not complete: wait, or look"),
             Self::Verification => (8, "verification", "the bundle is not right: its slot is bad"),
             Self::Protocol => (9, "protocol", "the box speaks another protocol, or an older one"),
+            Self::Halted => (10, "halted", "too many boxes of a wave failed: no more were begun"),
+            Self::Incomplete => (11, "incomplete", "some boxes did not take the bundle"),
         }
     }
 

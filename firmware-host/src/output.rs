@@ -36,9 +36,24 @@ impl Output {
     }
 }
 
+/// An end that is no failure of one call: its kind, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct Ended {
+    kind: Kind,
+    why: String,
+}
+
+impl Ended {
+    pub(crate) fn new(kind: Kind, why: String) -> Self {
+        Self { kind, why }
+    }
+}
+
 /// What kind of failure an error is.
 pub(crate) fn kind(error: &Error) -> Kind {
-    error.downcast_ref().map_or(Kind::Failure, DeviceError::kind)
+    let ended = error.downcast_ref().map(|ended: &Ended| ended.kind);
+    ended.or_else(|| error.downcast_ref().map(DeviceError::kind)).unwrap_or(Kind::Failure)
 }
 
 pub(crate) fn record_json(record: &BootRecord) -> Value {

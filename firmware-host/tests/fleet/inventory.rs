@@ -96,7 +96,10 @@ fn failures_halt_the_rollout_and_it_goes_on_once_they_are_mended() {
     let site = Site::new(6, &[1, 2]);
     let waves = ["--waves", "1,3,rest", "--halt", "2", "--parallel", "1"];
     let (output, document) = site.roll_out(&waves);
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(10), "{output:?}");
+    let page = fs::read_to_string(document["report"].as_str().unwrap()).unwrap();
+    assert!(page.contains("Halted: wave 2: 2 boxes failed"), "{page}");
+    assert!(page.matches("golden vector 3 differs").count() >= 4, "detail and evidence: {page}");
     let expected =
         ["1 confirmed", "2 failed", "2 failed", "2 not-begun", "3 not-begun", "3 not-begun"];
     assert_eq!(outcomes(&document), expected);
@@ -138,6 +141,9 @@ fn a_box_out_of_reach_is_told_apart_from_one_that_failed() {
     let (output, document) = site.roll_out(&["--waves", "rest", "--halt", "2"]);
     assert!(!output.status.success());
     assert_eq!(outcomes(&document), ["1 unreachable", "1 confirmed"]);
+    assert_eq!(output.status.code(), Some(11), "{output:?}");
+    let failure = String::from_utf8_lossy(&output.stdout).lines().nth(1).unwrap().to_owned();
+    assert!(failure.contains("\"code\":\"incomplete\""), "{failure}");
 }
 
 #[test]

@@ -10,26 +10,29 @@
 mod inventory;
 mod journal;
 mod one;
+mod progress;
+mod report;
 mod waves;
 
 use crate::Target;
 use crate::keys::Keys;
-use crate::output::Output;
-use anyhow::{Context, Error, Result, bail};
+use crate::output::{Ended, Output};
+use anyhow::{Context, Error, Result};
 use clap::Args;
+use firmware_host::Kind;
 use inventory::{Entry, Inventory};
-use journal::{Fared, Journal, Outcome};
+use journal::{Journal, Outcome};
 use one::Order;
+use progress::Progress;
 use protocol::{Digest, Release, Standing};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use waves::Part;
 
 /// Rolls a bundle out to the boxes of an inventory, wave by wave
@@ -58,6 +61,9 @@ pub(crate) struct Fleet {
     /// What was done so far; by default beside the inventory
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// A page with what came of it; by default beside the inventory
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Try the boxes again that failed before
     #[arg(long)]
     again: bool,
@@ -89,25 +95,30 @@ impl Fleet {
             return self.rehearse(&inventory, sha256, release, output);
         }
         let order = Order { file, sha256, soak: self.soak, limit: self.limit };
-        let path = match &self.state {
-            Some(path) => path.clone(),
-            None => self.inventory.with_added_extension("state.json"),
-        };
+        let path = self.beside(self.state.as_ref(), "state.json");
         let mut journal = Journal::open(&path, &sha256.to_string(), self.split(&inventory))?;
         let anew = [Outcome::Unreachable, Outcome::Failed];
         journal.forget(if self.again { &anew } else { &anew[..1] });
         let waves = journal.waves().to_vec();
-        let rollout = Rollout { fleet: &self, order, journal: Mutex::new(journal), output };
+        let progress = Progress::new(inventory.boxes.len(), output);
+        let journal = Mutex::new(journal);
+        let rollout = Rollout { fleet: &self, order, journal, progress };
         let mut halted = None;
         for (at, wave) in waves.iter().enumerate() {
-            let failed = rollout.wave(at, &inventory.named(wave))?;
+            let failed = rollout.wave((at + 1, waves.len()), &inventory.named(wave))?;
             if waves::is_halted(self.halt, failed, wave.len()) {
                 halted = Some((at + 1, failed));
                 break;
             }
         }
+        rollout.progress.end();
         let journal = rollout.journal.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.report(&journal, halted, output)
+        self.report(&journal, sha256, halted, output)
+    }
+
+    /// A file that was named, or one beside the inventory.
+    fn beside(&self, named: Option<&PathBuf>, extension: &str) -> PathBuf {
+        named.cloned().unwrap_or_else(|| self.inventory.with_added_extension(extension))
     }
 
     /// Names, wave by wave.
@@ -164,25 +175,39 @@ impl Fleet {
     fn report(
         &self,
         journal: &Journal,
+        sha256: Digest,
         halted: Option<(usize, usize)>,
         output: Output,
     ) -> Result<()> {
-        let rows = rows(journal);
-        let document = json!({
-            "bundle": self.bundle, "boxes": rows,
-            "halted": halted.map(|(wave, failed)| json!({ "wave": wave, "failed": failed })),
-            "counts": counts(journal),
+        let (rows, path) =
+            (report::rows(journal), self.beside(self.report.as_ref(), "report.html"));
+        let why = halted.map(|(wave, failed)| {
+            format!("wave {wave}: {failed} boxes failed, the limit is {}", self.halt)
         });
-        let text = rows.iter().map(line).collect::<Vec<_>>().join("\n");
+        let head = report::Head {
+            bundle: &self.bundle.display().to_string(),
+            sha256: &sha256.to_string(),
+            at: &humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            halted: why.as_deref(),
+        };
+        durable::write(&path, report::page(&head, &rows).as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let document = json!({
+            "bundle": self.bundle, "boxes": rows, "report": path,
+            "halted": halted.map(|(wave, failed)| json!({ "wave": wave, "failed": failed })),
+            "counts": report::counts(&rows),
+        });
+        let text = rows.iter().map(report::line).collect::<Vec<_>>().join("\n");
         output.say(&text, &document)?;
-        if let Some((wave, failed)) = halted {
-            bail!("halted in wave {wave}: {failed} boxes failed, the limit is {}", self.halt);
-        }
         let bad = rows.iter().filter(|row| row["good"] == false).count();
-        if bad > 0 {
-            bail!("{bad} of {} boxes did not take the bundle", rows.len());
+        match why {
+            Some(why) => Err(Ended::new(Kind::Halted, format!("halted in {why}")).into()),
+            None if bad > 0 => {
+                let why = format!("{bad} of {} boxes did not take the bundle", rows.len());
+                Err(Ended::new(Kind::Incomplete, why).into())
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -203,22 +228,26 @@ struct Rollout<'a> {
     fleet: &'a Fleet,
     order: Order,
     journal: Mutex<Journal>,
-    output: Output,
+    progress: Progress,
 }
 
 impl Rollout<'_> {
     /// Serves the boxes of a wave that were not served before; how many of the wave failed.
-    fn wave(&self, at: usize, boxes: &[&Entry]) -> Result<usize> {
-        let open: Vec<&Entry> = boxes.iter().copied().filter(|entry| self.is_open(entry)).collect();
-        if !open.is_empty() && !self.output.quiet {
-            log::info!("wave {}: {} boxes", at + 1, open.len());
+    fn wave(&self, (number, of): (usize, usize), boxes: &[&Entry]) -> Result<usize> {
+        let is_open = |entry: &&Entry| self.is_open(entry);
+        let (open, served): (Vec<&Entry>, Vec<&Entry>) = boxes.iter().copied().partition(is_open);
+        served.iter().for_each(|entry| self.progress.done(&entry.name, None));
+        if !open.is_empty() {
+            self.progress.wave(number, of, open.len());
         }
         let (next, broken) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || -> Result<()> {
             while !broken.load(Ordering::Relaxed) && !self.is_halted(boxes) {
                 let Some(entry) = open.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                let fared = one::roll_out(&self.fleet.target(entry), &self.order);
-                log::info!("{}: {:?}: {}", entry.name, fared.outcome, fared.detail);
+                let step = |what: &str| self.progress.step(&entry.name, what);
+                let fared = one::roll_out(&self.fleet.target(entry), &self.order, &step);
+                let outcome = format!("{:?}: {}", fared.outcome, fared.detail);
+                self.progress.done(&entry.name, Some(&outcome));
                 let noted = self.journal().note(&entry.name, fared);
                 noted.inspect_err(|_| broken.store(true, Ordering::Relaxed))?;
             }
@@ -252,35 +281,4 @@ impl Rollout<'_> {
     fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// One row a box, in the order of the waves.
-fn rows(journal: &Journal) -> Vec<Value> {
-    let waves = journal.waves().iter().enumerate();
-    let boxes = waves.flat_map(|(at, wave)| wave.iter().map(move |name| (at + 1, name)));
-    boxes.map(|(wave, name)| row(wave, name, journal.fared(name))).collect()
-}
-
-fn row(wave: usize, name: &str, fared: Option<&Fared>) -> Value {
-    let Some(fared) = fared else {
-        return json!({ "name": name, "wave": wave, "outcome": "not-begun", "good": false });
-    };
-    json!({
-        "name": name, "wave": wave, "outcome": fared.outcome, "good": fared.outcome.is_good(),
-        "detail": fared.detail, "evidence": fared.evidence, "seconds": fared.seconds,
-    })
-}
-
-fn line(row: &Value) -> String {
-    let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-    let (name, outcome, detail) = (text("name"), text("outcome"), text("detail"));
-    format!("wave {}  {name:20} {outcome:12} {detail}", row["wave"])
-}
-
-fn counts(journal: &Journal) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for row in rows(journal) {
-        *counts.entry(row["outcome"].as_str().unwrap_or_default().to_owned()).or_insert(0) += 1;
-    }
-    counts
 }

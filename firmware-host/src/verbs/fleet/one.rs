@@ -4,7 +4,7 @@ use super::journal::{Fared, Outcome};
 use crate::Target;
 use anyhow::{Context, Result};
 use firmware_host::random::random;
-use firmware_host::{Device, DeviceError, Kind};
+use firmware_host::{Device, DeviceError, Kind, Progress};
 use protocol::{BootRecord, Digest, Refusal, RequestId, Standing};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,10 +24,13 @@ pub(super) struct Order {
     pub(super) limit: Duration,
 }
 
+/// Hears what a box is at.
+pub(super) type Step<'a> = &'a dyn Fn(&str);
+
 /// Takes a box all the way. Repeating it goes on where it ended.
-pub(super) fn roll_out(target: &Target, order: &Order) -> Fared {
+pub(super) fn roll_out(target: &Target, order: &Order, step: Step<'_>) -> Fared {
     let start = Instant::now();
-    let (outcome, detail, evidence) = match install(target, order) {
+    let (outcome, detail, evidence) = match install(target, order, step) {
         Ok((outcome, record)) => (outcome, running(&record), Vec::new()),
         Err(error) if is_out_of_reach(&error) => {
             (Outcome::Unreachable, format!("{error:#}"), Vec::new())
@@ -37,26 +40,33 @@ pub(super) fn roll_out(target: &Target, order: &Order) -> Fared {
     Fared { outcome, detail, evidence, seconds: start.elapsed().as_secs_f64() }
 }
 
-fn install(target: &Target, order: &Order) -> Result<(Outcome, BootRecord)> {
+fn install(target: &Target, order: &Order, step: Step<'_>) -> Result<(Outcome, BootRecord)> {
+    step("connecting");
     let record = target.with(|device| Ok(device.slots()?))?;
     match record.standing(order.sha256) {
         Standing::Runs(_) => return Ok((Outcome::Already, record)),
         Standing::OnTrial(_) => {}
         Standing::Absent | Standing::Bad(_) => {
-            push(target, order)?;
-            activate(target, order)?;
+            push(target, order, step)?;
+            activate(target, order, step)?;
         }
-        Standing::Waits(_) | Standing::Kept(_) => activate(target, order)?,
+        Standing::Waits(_) | Standing::Kept(_) => activate(target, order, step)?,
     }
+    step("on trial");
     confirm(target, order).map(|record| (Outcome::Confirmed, record))
 }
 
-fn push(target: &Target, order: &Order) -> Result<()> {
-    let sent = target.with(|device| Ok(device.push(&order.file, order.sha256, |_| {})?));
+fn push(target: &Target, order: &Order, step: Step<'_>) -> Result<()> {
+    let sent = target.with(|device| {
+        let percent = |sent: Progress| sent.received * 100 / sent.total.max(1);
+        let told = |sent| step(&format!("{} % sent", percent(sent)));
+        Ok(device.push(&order.file, order.sha256, told)?)
+    });
     sent.map(drop).context("push")
 }
 
-fn activate(target: &Target, order: &Order) -> Result<()> {
+fn activate(target: &Target, order: &Order, step: Step<'_>) -> Result<()> {
+    step("self-test");
     let id = new_id()?;
     let done = target.with(|device| Ok(device.activate(id, order.sha256)?));
     done.map(drop).context("activate")
