@@ -241,10 +241,27 @@ fn a_daemon_that_dies_too_often_or_falls_silent_ends_the_trial() {
     let left = |agent: &Agent| agent.ok(&["slots"])["slots"][0]["attempts_left"].as_u64();
     agent.says(|word| word.process = 10);
     until("the first process to be heard", || agent.log().contains("process 10").then_some(()));
+    // Told to stop, and started again: that is nobody's fault.
+    agent.says(|word| (word.process, word.stopped) = (10, true));
     agent.says(|word| word.process = 11);
+    until("the next process to be heard", || agent.log().contains("process 11").then_some(()));
+    assert_eq!(left(&agent), Some(1));
+    // One died while no agent ran: the next one's word says so.
+    agent.kill();
+    let died = |word: &mut Running| (word.process, word.deaths) = (12, 1);
+    machine_says(folder.path(), 3, 1000);
+    let agent = Agent::start(folder.path(), "");
+    agent.says(died);
     until("the attempt", || (left(&agent) == Some(0)).then_some(()));
+    agent.kill();
+    let agent = Agent::start(folder.path(), "");
+    agent.says(died);
+    until("the process to be heard", || {
+        (agent.log().matches("process 12").count() == 2).then_some(())
+    });
+    assert_eq!(left(&agent), Some(0), "a death counts once, whoever restarts");
     assert_eq!(agent.states(), states("trial", "empty", "a"));
-    agent.says(|word| word.process = 12);
+    agent.says(|word| (word.process, word.deaths) = (13, 2));
     until("the end of the trial", || {
         (agent.states() == states("bad", "empty", "none")).then_some(())
     });
@@ -254,8 +271,8 @@ fn a_daemon_that_dies_too_often_or_falls_silent_ends_the_trial() {
     );
 
     activate(&agent, folder.path(), "1.1.0");
-    agent.says(|word| word.process = 13);
-    until("the process to be heard", || agent.log().contains("process 13").then_some(()));
+    agent.says(|word| word.process = 14);
+    until("the process to be heard", || agent.log().contains("process 14").then_some(()));
     // Two minutes for loading, half a minute of silence, and what it said at second 1000.
     machine_says(folder.path(), 3, 1181);
     // Both went to slot a: nothing runs, so that both are free.

@@ -82,7 +82,8 @@ enum Op {
     Rollback,
     /// What the watch does.
     EndTrial,
-    DaemonDied,
+    /// The daemon's next process says that so many died before it, in all.
+    DaemonDied(u64),
     AgentStarts,
     Reboot,
     Later(u64),
@@ -113,7 +114,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => file.prop_map(Op::Force),
         2 => Just(Op::Rollback),
         1 => Just(Op::EndTrial),
-        1 => Just(Op::DaemonDied),
+        1 => (0..4_u64).prop_map(Op::DaemonDied),
         2 => Just(Op::AgentStarts),
         1 => Just(Op::Reboot),
         1 => (0..1000_u64).prop_map(Op::Later),
@@ -203,7 +204,7 @@ impl World {
                 Some((slot, _)) => self.slots.fail(slot, Cause::Health, "ill", &now),
                 None => Ok(()),
             },
-            Op::DaemonDied => self.slots.attempt("it died", &now),
+            Op::DaemonDied(deaths) => self.slots.died(deaths, &now),
             Op::AgentStarts => {
                 let before = self.slots.record().clone();
                 if self.open() {

@@ -14,6 +14,7 @@ mod device;
 mod dial;
 mod dicom;
 mod exposures;
+mod forced;
 mod health;
 mod heartbeat;
 mod http;

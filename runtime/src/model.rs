@@ -32,7 +32,7 @@ pub(crate) struct Model {
     audit: Arc<Audit>,
     now: RwLock<Now>,
     tally: Mutex<Tally>,
-    /// Rung when a bundle was loaded, or failed.
+    /// Rung when a bundle is to be loaded, was loaded, or failed.
     pub(crate) news: Notify,
 }
 
@@ -178,6 +178,8 @@ impl Model {
     fn load(&self, wanted: Wanted) -> Now {
         if self.tally().of != wanted.slot {
             *self.tally() = Tally { of: wanted.slot, ..Tally::default() };
+            // A bundle that ends the daemon while it loads is to be known by name.
+            self.news.notify_one();
         }
         let loaded = open(&self.config, self.threads, &wanted);
         let now = Instant::now();
@@ -370,7 +372,7 @@ fn wanted(config: &BundleConfig, configured: &[VerifyingKey]) -> Result<(Option<
 }
 
 /// The boot record; `None` before the first activation.
-fn record(folder: &Path) -> Result<Option<BootRecord>> {
+pub(crate) fn record(folder: &Path) -> Result<Option<BootRecord>> {
     let mut copies = [None, None];
     for (copy, name) in copies.iter_mut().zip(protocol::RECORD_FILES) {
         let path = folder.join(name);

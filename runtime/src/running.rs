@@ -1,7 +1,9 @@
 //! Says what the daemon runs, in `running.json` beside the boot record. The agent confirms a bundle on nothing else.
 //!
-//! Written durably when a bundle was loaded or failed, and every few seconds during a trial; rarely otherwise, because
-//! the disk may be flash. A worker that is stuck says nothing: the word grows old, and the agent draws its conclusion.
+//! Written durably when a bundle is to be loaded, was loaded or failed, and every few seconds during a trial; rarely
+//! otherwise, because the disk may be flash. A worker that is stuck says nothing: the word grows old, and the agent
+//! draws its conclusion. The last word of a process that was told to stop says so; the next process reads it, and counts
+//! those that died.
 
 use crate::{
     heartbeat::Heartbeat,
@@ -12,6 +14,7 @@ use anyhow::{Context, Result};
 use machine::Machine;
 use protocol::{BootId, Moment, RUNNING_FILE, Running};
 use std::{
+    fs,
     path::PathBuf,
     process,
     sync::{Arc, Mutex, PoisonError},
@@ -34,6 +37,8 @@ pub(crate) struct Reporter {
     /// A worker that is later than this is stuck.
     worker_limit: Duration,
     started_seconds: u64,
+    /// The last word of the process before this one, if it can be read.
+    before: Option<Running>,
     last: Mutex<Option<Running>>,
 }
 
@@ -46,8 +51,10 @@ impl Reporter {
     ) -> Self {
         let machine = Machine::new("/".as_ref());
         let started_seconds = machine.moment().uptime.as_secs();
+        let before = fs::read(folder.join(RUNNING_FILE)).ok();
+        let before = before.and_then(|text| serde_json::from_slice(&text).ok());
         let last = Mutex::default();
-        Self { folder, machine, model, heartbeat, worker_limit, started_seconds, last }
+        Self { folder, machine, model, heartbeat, worker_limit, started_seconds, before, last }
     }
 
     /// Until shutdown.
@@ -69,17 +76,29 @@ impl Reporter {
         }
     }
 
+    /// The last word: the process ends because it was told to. Blocks.
+    pub(crate) fn stopped(&self) {
+        if let Err(error) = self.say(true) {
+            log::warn!("cannot say that this stop is none of the bundle's doing: {error:#}");
+        }
+    }
+
     /// Writes the word if it is due.
     fn tell(&self) -> Result<()> {
-        let Some(obeyed) = self.model.obeyed() else { return Ok(()) };
         if self.heartbeat.late(Instant::now()) > self.worker_limit {
             return Ok(());
         }
+        self.say(false)
+    }
+
+    fn say(&self, stopped: bool) -> Result<()> {
+        let Some(obeyed) = self.model.obeyed() else { return Ok(()) };
         let now = self.machine.moment();
         anyhow::ensure!(now.boot != BootId::UNKNOWN, "the kernel tells no boot id");
-        let word = self.word(&obeyed, &now);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_due(last.as_ref(), &word, obeyed.on_trial) {
+        let word = Running { stopped, ..self.word(&obeyed, &now) };
+        let has_stopped = last.as_ref().is_some_and(|last| last.stopped);
+        if has_stopped || !is_due(last.as_ref(), &word, obeyed.on_trial) {
             return Ok(());
         }
         let path = self.folder.join(RUNNING_FILE);
@@ -106,6 +125,8 @@ impl Reporter {
             celsius: hottest.max_by(f32::total_cmp),
             free: machine::space(&self.folder).ok().map(|(free, _)| free),
             failure: tally.failure.clone(),
+            stopped: false,
+            deaths: self.before.as_ref().map_or(0, |before| before.deaths_before(*candidate, now)),
         }
     }
 }
@@ -115,7 +136,7 @@ fn is_due(last: Option<&Running>, word: &Running, on_trial: bool) -> bool {
     let news = |word: &Running| {
         let failures = if on_trial { word.failures } else { word.failures.min(1) };
         let loaded = (word.golden_vectors, word.loaded_seconds);
-        (word.digest, word.slot, word.generation, loaded, failures)
+        (word.digest, word.slot, word.generation, loaded, failures, word.stopped)
     };
     let age = word.written_seconds.saturating_sub(last.written_seconds);
     news(last) != news(word) || age >= if on_trial { ON_TRIAL } else { CONFIRMED }
@@ -142,6 +163,8 @@ mod tests {
             celsius: Some(40.0 + seconds as f32),
             free: Some(seconds),
             failure: None,
+            stopped: false,
+            deaths: 0,
         }
     }
 
@@ -159,6 +182,7 @@ mod tests {
             assert!(is_due(Some(&word(0)), &failed(1), on_trial), "the first failure");
             assert!(is_due(Some(&word(0)), &Running { generation: 5, ..word(0) }, on_trial));
             assert!(is_due(Some(&word(0)), &Running { golden_vectors: 0, ..word(0) }, on_trial));
+            assert!(is_due(Some(&word(0)), &Running { stopped: true, ..word(0) }, on_trial));
         }
         assert!(is_due(Some(&failed(1)), &failed(2), true));
         assert!(!is_due(Some(&failed(1)), &failed(2), false), "tried again each half minute");

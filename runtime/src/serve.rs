@@ -76,7 +76,7 @@ pub(crate) async fn run(
     let sockets = Sockets::bind(&config).await?;
     let addresses = sockets.addresses.clone();
     kept.log_counts(&config.spool.path);
-    let shared = Shared::load(&config, kept).await?;
+    let shared = Shared::load(&config, kept, &shutdown).await?;
     let tasks = Tasks::start(&shared, &config, sockets, &shutdown)?;
     log::info!("DICOM on {}, HTTP on {}", addresses.dicom, addresses.http);
     ready(&addresses)?;
@@ -89,7 +89,12 @@ pub(crate) async fn run(
     notifier.stopping();
     connections.abort();
     audit.write(Event::Stop);
-    spawn_blocking(move || audit.flush()).await.context("the audit log panicked")?;
+    let reporter = shared.reporter.filter(|_| ended.is_ok());
+    let last_words = move || {
+        audit.flush();
+        reporter.iter().for_each(|reporter| reporter.stopped());
+    };
+    spawn_blocking(last_words).await.context("the last words panicked")?;
     ended?;
     log::info!("stopped");
     Ok(())

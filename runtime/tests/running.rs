@@ -60,6 +60,37 @@ fn a_bundle_that_answers_as_it_should_is_proven_and_its_images_are_counted() {
     let daemon = daemon.kill_and_restart(Settings { bundle: &keys, ..Settings::default() });
     let again = says(&daemon, &record, "the next process", |word| word.process != first.process);
     assert!(again.answered == 0 && again.started_seconds >= first.started_seconds, "{again:?}");
+    assert_eq!((again.deaths, again.stopped), (1, false), "the first one was killed");
+}
+
+/// Systemd restarts a daemon for many reasons; only a death is held against the bundle.
+#[test]
+fn a_process_that_was_told_to_stop_says_so_and_the_next_counts_no_death() {
+    let (mut daemon, slots) = daemon();
+    let record = slots::try_out(&slots, &model::seal(1, true));
+    let first = says(&daemon, &record, "the golden vectors", |word| word.golden_vectors == 1);
+    let keys = format!("slots = \"slots\"\ntrusted_keys = [\"{}\"]", model::public_key());
+    let settings = Settings { bundle: &keys, ..Settings::default() };
+    for stop in 0..2 {
+        assert!(daemon.terminate().success());
+        let last = word(&daemon).unwrap();
+        assert!(last.stopped && last.deaths == 0, "stop {stop}: {last:?}");
+        daemon = daemon.kill_and_restart(settings);
+        let next = says(&daemon, &record, "the next process", |word| word.process != last.process);
+        assert_eq!((next.deaths, next.stopped), (0, false), "stop {stop}");
+    }
+    for deaths in 1..3 {
+        let last = word(&daemon).unwrap().process;
+        daemon = daemon.kill_and_restart(settings);
+        let next = says(&daemon, &record, "the next process", |word| word.process != last);
+        assert_eq!(next.deaths, deaths);
+    }
+    // Another trial begins without them.
+    let record = record.fail(first.slot, Cause::Health, "a test", &now());
+    slots::write(&slots, record);
+    let second = slots::try_out(&slots, &model::seal(2, true));
+    let fresh = says(&daemon, &second, "the second trial", |word| word.golden_vectors == 1);
+    assert_eq!(fresh.deaths, 0);
 }
 
 #[test]

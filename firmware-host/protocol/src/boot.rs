@@ -54,6 +54,10 @@ pub struct Notes {
     pub activation: Activation,
     /// Slot A, slot B: confirmed without a proof.
     pub forced: [Option<Forced>; 2],
+    /// Of the daemon's processes during this trial and this start of the machine; each took an attempt. In the
+    /// record's file behind the rest, where there were any.
+    #[serde(skip)]
+    pub deaths: u64,
 }
 
 /// Since when the active slot is the one to run.
@@ -124,6 +128,7 @@ impl BootRecord {
             notes: Notes {
                 activation: Activation { generation: 0, boot: BootId::UNKNOWN, millis: 0 },
                 forced: [None, None],
+                deaths: 0,
             },
         }
     }
@@ -297,7 +302,9 @@ impl BootRecord {
         let kept = self.fallback().and_then(|id| self.slot(id).bundle.as_ref());
         let floor = kept.map_or(self.floor, |bundle| bundle.release.max(self.floor));
         let slot = Slot { state: SlotState::Confirmed, ..self.slot(id).clone() };
-        Self { floor, ..self.with(id, slot) }
+        let mut next = Self { floor, ..self.with(id, slot) };
+        next.notes.deaths = 0;
+        next
     }
 
     /// Goes back to the other confirmed slot. A bundle on trial goes bad; one that was confirmed stays
@@ -328,13 +335,33 @@ impl BootRecord {
         }
         let mut next = self.attempt("no attempt was left when the box started again", at);
         next.notes.activation = Activation::at(next.notes.activation.generation, at);
+        next.notes.deaths = 0;
+        next
+    }
+
+    /// The daemon says that so many of its processes died during this trial and start of the machine: each takes an
+    /// attempt, once, however often it is said.
+    pub fn died(&self, deaths: u64, at: &Moment) -> Self {
+        let fresh = deaths.saturating_sub(self.notes.deaths);
+        if fresh == 0 || self.trial().is_none() {
+            return self.clone();
+        }
+        let mut next = self.attempts(fresh, "the daemon died, and no attempt was left", at);
+        if next.trial().is_some() {
+            next.notes.deaths = deaths;
+        }
         next
     }
 
     /// Takes an attempt from a trial, or ends it if none is left. What takes it: the box or the daemon started again.
     pub fn attempt(&self, detail: &str, at: &Moment) -> Self {
+        self.attempts(1, detail, at)
+    }
+
+    fn attempts(&self, taken: u64, detail: &str, at: &Moment) -> Self {
         let Some((id, attempts_left)) = self.trial() else { return self.clone() };
-        let Some(attempts_left) = attempts_left.checked_sub(1) else {
+        let left = u8::try_from(taken).ok().and_then(|taken| attempts_left.checked_sub(taken));
+        let Some(attempts_left) = left else {
             return self.fail(id, Cause::Attempts, detail, at);
         };
         let state = SlotState::Trial { attempts_left };
@@ -361,6 +388,7 @@ impl BootRecord {
     /// This record says first that `active` is to run.
     fn running_from(mut self, active: Option<SlotId>, at: &Moment) -> Self {
         self.notes.activation = Activation::at(self.generation, at);
+        self.notes.deaths = 0;
         Self { active, ..self }
     }
 

@@ -51,6 +51,13 @@ pub struct Running {
     pub free: Option<u64>,
     /// Why the last of `failures` happened.
     pub failure: Option<String>,
+    /// The process ended because it was told to, and said so last of all.
+    #[serde(default)]
+    pub stopped: bool,
+    /// Processes before this one that ran this bundle during this activation and start of the machine, and ended
+    /// without having been told to.
+    #[serde(default)]
+    pub deaths: u64,
 }
 
 /// What is on trial.
@@ -162,6 +169,14 @@ impl fmt::Display for Unproven {
 }
 
 impl Running {
+    /// How many processes died before the one that speaks next of `to_run`, by the last word of the one before.
+    pub fn deaths_before(&self, to_run: Candidate, now: &Moment) -> u64 {
+        if !self.is_of_another(to_run, now).is_empty() {
+            return 0;
+        }
+        self.deaths.saturating_add(u64::from(!self.stopped))
+    }
+
     /// Whether this shows that what is on trial does its work. The wall clock has no say in it.
     pub fn prove(&self, trial: Candidate, terms: &Terms, now: &Moment) -> Result<Proven, Unproven> {
         let strangers = self.is_of_another(trial, now);

@@ -1,10 +1,11 @@
 //! The boot record as bytes, in two copies: a power cut can spoil the one being written, never both.
 //!
 //! ```text
-//! "CXRS" · format u16 · length u32 · postcard(BootRecord) · postcard(Notes) · CRC-32 of all before
+//! "CXRS" · format u16 · length u32 · postcard(BootRecord) · postcard(Notes) · deaths · CRC-32 of all before
 //! ```
 //!
-//! The first builds wrote no [`Notes`], and skip them where they read a record: so an update can be taken back.
+//! The first builds wrote no [`Notes`], and skip them where they read a record: so an update can be taken back. The
+//! next ones did not count deaths, which stand there only in a trial that had some.
 //! Little endian. Generation `g` is written to copy `g mod 2`; the whole copy with the higher generation counts.
 //! Later formats keep magic, format and the CRC-32 at the end, so that an older build can tell a newer record
 //! from a damaged one, and leave it alone.
@@ -47,6 +48,10 @@ impl BootRecord {
             let notes = postcard::to_allocvec(&self.notes).expect("writing to memory cannot fail");
             body.extend_from_slice(&notes);
         }
+        if self.notes.deaths > 0 {
+            let deaths = postcard::to_allocvec(&self.notes.deaths);
+            body.extend_from_slice(&deaths.expect("writing to memory cannot fail"));
+        }
         let length = u32::try_from(body.len()).expect("names and detail are bounded");
         let mut bytes = Vec::with_capacity(HEAD + body.len() + 4);
         bytes.extend_from_slice(&MAGIC);
@@ -83,8 +88,18 @@ impl BootRecord {
             postcard::take_from_bytes(body).map_err(|_| RecordError::Unsound)?;
         let notes = match notes {
             [] => Notes::default(),
-            // What a later build adds behind them is skipped in turn.
-            notes => postcard::from_bytes(notes).map_err(|_| RecordError::Unsound)?,
+            notes => {
+                let (notes, deaths): (Notes, _) =
+                    postcard::take_from_bytes(notes).map_err(|_| RecordError::Unsound)?;
+                match deaths {
+                    [] => notes,
+                    // What a later build adds behind them is skipped in turn.
+                    deaths => {
+                        let deaths = postcard::from_bytes(deaths);
+                        Notes { deaths: deaths.map_err(|_| RecordError::Unsound)?, ..notes }
+                    }
+                }
+            }
         };
         let record = Self { notes, ..record };
         if record.is_sound() { Ok(record) } else { Err(RecordError::Unsound) }

@@ -36,6 +36,8 @@ fn proof(record: &BootRecord, now: &Moment) -> Option<Proven> {
         celsius: None,
         free: None,
         failure: None,
+        stopped: false,
+        deaths: 0,
     };
     let terms = Terms { fresh: 1, soak: 0, images: 0, max_celsius: None, min_free: None };
     Some(running.prove(record.candidate_on_trial()?, &terms, now).unwrap())
@@ -80,7 +82,9 @@ fn events(record: &BootRecord) -> Vec<(String, BootRecord)> {
     }
     note("rollback".into(), record.rollback("asked", &at(1)));
     note("start".into(), Ok(record.started(&at(2))));
-    note("daemon died".into(), Ok(record.attempt("it died", &at(1))));
+    let deaths = record.notes.deaths;
+    note("daemon died".into(), Ok(record.died(deaths + 1, &at(1))));
+    assert_eq!(&record.died(deaths, &at(1)), record, "a death that was counted before");
     let same = Moment { boot: record.notes.activation.boot, ..at(1) };
     if same.boot != BootId::UNKNOWN {
         assert_eq!(&record.started(&same), record, "an agent that starts again is no attempt");

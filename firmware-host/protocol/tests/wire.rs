@@ -103,7 +103,8 @@ fn forced() -> Forced {
 /// With everything that builds after the first have added.
 fn noted() -> BootRecord {
     let activation = Activation { generation: 299, boot: BootId([0xB0; 16]), millis: 70_000 };
-    BootRecord { notes: Notes { activation, forced: [Some(forced()), None] }, ..record() }
+    let notes = Notes { activation, forced: [Some(forced()), None], deaths: 0 };
+    BootRecord { notes, ..record() }
 }
 
 fn states() -> Vec<SlotState> {
@@ -388,6 +389,8 @@ fn records_of_the_first_builds_load_and_they_skip_what_was_added() {
     // And what a build after this one adds is skipped by this one.
     let mut later = noted();
     later.generation = 1;
+    later.notes.deaths = 300;
+    assert_eq!(BootRecord::from_bytes(&later.to_bytes()), Ok(later.clone()));
     let mut bytes = later.to_bytes();
     bytes.truncate(bytes.len() - 4);
     bytes.extend(b"more");

@@ -57,6 +57,8 @@ mod tests {
             celsius: Some(41.5),
             free: None,
             failure: None,
+            stopped: false,
+            deaths: 0,
         }
     }
 
@@ -68,13 +70,16 @@ mod tests {
             "digest": "ab".repeat(32), "slot": "b", "boot_id": "07070707-0707-0707-0707-070707070707",
             "golden_vectors": 4, "answered": 3, "failures": 0, "generation": 9, "process": 77,
             "started_seconds": 1, "loaded_seconds": 2, "written_seconds": 300, "celsius": 41.5, "free": null,
-            "failure": null,
+            "failure": null, "stopped": false, "deaths": 0,
         });
         assert_eq!(text, expected);
         assert_eq!(parse(&text.to_string()), Ok(word()));
         let mut later = text;
         later["what a later daemon adds"] = 1.into();
         assert_eq!(parse(&later.to_string()), Ok(word()));
+        let earlier =
+            later.to_string().replace(r#""stopped":false,"#, "").replace(r#""deaths":0,"#, "");
+        assert_eq!(parse(&earlier), Ok(word()), "of a daemon that did not count its deaths");
     }
 
     #[test]

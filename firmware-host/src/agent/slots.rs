@@ -231,9 +231,9 @@ impl<D: Disk> Slots<D> {
         self.commit(next).map_err(disk)
     }
 
-    /// The daemon started again during a trial: that takes an attempt, or ends the trial.
-    pub fn attempt(&mut self, detail: &str, now: &Moment) -> Result<(), Refusal> {
-        self.commit(self.record.attempt(detail, now)).map_err(disk)
+    /// So many processes of the daemon died during the trial: each takes an attempt, or ends the trial.
+    pub fn died(&mut self, deaths: u64, now: &Moment) -> Result<(), Refusal> {
+        self.commit(self.record.died(deaths, now)).map_err(disk)
     }
 
     pub fn rollback(&mut self, reason: &str, now: &Moment) -> Result<(), Refusal> {

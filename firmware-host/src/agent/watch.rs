@@ -25,6 +25,8 @@ struct Watched {
     lacks: String,
     /// The process that spoke last, and when that started.
     daemon: Option<(u32, u64)>,
+    /// Deaths of the daemon that took an attempt.
+    deaths: u64,
     next_check: Duration,
     /// Health checks that failed in a row.
     failures: u8,
@@ -40,8 +42,8 @@ enum Due {
     Wait(Duration),
     /// The health check, for at most this long.
     Check(Duration),
-    /// Another process of the daemon speaks than before.
-    Attempt((u32, u64)),
+    /// So many processes of the daemon died, more than had taken an attempt.
+    Deaths(u64),
     Confirm(Proven),
     End(Cause, String),
 }
@@ -68,14 +70,16 @@ pub(super) fn watch(agent: &Agent) {
                 trial.checked(outcome, limits, agent.now().uptime);
                 continue;
             }
-            Due::Attempt(daemon) => {
+            Due::Deaths(deaths) => {
                 let slot = trial.trial.slot;
                 let done = change(agent, trial, |slots, now| {
-                    log::warn!("the daemon ended during the trial of slot {slot}");
-                    slots.attempt("the daemon ended, and no attempt was left", now)
+                    log::warn!(
+                        "the daemon died during the trial of slot {slot}, {deaths} times now"
+                    );
+                    slots.died(deaths, now)
                 });
                 if done {
-                    trial.daemon = Some(daemon);
+                    trial.deaths = deaths;
                 }
                 done
             }
@@ -104,6 +108,7 @@ impl Watched {
             patience,
             lacks: String::new(),
             daemon: None,
+            deaths: 0,
             next_check: now,
             failures: 0,
             why_unhealthy: String::new(),
@@ -160,11 +165,11 @@ impl Watched {
         }
         self.heard = now.uptime;
         let daemon = (running.process, running.started_seconds);
-        if self.daemon.is_some_and(|before| before != daemon) {
-            return Some(Due::Attempt(daemon));
-        }
-        if self.daemon.replace(daemon).is_none() {
+        if self.daemon.replace(daemon) != Some(daemon) {
             log::info!("the daemon, process {}, runs slot {}", running.process, running.slot);
+        }
+        if running.deaths > self.deaths {
+            return Some(Due::Deaths(running.deaths));
         }
         match proven {
             Err(unproven) => {
@@ -212,7 +217,7 @@ fn begun(agent: &Agent, record: &BootRecord, trial: Candidate) -> Watched {
     // Loading takes the daemon as long as the self-test, at most.
     let patience = agent.config.activate.selftest_timeout + limits.silence;
     let watched = Watched::new(trial, since, patience, now.uptime);
-    Watched { next_check: now.uptime + limits.health_every, ..watched }
+    Watched { next_check: now.uptime + limits.health_every, deaths: record.notes.deaths, ..watched }
 }
 
 /// Sleeps until the boot record is another one than `generation`, or for `time`.
@@ -283,6 +288,8 @@ mod tests {
             celsius: None,
             free: None,
             failure: None,
+            stopped: false,
+            deaths: 0,
         })
     }
 
@@ -385,17 +392,22 @@ mod tests {
     }
 
     #[test]
-    fn another_process_of_the_daemon_takes_an_attempt_once() {
+    fn a_death_of_the_daemon_takes_an_attempt_once_and_a_stop_takes_none() {
         let limits = limits("");
         let mut trial = watched();
-        let again = |running: Running| Ok(Running { process: 6, started_seconds: 120, ..running });
+        let next = |deaths| {
+            move |word: Running| Ok(Running { process: 6, started_seconds: 120, deaths, ..word })
+        };
+        let stopped = |word: Running| Ok(Running { stopped: true, ..word });
         assert_eq!(trial.due(word(110), &limits, &at(110)), Due::Wait(LOOK));
+        assert_eq!(trial.due(word(115).and_then(stopped), &limits, &at(115)), Due::Wait(LOOK));
+        assert_eq!(trial.due(word(121).and_then(next(0)), &limits, &at(121)), Due::Wait(LOOK));
         for _ in 0..2 {
-            let due = trial.due(word(121).and_then(again), &limits, &at(121));
-            assert_eq!(due, Due::Attempt((6, 120)), "until it was written down");
+            let due = trial.due(word(131).and_then(next(2)), &limits, &at(131));
+            assert_eq!(due, Due::Deaths(2), "until it was written down");
         }
-        trial.daemon = Some((6, 120));
-        assert_eq!(trial.due(word(122).and_then(again), &limits, &at(122)), Due::Wait(LOOK));
+        trial.deaths = 2;
+        assert_eq!(trial.due(word(132).and_then(next(2)), &limits, &at(132)), Due::Wait(LOOK));
     }
 
     /// A change between looking and sleeping once went unheard, so that the watch looked each second.

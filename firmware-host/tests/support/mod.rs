@@ -105,6 +105,8 @@ pub(crate) fn word(record: &BootRecord, now: &Moment) -> Option<Running> {
         celsius: Some(40.0),
         free: Some(1 << 30),
         failure: None,
+        stopped: false,
+        deaths: 0,
     })
 }
 

@@ -113,6 +113,13 @@ pub(crate) enum Event {
     Configuration {
         outcome: &'static str,
     },
+    /// A bundle was confirmed without a proof, in the second `clock` since 1970 of the agent's clock. The boot record
+    /// has the reason.
+    Forced {
+        slot: String,
+        sha256: String,
+        clock: u64,
+    },
 }
 
 /// Where events are handed in.

@@ -20,7 +20,6 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -31,6 +30,8 @@ pub(super) struct Shared {
     pub(super) kept: Kept,
     pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) watched: Arc<Watched>,
+    /// Tells the agent what runs; none where no agent fills slots.
+    pub(super) reporter: Option<Arc<Reporter>>,
     model: Arc<Model>,
     metrics: Arc<Metrics>,
     trouble: Arc<Trouble>,
@@ -39,9 +40,18 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Loads the bundle; starts the one in the shadow.
-    pub(super) async fn load(config: &Config, kept: Kept) -> Result<Self> {
+    pub(super) async fn load(config: &Config, kept: Kept, shutdown: &Shutdown) -> Result<Self> {
         let (bundle, threads) = (config.bundle.clone(), config.worker.threads);
         let model = Arc::new(Model::new(bundle, threads, kept.audit.clone())?);
+        let heartbeat = Arc::new(Heartbeat::new());
+        let reporter = config.bundle.slots.clone().map(|slots| {
+            let limit = config.worker.stuck_seconds;
+            Arc::new(Reporter::new(slots, model.clone(), heartbeat.clone(), limit))
+        });
+        // Before the bundle: one that ends the daemon while it loads is to be known by name.
+        if let Some(reporter) = reporter.clone() {
+            tokio::spawn(reporter.run(shutdown.clone()));
+        }
         let first = model.clone();
         spawn_blocking(move || first.refresh()).await.context("loading the bundle panicked")??;
         kept.outbox.audit_to(kept.audit.clone());
@@ -51,7 +61,6 @@ impl Shared {
         });
         let shadow = shadow.transpose()?;
         let (metrics, trouble) = (Arc::<Metrics>::default(), Arc::<Trouble>::default());
-        let heartbeat = Arc::new(Heartbeat::new());
         let watched = Arc::new(Watched {
             spool: kept.spool.clone(),
             metrics: metrics.clone(),
@@ -67,7 +76,7 @@ impl Shared {
             worker_limit: config.worker.stuck_seconds,
             progress: Mutex::new(Progress::new()),
         });
-        Ok(Self { kept, heartbeat, watched, model, metrics, trouble, shadow })
+        Ok(Self { kept, heartbeat, watched, reporter, model, metrics, trouble, shadow })
     }
 
     /// Where the outbox finds what it delivers.
@@ -94,12 +103,6 @@ impl Shared {
             shadow: self.shadow.clone(),
             shutdown,
         })
-    }
-
-    /// Tells the agent that filled `slots` what runs.
-    pub(super) fn reporter(&self, config: &Config, slots: PathBuf) -> Arc<Reporter> {
-        let (model, heartbeat) = (self.model.clone(), self.heartbeat.clone());
-        Arc::new(Reporter::new(slots, model, heartbeat, config.worker.stuck_seconds))
     }
 
     pub(super) fn worker(&self, config: &Config) -> Worker {

@@ -8,6 +8,7 @@ use crate::{
     audit::{Audit, Event},
     config::Config,
     dicom::{listener, scp::Scp},
+    forced::Forced,
     health::{self, Watched, Word},
     heartbeat::Heartbeat,
     http,
@@ -51,8 +52,9 @@ impl Tasks {
         let calling = config.dicom.ae_title.clone();
         let deliveries = tokio::spawn(outbox.run(calling, shared.source(config), stop()));
         let parts = shared.parts(config, stop())?;
-        if let Some(slots) = config.bundle.slots.clone() {
-            tokio::spawn(shared.reporter(config, slots).run(stop()));
+        if let Some(slots) = &config.bundle.slots {
+            let forced = Forced::open(slots, &config.spool.path, kept.audit.clone())?;
+            tokio::spawn(forced.run(stop()));
         }
         tokio::spawn(tidy(kept.spool.clone(), kept.audit.clone(), stop()));
         if let Some(exposures) = kept.exposures.clone() {
