@@ -53,7 +53,8 @@ impl Keys {
         Ok(Identity::new(&key))
     }
 
-    fn box_key(&self, address: &Address) -> Result<VerifyingKey> {
+    /// Which key a box at this address has to show.
+    pub(crate) fn box_key(&self, address: &Address) -> Result<VerifyingKey> {
         if let Some(key) = self.box_key {
             return Ok(key);
         }

@@ -30,6 +30,33 @@ pub fn look_up(path: &Path, address: &str) -> Result<Option<VerifyingKey>, Known
 
 /// Puts the key of the box at `address` into the list, in place of an earlier one.
 pub fn pin(path: &Path, address: &str, key: &VerifyingKey) -> Result<(), KnownBoxesError> {
+    change(path, |known| {
+        known.retain(|(at, _)| at != address);
+        known.push((address.to_owned(), *key));
+    })
+}
+
+/// Puts new keys in the place of old ones; the addresses of the boxes that have another key now.
+pub fn replace(
+    path: &Path,
+    successor: impl Fn(&VerifyingKey) -> Option<VerifyingKey>,
+) -> Result<Vec<String>, KnownBoxesError> {
+    let mut replaced = Vec::new();
+    change(path, |known| {
+        for (address, key) in known {
+            if let Some(next) = successor(key) {
+                *key = next;
+                replaced.push(address.clone());
+            }
+        }
+    })?;
+    Ok(replaced)
+}
+
+fn change(
+    path: &Path,
+    change: impl FnOnce(&mut Vec<(String, VerifyingKey)>),
+) -> Result<(), KnownBoxesError> {
     let failed = |source| KnownBoxesError::Write { path: path.to_owned(), source };
     // Several enrolments may run at a time: each reads what the one before wrote.
     let lock = path.with_added_extension("lock");
@@ -37,8 +64,7 @@ pub fn pin(path: &Path, address: &str, key: &VerifyingKey) -> Result<(), KnownBo
     let lock = File::create(&lock).map_err(failed)?;
     lock.lock().map_err(failed)?;
     let mut known = read(path)?;
-    known.retain(|(at, _)| at != address);
-    known.push((address.to_owned(), *key));
+    change(&mut known);
     let line = |(at, key): &(String, VerifyingKey)| format!("{at} {}\n", fingerprint(key));
     let text: String = known.iter().map(line).collect();
     durable::write(path, text.as_bytes()).map_err(failed)

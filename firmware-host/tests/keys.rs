@@ -40,6 +40,7 @@ fn contents(epoch: u64, version: u64) -> Contents {
             role: Role::Operate,
             name: "workshop".into(),
         }],
+        boxes: Vec::new(),
     }
 }
 
@@ -234,4 +235,87 @@ fn a_stolen_root_is_replaced_by_the_emergency_key() {
     let thief = connect_tcp(agent.address.strip_prefix("tcp://").unwrap());
     let thief = client.connect(thief.unwrap(), PATIENCE.silence).unwrap();
     assert!(Device::open(Box::new(thief), PATIENCE).is_err());
+}
+
+/// The documented procedure: the box makes a key, the keyring names it, and this workstation and another one follow.
+#[test]
+fn a_boxs_key_is_replaced_by_the_keyring_and_only_by_one_that_the_box_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let agent = rooted(folder.path());
+    keyring::write_private_key(&folder.path().join("root.key"), &key(ROOT)).unwrap();
+    let before = fingerprint(&of_the_box().verifying_key());
+    for list in ["ours", "theirs"] {
+        fs::write(path(list), format!("{} {before}\n", agent.address)).unwrap();
+    }
+    let verb = |arguments: &[&str], list: &str| {
+        let (list, ours) = (path(list), agent.way()[3]);
+        let way = ["--key", ours, "--known-boxes", &list, "--json"];
+        let output = run(&[arguments, &way].concat());
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), document)
+    };
+    let at_box = |arguments: &[&str], list: &str| {
+        verb(&[arguments, &["--device", &agent.address]].concat(), list)
+    };
+    let ok = |(status, document): (Option<i32>, serde_json::Value)| {
+        assert_eq!(status, Some(0), "{document}");
+        document
+    };
+    let root = fingerprint(&key(ROOT).verifying_key());
+    let make = |boxes: &str, out: &str| {
+        let make = ["keyring", "make", "--root", &root, "--box", boxes, "--out", out, "--json"];
+        assert!(run(&make).status.success());
+        let sign = ["keyring", "sign", out, "--with", &path("root.key"), "--json"];
+        assert!(run(&sign).status.success());
+    };
+    // A key that this box does not have: nobody would know it any more.
+    let stranger = fingerprint(&key(99).verifying_key());
+    make(&format!("{before}:{stranger}"), &path("wrong.keyring"));
+    for _ in 0..2 {
+        let (status, refused) = at_box(&["keyring", "apply", &path("wrong.keyring")], "ours");
+        assert_eq!(status, Some(6), "{refused}");
+        assert!(refused["error"].as_str().unwrap().contains(&stranger), "{refused}");
+        ok(at_box(&["keyring", "next-key"], "ours"));
+    }
+    let next = ok(at_box(&["keyring", "next-key"], "ours"));
+    assert_eq!(next["current"], before.as_str());
+    let next = next["next"].as_str().unwrap().to_owned();
+    make(&format!("{before}:{next}"), &path("right.keyring"));
+    ok(at_box(&["keyring", "apply", &path("right.keyring")], "ours"));
+    ok(at_box(&["slots"], "ours"));
+    let (status, stale) = at_box(&["slots"], "theirs");
+    assert_eq!(status, Some(6));
+    assert!(stale["error"].as_str().unwrap().contains("this is another box"), "{stale}");
+    let follow = |root: &str| {
+        let right = path("right.keyring");
+        verb(&["keyring", "follow", &right, "--root", root], "theirs")
+    };
+    assert_eq!(follow(&stranger).0, Some(1), "a keyring of nobody we trust");
+    assert_eq!(ok(follow(&root))["replaced"][0], agent.address.as_str());
+    ok(at_box(&["slots"], "theirs"));
+    assert!(!folder.path().join("keys/box.next.key").exists());
+    let log = agent.log();
+    agent.kill();
+    let key = keyring::read_private_key(&folder.path().join("keys/box.key")).unwrap();
+    assert_eq!(fingerprint(&key.verifying_key()), next, "{log}");
+}
+
+/// The power goes after the keyring was written and before the key took its place.
+#[test]
+fn a_boxs_key_that_a_keyring_named_takes_its_place_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    rooted(folder.path()).kill();
+    let keys = folder.path().join("keys");
+    keyring::write_private_key(&keys.join("box.next.key"), &key(50)).unwrap();
+    let replaces = of_the_box().verifying_key();
+    let mut next = contents(0, 1);
+    next.boxes = vec![keyring::BoxKey { key: key(50).verifying_key(), replaces }];
+    fs::write(keys.join("keyring.toml"), signed(next, &[ROOT])).unwrap();
+    let agent = rooted(folder.path());
+    let shown = Some(key(50).verifying_key());
+    let client = Client::new(&Identity::new(&ours()), shown, Records::Long);
+    let link = connect_tcp(agent.address.strip_prefix("tcp://").unwrap()).unwrap();
+    let link = client.connect(link, PATIENCE.silence).unwrap();
+    Device::open(Box::new(link), PATIENCE).unwrap().slots().unwrap();
 }

@@ -94,22 +94,23 @@ fn a_push_over_a_line_that_flips_bits_arrives_whole() {
 }
 
 /// A wire between two pseudo-terminals: what goes into the one at the returned path comes out at the agent's,
-/// and the other way, less what `spoil` makes of it.
-fn wire(agent: &Agent, mut spoil: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> PathBuf {
+/// and the other way, less what `spoil` makes of it, each way for itself.
+fn wire(agent: &Agent, spoil: impl FnMut(&[u8]) -> Vec<u8> + Clone + Send + 'static) -> PathBuf {
     let there = agent.address.strip_prefix("pty://").unwrap();
     let mut there = Tty::open(Path::new(there), None).unwrap();
     let (mut here, path) = Tty::pair().unwrap();
     thread::spawn(move || {
+        let (mut spoil_to, mut spoil_from) = (spoil.clone(), spoil);
         let mut bytes = [0; 4096];
         let (glance, time) = (Duration::from_millis(1), Duration::from_secs(20));
         loop {
             if let Ok(length) = here.receive(&mut bytes, glance)
-                && there.send(&spoil(&bytes[..length]), time).is_err()
+                && there.send(&spoil_to(&bytes[..length]), time).is_err()
             {
                 return;
             }
             if let Ok(length) = there.receive(&mut bytes, glance)
-                && here.send(&spoil(&bytes[..length]), time).is_err()
+                && here.send(&spoil_from(&bytes[..length]), time).is_err()
             {
                 return;
             }
@@ -119,7 +120,10 @@ fn wire(agent: &Agent, mut spoil: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static)
 }
 
 /// Does something to one byte in so many.
-fn one_in(every: usize, mut what: impl FnMut(u8, &mut Vec<u8>)) -> impl FnMut(&[u8]) -> Vec<u8> {
+fn one_in(
+    every: usize,
+    what: impl Fn(u8, &mut Vec<u8>) + Clone,
+) -> impl FnMut(&[u8]) -> Vec<u8> + Clone {
     let mut passed = 0_usize;
     move |bytes| {
         let mut spoiled = Vec::new();
@@ -131,7 +135,32 @@ fn one_in(every: usize, mut what: impl FnMut(u8, &mut Vec<u8>)) -> impl FnMut(&[
     }
 }
 
-fn a_push_survives(spoil: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) {
+/// Does something to one whole frame in so many, however its bytes come.
+fn one_frame_in(every: usize, times: usize) -> impl FnMut(&[u8]) -> Vec<u8> + Clone {
+    let (mut passed, mut frame) = (0_usize, Vec::new());
+    move |bytes| {
+        let mut spoiled = Vec::new();
+        for &byte in bytes {
+            frame.push(byte);
+            if byte == 0 {
+                let whole = std::mem::take(&mut frame);
+                passed += usize::from(whole.len() > 1);
+                let is_hit = whole.len() > 1 && passed.is_multiple_of(every);
+                let times = if is_hit { times } else { 1 };
+                (0..times).for_each(|_| spoiled.extend_from_slice(&whole));
+            }
+        }
+        spoiled
+    }
+}
+
+fn a_push_survives(spoil: impl FnMut(&[u8]) -> Vec<u8> + Clone + Send + 'static) {
+    let said = push_over(spoil);
+    assert!(said.contains("trying again"), "{said}");
+}
+
+/// What the verb said.
+fn push_over(spoil: impl FnMut(&[u8]) -> Vec<u8> + Clone + Send + 'static) -> String {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), "[listen]\npty = \"link\"\n");
     let path = folder.path().join("1.0.0");
@@ -142,8 +171,8 @@ fn a_push_survives(spoil: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) {
     let patience = ["--retry", "100s", "--timeout", "2s", "--json"];
     let pushed = run(&[&push[..], &patience, &agent.way()[2..]].concat());
     assert!(pushed.status.success(), "{pushed:?}\n{}", agent.log());
-    assert!(String::from_utf8_lossy(&pushed.stderr).contains("trying again"), "{pushed:?}");
     assert_eq!(fs::read(folder.path().join("slots/slot-a.bundle")).unwrap(), file);
+    String::from_utf8_lossy(&pushed.stderr).into_owned()
 }
 
 #[test]
@@ -159,6 +188,17 @@ fn a_push_survives_lost_bytes_on_a_serial_line() {
 #[test]
 fn a_push_survives_doubled_bytes_on_a_serial_line() {
     a_push_survives(one_in(50_021, |byte, to| to.extend([byte, byte])));
+}
+
+#[test]
+fn a_push_survives_lost_frames_on_a_serial_line() {
+    a_push_survives(one_frame_in(23, 0));
+}
+
+/// A frame seen before is passed over: no session breaks.
+#[test]
+fn doubled_frames_on_a_serial_line_change_nothing() {
+    assert_eq!(push_over(one_frame_in(7, 2)).matches("trying again").count(), 0);
 }
 
 #[test]

@@ -12,6 +12,9 @@
 //! key = "hex"
 //! role = "operate"
 //! name = "workshop"
+//! [[box]]                            a box's key, and the one it had before
+//! key = "hex"
+//! replaces = "hex"
 //! # signature KEY SIGNATURE          over "cxr-edge keyring\n" and every byte above the first of these lines
 //! ```
 //!
@@ -89,6 +92,13 @@ pub struct LinkKey {
     pub name: String,
 }
 
+/// A box's key, and the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoxKey {
+    pub key: VerifyingKey,
+    pub replaces: VerifyingKey,
+}
+
 /// What a keyring says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
@@ -99,6 +109,7 @@ pub struct Contents {
     pub bundles: Vec<VerifyingKey>,
     pub revoked: Vec<VerifyingKey>,
     pub links: Vec<LinkKey>,
+    pub boxes: Vec<BoxKey>,
 }
 
 /// A document whose form and signatures are right. Whether it counts is for [`Keyring::may_replace`].
@@ -126,6 +137,16 @@ struct File {
     revoked: Vec<String>,
     #[serde(default)]
     link: Vec<Line>,
+    /// Programs from before there were any refuse a text that has some.
+    #[serde(default, rename = "box", skip_serializing_if = "Vec::is_empty")]
+    boxes: Vec<BoxLine>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoxLine {
+    key: String,
+    replaces: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -248,6 +269,17 @@ impl Keyring {
         self.contents.links.iter().find(|link| link.key == *key).map(|link| link.role)
     }
 
+    /// The key of the box that once had this one; none: it has it still.
+    pub fn successor(&self, key: &VerifyingKey) -> Option<VerifyingKey> {
+        let next = |key: &VerifyingKey| self.contents.boxes.iter().find(|b| b.replaces == *key);
+        let mut last = next(key)?.key;
+        // As many steps as there are lines: whoever writes a circle gets somewhere in it.
+        for _ in &self.contents.boxes {
+            last = next(&last).map_or(last, |further| further.key);
+        }
+        Some(last)
+    }
+
     fn is_signed_by(&self, keys: &[VerifyingKey], whose: &'static str) -> Result<(), KeyringError> {
         let signed = self.signers.iter().any(|signer| keys.contains(signer));
         if signed { Ok(()) } else { Err(KeyringError::Unsigned { whose }) }
@@ -282,6 +314,7 @@ impl Contents {
             bundles: keys(&file.bundles)?,
             revoked: keys(&file.revoked)?,
             links: file.link.into_iter().map(LinkKey::parse).collect::<Result<_, _>>()?,
+            boxes: file.boxes.iter().map(BoxKey::parse).collect::<Result<_, _>>()?,
         };
         contents.check()?;
         Ok(contents)
@@ -293,12 +326,14 @@ impl Contents {
             return Err(KeyringError::NoRoots);
         }
         let links: Vec<_> = self.links.iter().map(|link| link.key).collect();
+        let boxes: Vec<_> = self.boxes.iter().map(|own| own.key).collect();
         let lists = [
             ("roots", &self.roots),
             ("emergency", &self.emergency),
             ("bundles", &self.bundles),
             ("revoked", &self.revoked),
             ("link", &links),
+            ("box", &boxes),
         ];
         let mut seen: Vec<(VerifyingKey, &'static str)> = Vec::new();
         for (second, list) in lists {
@@ -307,6 +342,21 @@ impl Contents {
                     return Err(KeyringError::Twice { key: fingerprint(key), first, second });
                 }
                 seen.push((*key, second));
+            }
+        }
+        self.check_replaced()
+    }
+
+    /// A box's earlier key may be revoked, or another line's key; nothing else, and it is replaced once.
+    fn check_replaced(&self) -> Result<(), KeyringError> {
+        let links = self.links.iter().map(|link| &link.key);
+        let others = [&self.roots, &self.emergency, &self.bundles].into_iter().flatten();
+        let others: Vec<_> = others.chain(links).collect();
+        for (at, BoxKey { replaces, key }) in self.boxes.iter().enumerate() {
+            let again = self.boxes[..at].iter().any(|earlier| earlier.replaces == *replaces);
+            if again || key == replaces || others.contains(&replaces) {
+                let key = fingerprint(replaces);
+                return Err(KeyringError::Twice { key, first: "box replaces", second: "others" });
             }
         }
         Ok(())
@@ -328,8 +378,21 @@ impl Contents {
             bundles: digits(&self.bundles),
             revoked: digits(&self.revoked),
             link: self.links.iter().map(line).collect(),
+            boxes: self.boxes.iter().map(BoxLine::of).collect(),
         };
         toml::to_string(&file).expect("numbers below 2^63 and strings are TOML")
+    }
+}
+
+impl BoxKey {
+    fn parse(BoxLine { key, replaces }: &BoxLine) -> Result<Self, KeyringError> {
+        Ok(Self { key: key_of(key)?, replaces: key_of(replaces)? })
+    }
+}
+
+impl BoxLine {
+    fn of(BoxKey { key, replaces }: &BoxKey) -> Self {
+        Self { key: fingerprint(key), replaces: fingerprint(replaces) }
     }
 }
 

@@ -13,7 +13,7 @@
 mod document;
 mod key;
 
-pub use document::{Contents, KEYRING_LIMIT, Keyring, KeyringError, LinkKey, bundle_keys};
+pub use document::{BoxKey, Contents, KEYRING_LIMIT, Keyring, KeyringError, LinkKey, bundle_keys};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use key::{
     KeyError, fingerprint, generate, public_key, read_private_key, read_public_key, write_pair,

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use keyring::{Contents, Keyring, KeyringError, LinkKey, SigningKey, bundle_keys};
+use keyring::{BoxKey, Contents, Keyring, KeyringError, LinkKey, SigningKey, bundle_keys};
 use proptest::prelude::*;
 use protocol::Role;
 
@@ -30,6 +30,7 @@ fn contents(epoch: u64, version: u64) -> Contents {
         bundles: vec![public(SIGNER)],
         revoked: Vec::new(),
         links: vec![LinkKey { key: public(OPERATOR), role: Role::Operate, name: "shop".into() }],
+        boxes: Vec::new(),
     }
 }
 
@@ -188,4 +189,36 @@ proptest! {
             prop_assert!(found.signers().is_empty() || same, "{text}");
         }
     }
+}
+
+#[test]
+fn a_boxs_key_is_followed_through_its_successors_and_is_nothing_else_besides() {
+    let line = |replaces, key| BoxKey { key: public(key), replaces: public(replaces) };
+    let with = |boxes: Vec<BoxKey>| Keyring::new(Contents { boxes, ..contents(0, 1) });
+    let keyring = with(vec![line(20, 21), line(22, 23), line(21, 22)]).unwrap();
+    assert_eq!(Keyring::parse(keyring.text()).unwrap(), keyring);
+    for old in 20..23 {
+        assert_eq!(keyring.successor(&public(old)), Some(public(23)));
+    }
+    assert_eq!(keyring.successor(&public(23)), None);
+    assert_eq!(keyring.successor(&public(OPERATOR)), None);
+    // An old key that was stolen is revoked as well.
+    let revoked = Contents { revoked: vec![public(20)], ..keyring.contents.clone() };
+    assert!(Keyring::new(revoked).is_ok());
+    for wrong in [
+        vec![line(20, 21), line(20, 22)],
+        vec![line(20, 21), line(22, 21)],
+        vec![line(20, 20)],
+        vec![line(20, ROOT)],
+        vec![line(OPERATOR, 20)],
+        vec![line(SIGNER, 20)],
+    ] {
+        let error = with(wrong.clone()).unwrap_err().to_string();
+        assert!(error.contains(" stands in "), "{wrong:?}: {error}");
+    }
+    // A circle is nobody's wish; it ends all the same.
+    let circle = with(vec![line(20, 21), line(21, 20)]).unwrap();
+    assert!(circle.successor(&public(20)).is_some());
+    // What has no box is written as before there were any.
+    assert!(!with(Vec::new()).unwrap().text().contains("box"));
 }

@@ -135,6 +135,8 @@ pub enum Request {
         total: u32,
         chunk: Bytes,
     },
+    /// Has the box make its next key, unless one waits already. It counts once a keyring says so.
+    NextKey,
 }
 
 impl Request {
@@ -168,6 +170,7 @@ impl Request {
             Self::Enrol { .. } => "enrol",
             Self::Keys => "keys",
             Self::Keyring { .. } => "keyring",
+            Self::NextKey => "next-key",
         }
     }
 }
@@ -247,6 +250,10 @@ pub enum Response {
     /// So many bytes of the keyring are here; all of them: it is in force.
     Keyring {
         received: u32,
+    },
+    /// The key that waits to replace the box's.
+    NextKey {
+        key: Digest,
     },
 }
 

@@ -23,7 +23,9 @@ impl Role {
             | Request::Trial
             | Request::Journal { .. }
             | Request::Keys => matches!(self, Self::Look | Self::Operate | Self::Administer),
-            Request::Keyring { .. } | Request::Force { .. } => matches!(self, Self::Administer),
+            Request::Keyring { .. } | Request::Force { .. } | Request::NextKey => {
+                matches!(self, Self::Administer)
+            }
             Request::Begin { .. }
             | Request::Write { .. }
             | Request::Finish { .. }

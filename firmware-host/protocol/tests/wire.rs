@@ -40,6 +40,7 @@ fn calls() -> Vec<Request> {
         Request::Enrol { proof: sha256, name: "shop".into() },
         Request::Keys,
         Request::Keyring { offset: 300, total: 400, chunk: payload() },
+        Request::NextKey,
     ]
 }
 
@@ -208,6 +209,7 @@ fn responses() -> Vec<Response> {
             }],
         }),
         Response::Keyring { received: 300 },
+        Response::NextKey { key: Digest([0xC3; 32]) },
     ]
 }
 

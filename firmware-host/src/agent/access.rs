@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! keys/box.key         made at the first start; the box is recognised by it
+//! keys/box.next.key    made on request; takes its place once a keyring says so
 //! keys/enrol.toml      the one-time code, see `code`
 //! keys/admitted.toml   keys that were enrolled here, each with a role and a name
 //! keys/keyring.toml    the signed list in force, see the crate `keyring`
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const BOX_KEY: &str = "box";
+const NEXT_KEY: &str = "box.next";
 const ADMITTED: &str = "admitted.toml";
 const KEYRING: &str = "keyring.toml";
 /// Longest name of a key that a stranger may give himself.
@@ -34,7 +36,7 @@ const LONGEST_NAME: usize = 64;
 /// Asked before every request, and changed while sessions run.
 #[derive(Debug)]
 pub(super) struct Access {
-    pub(super) identity: Identity,
+    identity: Mutex<Identity>,
     folder: PathBuf,
     machine: Machine,
     /// Who may sign the first keyring.
@@ -85,15 +87,38 @@ impl Access {
         let keyring = path.exists().then(|| Keyring::read(&path)).transpose()?;
         let signed = keyring.as_ref().map(Keyring::check_signed).transpose();
         signed.with_context(|| path.display().to_string())?;
+        let mut key = box_key(&folder.join(BOX_KEY))?;
+        // The power went between the keyring and the key.
+        match keyring.as_ref().map_or(Ok(None), |keyring| waits_for(keyring, &key, folder)) {
+            Ok(None) => {}
+            Ok(Some(next)) => {
+                take_next_key(folder)?;
+                key = next;
+            }
+            // Who follows the keyring does not know this box any more; others may, and help.
+            Err(error) => log::error!("{}: {error:#}", path.display()),
+        }
         let known = Known { admitted: read(&folder.join(ADMITTED))?, keyring };
         Ok(Self {
-            identity: Identity::new(&box_key(&folder.join(BOX_KEY))?),
+            identity: Mutex::new(Identity::new(&key)),
             folder: folder.to_owned(),
             machine: Machine::new(sysroot),
             roots: roots.to_vec(),
             codes: Codes::of(folder),
             known: Mutex::new(known),
         })
+    }
+
+    /// The box's key, in force for every handshake from now on.
+    pub(super) fn identity(&self) -> Identity {
+        held(&self.identity).clone()
+    }
+
+    /// The key that waits to replace the box's; made if none does.
+    pub(super) fn next_key(&self) -> Result<VerifyingKey> {
+        // One at a time: two would make two.
+        let _known = held(&self.known);
+        Ok(box_key(&self.folder.join(NEXT_KEY))?.verifying_key())
     }
 
     /// What a key may do; none: it is a stranger's, or revoked.
@@ -160,8 +185,17 @@ impl Access {
             None => new.may_begin(&self.roots),
         };
         may.map_err(|error| refused(error.to_string()))?;
+        let disk = |error: anyhow::Error| Refusal::Disk { detail: format!("{error:#}") };
+        let current = read_box_key(&self.folder, BOX_KEY).map_err(disk)?;
+        let next = waits_for(&new, &current, &self.folder);
+        let next = next.map_err(|error| refused(format!("{error:#}")))?;
         durable::write(&self.folder.join(KEYRING), text.as_bytes())
             .map_err(|error| Refusal::Disk { detail: error.to_string() })?;
+        if let Some(next) = next {
+            take_next_key(&self.folder).map_err(disk)?;
+            log::warn!("the box's key is {} now", fingerprint(&next.verifying_key()));
+            *held(&self.identity) = Identity::new(&next);
+        }
         let version = new.version();
         log::info!("keyring {version} is in force");
         known.keyring = Some(new);
@@ -241,6 +275,40 @@ pub fn install_keyring(config: &Config, text: &str) -> Result<String> {
     Ok(access.apply(text)?)
 }
 
+/// The key of ours that this keyring puts in the place of `current`, if it does. Fails if we do not have it: nobody would
+/// know the box any more.
+fn waits_for(
+    keyring: &Keyring,
+    current: &keyring::SigningKey,
+    folder: &Path,
+) -> Result<Option<keyring::SigningKey>> {
+    let current = current.verifying_key();
+    let Some(wanted) = keyring.contents.boxes.iter().find(|own| own.replaces == current) else {
+        return Ok(None);
+    };
+    let wanted = fingerprint(&wanted.key);
+    let next = read_box_key(folder, NEXT_KEY)
+        .with_context(|| format!("it replaces the key of this box by {wanted}"))?;
+    let found = fingerprint(&next.verifying_key());
+    ensure!(
+        found == wanted,
+        "it replaces the key of this box by {wanted}, and the one that waits here is {found}"
+    );
+    Ok(Some(next))
+}
+
+fn read_box_key(folder: &Path, name: &str) -> Result<keyring::SigningKey> {
+    Ok(keyring::read_private_key(&folder.join(name).with_added_extension("key"))?)
+}
+
+/// The next key is the box's; the one before is gone.
+fn take_next_key(folder: &Path) -> Result<()> {
+    let path = |name: &str| folder.join(name).with_added_extension("key");
+    fs::rename(path(NEXT_KEY), path(BOX_KEY))
+        .and_then(|()| durable::sync_folder(folder))
+        .with_context(|| format!("cannot rename {}", path(NEXT_KEY).display()))
+}
+
 /// The box's key; made where there is none, and never again in place of one that cannot be read.
 fn box_key(name: &Path) -> Result<keyring::SigningKey> {
     let private = name.with_added_extension("key");
@@ -250,7 +318,7 @@ fn box_key(name: &Path) -> Result<keyring::SigningKey> {
     }
     let key = keyring::generate()?;
     keyring::write_private_key(&private, &key)?;
-    log::info!("made the key of this box: {}", fingerprint(&key.verifying_key()));
+    log::info!("made {}: {}", private.display(), fingerprint(&key.verifying_key()));
     Ok(key)
 }
 

@@ -37,7 +37,7 @@ pub use logs::Logs;
 pub use slots::Slots;
 
 use crate::enrolment::Binding;
-use crate::link::tls::{Admission, Records, Server, Tls};
+use crate::link::tls::{Admission, Identity, Records, Server, Tls};
 use crate::link::{Link, Tty};
 use crate::{discover::Hellos, random::random};
 use access::Access;
@@ -98,7 +98,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
     let doors = Doors::open(&config.listen)?;
     let mut addresses = doors.addresses.clone();
     let agent = Arc::new(Agent::new(config, slots)?);
-    addresses["key"] = fingerprint(&agent.access.identity.public()).into();
+    addresses["key"] = fingerprint(&agent.access.identity().public()).into();
     match agent.access.draw_first_code() {
         Ok(None) => {}
         Ok(Some(path)) => {
@@ -208,8 +208,6 @@ fn link_to(path: &Path, target: &Path) -> io::Result<()> {
 }
 
 fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
-    let admission: Arc<dyn Admission> = Arc::clone(&agent.access) as _;
-    let server = Server::new(&agent.access.identity, admission, Records::Long);
     let pending = Arc::new(Pending::default());
     loop {
         let (stream, peer) = match listener.accept() {
@@ -226,12 +224,12 @@ fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
             log::warn!("{peer} is not among the peers of the configuration");
             continue;
         }
-        let (agent, server) = (Arc::clone(agent), server.clone());
+        let agent = Arc::clone(agent);
         // In the order of their arrival: whoever came first gives way first.
         let Ok(waiting) = stream.try_clone().map(|held| pending.enter(held)) else { continue };
         let session = thread::Builder::new()
             .name(peer.to_string())
-            .spawn(move || greet(&agent, &server, waiting, stream, peer));
+            .spawn(move || greet(&agent, waiting, stream, peer));
         if let Err(error) = session {
             log::warn!("cannot serve {peer}: {error}");
         }
@@ -239,15 +237,10 @@ fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
 }
 
 /// One peer: first proves who it is, then takes one of the connections that there may be.
-fn greet(
-    agent: &Arc<Agent>,
-    server: &Server,
-    waiting: Waiting,
-    stream: TcpStream,
-    peer: SocketAddr,
-) {
+fn greet(agent: &Arc<Agent>, waiting: Waiting, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
-    let mut tls = match server.accept(stream, HANDSHAKE) {
+    let (identity, admission) = agent.door();
+    let mut tls = match Server::new(&identity, admission, Records::Long).accept(stream, HANDSHAKE) {
         Ok(tls) => tls,
         Err(error) => {
             log::warn!("{peer} is not let in: {error}");
@@ -258,7 +251,8 @@ fn greet(
     let Some(connection) = Connection::take(agent) else {
         return log::warn!("{peer} is one connection too many");
     };
-    let peer = session::Peer { name: peer.to_string(), proven: Some(agent.binding(&tls)) };
+    let proven = Some(binding(&tls, &identity));
+    let peer = session::Peer { name: peer.to_string(), proven };
     session::serve(&connection.0, &mut tls, peer, session::NETWORK_FRAME);
 }
 
@@ -306,10 +300,9 @@ impl Agent {
         self.machine.moment()
     }
 
-    /// What a proof of this session counts for.
-    fn binding<L: Link>(&self, tls: &Tls<L>) -> Binding {
-        let (workstation, of_box) = (tls.peer(), self.access.identity.public());
-        Binding { session: tls.binding(), workstation, of_box }
+    /// Which key the box shows now, and whom it lets in.
+    fn door(&self) -> (Identity, Arc<dyn Admission>) {
+        (self.access.identity(), Arc::clone(&self.access) as _)
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots<Folder>> {
@@ -375,6 +368,11 @@ impl Agent {
         }
         answered.push_back((id, answer.clone()));
     }
+}
+
+/// What a proof of this session counts for.
+fn binding<L: Link>(tls: &Tls<L>, ours: &Identity) -> Binding {
+    Binding { session: tls.binding(), workstation: tls.peer(), of_box: ours.public() }
 }
 
 /// The right to change something, until dropped.

@@ -246,7 +246,7 @@ impl Agent {
         Response::Found {
             version: Version::CURRENT,
             device: self.device.clone(),
-            key: Digest(self.access.identity.public().to_bytes()),
+            key: Digest(self.access.identity().public().to_bytes()),
         }
     }
 
@@ -342,6 +342,12 @@ impl Agent {
             Request::Lamp => self.room()?.lamp(),
             Request::Room => self.room()?.about(),
             Request::Keys => Ok(Response::Keys(self.access.keys())),
+            Request::NextKey => {
+                let _change = self.begin_change(doing)?;
+                let next = self.access.next_key();
+                let next = next.map_err(|error| Refusal::Disk { detail: format!("{error:#}") })?;
+                Ok(Response::NextKey { key: Digest(next.to_bytes()) })
+            }
             Request::Hello { .. }
             | Request::Write { .. }
             | Request::Find

@@ -20,6 +20,14 @@ impl Device {
         }
     }
 
+    /// The key that waits to replace the box's; made if none does.
+    pub fn next_key(&mut self) -> Result<Digest, DeviceError> {
+        match self.call("next-key", Request::NextKey)? {
+            Response::NextKey { key } => Ok(key),
+            other => Err(unexpected("next-key", &other)),
+        }
+    }
+
     /// Puts a newer keyring in force.
     pub fn apply_keyring(&mut self, text: &str) -> Result<(), DeviceError> {
         let bytes = text.as_bytes();

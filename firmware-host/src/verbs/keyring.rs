@@ -1,11 +1,12 @@
-//! `keyring show|make|sign|apply`.
+//! `keyring show|next-key|make|sign|apply|follow|install`.
 
 use crate::Target;
 use crate::output::Output;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use firmware_host::agent::{self, Config};
-use keyring::{Contents, LinkKey, VerifyingKey, fingerprint};
+use firmware_host::known_boxes;
+use keyring::{BoxKey, Contents, LinkKey, VerifyingKey, fingerprint};
 use protocol::{AdmittedKey, Keys, Role};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -13,15 +14,24 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keyring {
     Show(Show),
+    NextKey(NextKey),
     Make(Box<Make>),
     Sign(Sign),
     Apply(Apply),
+    Follow(Follow),
     Install(Install),
 }
 
 /// Prints the keyring in force at a box, and the keys enrolled there
 #[derive(Debug, Args)]
 pub(crate) struct Show {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Has a box make the key that is to replace its own; prints both as `make --box` takes them
+#[derive(Debug, Args)]
+pub(crate) struct NextKey {
     #[command(flatten)]
     target: Target,
 }
@@ -47,6 +57,9 @@ pub(crate) struct Make {
     /// May do on the link what its role may: ROLE:KEY, or ROLE:KEY:NAME
     #[arg(long, value_name = "LINK", value_parser = link_key)]
     link: Vec<LinkKey>,
+    /// A box's key and the one that replaces it, OLD:NEW, as `next-key` prints them
+    #[arg(long = "box", value_name = "KEYS", value_parser = box_key)]
+    boxes: Vec<BoxKey>,
     /// May nothing more, for ever
     #[arg(long, value_name = "KEY", value_parser = crate::keys::public_key)]
     revoke: Vec<VerifyingKey>,
@@ -72,6 +85,17 @@ pub(crate) struct Apply {
     target: Target,
 }
 
+/// Takes over, into the list of known boxes, the keys that a keyring says boxes have now
+#[derive(Debug, Args)]
+pub(crate) struct Follow {
+    file: PathBuf,
+    /// Who must have signed it
+    #[arg(long, value_name = "KEY", value_parser = crate::keys::public_key)]
+    root: VerifyingKey,
+    #[command(flatten)]
+    keys: crate::keys::Keys,
+}
+
 /// Puts a signed keyring in force at this box, whose agent is stopped: when no key opens the link any more
 #[derive(Debug, Args)]
 pub(crate) struct Install {
@@ -85,9 +109,11 @@ impl Keyring {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         match self {
             Self::Show(verb) => verb.run(output),
+            Self::NextKey(verb) => verb.run(output),
             Self::Make(verb) => verb.run(output),
             Self::Sign(verb) => verb.run(output),
             Self::Apply(verb) => verb.run(output),
+            Self::Follow(verb) => verb.run(output),
             Self::Install(verb) => verb.run(output),
         }
     }
@@ -108,6 +134,16 @@ impl Show {
             )
             .collect();
         output.say(text.trim_end(), &json!({ "keyring": keyring, "enrolled": admitted }))
+    }
+}
+
+impl NextKey {
+    fn run(self, output: Output) -> Result<()> {
+        let next = self.target.with(|device| Ok(device.next_key()?))?;
+        let current = fingerprint(&self.target.keys.box_key(&self.target.device)?);
+        let device = self.target.device.to_string();
+        let document = json!({ "device": device, "current": current, "next": next });
+        output.say(&format!("{current}:{next}"), &document)
     }
 }
 
@@ -134,6 +170,9 @@ impl Make {
         }
         next.links.retain(|link| !is_said(&link.key));
         next.links.extend(self.link);
+        let is_new = |own: &BoxKey| self.boxes.iter().any(|new| new.replaces == own.replaces);
+        next.boxes.retain(|own| !is_new(own) && !is_said(&own.key));
+        next.boxes.extend(self.boxes);
         let keyring = keyring::Keyring::new(next)?;
         write(&self.out, &keyring)?;
         let text = format!("{}: version {}, not signed yet", self.out.display(), keyring.version());
@@ -157,9 +196,31 @@ impl Apply {
     fn run(self, output: Output) -> Result<()> {
         let keyring = keyring::Keyring::read(&self.file)?;
         self.target.with(|device| Ok(device.apply_keyring(keyring.text())?))?;
+        // It is in force, so the box has the key that it says; where the list knew the old one, it knows this one now.
+        let (list, address) = (self.target.keys.known_boxes()?, self.target.device.to_string());
+        let known = known_boxes::look_up(&list, &address)?;
+        if let Some(key) = known.and_then(|key| keyring.successor(&key)) {
+            known_boxes::pin(&list, &address, &key)?;
+        }
         let version = keyring.version();
         let text = format!("{}: keyring {version} is in force", self.target.device);
         output.say(&text, &json!({ "version": version }))
+    }
+}
+
+impl Follow {
+    fn run(self, output: Output) -> Result<()> {
+        let keyring = keyring::Keyring::read(&self.file)?;
+        let (file, root) = (self.file.display(), fingerprint(&self.root));
+        ensure!(keyring.signers().contains(&self.root), "{file}: not signed by {root}");
+        ensure!(keyring.contents.roots.contains(&self.root), "{file}: {root} is no root of it");
+        let list = self.keys.known_boxes()?;
+        let replaced = known_boxes::replace(&list, |key| keyring.successor(key))?;
+        let text = match &replaced[..] {
+            [] => format!("{}: no box has another key", list.display()),
+            boxes => format!("{}: another key of {}", list.display(), boxes.join(", ")),
+        };
+        output.say(&text, &json!({ "replaced": replaced, "version": keyring.version() }))
     }
 }
 
@@ -184,4 +245,11 @@ fn link_key(text: &str) -> Result<LinkKey, String> {
     };
     let (role, key) = (role.parse::<Role>()?, crate::keys::public_key(key)?);
     Ok(LinkKey { key, role, name: parts.next().unwrap_or_default().into() })
+}
+
+/// `OLD:NEW`.
+fn box_key(text: &str) -> Result<BoxKey, String> {
+    let (replaces, key) = text.split_once(':').ok_or("expected OLD:NEW")?;
+    let (replaces, key) = (crate::keys::public_key(replaces)?, crate::keys::public_key(key)?);
+    Ok(BoxKey { key, replaces })
 }
