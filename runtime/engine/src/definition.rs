@@ -3,6 +3,8 @@
 //! Nothing is fused and nothing is fast. Tests run whole networks through it and compare every
 //! activation with what the plan gives, bit for bit.
 
+mod images;
+
 use crate::quantized::{
     Activation, Conv, Op, Quant, Quantized, Shape, Source, Step, Table, Window, requantize,
 };
@@ -91,13 +93,13 @@ fn compute(op: &Op, step: &Step, inputs: &[(&Activation, &[u8])], y: &Activation
             let max = inside.map(|(h, w)| bytes[index(x.shape, h, w, c)]).max();
             look_up(table.as_ref(), max.unwrap_or(x.quant.zero))
         }),
-        Op::AvgPool { window, include_pad } => pixels(shape, |h, w, c| {
+        Op::AvgPool { window, counted } => pixels(shape, |h, w, c| {
             let sum: i32 = taps(window, x.shape, h, w)
                 .map(|(h, w)| i32::from(bytes[index(x.shape, h, w, c)]) - i32::from(x.quant.zero))
                 .sum();
-            let count = match include_pad {
-                true => window.kernel[0] * window.kernel[1],
-                false => taps(window, x.shape, h, w).count(),
+            let count = match counted {
+                Some(padding) => window.counted(*padding, x.shape, h, w),
+                None => taps(window, x.shape, h, w).count(),
             };
             requant(sum as f32 * (x.quant.scale / y.quant.scale / count as f32))
         }),
@@ -114,6 +116,7 @@ fn compute(op: &Op, step: &Step, inputs: &[(&Activation, &[u8])], y: &Activation
                 requant(bilinear(rows, columns, read) * ratio)
             })
         }
+        Op::Image(op) => images::compute(op, step, inputs, y),
         Op::Table(table) => bytes.iter().map(|&q| table[usize::from(q)]).collect(),
         Op::AddConstant { values, quant } => {
             let (ra, rb) = (x.quant.scale / y.quant.scale, quant.scale / y.quant.scale);

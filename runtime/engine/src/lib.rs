@@ -36,6 +36,7 @@ mod engine;
 mod error;
 mod float_subgraph;
 mod fuse;
+mod image_op;
 mod int8_subgraph;
 mod interpret;
 mod layout;

@@ -5,6 +5,7 @@
 //! of other tensors lie says [`Layout`].
 
 use crate::EngineError;
+use crate::image_op::ImageOp;
 use crate::layout::{Layout, fits};
 use kernels::{LayerNormSpec, MatMulSpec};
 use std::sync::Arc;
@@ -84,11 +85,12 @@ pub(crate) enum Op {
         window: Window,
         table: Option<Table>,
     },
-    /// Padding counts, as zeros, only when `include_pad`.
+    /// Padding counts, as zeros, where it is `counted`: top, left, bottom, right.
     AvgPool {
         window: Window,
-        include_pad: bool,
+        counted: Option<[usize; 4]>,
     },
+    Image(ImageOp),
     /// Output row `o` takes input row `⌊o · in / out⌋`, columns alike.
     Nearest {
         table: Option<Table>,
@@ -258,6 +260,17 @@ impl Window {
         Some((side(0, h)?, side(1, w)?))
     }
 
+    /// Taps that lie on the image or on `padding` around it.
+    pub(crate) fn counted(&self, padding: [usize; 4], x: Shape, h: usize, w: usize) -> usize {
+        let inside = |axis: usize, o: usize, length: usize| {
+            let first = self.pad[axis].saturating_sub(padding[axis]);
+            let end = self.pad[axis] + length + padding[axis + 2];
+            let at = |k: usize| o * self.stride[axis] + k * self.dilation[axis];
+            (0..self.kernel[axis]).filter(|&k| (first..end).contains(&at(k))).count()
+        };
+        inside(0, h, x.h) * inside(1, w, x.w)
+    }
+
     /// Source row or column of tap `k` at output `o`, `None` in the padding.
     pub(crate) fn at(&self, axis: usize, o: usize, k: usize, length: usize) -> Option<usize> {
         let at = (o * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.pad[axis])?;
@@ -307,6 +320,7 @@ impl Step {
         match &self.op {
             Op::Conv(conv) => conv.macs(h, w),
             Op::MatMul { spec, .. } | Op::MatMulSoftmax { spec, .. } => matmul_macs(spec),
+            Op::Image(op) => op.macs(),
             _ => 0,
         }
     }
@@ -324,6 +338,7 @@ impl Quantized {
                 Op::Conv(conv) => conv.macs(out.h, out.w),
                 Op::MatMul { spec, .. } | Op::MatMulSoftmax { spec, .. } => matmul_macs(spec),
                 Op::MaxPool { window: w, .. } | Op::AvgPool { window: w, .. } => window(w, out),
+                Op::Image(op) => op.work(out),
                 _ => out.len() as u64,
             }
         };

@@ -142,6 +142,18 @@ impl Conv {
         pool: &Pool,
         scratch: &mut Scratch,
     ) {
+        self.run_in(x, r, y, pool, &mut scratch.0);
+    }
+
+    /// As [`Conv::run`], in memory that begins at a multiple of 64.
+    pub(crate) fn run_in(
+        &self,
+        x: &[u8],
+        r: Option<&[u8]>,
+        y: &mut [u8],
+        pool: &Pool,
+        scratch: &mut [u8],
+    ) {
         let spec = &self.packed.spec;
         let expected = (spec.out_pixels() - 1) * spec.out_stride + spec.out_channels;
         assert!(y.len() >= expected, "output of {} bytes, expected {expected}", y.len());
@@ -170,17 +182,17 @@ impl Conv {
         let expected = self.packed.spec.out_channels * self.packed.spec.out_pixels();
         assert!(y.len() >= expected, "output of {} floats, expected {expected}", y.len());
         assert!(self.packed.residual.is_none(), "a residual needs requantization");
-        self.drive(x, OutputTarget::Floats(y.as_mut_ptr()), pool, scratch);
+        self.drive(x, OutputTarget::Floats(y.as_mut_ptr()), pool, &mut scratch.0);
     }
 
-    fn drive(&self, x: &[u8], target: OutputTarget<'_>, pool: &Pool, scratch: &mut Scratch) {
+    fn drive(&self, x: &[u8], target: OutputTarget<'_>, pool: &Pool, scratch: &mut [u8]) {
         let (conv, spec) = (&self.packed, &self.packed.spec);
         let needed = (spec.in_h * spec.in_w - 1) * spec.in_stride + spec.in_channels + SLACK;
         assert!(x.len() >= needed, "input of {} bytes, expected {needed} with slack", x.len());
         let needed = self.scratch_bytes(pool.threads());
-        let found = scratch.0.len();
+        let found = scratch.len();
         assert!(found >= needed, "scratch of {found} bytes, expected {needed}");
-        let (copy, threads) = scratch.0.split_at_mut(self.copied_bytes());
+        let (copy, threads) = scratch.split_at_mut(self.copied_bytes());
         let copied = !copy.is_empty();
         match &self.form {
             Form::Implicit(implicit) => implicit.copy_input(conv, x, copy, pool),

@@ -1,8 +1,7 @@
-//! Element by element: addition, copies between tensors of different strides, tables of real functions.
+//! Copies between tensors of different strides, tables of real functions.
 
 use crate::memory::Pool;
-use crate::scalar::{add_one, requantize};
-use crate::spec::{Residual, SpecError, range, ratio};
+use crate::scalar::requantize;
 
 /// `pixels` rows of `channels` bytes, with the distance between rows on each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,48 +59,4 @@ pub fn table_of(
 /// The table that changes scale and zero point: dequantize, then quantize, as the QDQ graph says.
 pub fn requant_table(x_scale: f32, x_zero: u8, y_scale: f32, y_zero: u8) -> [u8; 256] {
     table_of(x_scale, x_zero, y_scale, y_zero, |x| x)
-}
-
-/// Addition of two tensors: `clamp(rte((a − a_zero)·a_ratio + (b − b_zero)·b_ratio) + y_zero, lo, hi)`, with ratios
-/// `s_a / s_y` and `s_b / s_y`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Add {
-    a_zero: u8,
-    residual: Residual,
-}
-
-impl Add {
-    pub fn new(
-        [a_ratio, b_ratio]: [f32; 2],
-        [a_zero, b_zero, y_zero]: [u8; 3],
-        [lo, hi]: [u8; 2],
-    ) -> Result<Self, SpecError> {
-        ratio("scale of the first operand", 0, a_ratio)?;
-        ratio("scale of the second operand", 0, b_ratio)?;
-        range(lo, hi)?;
-        let residual = Residual {
-            conv_ratio: a_ratio,
-            ratio: b_ratio,
-            zero: b_zero,
-            out_zero: y_zero,
-            lo,
-            hi,
-            stride: 0,
-        };
-        Ok(Self { a_zero, residual })
-    }
-
-    /// `rows.x_stride` is that of `a`.
-    pub fn run(&self, rows: &Rows, a: &[u8], b: &[u8], b_stride: usize, y: &mut [u8], pool: &Pool) {
-        let b = &b[..rows.bytes(b_stride)];
-        rows.for_each(a, y, pool, |pixel, a, y| {
-            self.row(a, &b[pixel * b_stride..][..rows.channels], y)
-        });
-    }
-
-    fn row(&self, a: &[u8], b: &[u8], y: &mut [u8]) {
-        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-            *y = add_one(&self.residual, self.a_zero, *a, *b);
-        }
-    }
 }

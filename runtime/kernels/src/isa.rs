@@ -8,7 +8,7 @@ use std::fmt;
 #[cfg(target_arch = "aarch64")]
 use crate::arch::aarch64::{dotprod, i8mm, neon};
 use crate::arch::generic::lookup::TableLookup;
-use crate::arch::generic::{depthwise, gemm, lookup};
+use crate::arch::generic::{Loop, depthwise, gemm, lookup};
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86_64::{amx, avx2, avx512, avxvnni};
 use crate::gemm::strided::StridedKernel;
@@ -196,6 +196,20 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Set::Neon => &[neon::winograd::WINOGRAD],
             _ => &[],
+        }
+    }
+
+    /// Runs loops that were compiled for the set's own vectors.
+    pub(crate) fn vectorize(self, body: impl Loop) {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Isa` is made only where the CPU has the set.
+            Set::Amx | Set::Avx512Vnni => unsafe { avx512::autovectorized::run(body) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Set::AvxVnni | Set::Avx2 => unsafe { avx2::autovectorized::run(body) },
+            // NEON is part of the base of aarch64, so compilers use it there.
+            _ => body.run(),
         }
     }
 

@@ -13,7 +13,9 @@
 //! isa.rs        which instruction sets this CPU has, and the table of their kernels: the only dispatcher
 //! matmul/       products of two activations           softmax.rs   shares of a row         lookup.rs   tables
 //! rearrange.rs  other orders of axes                  layer_norm.rs  rows to mean 0 and variance 1
-//! eltwise.rs    add, tables, copies        pooling.rs   max, average        resample.rs   nearest, bilinear
+//! binary.rs     add, subtract, multiply    pooling.rs   max, average        resample.rs   nearest, bilinear
+//! affine.rs     normalisations             gather.rs    slices, padding     eltwise.rs    tables, copies
+//! conv_transpose.rs  transposed convolutions, as convolutions
 //! memory/       tensors and weights in huge pages, scratch, threads
 //! convert.rs    f32 ⇄ u8                   peak.rs       what the machine could do
 //! ```
@@ -53,10 +55,14 @@
 //! Convolution: exact `i32` sum of `(x − x_zero) · w` plus bias; one `f32` multiplication; round to nearest, ties to
 //! even; plus zero point; clamp to `lo..=hi`. Padding counts as `x_zero`. No fused multiply-add anywhere.
 
+mod affine;
 mod arch;
+mod binary;
 mod conv;
+mod conv_transpose;
 mod convert;
 mod eltwise;
+mod gather;
 mod gemm;
 mod isa;
 mod layer_norm;
@@ -84,9 +90,13 @@ mod case;
 #[path = "../tests/support/random.rs"]
 mod random;
 
+pub use affine::{Affine, GroupNorm};
+pub use binary::{Add, Beside, Mul};
 pub use conv::Conv;
+pub use conv_transpose::ConvTranspose;
 pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
-pub use eltwise::{Add, Rows, copy, requant_table, table_of};
+pub use eltwise::{Rows, copy, requant_table, table_of};
+pub use gather::Gather;
 pub use isa::{Isa, UnknownIsa};
 pub use layer_norm::{LayerNorm, LayerNormSpec};
 pub use lookup::Lookup;
@@ -95,6 +105,8 @@ pub use memory::{Buffer, Pool, SLACK, Scratch, release_freed_memory};
 pub use peak::peak_macs_per_second;
 pub use pooling::{AvgPool, MaxPool};
 pub use rearrange::{CopyAxis, Rearrange};
-pub use resample::{Bilinear, Nearest};
+pub use resample::{Between, Bilinear, Nearest};
 pub use softmax::Softmax;
-pub use spec::{ConvSpec, ConvWeights, PoolSpec, Residual, SpecError, absolute_sum};
+pub use spec::{
+    ConvSpec, ConvTransposeSpec, ConvWeights, PoolSpec, Product, Residual, SpecError, absolute_sum,
+};

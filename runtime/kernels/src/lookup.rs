@@ -33,9 +33,23 @@ impl Lookup {
         self.table[usize::from(q)]
     }
 
+    /// Every byte through the table, over the pool's threads.
+    pub fn in_place(&self, y: &mut [u8], pool: &Pool) {
+        let rows = y.len();
+        pool.split_rows(y, rows, 1, |_, y| self.bytes(y));
+    }
+
     /// Every byte through the table.
-    pub fn in_place(&self, y: &mut [u8]) {
-        y.iter_mut().for_each(|q| *q = self.table[usize::from(*q)]);
+    pub(crate) fn bytes(&self, y: &mut [u8]) {
+        let to = y.as_mut_ptr();
+        let x = to.cast_const();
+        let (channels, pixels) = (y.len(), 1);
+        let (x_stride, y_stride, table) = (channels, channels, &*self.table);
+        let lookup =
+            TableLookup { table, x, x_stride, y: to, y_stride, channels, pixels, repeat: 1 };
+        // SAFETY: the function came from an `Isa`, which proves the CPU has it; it reads and writes this slice, each
+        // byte before it writes it.
+        unsafe { (self.kernel)(&lookup) }
     }
 
     /// Pixels of `x` through the table, each to `repeat` pixels of `y`.

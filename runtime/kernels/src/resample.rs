@@ -1,6 +1,10 @@
 //! Upsampling (and downsampling) of an image to another size.
 
+use std::ops::Range;
+
+use crate::arch::generic::Loop;
 use crate::eltwise::Rows;
+use crate::isa::Isa;
 use crate::lookup::Lookup;
 use crate::memory::Pool;
 use crate::scalar::requantize;
@@ -12,21 +16,46 @@ pub struct Nearest {
     size: Sizes,
 }
 
-/// Bilinear between pixel centres (ONNX `Resize`: `linear`, `half_pixel`; PyTorch: `align_corners=False`),
-/// edges clamped.
+/// Linear between pixels, along both axes.
 ///
-/// With `t = max(0, ((2·o + 1)·in − out) / (2·out))` the lower pixel is `⌊t⌋`, the upper the next one or the
-/// last, and `f = t − ⌊t⌋`, computed as `remainder / divisor` in f32. In f32 and this order, without fused
-/// multiply-add: `top = a·(1−fx) + b·fx`, `bottom = c·(1−fx) + d·fx`, `v = top·(1−fy) + bottom·fy`, of values
-/// minus `x_zero`; the result is `clamp(rte(v · ratio) + y_zero, 0, 255)` with `ratio = s_x / s_y`.
+/// In f32 and this order, without fused multiply-add, with `fx` and `fy` the fractions of column and row:
+/// `top = a·(1−fx) + b·fx`, `bottom = c·(1−fx) + d·fx`, `v = top·(1−fy) + bottom·fy`, of values minus `x_zero`; the
+/// result is `clamp(rte(v · ratio) + y_zero, 0, 255)` with `ratio = s_x / s_y`.
 #[derive(Debug, Clone)]
 pub struct Bilinear {
+    isa: Isa,
     size: Sizes,
     ratio: f32,
     x_zero: u8,
     y_zero: u8,
     rows: Vec<Between>,
     cols: Vec<Between>,
+}
+
+/// Where an output row (or column) lies: how far from the lower of two input rows towards the upper.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Between {
+    pub lower: usize,
+    pub upper: usize,
+    /// 0 to 1.
+    pub fraction: f32,
+}
+
+impl Between {
+    /// Between pixel centres (ONNX `Resize`: `linear`, `half_pixel`; PyTorch: `align_corners=False`), edges clamped.
+    ///
+    /// With `t = max(0, ((2·o + 1)·in − out) / (2·out))` the lower pixel is `⌊t⌋`, the upper the next one or the
+    /// last, and the fraction is `t − ⌊t⌋`, computed as `remainder / divisor` in f32.
+    pub fn centres(input: usize, output: usize) -> Vec<Self> {
+        let divisor = 2 * output;
+        let of = |o: usize| {
+            let t = ((2 * o + 1) * input).saturating_sub(output);
+            let lower = (t / divisor).min(input - 1);
+            let fraction = (t % divisor) as f32 / divisor as f32;
+            Self { lower, upper: (lower + 1).min(input - 1), fraction }
+        };
+        (0..output).map(of).collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +65,6 @@ struct Sizes {
     channels: usize,
     in_stride: usize,
     out_stride: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Between {
-    lower: usize,
-    upper: usize,
-    fraction: f32,
 }
 
 impl Nearest {
@@ -88,38 +110,73 @@ impl Nearest {
 }
 
 impl Bilinear {
-    /// `scale` is `s_x / s_y`; zeros are those of input and output.
+    /// An output pixel for each of `rows` by each of `cols`. `scale` is `s_x / s_y`; zeros are those of input and output.
     pub fn new(
+        isa: Isa,
         input: [usize; 2],
-        output: [usize; 2],
+        [rows, cols]: [Vec<Between>; 2],
         channels: usize,
         strides: [usize; 2],
         scale: f32,
         [x_zero, y_zero]: [u8; 2],
     ) -> Result<Self, SpecError> {
-        let size = Sizes::new(input, output, channels, strides)?;
+        let size = Sizes::new(input, [rows.len(), cols.len()], channels, strides)?;
         ratio("scale", 0, scale)?;
-        let (rows, cols) = (between(input[0], output[0]), between(input[1], output[1]));
-        Ok(Self { size, ratio: scale, x_zero, y_zero, rows, cols })
+        for (between, size) in [(&rows, input[0]), (&cols, input[1])] {
+            let inside = |b: &Between| b.lower.max(b.upper) < size;
+            let share = |b: &Between| (0.0..=1.0).contains(&b.fraction);
+            if !between.iter().all(|b| inside(b) && share(b)) {
+                return Err(SpecError::TooLarge { what: "position" });
+            }
+        }
+        Ok(Self { isa, size, ratio: scale, x_zero, y_zero, rows, cols })
     }
 
     pub fn run(&self, x: &[u8], y: &mut [u8], pool: &Pool) {
-        let real = |q: u8| (i32::from(q) - i32::from(self.x_zero)) as f32;
-        self.size.for_each(x, y, pool, |x, row, col, y| {
-            let (row, col) = (self.rows[row], self.cols[col]);
-            let a = self.size.pixel(x, row.lower, col.lower);
-            let b = self.size.pixel(x, row.lower, col.upper);
-            let c = self.size.pixel(x, row.upper, col.lower);
-            let d = self.size.pixel(x, row.upper, col.upper);
-            let ([fx, fy], n) = ([col.fraction, row.fraction], y.len());
-            let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]); // one length, so that the loop needs no checks
-            for i in 0..n {
-                let top = real(a[i]) * (1.0 - fx) + real(b[i]) * fx;
-                let bottom = real(c[i]) * (1.0 - fx) + real(d[i]) * fx;
-                let v = top * (1.0 - fy) + bottom * fy;
-                y[i] = requantize(v * self.ratio, self.y_zero, 0, 255);
-            }
+        let Sizes { output: [out_h, out_w], channels, out_stride, .. } = self.size;
+        let y = &mut y[..(out_h * out_w - 1) * out_stride + channels];
+        pool.split_rows(y, out_h * out_w, out_stride, |range, y| {
+            self.isa.vectorize(BilinearPixels { of: self, x, y, range });
         });
+    }
+}
+
+struct BilinearPixels<'a> {
+    of: &'a Bilinear,
+    x: &'a [u8],
+    y: &'a mut [u8],
+    range: Range<usize>,
+}
+
+impl Loop for BilinearPixels<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { of, x, y, range } = self;
+        let (size, width) = (&of.size, of.size.output[1]);
+        for (y, pixel) in y.chunks_mut(size.out_stride).zip(range) {
+            let (row, col) = (of.rows[pixel / width], of.cols[pixel % width]);
+            let a = size.pixel(x, row.lower, col.lower);
+            let b = size.pixel(x, row.lower, col.upper);
+            let c = size.pixel(x, row.upper, col.lower);
+            let d = size.pixel(x, row.upper, col.upper);
+            let ([fx, fy], n) = ([col.fraction, row.fraction], size.channels);
+            let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]); // one length, so that the loop needs no checks
+            let y = &mut y[..n];
+            for i in 0..n {
+                y[i] = of.one([a[i], b[i], c[i], d[i]], fx, fy);
+            }
+        }
+    }
+}
+
+impl Bilinear {
+    #[inline(always)]
+    fn one(&self, corners: [u8; 4], fx: f32, fy: f32) -> u8 {
+        let [a, b, c, d] = corners.map(|q| (i32::from(q) - i32::from(self.x_zero)) as f32);
+        let top = a * (1.0 - fx) + b * fx;
+        let bottom = c * (1.0 - fx) + d * fx;
+        let v = top * (1.0 - fy) + bottom * fy;
+        requantize(v * self.ratio, self.y_zero, 0, 255)
     }
 }
 
@@ -141,40 +198,16 @@ impl Sizes {
     fn pixel<'a>(&self, x: &'a [u8], row: usize, col: usize) -> &'a [u8] {
         &x[(row * self.input[1] + col) * self.in_stride..][..self.channels]
     }
-
-    /// `each(x, row, column, channels)` for every output pixel.
-    fn for_each(
-        &self,
-        x: &[u8],
-        y: &mut [u8],
-        pool: &Pool,
-        each: impl Fn(&[u8], usize, usize, &mut [u8]) + Sync,
-    ) {
-        let [out_h, out_w] = self.output;
-        let y = &mut y[..(out_h * out_w - 1) * self.out_stride + self.channels];
-        pool.split_rows(y, out_h * out_w, self.out_stride, |range, y| {
-            for (y, pixel) in y.chunks_mut(self.out_stride).zip(range) {
-                each(x, pixel / out_w, pixel % out_w, &mut y[..self.channels]);
-            }
-        });
-    }
-}
-
-fn between(input: usize, output: usize) -> Vec<Between> {
-    let divisor = 2 * output;
-    (0..output)
-        .map(|o| {
-            let t = ((2 * o + 1) * input).saturating_sub(output);
-            let lower = (t / divisor).min(input - 1);
-            let fraction = (t % divisor) as f32 / divisor as f32;
-            Between { lower, upper: (lower + 1).min(input - 1), fraction }
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn centred(input: [usize; 2], output: [usize; 2], scale: f32, zeros: [u8; 2]) -> Bilinear {
+        let between = [0, 1].map(|axis| Between::centres(input[axis], output[axis]));
+        Bilinear::new(Isa::best(), input, between, 1, [1, 1], scale, zeros).unwrap()
+    }
 
     #[test]
     fn nearest_doubles_every_pixel() {
@@ -187,7 +220,7 @@ mod tests {
     #[test]
     fn bilinear_doubling_weighs_neighbours_three_to_one_and_keeps_edges() {
         // torch.nn.functional.interpolate([[0, 8]], scale_factor=2, mode="bilinear"): 0, 2, 6, 8 in both rows
-        let up = Bilinear::new([1, 2], [2, 4], 1, [1, 1], 1.0, [0, 0]).unwrap();
+        let up = centred([1, 2], [2, 4], 1.0, [0, 0]);
         let mut y = [0; 8];
         up.run(&[0, 8], &mut y, &Pool::new(1));
         assert_eq!(y, [0, 2, 6, 8, 0, 2, 6, 8]);
@@ -195,7 +228,7 @@ mod tests {
 
     #[test]
     fn bilinear_changes_scale_and_zero_point() {
-        let up = Bilinear::new([2, 2], [2, 2], 1, [1, 1], 0.5, [100, 10]).unwrap();
+        let up = centred([2, 2], [2, 2], 0.5, [100, 10]);
         let mut y = [0; 4];
         up.run(&[100, 103, 90, 101], &mut y, &Pool::new(1)); // 0, 1.5, -5, 0.5 -> ties to even
         assert_eq!(y, [10, 12, 5, 10]);

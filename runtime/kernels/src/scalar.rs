@@ -4,7 +4,7 @@
 
 use crate::layer_norm::LayerNormSpec;
 use crate::matmul::MatMulSpec;
-use crate::spec::{ConvSpec, ConvWeights, PoolSpec, Residual};
+use crate::spec::{ConvSpec, ConvTransposeSpec, ConvWeights, PoolSpec, Product, Residual};
 
 /// Adding and subtracting 1.5 · 2²³ leaves the nearest integer, ties to even: at that size the spacing of `f32` is 1.
 const MAGIC: f32 = 12_582_912.0;
@@ -75,6 +75,38 @@ pub fn conv(
     });
 }
 
+/// Transposed convolution: input pixel `i` under tap `k` goes to output `i · stride + k · dilation − padding`; then
+/// requantization.
+pub fn conv_transpose(spec: &ConvTransposeSpec, weights: &ConvWeights<'_>, x: &[u8], y: &mut [u8]) {
+    let (in_group, out_group) = (spec.in_channels / spec.groups, spec.out_channels / spec.groups);
+    let ([kernel_h, kernel_w], [out_h, out_w]) = (spec.kernel, spec.output);
+    let from = |axis: usize, out: usize, tap: usize| {
+        let distance = (out + spec.padding[axis]).checked_sub(tap * spec.dilation[axis])?;
+        let at = distance / spec.stride[axis];
+        (distance.is_multiple_of(spec.stride[axis]) && at < spec.input[axis]).then_some(at)
+    };
+    for pixel in 0..out_h * out_w {
+        for n in 0..spec.out_channels {
+            let mut sum = weights.bias[n];
+            for ky in 0..kernel_h {
+                let Some(row) = from(0, pixel / out_w, ky) else { continue };
+                for kx in 0..kernel_w {
+                    let Some(col) = from(1, pixel % out_w, kx) else { continue };
+                    for c in 0..in_group {
+                        let channel = n / out_group * in_group + c;
+                        let q = x[(row * spec.input[1] + col) * spec.in_stride + channel];
+                        let w =
+                            weights.weight[((n * in_group + c) * kernel_h + ky) * kernel_w + kx];
+                        sum += (i32::from(q) - i32::from(weights.x_zero)) * i32::from(w);
+                    }
+                }
+            }
+            let v = sum as f32 * weights.scale[n];
+            y[pixel * spec.out_stride + n] = requantize(v, weights.y_zero, weights.lo, weights.hi);
+        }
+    }
+}
+
 /// Convolution without requantization: `y = sum · scale`, `[out_channels, pixels]`.
 pub fn conv_f32(spec: &ConvSpec, weights: &ConvWeights<'_>, x: &[u8], y: &mut [f32]) {
     conv_sums(spec, weights, x, |pixel, n, sum| {
@@ -90,6 +122,50 @@ pub fn add_one(add: &Residual, conv_zero: u8, c: u8, r: u8) -> u8 {
     requantize(c + r, add.out_zero, add.lo, add.hi)
 }
 
+/// [`Product`] of one element; the integers' product has at most 17 bits, so its float is exact.
+#[inline(always)]
+pub fn multiply_one(product: &Product, a: u8, b: u8) -> u8 {
+    let [a_zero, b_zero, y_zero] = product.zeros;
+    let a = i32::from(a) - i32::from(a_zero);
+    let b = i32::from(b) - i32::from(b_zero);
+    requantize((a * b) as f32 * product.ratio, y_zero, product.lo, product.hi)
+}
+
+/// A factor and an addend for each channel: `clamp(rte((x − x_zero)·factor + addend) + y_zero, lo, hi)`, one product,
+/// one sum.
+#[inline(always)]
+pub fn affine_one(
+    x: u8,
+    x_zero: u8,
+    factor: f32,
+    addend: f32,
+    y_zero: u8,
+    [lo, hi]: [u8; 2],
+) -> u8 {
+    let x = (i32::from(x) - i32::from(x_zero)) as f32;
+    requantize(x * factor + addend, y_zero, lo, hi)
+}
+
+/// Factor and addend that bring values to mean 0 and variance 1, then to `gain` and `bias`; for [`affine_one`].
+///
+/// `moments` are the number of values, the sum of `x − x_zero` and the sum of its squares, exact. In f64 and in this
+/// order: `mean = sum / n`, `variance = (n·squares − sum²) / n² · s_x²`, the numerator exact; `factor =
+/// gain · (s_x / √(variance + epsilon)) / s_y`, `addend = bias / s_y − mean · factor`. Both are rounded to f32 at the end.
+pub fn normalized(
+    (count, sum, squares): (usize, i64, i64),
+    epsilon: f32,
+    [x_scale, y_scale]: [f32; 2],
+    [gain, bias]: [f32; 2],
+) -> [f32; 2] {
+    let (n, x_scale, y_scale) = (count as f64, f64::from(x_scale), f64::from(y_scale));
+    let spread = count as i128 * i128::from(squares) - i128::from(sum) * i128::from(sum);
+    let variance = spread as f64 / (n * n) * (x_scale * x_scale);
+    let one = x_scale / (variance + f64::from(epsilon)).sqrt();
+    let factor = f64::from(gain) * one / y_scale;
+    let addend = f64::from(bias) / y_scale - sum as f64 / n * factor;
+    [factor as f32, addend as f32]
+}
+
 /// `visit(output pixel, input pixels of its window)`; pixels outside the image are left out.
 pub fn windows(spec: &PoolSpec, mut visit: impl FnMut(usize, &[usize])) {
     let mut inside = Vec::with_capacity(spec.kernel[0] * spec.kernel[1]);
@@ -98,8 +174,10 @@ pub fn windows(spec: &PoolSpec, mut visit: impl FnMut(usize, &[usize])) {
             inside.clear();
             for ky in 0..spec.kernel[0] {
                 for kx in 0..spec.kernel[1] {
-                    let row = (y_out * spec.stride[0] + ky).checked_sub(spec.padding[0]);
-                    let col = (x_out * spec.stride[1] + kx).checked_sub(spec.padding[1]);
+                    let row = (y_out * spec.stride[0] + ky * spec.dilation[0])
+                        .checked_sub(spec.padding[0]);
+                    let col = (x_out * spec.stride[1] + kx * spec.dilation[1])
+                        .checked_sub(spec.padding[1]);
                     if let (Some(row), Some(col)) = (row, col)
                         && row < spec.in_h
                         && col < spec.in_w
@@ -124,18 +202,24 @@ pub fn max_pool(spec: &PoolSpec, x: &[u8], y: &mut [u8]) {
     });
 }
 
-/// `rte((Σ x − count · x_zero) · (ratio / count)) + y_zero` with `ratio = s_x / s_y`; `count` is the number
-/// of pixels inside the image, or the window's size with `count_padding`.
+/// `rte((Σ x − inside · x_zero) · (ratio / count)) + y_zero` with `ratio = s_x / s_y`; `count` is the number of pixels
+/// `inside` the image, or inside the image and `counted` pixels around it: top, left, bottom, right.
 pub fn avg_pool(
     spec: &PoolSpec,
     ratio: f32,
     [x_zero, y_zero]: [u8; 2],
-    count_padding: bool,
+    counted: Option<[usize; 4]>,
     x: &[u8],
     y: &mut [u8],
 ) {
     windows(spec, |pixel, inside| {
-        let count = if count_padding { spec.kernel[0] * spec.kernel[1] } else { inside.len() };
+        let count = match counted {
+            None => inside.len(),
+            Some(padding) => {
+                let out = [pixel / spec.out_w(), pixel % spec.out_w()];
+                (0..2).map(|axis| spec.counted(axis, out[axis], padding)).product()
+            }
+        };
         for c in 0..spec.channels {
             let sum: i32 = inside
                 .iter()

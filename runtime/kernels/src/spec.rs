@@ -1,6 +1,7 @@
 //! Shapes and parameters of operations, checked once when an operation is made.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A convolution of one image. Sizes are `[height, width]`, padding is `[top, left, bottom, right]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,25 @@ pub struct ConvSpec {
     /// Bytes from one input pixel to the next.
     pub in_stride: usize,
     /// Bytes from one output pixel to the next; `run_f32`, which writes planes, does not use it.
+    pub out_stride: usize,
+}
+
+/// A transposed convolution of one image: input pixel `i` under tap `k` goes to output `i · stride + k · dilation −
+/// padding`. Sizes are `[height, width]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvTransposeSpec {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub groups: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub dilation: [usize; 2],
+    /// Rows and columns that are cut off at the top and the left.
+    pub padding: [usize; 2],
+    pub input: [usize; 2],
+    pub output: [usize; 2],
+    /// Bytes from one input pixel to the next, and of output pixels.
+    pub in_stride: usize,
     pub out_stride: usize,
 }
 
@@ -52,12 +72,23 @@ pub struct Residual {
     pub stride: usize,
 }
 
+/// The product of two tensors: `clamp(rte((a − zeros[0])·(b − zeros[1]) · ratio) + zeros[2], lo, hi)` with
+/// `ratio = s_a · s_b / s_y`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Product {
+    pub ratio: f32,
+    pub zeros: [u8; 3],
+    pub lo: u8,
+    pub hi: u8,
+}
+
 /// A pooling window over one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSpec {
     pub channels: usize,
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
+    pub dilation: [usize; 2],
     pub padding: [usize; 4],
     pub in_h: usize,
     pub in_w: usize,
@@ -76,6 +107,7 @@ pub enum SpecError {
     Length { what: &'static str, found: usize, expected: usize },
     Range { lo: u8, hi: u8 },
     Scale { what: &'static str, channel: usize },
+    Number { what: &'static str, channel: usize },
     Accumulator { channel: usize },
     Depth { depth: usize },
     Overlap { what: &'static str },
@@ -101,6 +133,9 @@ impl fmt::Display for SpecError {
             Self::Range { lo, hi } => write!(f, "empty clamp range {lo}..={hi}"),
             Self::Scale { what, channel } => {
                 write!(f, "{what} of channel {channel} is not a finite number >= 0")
+            }
+            Self::Number { what, channel } => {
+                write!(f, "{what} of channel {channel} is out of range")
             }
             Self::Accumulator { channel } => {
                 write!(f, "sums of channel {channel} can exceed 32 bits")
@@ -184,6 +219,32 @@ impl ConvSpec {
     }
 }
 
+impl ConvTransposeSpec {
+    /// A convolution for each pair of steps: more than any network has.
+    const LARGEST_STRIDE: usize = 64;
+
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        sizes("channels", &[self.in_channels, self.out_channels, self.groups])?;
+        sizes("image", &[self.input, self.output].concat())?;
+        sizes("kernel", &self.kernel)?;
+        sizes("stride", &self.stride)?;
+        sizes("dilation", &self.dilation)?;
+        if self.stride.iter().any(|stride| *stride > Self::LARGEST_STRIDE) {
+            return Err(SpecError::TooLarge { what: "stride" });
+        }
+        if self.padding.iter().any(|padding| *padding > LARGEST) {
+            return Err(SpecError::TooLarge { what: "padding" });
+        }
+        for channels in [self.in_channels, self.out_channels] {
+            if !channels.is_multiple_of(self.groups) {
+                return Err(SpecError::Groups { groups: self.groups, channels });
+            }
+        }
+        stride("input", self.in_stride, self.in_channels)?;
+        stride("output", self.out_stride, self.out_channels)
+    }
+}
+
 /// `Σ |w|`: times the largest activation, no sum of products is larger.
 pub fn absolute_sum(weights: &[i8]) -> i64 {
     // 16 bits are enough for a chunk, and twice as fast as 32.
@@ -229,11 +290,13 @@ impl Residual {
 
 impl PoolSpec {
     pub fn out_h(&self) -> usize {
-        out_size(self.in_h, self.kernel[0], self.stride[0], self.padding[0] + self.padding[2], 1)
+        let padding = self.padding[0] + self.padding[2];
+        out_size(self.in_h, self.kernel[0], self.stride[0], padding, self.dilation[0])
     }
 
     pub fn out_w(&self) -> usize {
-        out_size(self.in_w, self.kernel[1], self.stride[1], self.padding[1] + self.padding[3], 1)
+        let padding = self.padding[1] + self.padding[3];
+        out_size(self.in_w, self.kernel[1], self.stride[1], padding, self.dilation[1])
     }
 
     pub(crate) fn check(&self) -> Result<(), SpecError> {
@@ -243,13 +306,32 @@ impl PoolSpec {
         sizes("stride", &self.stride)?;
         stride("input", self.in_stride, self.channels)?;
         stride("output", self.out_stride, self.channels)?;
-        // Every window must hold a pixel: padding smaller than the kernel on each side.
-        for (pad, kernel) in self.padding.iter().zip([self.kernel, self.kernel].concat()) {
-            if *pad >= kernel {
-                return Err(SpecError::TooLarge { what: "padding" });
-            }
+        sizes("dilation", &self.dilation)?;
+        windows(self.kernel, self.dilation, self.padding, self.in_h, self.in_w)?;
+        let sizes = [self.out_h(), self.out_w()];
+        if (0..2).any(|axis| (0..sizes[axis]).any(|out| self.under(axis, out).is_empty())) {
+            return Err(SpecError::TooLarge { what: "padding" });
         }
-        windows(self.kernel, [1, 1], self.padding, self.in_h, self.in_w)
+        Ok(())
+    }
+
+    /// Rows or columns of the image that an output's window reads: from the first, `dilation` apart.
+    pub(crate) fn under(&self, axis: usize, out: usize) -> Range<usize> {
+        let size = [self.in_h, self.in_w][axis];
+        let (start, dilation) = (out * self.stride[axis], self.dilation[axis]);
+        let before = self.padding[axis].saturating_sub(start).div_ceil(dilation);
+        let end = start + (self.kernel[axis] - 1) * dilation + 1;
+        start + before * dilation - self.padding[axis].min(start + before * dilation)
+            ..end.saturating_sub(self.padding[axis]).min(size)
+    }
+
+    /// Taps of an output's window that read the image or `padding` around it: what a mean over that counts.
+    pub(crate) fn counted(&self, axis: usize, out: usize, padding: [usize; 4]) -> usize {
+        let size = [self.in_h, self.in_w][axis];
+        let position = |tap: usize| out * self.stride[axis] + tap * self.dilation[axis];
+        let first = self.padding[axis].saturating_sub(padding[axis]);
+        let end = self.padding[axis] + size + padding[axis + 2];
+        (0..self.kernel[axis]).filter(|tap| (first..end).contains(&position(*tap))).count()
     }
 }
 

@@ -1,104 +1,10 @@
-//! Pooling, addition, tables and copies equal their definitions for any shape, stride and number of threads.
+//! Tables, copies, resizing, products and shares equal their definitions for any shape, stride and number of threads.
 
 #[path = "support/random.rs"]
 mod random;
 
-use kernels::{
-    Add, AvgPool, Bilinear, Isa, Lookup, MaxPool, Nearest, Pool, PoolSpec, Residual, Rows, copy,
-    scalar,
-};
+use kernels::{Between, Bilinear, Isa, Lookup, Nearest, Pool, Rows, copy, scalar};
 use random::Random;
-
-fn random_pool_spec(random: &mut Random) -> PoolSpec {
-    let channels = random.pick(&[1, 3, 16, 63, 64, 65, 130]);
-    let kernel = random.pick(&[[1, 1], [2, 2], [3, 3], [3, 2], [7, 7]]);
-    let mut pad = |axis: usize| random.below(kernel[axis].min(3));
-    let padding = [pad(0), pad(1), pad(0), pad(1)];
-    PoolSpec {
-        channels,
-        kernel,
-        stride: random.pick(&[[1, 1], [2, 2], [1, 3]]),
-        padding,
-        in_h: kernel[0] + random.below(9),
-        in_w: kernel[1] + random.below(9),
-        in_stride: channels + random.below(3),
-        out_stride: channels + random.below(3),
-    }
-}
-
-#[test]
-fn pooling_equals_the_definition() {
-    let pools = [Pool::new(1), Pool::new(3)];
-    for seed in 0..if cfg!(miri) { 3 } else { 200 } {
-        let random = &mut Random::new(seed);
-        let spec = random_pool_spec(random);
-        let pool = &pools[seed as usize % 2];
-        let x = random.bytes(spec.in_h * spec.in_w * spec.in_stride);
-        let outputs = spec.out_h() * spec.out_w() * spec.out_stride;
-
-        let (mut found, mut expected) = (vec![7; outputs], vec![7; outputs]);
-        MaxPool::new(spec.clone()).unwrap().run(&x, &mut found, pool);
-        scalar::max_pool(&spec, &x, &mut expected);
-        assert_eq!(found, expected, "max {spec:?}");
-
-        let (ratio, zeros, count_padding) =
-            (random.unit() * 2.0, [random.byte(), random.byte()], random.below(2) == 0);
-        AvgPool::new(spec.clone(), ratio, zeros, count_padding).unwrap().run(&x, &mut found, pool);
-        scalar::avg_pool(&spec, ratio, zeros, count_padding, &x, &mut expected);
-        assert_eq!(found, expected, "average {spec:?}");
-    }
-}
-
-#[test]
-fn a_global_average_is_the_mean_of_all_pixels() {
-    let x: Vec<u8> = (0..49u8).flat_map(|i| [i, 200]).collect();
-    let mut y = [0; 2];
-    let mean = AvgPool::global([7, 7], 2, 2, 1.0, [0, 10]).unwrap();
-    mean.run(&x, &mut y, &Pool::new(1));
-    assert_eq!(y, [34, 210]);
-}
-
-#[test]
-fn addition_equals_the_definition_and_leaves_other_channels_alone() {
-    for seed in 0..if cfg!(miri) { 3 } else { 100 } {
-        let random = &mut Random::new(seed);
-        let (pixels, channels) = (1 + random.below(900), 1 + random.below(70));
-        let rows = Rows {
-            pixels,
-            channels,
-            x_stride: channels + random.below(3),
-            y_stride: channels + random.below(3),
-        };
-        let b_stride = channels + random.below(3);
-        let (a, b) = (random.bytes(pixels * rows.x_stride), random.bytes(pixels * b_stride));
-        let (ratios, zeros) = (
-            [random.unit() * 2.0, random.unit() * 2.0],
-            [random.byte(), random.byte(), random.byte()],
-        );
-        let mut found = vec![7; pixels * rows.y_stride];
-        let add = Add::new(ratios, zeros, [3, 250]).unwrap();
-        add.run(&rows, &a, &b, b_stride, &mut found, &Pool::new(1 + seed as usize % 3));
-        let definition = Residual {
-            conv_ratio: ratios[0],
-            ratio: ratios[1],
-            zero: zeros[1],
-            out_zero: zeros[2],
-            lo: 3,
-            hi: 250,
-            stride: b_stride,
-        };
-        for (i, found) in found.iter().enumerate() {
-            let (pixel, c) = (i / rows.y_stride, i % rows.y_stride);
-            let (a, b) = (a.get(pixel * rows.x_stride + c), b.get(pixel * b_stride + c));
-            let expected = if c < channels {
-                scalar::add_one(&definition, zeros[0], *a.unwrap(), *b.unwrap())
-            } else {
-                7
-            };
-            assert_eq!(*found, expected, "{rows:?} at {i}");
-        }
-    }
-}
 
 #[test]
 fn concatenation_is_copies_and_tables_into_slices_of_a_wider_tensor() {
@@ -177,7 +83,10 @@ fn threads_do_not_change_an_upsampled_image() {
         let pool = Pool::new(threads);
         let (mut a, mut b) = (vec![0; 27 * 31 * 40], vec![0; 27 * 31 * 40]);
         Nearest::new([9, 11], [27, 31], 40, [40, 40]).unwrap().run(None, &x, &mut a, &pool);
-        Bilinear::new([9, 11], [27, 31], 40, [40, 40], 0.9, [3, 4]).unwrap().run(&x, &mut b, &pool);
+        let between = [Between::centres(9, 27), Between::centres(11, 31)];
+        let (isa, strides) = (Isa::best(), [40, 40]);
+        let up = Bilinear::new(isa, [9, 11], between, 40, strides, 0.9, [3, 4]).unwrap();
+        up.run(&x, &mut b, &pool);
         (a, b)
     };
     assert_eq!(run(1), run(3));

@@ -1,5 +1,6 @@
 //! Steps of the network as kernels, their weights packed.
 
+use super::images::ImageKernel;
 use super::{ConcatInput, FloatKernel, Layer, LayerInfo, LayerKernel};
 use crate::EngineError;
 use crate::fuse::Fused;
@@ -8,8 +9,8 @@ use crate::quantized::{
     Activation, Conv, Op, Piece, Quantized, Shape, Source, Step, Table, Window,
 };
 use kernels::{
-    Add, AvgPool, Bilinear, ConvSpec, ConvWeights, CopyAxis, Isa, LayerNorm, Lookup, MatMul,
-    MatMulSpec, MaxPool, Nearest, PoolSpec, Rearrange, Residual, Softmax, SpecError,
+    Add, AvgPool, Between, Bilinear, ConvSpec, ConvWeights, CopyAxis, Isa, LayerNorm, Lookup,
+    MatMul, MatMulSpec, MaxPool, Nearest, PoolSpec, Rearrange, Residual, Softmax, SpecError,
 };
 
 pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Layer, EngineError> {
@@ -22,6 +23,7 @@ pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Laye
     })?;
     let packed_bytes = match &kernel {
         LayerKernel::Conv { conv, .. } => conv.packed_bytes() as u64,
+        LayerKernel::Image(image) => image.packed_bytes() as u64,
         _ => 0,
     };
     let info = LayerInfo {
@@ -65,7 +67,7 @@ fn kernel(
         Op::Add => {
             let (a, b) = (activation(0).quant, activation(1).quant);
             let ratios = [a.scale / quant.scale, b.scale / quant.scale];
-            LayerKernel::Add(Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?)
+            LayerKernel::Add(Add::new(isa, ratios, [a.zero, b.zero, quant.zero], step.clamp)?)
         }
         Op::Concat(tables) => {
             if fused.nearest.iter().any(Option::is_some) {
@@ -89,28 +91,31 @@ fn kernel(
             LayerKernel::Concat(parts.collect::<Result<_, SpecError>>()?)
         }
         Op::MaxPool { window, table } => LayerKernel::MaxPool(
-            MaxPool::new(pool_spec(window, activation(0).shape)?)?,
+            MaxPool::new(isa, pool_spec(window, activation(0).shape))?,
             lookup(table),
         ),
-        Op::AvgPool { window, include_pad } => {
+        Op::AvgPool { window, counted } => {
             let x = activation(0);
-            let (spec, ratio) = (pool_spec(window, x.shape)?, x.quant.scale / quant.scale);
-            LayerKernel::AvgPool(AvgPool::new(spec, ratio, zeros(x), *include_pad)?, clamp())
+            let (spec, ratio) = (pool_spec(window, x.shape), x.quant.scale / quant.scale);
+            LayerKernel::AvgPool(AvgPool::new(isa, spec, ratio, zeros(x), *counted)?, clamp())
         }
         Op::Nearest { table } => {
             LayerKernel::Nearest(upsampling(net, step, shape.c)?, lookup(table))
         }
         Op::Bilinear => {
             let x = activation(0);
-            let [from, to] = [x.shape, shape].map(|shape| [shape.h, shape.w]);
-            let (c, ratio) = (shape.c, x.quant.scale / quant.scale);
-            LayerKernel::Bilinear(Bilinear::new(from, to, c, [c, c], ratio, zeros(x))?, clamp())
+            let between = [(x.shape.h, shape.h), (x.shape.w, shape.w)];
+            let between = between.map(|(from, to)| Between::centres(from, to));
+            let (from, c, ratio) = ([x.shape.h, x.shape.w], shape.c, x.quant.scale / quant.scale);
+            let bilinear = Bilinear::new(isa, from, between, c, [c, c], ratio, zeros(x))?;
+            LayerKernel::Bilinear(bilinear, clamp())
         }
+        Op::Image(op) => LayerKernel::Image(ImageKernel::new(op, step, &net.activations, isa)?),
         Op::Table(table) => LayerKernel::Table(Lookup::new(isa, **table)),
         Op::AddConstant { values, quant: b } => {
             let a = activation(0).quant;
             let ratios = [a.scale / quant.scale, b.scale / quant.scale];
-            let add = Add::new(ratios, [a.zero, b.zero, quant.zero], step.clamp)?;
+            let add = Add::new(isa, ratios, [a.zero, b.zero, quant.zero], step.clamp)?;
             LayerKernel::AddConstant(add, values.clone())
         }
         Op::Constant(bytes) => LayerKernel::Constant(bytes.clone()),
@@ -240,7 +245,7 @@ fn conv_spec(conv: &Conv) -> ConvSpec {
     }
 }
 
-fn conv_weights<'a>(
+pub(super) fn conv_weights<'a>(
     conv: &'a Conv,
     scale: &'a [f32],
     x_zero: u8,
@@ -250,20 +255,18 @@ fn conv_weights<'a>(
     ConvWeights { weight: &conv.weights, bias: &conv.bias, scale, x_zero, y_zero, lo, hi }
 }
 
-fn pool_spec(window: &Window, x: Shape) -> Result<PoolSpec, SpecError> {
-    if window.dilation != [1, 1] {
-        return Err(SpecError::TooLarge { what: "pooling dilation" });
-    }
-    Ok(PoolSpec {
+fn pool_spec(window: &Window, x: Shape) -> PoolSpec {
+    PoolSpec {
         channels: x.c,
         kernel: window.kernel,
         stride: window.stride,
+        dilation: window.dilation,
         padding: window.pad,
         in_h: x.h,
         in_w: x.w,
         in_stride: x.c,
         out_stride: x.c,
-    })
+    }
 }
 
 fn conv_kind(spec: &ConvSpec, residual: bool) -> String {
@@ -284,6 +287,7 @@ fn op_name(op: &Op) -> &'static str {
         Op::Nearest { .. } => "nearest",
         Op::Bilinear => "bilinear",
         Op::Table(_) => "table",
+        Op::Image(op) => op.name(),
         Op::AddConstant { .. } => "add-constant",
         Op::LayerNorm(_) => "layer-norm",
         Op::Copy(_) => "copy",

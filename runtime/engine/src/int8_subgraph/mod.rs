@@ -1,6 +1,7 @@
 //! An int8 subgraph: integer steps as kernels over one block of memory. Everything is decided, packed and placed at
 //! load, so that running allocates nothing.
 
+mod images;
 mod layers;
 mod run;
 
@@ -8,6 +9,7 @@ use crate::EngineError;
 use crate::fuse::{fuse, keep};
 use crate::memory_plan::{self, slot_bytes};
 use crate::quantized::{Activation, Quantized};
+use images::ImageKernel;
 use kernels::{
     Add, AvgPool, Bilinear, Buffer, Isa, LayerNorm, Lookup, MatMul, MaxPool, Nearest, Pool,
     Rearrange, Scratch, Softmax,
@@ -77,6 +79,7 @@ enum LayerKernel {
     Nearest(Nearest, Option<Lookup>),
     Bilinear(Bilinear, Option<Lookup>),
     Table(Lookup),
+    Image(ImageKernel),
     AddConstant(Add, Arc<[u8]>),
     Copy(Vec<Rearrange>),
     Constant(Arc<[u8]>),
@@ -157,6 +160,7 @@ impl Int8Subgraph {
         let of_layers = layers.iter().map(|layer| match &layer.kernel {
             LayerKernel::Conv { conv, .. } => conv.scratch_bytes(threads),
             LayerKernel::MatMul(product, _) => product.scratch_bytes(threads),
+            LayerKernel::Image(image) => image.scratch_bytes(threads),
             _ => 0,
         });
         let scratch_bytes = of_layers.chain(tails.map(|conv| conv.scratch_bytes(threads))).max();

@@ -2,7 +2,7 @@
 
 use super::{Int8Subgraph, Layer, LayerKernel};
 use crate::quantized::Shape;
-use kernels::{Buffer, Pool, Rows, Scratch};
+use kernels::{Beside, Buffer, Pool, Rows, Scratch};
 
 impl Int8Subgraph {
     pub(super) fn run_layer(
@@ -40,7 +40,7 @@ impl Int8Subgraph {
                 &None
             }
             LayerKernel::Add(add) => {
-                add.run(&rows, x(0), x(1), c, y, pool);
+                add.run(&rows, x(0), x(1), Beside::Each(c), y, pool);
                 &None
             }
             LayerKernel::Concat(parts) => {
@@ -72,12 +72,16 @@ impl Int8Subgraph {
                 bilinear.run(x(0), y, pool);
                 table
             }
+            LayerKernel::Image(image) => {
+                image.run(x, self.slots[layer.output].activation.shape, y, pool, scratch);
+                &None
+            }
             LayerKernel::Table(table) => {
                 table.run(&rows, x(0), y, pool);
                 &None
             }
             LayerKernel::AddConstant(add, constant) => {
-                add.run(&rows, x(0), constant, c, y, pool);
+                add.run(&rows, x(0), constant, Beside::Each(c), y, pool);
                 &None
             }
             LayerKernel::Constant(bytes) => {
@@ -102,7 +106,7 @@ impl Int8Subgraph {
             }
         };
         if let Some(table) = table {
-            table.in_place(&mut y[..h * w * c]);
+            table.in_place(&mut y[..h * w * c], pool);
         }
     }
 }

@@ -61,9 +61,8 @@ impl<'a> NodeReader<'a> {
         kernel: [usize; 2],
         input: [usize; 2],
     ) -> Result<Window, EngineError> {
-        let pair = |name: &str| self.small(name, 2).map(|v| v.map_or([1; 2], |v| [v[0], v[1]]));
-        let stride = pair("strides")?;
-        let dilation = pair("dilations")?;
+        let stride = self.pair("strides")?.unwrap_or([1; 2]);
+        let dilation = self.pair("dilations")?.unwrap_or([1; 2]);
         let pad = self.small("pads", 4)?.map_or([0; 4], |v| [v[0], v[1], v[2], v[3]]);
         if [stride, dilation, kernel].as_flattened().contains(&0) {
             return Err(self.error("a kernel side, stride or dilation of zero"));
@@ -76,6 +75,11 @@ impl<'a> NodeReader<'a> {
                 for axis in 0..2 {
                     let out = input[axis].div_ceil(stride[axis]);
                     let span = (out - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1;
+                    if span + 1 < input[axis] {
+                        // ONNX Runtime centres what is seen, others begin at the first pixel.
+                        let reason = format!("auto_pad {same:?} with steps that leave pixels out");
+                        return Err(self.error(reason));
+                    }
                     let total = span.saturating_sub(input[axis]);
                     let less = total / 2;
                     let (first, last) = if same == "SAME_UPPER" {
@@ -94,10 +98,15 @@ impl<'a> NodeReader<'a> {
 
     /// `kernel_shape` of a pooling node.
     pub(crate) fn kernel_shape(&self) -> Result<[usize; 2], EngineError> {
-        match self.small("kernel_shape", 2)? {
-            Some(v) => Ok([v[0], v[1]]),
+        match self.pair("kernel_shape")? {
+            Some(v) => Ok(v),
             None => Err(self.error("no kernel_shape")),
         }
+    }
+
+    /// Two small numbers, if the attribute is there.
+    pub(crate) fn pair(&self, name: &str) -> Result<Option<[usize; 2]>, EngineError> {
+        Ok(self.small(name, 2)?.map(|v| [v[0], v[1]]))
     }
 
     /// `count` integers from 0 to [`MAX_WINDOW`].

@@ -121,14 +121,21 @@ impl<'a> Walk<'a> {
 
 /// Operators that take every value for itself.
 const ELEMENTWISE: &[&str] = &[
+    "Abs",
     "Add",
     "Clip",
+    "Div",
+    "Elu",
     "HardSigmoid",
     "HardSwish",
     "LeakyRelu",
+    "Mish",
     "Mul",
+    "Neg",
     "Relu",
     "Sigmoid",
+    "Softplus",
+    "Softsign",
     "Sub",
     "Tanh",
 ];
@@ -136,8 +143,11 @@ const ELEMENTWISE: &[&str] = &[
 /// Operators over images whose steps look at the shapes of their inputs.
 const SEES_SHAPES: &[&str] = &[
     "AveragePool",
+    "BatchNormalization",
     "ConvTranspose",
     "GlobalAveragePool",
+    "GroupNormalization",
+    "InstanceNormalization",
     "MaxPool",
     "Pad",
     "ReduceMean",

@@ -1,5 +1,6 @@
 //! Float operations between DequantizeLinear and QuantizeLinear. The second makes a step of them.
 
+use crate::image_op::ImageOpKind;
 use crate::layout::Layout;
 use crate::quantized::{Activation, Conv, LayerNorm, Op, Piece, Quant, Shape, Step, Window};
 use kernels::MatMulSpec;
@@ -34,8 +35,9 @@ pub(super) enum FloatOpKind {
     MaxPool(Window),
     AvgPool {
         window: Window,
-        include_pad: bool,
+        counted: Option<[usize; 4]>,
     },
+    Image(ImageOpKind),
     Nearest,
     Bilinear,
     Unary(Unary),
@@ -73,6 +75,14 @@ pub(super) enum Unary {
     LeakyRelu {
         alpha: f32,
     },
+    Elu {
+        alpha: f32,
+    },
+    Softplus,
+    Softsign,
+    Abs,
+    Neg,
+    Mish,
     /// `x · f(x)`: SiLU, and hard-swish written in two nodes.
     Times(Box<Self>),
 }
@@ -105,6 +115,18 @@ impl Unary {
                     x
                 }
             }
+            Self::Elu { alpha } => {
+                if x < 0.0 {
+                    alpha * libm::expm1f(x)
+                } else {
+                    x
+                }
+            }
+            Self::Softplus => x.max(0.0) + libm::log1pf(libm::expf(-x.abs())),
+            Self::Softsign => x / (1.0 + x.abs()),
+            Self::Abs => x.abs(),
+            Self::Neg => -x,
+            Self::Mish => x * libm::tanhf(Self::Softplus.apply(x)),
             Self::Times(f) => x * f.apply(x),
         }
     }
@@ -134,9 +156,10 @@ impl FloatOp {
                 Op::Concat((0..self.inputs.len()).map(|at| table(x(at))).collect())
             }
             FloatOpKind::MaxPool(window) => Op::MaxPool { window: *window, table: table(x(0)) },
-            FloatOpKind::AvgPool { window, include_pad } => {
-                Op::AvgPool { window: *window, include_pad: *include_pad }
+            FloatOpKind::AvgPool { window, counted } => {
+                Op::AvgPool { window: *window, counted: *counted }
             }
+            FloatOpKind::Image(kind) => Op::Image(kind.step(quant, clamp, || table(x(0)))),
             FloatOpKind::Nearest => Op::Nearest { table: table(x(0)) },
             FloatOpKind::Bilinear => Op::Bilinear,
             FloatOpKind::Unary(f) => Op::Table(x(0).table(quant, clamp, |x| f.apply(x))),

@@ -5,8 +5,10 @@
 //! dequantized what DequantizeLinear gives      float_op    an operation that waits for its QuantizeLinear
 //! operations  pooling, sums, …: one function an operator   weighted   convolutions, linear layers
 //! matrices    products, softmax, joined        resize      nearest, bilinear
-//! tokens      layer normalisation, biases
+//! tokens      layer normalisation, biases      images      gates, normalisations
 //! views       what moves nothing               arrange     copies where an operator needs another order
+//! pad         borders of images                constant    constants as real numbers
+//! arithmetic  sums and products of what has other shapes
 //! floats      float tensors on the way         flow        what comes out of the walk
 //! ```
 //!
@@ -14,13 +16,17 @@
 //! it in float. The rewriting happens here and not on tract's typed model because there the int8 weights would have to
 //! pass type inference first (seconds for a ResNet-50), and because node names survive.
 
+mod arithmetic;
 mod arrange;
+mod constant;
 mod dequantized;
 mod float_op;
 mod floats;
 mod flow;
+mod images;
 mod matrices;
 mod operations;
+mod pad;
 mod resize;
 mod tokens;
 mod views;

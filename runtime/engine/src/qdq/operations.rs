@@ -32,27 +32,23 @@ impl NodeReader<'_> {
     }
 
     pub(super) fn max_pool(&self, x: &Dequantized<'_>) -> Result<Option<FloatOp>, EngineError> {
-        if !x.is_image() || self.int("ceil_mode", 0) != 0 || self.node.output.len() > 1 {
+        if !x.is_image() || self.node.output.len() > 1 {
             return Ok(None);
         }
         let (window, dims) = self.pool(x)?;
-        if window.dilation != [1, 1] {
-            return Ok(None);
-        }
         Ok(Some(self.float_op(FloatOpKind::MaxPool(window), &[x], dims)?))
     }
 
     pub(super) fn avg_pool(&self, x: &Dequantized<'_>) -> Result<Option<FloatOp>, EngineError> {
-        if !x.is_image() || self.int("ceil_mode", 0) != 0 {
+        if !x.is_image() {
             return Ok(None);
         }
         let (window, dims) = self.pool(x)?;
-        if window.dilation != [1, 1] {
-            return Ok(None);
-        }
-        let include_pad = self.int("count_include_pad", 0) != 0;
+        // What a window of `ceil_mode` has beyond the file's own padding never counts.
+        let declared = self.pool_window(x)?.pad;
+        let counted = (self.int("count_include_pad", 0) != 0).then_some(declared);
         self.check_pool(&window)?;
-        Ok(Some(self.float_op(FloatOpKind::AvgPool { window, include_pad }, &[x], dims)?))
+        Ok(Some(self.float_op(FloatOpKind::AvgPool { window, counted }, &[x], dims)?))
     }
 
     /// GlobalAveragePool, and ReduceMean over rows and columns.
@@ -72,12 +68,33 @@ impl NodeReader<'_> {
         let window = Window { kernel: [h, w], ..Window::POINT };
         self.check_pool(&window)?;
         let dims = if keep { vec![1, c, 1, 1] } else { vec![1, c] };
-        Ok(Some(self.float_op(FloatOpKind::AvgPool { window, include_pad: false }, &[x], dims)?))
+        Ok(Some(self.float_op(FloatOpKind::AvgPool { window, counted: None }, &[x], dims)?))
     }
 
+    fn pool_window(&self, x: &Dequantized<'_>) -> Result<Window, EngineError> {
+        let Shape { h, w, .. } = x.activation.shape;
+        self.window(self.kernel_shape()?, [h, w])
+    }
+
+    /// The window, with as much padding as `ceil_mode` asks for, and the result's shape.
     fn pool(&self, x: &Dequantized<'_>) -> Result<(Window, Vec<usize>), EngineError> {
         let Shape { h, w, c } = x.activation.shape;
-        let window = self.window(self.kernel_shape()?, [h, w])?;
+        let mut window = self.pool_window(x)?;
+        self.output(&window, x.activation.shape)?;
+        if self.int("ceil_mode", 0) != 0 {
+            for (axis, size) in [(0, h), (1, w)] {
+                let (stride, before) = (window.stride[axis], window.pad[axis]);
+                let span = window.dilation[axis] * (window.kernel[axis] - 1) + 1;
+                let padded = size + before + window.pad[axis + 2];
+                let mut outputs = (padded - span).div_ceil(stride) + 1;
+                // As ONNX Runtime and PyTorch: no window begins behind the image.
+                if (outputs - 1) * stride >= size + before {
+                    outputs -= 1;
+                }
+                let needed = ((outputs - 1) * stride + span).saturating_sub(size + before);
+                window.pad[axis + 2] = window.pad[axis + 2].max(needed);
+            }
+        }
         let (oh, ow) = self.output(&window, x.activation.shape)?;
         Ok((window, vec![1, c, oh, ow]))
     }
@@ -134,6 +151,12 @@ impl NodeReader<'_> {
             },
             "HardSwish" => Unary::HardSwish,
             "LeakyRelu" => Unary::LeakyRelu { alpha: self.float("alpha", 0.01) },
+            "Elu" => Unary::Elu { alpha: self.float("alpha", 1.0) },
+            "Softplus" => Unary::Softplus,
+            "Softsign" => Unary::Softsign,
+            "Abs" => Unary::Abs,
+            "Neg" => Unary::Neg,
+            "Mish" => Unary::Mish,
             _ => Unary::Same,
         };
         self.like(FloatOpKind::Unary(f), &[x])

@@ -1,11 +1,17 @@
-//! Resize: what the kernels do exactly, nearest neighbours by whole numbers and bilinear between pixel centres.
+//! Resize: nearest neighbours and linear between pixels, in every coordinate mode that ONNX Runtime has.
+//!
+//! Where an axis is stretched by whole numbers, or between pixel centres, kernels find the positions in integers;
+//! otherwise in f32 and in ONNX Runtime's order.
 
 use super::dequantized::Dequantized;
 use super::float_op::{FloatOp, FloatOpKind};
 use crate::EngineError;
+use crate::image_op::{ImageOpKind, Positions};
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::values;
 use crate::quantized::Shape;
+use kernels::Between;
+use std::sync::Arc;
 
 impl NodeReader<'_> {
     pub(super) fn resize(
@@ -13,8 +19,7 @@ impl NodeReader<'_> {
         x: &Dequantized<'_>,
         opset: i64,
     ) -> Result<Option<FloatOp>, EngineError> {
-        let Shape { h, w, c } = x.activation.shape;
-        let (scales_at, sizes_at) = if opset < 11 { (1, usize::MAX) } else { (2, 3) };
+        let Shape { c, .. } = x.activation.shape;
         if !x.is_image() {
             return Ok(None);
         }
@@ -25,13 +30,45 @@ impl NodeReader<'_> {
         if let Some(name) = ["antialias", "exclude_outside"].iter().find(|n| self.int(n, 0) != 0) {
             return refused(name);
         }
+        let Some([rows, columns]) = self.resized_axes(x, opset)? else { return Ok(None) };
+        let op = match self.text("mode", "nearest") {
+            "nearest" => self.nearest(c, rows, columns),
+            "linear" if rows.between_centres(self) && columns.between_centres(self) => {
+                Some(FloatOpKind::Bilinear)
+            }
+            "linear" => rows.linear(self).zip(columns.linear(self)).map(|(rows, columns)| {
+                FloatOpKind::Image(ImageOpKind::Linear(Arc::new([rows, columns])))
+            }),
+            _ => None,
+        };
+        let Some(op) = op else {
+            let mode = self.text("mode", "nearest");
+            let transform = self.text("coordinate_transformation_mode", "half_pixel");
+            let nearest = self.text("nearest_mode", "round_prefer_floor");
+            let reason = format!(
+                "mode {mode:?}, coordinate_transformation_mode {transform:?}, nearest_mode {nearest:?}; \
+                 expected nearest or linear, and no tf_crop_and_resize"
+            );
+            return Err(self.error(reason));
+        };
+        Ok(Some(self.float_op(op, &[x], vec![1, c, rows.to, columns.to])?))
+    }
+
+    /// Rows and columns; `None` where other axes change, too.
+    fn resized_axes(
+        &self,
+        x: &Dequantized<'_>,
+        opset: i64,
+    ) -> Result<Option<[ResizeAxis; 2]>, EngineError> {
+        let Shape { h, w, c } = x.activation.shape;
+        let (scales_at, sizes_at) = if opset < 11 { (1, usize::MAX) } else { (2, 3) };
         let scales = self
             .constant(scales_at)
             .and_then(values)
             .filter(|scales: &Vec<f32>| !scales.is_empty());
         let sizes: Option<Vec<i64>> = self.constant(sizes_at).and_then(values);
         if sizes.is_some() && self.text("keep_aspect_ratio_policy", "stretch") != "stretch" {
-            return refused("keep_aspect_ratio_policy");
+            return Err(self.error("attribute `keep_aspect_ratio_policy` is not supported"));
         }
         let sides = match (scales.as_deref(), sizes.as_deref()) {
             (Some(&[1.0, 1.0, sy, sx]), _) => {
@@ -45,22 +82,21 @@ impl NodeReader<'_> {
         let [Some(rows), Some(columns)] = sides else {
             return Err(self.error("sizes that are not between 1 and 16384"));
         };
-        let op = match self.text("mode", "nearest") {
-            "nearest" if rows.repeats(self) && columns.repeats(self) => FloatOpKind::Nearest,
-            "linear" if rows.between_centres(self) && columns.between_centres(self) => {
-                FloatOpKind::Bilinear
-            }
-            mode => {
-                let transform = self.text("coordinate_transformation_mode", "half_pixel");
-                let nearest = self.text("nearest_mode", "round_prefer_floor");
-                let reason = format!(
-                    "mode {mode:?}, coordinate_transformation_mode {transform:?}, nearest_mode {nearest:?}; \
-                     expected nearest with asymmetric and floor, or linear with half_pixel"
-                );
-                return Err(self.error(reason));
-            }
+        Ok(Some([rows, columns]))
+    }
+
+    fn nearest(&self, c: usize, rows: ResizeAxis, columns: ResizeAxis) -> Option<FloatOpKind> {
+        let [from_rows, from_columns] = [rows.nearest(self)?, columns.nearest(self)?];
+        let by_whole = |from: &[usize], axis: ResizeAxis| {
+            from.iter().enumerate().all(|(at, from)| *from == at * axis.from / axis.to)
         };
-        Ok(Some(self.float_op(op, &[x], vec![1, c, rows.to, columns.to])?))
+        if by_whole(&from_rows, rows) && by_whole(&from_columns, columns) {
+            return Some(FloatOpKind::Nearest);
+        }
+        let some = |from: Vec<usize>| from.into_iter().map(Some).collect();
+        let (rows, columns) = (some(from_rows), some(from_columns));
+        let from = Arc::new(Positions { rows, columns, channels: (0..c).map(Some).collect() });
+        Some(FloatOpKind::Image(ImageOpKind::Gather { from, fill: 0.0 }))
     }
 }
 
@@ -83,25 +119,60 @@ impl ResizeAxis {
         (1..=16384).contains(&to).then_some(Self { from, to: to as usize, scale })
     }
 
-    /// Whether output `o` takes input `⌊o · from / to⌋`, all that the kernels know.
-    fn repeats(self, reader: &NodeReader<'_>) -> bool {
-        let o = |o: usize| o as f32;
-        let source = |at: usize| match reader.text("coordinate_transformation_mode", "half_pixel") {
-            "asymmetric" => Some(o(at) / self.scale),
-            "half_pixel" => Some((o(at) + 0.5) / self.scale - 0.5),
-            _ => None,
-        };
+    /// Where an output lies among the inputs.
+    fn source(self, reader: &NodeReader<'_>, at: usize) -> Option<f32> {
+        let (x, scale) = (at as f32, self.scale);
+        let half_pixel = (x + 0.5) / scale - 0.5;
+        let (from, to) = (self.from as f32, self.to as f32);
+        Some(match reader.text("coordinate_transformation_mode", "half_pixel") {
+            "asymmetric" => x / scale,
+            "half_pixel" => half_pixel,
+            "pytorch_half_pixel" => {
+                if self.to > 1 {
+                    half_pixel
+                } else {
+                    0.0
+                }
+            }
+            "align_corners" => {
+                if self.to > 1 {
+                    x * (from - 1.0) / (to - 1.0)
+                } else {
+                    0.0
+                }
+            }
+            "half_pixel_symmetric" => {
+                let adjustment = to / (scale * from);
+                from / 2.0 * (1.0 - adjustment) + half_pixel
+            }
+            _ => return None,
+        })
+    }
+
+    /// The input that each output takes.
+    fn nearest(self, reader: &NodeReader<'_>) -> Option<Vec<usize>> {
         let round = |x: f32| match reader.text("nearest_mode", "round_prefer_floor") {
             "floor" => Some(x.floor()),
+            "ceil" => Some(x.ceil()),
             "round_prefer_floor" => Some((x - 0.5).ceil()),
-            "round_prefer_ceil" => Some((x + 0.5).floor()),
+            "round_prefer_ceil" => Some(x.round()),
             _ => None,
         };
         let last = (self.from - 1) as f32;
-        (0..self.to).all(|at| {
-            let found = source(at).and_then(round).map(|x| x.clamp(0.0, last) as usize);
-            found == Some(at * self.from / self.to)
-        })
+        let of = |at| self.source(reader, at).and_then(round).map(|x| x.clamp(0.0, last) as usize);
+        (0..self.to).map(of).collect()
+    }
+
+    /// The two inputs that each output lies between.
+    fn linear(self, reader: &NodeReader<'_>) -> Option<Vec<Between>> {
+        let last = (self.from - 1) as f32;
+        let of = |at| {
+            let x = self.source(reader, at)?.clamp(0.0, last);
+            let lower = x as usize;
+            let upper = (lower + 1).min(self.from - 1);
+            Some(Between { lower, upper, fraction: x - lower as f32 })
+        };
+        (0..self.to).map(of).collect()
     }
 
     fn between_centres(self, reader: &NodeReader<'_>) -> bool {

@@ -144,7 +144,7 @@ impl NodeReader<'_> {
         let window = Window { kernel: [1, tokens], ..Window::POINT };
         self.check_pool(&window)?;
         let made = if keep { vec![1, 1, channels] } else { vec![1, channels] };
-        let op = FloatOpKind::AvgPool { window, include_pad: false };
+        let op = FloatOpKind::AvgPool { window, counted: None };
         self.laid_op(op, &[x], Layout::dense(&made)).map(Some)
     }
 }

@@ -214,7 +214,11 @@ impl<'a> Walk<'a> {
         let reader = self.reader(at);
         let op = reader.node.op_type.as_str();
         let first = reader.input(0).and_then(|name| self.values.get(name));
+        let first = self.second(&reader).or(first);
         if let Some(Value::FloatOp(pending)) = first {
+            if let Some(made) = self.arithmetic_after(&reader, pending)? {
+                return Ok(Some(Value::FloatOp(made)));
+            }
             return self.after(&reader, pending);
         }
         if (0..reader.node.input.len()).all(|at| self.real(&reader, at).is_none()) {
@@ -228,7 +232,11 @@ impl<'a> Walk<'a> {
                 ("Add", [None, Some(b)], Some(constant)) => reader.add_constant(b, constant)?,
                 _ => None,
             };
-            return Ok(swapped.map(Value::FloatOp));
+            let made = match swapped {
+                None => self.arithmetic(&reader)?,
+                found => found,
+            };
+            return Ok(made.map(Value::FloatOp));
         };
         if let Some(layout) = reader.view(&x.view.layout)? {
             return Ok(Some(Value::Dequantized(View { at: x.view.at, layout })));
@@ -260,6 +268,28 @@ impl<'a> Walk<'a> {
                 _ => None,
             },
             "Mul" => self.times(&reader, x),
+            "Sub" | "Div" => None,
+            "ConvTranspose" => {
+                let Some(weights) = self.weights(&reader, 1) else { return Ok(None) };
+                let bias = self.weights(&reader, 2);
+                if bias.is_none() && reader.input(2).is_some() {
+                    return Err(reader.error("the bias is not int32 with DequantizeLinear"));
+                }
+                Some(reader.conv_transpose(x, weights, bias)?)
+            }
+            "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" => {
+                let constants: Vec<_> = (0..reader.node.input.len())
+                    .map(|at| self.real_constant(&reader, at))
+                    .collect();
+                match op {
+                    "BatchNormalization" => reader.batch_norm(x, &constants)?,
+                    _ => reader.group_norm(x, &constants)?,
+                }
+            }
+            "Pad" => {
+                let fill = self.real_constant(&reader, 2);
+                reader.pad(x, fill.as_ref(), self.document.opset)?
+            }
             "Concat" => match inputs.iter().cloned().collect::<Option<Vec<_>>>() {
                 Some(inputs) => reader.concat(&inputs)?,
                 None => None,
@@ -268,14 +298,17 @@ impl<'a> Walk<'a> {
             "AveragePool" => reader.avg_pool(x)?,
             "GlobalAveragePool" | "ReduceMean" => reader.global_pool(x)?,
             "Resize" => reader.resize(x, self.document.opset)?,
-            "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "LeakyRelu" => {
-                Some(reader.unary(x)?)
-            }
+            "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Elu" | "Softplus"
+            | "Softsign" | "Abs" | "Neg" | "Mish" => Some(reader.unary(x)?),
             "Relu" | "Clip" => match reader.bounds() {
                 Some(bounds) => Some(FloatOp { bounds, ..reader.unary(x)? }),
                 None => None,
             },
             _ => None,
+        };
+        let pending = match pending {
+            None => self.arithmetic(&reader)?,
+            found => found,
         };
         Ok(pending.map(Value::FloatOp))
     }
@@ -342,7 +375,7 @@ impl<'a> Walk<'a> {
         Some(FloatOp { name, op, ..pending.clone() })
     }
 
-    fn real(&self, reader: &NodeReader<'a>, at: usize) -> Option<Dequantized<'_>> {
+    pub(super) fn real(&self, reader: &NodeReader<'a>, at: usize) -> Option<Dequantized<'_>> {
         match self.values.get(reader.input(at)?)? {
             Value::Dequantized(view) => Some(Dequantized {
                 activation: &self.flow.activations[view.at],

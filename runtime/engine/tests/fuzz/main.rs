@@ -16,6 +16,9 @@ mod mutate;
 #[path = "../int8/qdq.rs"]
 #[expect(dead_code, reason = "not every layer is drawn here")]
 mod qdq;
+#[path = "../int8/qdq_images.rs"]
+#[expect(dead_code, reason = "not every operator is drawn here")]
+mod qdq_images;
 
 use engine::{Engine, Options};
 use guard::Guard;
@@ -48,6 +51,42 @@ pub(crate) fn network(dice: &mut Dice, channels: usize) -> ModelProto {
     net.model()
 }
 
+/// Gates, normalisations, borders, other sizes, transposed convolutions.
+pub(crate) fn image_operators(dice: &mut Dice) -> ModelProto {
+    let shape = [[2, 4, 6][dice.below(3)], 5 + dice.below(6), 5 + dice.below(6)];
+    let (mut net, x) = Qdq::new(dice.next(), dice.below(2) == 0, shape);
+    let gated = net.gated(&x);
+    let silu = net.silu(&gated);
+    let norms = ["BatchNormalization", "InstanceNormalization", "GroupNormalization"];
+    let normal = net.normalized(norms[dice.below(3)], &silu);
+    let mode = ["constant", "edge", "reflect"][dice.below(3)];
+    let padded = net.padded(&normal, mode, [0, 0, 1, 2, 0, 0, 2, 1]);
+    let sizes = [4 + dice.below(9), 4 + dice.below(9)];
+    let resized = net.resized(
+        &padded,
+        sizes,
+        vec![
+            qdq::text("mode", ["nearest", "linear"][dice.below(2)]),
+            qdq::text("coordinate_transformation_mode", "align_corners"),
+        ],
+    );
+    let up = net.conv_transpose(&resized, 4, [1, 2][dice.below(2)]);
+    let pooled = net.window(
+        ["MaxPool", "AveragePool"][dice.below(2)],
+        &up,
+        vec![
+            qdq::ints("kernel_shape", &[3, 3]),
+            qdq::ints("strides", &[2, 2]),
+            qdq::int("ceil_mode", 1),
+        ],
+    );
+    net.output(&Real { name: pooled, ..up.clone() });
+    let mean = net.global_pool(&up);
+    let difference = net.combine("Sub", &up, &mean);
+    net.output(&difference);
+    net.model()
+}
+
 /// Loads, and runs what loads unless that is honest but long work. Says whether it ran.
 fn survives(bytes: &[u8]) -> bool {
     let options = Options { threads: 1, isa: None, fuse: true };
@@ -63,10 +102,13 @@ fn survives(bytes: &[u8]) -> bool {
 fn networks_unchanged_are_loaded_and_run() {
     let _alone = guard::alone();
     for seed in 0..20 {
-        let bytes = network(&mut Dice::new(seed), 3).encode_to_vec();
-        let mut engine = Engine::from_onnx(&bytes, &[], &Options::threads(1)).unwrap();
-        let count = engine.input_shape().iter().product();
-        engine.run(&vec![0.25; count]).unwrap();
+        let mut dice = Dice::new(seed);
+        for model in [network(&mut dice, 3), image_operators(&mut dice)] {
+            let bytes = model.encode_to_vec();
+            let mut engine = Engine::from_onnx(&bytes, &[], &Options::threads(1)).unwrap();
+            let count = engine.input_shape().iter().product();
+            engine.run(&vec![0.25; count]).unwrap();
+        }
     }
 }
 
@@ -76,7 +118,10 @@ fn well_formed_nonsense_ends_soon_in_bounded_memory() {
     let mut guard = Guard::new("onnx", 1500);
     while let Some(mut dice) = guard.next_seed() {
         let channels = dice.pick(&[1, 3, 4]);
-        let mut model = network(&mut dice, channels);
+        let mut model = match dice.below(2) {
+            0 => image_operators(&mut dice),
+            _ => network(&mut dice, channels),
+        };
         for _ in 0..1 + dice.below(4) {
             mutate::model(&mut model, &mut dice);
         }

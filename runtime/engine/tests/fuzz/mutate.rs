@@ -227,6 +227,12 @@ const OPERATORS: &[&str] = &[
     "BatchNormalization",
     "Identity",
     "Erf",
+    "Sub",
+    "Div",
+    "HardSigmoid",
+    "Elu",
+    "InstanceNormalization",
+    "GroupNormalization",
     "",
 ];
 
@@ -257,6 +263,11 @@ fn change_node(node: &mut NodeProto, other: &NodeProto, dice: &mut Dice) {
                 "kernel_shape",
                 "mode",
                 "ceil_mode",
+                "count_include_pad",
+                "output_padding",
+                "num_groups",
+                "epsilon",
+                "auto_pad",
             ];
             if node.attribute.is_empty() || dice.below(4) == 0 {
                 let name = dice.pick(&names).into();

@@ -6,7 +6,10 @@
 mod attention;
 mod attributes;
 mod hostile;
+mod images;
+mod onnx_runtime;
 mod qdq;
+mod qdq_images;
 
 use engine::{Engine, EngineError, Intermediate, Options, Outputs, reference};
 use proptest::prelude::*;

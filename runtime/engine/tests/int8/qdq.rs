@@ -289,7 +289,12 @@ impl Qdq {
         Real { name, shape, scale }
     }
 
-    fn weights(&mut self, shape: &[usize], out: usize, axis: usize) -> (String, Vec<f32>) {
+    pub(crate) fn weights(
+        &mut self,
+        shape: &[usize],
+        out: usize,
+        axis: usize,
+    ) -> (String, Vec<f32>) {
         let count = shape.iter().product();
         let values = (0..count).map(|_| (self.below(256) as u8).max(1)).collect();
         let values = self.constant(raw(DataType::Int8, shape, values));
@@ -300,7 +305,7 @@ impl Qdq {
         (self.node("DequantizeLinear", &[&values, &scale, &zero], axis), scales)
     }
 
-    fn bias(&mut self, out: usize, x: f32, scales: &[f32]) -> String {
+    pub(crate) fn bias(&mut self, out: usize, x: f32, scales: &[f32]) -> String {
         let values: Vec<u8> =
             (0..out).flat_map(|_| (self.below(4001) as i32 - 2000).to_le_bytes()).collect();
         let values = self.constant(raw(DataType::Int32, &[out], values));
@@ -310,14 +315,19 @@ impl Qdq {
         self.node("DequantizeLinear", &[&values, &scale, &zero], vec![int("axis", 0)])
     }
 
-    fn constant(&mut self, tensor: TensorProto) -> String {
+    pub(crate) fn constant(&mut self, tensor: TensorProto) -> String {
         self.count += 1;
         let name = format!("c{}", self.count);
         self.graph.initializer.push(TensorProto { name: name.clone(), ..tensor });
         name
     }
 
-    fn node(&mut self, op: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> String {
+    pub(crate) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attribute: Vec<AttributeProto>,
+    ) -> String {
         self.count += 1;
         let output = format!("t{}", self.count);
         self.graph.node.push(NodeProto {
@@ -354,11 +364,11 @@ pub(crate) fn text(name: &str, s: &str) -> AttributeProto {
     AttributeProto { name: name.into(), s: s.into(), r#type, ..AttributeProto::default() }
 }
 
-fn floats(dims: &[usize], values: &[f32]) -> TensorProto {
+pub(crate) fn floats(dims: &[usize], values: &[f32]) -> TensorProto {
     raw(DataType::Float, dims, values.iter().flat_map(|x| x.to_le_bytes()).collect())
 }
 
-fn raw(kind: DataType, dims: &[usize], raw_data: Vec<u8>) -> TensorProto {
+pub(crate) fn raw(kind: DataType, dims: &[usize], raw_data: Vec<u8>) -> TensorProto {
     let dims = dims.iter().map(|&dim| dim as i64).collect();
     TensorProto { dims, data_type: kind as i32, raw_data, ..TensorProto::default() }
 }

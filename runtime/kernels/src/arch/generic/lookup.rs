@@ -1,6 +1,7 @@
 //! Bytes through a table of 256, one at a time.
 
-/// Pixels through a table: pixel `p` of `y` is that of pixel `p / repeat` of `x`.
+/// Pixels through a table: pixel `p` of `y` is that of pixel `p / repeat` of `x`. The two may be the same memory where
+/// `repeat` is 1.
 pub(crate) struct TableLookup<'a> {
     pub(crate) table: &'a [u8; 256],
     pub(crate) x: *const u8,
@@ -20,10 +21,12 @@ pub(crate) unsafe fn look_up(s: &TableLookup<'_>) {
         // SAFETY: `pixel < pixels` and `copy < pixels · repeat`, the rows that the caller says can be read and
         // written.
         unsafe {
-            let x = std::slice::from_raw_parts(s.x.add(pixel * s.x_stride), s.channels);
+            let x = s.x.add(pixel * s.x_stride);
             for copy in pixel * s.repeat..(pixel + 1) * s.repeat {
-                let y = std::slice::from_raw_parts_mut(s.y.add(copy * s.y_stride), s.channels);
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = s.table[usize::from(*x)]);
+                let y = s.y.add(copy * s.y_stride);
+                for c in 0..s.channels {
+                    y.add(c).write(s.table[usize::from(x.add(c).read())]);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Loops of `arch/generic`, which the compiler makes vectors of, with AVX2.
 
-use crate::arch::generic::depthwise;
+use crate::arch::generic::{Loop, depthwise};
 use crate::gemm::tile::{MicroKernel, Tile};
 use crate::layer_norm::{self, LayerNormSpec};
 use crate::matmul::rows::{RowKernels, requantized, shared};
@@ -32,4 +32,9 @@ fn share_row(e: &[u32], total: f32, quant: ShareQuant, y: &mut [u8]) {
 #[target_feature(enable = "avx2")]
 fn layer_norm_row(spec: &LayerNormSpec, x: &[u8], y: &mut [u8]) {
     layer_norm::row(spec, x, y);
+}
+
+#[target_feature(enable = "avx2")]
+pub(crate) fn run<L: Loop>(body: L) {
+    body.run();
 }

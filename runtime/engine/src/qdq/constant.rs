@@ -1,0 +1,80 @@
+//! Constants as real numbers: floats of the file, or codes with their scales.
+
+use super::dequantized::QuantizedConstant;
+use super::walk::{Value, Walk};
+use crate::onnx::attributes::NodeReader;
+use crate::onnx::constants::{dims, values, zero_points};
+use tract_onnx::pb::TensorProto;
+
+/// A constant tensor's values.
+#[derive(Clone, Debug)]
+pub(super) struct RealConstant {
+    pub(super) dims: Vec<usize>,
+    pub(super) values: Vec<f64>,
+}
+
+/// Constants with more values than this are weights, not parameters.
+const MOST: usize = 1 << 20;
+
+impl Walk<'_> {
+    /// Input `at` as real numbers; `None` where it is no constant or too large a one.
+    pub(super) fn real_constant(&self, reader: &NodeReader<'_>, at: usize) -> Option<RealConstant> {
+        match self.values.get(reader.input(at)?)? {
+            Value::Constant(tensor) => RealConstant::of_floats(tensor),
+            Value::QuantizedConstant(constant) => RealConstant::of_codes(constant),
+            _ => None,
+        }
+    }
+}
+
+impl RealConstant {
+    fn of_floats(tensor: &TensorProto) -> Option<Self> {
+        let dims = dims(tensor);
+        let values: Vec<f32> = values(tensor).filter(|values: &Vec<f32>| values.len() <= MOST)?;
+        Some(Self { dims, values: values.into_iter().map(f64::from).collect() })
+    }
+
+    /// `(q − zero)·scale`, each rounded to f32 as DequantizeLinear does.
+    fn of_codes(constant: &QuantizedConstant<'_>) -> Option<Self> {
+        let dims = dims(constant.tensor);
+        let codes = zero_points(constant.tensor).filter(|codes| codes.len() <= MOST)?;
+        let axis = dims.get(constant.axis).copied().unwrap_or(1);
+        let inner: usize = dims.iter().skip(constant.axis + 1).product();
+        let of = |count: usize, at: usize| match count {
+            1 => Some(0),
+            n if n == axis => Some(at / inner.max(1) % axis),
+            _ => None,
+        };
+        let value = |(at, q): (usize, &i32)| {
+            let scale = constant.scale[of(constant.scale.len(), at)?];
+            let zero = constant.zero[of(constant.zero.len(), at)?];
+            Some(f64::from((i64::from(*q) - i64::from(zero)) as f32 * scale))
+        };
+        let values = codes.iter().enumerate().map(value).collect::<Option<Vec<_>>>()?;
+        Some(Self { dims, values })
+    }
+
+    /// The one value, or one a channel of an image: `[C, 1, 1]` or `[1, C, 1, 1]`.
+    pub(super) fn of_channels(&self, channels: usize) -> Option<Vec<f64>> {
+        let repeated = match self.dims[..] {
+            [c, 1, 1] | [1, c, 1, 1] => c == channels,
+            _ => false,
+        };
+        match self.values[..] {
+            [value] => Some(vec![value; channels]),
+            _ => repeated.then(|| self.values.clone()),
+        }
+    }
+
+    /// A vector of so many values.
+    pub(super) fn vector(&self, count: usize) -> Option<Vec<f64>> {
+        (self.dims == [count]).then(|| self.values.clone())
+    }
+
+    pub(super) fn number(&self) -> Option<f64> {
+        match self.values[..] {
+            [value] => Some(value),
+            _ => None,
+        }
+    }
+}
