@@ -4,6 +4,7 @@
 //! onnx            bytes        → checked document      qdq          its DequantizeLinear … QuantizeLinear → steps
 //! quantized       what a step is                       definition   what it computes, in plain loops
 //! layout          where an ONNX tensor's values lie
+//! collapse        tables of tables into one
 //! fuse            additions into convolutions          memory_plan  where activations lie
 //! int8_subgraph   steps        → kernels               packed weights, no allocation while running
 //! float_subgraph  what stays float: tract's            operator     int8 subgraph → tract op
@@ -30,6 +31,7 @@
 //! [`Engine::run`] is the network, [`Analyzer::analyze`] the product. The library has no clock, opens no files and no sockets.
 
 mod analyzer;
+mod collapse;
 pub mod decode;
 mod definition;
 mod engine;

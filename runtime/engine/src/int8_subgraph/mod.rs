@@ -6,6 +6,7 @@ mod layers;
 mod run;
 
 use crate::EngineError;
+use crate::collapse::collapse;
 use crate::fuse::{fuse, keep};
 use crate::memory_plan::{self, slot_bytes};
 use crate::quantized::{Activation, Quantized};
@@ -135,6 +136,8 @@ impl Int8Subgraph {
         fused: bool,
     ) -> Result<Self, EngineError> {
         net.check_work()?;
+        let collapsed = fused.then(|| collapse(net));
+        let net = collapsed.as_ref().unwrap_or(net);
         let steps = if fused { fuse(net) } else { keep(net) };
         let plan = memory_plan::plan(net, &steps)?;
         let slots: Vec<ActivationSlot> = net

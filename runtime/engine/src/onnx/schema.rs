@@ -30,6 +30,7 @@ const SCHEMAS: &[(&str, &[(&str, AttributeType)])] = &[
     ("Exp", &[]),
     ("Flatten", &[("axis", Int)]),
     ("Gather", &[("axis", Int)]),
+    ("Gelu", &[("approximate", Text)]),
     ("Gemm", &[("alpha", Float), ("beta", Float), ("transA", Int), ("transB", Int)]),
     ("GlobalAveragePool", &[]),
     ("GroupNormalization", &[("epsilon", Float), ("num_groups", Int), ("stash_type", Int)]),

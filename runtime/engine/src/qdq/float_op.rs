@@ -2,8 +2,11 @@
 
 use crate::image_op::ImageOpKind;
 use crate::layout::Layout;
-use crate::quantized::{Activation, Conv, LayerNorm, Op, Piece, Quant, Shape, Step, Window};
+use crate::quantized::{
+    Activation, Conv, LayerNorm, Op, Piece, Quant, Shape, Step, Window, requantize,
+};
 use kernels::MatMulSpec;
+use std::f64::consts::{PI, SQRT_2};
 use std::sync::Arc;
 
 /// `DequantizeLinear → op [→ Relu | Clip]`, seen, its QuantizeLinear not yet.
@@ -41,6 +44,8 @@ pub(super) enum FloatOpKind {
     Nearest,
     Bilinear,
     Unary(Unary),
+    /// The real value at each code of its input.
+    Codes(Box<[f32; 256]>),
     AddConstant {
         values: Arc<[u8]>,
         quant: Quant,
@@ -83,8 +88,31 @@ pub(super) enum Unary {
     Abs,
     Neg,
     Mish,
+    Erf,
+    /// `x · (1 + erf(x / √2)) / 2`
+    Gelu,
+    /// `x · (1 + tanh(√(2/π) · (x + 0.044715·x³))) / 2`
+    GeluTanh,
+    /// The first function, then the second.
+    Then(Box<Self>, Box<Self>),
+    /// One of two operands is a number.
+    With(Arithmetic, f32),
     /// `x · f(x)`: SiLU, and hard-swish written in two nodes.
     Times(Box<Self>),
+}
+
+/// What a number does to a value.
+#[derive(Clone, Copy)]
+pub(super) enum Arithmetic {
+    Plus,
+    Minus,
+    /// The number minus the value.
+    From,
+    Times,
+    Over,
+    /// The number over the value.
+    Under,
+    Power,
 }
 
 impl Bounds {
@@ -127,6 +155,23 @@ impl Unary {
             Self::Abs => x.abs(),
             Self::Neg => -x,
             Self::Mish => x * libm::tanhf(Self::Softplus.apply(x)),
+            Self::Erf => libm::erff(x),
+            Self::Gelu => (f64::from(x) * (1.0 + libm::erf(f64::from(x) / SQRT_2)) / 2.0) as f32,
+            Self::GeluTanh => {
+                let x = f64::from(x);
+                let inner = (2.0 / PI).sqrt() * (x + 0.044715 * (x * x * x));
+                (x * (1.0 + libm::tanh(inner)) / 2.0) as f32
+            }
+            Self::Then(first, second) => second.apply(first.apply(x)),
+            Self::With(how, number) => match how {
+                Arithmetic::Plus => x + number,
+                Arithmetic::Minus => x - number,
+                Arithmetic::From => number - x,
+                Arithmetic::Times => x * number,
+                Arithmetic::Over => x / number,
+                Arithmetic::Under => number / x,
+                Arithmetic::Power => libm::powf(x, *number),
+            },
             Self::Times(f) => x * f.apply(x),
         }
     }
@@ -163,6 +208,10 @@ impl FloatOp {
             FloatOpKind::Nearest => Op::Nearest { table: table(x(0)) },
             FloatOpKind::Bilinear => Op::Bilinear,
             FloatOpKind::Unary(f) => Op::Table(x(0).table(quant, clamp, |x| f.apply(x))),
+            FloatOpKind::Codes(reals) => {
+                let code = |real: f32| requantize(real / quant.scale, quant.zero, clamp);
+                Op::Table(Box::new(reals.map(code)))
+            }
             FloatOpKind::AddConstant { values, quant } => {
                 Op::AddConstant { values: values.clone(), quant: *quant }
             }

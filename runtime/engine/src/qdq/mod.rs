@@ -6,6 +6,7 @@
 //! operations  pooling, sums, …: one function an operator   weighted   convolutions, linear layers
 //! matrices    products, softmax, joined        resize      nearest, bilinear
 //! tokens      layer normalisation, biases      images      gates, normalisations
+//! functions   of one value, in several nodes
 //! views       what moves nothing               arrange     copies where an operator needs another order
 //! pad         borders of images                constant    constants as real numbers
 //! arithmetic  sums and products of what has other shapes
@@ -23,6 +24,7 @@ mod dequantized;
 mod float_op;
 mod floats;
 mod flow;
+mod functions;
 mod images;
 mod matrices;
 mod operations;

@@ -150,6 +150,12 @@ impl NodeReader<'_> {
                 beta: self.float("beta", 0.5),
             },
             "HardSwish" => Unary::HardSwish,
+            "Erf" => Unary::Erf,
+            "Gelu" => match self.text("approximate", "none") {
+                "none" => Unary::Gelu,
+                "tanh" => Unary::GeluTanh,
+                other => return Err(self.error(format!("attribute `approximate` is {other:?}"))),
+            },
             "LeakyRelu" => Unary::LeakyRelu { alpha: self.float("alpha", 0.01) },
             "Elu" => Unary::Elu { alpha: self.float("alpha", 1.0) },
             "Softplus" => Unary::Softplus,

@@ -50,7 +50,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A constant vector as DequantizeLinear gives it, or as floats.
-    fn parameters(&self, name: &str) -> Option<Vec<f32>> {
+    pub(super) fn parameters(&self, name: &str) -> Option<Vec<f32>> {
         match self.values.get(name)? {
             Value::Constant(tensor) => values(tensor),
             Value::QuantizedConstant(constant) => {

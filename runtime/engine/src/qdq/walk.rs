@@ -97,11 +97,11 @@ impl<'a> Walk<'a> {
             return Err(reader.error("attribute `output_dtype` is not the zero point's type"));
         }
         let Some(name) = reader.input(0) else { return Err(reader.error("no input")) };
-        let output = self.flow.activations.len();
         let tensor = reader.node.output[0].clone();
         let known = self.values.get(name).cloned();
         let (step, level, shape, layout) = match known {
             Some(Value::FloatOp(pending)) => {
+                let output = self.flow.activations.len();
                 let step = pending.step(&self.flow.activations, output, quant);
                 (step, self.level(&pending.inputs), pending.shape, pending.layout)
             }
@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
                     name: node_name(reader.node).to_owned(),
                     op: Op::Quantize(id),
                     inputs: Vec::new(),
-                    output,
+                    output: self.flow.activations.len(),
                     clamp: [0, 255],
                 };
                 let subgraph = matches!(self.flow.floats[id], FloatValue::FloatSubgraph(_));
@@ -213,6 +213,9 @@ impl<'a> Walk<'a> {
     fn operation(&mut self, at: usize) -> Result<Option<Value<'a>>, EngineError> {
         let reader = self.reader(at);
         let op = reader.node.op_type.as_str();
+        if let Some(made) = self.with_number(&reader)? {
+            return Ok(Some(made));
+        }
         let first = reader.input(0).and_then(|name| self.values.get(name));
         let first = self.second(&reader).or(first);
         if let Some(Value::FloatOp(pending)) = first {
@@ -240,6 +243,9 @@ impl<'a> Walk<'a> {
         };
         if let Some(layout) = reader.view(&x.view.layout)? {
             return Ok(Some(Value::Dequantized(View { at: x.view.at, layout })));
+        }
+        if let Some(pending) = self.of_same_codes(&reader)? {
+            return Ok(Some(Value::FloatOp(pending)));
         }
         let pending = match op {
             "MatMul" if matches!(&inputs[..], [_, Some(_)]) => match &inputs[..] {
@@ -299,7 +305,7 @@ impl<'a> Walk<'a> {
             "GlobalAveragePool" | "ReduceMean" => reader.global_pool(x)?,
             "Resize" => reader.resize(x, self.document.opset)?,
             "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Elu" | "Softplus"
-            | "Softsign" | "Abs" | "Neg" | "Mish" => Some(reader.unary(x)?),
+            | "Softsign" | "Abs" | "Neg" | "Mish" | "Erf" | "Gelu" => Some(reader.unary(x)?),
             "Relu" | "Clip" => match reader.bounds() {
                 Some(bounds) => Some(FloatOp { bounds, ..reader.unary(x)? }),
                 None => None,
