@@ -2,7 +2,7 @@
 
 use super::constant::RealConstant;
 use super::float_op::FloatOp;
-use super::walk::{Value, Walk};
+use super::walk::Walk;
 use crate::EngineError;
 use crate::onnx::attributes::NodeReader;
 
@@ -45,16 +45,6 @@ impl Walk<'_> {
     fn other(&self, reader: &NodeReader<'_>) -> Option<(RealConstant, bool)> {
         let of = |at: usize| self.real_constant(reader, at).map(|constant| (constant, at == 0));
         of(1).or_else(|| of(0))
-    }
-
-    /// Where the first input of a node is a constant, the value of the second.
-    pub(super) fn second(&self, reader: &NodeReader<'_>) -> Option<&Value<'_>> {
-        let constant = matches!(
-            self.values.get(reader.input(0)?)?,
-            Value::Constant(_) | Value::QuantizedConstant(_)
-        );
-        (constant && is_arithmetic(&reader.node.op_type)).then_some(())?;
-        self.values.get(reader.input(1)?)
     }
 }
 

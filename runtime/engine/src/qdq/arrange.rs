@@ -29,9 +29,9 @@ impl<'a> Walk<'a> {
             let view = view.clone();
             let weights = (1..3).any(|at| self.weights(reader, at).is_some());
             let wanted = match op {
-                "Concat" | "Split" | "Gather" | "Reshape" | "Flatten" | "Identity" | "Dropout"
-                | "Squeeze" | "Unsqueeze" => continue,
-                "Transpose" | "Slice" => aligned(&view.layout),
+                "Concat" | "Split" | "Reshape" | "Flatten" | "Identity" | "Dropout" | "Squeeze"
+                | "Unsqueeze" => continue,
+                "Transpose" | "Slice" | "Gather" => aligned(&view.layout),
                 "MatMul" | "Gemm" if weights => {
                     if self.is_flat_image(&view) {
                         continue;

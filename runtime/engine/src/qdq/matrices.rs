@@ -132,11 +132,12 @@ impl NodeReader<'_> {
         }
         let mut joined = all.to_vec();
         joined[axis] = inputs.iter().map(|x| x.dims()[axis]).sum();
-        let to = if inputs[0].view.layout.lies_as(&Layout::plain(all)) {
-            Layout::plain(&joined)
-        } else {
-            Layout::dense(&joined)
-        };
+        // As the largest part lies.
+        let largest = inputs.iter().max_by_key(|x| x.view.layout.len());
+        let own = &largest.expect("a node has inputs").view.layout;
+        let lies = |as_it: fn(&[usize]) -> Layout| own.lies_as(&as_it(&own.dims));
+        let plain = lies(Layout::plain) && !lies(Layout::dense);
+        let to = if plain { Layout::plain(&joined) } else { Layout::dense(&joined) };
         let mut first = 0;
         let mut pieces = Vec::new();
         for x in inputs {

@@ -216,13 +216,13 @@ impl<'a> Walk<'a> {
         if let Some(made) = self.with_number(&reader)? {
             return Ok(Some(made));
         }
-        let first = reader.input(0).and_then(|name| self.values.get(name));
-        let first = self.second(&reader).or(first);
-        if let Some(Value::FloatOp(pending)) = first {
-            if let Some(made) = self.arithmetic_after(&reader, pending)? {
-                return Ok(Some(Value::FloatOp(made)));
-            }
-            return self.after(&reader, pending);
+        let waits = |at: &usize| {
+            let value = reader.input(*at).and_then(|name| self.values.get(name));
+            matches!(value, Some(Value::FloatOp(_)))
+        };
+        let either = if matches!(op, "Add" | "Sub" | "Mul" | "Div") { 2 } else { 1 };
+        if let Some(at) = (0..either).find(waits) {
+            return self.after(&reader, at);
         }
         if (0..reader.node.input.len()).all(|at| self.real(&reader, at).is_none()) {
             return Ok(None);
@@ -340,21 +340,22 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A node behind an operation that still waits for its QuantizeLinear.
-    fn after(
-        &self,
-        reader: &NodeReader<'a>,
-        pending: &FloatOp,
-    ) -> Result<Option<Value<'a>>, EngineError> {
+    /// A node behind an operation that still waits for its QuantizeLinear, its input `at`.
+    fn after(&self, reader: &NodeReader<'a>, at: usize) -> Result<Option<Value<'a>>, EngineError> {
+        let value = reader.input(at).and_then(|name| self.values.get(name));
+        let Some(Value::FloatOp(pending)) = value else { return Ok(None) };
+        if let Some(made) = self.arithmetic_after(reader, pending)? {
+            return Ok(Some(Value::FloatOp(made)));
+        }
         let op = reader.node.op_type.as_str();
         let made = match op {
             "Relu" | "Clip" => reader.bounds().map(|bounds| {
                 let bounds = pending.bounds.and(bounds);
                 FloatOp { bounds, ..pending.clone() }
             }),
-            "Mul" => self.real(reader, 1).and_then(|real| self.times(reader, &real)),
+            "Mul" => self.real(reader, 1 - at).and_then(|real| self.times(reader, &real)),
             "Softmax" => reader.shares(pending, self.document.opset)?,
-            "Add" => match reader.input(1) {
+            "Add" => match reader.input(1 - at) {
                 Some(bias) => self.biased(reader, pending, bias)?,
                 None => None,
             },

@@ -10,6 +10,8 @@ mod images;
 mod onnx_runtime;
 mod qdq;
 mod qdq_images;
+mod qdq_tokens;
+mod tokens;
 
 use engine::{Engine, EngineError, Intermediate, Options, Outputs, reference};
 use proptest::prelude::*;

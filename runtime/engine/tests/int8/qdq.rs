@@ -21,7 +21,7 @@ pub(crate) struct Qdq {
     pub(crate) graph: GraphProto,
     random: u64,
     /// Activations are int8 instead of uint8.
-    signed: bool,
+    pub(crate) signed: bool,
     /// Zero points are near the middle, so that a value survives many layers.
     pub(crate) calm: bool,
     count: usize,
@@ -66,7 +66,9 @@ impl Qdq {
     }
 
     pub(crate) fn model(self) -> ModelProto {
-        let set = OperatorSetIdProto { domain: String::new(), version: 17 };
+        let gelu = self.graph.node.iter().any(|node| node.op_type == "Gelu");
+        let version = if gelu { 20 } else { 17 };
+        let set = OperatorSetIdProto { domain: String::new(), version };
         ModelProto {
             ir_version: 8,
             opset_import: vec![set],
