@@ -74,8 +74,16 @@ pub(crate) fn of_convolution(node: &str, shape: [i64; 4]) -> [Init; 2] {
         Some("seg") => [uniform(fan_in), zero],
         Some("det") => [normal(0.01), zero],
         Some("yolo") => [default(fan_in); 2],
+        // torchvision's DenseNets alone go by the fan-in.
+        Some("features") if is_of_densenet(node) => [normal((2.0 / fan_in as f64).sqrt()), zero],
         _ => [normal((2.0 / fan_out as f64).sqrt()), zero],
     }
+}
+
+fn is_of_densenet(node: &str) -> bool {
+    ["features.conv0", "features.denseblock", "features.transition"]
+        .iter()
+        .any(|part| node.starts_with(part))
 }
 
 /// N(0, `stdev`).

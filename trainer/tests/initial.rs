@@ -29,11 +29,14 @@ fn every_parameter_of_an_untrained_prior_is_drawn_as_the_reference_draws_it() {
 
 #[test]
 fn every_parameter_of_an_untrained_encoder_is_drawn_as_torchvision_draws_it() {
-    for (table, backbone) in
-        [("resnet18", Backbone::Resnet18), ("mobilenetv2", Backbone::Mobilenetv2)]
-    {
+    for (table, backbone, seeds) in [
+        ("resnet18", Backbone::Resnet18, 2),
+        ("mobilenetv2", Backbone::Mobilenetv2, 2),
+        ("densenet121", Backbone::Densenet121, 2),
+        ("efficientnet_b0", Backbone::EfficientnetB0, 8),
+    ] {
         let graph = ModelConfig::encoder(backbone, Pool::Mean).graph([1, 64, 64]).unwrap();
-        compare(table, 2, |p| {
+        compare(table, seeds, |p| {
             Network::new(p, &graph).unwrap();
         });
     }

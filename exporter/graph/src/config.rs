@@ -2,7 +2,7 @@
 
 use crate::Preprocess;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// `config.toml` of a checkpoint: enough to rebuild the network and feed it.
 ///
@@ -36,8 +36,10 @@ pub enum Backbone {
     Resnet50,
     Mobilenetv2,
     /// A network of another tool. Only bundles have it: they hold the network as ONNX.
-    // Bundles hold this as its position: append.
     Foreign,
+    // Bundles hold a backbone as its position: append.
+    Densenet121,
+    EfficientnetB0,
 }
 
 /// How the last feature map becomes one vector.
@@ -92,15 +94,44 @@ impl ModelConfig {
     }
 }
 
-impl fmt::Display for Backbone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Backbone {
+    /// Those that a checkpoint can have.
+    pub const ALL: [Self; 6] = [
+        Self::Resnet18,
+        Self::Resnet34,
+        Self::Resnet50,
+        Self::Mobilenetv2,
+        Self::Densenet121,
+        Self::EfficientnetB0,
+    ];
+
+    /// As in `config.toml` and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Resnet18 => "resnet18",
             Self::Resnet34 => "resnet34",
             Self::Resnet50 => "resnet50",
             Self::Mobilenetv2 => "mobilenetv2",
             Self::Foreign => "foreign",
-        })
+            Self::Densenet121 => "densenet121",
+            Self::EfficientnetB0 => "efficientnet-b0",
+        }
+    }
+}
+
+impl FromStr for Backbone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        let known = Self::ALL.into_iter().find(|backbone| backbone.name() == name);
+        known.ok_or_else(|| format!("expected one of {}", names()))
+    }
+}
+
+impl fmt::Display for Backbone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

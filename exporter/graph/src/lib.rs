@@ -12,6 +12,8 @@
 //! `{node}.{param}` (`layer1.0.conv1.weight`), so weights map one to one to torchvision's.
 
 mod config;
+mod densenet;
+mod efficientnet;
 mod heads;
 mod mobilenet;
 mod network;

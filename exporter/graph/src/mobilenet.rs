@@ -99,48 +99,8 @@ fn conv_bn_relu6(graph: &mut Graph, name: &str, x: &str, op: Op) -> String {
 }
 
 /// `published · width / 64` to the nearest multiple of 8, never below 90 % of it (nor below 8).
-fn divisible(published: usize, width: usize) -> usize {
+pub(crate) fn divisible(published: usize, width: usize) -> usize {
     let exact = published * width / PUBLISHED;
     let rounded = ((exact + 4) / 8 * 8).max(8);
     if rounded * 10 < exact * 9 { rounded + 8 } else { rounded }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::{Backbone, Head, ModelConfig, Pool, Task};
-
-    #[test]
-    fn the_parameter_count_equals_torchvisions() {
-        let config = ModelConfig {
-            heads: vec![Head { task: Task::Classification, labels: vec!["x".into(); 1000] }],
-            ..ModelConfig::encoder(Backbone::Mobilenetv2, Pool::Mean)
-        };
-        let graph = config.graph([3, 224, 224]).unwrap();
-        let params = graph.params();
-        let trained: usize =
-            params.iter().filter(|p| p.trained).map(|p| p.shape.iter().product::<usize>()).sum();
-        assert_eq!(trained, 3_504_872);
-        for name in
-            ["features.1.conv.1.weight", "features.2.conv.1.0.weight", "features.17.conv.3.bias"]
-        {
-            assert!(params.iter().any(|p| p.name == name), "{name}");
-        }
-    }
-
-    #[test]
-    fn feature_maps_have_the_strides_heads_expect() {
-        for width in [8, 32, 64] {
-            let config =
-                ModelConfig { width, ..ModelConfig::encoder(Backbone::Mobilenetv2, Pool::Mean) };
-            let graph = config.graph([1, 224, 224]).unwrap();
-            let shapes = graph.shapes().unwrap();
-            let sides: Vec<usize> = config
-                .features([1, 224, 224])
-                .unwrap()
-                .iter()
-                .map(|n| shapes[n.as_str()][1])
-                .collect();
-            assert_eq!(sides, [112, 56, 28, 14, 7], "width {width}");
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Backbone, CheckpointConfig, Fit, Graph, Head, ModelConfig, Op, Output, PictureFilter, Pool,
-    Preprocess, Task, heads, mobilenet, resnet,
+    Preprocess, Task, densenet, efficientnet, heads, mobilenet, resnet,
 };
 use std::fmt;
 use thiserror::Error;
@@ -126,11 +126,73 @@ impl ModelConfig {
         };
         let features = match self.backbone {
             Backbone::Foreign => unreachable!("`graph` refuses it"),
+            Backbone::Densenet121 => densenet::backbone(&mut graph, self.width),
+            Backbone::EfficientnetB0 => efficientnet::backbone(&mut graph, self.width),
             Backbone::Mobilenetv2 => mobilenet::backbone(&mut graph, self.width),
             Backbone::Resnet18 => resnet::backbone(&mut graph, [2, 2, 2, 2], 1, self.width),
             Backbone::Resnet34 => resnet::backbone(&mut graph, [3, 4, 6, 3], 1, self.width),
             Backbone::Resnet50 => resnet::backbone(&mut graph, [3, 4, 6, 3], 4, self.width),
         };
         (graph, features)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classifier(backbone: Backbone) -> Graph {
+        let head = Head { task: Task::Classification, labels: vec!["x".into(); 1000] };
+        let config =
+            ModelConfig { heads: vec![head], ..ModelConfig::encoder(backbone, Pool::Mean) };
+        config.graph([3, 224, 224]).unwrap()
+    }
+
+    #[test]
+    fn parameter_counts_equal_torchvisions() {
+        for (backbone, count) in [
+            (Backbone::Resnet18, 11_689_512),
+            (Backbone::Resnet34, 21_797_672),
+            (Backbone::Resnet50, 25_557_032),
+            (Backbone::Mobilenetv2, 3_504_872),
+            (Backbone::Densenet121, 7_978_856),
+            (Backbone::EfficientnetB0, 5_288_548),
+        ] {
+            let params = classifier(backbone).params();
+            let trained = params.iter().filter(|p| p.trained);
+            let found: usize = trained.map(|p| p.shape.iter().product::<usize>()).sum();
+            assert_eq!(found, count, "{backbone}");
+        }
+    }
+
+    #[test]
+    fn names_are_torchvisions() {
+        for (backbone, names) in [
+            (Backbone::Resnet50, &["conv1.weight", "bn1.running_var", "layer4.2.bn3.bias"][..]),
+            (Backbone::Resnet50, &["layer1.0.downsample.0.weight", "layer4.2.conv3.weight"]),
+            (Backbone::Mobilenetv2, &["features.1.conv.1.weight", "features.17.conv.3.bias"]),
+            (Backbone::Densenet121, &["features.conv0.weight", "features.transition3.norm.bias"]),
+            (Backbone::Densenet121, &["features.denseblock4.denselayer16.conv2.weight"]),
+            (Backbone::EfficientnetB0, &["features.1.0.block.1.fc1.bias", "features.8.1.weight"]),
+            (Backbone::EfficientnetB0, &["features.7.0.block.3.0.weight", "features.0.0.weight"]),
+        ] {
+            let params = classifier(backbone).params();
+            for name in names {
+                assert!(params.iter().any(|param| param.name == *name), "{backbone} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn feature_maps_have_the_strides_heads_expect() {
+        for (backbone, width) in Backbone::ALL.into_iter().flat_map(|b| [(b, 8), (b, 32), (b, 64)])
+        {
+            let config = ModelConfig { width, ..ModelConfig::encoder(backbone, Pool::Mean) };
+            let graph = config.graph([1, 224, 224]).unwrap();
+            let shapes = graph.shapes().unwrap();
+            let names = config.features([1, 224, 224]).unwrap();
+            let sides = names.map(|name| shapes[name.as_str()][1]);
+            assert_eq!(sides, [112, 56, 28, 14, 7], "{backbone} of width {width}");
+        }
     }
 }

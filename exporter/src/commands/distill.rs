@@ -15,8 +15,9 @@ pub(crate) struct Distill {
     /// Checkpoint of the teacher: PRIOR, or fine-tuned for tasks
     #[arg(long, value_name = "DIR")]
     teacher: PathBuf,
+    /// Architecture: resnet18, resnet34, resnet50, mobilenetv2, densenet121 or efficientnet-b0
     #[arg(long)]
-    student: Architecture,
+    student: Backbone,
     /// How the student makes one vector of its last feature map, whatever its teacher does
     #[arg(long, default_value = "mean")]
     pool: PoolArg,
@@ -55,14 +56,6 @@ pub(crate) struct Distill {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Architecture {
-    Resnet18,
-    Resnet34,
-    Resnet50,
-    Mobilenetv2,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum PoolArg {
     Mean,
     Attention,
@@ -79,12 +72,7 @@ impl Distill {
         ensure!(self.epochs > 0 && self.batch > 1, "expected at least one epoch of batches of two");
         ensure!(self.rate > 0.0, "--rate is {}, expected a positive number", self.rate);
         let recipe = Recipe {
-            student: match self.student {
-                Architecture::Resnet18 => Backbone::Resnet18,
-                Architecture::Resnet34 => Backbone::Resnet34,
-                Architecture::Resnet50 => Backbone::Resnet50,
-                Architecture::Mobilenetv2 => Backbone::Mobilenetv2,
-            },
+            student: self.student,
             pool: match self.pool {
                 PoolArg::Mean => Pool::Mean,
                 PoolArg::Attention => Pool::Attention,

@@ -70,6 +70,16 @@ impl Rounded {
         if let Some(node) = graph.nodes.iter().find(|node| !trains(node)) {
             bail!("node `{}` ({:?}) cannot be trained on eight bits", node.name, node.op);
         }
+        // A normalisation that became a layer of its own would have to become one again.
+        let alone = |node: &&Node| {
+            matches!(node.op, Op::BatchNorm2d { .. }) && graph.node(&node.name).is_some()
+        };
+        if let Some(node) = original.nodes.iter().find(alone) {
+            bail!(
+                "node `{}` normalises what no convolution makes: it cannot be trained on eight bits",
+                node.name
+            );
+        }
         let plan = Plan::new(&graph)?;
         let images = ImageSet { paths: images.to_vec(), ..ImageSet::none() };
         let hidden = ProgressBar::hidden();

@@ -5,6 +5,7 @@ use crate::{
     calibrate, fixtures,
     passes::{
         fold,
+        interpreter::Interpreter,
         quantized::{Plan, Quantized},
     },
     read::{checkpoint::Checkpoint, images::ImageSet},
@@ -207,4 +208,27 @@ fn a_student_may_not_replace_its_teacher_nor_learn_from_nothing() {
     let error = run(&recipe).unwrap_err().to_string();
     assert!(error.contains("found 3 images in the train split"), "{error}");
     assert!(!checkpoint::exists(&recipe.out));
+}
+
+#[test]
+fn tch_gets_what_the_interpreter_gets_from_every_operator() {
+    for (graph, weights) in fixtures::sketches::all() {
+        let store = tch::nn::VarStore::new(Device::Cpu);
+        let network = trainer::network::Network::new(&store.root(), &graph).unwrap();
+        tch::no_grad(|| {
+            for (name, mut variable) in store.variables() {
+                let array = &weights[&name];
+                variable.copy_(&Tensor::from_slice(&array.values).view_as(&variable));
+            }
+        });
+        let image = fixtures::image(&graph, 2);
+        let [c, h, w] = graph.input_shape.map(|side| side as i64);
+        let input = Tensor::from_slice(&image).view([1, c, h, w]);
+        let theirs = tch::no_grad(|| network.forward(&input, false));
+        for (name, ours) in Interpreter::new(&graph, &weights).unwrap().outputs(&image).unwrap() {
+            let theirs: Vec<f32> = theirs[&name].flatten(0, -1).try_into().unwrap();
+            let difference = fixtures::relative_difference(&ours, &theirs);
+            assert!(difference < 1e-5, "{} {name}: {difference}", graph.name);
+        }
+    }
 }

@@ -18,9 +18,10 @@ pub(crate) struct Beginning {
     /// Checkpoint to begin with, or `none` for random weights
     #[arg(long, value_name = "DIR|none")]
     pub(crate) encoder: String,
-    /// Architecture when there is no encoder
+    /// Architecture when there is no encoder: resnet18, resnet34, resnet50, mobilenetv2, densenet121 or
+    /// efficientnet-b0
     #[arg(long, default_value = "resnet18")]
-    arch: Arch,
+    arch: Backbone,
     /// Channels after the stem when there is no encoder
     #[arg(long, default_value_t = 64)]
     width: usize,
@@ -34,14 +35,6 @@ pub(crate) struct Beginning {
     /// How pictures that are not of its shape are fitted in, `stretch` or `pad`; default: as the encoder's, or stretch
     #[arg(long)]
     fit: Option<Fit>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Arch {
-    Resnet18,
-    Resnet34,
-    Resnet50,
-    Mobilenetv2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,16 +67,10 @@ impl Beginning {
         let asked = self.pool.map(PoolArg::pool);
         if self.encoder == "none" {
             let size = self.image_size.unwrap_or(Preprocess::PRIOR.height);
-            let backbone = match self.arch {
-                Arch::Resnet18 => Backbone::Resnet18,
-                Arch::Resnet34 => Backbone::Resnet34,
-                Arch::Resnet50 => Backbone::Resnet50,
-                Arch::Mobilenetv2 => Backbone::Mobilenetv2,
-            };
             let model = ModelConfig {
                 width: self.width,
                 heads: vec![head],
-                ..ModelConfig::encoder(backbone, asked.unwrap_or(Pool::Mean))
+                ..ModelConfig::encoder(self.arch, asked.unwrap_or(Pool::Mean))
             };
             let fit = self.fit.unwrap_or_default();
             let preprocess = Preprocess { height: size, width: size, fit, ..Preprocess::PRIOR };

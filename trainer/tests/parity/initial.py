@@ -7,7 +7,7 @@ Needs torch 2.11, torchvision 0.26, transformers, segmentation-models-pytorch 0.
 `reference_prior.py`, see `regenerate.py`. Every network is made again and again from other seeds and its parameters are
 measured: a constant, U(-x, x) or N(0, x). Rows that are always zero ([PAD]) are named and left out of the measure.
 
-`prior` is PRIOR at reduced width; `resnet18` and `mobilenetv2` are torchvision's; `heads` are what stands on a ResNet-18 of width
+`prior` is PRIOR at reduced width; `resnet18`, `mobilenetv2`, `densenet121` and `efficientnet_b0` are torchvision's; `heads` are what stands on a ResNet-18 of width
 16 (`exporter/graph/src/heads.rs`), made of the layers and by the initialisers of the libraries they come from.
 """
 import argparse, json, math, pathlib, sys
@@ -116,12 +116,23 @@ def main():
     tables = dict(prior=measured(lambda: reference.Prior(config).state_dict(), 300),
                   resnet18=measured(lambda: without_classifier(torchvision.models.resnet18()), 4),
                   mobilenetv2=measured(lambda: without_classifier(torchvision.models.mobilenet_v2()), 4),
+                  densenet121=measured(densenet, 4),
+                  efficientnet_b0=measured(lambda: without_classifier(torchvision.models.efficientnet_b0()), 16),
                   heads=measured(heads, 300))
     line = lambda name, found: f"  {json.dumps(name)}: {json.dumps(found)}"
     text = ",\n".join(f"{json.dumps(part)}: {{\n" + ",\n".join(line(*entry) for entry in sorted(table.items())) + "\n }"
                       for part, table in tables.items())
     (HERE / "initial.json").write_text("{\n" + text + "\n}\n")
     for part, table in tables.items(): print(part, len(table), "parameters")
+
+
+def densenet():
+    """torchvision's for grey pictures: it draws by the fan-in, which colours would triple."""
+    import torchvision
+    model = torchvision.models.densenet121()
+    model.features.conv0 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(model.features.conv0.weight)
+    return without_classifier(model)
 
 
 def without_classifier(model):

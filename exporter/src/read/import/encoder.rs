@@ -1,16 +1,21 @@
-//! An image encoder: torchvision's ResNets with the stem summed over RGB (a grey picture shown three times gives
+//! An image encoder: torchvision's networks with the stem summed over RGB (a grey picture shown three times gives
 //! the same sums) and without the classifier of a thousand everyday things, and CLIP's attention pool if one is there.
 
-use super::Imported;
+use super::{Imported, architecture::Family};
 use crate::read::weights::{self, Array, Weights};
 use anyhow::{Result, bail, ensure};
-use graph::{Backbone, CheckpointConfig, ModelConfig, Pool, Preprocess};
+use graph::{CheckpointConfig, ModelConfig, Pool, Preprocess};
 use std::collections::BTreeSet;
 
 /// The encoder whose names begin with `prefix`; of `size` pixels a side, or of what its pool expects.
-pub(super) fn convert(foreign: &Weights, prefix: &str, size: Option<usize>) -> Result<Imported> {
-    let stem = &foreign[&format!("{prefix}conv1.weight")].shape;
-    ensure!(stem.len() == 4, "`{prefix}conv1.weight` has shape {stem:?}, expected [O, I, 7, 7]");
+pub(super) fn convert(
+    foreign: &Weights,
+    (prefix, family): (&str, Family),
+    size: Option<usize>,
+) -> Result<Imported> {
+    let stem_name = family.stem();
+    let stem = &foreign[&format!("{prefix}{stem_name}")].shape;
+    ensure!(stem.len() == 4, "`{prefix}{stem_name}` has shape {stem:?}, expected [O, I, kH, kW]");
     let pool_prefix = pool_prefix(foreign, prefix);
     let pool = if pool_prefix.is_some() { Pool::Attention } else { Pool::Mean };
     let side = match &pool_prefix {
@@ -20,8 +25,8 @@ pub(super) fn convert(foreign: &Weights, prefix: &str, size: Option<usize>) -> R
     let side = side.unwrap_or(Preprocess::PRIOR.height);
     let config = CheckpointConfig {
         model: ModelConfig {
-            width: stem[0],
-            ..ModelConfig::encoder(backbone(foreign, prefix)?, pool)
+            width: family.width(stem[0]),
+            ..ModelConfig::encoder(family.backbone(foreign, prefix)?, pool)
         },
         preprocess: Preprocess { height: side, width: side, ..Preprocess::PRIOR },
     };
@@ -35,7 +40,7 @@ pub(super) fn convert(foreign: &Weights, prefix: &str, size: Option<usize>) -> R
         let Some(array) = foreign.get(&theirs) else {
             bail!("`{theirs}` of shape {:?} is missing, which a {} needs", param.shape, graph.name);
         };
-        let array = if param.name == "conv1.weight" { grey_stem(array) } else { array.clone() };
+        let array = if param.name == stem_name { grey_stem(array) } else { array.clone() };
         weights.insert(param.name.clone(), array);
         names.push((theirs, param.name));
     }
@@ -72,18 +77,6 @@ fn side_of_positions(weights: &Weights, pool: &str) -> Option<usize> {
     (cells.isqrt().pow(2) == cells).then(|| 32 * cells.isqrt())
 }
 
-/// Told apart by what the last stage holds.
-fn backbone(weights: &Weights, prefix: &str) -> Result<Backbone> {
-    let has = |name: &str| weights.contains_key(&format!("{prefix}{name}"));
-    match (has("layer1.0.conv3.weight"), has("layer3.5.conv1.weight"), has("layer3.6.conv1.weight"))
-    {
-        (true, true, false) => Ok(Backbone::Resnet50),
-        (false, true, false) => Ok(Backbone::Resnet34),
-        (false, false, false) => Ok(Backbone::Resnet18),
-        _ => bail!("a ResNet of a depth we do not have, expected 18, 34 or 50"),
-    }
-}
-
 /// Summed over the input's colours: the same answer a grey picture gets when shown as RGB.
 fn grey_stem(rgb: &Array) -> Array {
     let [o, i, h, w] = rgb.shape[..] else { return rgb.clone() };
@@ -98,6 +91,7 @@ fn grey_stem(rgb: &Array) -> Array {
 mod tests {
     use super::*;
     use crate::fixtures;
+    use graph::Backbone;
 
     fn torchvision() -> Weights {
         let config =
@@ -111,7 +105,7 @@ mod tests {
     #[test]
     fn the_stem_is_summed_over_colours_and_the_classifier_dropped() {
         let foreign = torchvision();
-        let imported = convert(&foreign, "", None).unwrap();
+        let imported = convert(&foreign, ("", Family::ResNet), None).unwrap();
         let (rgb, grey) = (&foreign["conv1.weight"].values, &imported.weights["conv1.weight"]);
         assert_eq!(grey.shape, [8, 1, 7, 7]);
         assert_eq!(grey.values[50], rgb[147 + 1] + rgb[147 + 50] + rgb[147 + 99]);
@@ -133,7 +127,7 @@ mod tests {
             .into_iter()
             .map(|(name, array)| (released(name), array))
             .collect();
-        let imported = convert(&foreign, "image_encoder.encoder.", None).unwrap();
+        let imported = convert(&foreign, ("image_encoder.encoder.", Family::ResNet), None).unwrap();
         assert_eq!(imported.config.model.pool, Pool::Attention);
         assert_eq!(imported.config.preprocess.height, 96);
         assert_eq!(imported.names.len(), graph.params().len());
@@ -144,10 +138,36 @@ mod tests {
     }
 
     #[test]
+    fn every_architecture_we_have_comes_back_under_whatever_prefix() {
+        for backbone in Backbone::ALL {
+            let config = ModelConfig { width: 16, ..ModelConfig::encoder(backbone, Pool::Mean) };
+            let weights = fixtures::random(&config.graph([1, 64, 64]).unwrap(), 3);
+            let theirs = |name: &str| match backbone {
+                // As torchvision wrote it in 2017, and CheXNet's reproductions after it.
+                Backbone::Densenet121 => {
+                    let mut name = name.to_owned();
+                    for part in ["norm1", "norm2", "conv1", "conv2"] {
+                        let (kind, at) = part.split_at(4);
+                        name = name.replace(&format!(".{part}."), &format!(".{kind}.{at}."));
+                    }
+                    format!("module.densenet121.{name}")
+                }
+                _ => format!("module.net.{name}"),
+            };
+            let foreign = weights.iter().map(|(name, array)| (theirs(name), array.clone()));
+            let imported =
+                super::super::convert(foreign.collect(), &super::super::Options::default())
+                    .unwrap();
+            assert_eq!(imported.config.model, config);
+            assert_eq!(imported.weights, weights, "{backbone}");
+        }
+    }
+
+    #[test]
     fn a_missing_parameter_is_named_with_its_shape() {
         let mut foreign = torchvision();
         foreign.remove("layer4.1.bn2.bias");
-        let error = convert(&foreign, "", None).unwrap_err().to_string();
+        let error = convert(&foreign, ("", Family::ResNet), None).unwrap_err().to_string();
         assert!(error.contains("`layer4.1.bn2.bias` of shape [64]"), "{error}");
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! names    whose they are: where in the file an image encoder stands, and whether a whole PRIOR is around it
-//! encoder  torchvision's ResNets, with or without CLIP's attention pool → a network that ships
+//! architecture  which networks there are, and how each is known
+//! encoder  torchvision's networks, with or without CLIP's attention pool → a network that ships
 //! prior    the released PRIOR: image and text side, prototypes, decoders → a pre-training checkpoint
 //! words    the tokenizer that belongs to it
 //! ```
 
+mod architecture;
 mod encoder;
 mod names;
 mod prior;
@@ -66,8 +68,8 @@ pub(crate) fn read(path: &Path) -> Result<Weights> {
 
 /// Recognises the architecture and gives every parameter our name.
 pub(crate) fn convert(foreign: Weights, options: &Options) -> Result<Imported> {
-    let foreign = names::under(foreign, options.prefix.as_deref())?;
-    let Found { encoder, prior } = names::find(&foreign)?;
+    let foreign = names::under(architecture::renamed(foreign), options.prefix.as_deref())?;
+    let Found { encoder, family, prior } = names::find(&foreign)?;
     match prior {
         Some(root) if !options.image_encoder_only => {
             let folder = options.text_encoder.as_deref().context(
@@ -77,7 +79,7 @@ pub(crate) fn convert(foreign: Weights, options: &Options) -> Result<Imported> {
             )?;
             prior::convert(foreign, &encoder, &root, folder, options)
         }
-        _ => encoder::convert(&foreign, &encoder, options.size),
+        _ => encoder::convert(&foreign, (&encoder, family), options.size),
     }
 }
 

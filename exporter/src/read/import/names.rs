@@ -1,15 +1,17 @@
 //! Whose weights these are. Training loops put names of their own before torchvision's (`module.`,
 //! `_orig_mod.`, `state_dict.model.`, `img_encoder_q.model.`, …), so none is expected: an image encoder stands
-//! wherever all four stages of a ResNet do.
+//! wherever the parts of one that we know do.
 
+use super::architecture::Family;
 use crate::read::weights::Weights;
 use anyhow::{Result, bail, ensure};
 
 /// Where a network stands among the names of a file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Found {
-    /// Before `conv1.weight`: empty, or ends with a dot.
+    /// Before the stem's name: empty, or ends with a dot.
     pub(super) encoder: String,
+    pub(super) family: Family,
     /// Before `image_encoder.` and `text_encoder.`, if a whole PRIOR is there.
     pub(super) prior: Option<String>,
 }
@@ -32,31 +34,27 @@ pub(super) fn under(weights: Weights, prefix: Option<&str>) -> Result<Weights> {
 /// The one image encoder; an error that names what is there if there is none, or more than one.
 pub(super) fn find(weights: &Weights) -> Result<Found> {
     let has = |name: String| weights.contains_key(&name);
-    let encoders: Vec<&str> = weights
-        .keys()
-        .filter_map(|name| name.strip_suffix("conv1.weight"))
-        .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-        .filter(|prefix| {
-            (1..=4).all(|stage| has(format!("{prefix}layer{stage}.0.conv1.weight")))
-                && has(format!("{prefix}bn1.weight"))
-        })
-        .collect();
-    let encoder = match encoders[..] {
+    let encoders: Vec<(&str, Family)> =
+        weights.keys().filter_map(|name| Family::of_stem(weights, name)).collect();
+    let (encoder, family) = match encoders[..] {
         [encoder] => encoder,
         [] => bail!(
-            "no ResNet: found {}, expected `conv1.weight`, `layer1.0.conv1.weight`, … under whatever prefix",
-            some(weights)
+            "no network we have: found {}, expected under whatever prefix one of {}",
+            some(weights),
+            Family::all()
         ),
         _ => {
-            let all: Vec<String> = encoders.iter().map(|prefix| format!("`{prefix}`")).collect();
-            bail!("{} ResNets, under {}: choose one with --prefix", all.len(), all.join(", "))
+            let all =
+                encoders.iter().map(|(prefix, family)| format!("{family:?} under `{prefix}`"));
+            let all: Vec<String> = all.collect();
+            bail!("{} networks, {}: choose one with --prefix", all.len(), all.join(", "))
         }
     };
     let root = encoder.strip_suffix("image_encoder.encoder.");
     let prior = root.filter(|root| {
         has(format!("{root}text_encoder.encoder.embeddings.word_embeddings.weight"))
     });
-    Ok(Found { encoder: encoder.to_owned(), prior: prior.map(str::to_owned) })
+    Ok(Found { encoder: encoder.to_owned(), family, prior: prior.map(str::to_owned) })
 }
 
 /// Some of the names, and how many more.
@@ -103,7 +101,8 @@ mod tests {
             "net.",
         ] {
             let found = find(&resnets(&[prefix])).unwrap();
-            assert_eq!(found, Found { encoder: prefix.into(), prior: None });
+            let expected = Found { encoder: prefix.into(), family: Family::ResNet, prior: None };
+            assert_eq!(found, expected);
         }
     }
 
@@ -111,7 +110,11 @@ mod tests {
     fn of_two_encoders_the_user_chooses() {
         let both = resnets(&["student.", "teacher."]);
         let error = find(&both).unwrap_err().to_string();
-        assert!(error.contains("`student.`, `teacher.`") && error.contains("--prefix"), "{error}");
+        assert!(
+            error.contains("ResNet under `student.`, ResNet under `teacher.`")
+                && error.contains("--prefix"),
+            "{error}"
+        );
         for prefix in ["student", "student."] {
             let one = under(both.clone(), Some(prefix)).unwrap();
             assert_eq!(find(&one).unwrap().encoder, "");
@@ -131,9 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn something_else_is_no_resnet() {
+    fn something_else_is_named_beside_what_is_looked_for() {
         let error = find(&weights(["transformer.h.0".to_owned()])).unwrap_err().to_string();
-        assert!(error.contains("no ResNet: found `transformer.h.0`"), "{error}");
+        assert!(error.contains("found `transformer.h.0`, expected"), "{error}");
+        assert!(error.contains("DenseNet (`features.conv0.weight`"), "{error}");
         let error = find(&Weights::new()).unwrap_err().to_string();
         assert!(error.contains("found no floats"), "{error}");
     }

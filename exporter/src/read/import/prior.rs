@@ -3,7 +3,7 @@
 //! Shapes tell the configuration. They do not tell how many heads an attention has: those of the text encoder
 //! are in its `config.json`, those of the sentence decoder are published as one for 64 channels.
 
-use super::{Imported, Options, Words, encoder};
+use super::{Imported, Options, Words, architecture::Family, encoder};
 use crate::read::weights::{self, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::prior::{self, BertConfig, PriorConfig, Quirks, Tau};
@@ -25,7 +25,7 @@ pub(super) fn convert(
     options: &Options,
 ) -> Result<Imported> {
     let words = Words::open(text_encoder)?;
-    let mut image = encoder::convert(&foreign, encoder, options.size)?;
+    let mut image = encoder::convert(&foreign, (encoder, Family::ResNet), options.size)?;
     let shapes = Shapes { foreign: &foreign, root };
     let config = shapes.config(&words, options)?;
     ensure!(
