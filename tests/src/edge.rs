@@ -3,7 +3,7 @@
 use crate::http;
 use crate::radiographs::{self, Syntax};
 use crate::service::{Service, until};
-use crate::tool::{Tool, binaries, exporter, firmware_host, runtime};
+use crate::tool::{Tool, binaries, firmware_host, runtime};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
@@ -19,21 +19,44 @@ pub struct Edge {
     daemon: Service,
 }
 
+/// What is added to the configurations of a box.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct More<'a> {
+    /// To the daemon's: destinations, say.
+    pub daemon: &'a str,
+    /// To the agent's: tables that it has not yet.
+    pub agent: &'a str,
+    /// To the agent's `[listen]`.
+    pub listen: &'a str,
+    /// Instead of `runtime selftest`: a box whose self-test sees nothing.
+    pub selftest: Option<&'a str>,
+}
+
 impl Edge {
     /// Starts both services on free ports; bundles need a signature of one of `keys`. `more` is added to the daemon's
     /// configuration: destinations, say.
     pub fn start(folder: &Path, keys: &[&Path], more: &str) -> Result<Self> {
+        Self::start_with(folder, keys, More { daemon: more, ..More::default() })
+    }
+
+    /// The same with more of everything.
+    pub fn start_with(folder: &Path, keys: &[&Path], more: More<'_>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let folder = folder.canonicalize()?;
         let keys = keys.iter().map(|key| key.canonicalize()).collect::<io::Result<Vec<_>>>();
         let keys = keys.context("cannot find a public key")?;
-        let selftest = binaries().join("runtime");
+        let More { daemon: more, agent, listen, selftest } = more;
+        let runtime = binaries().join("runtime");
+        let selftest = match selftest {
+            Some(command) => format!("[{command:?}]"),
+            None => format!("[{runtime:?}, \"selftest\", \"--bundle\", \"{{bundle}}\"]"),
+        };
         let agent = format!(
             "slots = \"slots\"\n\
-             [listen]\ntcp = \"127.0.0.1:0\"\n\
+             [listen]\ntcp = \"127.0.0.1:0\"\n{listen}\
              [bundles]\ntrusted_keys = {keys:?}\n\
-             [activate]\nselftest = [{selftest:?}, \"selftest\", \"--bundle\", \"{{bundle}}\"]\n\
-             [trial]\nsoak = \"0s\"\n"
+             [activate]\nselftest = {selftest}\n\
+             [trial]\nsoak = \"0s\"\n{agent}"
         );
         let daemon = format!(
             "[bundle]\nslots = \"slots\"\ntrusted_keys = {keys:?}\n\
@@ -51,12 +74,29 @@ impl Edge {
         Ok(edge)
     }
 
+    /// The agent's address, as `--device` takes it.
+    pub fn device(&self) -> Result<String> {
+        Ok(format!("tcp://{}", self.agent.address("tcp")?))
+    }
+
     /// A verb of the workstation, aimed at this box.
     pub fn verb(&self, verb: &str) -> Result<Tool> {
-        let device = format!("tcp://{}", self.agent.address("tcp")?);
-        let verb = firmware_host().args([verb, "--device", &device]);
+        let verb = firmware_host().args([verb, "--device", &self.device()?]);
         let verb = verb.arg("--key").arg(self.folder.join("link.key"));
         Ok(verb.arg("--known-boxes").arg(self.folder.join("known_boxes")))
+    }
+
+    /// A verb aimed at the other end of this box's pseudo-terminal, `link` in its folder (`pty = "link"`).
+    pub fn verb_over_line(&self, verb: &str) -> Result<Tool> {
+        let device = format!("pty://{}", self.folder.join("link").display());
+        let verb = firmware_host().args([verb, "--device", &device]);
+        let verb = verb.arg("--key").arg(self.folder.join("link.key"));
+        Ok(verb.args(["--box-key", self.agent.said("key")?]))
+    }
+
+    /// Where its files are: `slots`, `spool`, and whatever its configurations name.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Makes the workstation's key, and its box and it known to each other.
@@ -73,9 +113,9 @@ impl Edge {
 
     /// Pushes, activates and confirms a bundle; returns once the daemon answers with it.
     pub fn deploy(&self, bundle: &Path) -> Result<()> {
-        let mut checked = exporter().arg("check").arg(bundle).json()?;
+        let digest = bundle::Bundle::open(bundle)?.digest();
         self.install(bundle)?;
-        self.wait_for(&checked.remove(0)["digest"])
+        self.wait_for(&digest.into())
     }
 
     fn install(&self, bundle: &Path) -> Result<()> {

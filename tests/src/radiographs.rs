@@ -25,6 +25,42 @@ pub fn transcode(tool: &str, from: &Path, to: &Path) -> Result<()> {
     peer(Command::new(tool).args(["+ua"]).args([from, to]))
 }
 
+/// NEMA's chest, an eighth as wide and high; its UIDs end in eleven digits that every sender replaces.
+pub fn small_chest(folder: &Path) -> Result<PathBuf> {
+    let script = "import sys, pydicom\n\
+        d = pydicom.dcmread(sys.argv[1]); p = d.pixel_array[::8, ::8].copy()\n\
+        for name in ('AcquisitionDateTime', 'AcquisitionDate', 'AcquisitionTime', 'ContentDate', 'ContentTime'):\n\
+        \x20   d.pop(name, None)\n\
+        d.Rows, d.Columns = p.shape; d.PixelData = p.tobytes()\n\
+        d.StudyInstanceUID = '1.2.3.77.0.90000000000'; d.SOPInstanceUID = '1.2.3.77.1.90000000000'\n\
+        d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID\n\
+        d.save_as(sys.argv[2])\n";
+    let path = folder.join("chest.dcm");
+    let made = python().args(["-c", script]).arg(nema("RG1_UNCR.dcm")?).arg(&path).output()?;
+    ensure!(made.status.success(), "{}", text(&made.stderr));
+    Ok(path)
+}
+
+/// The SOP instance UID of [`study`] `number`.
+pub fn study_uid(number: usize) -> String {
+    format!("1.2.3.77.1.9{number:010}")
+}
+
+/// The chest as a study of its own.
+pub fn study(chest: &[u8], number: usize) -> Vec<u8> {
+    let mut bytes = chest.to_vec();
+    for kind in [b"1.2.3.77.0.", b"1.2.3.77.1."] {
+        let template = [&kind[..], b"90000000000"].concat();
+        let own = [&kind[..], format!("9{number:010}").as_bytes()].concat();
+        for at in 0..bytes.len() - template.len() {
+            if bytes[at..].starts_with(&template) {
+                bytes[at..at + own.len()].copy_from_slice(&own);
+            }
+        }
+    }
+    bytes
+}
+
 /// Transfer syntaxes as `storescu` proposes them; it never converts.
 #[derive(Clone, Copy, Debug)]
 pub enum Syntax {

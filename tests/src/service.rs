@@ -47,6 +47,11 @@ impl Service {
         address.parse().with_context(|| format!("{name} is {address:?}, expected an address"))
     }
 
+    /// What the ready file says besides: the box's `key`.
+    pub fn said(&self, name: &str) -> Result<&str> {
+        self.ready[name].as_str().with_context(|| format!("no {name} in {}", self.ready))
+    }
+
     /// SIGKILL: what a power cut looks like from inside.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
