@@ -5,7 +5,7 @@ use firmware_host::DeviceError;
 use firmware_host::enrolment::Binding;
 use firmware_host::link::line::Caller;
 use firmware_host::link::tls::{Client, Identity, Records, Tls};
-use firmware_host::link::{Link, Tty, connect_tcp};
+use firmware_host::link::{Link, Tty, Wire, connect_tcp};
 use keyring::VerifyingKey;
 use std::io;
 use std::path::PathBuf;
@@ -60,6 +60,15 @@ impl Address {
         let link =
             link.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))?;
         Ok(Way { link: Box::new(link), proven: None })
+    }
+
+    /// The bare line, whatever runs over it.
+    pub(crate) fn wire(&self) -> Result<Wire> {
+        let wire = match self {
+            Self::Tcp(address) => connect_tcp(address).map(Wire::Tcp),
+            Self::Serial(path, _) | Self::Pty(path) => Tty::open(path, self.baud()).map(Wire::Tty),
+        };
+        wire.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))
     }
 
     fn baud(&self) -> Option<u32> {

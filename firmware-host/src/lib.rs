@@ -17,6 +17,7 @@ pub mod known_boxes;
 pub mod link;
 pub mod random;
 pub mod replay;
+pub mod rollout;
 pub mod swu;
 
 pub use device::{Device, DeviceError, Patience, Progress};

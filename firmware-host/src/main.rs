@@ -19,7 +19,7 @@ use std::time::Duration;
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
-    /// One JSON document on stdout; failures too, as {"error", "code"}
+    /// One JSON document on stdout; failures too, as {"error", "code"}; the agent's log as JSON lines
     #[arg(long, global = true)]
     json: bool,
     /// Tell more on stderr; twice for everything
@@ -76,6 +76,8 @@ enum Verb {
     Fleet(verbs::Fleet),
     /// Installs an SWU image from a file or a USB stick, through the agent that runs on this box
     Offline(verbs::Offline),
+    /// Stands between two peers, passes on what they say, and writes it down
+    Record(verbs::Record),
     /// Says again what was recorded, and compares the answers
     Replay(verbs::Replay),
     /// Plays an X-ray controller or a box, with faults on request
@@ -139,6 +141,9 @@ fn main() -> ExitCode {
         (false, 1) => log::LevelFilter::Debug,
         (false, _) => log::LevelFilter::Trace,
     });
+    if cli.json && matches!(cli.verb, Verb::Agent(_)) {
+        logger.format(output::log_line);
+    }
     let installed = Logs::install(logger.build());
     let output = output::Output { json: cli.json, quiet: cli.quiet };
     let done = installed.map_err(Into::into).and_then(|()| run(cli.verb, output));
@@ -179,6 +184,7 @@ fn run(verb: Verb, output: output::Output) -> Result<()> {
         Verb::Bench(verb) => verb.run(output),
         Verb::Fleet(verb) => verb.run(output),
         Verb::Offline(verb) => verb.run(output),
+        Verb::Record(verb) => verb.run(output),
         Verb::Replay(verb) => verb.run(output),
         Verb::Simulate(verb) => verb.run(output),
         Verb::Completion { shell } => {

@@ -1,6 +1,7 @@
 //! What the verbs say: for people, or one JSON document.
 
 use anyhow::{Error, Result};
+use env_logger::fmt::Formatter;
 use firmware_host::{DeviceError, Kind};
 use protocol::{BootRecord, Failure, Forced, OnTrial, Slot, SlotId, SlotState, Trial};
 use serde_json::{Value, json};
@@ -48,6 +49,16 @@ impl Ended {
     pub(crate) fn new(kind: Kind, why: String) -> Self {
         Self { kind, why }
     }
+}
+
+/// A line of the agent's log for programs.
+pub(crate) fn log_line(to: &mut Formatter, record: &log::Record<'_>) -> io::Result<()> {
+    let level = record.level().as_str().to_lowercase();
+    let line = json!({
+        "at": to.timestamp_millis().to_string(), "level": level, "target": record.target(),
+        "message": record.args().to_string(),
+    });
+    writeln!(to, "{line}")
 }
 
 /// What kind of failure an error is.

@@ -254,3 +254,35 @@ fn words_are_completed_in_three_shells() {
         assert!(script.contains("dry-run") && script.contains("simulate"), "{shell}");
     }
 }
+
+/// The box hears every call, and half of its answers get lost or spoiled.
+#[test]
+fn a_box_whose_answers_get_lost_notes_every_exposure_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = folder.path().join("box.toml");
+    let faults = "drop = 0.2\nduplicate = 0.2\nflip = 0.1\n";
+    let worse = example("box.toml")
+        .replace("drop = 0.0\nduplicate = 0.0\nflip = 0.0\n", faults)
+        .replace("seed = 1", "seed = 3");
+    assert!(worse.contains(faults));
+    fs::write(&scene, worse).unwrap();
+    support::admit_us(&folder.path().join("sim/keys"));
+    let (_box, addresses) = SimulatedBox::start(&scene);
+    let device = format!("pty://{}", addresses["pty"].as_str().unwrap());
+    let controller = example("controller.toml")
+        .replace("pty://sim/link", &device)
+        .replace("exposures = 10", "exposures = 30")
+        .replace("silence = \"1s\"", "silence = \"200ms\"")
+        .replace("every = \"200ms\"", "every = \"1ms\"");
+    let summary = played(folder.path(), &controller, &["--plain"]);
+    assert_eq!(summary["played"]["told"], 30, "{summary}");
+    assert!(
+        summary["played"]["connections"].as_u64().unwrap() > 3,
+        "nothing went wrong: {summary}"
+    );
+    let noted = noted(&folder.path().join("sim/exposures"));
+    assert_eq!(
+        noted.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(),
+        (1..=30).collect::<Vec<_>>()
+    );
+}

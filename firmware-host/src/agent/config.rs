@@ -3,6 +3,7 @@
 use super::check::Policy;
 use super::durations::duration;
 use super::fleet;
+use crate::link::Thrown;
 use anyhow::{Context, Result, ensure};
 use keyring::VerifyingKey;
 use protocol::Terms;
@@ -32,6 +33,8 @@ pub struct Config {
     pub device: Option<String>,
     /// Where `/proc`, `/sys` and `/etc` are looked for.
     pub sysroot: PathBuf,
+    /// What goes wrong with the answers of a simulated box. No file says so.
+    pub thrown: Option<Thrown>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -235,6 +238,7 @@ impl Config {
             exposures: file.exposures.map(|exposures| folder.join(exposures.folder)),
             device: file.device,
             sysroot: folder.join(file.sysroot),
+            thrown: None,
         })
     }
 }

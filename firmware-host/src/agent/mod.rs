@@ -31,6 +31,7 @@ mod watch;
 pub use access::{draw_code, install_keyring};
 pub use check::Policy;
 pub use config::{Activate, Config, Confirm, Listen, Trial};
+pub use ddi::action;
 pub use disk::{Disk, Folder};
 pub use fleet::{Credentials, Fleet};
 pub use logs::Logs;
@@ -48,10 +49,7 @@ use pending::{Pending, Waiting};
 use protocol::{Failure, Moment, Refusal, RequestId, Response, SlotId, SlotState};
 use room::Room;
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -190,21 +188,13 @@ impl Doors {
             doors.lines.push((tty, path.display().to_string()));
         }
         if let Some(path) = &listen.pty {
-            let (tty, other) = Tty::pair().context("cannot make a pseudo-terminal")?;
-            link_to(path, &other).with_context(|| format!("cannot make {}", path.display()))?;
+            let tty = Tty::pair_at(path)
+                .with_context(|| format!("cannot make a pseudo-terminal at {}", path.display()))?;
             doors.addresses["pty"] = path.display().to_string().into();
             doors.lines.push((tty, path.display().to_string()));
         }
         Ok(doors)
     }
-}
-
-/// Makes `path` point to `target`; replaces a link left by an earlier start, and nothing else.
-fn link_to(path: &Path, target: &Path) -> io::Result<()> {
-    if path.is_symlink() {
-        fs::remove_file(path)?;
-    }
-    symlink(target, path)
 }
 
 fn accept(agent: &Arc<Agent>, listener: &TcpListener) {
@@ -398,6 +388,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// An agent that listens nowhere, with its slots in `folder`.

@@ -43,9 +43,10 @@ pub(super) fn serve<L: Link>(agent: &Agent, link: &mut L, peer: Peer, max_frame:
         Some(binding) => log::debug!("{name}: key {}", fingerprint(&binding.workstation)),
         None => log::debug!("{name}: connected, without TLS"),
     }
-    let mut session =
-        Session { agent, link, peer, max_frame, greeted: false, begun: None, keyring: Vec::new() };
-    let why = session.run();
+    let why = match &agent.config.thrown {
+        None => Session::new(agent, link, peer, max_frame).run(),
+        Some(thrown) => Session::new(agent, &mut thrown.over(link), peer, max_frame).run(),
+    };
     log::debug!("{name}: {why}");
 }
 
@@ -61,7 +62,11 @@ struct Session<'a, L> {
     keyring: Vec<u8>,
 }
 
-impl<L: Link> Session<'_, L> {
+impl<'a, L: Link> Session<'a, L> {
+    fn new(agent: &'a Agent, link: &'a mut L, peer: Peer, max_frame: u32) -> Self {
+        Self { agent, link, peer, max_frame, greeted: false, begun: None, keyring: Vec::new() }
+    }
+
     /// Returns why it ended.
     fn run(&mut self) -> String {
         let mut decoder = Decoder::new(self.max_frame as usize);

@@ -54,8 +54,8 @@ pub struct Wrongs {
 }
 
 /// A link with faults; every [`Link::send`] is taken for a frame.
-pub struct Faulty {
-    link: Box<dyn Link>,
+pub struct Faulty<L> {
+    link: L,
     faults: Faults,
     /// Goes on from one connection to the next.
     dice: Arc<Mutex<Dice>>,
@@ -75,17 +75,26 @@ impl Dice {
     }
 }
 
-impl Faulty {
-    pub fn new(link: Box<dyn Link>, faults: Faults, dice: Arc<Mutex<Dice>>) -> Self {
-        Self { link, faults, dice, sent: 0 }
-    }
+/// What goes wrong with the frames of one end, over all of its connections.
+#[derive(Clone, Debug)]
+pub struct Thrown {
+    pub faults: Faults,
+    pub dice: Arc<Mutex<Dice>>,
+}
 
+impl Thrown {
+    pub fn over<L: Link>(&self, link: L) -> Faulty<L> {
+        Faulty { link, faults: self.faults, dice: Arc::clone(&self.dice), sent: 0 }
+    }
+}
+
+impl<L> Faulty<L> {
     fn is_gone(&self) -> bool {
         self.faults.half_open_after.is_some_and(|most| self.sent > most)
     }
 }
 
-impl Link for Faulty {
+impl<L: Link> Link for Faulty<L> {
     fn receive(&mut self, bytes: &mut [u8], time: Duration) -> io::Result<usize> {
         if self.is_gone() {
             thread::sleep(time);
@@ -147,7 +156,7 @@ mod tests {
 
     fn sent(faults: Faults, seed: u64) -> (Vec<Vec<u8>>, Wrongs) {
         let (kept, dice) = (Arc::<Mutex<Vec<_>>>::default(), Dice::new(seed));
-        let mut link = Faulty::new(Box::new(Kept(kept.clone())), faults, dice.clone());
+        let mut link = Thrown { faults, dice: dice.clone() }.over(Kept(kept.clone()));
         (0..1000_u32).for_each(|n| link.send(&n.to_le_bytes(), Duration::ZERO).unwrap());
         let wrongs = dice.lock().unwrap().wrongs;
         let kept = kept.lock().unwrap().clone();

@@ -3,11 +3,13 @@
 mod faults;
 pub mod line;
 mod record;
+mod tap;
 pub mod tls;
 mod tty;
 
-pub use faults::{Chance, Dice, Faults, Faulty, Wrongs};
+pub use faults::{Chance, Dice, Faults, Faulty, Thrown, Wrongs};
 pub use record::{Direction, Recorded, Recording, RecordingError, Tape};
+pub use tap::{Passed, Wire, pass};
 pub use tty::Tty;
 
 use std::io::{self, Read, Write};
@@ -24,6 +26,16 @@ pub trait Link: Send {
 }
 
 impl<L: Link + ?Sized> Link for &mut L {
+    fn receive(&mut self, bytes: &mut [u8], time: Duration) -> io::Result<usize> {
+        (**self).receive(bytes, time)
+    }
+
+    fn send(&mut self, bytes: &[u8], time: Duration) -> io::Result<()> {
+        (**self).send(bytes, time)
+    }
+}
+
+impl<L: Link + ?Sized> Link for Box<L> {
     fn receive(&mut self, bytes: &mut [u8], time: Duration) -> io::Result<usize> {
         (**self).receive(bytes, time)
     }

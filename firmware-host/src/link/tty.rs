@@ -5,9 +5,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Tty {
     file: File,
     /// Our own hold on a pseudo-terminal's other end, so that peers may come and go.
-    _other_end: Option<OwnedFd>,
+    other_end: Option<OwnedFd>,
 }
 
 impl Tty {
@@ -25,7 +26,7 @@ impl Tty {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let tty = rustix::fs::open(path, flags, Mode::empty())?;
         make_raw(&tty, baud)?;
-        Ok(Self { file: tty.into(), _other_end: None })
+        Ok(Self { file: tty.into(), other_end: None })
     }
 
     /// Makes a pseudo-terminal; returns this end, and the path of the other.
@@ -40,7 +41,23 @@ impl Tty {
         make_raw(&other, None)?;
         let status = rustix::fs::fcntl_getfl(&ours)?;
         rustix::fs::fcntl_setfl(&ours, status | OFlags::NONBLOCK)?;
-        Ok((Self { file: ours.into(), _other_end: Some(other) }, path))
+        Ok((Self { file: ours.into(), other_end: Some(other) }, path))
+    }
+
+    /// The same terminal once more, for another thread.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let other_end = self.other_end.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Self { file: self.file.try_clone()?, other_end })
+    }
+
+    /// [`Tty::pair`], and a link to the path of the other end at `path`, in place of a link left there before.
+    pub fn pair_at(path: &Path) -> io::Result<Self> {
+        let (tty, other) = Self::pair()?;
+        if path.is_symlink() {
+            fs::remove_file(path)?;
+        }
+        symlink(other, path)?;
+        Ok(tty)
     }
 
     fn wait(&self, wanted: PollFlags, time: Duration) -> io::Result<()> {

@@ -5,7 +5,7 @@
 //! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
 //! - [`keys`], [`keyring`]: who may do what: keygen, code, enrol, keyring
 //! - [`room`]: the X-ray room
-//! - [`replay`]: what was recorded, once more
+//! - [`record`], [`replay`]: what two others say, written down; what was recorded, once more
 //! - [`simulate`]: a controller or a box that is none
 //! - [`line`]: the way to it: ping, bench, discover
 //! - [`fleet`]: a rollout in waves over an inventory
@@ -19,6 +19,7 @@ mod keys;
 mod line;
 mod offline;
 mod push;
+mod record;
 mod replay;
 mod room;
 mod simulate;
@@ -32,6 +33,7 @@ pub(crate) use keys::{DrawCode, Enrol, Keygen};
 pub(crate) use line::{Bench, Discover, Ping};
 pub(crate) use offline::Offline;
 pub(crate) use push::Push;
+pub(crate) use record::Record;
 pub(crate) use replay::Replay;
 pub(crate) use room::room;
 pub(crate) use simulate::Simulate;

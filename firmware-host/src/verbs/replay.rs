@@ -26,7 +26,10 @@ impl Replay {
         let bytes = fs::read(&self.recording).with_context(|| format!("cannot read {path}"))?;
         let tape = Tape::read(&bytes).with_context(|| path.to_string())?;
         let (said, strange) = calls(&tape);
-        ensure!(!said.is_empty(), "{path} has no call to say again");
+        ensure!(
+            !said.is_empty(),
+            "{path} has no call to say again, and {strange} frames that are none: was it recorded outside of TLS?"
+        );
         let mut link = self.target.keys.connect(&self.target.device, self.target.timeout)?;
         let differences = replay(&mut *link, &said, self.target.timeout)?;
         let compared = said.iter().filter(|said| said.answer.is_some()).count();

@@ -16,23 +16,23 @@ use serde::{Deserialize, Serialize};
 /// What the box must not forget.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Memory {
-    pub(super) action: Option<Action>,
+pub struct Memory {
+    pub action: Option<Action>,
     /// What the server was told of the box last.
-    pub(super) told: Option<String>,
+    pub told: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Action {
-    pub(super) id: String,
+pub struct Action {
+    pub id: String,
     /// SHA-256 of the bundle, in hexadecimal, once it is known.
-    pub(super) sha256: Option<String>,
-    pub(super) phase: Phase,
+    pub sha256: Option<String>,
+    pub phase: Phase,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Phase {
+pub enum Phase {
     /// To be downloaded, or being downloaded.
     Download,
     /// Whole in a slot; `told` once the server knows that it waits there.
@@ -44,7 +44,7 @@ pub(super) enum Phase {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Report {
+pub enum Report {
     Due,
     /// Sent; whether the server took it is not known.
     Sent,
@@ -52,17 +52,17 @@ pub(super) enum Report {
 }
 
 impl Action {
-    pub(super) fn new(id: &str) -> Self {
+    pub fn new(id: &str) -> Self {
         Self { id: id.to_owned(), sha256: None, phase: Phase::Download }
     }
 
-    pub(super) fn digest(&self) -> Option<Digest> {
+    pub fn digest(&self) -> Option<Digest> {
         let bytes = hex::decode(self.sha256.as_deref()?).ok()?;
         bytes.try_into().ok().map(Digest)
     }
 
     /// Whether a cancel comes too late.
-    pub(super) fn is_activated(&self, record: &BootRecord) -> bool {
+    pub fn is_activated(&self, record: &BootRecord) -> bool {
         let standing = self.standing(record);
         let runs = matches!(standing, Standing::OnTrial(_) | Standing::Runs(_));
         match self.phase {
@@ -74,25 +74,34 @@ impl Action {
         }
     }
 
+    /// Whether an order of this number may take its place.
+    pub fn gives_way_to(&self, id: &str, record: &BootRecord) -> bool {
+        match self.phase {
+            Phase::Trial | Phase::Ended { report: Report::Due | Report::Sent, .. } => false,
+            Phase::Ended { report: Report::Taken, .. } => true,
+            Phase::Download | Phase::Ready { .. } => self.id != id && !self.is_activated(record),
+        }
+    }
+
     fn standing(&self, record: &BootRecord) -> Standing {
         self.digest().map_or(Standing::Absent, |sha256| record.standing(sha256))
     }
 
-    pub(super) fn end(&mut self, success: bool, details: Vec<String>) {
+    pub fn end(&mut self, success: bool, details: Vec<String>) {
         self.phase = Phase::Ended { success, details, report: Report::Due };
     }
 }
 
 /// What the server lets the box do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Permits {
-    pub(super) download: bool,
-    pub(super) update: bool,
+pub struct Permits {
+    pub download: bool,
+    pub update: bool,
 }
 
 /// What to do next about an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// Nothing until the server permits more.
     Wait,
     Download,
@@ -115,7 +124,7 @@ pub(super) enum Step {
 
 /// How a bundle that was to run does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failed {
+pub enum Failed {
     /// Its slot went bad; the boot record says why.
     Bad(SlotId),
     /// It ran, and somebody at the box went back.
@@ -125,7 +134,7 @@ pub(super) enum Failed {
 }
 
 /// `permits` is what the server offers under this action's number; none if it does not offer it.
-pub(super) fn next(action: &Action, record: &BootRecord, permits: Option<Permits>) -> Step {
+pub fn next(action: &Action, record: &BootRecord, permits: Option<Permits>) -> Step {
     let standing = action.standing(record);
     match (&action.phase, standing) {
         (Phase::Ended { report: Report::Due, .. }, _) => Step::Report,

@@ -12,7 +12,7 @@
 //! Nothing here confirms a bundle: the server hears "success" when the boot record says confirmed, however it came to
 //! that. `action` decides without I/O, `steps` does what it decides; `Visitor::visit` is one round of both.
 
-mod action;
+pub mod action;
 mod attributes;
 mod client;
 mod clock;
@@ -24,7 +24,7 @@ mod steps;
 use super::Agent;
 use super::fleet::Fleet;
 use crate::random::random;
-use action::{Action, Phase, Report, Step, next};
+use action::{Action, Phase, Step, next};
 use anyhow::{Context, Result, anyhow};
 use client::{Client, HttpError};
 use messages::{Base, Cancel, Deployment, Execution};
@@ -129,16 +129,8 @@ impl<'a> Visitor<'a> {
 
     /// Whether an order of this number may take the place of the action under way.
     fn is_free_for(&self, id: &str) -> bool {
-        match &self.notes.memory.action {
-            None => true,
-            Some(action) => match action.phase {
-                Phase::Trial | Phase::Ended { report: Report::Due | Report::Sent, .. } => false,
-                Phase::Ended { report: Report::Taken, .. } => true,
-                Phase::Download | Phase::Ready { .. } => {
-                    action.id != id && !action.is_activated(self.agent.slots().record())
-                }
-            },
-        }
+        let before = self.notes.memory.action.as_ref();
+        before.is_none_or(|action| action.gives_way_to(id, self.agent.slots().record()))
     }
 
     fn cancel(&mut self, href: &str) -> Result<()> {

@@ -4,6 +4,7 @@ use super::journal::{Fared, Outcome};
 use crate::Target;
 use anyhow::{Context, Result};
 use firmware_host::random::random;
+use firmware_host::rollout::{self, Next};
 use firmware_host::{Device, DeviceError, Kind, Progress};
 use protocol::{BootRecord, Digest, Refusal, RequestId, Standing};
 use std::thread;
@@ -43,14 +44,14 @@ pub(super) fn roll_out(target: &Target, order: &Order, step: Step<'_>) -> Fared 
 fn install(target: &Target, order: &Order, step: Step<'_>) -> Result<(Outcome, BootRecord)> {
     step("connecting");
     let record = target.with(|device| Ok(device.slots()?))?;
-    match record.standing(order.sha256) {
-        Standing::Runs(_) => return Ok((Outcome::Already, record)),
-        Standing::OnTrial(_) => {}
-        Standing::Absent | Standing::Bad(_) => {
+    match rollout::next(record.standing(order.sha256)) {
+        Next::Done => return Ok((Outcome::Already, record)),
+        Next::Push => {
             push(target, order, step)?;
             activate(target, order, step)?;
         }
-        Standing::Waits(_) | Standing::Kept(_) => activate(target, order, step)?,
+        Next::Activate => activate(target, order, step)?,
+        Next::Confirm => {}
     }
     step("on trial");
     confirm(target, order).map(|record| (Outcome::Confirmed, record))

@@ -5,7 +5,7 @@ use crate::address::Address;
 use crate::keys::Keys;
 use crate::output::Output;
 use anyhow::{Context, Result, ensure};
-use firmware_host::link::{Dice, Faults, Faulty};
+use firmware_host::link::{Dice, Faults, Thrown};
 use firmware_host::{Device, DeviceError, Patience};
 use protocol::exposure::{Exposure, KILOVOLTS, Lamp, Outcome, Technique};
 use protocol::{Refusal, Version};
@@ -212,7 +212,7 @@ impl Controller {
         let link = link.map_err(std::io::Error::other)?;
         let Wishes { drop, duplicate, flip, delay, delay_for, half_open_after, .. } = self.faults;
         let faults = Faults { drop, duplicate, flip, delay, delay_for, half_open_after };
-        let link = Box::new(Faulty::new(link, faults, dice.clone()));
+        let link = Box::new(Thrown { faults, dice: dice.clone() }.over(link));
         let patience = Patience { silence: self.silence, call: self.patience };
         let version = match self.faults.wrong_version {
             true => (Version { major: 9, minor: 0 }, Version { major: 9, minor: 0 }),

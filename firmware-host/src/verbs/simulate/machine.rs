@@ -1,9 +1,10 @@
 //! A box without hardware: the real agent, beside a machine that is files and a daemon that is a clock.
 
-use super::duration;
+use super::{duration, share};
 use anyhow::{Context, Result};
 use exposures::{Event, LampFile, Reader, Shown};
 use firmware_host::agent::{self, Config};
+use firmware_host::link::{Dice, Faults, Thrown};
 use protocol::Lamp;
 use protocol::exposure::Outcome;
 use serde::Deserialize;
@@ -28,6 +29,25 @@ pub(super) struct Machine {
     /// What the lamp shows after each exposure, one after the other.
     #[serde(default = "results")]
     results: Vec<Shows>,
+    #[serde(default)]
+    faults: Wishes,
+}
+
+/// What is to go wrong with the box's answers; shares from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wishes {
+    #[serde(deserialize_with = "share")]
+    drop: f64,
+    #[serde(deserialize_with = "share")]
+    duplicate: f64,
+    #[serde(deserialize_with = "share")]
+    flip: f64,
+    #[serde(deserialize_with = "share")]
+    delay: f64,
+    #[serde(deserialize_with = "duration")]
+    delay_for: Duration,
+    half_open_after: Option<u64>,
 }
 
 /// A result, by the name of its [`Lamp`].
@@ -42,7 +62,7 @@ enum Shows {
 
 impl Machine {
     /// Runs until killed.
-    pub(super) fn play(&self, base: &Path, ready: Option<&Path>) -> Result<()> {
+    pub(super) fn play(&self, seed: u64, base: &Path, ready: Option<&Path>) -> Result<()> {
         let folder = base.join(&self.folder);
         let room = folder.join("exposures");
         for (name, text) in [
@@ -70,7 +90,10 @@ impl Machine {
                 log::error!("the simulated daemon ended: {error:#}");
             }
         })?;
-        agent::run(Config::read(&path)?, ready)
+        let Wishes { drop, duplicate, flip, delay, delay_for, half_open_after } = self.faults;
+        let faults = Faults { drop, duplicate, flip, delay, delay_for, half_open_after };
+        let thrown = Thrown { faults, dice: Dice::new(seed) };
+        agent::run(Config { thrown: Some(thrown), ..Config::read(&path)? }, ready)
     }
 
     /// What the scene says, and what a box without hardware needs besides.

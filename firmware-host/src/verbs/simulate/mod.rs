@@ -50,7 +50,7 @@ impl Simulate {
         let folder = self.config.parent().unwrap_or(Path::new(""));
         match (scene.controller, scene.machine) {
             (Some(controller), None) => controller.play(scene.seed, &self.keys, output),
-            (None, Some(machine)) => machine.play(folder, self.ready_file.as_deref()),
+            (None, Some(machine)) => machine.play(scene.seed, folder, self.ready_file.as_deref()),
             _ => bail!("{path} needs exactly one of [controller] and [box]"),
         }
     }
