@@ -56,6 +56,11 @@ impl Memory {
         Ok(())
     }
 
+    /// Whether the power is gone.
+    pub(crate) fn is_off(&self) -> bool {
+        self.cut_after.is_some_and(|cut| self.changes >= cut)
+    }
+
     fn file(&mut self, name: &str) -> io::Result<&mut File> {
         let file = *self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(&mut self.files[file])

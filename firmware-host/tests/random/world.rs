@@ -1,30 +1,25 @@
-//! Whatever operators, daemons, clocks, disks and the mains do, in any order: a confirmed bundle always boots, and no
-//! bundle is confirmed without a proof but by force.
-//!
-//! `MODEL_CASES` says how many histories are tried; each has up to 60 steps.
+//! A box, and what must be true of it whatever happens.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod memory;
-mod support;
-
+use crate::memory::{Cuttable, Survives};
+use crate::server::{Line, Server};
+use crate::support::{bundle, key, word};
+use firmware_host::agent::action::{Memory, Permits};
 use firmware_host::agent::{Policy, Slots};
-use memory::{Cuttable, OUTCOMES, Survives};
-use proptest::prelude::*;
+use firmware_host::rollout::{self, Next};
 use protocol::{
     BootId, BootRecord, Cause, Digest, Forced, Moment, Refusal, Running, SlotId, SlotState, Terms,
 };
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
-use support::{bundle, key, word};
 
-const FILES: usize = 5;
-const TERMS: Terms = Terms { fresh: 30, soak: 10, images: 1, max_celsius: None, min_free: None };
+pub(crate) const FILES: usize = 5;
+pub(crate) const TERMS: Terms =
+    Terms { fresh: 30, soak: 10, images: 1, max_celsius: None, min_free: None };
 
 /// Bundles of growing releases; the fourth is signed by a stranger.
-static BUNDLES: LazyLock<[Vec<u8>; FILES]> = LazyLock::new(|| {
+pub(crate) static BUNDLES: LazyLock<[Vec<u8>; FILES]> = LazyLock::new(|| {
     let stranger = bundle::SigningKey::from_bytes(&[9; 32]);
     std::array::from_fn(|n| {
         let key = if n == 3 { &stranger } else { &key() };
@@ -32,7 +27,7 @@ static BUNDLES: LazyLock<[Vec<u8>; FILES]> = LazyLock::new(|| {
     })
 });
 
-fn digest(file: usize) -> Digest {
+pub(crate) fn digest(file: usize) -> Digest {
     static DIGESTS: LazyLock<[Digest; FILES]> =
         LazyLock::new(|| std::array::from_fn(|n| Digest(Sha256::digest(&BUNDLES[n]).into())));
     DIGESTS[file]
@@ -40,7 +35,7 @@ fn digest(file: usize) -> Digest {
 
 /// What the daemon says when somebody confirms.
 #[derive(Clone, Copy, Debug)]
-enum Word {
+pub(crate) enum Word {
     Honest,
     OtherBundle,
     OtherSlot,
@@ -54,7 +49,7 @@ enum Word {
     TooFew,
 }
 
-const WORDS: [Word; 11] = [
+pub(crate) const WORDS: [Word; 11] = [
     Word::Honest,
     Word::OtherBundle,
     Word::OtherSlot,
@@ -69,7 +64,7 @@ const WORDS: [Word; 11] = [
 ];
 
 #[derive(Clone, Copy, Debug)]
-enum Op {
+pub(crate) enum Op {
     // One operator or two, each with a file of their own: in pieces, so that they come between each other.
     Begin(usize),
     Write(usize, usize),
@@ -89,103 +84,120 @@ enum Op {
     Later(u64),
     WallJumps(u64),
     DiskFull(bool),
+    /// The server orders a file, unless it still waits for the end of its last order.
+    Order(usize),
+    /// The agent asks the server, and does what can be done.
+    Poll(Option<Permits>, Line),
+    /// The agent looks at the end of a trial without the server.
+    Look(Line),
+    Cancel,
+    /// The next step of `firmware-host fleet` for this box.
+    Fleet(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    op: Op,
+pub(crate) struct Step {
+    pub(crate) op: Op,
     /// The power goes after so many changes of the disk, and this is left.
-    cut: Option<(usize, Survives)>,
+    pub(crate) cut: Option<(usize, Survives)>,
     /// One change fails, this many from now.
-    hiccup: Option<usize>,
+    pub(crate) hiccup: Option<usize>,
 }
 
-fn ops() -> impl Strategy<Value = Op> {
-    let file = 0..FILES;
-    prop_oneof![
-        2 => file.clone().prop_map(Op::Begin),
-        4 => (file.clone(), 1..2_500_usize).prop_map(|(file, length)| Op::Write(file, length)),
-        2 => file.clone().prop_map(Op::Finish),
-        5 => file.clone().prop_map(Op::Push),
-        1 => prop::sample::select(&SlotId::ALL[..]).prop_map(Op::Verify),
-        6 => file.clone().prop_map(Op::Activate),
-        4 => Just(Op::Confirm(Word::Honest)),
-        3 => prop::sample::select(&WORDS[..]).prop_map(Op::Confirm),
-        1 => file.prop_map(Op::Force),
-        2 => Just(Op::Rollback),
-        1 => Just(Op::EndTrial),
-        1 => (0..4_u64).prop_map(Op::DaemonDied),
-        2 => Just(Op::AgentStarts),
-        1 => Just(Op::Reboot),
-        1 => (0..1000_u64).prop_map(Op::Later),
-        1 => any::<u64>().prop_map(Op::WallJumps),
-        1 => any::<bool>().prop_map(Op::DiskFull),
-    ]
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    let outcome = prop::sample::select(&OUTCOMES[..]);
-    let cut = prop::option::weighted(0.15, (0..14_usize, outcome));
-    let hiccup = prop::option::weighted(0.1, 1..14_usize);
-    (ops(), cut, hiccup).prop_map(|(op, cut, hiccup)| Step { op, cut, hiccup })
+impl Op {
+    /// For the counts.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Begin(_) => "begin",
+            Self::Write(..) => "write",
+            Self::Finish(_) => "finish",
+            Self::Push(_) => "push",
+            Self::Verify(_) => "verify",
+            Self::Activate(_) => "activate",
+            Self::Confirm(_) => "confirm",
+            Self::Force(_) => "force",
+            Self::Rollback => "rollback",
+            Self::EndTrial => "end of a trial",
+            Self::DaemonDied(_) => "daemon died",
+            Self::AgentStarts => "agent started",
+            Self::Reboot => "box started",
+            Self::Later(_) => "time passed",
+            Self::WallJumps(_) => "clock set",
+            Self::DiskFull(_) => "disk full or free",
+            Self::Order(_) => "order",
+            Self::Poll(..) => "poll",
+            Self::Look(_) => "look",
+            Self::Cancel => "cancel",
+            Self::Fleet(_) => "fleet step",
+        }
+    }
 }
 
 /// A box, and what must be true of it.
-struct World {
-    disk: Cuttable,
-    slots: Slots<Cuttable>,
-    now: Moment,
+pub(crate) struct World {
+    pub(crate) disk: Cuttable,
+    pub(crate) slots: Slots<Cuttable>,
+    pub(crate) now: Moment,
     /// Files that may be found confirmed: with a proof, by force.
-    proven: BTreeSet<[u8; 32]>,
+    pub(crate) proven: BTreeSet<[u8; 32]>,
     forced: BTreeSet<[u8; 32]>,
     was_confirmed: bool,
+    /// Files that were found confirmed.
+    pub(crate) confirmed: BTreeSet<[u8; 32]>,
+    pub(crate) server: Server,
+    pub(crate) memory: Memory,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let disk = Cuttable::default();
         let uptime = Duration::from_secs(100);
         let now = Moment { boot: BootId([1; 16]), uptime, wall: 0 };
         let slots = Slots::open(disk.clone(), policy(), &now).unwrap();
-        let (proven, forced) = Default::default();
-        Self { disk, slots, now, proven, forced, was_confirmed: false }
+        let (proven, forced, confirmed) = Default::default();
+        let (server, memory, counts) = Default::default();
+        let was_confirmed = false;
+        Self { disk, slots, now, proven, forced, was_confirmed, confirmed, server, memory, counts }
     }
 
-    fn step(&mut self, Step { op, cut, hiccup }: Step) {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn step(&mut self, Step { op, cut, hiccup }: Step) {
         self.disk.with(|disk| {
             disk.cut_after = cut.map(|(changes, _)| disk.changes + changes);
             disk.fails_at = hiccup.map(|changes| disk.changes + changes);
         });
         let outcome = self.apply(op);
+        self.count("steps");
+        if outcome.is_ok() {
+            self.count(op.name());
+        }
         if let Some((_, survives)) = cut {
+            self.count("power cuts");
             let left = self.disk.with(|disk| disk.power_back(survives));
             self.disk = Cuttable(Arc::new(Mutex::new(left)));
             self.next_start();
             self.open();
         } else if let Err(Refusal::Disk { .. }) = outcome {
+            self.count("disk refusals");
             let excuse = self.disk.with(|disk| disk.full || disk.fails_at.is_some());
             assert!(excuse, "{outcome:?} from a disk that is well");
         }
         self.disk.with(|disk| disk.fails_at = None);
     }
 
-    fn apply(&mut self, op: Op) -> Result<(), Refusal> {
+    pub(crate) fn apply(&mut self, op: Op) -> Result<(), Refusal> {
         let now = self.now;
         match op {
             Op::Begin(file) => self.slots.begin(digest(file), BUNDLES[file].len() as u64).map(drop),
             Op::Write(file, length) => self.write(file, length),
             Op::Finish(file) => self.slots.finish(digest(file), &now).map(drop),
-            Op::Push(file) => {
-                let length = BUNDLES[file].len();
-                self.slots.begin(digest(file), length as u64)?;
-                self.write(file, length)?;
-                self.slots.finish(digest(file), &now).map(drop)
-            }
+            Op::Push(file) => self.push(file),
             Op::Verify(slot) => self.slots.verify(slot, &now),
-            Op::Activate(file) => {
-                self.slots.candidate(digest(file))?;
-                self.slots.activate(digest(file), 2, &now)
-            }
+            Op::Activate(file) => self.activate(file),
             Op::Confirm(word) => self.confirm(word),
             Op::Force(file) => {
                 let forced = Forced { reason: "wanted".into(), lacked: "all".into(), at: now.wall };
@@ -229,11 +241,36 @@ impl World {
                 self.disk.with(|disk| disk.full = full);
                 Ok(())
             }
+            Op::Order(file) => {
+                self.server.order(file);
+                Ok(())
+            }
+            Op::Poll(permits, line) => self.poll(permits, line),
+            Op::Look(line) => self.look(line),
+            Op::Cancel => self.cancel(),
+            Op::Fleet(file) => match rollout::next(self.slots.record().standing(digest(file))) {
+                Next::Push => self.push(file),
+                Next::Activate => self.activate(file),
+                Next::Confirm => self.confirm(Word::Honest),
+                Next::Done => Ok(()),
+            },
         }
     }
 
+    pub(crate) fn push(&mut self, file: usize) -> Result<(), Refusal> {
+        let length = BUNDLES[file].len();
+        self.slots.begin(digest(file), length as u64)?;
+        self.write(file, length)?;
+        self.slots.finish(digest(file), &self.now).map(drop)
+    }
+
+    pub(crate) fn activate(&mut self, file: usize) -> Result<(), Refusal> {
+        self.slots.candidate(digest(file))?;
+        self.slots.activate(digest(file), 2, &self.now)
+    }
+
     /// The next `length` bytes of a file, from where the box wants them.
-    fn write(&mut self, file: usize, length: usize) -> Result<(), Refusal> {
+    pub(crate) fn write(&mut self, file: usize, length: usize) -> Result<(), Refusal> {
         let bytes = &BUNDLES[file];
         let at = match self.slots.write(digest(file), u64::MAX, b"", Duration::ZERO) {
             Err(Refusal::Offset { expected }) => usize::try_from(expected).unwrap(),
@@ -247,7 +284,7 @@ impl World {
     }
 
     /// Any word but the honest one must be found wanting, whatever else is the case.
-    fn confirm(&mut self, kind: Word) -> Result<(), Refusal> {
+    pub(crate) fn confirm(&mut self, kind: Word) -> Result<(), Refusal> {
         let record = self.slots.record();
         let Some(trial) = record.candidate_on_trial() else { return Ok(()) };
         let running = said(kind, record, &self.now);
@@ -274,6 +311,7 @@ impl World {
             match Slots::open(self.disk.clone(), policy(), &self.now) {
                 Ok(slots) => {
                     self.slots = slots;
+                    self.memory = self.remembered();
                     return true;
                 }
                 // systemd starts it again, on a disk that has room again in the end.
@@ -287,7 +325,7 @@ impl World {
         panic!("the agent does not start on a disk that is well");
     }
 
-    fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
         let record = self.slots.record();
         assert!(record.is_sound(), "{record:?}");
         let whole = |id: SlotId| {
@@ -309,6 +347,7 @@ impl World {
             let known = if forced { &self.forced } else { &self.proven };
             assert!(known.contains(&sha256), "slot {id} was confirmed without a proof: {record:?}");
             assert_ne!(sha256, digest(3).0, "a stranger's bundle is confirmed");
+            self.confirmed.insert(sha256);
         }
         // What a power cut would leave: only that can be relied on.
         let durable = self.disk.with(|disk| disk.power_back(Survives::Synced));
@@ -322,10 +361,11 @@ impl World {
         if self.was_confirmed {
             assert!(!confirmed.is_empty() && record.active.is_some(), "nothing boots: {record:?}");
         }
+        self.server.check(&self.confirmed);
     }
 }
 
-fn said(kind: Word, record: &BootRecord, now: &Moment) -> Running {
+pub(crate) fn said(kind: Word, record: &BootRecord, now: &Moment) -> Running {
     let honest = word(record, now).unwrap();
     let loaded_seconds = honest.written_seconds - 10;
     let honest = Running { answered: 1, loaded_seconds, ..honest };
@@ -351,49 +391,4 @@ fn said(kind: Word, record: &BootRecord, now: &Moment) -> Running {
 fn policy() -> Policy {
     let trusted = vec![key().verifying_key()];
     Policy { trusted, allow_unsigned: false, keep_floor: true, limit: 1 << 20 }
-}
-
-fn cases() -> u32 {
-    std::env::var("MODEL_CASES").map_or(300, |cases| cases.parse().expect("a number"))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_confirmed_bundle_always_boots_and_none_is_confirmed_unproven(steps in prop::collection::vec(steps(), 1..60)) {
-        let mut world = World::new();
-        for step in steps {
-            world.step(step);
-            world.check();
-        }
-    }
-
-    /// The wall clock may say what it likes.
-    #[test]
-    fn no_wall_clock_changes_a_proof(walls in any::<[u64; 2]>(), kind in prop::sample::select(&WORDS[..])) {
-        let mut world = World::new();
-        world.apply(Op::Push(0)).unwrap();
-        world.apply(Op::Activate(0)).unwrap();
-        let (record, trial) = (world.slots.record(), world.slots.record().candidate_on_trial().unwrap());
-        let judged = walls.map(|wall| {
-            let now = Moment { wall, ..world.now };
-            said(kind, record, &now).prove(trial, &TERMS, &now)
-        });
-        prop_assert_eq!(&judged[0], &judged[1]);
-        prop_assert_eq!(judged[0].is_ok(), matches!(kind, Word::Honest));
-    }
-}
-
-/// The histories are worth something: without a proof in the way, the model would notice.
-#[test]
-fn the_model_would_notice_a_confirm_without_a_proof() {
-    let mut world = World::new();
-    for op in [Op::Push(0), Op::Activate(0), Op::Confirm(Word::Honest)] {
-        world.apply(op).unwrap();
-    }
-    world.check();
-    world.proven.clear();
-    let noticed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.check()));
-    assert!(noticed.is_err());
 }
