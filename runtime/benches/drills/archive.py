@@ -17,13 +17,15 @@ from pynetdicom.sop_class import (
 
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 FORGET, HANG, CLOSE_AFTER = "says yes and forgets", "hangs", "keeps and closes"
+STORAGE = (Comprehensive3DSRStorage, SegmentationStorage, SecondaryCaptureImageStorage)
 
 
 class Archive:
-    """`acts`: what becomes of the next C-STOREs, a status or one of the above; then 0000."""
+    """`acts`: what becomes of the next C-STOREs, a status or one of the above; then 0000. It answers to `title` alone, holds `most`
+    associations and takes objects of `classes`."""
 
-    def __init__(self, port: int, acts=()):
-        self.port, self.acts = port, list(acts)
+    def __init__(self, port: int, acts=(), title: str = "PACS", most: int = 10, classes=STORAGE):
+        self.port, self.acts, self.title, self.most, self.classes = port, list(acts), title, most, classes
         #: SOP Instance UID → how often it came and was kept.
         self.kept: dict[str, int] = {}
         #: When each C-STORE came.
@@ -31,8 +33,9 @@ class Archive:
         self.server = None
 
     def start(self) -> "Archive":
-        ae = AE(ae_title="PACS")
-        for context in (Verification, Comprehensive3DSRStorage, SegmentationStorage, SecondaryCaptureImageStorage, StorageCommitmentPushModel):
+        ae = AE(ae_title=self.title)
+        ae.require_called_aet, ae.maximum_associations = True, self.most
+        for context in (Verification, *self.classes, StorageCommitmentPushModel):
             ae.add_supported_context(context)
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._asked)]
         self.server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)

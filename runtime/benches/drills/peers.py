@@ -87,6 +87,10 @@ class Peer:
                 found += 1
         return found
 
+    def leftovers(self) -> int:
+        """How many objects it keeps that did not arrive as a whole, beside those that it `holds`."""
+        return 0
+
 
 class Ours(Peer):
     name, title = "ours", "CXR-EDGE"
@@ -123,6 +127,9 @@ class Ours(Peer):
 
     def holds(self, instance: str) -> int:
         return sum(f"_{instance}_" in file.name for file in (self.kept / "images").iterdir())
+
+    def leftovers(self) -> int:
+        return sum(1 for _ in (self.kept / "incoming").iterdir())
 
 
 class Orthanc(Peer):

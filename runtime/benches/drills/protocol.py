@@ -224,7 +224,52 @@ def release_in_object(lab, name):
     return in_mid_object(lab, name, wire.RELEASE)
 
 
-@row(GROUP, "one address holds 40 associations; its echo")
+@row(GROUP, "an abort in the middle of an object; the object again")
+def abort_in_object(lab, name):
+    peer, instance = lab.standard(name), wire.uid()
+    association, data = Association(peer), wire.dataset(instance)
+    association.stream.sendall(wire.p_data(wire.value(STORE, 3, wire.command(1, wire.CR, instance))))
+    for at in (0, 16000):
+        association.stream.sendall(wire.p_data(wire.value(STORE, 0, data[at : at + 16000])))
+    association.stream.sendall(wire.ABORT)
+    how = ended(association.stream, 10) or "open after 10 s"
+    association.close()
+    time.sleep(0.5)
+    halves = peer.holds(instance) + peer.leftovers()
+    left = f", **{halves} halves left**" if halves else ", nothing left"
+    again = Association(peer).store(instance, data)
+    return f"{how}{left}; {again}, kept {peer.holds(instance)}" + and_serves(lab, name)
+
+
+def refusal(peer, **how) -> str:
+    try:
+        association = Association(peer, timeout=4, **how)
+    except RuntimeError as error:
+        return str(error)
+    except OSError:
+        return "closed"
+    association.release()
+    return "accepted"
+
+
+@row(GROUP, "a request for another AE title")
+def another_title(lab, name):
+    return refusal(lab.standard(name), title="SOMEBODY-ELSE") + and_serves(lab, name)
+
+
+@row(GROUP, "a request without a context it knows; a store all the same")
+def no_context(lab, name):
+    private = "1.2.826.0.3680043.2.1.999"
+    try:
+        association = Association(lab.standard(name), [(STORE, private)])
+    except RuntimeError as error:
+        return str(error) + and_serves(lab, name)
+    result, instance = association.results.get(STORE), wire.uid()
+    answer = association.store(instance, wire.dataset(instance))
+    return f"context {'**accepted**' if result == 0 else f'refused ({result})'}; {answer}, kept {lab.standard(name).holds(instance)}" + and_serves(lab, name)
+
+
+@row(GROUP, "one address holds 40 associations; its echo; the same once they are released")
 def hold(lab, name):
     peer, held, why = lab.standard(name), [], "none refused"
     for _ in range(40):
@@ -233,11 +278,11 @@ def hold(lab, name):
         except (OSError, RuntimeError) as error:
             why = str(error)
             break
-    served = wire.serves(peer)
+    echo = "answered" if wire.serves(peer) else "refused"
     for association in held:
-        association.close()
+        association.release()
     time.sleep(1)
-    return f"{len(held)} given ({why}), {'answered' if served else 'refused'}" + and_serves(lab, name)
+    return f"{len(held)} given ({why}), {echo}, then {'answered' if wire.serves(peer) else '**out of service**'}"
 
 
 @row(GROUP, "the same object twice")

@@ -17,6 +17,7 @@ VERIFICATION, CR, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.5.1.4.1.1.1", "
 #: Presentation contexts of `Association`.
 ECHO, STORE = 1, 3
 RELEASE = struct.pack(">BBIxxxx", 5, 0, 4)
+ABORT = struct.pack(">BBIxxxx", 7, 0, 4)
 _numbers = itertools.count(1)
 
 
@@ -90,6 +91,16 @@ def command(field: int, sop_class: str, instance: str | None = None) -> bytes:
     return element(0, struct.pack("<I", len(elements))) + elements
 
 
+def accepted(body: bytes):
+    """Each presentation context of an A-ASSOCIATE-AC and its result."""
+    at = 68
+    while at + 4 <= len(body):
+        kind, _, length = struct.unpack_from(">BBH", body, at)
+        if kind == 0x21:
+            yield body[at + 4], body[at + 6]
+        at += 4 + length
+
+
 def connect(port: int, timeout: float = 8) -> socket.socket:
     stream = socket.create_connection(("127.0.0.1", port), timeout=timeout)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -99,12 +110,17 @@ def connect(port: int, timeout: float = 8) -> socket.socket:
 class Association:
     """An accepted association; `RuntimeError` says what came instead."""
 
-    def __init__(self, peer, contexts=None, stream=None, timeout: float = 8):
+    def __init__(self, peer, contexts=None, stream=None, timeout: float = 8, title: str | None = None):
         self.stream = stream or connect(peer.port, timeout)
-        self.stream.sendall(associate_rq(peer.title, contexts))
-        kind, _ = self.pdu()
+        self.stream.sendall(associate_rq(title or peer.title, contexts))
+        kind, body = self.pdu()
         if kind != 2:
-            raise RuntimeError({3: "A-ASSOCIATE-RJ", 7: "A-ABORT"}.get(kind, f"PDU {kind}"))
+            self.close()
+            # Result, source, reason: PS3.8, table 9-21.
+            why = "-".join(str(byte) for byte in body[1:4])
+            raise RuntimeError({3: f"A-ASSOCIATE-RJ {why}", 7: "A-ABORT"}.get(kind, f"PDU {kind}"))
+        #: Presentation context → result, 0 if accepted (PS3.8, table 9-18).
+        self.results = dict(accepted(body))
 
     def pdu(self) -> tuple[int, bytes]:
         kind, length = struct.unpack(">BxI", self._read(6))
