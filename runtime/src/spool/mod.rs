@@ -26,6 +26,7 @@ mod clock;
 mod incoming;
 mod index;
 mod key;
+mod moving;
 mod pictures;
 mod room;
 
@@ -38,6 +39,7 @@ use crate::{config::SpoolConfig, uid::Uid};
 use anyhow::{Context, Result, bail};
 use clock::Clock;
 use index::Index;
+use moving::Moving;
 use pictures::Pictures;
 use results::Record;
 use room::Limits;
@@ -58,8 +60,7 @@ pub(crate) struct Spool {
     ledger: Arc<dyn Ledger>,
     /// Never held while a disk works: HTTP handlers take it on threads that must not block.
     index: Mutex<Index>,
-    /// Held while an object is moved in: one at a time, so that equal objects meet.
-    accepting: Mutex<()>,
+    moving: Moving,
     /// What images are purged by when they are old.
     clock: Mutex<Clock>,
     /// Until then nothing is searched to purge: there was nothing.
@@ -121,7 +122,7 @@ impl Spool {
             limits: Limits::new(config),
             ledger,
             index: Mutex::new(index),
-            accepting: Mutex::default(),
+            moving: Moving::default(),
             clock: Mutex::new(clock),
             fruitless: Mutex::default(),
             gone: Mutex::default(),
@@ -231,9 +232,10 @@ impl Spool {
         self.lock().ages(now)
     }
 
-    /// Moves a complete, fsynced file in.
+    /// Moves a complete, fsynced file in. One at a time gets its number and its name, so that equal objects meet; their
+    /// folder is fsynced for several at once.
     fn accept(&self, part: &Path, uid: Uid, digest: u64, bytes: u64) -> io::Result<Accepted> {
-        let _one_at_a_time = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        let door = self.moving.wait_for(&uid);
         let earlier = self.revisions(&uid);
         if let Some(same) = earlier.iter().find(|entry| entry.key.digest == digest) {
             return self.again(same);
@@ -244,15 +246,24 @@ impl Spool {
             index.next - 1
         };
         let key = Key { sequence, uid, digest };
-        let path = self.image_path(&key);
-        fs::rename(part, &path)?;
-        if let Err(error) = durable::sync_parent(&path) {
-            let _ = fs::remove_file(&path);
-            return Err(error);
-        }
+        fs::rename(part, self.image_path(&key))?;
         let arrived = Some(Instant::now());
-        self.queue(Entry { arrived, ..Entry::new(key.clone(), bytes, SystemTime::now()) });
+        let entry = Entry { arrived, ..Entry::new(key.clone(), bytes, SystemTime::now()) };
+        self.moving.settle(door, entry, |renamed| self.finish(renamed))?;
         Ok(if earlier.is_empty() { Accepted::New(key) } else { Accepted::Revision(key) })
+    }
+
+    /// Makes objects last that were renamed, and queues them; on an error none of them is left.
+    fn finish(&self, renamed: &[Entry]) -> io::Result<()> {
+        durable::sync_folder(&self.folder.join("images")).inspect_err(|_| {
+            for entry in renamed {
+                let _ = fs::remove_file(self.image_path(&entry.key));
+            }
+        })?;
+        for entry in renamed {
+            self.queue(entry.clone());
+        }
+        Ok(())
     }
 
     /// What becomes of an object that we have. One that was parked is analysed again.

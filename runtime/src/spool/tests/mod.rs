@@ -159,7 +159,8 @@ fn the_index_can_be_read_while_an_object_is_moved_in() {
     let spool = Spool::open(&config(folder.path())).unwrap();
     let part = folder.path().join("spool/incoming/1.part");
     let (looked, seen) = std::sync::mpsc::channel();
-    let disk_is_slow = spool.accepting.lock().unwrap();
+    let uid = Uid::parse("9.9").unwrap();
+    let disk_is_slow = spool.moving.wait_for(&uid);
     std::thread::scope(|scope| {
         scope.spawn(|| store(&spool, "1.1", b"a").unwrap());
         scope.spawn(|| {
@@ -178,6 +179,47 @@ fn the_index_can_be_read_while_an_object_is_moved_in() {
         drop(disk_is_slow);
     });
     assert_eq!(spool.counts().waiting, 1);
+}
+
+/// Who remembers the number of the last image that it saw, as the exposures do, must not miss one.
+#[test]
+fn many_senders_at_once_lose_double_and_overtake_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&config(folder.path())).unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let (accepted, seen) = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..8_u8)
+            .map(|sender| {
+                let spool = &spool;
+                let send = move |n: u8| {
+                    // Two senders have the same 40 objects, under 20 UIDs.
+                    let uid = format!("1.{}.{}", sender / 2, n % 20);
+                    store(spool, &uid, &[n / 20; 50]).unwrap()
+                };
+                scope.spawn(move || (0..40).map(send).collect::<Vec<_>>())
+            })
+            .collect();
+        let observer = scope.spawn(|| {
+            let mut seen: Vec<u64> = Vec::new();
+            loop {
+                let is_last = is_done.load(std::sync::atomic::Ordering::SeqCst);
+                let next = seen.last().map_or(0, |last| last + 1);
+                seen.extend(spool.from(next, 1000).iter().map(|entry| entry.key.sequence));
+                if is_last {
+                    return seen;
+                }
+            }
+        });
+        let accepted: Vec<_> = senders.into_iter().flat_map(|s| s.join().unwrap()).collect();
+        is_done.store(true, std::sync::atomic::Ordering::SeqCst);
+        (accepted, observer.join().unwrap())
+    });
+    let is_new = |accepted: &&Accepted| !matches!(accepted, Accepted::Duplicate(_));
+    let mut new: Vec<u64> = accepted.iter().filter(is_new).map(|a| a.key().sequence).collect();
+    new.sort_unstable();
+    assert_eq!((accepted.len(), new.len()), (320, 160), "each object once");
+    assert_eq!(seen, new, "in their order, none left out");
+    assert_eq!(fs::read_dir(folder.path().join("spool/images")).unwrap().count(), 160);
 }
 
 #[test]
