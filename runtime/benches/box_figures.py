@@ -4,6 +4,8 @@
     cargo build --release -p runtime -p exporter
     .venv/bin/python runtime/benches/box_figures.py                  five minutes
     .venv/bin/python runtime/benches/box_figures.py --burst 600      the burst under a slow disk, ten minutes, alone
+    .venv/bin/python runtime/benches/box_figures.py --only stores --before OTHER --sync-ms 30    two builds in turns
+    .venv/bin/python runtime/benches/box_figures.py --only shadow    answers with a bundle in the shadow and without
     .venv/bin/python runtime/benches/box_figures.py --json
 
 The burst sends images of 0.8 MB at 4 a second. Every fsync takes `--sync-ms` longer and they queue up, as on an SD card
@@ -25,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from drills import faults, sender, wire  # noqa: E402
-from drills.peers import Ours, Storescp, destination  # noqa: E402
+from drills.peers import EXAMPLE, Ours, Storescp, destination  # noqa: E402
 
 #: 632² pixels of 16 bits are 0.8 MB.
 SIDE, TICKS = 632, os.sysconf("SC_CLK_TCK")
@@ -37,7 +39,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--exporter", type=Path, default=ROOT / "target/release/exporter")
     parser.add_argument("--only", nargs="+", choices=[figure.__name__ for figure in FIGURES])
     parser.add_argument("--burst", type=float, metavar="SECONDS", help="the burst, and nothing else")
-    parser.add_argument("--sync-ms", type=int, default=40)
+    parser.add_argument("--sync-ms", type=int, help="an fsync takes so much longer: 40 in the burst, 0 elsewhere")
+    parser.add_argument("--before", type=Path, help="another build of the daemon, for `stores`")
+    parser.add_argument("--rounds", type=int, default=3, help="of what is measured in turns")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
@@ -46,9 +50,9 @@ class Bench:
     def __init__(self, folder: Path, options: argparse.Namespace):
         self.folder, self.options, self.made = folder, options, 0
 
-    def make(self, **how) -> Ours:
+    def make(self, binary: Path | None = None, **how) -> Ours:
         self.made += 1
-        return Ours(self.folder / str(self.made), self.options.ours.resolve(), **how)
+        return Ours(self.folder / str(self.made), (binary or self.options.ours).resolve(), **how)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -132,6 +136,11 @@ def health(bench: Bench) -> dict:
 
 def answers(bench: Bench) -> dict:
     """Answers a second of 100 images of 0.8 MB that wait, by the example bundle."""
+    rate, stores = answered_and_stored(bench)
+    return {"answers_per_s": round(rate, 1), "stores_per_s_one_sender": round(stores, 1)}
+
+
+def answered_and_stored(bench: Bench, tables: str = "") -> tuple[float, float]:
     peer, data = bench.make(bundle=False).start(), sender.template(SIDE)
     association, began = wire.Association(peer, timeout=60), time.monotonic()
     for number in range(100):
@@ -140,7 +149,7 @@ def answers(bench: Bench) -> dict:
             raise RuntimeError(f"C-STORE: {answer}")
     stores = 100 / (time.monotonic() - began)
     peer.stop()
-    peer.has_bundle = True
+    peer.has_bundle, peer.tables = True, tables
     peer.start(wait=False)
     while not peer.is_ready():
         time.sleep(0.005)
@@ -148,7 +157,54 @@ def answers(bench: Bench) -> dict:
     until_answered(peer, 100)
     rate = (100 - first) / (time.monotonic() - began)
     peer.stop()
-    return {"answers_per_s": round(rate, 1), "stores_per_s_one_sender": round(stores, 1)}
+    return rate, stores
+
+
+def shadow(bench: Bench) -> dict:
+    """Answers a second as above, with the same bundle in the shadow of all images and without, in turns; and how a steady sender
+    at 4 images a second is answered, while the shadow has time for each."""
+    looks_on = f"[shadow]\npath = {json.dumps(str(EXAMPLE.with_suffix('.bundle')))}\nshare = 1.0"
+    rates: dict[str, list[float]] = {"without": [], "with": []}
+    waits: dict[str, list[float]] = {"without": [], "with": []}
+    compared = 0
+    for _ in range(bench.options.rounds):
+        for name, tables in (("without", ""), ("with", looks_on)):
+            rates[name].append(answered_and_stored(bench, tables)[0])
+            peer = bench.make(tables=tables).start()
+            with sender.Senders(peer, 1, SIDE, rate=4) as senders:
+                time.sleep(10)
+            until_answered(peer, senders.stored.value)
+            waits[name].append(1e3 * metric(peer, "cxr_answer_seconds_sum") / metric(peer, "cxr_answer_seconds_count"))
+            if tables:
+                compared += peer.get("/shadow")["status"]["compared"]
+            peer.stop()
+    return {"compared_at_4_per_s": compared} | {
+        f"{what}_{name}_shadow": " ".join(f"{one:.1f}" for one in values) for what, all_values in (("answers_per_s", rates), ("ms_to_answer_at_4_per_s", waits)) for name, values in all_values.items()
+    }
+
+
+def stores(bench: Bench) -> dict:
+    """Small images stored a second by 1, 4 and 16 senders, four seconds each; two builds in turns."""
+    builds = {"now": bench.options.ours} | ({"before": bench.options.before} if bench.options.before else {})
+    library, rates = faults.build(bench.folder), {}
+    for _ in range(bench.options.rounds):
+        for count in (1, 4, 16):
+            for name, binary in builds.items():
+                peer = bench.make(binary, bundle=False)
+                slow = faults.Faults(library, peer.folder / "block", peer.kept)
+                peer.start(environment=slow.environment() if bench.options.sync_ms else None)
+                slow.set("sync_ms", bench.options.sync_ms or 0)
+                with sender.Senders(peer, count, 160) as senders:
+                    while senders.stored.value < 2 * count:
+                        time.sleep(0.02)
+                    before, began = senders.stored.value, time.monotonic()
+                    time.sleep(4)
+                    rate = (senders.stored.value - before) / (time.monotonic() - began)
+                peer.stop()
+                if senders.failed:
+                    raise RuntimeError(f"{senders.failed} senders failed")
+                rates.setdefault(f"stores_per_s_{count}_senders_{name}", []).append(rate)
+    return {"sync_ms": bench.options.sync_ms or 0} | {name: " ".join(f"{rate:.1f}" for rate in all_rates) for name, all_rates in rates.items()}
 
 
 def resnet50(bench: Bench) -> dict:
@@ -189,7 +245,7 @@ def resnet50_bundle(bench: Bench) -> Path:
 
 def burst(bench: Bench) -> dict:
     """Four images of 0.8 MB a second on a slow disk, their SR to storescp: do the answers keep up, how long is the queue?"""
-    seconds, sync_ms = bench.options.burst, bench.options.sync_ms
+    seconds, sync_ms = bench.options.burst, 40 if bench.options.sync_ms is None else bench.options.sync_ms
     library = faults.build(bench.folder)
     archive = Storescp(bench.folder / "archive").start()
     peer = bench.make(spool="keep_answered = 200", tables=destination(archive.port, archive.title, commit=False))
@@ -222,14 +278,15 @@ def metric(peer: Ours, name: str) -> float:
     return next(float(line.split()[1]) for line in page.splitlines() if line.split()[0] == name)
 
 
-FIGURES = [ready, health, answers, resnet50]
+FIGURES = [ready, health, answers, resnet50, stores, shadow]
 
 
 def main() -> None:
     options = arguments()
     if not options.ours.exists():
         sys.exit(f"error: {options.ours} is not there; build it as {Path(__file__).name} says at its top")
-    chosen = [burst] if options.burst else [one for one in FIGURES if not options.only or one.__name__ in options.only]
+    # What is compared in turns takes minutes and is measured when somebody asks for it.
+    chosen = [burst] if options.burst else [one for one in FIGURES if one.__name__ in (options.only or ("ready", "health", "answers", "resnet50"))]
     figures = {"binary": str(options.ours), "machine": f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"}
     with tempfile.TemporaryDirectory(prefix="box-figures", dir=ROOT / "target") as folder:
         for figure in chosen:
