@@ -184,8 +184,8 @@ fn orthanc_receives_by_stow() {
     assert_eq!(orthanc.held(), expected);
 }
 
-/// Orthanc 1.10.1 of Debian 12 crashes at the first HTTPS request, whoever makes it. So it stands where archives stand:
-/// behind a front that speaks TLS and asks for a token.
+/// Orthanc 1.10.1 of Debian 12 crashes at the first HTTPS request, see `runtime/docs/delivery.md`. So it stands where
+/// archives stand: behind a front that speaks TLS and asks for a token.
 #[test]
 fn orthanc_receives_by_stow_over_https_from_who_has_the_token() {
     let (dicom, http, front) = (free(), free(), free());
