@@ -1,9 +1,9 @@
 //! From a float network and images to eight bits.
 //!
 //! ```text
-//! fold ─▶ equalize? ─▶ observe ─▶ search: ranges ─▶ adaround? ─▶ bias ─▶ float layers, if the task asks for them
-//! passes  passes       here       choose            passes       passes  here
-//!                                   └─────── evaluate_candidate: what each costs the task ───────┘
+//! fold ─▶ equalize? ─▶ smooth ─▶ observe ─▶ search: ranges ─▶ adaround? ─▶ bias ─▶ float layers, if the task asks for them
+//! passes  passes       passes    here       choose            passes       passes  here
+//!                                              └─────── evaluate_candidate: what each costs the task ───────┘
 //! ```
 //!
 //! [`quantize`] walks this line from left to right.
@@ -21,7 +21,7 @@ pub(crate) use options::RoundingOptions;
 pub(crate) use outcome::Outcome;
 
 use crate::{
-    passes::{equalize, fold, quantized::Plan},
+    passes::{equalize, fold, quantized::Plan, smooth},
     read::{checkpoint::Checkpoint, images::ImageSet, weights::Weights},
 };
 use anyhow::{Context, Result};
@@ -72,7 +72,7 @@ fn rounded(
 ) -> Result<Outcome> {
     options.check()?;
     let (graph, weights) = fold::fold(source.graph, source.weights);
-    let weights = if options.equalize { equalize::equalize(&graph, &weights) } else { weights };
+    let mut weights = if options.equalize { equalize::equalize(&graph, &weights) } else { weights };
     let plan = Plan::with_float(&graph, &options.float.iter().cloned().collect())?;
     let images = ImageSet::find(images, options.images_limit as usize)?;
     let detects = source.config.is_some_and(|config| config.model.detector().is_some());
@@ -82,6 +82,8 @@ fn rounded(
     let everything = Plan::new(&graph)?;
     let progress = terminal.progress(0).with_message("calibrating");
     let preprocess = &source.preprocess;
+    let smoothing = terminal.progress(0).with_message("smoothing");
+    smooth::smooth(&graph, &mut weights, &images, preprocess, &smoothing)?;
     let observations = observe(&graph, &weights, &everything, &images, preprocess, &progress)?;
     let evaluator = Evaluator::new(&graph, &weights, &held_out, preprocess, source.config)?;
     let search = Search {

@@ -5,6 +5,7 @@
 //! fold         batch normalisation into convolutions; written out as convolutions: pool (attention pools), transposed
 //!              (transposed convolutions), affine (gains and shifts of channels)
 //! equalize     ranges of channels evened out between layers
+//! smooth       large channels of normalised tokens moved into the layers that read them
 //! quantized    Plan: which tensors carry codes; Quantized: every code
 //! adaround     weights rounded by their effect; bias: biases make up for the mean error
 //! simulate     Quantized in float: close enough to choose by
@@ -21,4 +22,5 @@ pub(crate) mod noise;
 mod pool;
 pub(crate) mod quantized;
 pub(crate) mod simulate;
+pub(crate) mod smooth;
 mod transposed;
