@@ -57,7 +57,11 @@ fn an_image_that_never_arrives_is_said_everywhere_until_it_does() {
         warnings.contains("the images of 1 exposures never arrived").then_some(())
     };
     daemon.wait("the missing image to be told", warned);
-    assert_eq!(daemon.json("/health").0, 200, "the box does its work");
+    let (status, health) = daemon.json("/health");
+    assert_eq!(status, 200, "the box does its work");
+    let listed = &health["exposures"]["missing_exposures"];
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!((&listed[0]["sequence"], &listed[0]["kilovolts"]), (&1.into(), &125.0.into()));
     assert_eq!(daemon.metric("cxr_images_missing"), 1);
     assert_eq!(daemon.metric("cxr_exposures_matched"), 1);
     // Killed and started again, it still knows.

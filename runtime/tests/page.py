@@ -156,6 +156,13 @@ def walk(browser):
     browser.key("Enter", 13, "\r")
     browser.until("another dead letter less", f"{dead}.length === 4 && !document.getElementById('drop').open")
 
+    # An exposure whose image never came.
+    browser.until("the missing image", "!document.getElementById('exposures').hidden && "
+                  "document.querySelectorAll('#missing tr').length === 1")
+    row = browser.ask("[...document.querySelector('#missing tr').cells].map((c) => c.textContent)")
+    assert row[:2] == ["4711", "2"] and row[2].endswith(" ago") and row[3:] == ["125", ""], row
+    browser.accessible("a missing image")
+
     # Day by day, drawn and as a table; and the bundle that looks on.
     browser.until("the days", "document.querySelectorAll('#charts svg').length >= 3")
     browser.ask("document.querySelector('#trends summary').click()")

@@ -3,12 +3,14 @@
 
 mod common;
 
+use ::exposures::Journal;
 use common::{
     Daemon, Settings,
     archive::{Act, Archive},
     model,
     scu::Scu,
 };
+use protocol::exposure::{Exposure, Outcome, Technique};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -16,6 +18,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+const ROOM: &str = "[exposures]\nfolder = \"room\"\nstations = [\"ELSEWHERE\"]\nimage_seconds = 1";
 const PASSWORD: &str = "correct horse battery";
 
 /// The Python that speaks to the browser, and axe-core; or what is missing.
@@ -68,7 +71,7 @@ fn people_log_in_see_what_comes_and_need_no_mouse() {
         folder,
         Settings {
             bundle: &model::trusted(&bundle),
-            dicom: &format!("{destinations}\n{shadow}"),
+            dicom: &format!("{destinations}\n{shadow}\n{ROOM}"),
             http: "users = \"users.toml\"\nopen_on_loopback = false",
             ..Settings::default()
         },
@@ -76,6 +79,20 @@ fn people_log_in_see_what_comes_and_need_no_mouse() {
     daemon.wait("a bundle that looks on", |daemon| {
         daemon.log().contains("test-2 1.2.0").then_some(())
     });
+    let mut journal = Journal::open(&daemon.folder.path().join("room")).unwrap();
+    let technique = Technique { kilovolts: Some(1_250), ..Technique::default() };
+    let exposure = Exposure {
+        controller: 2,
+        epoch: 0,
+        sequence: 4711,
+        outcome: Outcome::Complete,
+        age: None,
+        clock: None,
+        technique,
+        subject: None,
+        repeats: None,
+    };
+    journal.tell(exposure).unwrap();
     for seed in 0..3 {
         assert_eq!(Scu::associate(daemon.dicom).store(&format!("1.2.{seed}"), seed), 0);
     }

@@ -29,9 +29,9 @@ pub fn transcode(tool: &str, from: &Path, to: &Path) -> Result<()> {
 pub fn small_chest(folder: &Path) -> Result<PathBuf> {
     let script = "import sys, pydicom\n\
         d = pydicom.dcmread(sys.argv[1]); p = d.pixel_array[::8, ::8].copy()\n\
-        for name in ('AcquisitionDateTime', 'AcquisitionDate', 'AcquisitionTime', 'ContentDate', 'ContentTime'):\n\
-        \x20   d.pop(name, None)\n\
-        d.Rows, d.Columns = p.shape; d.PixelData = p.tobytes()\n\
+        times = ('AcquisitionDateTime', 'AcquisitionDate', 'AcquisitionTime', 'ContentDate', 'ContentTime')\n\
+        for name in times: d.pop(name, None)\n\
+        d.Rows, d.Columns = p.shape; d.KVP = '70.77'; d.PixelData = p.tobytes()\n\
         d.StudyInstanceUID = '1.2.3.77.0.90000000000'; d.SOPInstanceUID = '1.2.3.77.1.90000000000'\n\
         d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID\n\
         d.save_as(sys.argv[2])\n";
@@ -39,6 +39,16 @@ pub fn small_chest(folder: &Path) -> Result<PathBuf> {
     let made = python().args(["-c", script]).arg(nema("RG1_UNCR.dcm")?).arg(&path).output()?;
     ensure!(made.status.success(), "{}", text(&made.stderr));
     Ok(path)
+}
+
+/// The same at another tube voltage, below 100 kV.
+pub fn at_kilovolts(chest: &[u8], kilovolts: f64) -> Vec<u8> {
+    let mut bytes = chest.to_vec();
+    let own = format!("{kilovolts:.2} ");
+    if let Some(at) = bytes.windows(6).position(|text| text == b"70.77 ") {
+        bytes[at..at + own.len()].copy_from_slice(own.as_bytes());
+    }
+    bytes
 }
 
 /// The SOP instance UID of [`study`] `number`.

@@ -231,9 +231,10 @@ impl Matching {
         news
     }
 
-    /// Entries whose image should have arrived and did not.
-    pub(crate) fn missing(&self) -> impl Iterator<Item = (u64, Moment)> {
-        self.exposures.iter().filter(|open| open.missing).map(|open| (open.number, open.ended))
+    /// Entries whose image should have arrived and did not: their number, when they ended, what was told.
+    pub(crate) fn missing(&self) -> impl DoubleEndedIterator<Item = (u64, Moment, &Exposure)> {
+        let missing = self.exposures.iter().filter(|open| open.missing);
+        missing.map(|open| (open.number, open.ended, &open.exposure))
     }
 
     /// Images that no exposure explains.

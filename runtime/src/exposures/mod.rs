@@ -43,6 +43,8 @@ use tokio::task::spawn_blocking;
 const EVERY: Duration = Duration::from_secs(1);
 /// Headers read in one look.
 const AT_ONCE: usize = 20;
+/// Missing images that are listed one by one.
+const LISTED: usize = 20;
 /// Longest that anything is remembered.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 
@@ -79,11 +81,13 @@ struct Saved {
 }
 
 /// For health and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Exposed {
     pub(crate) lamp: String,
     /// Exposures whose image should have arrived and did not.
     pub(crate) missing: usize,
+    /// The latest of them first, no more than [`LISTED`].
+    pub(crate) missing_exposures: Vec<MissingExposure>,
     /// Age of the oldest of them, seconds.
     pub(crate) oldest_missing_seconds: Option<u64>,
     /// Images that no exposure explains.
@@ -93,6 +97,19 @@ pub(crate) struct Exposed {
     pub(crate) interlock: Option<String>,
     /// Why exposures are not watched as they should be.
     pub(crate) trouble: Option<String>,
+}
+
+/// An exposure whose image should have arrived and did not; as far as its controller told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct MissingExposure {
+    /// In the journal.
+    pub(crate) entry: u64,
+    pub(crate) controller: u16,
+    pub(crate) sequence: u32,
+    /// Since it ended.
+    pub(crate) seconds: u64,
+    pub(crate) kilovolts: Option<f64>,
+    pub(crate) milliampere_seconds: Option<f64>,
 }
 
 impl Exposures {
@@ -295,13 +312,25 @@ impl Exposures {
     pub(crate) fn facts(&self) -> Exposed {
         let known = self.known();
         let (matching, now) = (&known.saved.matching, Moment::now());
-        let ages = matching.missing().map(|(_, ended)| now.since(&ended).max(0).unsigned_abs());
+        let missing = matching.missing().rev().map(|(entry, ended, exposure)| MissingExposure {
+            entry,
+            controller: exposure.controller,
+            sequence: exposure.sequence,
+            seconds: now.since(&ended).max(0).unsigned_abs() / 1000,
+            kilovolts: exposure.technique.kilovolts.map(|tenths| f64::from(tenths) / 10.0),
+            milliampere_seconds: exposure.technique.charge.map(|charge| f64::from(charge) / 1e3),
+        });
+        let mut missing_exposures: Vec<_> = missing.collect();
         let bad = |readiness: &&Readiness| **readiness != Readiness::Ready;
         let open = |state: &&InterlockState| **state != InterlockState::Closed;
         Exposed {
             lamp: known.shown.lamp.to_string(),
-            missing: matching.missing().count(),
-            oldest_missing_seconds: ages.max().map(|milliseconds| milliseconds / 1000),
+            missing: missing_exposures.len(),
+            oldest_missing_seconds: missing_exposures.iter().map(|missing| missing.seconds).max(),
+            missing_exposures: {
+                missing_exposures.truncate(LISTED);
+                missing_exposures
+            },
             unexplained: matching.unexplained().count(),
             counts: matching.counts,
             detector: known.saved.detectors.values().find(bad).map(ToString::to_string),

@@ -137,8 +137,21 @@ function health(now) {
   pairs.push(["AE title", now.ae_title], ["version", now.version]);
   (now.warnings ?? []).forEach((warning) => pairs.push(["warning", warning]));
   if (configuration?.refused) pairs.push(["new configuration refused", configuration.refused]);
+  exposures(now.exposures);
   byId("facts").replaceChildren(...pairs.map(([name, value]) =>
     make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value }))));
+}
+
+// ---- exposures whose image never arrived ----
+
+function exposures(now) {
+  const missing = now?.missing_exposures ?? [];
+  byId("exposures").hidden = missing.length === 0;
+  const more = (now?.missing ?? 0) - missing.length;
+  byId("exposures-said").textContent = more > 0 ? `${more} earlier ones are not listed.` : "";
+  const row = (one) => [one.sequence, one.controller, `${duration(one.seconds)} ago`, one.kilovolts ?? "", one.milliampere_seconds ?? ""];
+  byId("missing").replaceChildren(...missing.map((one) =>
+    make("tr", {}, ...row(one).map((textContent) => make("td", { textContent })))));
 }
 
 // ---- images ----

@@ -92,7 +92,7 @@ impl Scene {
 
     /// Missing entries, unexplained images.
     fn state(&self) -> (Vec<u64>, Vec<u64>) {
-        let missing = self.matching.missing().map(|(number, _)| number).collect();
+        let missing = self.matching.missing().map(|(number, ..)| number).collect();
         (missing, self.matching.unexplained().collect())
     }
 }
