@@ -313,6 +313,17 @@ impl LayerNorm {
     }
 }
 
+impl Op {
+    /// Bytes of constants that may be longer than in the file.
+    pub(crate) fn repeated_bytes(&self) -> u64 {
+        match self {
+            Self::AddConstant { values, .. } => values.len() as u64,
+            Self::LayerNorm(norm) => 8 * norm.gain.len() as u64,
+            _ => 0,
+        }
+    }
+}
+
 impl Step {
     /// Multiplications of this step, and of nothing else: pooling and additions count as none.
     pub(crate) fn macs(&self, activations: &[Activation]) -> u64 {

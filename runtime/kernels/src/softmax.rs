@@ -106,6 +106,10 @@ pub(crate) struct Exponentials {
     low: Vec<f64>,
 }
 
+/// Steps from the largest sum to where nothing is left, in tables of a thousand entries; where there are more, each
+/// exponential is computed.
+const MOST_STEPS: f64 = (1 << 20) as f64;
+
 /// Adding and subtracting 1.5 · 2^52 leaves the nearest integer, ties to even.
 const MAGIC: f64 = 6_755_399_441_055_744.0;
 
@@ -113,13 +117,12 @@ impl Exponentials {
     pub(crate) fn new(scale: f32, exp: Exp) -> Self {
         /// `2^30 · exp(−x)` is below a half from here on, and by far.
         const NOTHING_LEFT: f64 = 22.0;
-        /// Entries of each table, unless steps are so small that both must have more.
-        const ENTRIES: u64 = 1 << 10;
-        let needed = (NOTHING_LEFT / f64::from(scale)).ceil().min(f64::from(u32::MAX)) as u64 + 1;
-        let mut shift = 8;
-        while needed >> shift > ENTRIES && shift < 16 {
-            shift += 1;
+        let needed = (NOTHING_LEFT / f64::from(scale)).ceil() + 1.0;
+        if needed > MOST_STEPS {
+            return Self { scale, exp, shift: 0, high: Vec::new(), low: Vec::new() };
         }
+        let needed = needed as u64;
+        let shift = (needed.ilog2() / 2).max(4);
         let of = |at: u64| exp(-(at as f64) * f64::from(scale));
         let high = (0..=needed >> shift).map(|at| of(at << shift)).collect();
         let low = (0..1 << shift).map(|at| of(at) * (1_u64 << 30) as f64).collect();
@@ -139,6 +142,9 @@ impl Exponentials {
 
     #[inline(always)]
     fn of(&self, largest: i32, sum: i32) -> u32 {
+        if self.low.is_empty() {
+            return worth(largest, sum, self.scale, self.exp);
+        }
         let below = largest.wrapping_sub(sum) as u32;
         let Some(high) = self.high.get((below >> self.shift) as usize) else { return 0 };
         let e = high * self.low[below as usize & ((1 << self.shift) - 1)];

@@ -31,6 +31,7 @@ impl<'a> Walk<'a> {
             let wanted = match op {
                 "Concat" | "Split" | "Reshape" | "Flatten" | "Identity" | "Dropout" | "Squeeze"
                 | "Unsqueeze" => continue,
+                "Pad" if reader.pads_nothing() => continue,
                 "Transpose" | "Slice" | "Gather" => aligned(&view.layout),
                 "MatMul" | "Gemm" if weights => {
                     if self.is_flat_image(&view) {

@@ -2,6 +2,7 @@
 
 use super::dequantized::QuantizedConstant;
 use super::walk::{Value, Walk};
+use crate::layout::Layout;
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::{dims, values, zero_points};
 use tract_onnx::pb::TensorProto;
@@ -54,15 +55,18 @@ impl RealConstant {
         Some(Self { dims, values })
     }
 
-    /// The one value, or one a channel of an image: `[C, 1, 1]` or `[1, C, 1, 1]`.
-    pub(super) fn of_channels(&self, channels: usize) -> Option<Vec<f64>> {
-        let repeated = match self.dims[..] {
-            [c, 1, 1] | [1, c, 1, 1] => c == channels,
-            _ => false,
-        };
-        match self.values[..] {
-            [value] => Some(vec![value; channels]),
-            _ => repeated.then(|| self.values.clone()),
+    /// One value for each place along the axis that lies innermost, which has so many: where it is repeated along all
+    /// others, or is one number.
+    pub(super) fn along(&self, layout: &Layout, places: usize) -> Option<Vec<f64>> {
+        let repeated = Layout::dense(&self.dims).broadcast(&layout.dims)?;
+        if let [value] = self.values[..] {
+            return Some(vec![value; places]);
+        }
+        let mut varying = repeated.axes()?.iter().zip(layout.axes()?);
+        let varying: Vec<_> = varying.by_ref().filter(|(own, _)| own.stride > 0).collect();
+        match varying[..] {
+            [(own, axis)] if own.len == places && axis.stride == 1 => Some(self.values.clone()),
+            _ => None,
         }
     }
 

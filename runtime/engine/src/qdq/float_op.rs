@@ -129,6 +129,15 @@ impl Bounds {
 }
 
 impl Unary {
+    /// Functions it is made of.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Then(first, second) => first.len() + second.len(),
+            Self::Times(f) => 1 + f.len(),
+            _ => 1,
+        }
+    }
+
     fn apply(&self, x: f32) -> f32 {
         match self {
             Self::Same => x,

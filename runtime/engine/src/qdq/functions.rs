@@ -8,6 +8,9 @@ use crate::EngineError;
 use crate::onnx::attributes::NodeReader;
 use crate::quantized::Op;
 
+/// Functions in a row, more than any exporter writes.
+const MAX_CHAIN: usize = 32;
+
 impl<'a> Walk<'a> {
     /// Add, Sub, Mul, Div or Pow of a value and one number, and functions behind those.
     pub(super) fn with_number(
@@ -19,7 +22,7 @@ impl<'a> Walk<'a> {
         let made = match self.values.get(name) {
             Some(Value::FloatOp(pending)) if pending.bounds == Bounds::NONE => {
                 let op = match (&pending.op, &f) {
-                    (FloatOpKind::Unary(first), _) => {
+                    (FloatOpKind::Unary(first), _) if first.len() < MAX_CHAIN => {
                         FloatOpKind::Unary(Unary::Then(Box::new(first.clone()), Box::new(f)))
                     }
                     (&FloatOpKind::MatMul { spec, factor }, Unary::With(how, number)) => {
@@ -78,7 +81,8 @@ impl<'a> Walk<'a> {
     fn by_root(&self, mut at: usize) -> (usize, [f32; 256]) {
         let quant = self.flow.activations[at].quant;
         let mut codes: [u8; 256] = std::array::from_fn(|q| q as u8);
-        while let Op::Table(table) = &self.flow.steps[at].1.op {
+        for _ in 0..MAX_CHAIN {
+            let Op::Table(table) = &self.flow.steps[at].1.op else { break };
             codes = table.map(|q| codes[usize::from(q)]);
             at = self.flow.steps[at].1.inputs[0];
         }

@@ -34,18 +34,23 @@ impl NodeReader<'_> {
         self.like(op, &[first, second]).map(Some)
     }
 
-    /// Add, Sub, Mul or Div of an image and a number, or a number a channel. `constant_first`: as it stands in the node.
+    /// Add, Sub, Mul or Div of a tensor and a number, or a number for each place along the axis that lies innermost: of
+    /// an image its channels, of tokens their features. `constant_first`: as it stands in the node.
     pub(super) fn with_constant(
         &self,
         x: &Dequantized<'_>,
         constant: &RealConstant,
         constant_first: bool,
     ) -> Result<Option<FloatOp>, EngineError> {
-        let Some(channels) = x.is_image().then(|| x.activation.shape.c) else { return Ok(None) };
+        let channels = x.activation.shape.c;
+        let whole = x.view.layout.is_whole();
+        let Some(values) = constant.along(&x.view.layout, channels).filter(|_| whole) else {
+            return Ok(None);
+        };
         let same = Affine { factor: vec![1.0; channels], addend: vec![0.0; channels] };
-        let Some(affine) = self.affine(&same, constant, constant_first)? else { return Ok(None) };
+        let Some(affine) = self.affine(&same, values, constant_first)? else { return Ok(None) };
         let op = FloatOpKind::Image(ImageOpKind::Affine(Arc::new(affine)));
-        self.float_op(op, &[x], x.dims().to_vec()).map(Some)
+        self.like(op, &[x]).map(Some)
     }
 
     /// The same behind an operation that gives each channel a factor and an addend and waits for its QuantizeLinear.
@@ -56,9 +61,12 @@ impl NodeReader<'_> {
         constant_first: bool,
     ) -> Result<Option<FloatOp>, EngineError> {
         let FloatOpKind::Image(kind) = &pending.op else { return Ok(None) };
+        let Some(values) = constant.along(&pending.layout, pending.shape.c) else {
+            return Ok(None);
+        };
         let kind = match kind {
             ImageOpKind::Affine(affine) => {
-                let Some(affine) = self.affine(affine, constant, constant_first)? else {
+                let Some(affine) = self.affine(affine, values, constant_first)? else {
                     return Ok(None);
                 };
                 ImageOpKind::Affine(Arc::new(affine))
@@ -66,7 +74,7 @@ impl NodeReader<'_> {
             ImageOpKind::GroupNorm(norm) => {
                 let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect();
                 let own = Affine { factor: wide(&norm.gain), addend: wide(&norm.bias) };
-                let Some(affine) = self.affine(&own, constant, constant_first)? else {
+                let Some(affine) = self.affine(&own, values, constant_first)? else {
                     return Ok(None);
                 };
                 let narrow = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
@@ -82,11 +90,9 @@ impl NodeReader<'_> {
     fn affine(
         &self,
         affine: &Affine,
-        constant: &RealConstant,
+        values: Vec<f64>,
         constant_first: bool,
     ) -> Result<Option<Affine>, EngineError> {
-        let channels = affine.factor.len();
-        let Some(values) = constant.of_channels(channels) else { return Ok(None) };
         let each = |(at, value): (usize, f64)| {
             let (factor, addend) = (affine.factor[at], affine.addend[at]);
             Some(match (self.node.op_type.as_str(), constant_first) {

@@ -38,10 +38,19 @@ impl NodeReader<'_> {
                 }
                 Some(x.transposed(&turned).ok_or_else(bad)?)
             }
+            "Pad" if self.pads_nothing() => Some(x.clone()),
             "Slice" => self.slice(x)?,
             "Gather" => self.one_of(x)?,
             _ => None,
         })
+    }
+
+    /// A Pad of no values, which exporters write for sizes that need none.
+    pub(super) fn pads_nothing(&self) -> bool {
+        let given = self.constant(1).and_then(values);
+        let pads = given.or_else(|| self.ints("pads").map(<[i64]>::to_vec));
+        self.node.op_type == "Pad"
+            && pads.is_some_and(|pads| !pads.is_empty() && pads.iter().all(|pad| *pad == 0))
     }
 
     /// The parts of a Split.

@@ -26,6 +26,9 @@ pub(super) enum Value<'a> {
     FloatOp(FloatOp),
 }
 
+/// Most bytes that constants may take which a file holds shorter.
+const MAX_REPEATED: u64 = 1 << 28;
+
 /// Reads the graph. A float convolution or matrix product must be `declared` by node name, or by a
 /// prefix of it that ends before a `/` or a `.`.
 pub(crate) fn read(document: &Document, declared: &[String]) -> Result<Flow, EngineError> {
@@ -38,6 +41,7 @@ pub(crate) fn read(document: &Document, declared: &[String]) -> Result<Flow, Eng
         values: constants.iter().map(|(&name, &tensor)| (name, Value::Constant(tensor))).collect(),
         float_ids: HashMap::new(),
         levels: Vec::new(),
+        repeated: 0,
         flow: Flow::default(),
         constants: &constants,
     };
@@ -80,6 +84,8 @@ pub(super) struct Walk<'a> {
     pub(super) float_ids: HashMap<String, usize>,
     /// Level of each activation.
     pub(super) levels: Vec<usize>,
+    /// Bytes of constants that grew when they were read.
+    repeated: u64,
     pub(super) flow: Flow,
 }
 
@@ -140,6 +146,12 @@ impl<'a> Walk<'a> {
             }
             _ => return Err(reader.error(format!("`{name}` is a constant or already integers"))),
         };
+        self.repeated += step.op.repeated_bytes();
+        if self.repeated > MAX_REPEATED {
+            let what = "constants, repeated along axes".into();
+            let (found, limit) = (self.repeated, MAX_REPEATED);
+            return Err(EngineError::TooLarge { what, found, limit });
+        }
         let view = View { at: step.output, layout: layout.clone() };
         self.flow.activations.push(Activation { name: tensor, shape, quant, layout });
         self.levels.push(level);

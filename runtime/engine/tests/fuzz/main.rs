@@ -19,12 +19,15 @@ mod qdq;
 #[path = "../int8/qdq_images.rs"]
 #[expect(dead_code, reason = "not every operator is drawn here")]
 mod qdq_images;
+#[path = "../int8/qdq_tokens.rs"]
+mod qdq_tokens;
 
 use engine::{Engine, Options};
 use guard::Guard;
 use mutate::Dice;
 use prost::Message;
 use qdq::{Layer, Qdq, Real, Rectify};
+use qdq_tokens::{Sizes, Style};
 use tract_onnx::pb::ModelProto;
 
 /// A network with every kind of layer the engine fuses, and a float tail.
@@ -87,6 +90,18 @@ pub(crate) fn image_operators(dice: &mut Dice) -> ModelProto {
     net.model()
 }
 
+/// A block of a transformer, as either of two tools writes it.
+pub(crate) fn transformer(dice: &mut Dice) -> ModelProto {
+    let style = [Style::Exporter, Style::Quantizer][dice.below(2)];
+    let shape = [3, 4 * (1 + dice.below(3)), 4 * (1 + dice.below(3))];
+    let (mut net, x) = Qdq::new(dice.next(), false, shape);
+    let sizes = Sizes { tokens: 0, heads: 1 + dice.below(3), depth: [1, 4, 6][dice.below(3)] };
+    let (x, tokens) = net.tokens_of(style, &x, sizes.width());
+    let x = net.block(style, &x, Sizes { tokens, ..sizes });
+    net.output(&x);
+    net.model()
+}
+
 /// Loads, and runs what loads unless that is honest but long work. Says whether it ran.
 fn survives(bytes: &[u8]) -> bool {
     let options = Options { threads: 1, isa: None, fuse: true };
@@ -103,7 +118,8 @@ fn networks_unchanged_are_loaded_and_run() {
     let _alone = guard::alone();
     for seed in 0..20 {
         let mut dice = Dice::new(seed);
-        for model in [network(&mut dice, 3), image_operators(&mut dice)] {
+        let all = [network(&mut dice, 3), image_operators(&mut dice), transformer(&mut dice)];
+        for model in all {
             let bytes = model.encode_to_vec();
             let mut engine = Engine::from_onnx(&bytes, &[], &Options::threads(1)).unwrap();
             let count = engine.input_shape().iter().product();
@@ -118,8 +134,9 @@ fn well_formed_nonsense_ends_soon_in_bounded_memory() {
     let mut guard = Guard::new("onnx", 1500);
     while let Some(mut dice) = guard.next_seed() {
         let channels = dice.pick(&[1, 3, 4]);
-        let mut model = match dice.below(2) {
+        let mut model = match dice.below(3) {
             0 => image_operators(&mut dice),
+            1 => transformer(&mut dice),
             _ => network(&mut dice, channels),
         };
         for _ in 0..1 + dice.below(4) {

@@ -227,6 +227,7 @@ const OPERATORS: &[&str] = &[
     "BatchNormalization",
     "Identity",
     "Erf",
+    "Gelu",
     "Sub",
     "Div",
     "HardSigmoid",
