@@ -3,10 +3,12 @@
 //! ```text
 //! Linear → · c                    the layer's weights and bias, each row times its factor
 //! MatMul → · c (one number)       the layer that makes its left side, through views
+//! a part of Linear → · c          the rows of that part: queries of a layer that makes keys and values too
 //! BatchNorm2d alone               a convolution of one pixel, each channel its own group
 //! image · [C, 1, 1]               likewise
 //! ```
 
+use super::rows;
 use crate::read::weights::{Array, Weights};
 use graph::{Graph, Node, Op};
 
@@ -52,10 +54,19 @@ fn of_product(graph: &mut Graph, weights: &mut Weights, at: usize) {
     let node = &graph.nodes[at];
     let name = format!("{}.constant", node.name);
     let factors = weights[&name].clone();
-    if let Some(layer) = layer_before(graph, node, &factors) {
-        let one = Array { shape: vec![1], values: vec![1.0] };
-        scale_rows(weights, &layer, &factors.values);
-        weights.insert(name, one);
+    let scaled = if let Some(layer) = layer_before(graph, node, &factors) {
+        scale_rows(weights, &layer, |row| factors.values[row % factors.values.len()]);
+        true
+    } else if let (&[factor], Some((layer, rows))) =
+        (&factors.values[..], rows::behind(graph, node))
+    {
+        scale_rows(weights, &layer.name, |row| if rows.contains(&row) { factor } else { 1.0 });
+        true
+    } else {
+        false
+    };
+    if scaled {
+        weights.insert(name, Array { shape: vec![1], values: vec![1.0] });
         graph.nodes[at].op = Op::MulConstant { shape: vec![1] };
     } else if let [channels, 1, 1] = factors.shape[..]
         && channels > 1
@@ -93,12 +104,12 @@ fn layer_before(graph: &Graph, node: &Node, factors: &Array) -> Option<String> {
     }
 }
 
-fn scale_rows(weights: &mut Weights, layer: &str, factors: &[f32]) {
+fn scale_rows(weights: &mut Weights, layer: &str, factor: impl Fn(usize) -> f32) {
     for param in ["weight", "bias"] {
         let Some(array) = weights.get_mut(&format!("{layer}.{param}")) else { continue };
         let per_row = array.values.len() / array.shape[0];
         for (row, values) in array.values.chunks_mut(per_row).enumerate() {
-            values.iter_mut().for_each(|value| *value *= factors[row % factors.len()]);
+            values.iter_mut().for_each(|value| *value *= factor(row));
         }
     }
 }
@@ -117,4 +128,35 @@ fn as_pixels(node: &mut Node, weights: &mut Weights, gain: Vec<f32>, shift: Opti
 fn is_identity(node: &Node, weights: &Weights) -> bool {
     matches!(node.op, Op::MulConstant { .. })
         && weights[&format!("{}.constant", node.name)].values.iter().all(|&factor| factor == 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixtures::{self, sketches},
+        passes::interpreter::Interpreter,
+        read::weights,
+    };
+
+    #[test]
+    fn what_is_written_out_means_the_same_and_leaves_no_gain_alone() {
+        for (graph, params) in sketches::all() {
+            let (mut written, mut written_params) = (graph.clone(), params.clone());
+            write_out(&mut written, &mut written_params);
+            weights::check(&written_params, &written).unwrap();
+            let gains =
+                |node: &&Node| matches!(node.op, Op::BatchNorm2d { .. } | Op::MulConstant { .. });
+            assert!(!written.nodes.iter().any(|node| gains(&node)), "{}", graph.name);
+            let image = fixtures::image(&graph, 3);
+            let outputs = |graph: &Graph, params: &Weights| {
+                Interpreter::new(graph, params).unwrap().outputs(&image).unwrap()
+            };
+            let (before, after) = (outputs(&graph, &params), outputs(&written, &written_params));
+            for ((name, before), (_, after)) in before.iter().zip(&after) {
+                let difference = fixtures::relative_difference(before, after);
+                assert!(difference < 1e-5, "{} {name}: {difference}", graph.name);
+            }
+        }
+    }
 }

@@ -21,6 +21,7 @@ pub(crate) mod interpreter;
 pub(crate) mod noise;
 mod pool;
 pub(crate) mod quantized;
+mod rows;
 pub(crate) mod simulate;
 pub(crate) mod smooth;
 mod transposed;
