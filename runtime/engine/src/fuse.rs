@@ -9,18 +9,21 @@ pub(crate) struct Fused<'a> {
     pub(crate) step: &'a Step,
     /// The addition, and the activation it adds to the convolution's result.
     pub(crate) add: Option<(&'a Step, usize)>,
+    /// The table behind a convolution, or behind the addition behind it.
+    pub(crate) table: Option<&'a Step>,
     /// Of a concatenation: the upsampling that makes an input, where there is one and nobody else reads it.
     pub(crate) nearest: Vec<Option<&'a Step>>,
 }
 
 impl<'a> Fused<'a> {
     fn alone(step: &'a Step) -> Self {
-        Self { step, add: None, nearest: vec![None; step.inputs.len()] }
+        Self { step, add: None, table: None, nearest: vec![None; step.inputs.len()] }
     }
 
     /// The activation that is written.
     pub(crate) fn output(&self) -> usize {
-        self.add.map_or(self.step.output, |(add, _)| add.output)
+        let before = self.add.map_or(self.step.output, |(add, _)| add.output);
+        self.table.map_or(before, |table| table.output)
     }
 
     /// The activations that are read.
@@ -33,7 +36,7 @@ impl<'a> Fused<'a> {
     /// Names of the steps in order, joined by `+`.
     pub(crate) fn name(&self) -> String {
         let before = self.nearest.iter().flatten().copied();
-        let all = before.chain([self.step]).chain(self.add.map(|(add, _)| add));
+        let all = before.chain([self.step]).chain(self.add.map(|(add, _)| add)).chain(self.table);
         all.map(|step| step.name.as_str()).collect::<Vec<_>>().join("+")
     }
 }
@@ -83,6 +86,17 @@ pub(crate) fn fuse(net: &Quantized) -> Vec<Fused<'_>> {
                 }
             }
             _ => {}
+        }
+    }
+    for (at, step) in net.steps.iter().enumerate() {
+        let Op::Table(_) = step.op else { continue };
+        let before = only_reader(step.inputs[0]).filter(|before| {
+            let fused = &plan[*before];
+            !gone[*before] && fused.table.is_none() && matches!(fused.step.op, Op::Conv(_))
+        });
+        if let Some(before) = before {
+            gone[before] = true;
+            plan[at] = Fused { table: Some(step), ..plan[before].clone() };
         }
     }
     plan.into_iter().zip(gone).filter(|(_, gone)| !gone).map(|(fused, _)| fused).collect()

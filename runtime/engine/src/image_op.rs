@@ -7,7 +7,7 @@
 //! ```
 
 use crate::EngineError;
-use crate::quantized::{Conv, Quant, Shape, Table, Window};
+use crate::quantized::{Conv, Quant, Shape, Table, Window, requantize};
 use kernels::Between;
 use std::sync::Arc;
 
@@ -151,6 +151,21 @@ impl Affine {
 }
 
 impl Combine {
+    /// What it makes of two codes.
+    pub(crate) fn of(self, a: Quant, b: Quant, y: Quant, clamp: [u8; 2]) -> impl Fn(u8, u8) -> u8 {
+        let [ra, rb] = self.ratios(a, b, y);
+        let product = a.scale * b.scale / y.scale;
+        let centred = |q: u8, quant: Quant| f32::from(i16::from(q) - i16::from(quant.zero));
+        move |first, second| {
+            let (first, second) = (centred(first, a), centred(second, b));
+            let value = match self {
+                Self::Multiply => first * second * product,
+                Self::Add | Self::Subtract { .. } => first * ra + second * rb,
+            };
+            requantize(value, y.zero, clamp)
+        }
+    }
+
     /// Ratios of a sum's operands.
     pub(crate) fn ratios(self, a: Quant, b: Quant, y: Quant) -> [f32; 2] {
         let [a, b] = [a.scale / y.scale, b.scale / y.scale];

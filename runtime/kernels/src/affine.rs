@@ -2,6 +2,8 @@
 //! image's own mean and variance.
 
 use crate::arch::generic::Loop;
+#[cfg(target_arch = "x86_64")]
+use crate::arch::x86_64::avx512::elementwise;
 use crate::eltwise::Rows;
 use crate::isa::Isa;
 use crate::memory::{Pool, Scratch};
@@ -199,12 +201,25 @@ impl Loop for Pixels<'_> {
             let (x, x_rest) = x[..rows.channels].as_chunks::<16>();
             let (y, y_rest) = y[..rows.channels].as_chunks_mut::<16>();
             for (((y, x), factor), addend) in y.iter_mut().zip(x).zip(factor).zip(addend) {
+                let (x, mut q) = (*x, [0; 16]);
                 for i in 0..16 {
-                    y[i] = of(x[i], factor[i], addend[i]);
+                    q[i] = of(x[i], factor[i], addend[i]);
                 }
+                *y = q;
             }
             let rest = y_rest.iter_mut().zip(x_rest).zip(factor_rest).zip(addend_rest);
             rest.for_each(|(((y, x), factor), addend)| *y = of(*x, *factor, *addend));
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn run_avx512(self) {
+        let Self { rows, numbers, zeros, clamp, x, y } = self;
+        for (x, y) in x.chunks(rows.x_stride).zip(y.chunks_mut(rows.y_stride)) {
+            let (x, y) = (&x[..rows.channels], &mut y[..rows.channels]);
+            // SAFETY: the caller vouches for the CPU.
+            unsafe { elementwise::affine(x, numbers, zeros, clamp, y) };
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Two tensors, element by element: sums, differences and products.
 
 use crate::arch::generic::Loop;
+#[cfg(target_arch = "x86_64")]
+use crate::arch::x86_64::avx512::elementwise;
 use crate::eltwise::Rows;
 use crate::isa::Isa;
 use crate::memory::Pool;
@@ -80,6 +82,13 @@ impl Mul {
 /// A function of two bytes.
 trait OfTwo: Copy + Sync {
     fn of(self, a: u8, b: u8) -> u8;
+
+    /// Of a row.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F, BW and VL.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn row_avx512(self, a: &[u8], b: &[u8], y: &mut [u8]);
 }
 
 #[derive(Clone, Copy)]
@@ -93,12 +102,26 @@ impl OfTwo for Sum {
     fn of(self, a: u8, b: u8) -> u8 {
         add_one(&self.residual, self.a_zero, a, b)
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn row_avx512(self, a: &[u8], b: &[u8], y: &mut [u8]) {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { elementwise::add(&self.residual, self.a_zero, a, b, y) }
+    }
 }
 
 impl OfTwo for Product {
     #[inline(always)]
     fn of(self, a: u8, b: u8) -> u8 {
         multiply_one(&self, a, b)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn row_avx512(self, a: &[u8], b: &[u8], y: &mut [u8]) {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { elementwise::multiply(&self, a, b, y) }
     }
 }
 
@@ -144,25 +167,54 @@ struct Pixels<'a, F> {
 impl<F: OfTwo> Loop for Pixels<'_, F> {
     #[inline(always)]
     fn run(self) {
-        let Self { f, rows, a, b, pixel, channel, y } = self;
-        for at in 0..rows.pixels {
-            let a = &a[at * rows.x_stride..][..rows.channels];
-            let y = &mut y[at * rows.y_stride..][..rows.channels];
-            if channel == 1 {
-                let (a, a_rest) = a.as_chunks::<16>();
-                let (b, b_rest) = b[at * pixel..][..rows.channels].as_chunks::<16>();
-                let (y, y_rest) = y.as_chunks_mut::<16>();
+        let f = self.f;
+        self.each(
+            |a, b, y| {
+                let (a, a_rest) = a.as_chunks::<CHUNK>();
+                let (b, b_rest) = b.as_chunks::<CHUNK>();
+                let (y, y_rest) = y.as_chunks_mut::<CHUNK>();
                 for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                    for i in 0..16 {
-                        y[i] = f.of(a[i], b[i]);
+                    // By value, so that nothing can lie in the same place.
+                    let (a, b, mut q) = (*a, *b, [0; CHUNK]);
+                    for i in 0..CHUNK {
+                        q[i] = f.of(a[i], b[i]);
                     }
+                    *y = q;
                 }
                 for ((y, a), b) in y_rest.iter_mut().zip(a_rest).zip(b_rest) {
                     *y = f.of(*a, *b);
                 }
-            } else {
-                let b = b[at * pixel];
-                y.iter_mut().zip(a).for_each(|(y, a)| *y = f.of(*a, b));
+            },
+            |a, b, y| y.iter_mut().zip(a).for_each(|(y, a)| *y = f.of(*a, b)),
+        );
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn run_avx512(self) {
+        let f = self.f;
+        self.each(
+            // SAFETY: the caller vouches for the CPU.
+            |a, b, y| unsafe { f.row_avx512(a, b, y) },
+            |a, b, y| y.iter_mut().zip(a).for_each(|(y, a)| *y = f.of(*a, b)),
+        );
+    }
+}
+
+/// Values that vectors are made of.
+const CHUNK: usize = 32;
+
+impl<F> Pixels<'_, F> {
+    /// `each` of every pixel with a second operand a channel, `one` with one for all channels.
+    #[inline(always)]
+    fn each(self, each: impl Fn(&[u8], &[u8], &mut [u8]), one: impl Fn(&[u8], u8, &mut [u8])) {
+        let Self { rows, a, b, pixel, channel, y, .. } = self;
+        for at in 0..rows.pixels {
+            let a = &a[at * rows.x_stride..][..rows.channels];
+            let y = &mut y[at * rows.y_stride..][..rows.channels];
+            match channel {
+                1 => each(a, &b[at * pixel..][..rows.channels], y),
+                _ => one(a, b[at * pixel], y),
             }
         }
     }

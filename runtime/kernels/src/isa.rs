@@ -119,7 +119,7 @@ impl Set {
     fn depthwise_kernel(self) -> &'static MicroKernel {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Amx | Self::Avx512Vnni => &avx512::autovectorized::DEPTHWISE,
+            Self::Amx | Self::Avx512Vnni => &avx512::depthwise::KERNEL,
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni | Self::Avx2 => &avx2::autovectorized::DEPTHWISE,
             // NEON is part of the base of aarch64, so compilers use it there.

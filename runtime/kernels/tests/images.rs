@@ -4,9 +4,8 @@
 mod random;
 
 use kernels::{
-    Add, Affine, AvgPool, Beside, Between, Bilinear, Buffer, ConvTranspose, ConvTransposeSpec,
-    ConvWeights, Gather, GroupNorm, Isa, Lookup, MaxPool, Mul, Pool, PoolSpec, Product, Residual,
-    Rows, Scratch, scalar,
+    Add, Affine, AvgPool, Beside, Between, Bilinear, Gather, GroupNorm, Isa, Lookup, MaxPool, Mul,
+    Pool, PoolSpec, Product, Residual, Rows, Scratch, scalar,
 };
 use random::Random;
 
@@ -375,60 +374,6 @@ fn normalised_groups_have_the_mean_and_deviation_that_were_asked_for() {
                 let off = (steps - f64::from(answers[0][pixel * channels + c])).abs();
                 assert!(off < 0.501, "seed {seed} channel {c}: {off}");
             }
-        }
-    }
-}
-
-#[test]
-fn transposed_convolutions_equal_the_definition_on_every_instruction_set() {
-    for seed in cases(200) {
-        let random = &mut Random::new(seed);
-        let groups = random.pick(&[1, 1, 1, 2, 4]);
-        let spec = ConvTransposeSpec {
-            in_channels: groups * (1 + random.below(9)),
-            out_channels: groups * random.pick(&[1, 3, 8, 17]),
-            groups,
-            kernel: random.pick(&[[2, 2], [4, 4], [3, 3], [1, 1], [5, 2], [3, 4]]),
-            stride: random.pick(&[[2, 2], [1, 1], [2, 3], [4, 4]]),
-            dilation: random.pick(&[[1, 1], [1, 1], [2, 1], [3, 3]]),
-            padding: [random.below(4), random.below(4)],
-            input: [1 + random.below(5), 1 + random.below(5)],
-            output: [1 + random.below(14), 1 + random.below(14)],
-            in_stride: 0,
-            out_stride: 0,
-        };
-        let spec = ConvTransposeSpec {
-            in_stride: spec.in_channels + random.below(3),
-            out_stride: spec.out_channels + random.below(3),
-            ..spec
-        };
-        let [kh, kw] = spec.kernel;
-        let count = spec.out_channels * spec.in_channels / groups * kh * kw;
-        let weight: Vec<i8> = random.bytes(count).into_iter().map(|q| q as i8).collect();
-        let bias: Vec<i32> =
-            (0..spec.out_channels).map(|_| random.below(9000) as i32 - 4500).collect();
-        let scale: Vec<f32> = (0..spec.out_channels).map(|_| random.unit() / 400.0).collect();
-        let weights = ConvWeights {
-            weight: &weight,
-            bias: &bias,
-            scale: &scale,
-            x_zero: random.byte(),
-            y_zero: random.byte(),
-            lo: 0,
-            hi: random.pick(&[255, 200]),
-        };
-        let bytes = random.bytes(spec.input[0] * spec.input[1] * spec.in_stride);
-        let mut x = Buffer::zeroed(bytes.len());
-        x[..bytes.len()].copy_from_slice(&bytes);
-        let mut expected = vec![7; spec.output[0] * spec.output[1] * spec.out_stride];
-        scalar::conv_transpose(&spec, &weights, &x, &mut expected);
-        let pool = Pool::new(1 + seed as usize % 3);
-        for isa in Isa::available() {
-            let conv = ConvTranspose::pack(isa, &spec, weights).unwrap();
-            let mut scratch = Scratch::with_bytes(conv.scratch_bytes(pool.threads()));
-            let mut y = vec![7; expected.len()];
-            conv.run(&x, &mut y, &pool, &mut scratch);
-            assert_eq!(y, expected, "{isa:?} {spec:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What operations of [`ImageOp`] compute.
 
 use super::{centred, index, look_up, pixels};
-use crate::image_op::{Combine, ConvTranspose, ImageOp};
+use crate::image_op::{ConvTranspose, ImageOp};
 use crate::quantized::{Activation, Shape, Step};
 
 /// Output bytes, `H x W x C`; `requant` rounds a real number in steps of the output.
@@ -22,16 +22,10 @@ pub(super) fn compute(
             let second = |h, w, c| {
                 let Shape { h: rows, w: columns, c: channels } = b.shape;
                 let at = [repeated(h, rows), repeated(w, columns), repeated(c, channels)];
-                centred(b_bytes[index(b.shape, at[0], at[1], at[2])], b.quant)
+                b_bytes[index(b.shape, at[0], at[1], at[2])]
             };
-            let [ra, rb] = how.ratios(x.quant, b.quant, y.quant);
-            let product = x.quant.scale * b.quant.scale / y.quant.scale;
-            pixels(shape, |h, w, c| match how {
-                Combine::Multiply => requant(read(h, w, c) * second(h, w, c) * product),
-                Combine::Add | Combine::Subtract { .. } => {
-                    requant(read(h, w, c) * ra + second(h, w, c) * rb)
-                }
-            })
+            let of = how.of(x.quant, b.quant, y.quant, step.clamp);
+            pixels(shape, |h, w, c| of(bytes[index(x.shape, h, w, c)], second(h, w, c)))
         }
         ImageOp::Gather { from, table, fill } => {
             pixels(shape, |h, w, c| match (from.rows[h], from.columns[w], from.channels[c]) {

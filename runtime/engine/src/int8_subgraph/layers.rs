@@ -62,7 +62,14 @@ fn kernel(
             let spec = conv_spec(conv);
             let conv = kernels::Conv::pack(isa, &spec, weights, residual)?;
             kind = conv_kind(&spec, residual.is_some());
-            LayerKernel::Conv { conv: Box::new(conv), residual: residual.is_some() }
+            let table = fused.table.and_then(|step| match &step.op {
+                Op::Table(table) => Some(Lookup::new(isa, **table)),
+                _ => None,
+            });
+            if table.is_some() {
+                kind = kind.replacen("conv", "conv+table", 1);
+            }
+            LayerKernel::Conv { conv: Box::new(conv), residual: residual.is_some(), table }
         }
         Op::Add => {
             let (a, b) = (activation(0).quant, activation(1).quant);

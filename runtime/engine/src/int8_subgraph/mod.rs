@@ -72,6 +72,7 @@ enum LayerKernel {
     Conv {
         conv: Box<kernels::Conv>,
         residual: bool,
+        table: Option<Lookup>,
     },
     Add(Add),
     Concat(Vec<ConcatInput>),

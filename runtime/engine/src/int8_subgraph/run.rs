@@ -34,10 +34,10 @@ impl Int8Subgraph {
                 kernels::quantize_from_nchw(floats[input], c, scale, zero, y, c, pool);
                 &None
             }
-            LayerKernel::Conv { conv, residual } => {
+            LayerKernel::Conv { conv, residual, table } => {
                 let r = residual.then(|| x(layer.inputs.len() - 1));
                 conv.run(x(0), r, y, pool, scratch);
-                &None
+                table
             }
             LayerKernel::Add(add) => {
                 add.run(&rows, x(0), x(1), Beside::Each(c), y, pool);

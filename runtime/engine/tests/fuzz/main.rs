@@ -17,7 +17,6 @@ mod mutate;
 #[expect(dead_code, reason = "not every layer is drawn here")]
 mod qdq;
 #[path = "../int8/qdq_images.rs"]
-#[expect(dead_code, reason = "not every operator is drawn here")]
 mod qdq_images;
 #[path = "../int8/qdq_tokens.rs"]
 mod qdq_tokens;

@@ -63,7 +63,11 @@ fn nothing_of_a_transformer_is_in_float_and_views_cost_no_layers() {
         assert_eq!(share.integer_macs, 16 * 48 * 32 + linear + 2 * 4 * 17 * 17 * 8);
         let layers = engine.layers();
         let count = |kind: &str| layers.iter().filter(|layer| layer.kind.starts_with(kind)).count();
-        assert_eq!((count("layer-norm"), count("matmul"), count("table")), (2, 2, 1), "{layers:?}");
+        assert_eq!(
+            (count("layer-norm"), count("matmul"), count("conv+table")),
+            (2, 2, 1),
+            "{layers:?}"
+        );
         // The class token's, and that of queries and keys where each gets a scale of its own.
         let copies = if style == Style::Exporter { 0 } else { 2 };
         assert_eq!(

@@ -21,15 +21,26 @@ pub(crate) struct WeightLayout {
 impl PackedConv {
     /// Bytes of one block's weights before the kernel arranges them.
     fn block_bytes(&self) -> usize {
-        let row = if self.kernel.depthwise { 2 } else { self.plan.steps * self.kernel.depth };
-        self.plan.taps[0] * self.plan.taps[1] * row * self.kernel.channels
+        let taps = self.plan.taps[0] * self.plan.taps[1];
+        match (self.kernel.depthwise, self.kernel.depth) {
+            (false, depth) => taps * self.plan.steps * depth * self.kernel.channels,
+            (true, FOUR_TAPS) => taps.next_multiple_of(FOUR_TAPS) * self.kernel.channels,
+            (true, _) => taps * size_of::<i16>() * self.kernel.channels,
+        }
     }
 
-    /// `[block][tap][channel]` of `i16`, and where each block begins.
+    /// `[block][tap][channel]` of `i16`, or as [`four_taps`] says, and where each block begins.
     pub(crate) fn depthwise_weights(&self, weights: &ConvWeights<'_>) -> (Buffer, Vec<usize>) {
         let starts = (0..=self.plan.blocks.len()).map(|block| block * self.block_bytes()).collect();
         let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
         let taps = self.spec.taps();
+        if self.kernel.depth == FOUR_TAPS {
+            let blocks = self.plan.blocks.iter().zip(packed.chunks_exact_mut(self.block_bytes()));
+            for (&Block { channel, channels, .. }, to) in blocks {
+                four_taps(&weights.weight[channel * taps..][..channels * taps], taps, to);
+            }
+            return (packed, starts);
+        }
         for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
             for tap in 0..taps {
                 for n in 0..channels {
@@ -127,6 +138,27 @@ impl PackedConv {
                 self.bias[at] = weights.bias[channel].wrapping_add(zero).wrapping_mul(factor);
                 self.scale[at] = weights.scale[channel];
             }
+        }
+    }
+}
+
+/// Taps whose weights lie beside each other, for depthwise kernels of that depth.
+const FOUR_TAPS: usize = 4;
+
+/// Weights `[channel][tap]` of a block as `[tap / 4][j][lane][i][tap % 4]`, of channel `16·lane + 4·j + i`: the order
+/// that unpacking bytes twice within lanes gives. A block of 32 or 16 channels at most has them twice or four times.
+fn four_taps(weights: &[i8], taps: usize, to: &mut [u8]) {
+    let channels = weights.len() / taps;
+    let room = match channels {
+        ..=16 => 16,
+        ..=32 => 32,
+        _ => 64,
+    };
+    for (at, to) in to.iter_mut().enumerate() {
+        let (four, j, lane) = (at / 256, at / 64 % 4, at / 16 % 4);
+        let (channel, tap) = ((16 * lane + 4 * j + at / 4 % 4) % room, 4 * four + at % 4);
+        if channel < channels && tap < taps {
+            *to = weights[channel * taps + tap] as u8;
         }
     }
 }

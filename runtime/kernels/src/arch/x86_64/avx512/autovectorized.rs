@@ -1,20 +1,9 @@
 //! Loops of `arch/generic`, which the compiler makes vectors of, with AVX-512.
 
-use crate::arch::generic::{Loop, depthwise};
-use crate::gemm::tile::{MicroKernel, Tile};
+use crate::arch::generic::Loop;
 use crate::layer_norm::{self, LayerNormSpec};
 use crate::matmul::rows::{RowKernels, requantized, shared};
 use crate::softmax::ShareQuant;
-
-pub(crate) const DEPTHWISE: MicroKernel = depthwise::kernel(depthwise_tile);
-
-/// # Safety
-/// See [`MicroKernel::tile`]; the CPU has AVX-512 F, BW and VL.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn depthwise_tile(t: &Tile<'_>) {
-    // SAFETY: `pixels` asks the same of the tile.
-    unsafe { depthwise::pixels(t) }
-}
 
 pub(crate) const ROWS: RowKernels =
     RowKernels { requantize: requantize_row, share: share_row, layer_norm: layer_norm_row };
@@ -36,5 +25,6 @@ fn layer_norm_row(spec: &LayerNormSpec, x: &[u8], y: &mut [u8]) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(crate) fn run<L: Loop>(body: L) {
-    body.run();
+    // SAFETY: this function has what the other asks for.
+    unsafe { body.run_avx512() }
 }

@@ -2,6 +2,8 @@
 //! AMX shares the layout of weights and the epilogue.
 
 pub(crate) mod autovectorized;
+pub(crate) mod depthwise;
+pub(crate) mod elementwise;
 pub(crate) mod epilogue;
 pub(crate) mod gemm;
 pub(crate) mod lookup;
