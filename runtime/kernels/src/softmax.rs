@@ -65,14 +65,26 @@ impl Softmax {
     fn row(&self, x: &[u8], y: &mut [u8]) {
         let largest = x.iter().fold(0, |largest, q| largest.max(*q));
         let e = |q: &u8| self.table[usize::from(largest - q)];
-        let sum: u64 = x.iter().map(|q| u64::from(e(q))).sum();
         let mut numbers = [0; PIECE];
+        if x.len() <= PIECE {
+            let mut sum = 0;
+            for (number, q) in numbers.iter_mut().zip(x) {
+                *number = e(q);
+                sum += u64::from(*number);
+            }
+            return self.shares(&numbers[..x.len()], sum, y);
+        }
+        let sum = x.iter().map(|q| u64::from(e(q))).sum();
         for (x, y) in x.chunks(PIECE).zip(y.chunks_mut(PIECE)) {
             let numbers = &mut numbers[..x.len()];
             numbers.iter_mut().zip(x).for_each(|(number, q)| *number = e(q));
-            // SAFETY: the function came from an `Isa`, which proves the CPU has it, and asks for nothing else.
-            unsafe { (self.rows.share)(numbers, sum as f32, self.quant, y) };
+            self.shares(numbers, sum, y);
         }
+    }
+
+    fn shares(&self, numbers: &[u32], sum: u64, y: &mut [u8]) {
+        // SAFETY: the function came from an `Isa`, which proves the CPU has it, and asks for nothing else.
+        unsafe { (self.rows.share)(numbers, sum as f32, self.quant, y) };
     }
 }
 

@@ -50,10 +50,13 @@ impl<'a> Walk<'a> {
                 op if ELEMENTWISE.contains(&op) => view.layout.compact(),
                 _ => Layout::plain(&view.layout.dims),
             };
-            let arranged = if SEES_SHAPES.contains(&op) {
-                self.reshaped(&view, &wanted)
-            } else {
-                self.arranged(&view, &wanted)
+            let arranged = match op {
+                op if SEES_SHAPES.contains(&op) => self.reshaped(&view, &wanted),
+                // These read a part of an activation where it lies.
+                "Transpose" | "Slice" | "Gather" | "MatMul" | "Gemm" => {
+                    self.arranged(&view, &wanted)
+                }
+                _ => self.alone(&view, &wanted),
             };
             self.values.insert(name, Value::Dequantized(arranged));
         }
@@ -74,6 +77,13 @@ impl<'a> Walk<'a> {
         let arranged = self.arranged(view, wanted);
         let same = self.flow.activations[arranged.at].shape == wanted.shape();
         if same { arranged } else { self.copied(&arranged, wanted) }
+    }
+
+    /// As [`Self::arranged`], for operators that take the whole activation for the tensor: the first of its values may be
+    /// all of a slice.
+    pub(super) fn alone(&mut self, view: &View, wanted: &Layout) -> View {
+        let whole = view.layout.len() == self.flow.activations[view.at].shape.len();
+        if whole { self.arranged(view, wanted) } else { self.copied(view, wanted) }
     }
 
     /// The order of the first operand, where it has the same dimensions.

@@ -42,7 +42,7 @@ impl<'a> Walk<'a> {
             }
             Some(Value::Dequantized(view)) => {
                 let view = view.clone();
-                let view = self.arranged(&view, &view.layout.compact());
+                let view = self.alone(&view, &view.layout.compact());
                 self.values.insert(name, Value::Dequantized(view.clone()));
                 let x = Dequantized { activation: &self.flow.activations[view.at], view };
                 reader.like(FloatOpKind::Unary(f), &[&x])?

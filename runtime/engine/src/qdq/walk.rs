@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
                 return Ok(Value::Integers(view)); // the same integers, seen otherwise
             }
             Some(Value::Dequantized(view)) => {
-                let view = self.arranged(&view, &view.layout.compact());
+                let view = self.alone(&view, &view.layout.compact());
                 let same = FloatOp {
                     name: node_name(reader.node).to_owned(),
                     op: FloatOpKind::Unary(Unary::Same),
@@ -372,7 +372,9 @@ impl<'a> Walk<'a> {
                 None => None,
             },
             _ => {
-                let layout = reader.view(&pending.layout)?.filter(Layout::is_whole);
+                let layout = reader
+                    .view(&pending.layout)?
+                    .filter(|layout| layout.is_whole() && layout.len() == pending.shape.len());
                 layout.map(|layout| FloatOp { layout, ..pending.clone() })
             }
         };

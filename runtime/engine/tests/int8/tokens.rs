@@ -193,6 +193,20 @@ const OPERATORS: &[(&str, Operator)] = &[
         let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
         (net.node("ReduceMean", &[&rows.name], vec![ints("axes", &[1]), int("keepdims", 1)]), 3.0)
     }),
+    ("the first tokens, and positions", |net, x| {
+        let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
+        let made = net.again(&rows.name, &x.name); // tokens of their own, that lie token by token
+        let norm = net.layer_norm(&Real { name: made, ..x.clone() }, 8);
+        let name = norm.name.clone();
+        let [first, last, axis] = [0, 5, 1].map(|n| net.shape_constant(&[n]));
+        let part = net.node("Slice", &[&name, &first, &last, &axis], vec![]);
+        let codes = (0..40).map(|_| net.below(256) as u8).collect();
+        let codes = net.constant(raw(DataType::Uint8, &[5, 8], codes));
+        let scale = net.scalar(0.01);
+        let zero = net.constant(raw(DataType::Uint8, &[], vec![100]));
+        let table = net.node("DequantizeLinear", &[&codes, &scale, &zero], vec![]);
+        (net.node("Add", &[&part, &table], vec![]), 8.0)
+    }),
     ("one token of some", |net, x| {
         let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
         let at = net.constant(raw(DataType::Int64, &[], 5_i64.to_le_bytes().to_vec()));

@@ -47,20 +47,69 @@ pub(super) fn right(
         }
         let MatrixPlace { row, column, .. } = spec.b;
         let b = &b[spec.b.at(batch, 0, first)..];
-        if row == 1 {
-            for lane in 0..columns {
-                let b = &b[lane * column..][..spec.depth];
-                let to = &mut to[lane * pair..];
-                for (to, b) in to.chunks_mut(lanes * pair).zip(b.chunks(pair)) {
-                    to.iter_mut().zip(b).for_each(|(to, b)| *to = centred(*b, zero));
+        match (row, column, pair) {
+            (1, _, 2) => {
+                columns_in_pairs(&b[..], column.max(1), zero, columns, lanes, spec.depth, to)
+            }
+            (_, 1, 2) => rows_in_pairs(&b[..], row, zero, columns, lanes, spec.depth, to),
+            _ => {
+                for k in 0..spec.depth {
+                    let to = &mut to[k / pair * lanes * pair + k % pair..];
+                    let b = b[k * row..].iter().step_by(column.max(1)).take(columns);
+                    to.iter_mut().step_by(pair).zip(b).for_each(|(to, b)| *to = centred(*b, zero));
                 }
             }
+        }
+    }
+}
+
+/// Columns whose values lie together, by pairs.
+fn columns_in_pairs(
+    b: &[u8],
+    column: usize,
+    zero: u8,
+    columns: usize,
+    lanes: usize,
+    depth: usize,
+    to: &mut [i16],
+) {
+    let (pairs, _) = to.as_chunks_mut::<2>();
+    for lane in 0..columns {
+        let (eights, rest) = b[lane * column..][..depth].as_chunks::<8>();
+        for (at, eight) in eights.iter().enumerate() {
+            let eight = eight.map(|b| centred(b, zero));
+            let to = &mut pairs[4 * at * lanes + lane..];
+            for (pair, to) in eight.as_chunks::<2>().0.iter().zip(to.iter_mut().step_by(lanes)) {
+                *to = *pair;
+            }
+        }
+        for (at, pair) in rest.chunks(2).enumerate() {
+            let second = pair.get(1).map_or(0, |b| centred(*b, zero));
+            pairs[(4 * eights.len() + at) * lanes + lane] = [centred(pair[0], zero), second];
+        }
+    }
+}
+
+/// Rows whose values lie together, two by two.
+fn rows_in_pairs(
+    b: &[u8],
+    row: usize,
+    zero: u8,
+    columns: usize,
+    lanes: usize,
+    depth: usize,
+    to: &mut [i16],
+) {
+    let (pairs, _) = to.as_chunks_mut::<2>();
+    for (step, to) in pairs.chunks_exact_mut(lanes).take(depth.div_ceil(2)).enumerate() {
+        let first = &b[2 * step * row..][..columns];
+        if 2 * step + 1 == depth {
+            to.iter_mut().zip(first).for_each(|(to, a)| *to = [centred(*a, zero), 0]);
             continue;
         }
-        for k in 0..spec.depth {
-            let to = &mut to[k / pair * lanes * pair + k % pair..];
-            let b = b[k * row..].iter().step_by(column.max(1)).take(columns);
-            to.iter_mut().step_by(pair).zip(b).for_each(|(to, b)| *to = centred(*b, zero));
+        let second = &b[(2 * step + 1) * row..][..columns];
+        for ((to, a), b) in to.iter_mut().zip(first).zip(second) {
+            *to = [centred(*a, zero), centred(*b, zero)];
         }
     }
 }
