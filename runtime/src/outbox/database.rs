@@ -5,7 +5,7 @@
 //! is set aside and begun anew, never a reason not to work.
 
 use super::{
-    decisions, noted,
+    noted,
     rows::{self, Answered, Link, Row},
     state::{Event, Millis, Policy, Progress, State},
 };
@@ -25,6 +25,8 @@ const VERSION: i32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 /// What version 2 adds to it.
 const SCHEMA_2: &str = include_str!("schema-2.sql");
+/// In every version: decisions of the command line.
+const SCHEMA_DECISIONS: &str = include_str!("schema-decisions.sql");
 const TABLES: &str = "select count(*) from sqlite_schema";
 /// Characters of a reason for giving a delivery up.
 pub(super) const MOST_WHY: usize = 200;
@@ -130,7 +132,7 @@ impl Database {
                 }
                 db.execute_batch(SCHEMA)?;
                 db.execute_batch(SCHEMA_2)?;
-                db.execute_batch(decisions::TABLE)?;
+                db.execute_batch(SCHEMA_DECISIONS)?;
                 db.execute_batch(&format!(
                     "pragma application_id = {APPLICATION}; pragma user_version = {VERSION};"
                 ))
@@ -149,7 +151,7 @@ impl Database {
     /// Adds what it lacks; all of it, or nothing.
     fn upgrade(&mut self) -> Result<(), DatabaseError> {
         self.change(|db| {
-            db.execute_batch(decisions::TABLE)?;
+            db.execute_batch(SCHEMA_DECISIONS)?;
             let version: i32 = db.query_row("pragma user_version", [], |row| row.get(0))?;
             if version < VERSION {
                 db.execute_batch(SCHEMA_2)?;

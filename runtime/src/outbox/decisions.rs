@@ -18,9 +18,6 @@ use std::{
 };
 use tokio::task::spawn_blocking;
 
-/// Whatever the version of the database: one that lacks the table gets it, a daemon of before leaves it alone.
-pub(super) const TABLE: &str = "create table if not exists decision(
-   id integer primary key, at integer not null, who text not null, decision text not null, delivery integer not null)";
 /// After the database or the log refused.
 const RETRY: Duration = Duration::from_secs(5);
 

@@ -19,7 +19,7 @@
 //! object under the same UID is kept beside the first: both are answered, the newest is shown. We
 //! neither overwrite an answer somebody may have acted on nor refuse a corrected image.
 //!
-//! What may stay and what goes when is in `room`.
+//! What may stay and what goes when is in `room`; how those that arrive together share an fsync, in `moving`.
 
 mod attempts;
 mod clock;
