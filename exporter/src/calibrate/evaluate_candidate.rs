@@ -10,11 +10,12 @@ use crate::{
         images::{ImageSet, Input},
         weights::Weights,
     },
-    verify::{self, Answer, Line, Sides, Truth},
+    verify::{self, Answer, Line, Shapes, Sides, Truth},
 };
 use anyhow::Result;
+use bundle::Manifest;
 use calibration::QuantParams;
-use graph::{CheckpointConfig, Graph, ModelConfig, Preprocess, Task};
+use graph::{Graph, ModelConfig, Preprocess, Task};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ pub(super) struct Loss {
 pub(crate) struct Evaluator<'a> {
     pub(super) graph: &'a Graph,
     weights: &'a Weights,
+    shapes: Shapes,
     /// Absent for a network of unknown heads.
     sides: Option<Sides>,
     cases: Vec<Case>,
@@ -61,13 +63,13 @@ impl<'a> Evaluator<'a> {
         weights: &'a Weights,
         images: &ImageSet,
         preprocess: &Preprocess,
-        config: Option<&CheckpointConfig>,
+        meaning: Option<&Manifest>,
     ) -> Result<Self> {
         let interpreter = Interpreter::new(graph, weights)?;
         let case = |path: &std::path::PathBuf| -> Result<Case> {
-            let input = Input::read(path, preprocess, graph.input_shape[0])?;
-            let truth = match (images.records.get(path), config) {
-                (Some(record), Some(config)) => Truth::of(record, &config.model, input.size)?,
+            let input = Input::read(path, preprocess)?;
+            let truth = match (images.records.get(path), meaning) {
+                (Some(record), Some(meaning)) => Truth::of(record, &meaning.model, input.size)?,
                 _ => Truth::default(),
             };
             let expected = interpreter.outputs(&input.pixels)?;
@@ -75,8 +77,8 @@ impl<'a> Evaluator<'a> {
         };
         let mut cases: Vec<Case> = images.paths.iter().map(case).collect::<Result<_>>()?;
         forget_rare(&mut cases);
-        let sides = config.map(|config| Sides::even(&config.model, &config.preprocess));
-        Ok(Self { graph, weights, sides, cases })
+        let sides = meaning.map(Sides::even);
+        Ok(Self { graph, weights, shapes: Shapes::of(graph)?, sides, cases })
     }
 
     /// Mean noise over signal of the outputs, on the first [`ERRORS`] images.
@@ -112,7 +114,7 @@ impl<'a> Evaluator<'a> {
             let outputs = [case.expected.clone(), rounded];
             let truth =
                 Truth { findings: findings(&case.truth, sides.model()), ..case.truth.clone() };
-            Answer::new(self.graph, sides, outputs, &truth, case.size)
+            Answer::new(&self.shapes, sides, outputs, &truth, case.size)
         };
         let answers = self.cases.iter().map(answer).collect::<Result<Vec<_>>>()?;
         Ok(verify::lines(sides, &answers))

@@ -25,7 +25,8 @@ use crate::{
     read::{checkpoint::Checkpoint, images::ImageSet, weights::Weights},
 };
 use anyhow::{Context, Result};
-use graph::{CheckpointConfig, Graph, Preprocess};
+use bundle::Manifest;
+use graph::{Graph, ModelConfig, Preprocess};
 use search::Search;
 use std::path::Path;
 use terminal::Terminal;
@@ -37,8 +38,8 @@ pub(crate) struct Source<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) weights: &'a Weights,
     pub(crate) preprocess: Preprocess,
-    /// With it the task judges, not only the outputs.
-    pub(crate) config: Option<&'a CheckpointConfig>,
+    /// What the outputs mean: with it the task judges, not only the outputs.
+    pub(crate) meaning: Option<Manifest>,
 }
 
 impl<'a> Source<'a> {
@@ -48,9 +49,14 @@ impl<'a> Source<'a> {
             graph: &checkpoint.graph,
             weights: &checkpoint.weights,
             preprocess: checkpoint.config.preprocess,
-            config: Some(&checkpoint.config),
+            meaning: Some(decoding(&checkpoint.config.model, &checkpoint.config.preprocess)),
         }
     }
+}
+
+/// A manifest that says no more than decoding a network of ours needs.
+fn decoding(model: &ModelConfig, preprocess: &Preprocess) -> Manifest {
+    Manifest::new("", "", model.clone(), *preprocess)
 }
 
 /// Rounds a network; an error names the file it is from.
@@ -75,7 +81,8 @@ fn rounded(
     let mut weights = if options.equalize { equalize::equalize(&graph, &weights) } else { weights };
     let plan = Plan::with_float(&graph, &options.float.iter().cloned().collect())?;
     let images = ImageSet::find(images, options.images_limit as usize)?;
-    let detects = source.config.is_some_and(|config| config.model.detector().is_some());
+    let ours = source.meaning.as_ref().filter(|meaning| meaning.contract.is_none());
+    let detects = ours.is_some_and(|meaning| meaning.model.detector().is_some());
     let (images, held_out) =
         if options.compares(detects) { images.hold_out() } else { (images, ImageSet::none()) };
     // Ranges of every tensor, whatever stays in float in the end.
@@ -85,7 +92,8 @@ fn rounded(
     let smoothing = terminal.progress(0).with_message("smoothing");
     smooth::smooth(&graph, &mut weights, &images, preprocess, &smoothing)?;
     let observations = observe(&graph, &weights, &everything, &images, preprocess, &progress)?;
-    let evaluator = Evaluator::new(&graph, &weights, &held_out, preprocess, source.config)?;
+    let evaluator =
+        Evaluator::new(&graph, &weights, &held_out, preprocess, source.meaning.as_ref())?;
     let search = Search {
         options,
         graph: &graph,

@@ -48,7 +48,7 @@ pub(crate) fn observe(
     let mut hash = Sha256::new();
     progress.set_length(images.paths.len() as u64);
     for path in &images.paths {
-        let input = Input::read(path, preprocess, graph.input_shape[0])?;
+        let input = Input::read(path, preprocess)?;
         hash.update(input.digest);
         let see = |tensor: &str, values: &[f32]| {
             if let Some(observer) = observers.get_mut(tensor) {
@@ -154,8 +154,9 @@ impl ChannelMeans {
 }
 
 fn pixel_range(preprocess: &Preprocess) -> Range {
-    let of = |x: f32| (x - preprocess.mean) / preprocess.std;
-    Range { lo: of(0.0), hi: of(1.0) }.with_zero()
+    let ends = preprocess.normalised(vec![0.0, 1.0]); // of every channel
+    let [lo, hi] = [f32::min, f32::max].map(|of| ends.iter().copied().fold(ends[0], of));
+    Range { lo, hi }.with_zero()
 }
 
 /// Pixels are in `[0, 1]` before normalisation, and so are the shares a softmax gives and the gates of a sigmoid: one that

@@ -1,6 +1,6 @@
 //! How a network is rounded, as flags of the verbs that round one.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use calibration::Method;
 use clap::Args;
 
@@ -49,6 +49,35 @@ impl RoundingOptions {
             );
         }
         Ok(())
+    }
+
+    /// A network that came quantized is not rounded: what would round it otherwise is refused.
+    pub(crate) fn refuse_for_quantized(&self) -> Result<()> {
+        let asked = [
+            ("--observer", self.observer != Method::USUAL),
+            ("--no-bias-correction", self.no_bias_correction),
+            ("--equalize", self.equalize),
+            ("--adaround", self.adaround),
+            ("--symmetric", self.symmetric),
+            ("--max-drop", self.max_drop.is_some()),
+            ("--sensitivity", self.sensitivity),
+            ("--int8-detection", self.int8_detection),
+        ];
+        match asked.iter().find(|(_, asked)| *asked) {
+            Some((flag, _)) => {
+                bail!("it came quantized and is not rounded again: expected no {flag}")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Layers that may run in float.
+    pub(crate) fn float(&self) -> &[String] {
+        &self.float
+    }
+
+    pub(crate) fn images_limit(&self) -> usize {
+        self.images_limit as usize
     }
 
     /// Whether candidates are compared on images, which must then be kept from calibration.

@@ -27,7 +27,7 @@ impl Check {
             bundle.check_signature(&trusted).with_context(|| name.to_string())?;
         }
         let preprocess = bundle.manifest.preprocess;
-        let network = Network::open(&bundle.manifest, bundle.require(section::MODEL)?)?;
+        let network = Network::open(&bundle.manifest.float_nodes, bundle.require(section::MODEL)?)?;
         let golden = bundle.golden()?;
         for (at, vector) in golden.vectors.iter().enumerate() {
             let found = network.infer(&vector.input(&preprocess))?;

@@ -51,7 +51,7 @@ impl Inputs {
         let paths = ImageSet::find(&self.images, self.limit)?.paths;
         let mut pixels = Vec::new();
         for path in &paths {
-            pixels.extend(Input::read(path, &preprocess, 1)?.pixels);
+            pixels.extend(Input::read(path, &preprocess)?.pixels);
         }
         let shape = [paths.len(), 1, preprocess.height, preprocess.width];
         write::file(&self.out, &npy::f32(&shape, &pixels))?;
@@ -65,7 +65,7 @@ impl Dump {
         let bundle = Bundle::open(&self.bundle)?;
         let preprocess = bundle.manifest.preprocess;
         let onnx = bundle.require(section::MODEL)?;
-        let network = Network::open(&bundle.manifest, onnx)?;
+        let network = Network::open(&bundle.manifest.float_nodes, onnx)?;
         write::file(&self.out.join(section::MODEL), onnx)?;
 
         let golden = bundle.golden()?;
@@ -75,7 +75,7 @@ impl Dump {
             let radiograph = radiograph::read_file(path)?;
             inputs.push(radiograph::network_input(&radiograph.image, &preprocess));
         }
-        let shape = [1, 1, preprocess.height, preprocess.width];
+        let shape = [1, preprocess.channels(), preprocess.height, preprocess.width];
         for (at, input) in inputs.iter().enumerate() {
             let folder = self.out.join(at.to_string());
             let (outputs, activations) = network.infer_all(input)?;

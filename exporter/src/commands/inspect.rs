@@ -70,7 +70,7 @@ impl Inspect {
             format!("{}: {} {}", self.bundle.display(), manifest.id, manifest.version),
             format!("digest        {}", bundle.digest()),
             format!("signed by     {}", key.unwrap_or("nobody")),
-            format!("network       {}, width {}", manifest.model.backbone, manifest.model.width),
+            format!("network       {}", manifest.architecture()),
             format!("integer share {} of {} layers", share.integer, share.all),
             format!(
                 "calibration   {}, {} images, {} tensors",

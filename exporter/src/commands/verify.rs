@@ -1,17 +1,20 @@
-//! `exporter verify`: a bundle against the float checkpoint it was made of, on data.
+//! `exporter verify`: a bundle against the float network it was made of, on data.
 
 use super::inspect::IntegerShare;
 use crate::{
     passes::{fold, interpreter::Interpreter},
-    read::{checkpoint::Checkpoint, images::spread, origin, selected::Selected},
-    verify::{self, Answer, LayerError, LayerErrors, Line, Network, Page, Side, Sides, Truth},
+    read::{images::spread, reference::Reference, selected::Selected},
+    verify::{
+        self, Answer, LayerError, LayerErrors, Line, Network, Page, Shapes, Side, Sides, Truth,
+    },
     write::{
-        self, manifest,
+        self,
+        operating_points::Refitting,
         provenance::{self, Quantized},
     },
 };
 use anyhow::{Context, Result, ensure};
-use bundle::{Bundle, Manifest, section};
+use bundle::{Bundle, Manifest, OperatingPoint, section};
 use clap::Args;
 use records::{Record, Selection, Split};
 use std::{collections::HashMap, path::PathBuf};
@@ -31,6 +34,9 @@ pub(crate) struct Verify {
     /// bundle's folder and in this one
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
+    /// The same of a network of another tool: the float ONNX file it was made of
+    #[arg(long, value_name = "ONNX", conflicts_with = "checkpoint")]
+    model: Option<PathBuf>,
     /// Part of the data to compare on
     #[arg(long, default_value = "test")]
     split: Split,
@@ -89,29 +95,55 @@ impl Verify {
     }
 
     fn compare(&self, bundle: &Bundle, terminal: Terminal) -> Result<Comparison> {
-        let manifest = &bundle.manifest;
-        let folder = match &self.checkpoint {
-            Some(folder) => folder.clone(),
-            None => origin::checkpoint(&self.bundle, &manifest.provenance.checkpoint_digest)?,
-        };
-        let checkpoint = Checkpoint::open(&folder)?;
-        ensure!(
-            checkpoint.digest == manifest.provenance.checkpoint_digest,
-            "{}: weights have SHA-256 {}, but {} was made of {}",
-            folder.display(),
-            checkpoint.digest,
-            self.bundle.display(),
-            manifest.provenance.checkpoint_digest
+        let (checkpoint, model) = (self.checkpoint.as_deref(), self.model.as_deref());
+        let network = Network::open(&bundle.manifest.float_nodes, bundle.require(section::MODEL)?)?;
+        match Reference::of(&self.bundle, bundle, checkpoint, model)? {
+            Some(reference) => self.beside(bundle, &network, &reference, terminal),
+            None => self.alone(bundle, &network, terminal),
+        }
+    }
+
+    /// Figures of a network whose float one nobody knows.
+    fn alone(&self, bundle: &Bundle, network: &Network, terminal: Terminal) -> Result<Comparison> {
+        log::warn!(
+            "{}: it came quantized, so its figures stand alone: no float network, no agreement, no error of layers",
+            self.bundle.display()
         );
-        let side = |points| Side::new(&manifest.model, &manifest.preprocess, points);
-        let sides = Sides {
-            float: side(manifest::operating_points(&checkpoint)),
-            int8: side(manifest.operating_points.clone()),
+        let (selection, records) = self.records(&bundle.manifest)?;
+        let images = records.len();
+        let mut manifest = Manifest { metrics: Vec::new(), ..bundle.manifest.clone() };
+        let measuring = Refitting {
+            network,
+            fitted: &[],
+            records,
+            selection: &selection,
+            split: self.split,
+            moves: false,
         };
-        let onnx = bundle.require(section::MODEL)?;
-        let network = Network::open(manifest, onnx)?;
-        let (graph, weights) = fold::fold(&checkpoint.graph, &checkpoint.weights);
+        measuring.run(&mut manifest, &terminal.progress(0).with_message("measuring"))?;
+        Ok(Comparison {
+            lines: manifest.metrics.into_iter().map(Line::alone).collect(),
+            layers: Vec::new(),
+            share: IntegerShare::of(bundle.require(section::MODEL)?)?,
+            selection,
+            images,
+        })
+    }
+
+    fn beside(
+        &self,
+        bundle: &Bundle,
+        network: &Network,
+        reference: &Reference,
+        terminal: Terminal,
+    ) -> Result<Comparison> {
+        let manifest = &bundle.manifest;
+        let side = |points: &[OperatingPoint]| Side::new(manifest, points.to_vec());
+        let sides =
+            Sides { float: side(&reference.points), int8: side(&manifest.operating_points) };
+        let (graph, weights) = fold::fold(&reference.graph, &reference.weights);
         let float = Interpreter::new(&graph, &weights)?;
+        let shapes = Shapes::of(&graph)?;
 
         let (selection, records) = self.records(manifest)?;
         let progress = terminal.progress(0).with_message("comparing");
@@ -137,7 +169,7 @@ impl Verify {
             let size = [radiograph.image.height, radiograph.image.width];
             let truth = Truth::of(record, &manifest.model, size)
                 .with_context(|| format!("image `{}`", record.id))?;
-            answers.push(Answer::new(&graph, &sides, [outputs, int8], &truth, size)?);
+            answers.push(Answer::new(&shapes, &sides, [outputs, int8], &truth, size)?);
             progress.inc(1);
         }
         progress.finish_and_clear();
@@ -145,7 +177,7 @@ impl Verify {
             selection,
             lines: verify::lines(&sides, &answers),
             layers: layers.worst_first(),
-            share: IntegerShare::of(onnx)?,
+            share: IntegerShare::of(bundle.require(section::MODEL)?)?,
             images: answers.len(),
         })
     }
@@ -191,17 +223,19 @@ impl Verify {
                 format!(", float at {float:.3}, int8 at {int8:.3}")
             });
             text.push(format!(
-                "{:<40} {:>8.4} {:>8.4} {:>+9.4}  {:+.4} to {:+.4}  n = {}{at}",
+                "{:<40} {:>8} {:>8.4} {:>9}  {:+.4} to {:+.4}  n = {}{at}",
                 format!("{} {}", line.task, line.metric),
-                line.float,
+                line.float.map_or("-".into(), |float| format!("{float:.4}")),
                 line.int8,
-                line.difference,
+                line.difference.map_or("-".into(), |difference| format!("{difference:+.4}")),
                 line.interval[0],
                 line.interval[1],
                 line.n
             ));
         }
-        text.push(format!("\nworst of {} tensors:", layers.len()));
+        if !layers.is_empty() {
+            text.push(format!("\nworst of {} tensors:", layers.len()));
+        }
         for LayerError { layer, sqnr_db, cosine } in layers.iter().take(WORST) {
             text.push(format!("{layer:<40} {sqnr_db:6.1} dB  cosine {cosine:.5}"));
         }

@@ -134,7 +134,7 @@ fn training_on_integers_makes_every_code_the_box_makes() {
         let model = Quantized::new(folded.clone(), plan.clone(), &weights, &params);
         let onnx = quantized_model(&model, Batch::One).unwrap().encode_to_vec();
         let manifest = Manifest::new("", "", config.model.clone(), config.preprocess);
-        let network = Network::open(&manifest, &onnx).unwrap();
+        let network = Network::open(&manifest.float_nodes, &onnx).unwrap();
         let rounded = Rounded::new(original, folded.clone(), &weights, plan, &params, Device::Cpu);
 
         let image = fixtures::image(&folded, 5);

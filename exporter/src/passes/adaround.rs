@@ -89,7 +89,7 @@ fn gather(
     let shapes = graph.shapes()?;
     let mut patches: BTreeMap<String, Patches> = BTreeMap::new();
     for path in images {
-        let input = Input::read(path, preprocess, graph.input_shape[0])?;
+        let input = Input::read(path, preprocess)?;
         let see = |tensor: &str, values: &[f32]| {
             for node in layers.iter().filter(|node| node.inputs[0] == tensor) {
                 let window = Window::of(node, &shapes[tensor]);

@@ -26,7 +26,7 @@ pub(crate) struct ImageSet {
 
 /// One image ready for the network.
 pub(crate) struct Input {
-    /// `[C, H, W]`, normalised; a grey picture is repeated where the network wants three channels.
+    /// `[C, H, W]`, normalised.
     pub(crate) pixels: Vec<f32>,
     /// Rows and columns of the picture as stored.
     pub(crate) size: [usize; 2],
@@ -83,14 +83,14 @@ impl ImageSet {
 
 impl Input {
     /// Reads an image; one that is the same everywhere shows the network nothing and is refused.
-    pub(crate) fn read(path: &Path, preprocess: &Preprocess, channels: usize) -> Result<Self> {
+    pub(crate) fn read(path: &Path, preprocess: &Preprocess) -> Result<Self> {
         let (radiograph, bytes) = radiograph::read_file_and_bytes(path)?;
         let first = radiograph.image.pixels.first().copied().unwrap_or_default();
         if radiograph.image.pixels.iter().all(|&x| x == first) {
             bail!("{}: every pixel is {first}, expected a picture", path.display());
         }
         Ok(Self {
-            pixels: radiograph::network_input(&radiograph.image, preprocess).repeat(channels),
+            pixels: radiograph::network_input(&radiograph.image, preprocess),
             size: [radiograph.image.height, radiograph.image.width],
             digest: Sha256::digest(&bytes).into(),
         })
@@ -136,7 +136,7 @@ mod tests {
         std::thread::spawn(move || {
             let plain =
                 Preprocess { height: 2, width: 2, mean: 0.0, std: 1.0, ..Preprocess::PRIOR };
-            answer.send(Input::read(&pipe, &plain, 1))
+            answer.send(Input::read(&pipe, &plain))
         });
         let input = answered.recv_timeout(std::time::Duration::from_secs(60)).unwrap().unwrap();
         assert_eq!(input.digest, digest);

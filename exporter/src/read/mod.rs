@@ -4,16 +4,22 @@
 //! checkpoint  folder of trainer or exporter → Checkpoint (graph, weights, thresholds)
 //! import      state dict of PyTorch         → a folder of ours
 //! foreign     ONNX file of another tool     → Graph, Weights
+//! described   model.toml, presets           → what such a network takes and gives
+//! quantized   ONNX file in QDQ form         → a network that runs as it is
 //! weights     parameters by name, checked against a graph
 //! images      folder or index               → network inputs, in a fixed order
 //! selected    which images of an index are meant
-//! origin      the checkpoint a bundle was made of
+//! origin      what a bundle was made of, by its digest
+//! reference   the float network of it
 //! ```
 
 pub(crate) mod checkpoint;
+pub(crate) mod described;
 pub(crate) mod foreign;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod origin;
+pub(crate) mod quantized;
+pub(crate) mod reference;
 pub(crate) mod selected;
 pub(crate) mod weights;

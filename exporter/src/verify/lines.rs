@@ -1,7 +1,8 @@
 //! Figures of both networks side by side, with intervals.
 
 use super::{Answer, Sides};
-use engine::decode::{Detector, sigmoid};
+use bundle::{Meaning, Metric};
+use engine::decode::Detector;
 use graph::Task;
 use metrics::{
     bootstrap::{Patients, Resampling, weighted_mean},
@@ -17,11 +18,12 @@ use serde::Serialize;
 pub(crate) struct Line {
     pub(crate) task: String,
     pub(crate) metric: String,
-    pub(crate) float: f64,
+    /// Absent of a network that came quantized.
+    pub(crate) float: Option<f64>,
     pub(crate) int8: f64,
-    /// `int8 − float`.
-    pub(crate) difference: f64,
-    /// 95 %, paired bootstrap over patients.
+    /// `int8 − float`, where there is a float network.
+    pub(crate) difference: Option<f64>,
+    /// Of the difference, or of int8 alone: 95 %, bootstrap over patients.
     pub(crate) interval: [f64; 2],
     pub(crate) n: usize,
     /// Where the figure depends on them: float's and int8's.
@@ -49,9 +51,15 @@ pub(crate) fn lines(sides: &Sides, answers: &[Answer]) -> Vec<Line> {
             let line = means_line("segmentation", figure::dice(label), &known);
             lines.extend(line.map(|line| line.at(sides.thresholds(label))));
         }
-        lines.extend(similarity_line(answers, "segmentation", "dice-with-float", dice));
+        if sides.meaning().contract.is_none() {
+            lines.extend(similarity_line(answers, "segmentation", "dice-with-float", dice));
+        }
     }
     lines.extend(precision_line(answers, model.detector().map_or(0, |head| head.labels.len())));
+    if let Some(contract) = &sides.meaning().contract {
+        lines.extend(contract.outputs.iter().flat_map(|meaning| likeness(answers, meaning)));
+        return lines;
+    }
     if let Some(kind) = model.detector().and_then(|head| Detector::of(head.task)) {
         lines.extend(kind.levels().filter_map(|level| {
             similarity_line(answers, &kind.output(level), "cosine-with-float", cosine)
@@ -61,19 +69,32 @@ pub(crate) fn lines(sides: &Sides, answers: &[Answer]) -> Vec<Line> {
     lines
 }
 
+/// How alike both networks' outputs are, of a network of another tool.
+fn likeness(answers: &[Answer], meaning: &Meaning) -> Vec<Line> {
+    let task = match meaning {
+        Meaning::Findings(_) | Meaning::Unused { .. } => return Vec::new(),
+        Meaning::Masks(_) => "segmentation",
+        Meaning::Boxes(_) => "detection",
+        Meaning::Embedding { .. } => "embedding",
+    };
+    let line = |output: &str| {
+        let line = similarity_line(answers, output, "cosine-with-float", cosine)?;
+        Some(Line { task: task.into(), metric: format!("cosine-with-float/{output}"), ..line })
+    };
+    meaning.names().into_iter().filter_map(line).collect()
+}
+
 fn auroc_line(answers: &[Answer], at: usize, label: &str) -> Option<Line> {
     let mut scores = [Vec::new(), Vec::new()];
     let (mut truth, mut patients) = (Vec::new(), Vec::new());
     for answer in answers {
-        let (Some(positive), Some((float, int8))) =
-            (answer.findings[at], answer.outputs("classification"))
-        else {
+        let (Some(positive), Some([float, int8])) = (answer.findings[at], answer.score(at)) else {
             continue;
         };
         truth.push(positive);
         patients.push(answer.patient.as_str());
-        scores[0].push(float[at]);
-        scores[1].push(int8[at]);
+        scores[0].push(float.rank);
+        scores[1].push(int8.rank);
     }
     let rankings = scores.map(|scores| Ranking::new(&scores, &truth));
     let of = |weights: &[u32]| {
@@ -92,10 +113,10 @@ fn agreement_line(
 ) -> Option<Line> {
     let alike: Vec<(&str, [f64; 2])> = answers
         .iter()
-        .filter_map(|answer| Some((answer.patient.as_str(), answer.outputs("classification")?)))
-        .map(|(patient, (float, int8))| {
-            let positive = [float[at], int8[at]].map(sigmoid);
-            let same = (positive[0] >= thresholds[0]) == (positive[1] >= thresholds[1]);
+        .filter_map(|answer| Some((answer.patient.as_str(), answer.score(at)?)))
+        .map(|(patient, [float, int8])| {
+            let positive = [float.probability >= thresholds[0], int8.probability >= thresholds[1]];
+            let same = positive[0] == positive[1];
             (patient, [1.0, f64::from(u8::from(same))])
         })
         .collect();
@@ -160,9 +181,9 @@ fn line(
     Some(Line {
         task: task.into(),
         metric,
-        float,
+        float: Some(float),
         int8,
-        difference: int8 - float,
+        difference: Some(int8 - float),
         interval: [estimate.low, estimate.high],
         n: patients.len(),
         thresholds: None,
@@ -170,6 +191,13 @@ fn line(
 }
 
 impl Line {
+    /// A figure of int8 alone.
+    pub(crate) fn alone(metric: Metric) -> Self {
+        let Metric { task, metric, value, interval, n, .. } = metric;
+        let (float, difference, thresholds) = (None, None, None);
+        Self { task, metric, float, int8: value, difference, interval, n: n as usize, thresholds }
+    }
+
     /// Measured at these thresholds.
     fn at(self, thresholds: [f32; 2]) -> Self {
         Self { thresholds: Some(thresholds), ..self }
@@ -193,7 +221,8 @@ pub(crate) fn worst_drop(lines: &[Line]) -> Option<(f64, String)> {
             lines.iter().filter(of_task).filter(|line| line.metric.starts_with(prefix)).collect()
         };
         let chosen = Some(of(measured)).filter(|found| !found.is_empty()).unwrap_or(of(otherwise));
-        let drops = chosen.iter().map(|line| -line.difference / line.float.max(1e-9));
+        let drop = |line: &&Line| Some(-line.difference? / line.float?.max(1e-9));
+        let drops = chosen.iter().filter_map(drop);
         let mean = drops.sum::<f64>() / chosen.len().max(1) as f64;
         let name = chosen.first()?.metric.split('/').next()?.to_owned();
         Some((mean, format!("{task} {name}")))
@@ -201,6 +230,7 @@ pub(crate) fn worst_drop(lines: &[Line]) -> Option<(f64, String)> {
     [
         ("classification", "auroc", "agreement"),
         ("segmentation", "dice/", "dice-with-float"),
+        ("segmentation", "dice/", "cosine-with-float"),
         ("detection", "map", "cosine-with-float"),
         ("embedding", "cosine-with-float", "cosine-with-float"),
     ]
@@ -225,13 +255,16 @@ fn dice(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::{Score, decode::sigmoid};
 
     fn answer(float: f32, int8: f32, truth: Option<bool>) -> Answer {
-        let outputs = |logit| vec![("classification".to_owned(), vec![logit])];
+        let scores = [float, int8]
+            .map(|rank| vec![Score { name: "x".into(), rank, probability: sigmoid(rank) }]);
         Answer {
             patient: "somebody".into(),
-            float: outputs(float),
-            int8: outputs(int8),
+            float: Vec::new(),
+            int8: Vec::new(),
+            scores,
             findings: vec![truth],
             dice: Vec::new(),
             boxes: None,
@@ -246,14 +279,15 @@ mod tests {
             answer(9.0, -9.0, None),
         ];
         let line = auroc_line(&answers, 0, "x").unwrap();
-        assert_eq!((line.float, line.int8, line.difference, line.n), (1.0, 1.0, 0.0, 2));
+        assert_eq!((line.float, line.int8, line.difference), (Some(1.0), 1.0, Some(0.0)));
+        assert_eq!(line.n, 2);
     }
 
     #[test]
     fn agreement_counts_decisions_at_the_threshold() {
         let answers = [answer(1.0, 0.9, None), answer(0.1, -0.1, None)];
         let line = agreement_line(&answers, 0, "x", [0.5, 0.5]).unwrap();
-        assert_eq!((line.float, line.int8), (1.0, 0.5));
+        assert_eq!((line.float, line.int8), (Some(1.0), 0.5));
     }
 
     /// A threshold that moved with quantization changes decisions though no score does.

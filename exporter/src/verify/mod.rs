@@ -4,19 +4,21 @@ mod layers;
 mod lines;
 mod network;
 mod report;
+mod shapes;
 mod sides;
 mod truth;
 
 pub(crate) use layers::{LayerError, LayerErrors};
 pub(crate) use lines::{Line, lines, worst_drop};
-pub(crate) use network::Network;
+pub(crate) use network::{Activation, Network};
 pub(crate) use report::{Page, html};
+pub(crate) use shapes::Shapes;
 pub(crate) use sides::{Side, Sides};
 pub(crate) use truth::Truth;
 
 use crate::passes::interpreter::Outputs;
 use anyhow::Result;
-use graph::Graph;
+use engine::Score;
 use metrics::{detection::ImageBoxes, overlap::Overlap};
 
 /// Both networks' outputs on one image, and how they compare with what is known of it.
@@ -25,9 +27,11 @@ pub(crate) struct Answer {
     pub(crate) patient: String,
     pub(crate) float: Outputs,
     pub(crate) int8: Outputs,
-    /// By label of the classification head.
+    /// Float's and int8's, by label of the findings.
+    pub(crate) scores: [Vec<Score>; 2],
+    /// By label of the findings.
     pub(crate) findings: Vec<Option<bool>>,
-    /// Float's and int8's Dice, each at its own threshold, by label of the segmentation head.
+    /// Float's and int8's Dice, each at its own threshold, by label of the regions.
     pub(crate) dice: Vec<Option<[f64; 2]>>,
     /// Float's and int8's boxes beside the true ones.
     pub(crate) boxes: Option<[ImageBoxes; 2]>,
@@ -36,16 +40,17 @@ pub(crate) struct Answer {
 impl Answer {
     /// Decodes both outputs as the box does and holds them against `truth`; `size` is the source image's.
     pub(crate) fn new(
-        graph: &Graph,
+        shapes: &Shapes,
         sides: &Sides,
         [float, int8]: [Outputs; 2],
         truth: &Truth,
         size: [usize; 2],
     ) -> Result<Self> {
-        let both = [(&sides.float, &float), (&sides.int8, &int8)];
+        let shaped = [shapes.shaped(&float)?, shapes.shaped(&int8)?];
+        let both = [(&sides.float, &shaped[0]), (&sides.int8, &shaped[1])];
         let mut dice = vec![None; truth.masks.len()];
         if truth.masks.iter().any(Option::is_some) {
-            let [float, int8] = both.map(|(side, outputs)| side.masks(graph, outputs, size));
+            let [float, int8] = both.map(|(side, outputs)| side.masks(outputs, size));
             let drawn = [float?, int8?];
             for (at, truth) in truth.masks.iter().enumerate() {
                 let of =
@@ -56,13 +61,20 @@ impl Answer {
         let boxes = match &truth.boxes {
             None => None,
             Some(truth) => {
-                let [float, int8] =
-                    both.map(|(side, outputs)| side.boxes(graph, outputs, size, truth));
+                let [float, int8] = both.map(|(side, outputs)| side.boxes(outputs, size, truth));
                 Some([float?, int8?])
             }
         };
+        let [of_float, of_int8] = both.map(|(side, outputs)| side.scores(outputs));
+        let scores = [of_float?, of_int8?];
         let (patient, findings) = (truth.patient.clone(), truth.findings.clone());
-        Ok(Self { patient, float, int8, findings, dice, boxes })
+        Ok(Self { patient, float, int8, scores, findings, dice, boxes })
+    }
+
+    /// Float's and int8's score of one finding.
+    fn score(&self, at: usize) -> Option<[&Score; 2]> {
+        let [float, int8] = &self.scores;
+        Some([float.get(at)?, int8.get(at)?])
     }
 
     fn outputs(&self, name: &str) -> Option<(&[f32], &[f32])> {

@@ -2,8 +2,7 @@
 
 use crate::passes::interpreter::Outputs;
 use anyhow::{Context, Result};
-use bundle::Manifest;
-use engine::{Engine, Intermediate, Options};
+use engine::{Engine, IntegerShare, Intermediate, Options};
 use std::cell::RefCell;
 
 /// A quantized network, loaded into the engine.
@@ -20,22 +19,42 @@ pub(crate) struct Activation {
     /// `[1, C, H, W]` or `[1, C]`.
     pub(crate) dims: Vec<usize>,
     pub(crate) codes: Vec<i16>,
+    pub(crate) scale: f32,
+    pub(crate) zero: i32,
+    pub(crate) signed: bool,
     /// What the codes stand for.
     pub(crate) values: Vec<f32>,
 }
 
 impl Network {
-    pub(crate) fn open(manifest: &Manifest, onnx: &[u8]) -> Result<Self> {
+    /// With the nodes that may run in float.
+    pub(crate) fn open(float_nodes: &[String], onnx: &[u8]) -> Result<Self> {
         // Unfused, every activation of the graph can be seen; the results are the same.
         let options = Options { fuse: false, ..Options::threads(1) };
-        let engine = Engine::from_onnx(onnx, &manifest.float_nodes, &options)
+        let engine = Engine::from_onnx(onnx, float_nodes, &options)
             .context("the engine refuses the network")?;
         Ok(Self { engine: RefCell::new(engine) })
     }
 
-    /// Outputs by name for one input `[1, H, W]`.
+    /// `[C, H, W]`
+    pub(crate) fn input_shape(&self) -> [usize; 3] {
+        let engine = self.engine.borrow();
+        let [_, c, h, w] = engine.input_shape() else { unreachable!("the engine takes images") };
+        [*c, *h, *w]
+    }
+
+    pub(crate) fn integer_share(&self) -> IntegerShare {
+        self.engine.borrow().integer_share().clone()
+    }
+
+    /// Outputs for one input `[C, H, W]`.
+    pub(crate) fn run(&self, input: &[f32]) -> Result<engine::Outputs> {
+        Ok(self.engine.borrow_mut().run(input)?)
+    }
+
+    /// [`Self::run`], by name.
     pub(crate) fn infer(&self, input: &[f32]) -> Result<Outputs> {
-        Ok(named(self.engine.borrow_mut().run(input)?))
+        Ok(named(self.run(input)?))
     }
 
     /// [`Self::infer`], with every quantized activation.
@@ -53,6 +72,7 @@ impl From<Intermediate> for Activation {
     fn from(seen: Intermediate) -> Self {
         let values = seen.dequantized();
         let tensor = seen.name.strip_suffix(".q").unwrap_or(&seen.name).to_owned();
-        Self { tensor, dims: seen.shape, codes: seen.values, values }
+        let Intermediate { shape: dims, values: codes, scale, zero, signed, .. } = seen;
+        Self { tensor, dims, codes, scale, zero, signed, values }
     }
 }

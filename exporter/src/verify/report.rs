@@ -48,11 +48,10 @@ fn write_page(out: &mut String, page: &Page<'_>) -> std::fmt::Result {
     writeln!(out, "<h1>{title}: int8 against float</h1>")?;
     writeln!(
         out,
-        "<p>{images} images of split <b>{}</b>; {integer} of {all} layers on integers; {}, width {}.</p>\
+        "<p>{images} images of split <b>{}</b>; {integer} of {all} layers on integers; {}.</p>\
          <p class=\"dim\">Calibrated on {} images: {}. Bundle digest {digest}</p>",
         escaped(split),
-        manifest.model.backbone,
-        manifest.model.width,
+        escaped(&manifest.architecture()),
         manifest.calibration.images,
         escaped(&manifest.calibration.observer),
     )?;
@@ -73,9 +72,11 @@ fn write_metrics(out: &mut String, lines: &[Line]) -> std::fmt::Result {
     )?;
     for Line { task, metric, float, int8, difference, interval: [lo, hi], n, thresholds } in lines {
         let at = thresholds.map_or(String::new(), |[float, int8]| format!("{float:.3}, {int8:.3}"));
+        let float = float.map_or("-".into(), |float| format!("{float:.4}"));
+        let difference = difference.map_or("-".into(), |difference| format!("{difference:+.4}"));
         writeln!(
             out,
-            "<tr><td>{}<td>{}<td class=\"n\">{float:.4}<td class=\"n\">{int8:.4}<td class=\"n\">{difference:+.4}\
+            "<tr><td>{}<td>{}<td class=\"n\">{float}<td class=\"n\">{int8:.4}<td class=\"n\">{difference}\
              <td>{lo:+.4} to {hi:+.4}<td class=\"n\">{n}<td>{at}",
             escaped(task),
             escaped(metric)

@@ -1,10 +1,9 @@
 //! The two networks that are compared, each with its own thresholds.
 
-use crate::passes::interpreter::Outputs;
 use anyhow::{Context, Result};
 use bundle::{Manifest, OperatingPoint};
-use engine::Findings;
-use graph::{Graph, ModelConfig, Preprocess};
+use engine::Score;
+use graph::ModelConfig;
 use metrics::detection::{Detection, ImageBoxes, LEAST_SCORE, Rect};
 
 /// How the outputs of both are decoded.
@@ -25,8 +24,8 @@ pub(crate) struct Side {
 
 impl Sides {
     /// Both at even odds.
-    pub(crate) fn even(model: &ModelConfig, preprocess: &Preprocess) -> Self {
-        let side = Side::new(model, preprocess, Vec::new());
+    pub(crate) fn even(meaning: &Manifest) -> Self {
+        let side = Side::new(meaning, Vec::new());
         Self { float: side.clone(), int8: side }
     }
 
@@ -35,17 +34,19 @@ impl Sides {
         [&self.float, &self.int8].map(|side| side.manifest.threshold(label))
     }
 
+    pub(crate) fn meaning(&self) -> &Manifest {
+        &self.float.manifest
+    }
+
     pub(crate) fn model(&self) -> &ModelConfig {
         &self.float.manifest.model
     }
 }
 
 impl Side {
-    pub(crate) fn new(
-        model: &ModelConfig,
-        preprocess: &Preprocess,
-        points: Vec<OperatingPoint>,
-    ) -> Self {
+    /// Of a manifest, the model, the input and the contract count.
+    pub(crate) fn new(meaning: &Manifest, points: Vec<OperatingPoint>) -> Self {
+        let Manifest { model, preprocess, contract, .. } = meaning;
         let boxed = model.detector().map_or(&[][..], |head| &head.labels);
         let least = |name: &String| OperatingPoint {
             name: name.clone(),
@@ -54,6 +55,7 @@ impl Side {
         };
         let of = |operating_points| Manifest {
             operating_points,
+            contract: contract.clone(),
             ..Manifest::new("", "", model.clone(), *preprocess)
         };
         Self { manifest: of(points), every_box: of(boxed.iter().map(least).collect()) }
@@ -62,20 +64,24 @@ impl Side {
     /// Every region of one image, `[label][height · width]`, true inside; `size` is rows and columns of the image.
     pub(crate) fn masks(
         &self,
-        graph: &Graph,
-        outputs: &Outputs,
+        outputs: &engine::Outputs,
         size: [usize; 2],
     ) -> Result<Vec<Vec<bool>>> {
-        let found = decoded(graph, &self.manifest, outputs, size)?;
+        let least = |name: &str| self.manifest.threshold(name);
+        let masks = engine::masks(outputs, &self.manifest, size, least).context(UNDECODED)?;
         let inside = |mask: engine::Mask| mask.data.into_iter().map(|inside| inside == 1).collect();
-        Ok(found.masks.into_iter().map(inside).collect())
+        Ok(masks.into_iter().map(inside).collect())
+    }
+
+    /// Every finding of one image.
+    pub(crate) fn scores(&self, outputs: &engine::Outputs) -> Result<Vec<Score>> {
+        engine::scores(outputs, &self.manifest).context(UNDECODED)
     }
 
     /// Every box of one image beside the true ones, in pixels of the image.
     pub(crate) fn boxes(
         &self,
-        graph: &Graph,
-        outputs: &Outputs,
+        outputs: &engine::Outputs,
         size: [usize; 2],
         truth: &[(usize, [f32; 4])],
     ) -> Result<ImageBoxes> {
@@ -85,7 +91,7 @@ impl Side {
             let corners = [found.x, found.y, found.x + found.width, found.y + found.height];
             Some(Detection { class, score: found.score, rect: rect(corners) })
         };
-        let found = self.every_box(graph, outputs, size)?;
+        let found = self.every_box(outputs, size)?;
         Ok(ImageBoxes {
             detections: found.into_iter().filter_map(called).collect(),
             truth: truth.iter().map(|&(class, corners)| (class, rect(corners))).collect(),
@@ -95,34 +101,15 @@ impl Side {
     /// The surest first.
     pub(crate) fn every_box(
         &self,
-        graph: &Graph,
-        outputs: &Outputs,
+        outputs: &engine::Outputs,
         size: [usize; 2],
     ) -> Result<Vec<engine::Detection>> {
-        Ok(decoded(graph, &self.every_box, outputs, size)?.boxes.unwrap_or_default())
+        let found = engine::interpret(outputs, &self.every_box, size).context(UNDECODED)?;
+        Ok(found.boxes.unwrap_or_default())
     }
 }
 
-fn decoded(
-    graph: &Graph,
-    manifest: &Manifest,
-    outputs: &Outputs,
-    size: [usize; 2],
-) -> Result<Findings> {
-    engine::interpret(&shaped(graph, outputs)?, manifest, size)
-        .context("the outputs cannot be decoded")
-}
-
-fn shaped(graph: &Graph, outputs: &Outputs) -> Result<engine::Outputs> {
-    let shapes = graph.shapes()?;
-    let named = |(name, values): &(String, Vec<f32>)| {
-        let known = graph.outputs.iter().find(|output| output.name == *name);
-        let node = &known.with_context(|| format!("the graph has no output `{name}`"))?.node;
-        let shape = [&[1], &shapes[node.as_str()][..]].concat();
-        Ok(engine::Output { name: name.clone(), shape, data: values.clone() })
-    };
-    Ok(engine::Outputs { outputs: outputs.iter().map(named).collect::<Result<_>>()? })
-}
+const UNDECODED: &str = "the outputs cannot be decoded";
 
 fn rect(corners: [f32; 4]) -> Rect {
     let [x1, y1, x2, y2] = corners.map(f64::from);

@@ -1,9 +1,12 @@
 //! The model card: what a person must know before trusting a bundle, in Markdown.
 
-use super::{operating_points::Refit, provenance::Quantized};
+use super::{
+    operating_points::Refit,
+    provenance::{Quantized, origin},
+};
 use anyhow::Result;
 use bundle::{Manifest, Metric};
-use graph::Fit;
+use graph::{Fit, Normalisation, PictureFilter, Preprocess};
 use std::fmt::Write;
 
 /// Everything in it comes from the manifest, so card and manifest cannot disagree.
@@ -20,30 +23,38 @@ fn write(
     manifest: &Manifest,
     quantized: Option<&Quantized>,
 ) -> std::fmt::Result {
-    let Manifest { id, version, model, preprocess, calibration, provenance, .. } = manifest;
+    let Manifest { id, version, model, calibration, provenance, .. } = manifest;
     writeln!(card, "# {id} {version}\n")?;
     writeln!(card, "{}\n", manifest.intended_use)?;
     writeln!(card, "- Licence: {}", manifest.licence)?;
-    writeln!(card, "- Network: {}, width {}, 8-bit integers", model.backbone, model.width)?;
-    let fitted = match preprocess.fit {
-        Fit::Stretch => "stretched",
-        Fit::Pad => "padded with black",
-        Fit::CentreCrop => "cropped to its middle and shrunk",
-    };
-    writeln!(
-        card,
-        "- Input: one frontal chest radiograph, {fitted} to {}x{} pixels, (x - {}) / {}",
-        preprocess.height, preprocess.width, preprocess.mean, preprocess.std
-    )?;
+    writeln!(card, "- Network: {}, 8-bit integers", manifest.architecture())?;
+    write_input(card, &manifest.preprocess)?;
     for head in &model.heads {
         writeln!(card, "- {}: {}", head.task, head.labels.join(", "))?;
     }
-    writeln!(
-        card,
-        "- Quantized with {} on {} images (digest {})",
-        calibration.observer, calibration.images, calibration.data_digest
-    )?;
-    writeln!(card, "- Weights: SHA-256 {}", provenance.checkpoint_digest)?;
+    let foreign = manifest.contract.as_ref();
+    if foreign.is_some_and(|contract| contract.came_quantized) {
+        writeln!(
+            card,
+            "- It came quantized, with its own scales: no float network is known, and no figure beside one"
+        )?;
+        writeln!(
+            card,
+            "- Observed on {} images (digest {})",
+            calibration.images, calibration.data_digest
+        )?;
+    } else {
+        writeln!(
+            card,
+            "- Quantized with {} on {} images (digest {})",
+            calibration.observer, calibration.images, calibration.data_digest
+        )?;
+    }
+    if foreign.is_some() {
+        writeln!(card, "- File of another tool: {}", origin(manifest).unwrap_or_default())?;
+    }
+    let weights = if foreign.is_some() { "File" } else { "Weights" };
+    writeln!(card, "- {weights}: SHA-256 {}", provenance.checkpoint_digest)?;
     writeln!(card, "- Made by {}", provenance.tool)?;
     if manifest.float_nodes.is_empty() {
         writeln!(card, "- Every convolution and linear layer runs on integers")?;
@@ -56,9 +67,9 @@ fn write(
         writeln!(card, "| {} | {:.4} | {} |", point.name, point.threshold, point.chosen)?;
     }
     if let Some(quantized) = quantized {
-        write_refits(card, quantized)?;
+        write_refits(card, quantized, foreign.is_some())?;
     }
-    write_metrics(card, &manifest.metrics)?;
+    write_metrics(card, &manifest.metrics, foreign.is_some())?;
     writeln!(
         card,
         "\n## Limits\n\nNot a medical device. Findings are probabilities learnt from the data named \
@@ -66,10 +77,37 @@ fn write(
     )
 }
 
+fn write_input(card: &mut String, preprocess: &Preprocess) -> std::fmt::Result {
+    let fitted = match preprocess.fit {
+        Fit::Stretch => "stretched",
+        Fit::Pad => "padded with black",
+        Fit::CentreCrop => "cropped to its middle and resized",
+    };
+    let Preprocess { height, width, .. } = preprocess;
+    let each: Vec<String> = preprocess
+        .normalisations()
+        .map(|Normalisation { mean, std }| format!("(x - {mean}) / {std}"))
+        .collect();
+    let each = each.join(", ");
+    write!(
+        card,
+        "- Input: one frontal chest radiograph, {fitted} to {height}x{width} pixels, {each}"
+    )?;
+    writeln!(
+        card,
+        "{}",
+        match preprocess.filter {
+            PictureFilter::Triangle => "",
+            PictureFilter::Gaussian => ", resized as scikit-image does",
+        }
+    )
+}
+
 /// Where thresholds were in float, and what the validation images say of them.
-fn write_refits(card: &mut String, quantized: &Quantized) -> std::fmt::Result {
+fn write_refits(card: &mut String, quantized: &Quantized, is_foreign: bool) -> std::fmt::Result {
     if quantized.operating_points.is_empty() {
-        return writeln!(card, "\nThresholds are the float network's: calibration had no index.");
+        let whose = if is_foreign { "as they were given" } else { "the float network's" };
+        return writeln!(card, "\nThresholds are {whose}: calibration had no index.");
     }
     writeln!(card, "\nFitted on {} of the val split.\n", quantized.selection())?;
     writeln!(
@@ -84,10 +122,11 @@ fn write_refits(card: &mut String, quantized: &Quantized) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_metrics(card: &mut String, metrics: &[Metric]) -> std::fmt::Result {
+fn write_metrics(card: &mut String, metrics: &[Metric], is_foreign: bool) -> std::fmt::Result {
     writeln!(card, "\n## Metrics\n")?;
     if metrics.is_empty() {
-        return writeln!(card, "The checkpoint came without measured metrics.");
+        let what = if is_foreign { "network" } else { "checkpoint" };
+        return writeln!(card, "The {what} came without measured metrics.");
     }
     writeln!(card, "| task | metric | arithmetic | value | 95 % interval | n | data |")?;
     writeln!(card, "|---|---|---|---|---|---|---|")?;

@@ -2,7 +2,7 @@
 
 use super::{card, golden, sbom};
 use crate::verify::Network;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bundle::SigningKey;
 use bundle::{Bundle, LabelCode, Manifest, section};
 
@@ -14,7 +14,12 @@ pub(crate) fn seal(
     codes: &[LabelCode],
     key: Option<&SigningKey>,
 ) -> Result<Bundle> {
-    let golden = golden::vectors(&manifest.preprocess, |input| network.infer(input))?;
+    let size = [manifest.preprocess.height, manifest.preprocess.width];
+    let golden = golden::vectors(&manifest.preprocess, |input| {
+        let outputs = network.run(input)?;
+        engine::interpret(&outputs, &manifest, size).context("the outputs cannot be decoded")?;
+        Ok(outputs.outputs.into_iter().map(|output| (output.name, output.data)).collect())
+    })?;
     let bill = sbom::cyclonedx(&manifest.id, &manifest.version)?;
     // In the order they stand in the file.
     let sections = [

@@ -9,10 +9,12 @@ use anyhow::{Context, Result};
 use bundle::{Manifest, Provenance};
 use records::Selection;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use toml::Table;
 
 /// The table's name.
 const QUANTIZE: &str = "quantize";
+const TOOL: &str = concat!("exporter ", env!("CARGO_PKG_VERSION"));
 
 /// What `quantize` did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,10 +62,30 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> Result<Provenance> {
     let own = ["model", "preprocess", "operating_points", "metrics", QUANTIZE];
     rest.retain(|table, _| !own.contains(&table));
     Ok(Provenance {
-        tool: concat!("exporter ", env!("CARGO_PKG_VERSION")).into(),
+        tool: TOOL.into(),
         checkpoint_digest: checkpoint.digest.clone(),
         training: toml::to_string(&rest)?,
     })
+}
+
+/// Of a network of another tool: the file's name and digest.
+pub(crate) fn of_foreign(file: &Path, digest: String, quantized: bool) -> Result<Provenance> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let about = Table::from_iter([
+        ("file".into(), name.into()),
+        ("came-quantized".into(), quantized.into()),
+    ]);
+    Ok(Provenance {
+        tool: TOOL.into(),
+        checkpoint_digest: digest,
+        training: toml::to_string(&Table::from_iter([("foreign".into(), about.into())]))?,
+    })
+}
+
+/// The file a network of another tool came in.
+pub(crate) fn origin(manifest: &Manifest) -> Option<String> {
+    let file = table(manifest).ok()?.get("foreign")?.get("file")?.as_str()?.to_owned();
+    Some(file)
 }
 
 /// The whole text.

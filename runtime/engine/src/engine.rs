@@ -58,6 +58,8 @@ pub struct Intermediate {
     pub shape: Vec<usize>,
     pub scale: f32,
     pub zero: i32,
+    /// Whether codes are −128 to 127, otherwise 0 to 255.
+    pub signed: bool,
     /// ONNX order; int8 or uint8 values as the file has them.
     pub values: Vec<i16>,
 }
@@ -270,13 +272,15 @@ impl Outputs {
 impl Intermediate {
     /// Bytes of an activation, in the file's own integers and order.
     pub(crate) fn new(activation: Activation, q: &[u8]) -> Self {
-        let offset = if activation.quant.signed { 128 } else { 0 };
+        let signed = activation.quant.signed;
+        let offset = if signed { 128 } else { 0 };
         let values = activation.layout.positions().map(|at| i16::from(q[at]) - offset).collect();
         Self {
             name: activation.name,
             shape: activation.layout.dims,
             scale: activation.quant.scale,
             zero: i32::from(i16::from(activation.quant.zero) - offset),
+            signed,
             values,
         }
     }

@@ -1,6 +1,7 @@
 //! The verbs from end to end, on a width-8 network with random weights.
 
 mod fit;
+mod foreign;
 mod operating;
 mod place;
 mod prior;
@@ -61,7 +62,8 @@ fn int8_outputs_are_close_to_float() {
 
         let bundle = Bundle::open(&out).unwrap();
         let network =
-            Network::open(&bundle.manifest, bundle.require(section::MODEL).unwrap()).unwrap();
+            Network::open(&bundle.manifest.float_nodes, bundle.require(section::MODEL).unwrap())
+                .unwrap();
         let checkpoint = Checkpoint::open(&checkpoint).unwrap();
         let (graph, weights) = fold::fold(&checkpoint.graph, &checkpoint.weights);
         let float = Interpreter::new(&graph, &weights).unwrap();

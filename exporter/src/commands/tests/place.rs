@@ -8,7 +8,7 @@ use crate::{
         interpreter::{Interpreter, Outputs},
     },
     read::{checkpoint::Checkpoint, images::Input},
-    verify::{Network, Side},
+    verify::{Network, Shapes, Side},
     write::{operating_points::Refit, provenance::Quantized},
 };
 use bundle::{Bundle, section};
@@ -112,13 +112,13 @@ impl Place {
 
     pub(super) fn pixels(&self, at: usize) -> Vec<f32> {
         let preprocess = Preprocess { height: 64, width: 64, ..Preprocess::PRIOR };
-        Input::read(&self.images.join(format!("{at}.png")), &preprocess, 1).unwrap().pixels
+        Input::read(&self.images.join(format!("{at}.png")), &preprocess).unwrap().pixels
     }
 
     /// Of every picture.
     pub(super) fn int8(&self, bundle: &Bundle) -> Vec<Outputs> {
         let onnx = bundle.require(section::MODEL).unwrap();
-        let network = Network::open(&bundle.manifest, onnx).unwrap();
+        let network = Network::open(&bundle.manifest.float_nodes, onnx).unwrap();
         (0..IMAGES).map(|at| network.infer(&self.pixels(at)).unwrap()).collect()
     }
 
@@ -179,8 +179,9 @@ pub(super) fn probabilities(outputs: &[Outputs]) -> Vec<f32> {
 /// Boxes of a picture, the surest first.
 pub(super) fn boxes(place: &Place, bundle: &Bundle, outputs: &Outputs) -> Vec<engine::Detection> {
     let graph = Checkpoint::open(&place.checkpoint).unwrap().graph;
-    let side = Side::new(&bundle.manifest.model, &bundle.manifest.preprocess, Vec::new());
-    side.every_box(&graph, outputs, [64, 64]).unwrap()
+    let side = Side::new(&bundle.manifest, Vec::new());
+    let outputs = Shapes::of(&graph).unwrap().shaped(outputs).unwrap();
+    side.every_box(&outputs, [64, 64]).unwrap()
 }
 
 /// What the manifest says became of a threshold.

@@ -44,11 +44,11 @@ fn noise(checkpoint: &Path, images: &Path, outcome: &Outcome) -> f64 {
     let mut manifest = Manifest::new("", "", config.model.clone(), config.preprocess);
     manifest.float_nodes = outcome.model.plan.float().iter().cloned().collect();
     let onnx = quantized_model(&outcome.model, Batch::One).unwrap().encode_to_vec();
-    let network = Network::open(&manifest, &onnx).unwrap();
+    let network = Network::open(&manifest.float_nodes, &onnx).unwrap();
     let mut sum = 0.0;
     for at in 0..8 {
         let picture = images.join(format!("{at}.png"));
-        let pixels = Input::read(&picture, &config.preprocess, 1).unwrap().pixels;
+        let pixels = Input::read(&picture, &config.preprocess).unwrap().pixels;
         let expected: Outputs = float.outputs(&pixels).unwrap();
         sum += distortion(&expected, &network.infer(&pixels).unwrap());
     }
@@ -137,14 +137,14 @@ fn layers_left_in_float_are_declared_and_the_box_takes_them() {
     let bundle = Bundle::open(&out).unwrap();
     assert_eq!(bundle.manifest.float_nodes, ["fc", "layer1.0.conv1"]);
     let onnx = bundle.require(section::MODEL).unwrap();
-    Network::open(&bundle.manifest, onnx).unwrap();
+    Network::open(&bundle.manifest.float_nodes, onnx).unwrap();
     let share = super::super::inspect::IntegerShare::of(onnx).unwrap();
     assert_eq!(share.all - share.integer, 2);
 
     // Undeclared, the box refuses them by name.
     let mut manifest = bundle.manifest.clone();
     manifest.float_nodes.clear();
-    let error = format!("{:#}", Network::open(&manifest, onnx).err().unwrap());
+    let error = format!("{:#}", Network::open(&manifest.float_nodes, onnx).err().unwrap());
     assert!(error.contains("fc") || error.contains("layer1.0.conv1"), "{error}");
 
     let error = quantize(&checkpoint, &images, &out, &["--float", "layer9"]).unwrap_err();

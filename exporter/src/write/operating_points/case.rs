@@ -6,8 +6,10 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use bundle::Manifest;
-use engine::decode::{self, MASK_THRESHOLDS};
-use graph::{Graph, Placement, Task};
+use engine::{
+    Outputs, Plane,
+    decode::{self, MASK_THRESHOLDS},
+};
 use metrics::{detection::ImageBoxes, overlap::Overlap};
 use records::Record;
 
@@ -32,55 +34,38 @@ pub(super) struct Drawn {
 
 impl Case {
     /// Masks are as large as images, so only what came of them stays.
-    pub(super) fn of(
-        record: &Record,
-        manifest: &Manifest,
-        graph: &Graph,
-        network: &Network,
-    ) -> Result<Self> {
-        let input = Input::read(&record.image, &manifest.preprocess, 1)?;
+    pub(super) fn of(record: &Record, manifest: &Manifest, network: &Network) -> Result<Self> {
+        let input = Input::read(&record.image, &manifest.preprocess)?;
         let truth = Truth::of(record, &manifest.model, input.size)?;
-        let outputs = network.infer(&input.pixels)?;
-        let of = |name: &str| outputs.iter().find(|(own, _)| own == name).map(|(_, data)| data);
-        let scores = of("classification").into_iter().flatten();
-        let scores = scores.map(|&logit| decode::sigmoid(logit)).collect();
-        let planes = of("segmentation").map_or(&[][..], Vec::as_slice);
-        let placed = manifest.preprocess.place(input.size);
-        let regions = match manifest.head(Task::Segmentation) {
-            Some(head) => {
-                let old: Vec<f32> = head.labels.iter().map(|l| manifest.threshold(l)).collect();
-                overlaps(planes, &truth.masks, &old, graph, &placed)?
-            }
-            None => Vec::new(),
-        };
-        let side = Side::new(&manifest.model, &manifest.preprocess, Vec::new());
+        let outputs = network.run(&input.pixels)?;
+        let side = Side::new(manifest, manifest.operating_points.clone());
+        let scores = side.scores(&outputs)?.into_iter().map(|score| score.probability).collect();
+        let regions = overlaps(&outputs, manifest, &truth.masks, input.size)?;
         let boxes = truth.boxes.as_ref();
-        let boxes =
-            boxes.map(|truth| side.boxes(graph, &outputs, input.size, truth)).transpose()?;
+        let boxes = boxes.map(|truth| side.boxes(&outputs, input.size, truth)).transpose()?;
         Ok(Self { patient: truth.patient, findings: truth.findings, scores, regions, boxes })
     }
 }
 
 /// Overlap of each region somebody looked for.
 fn overlaps(
-    planes: &[f32],
+    outputs: &Outputs,
+    manifest: &Manifest,
     masks: &[Option<Vec<bool>>],
-    old: &[f32],
-    graph: &Graph,
-    placed: &Placement,
+    size: [usize; 2],
 ) -> Result<Vec<Option<Drawn>>> {
-    let mut outputs = graph.outputs.iter();
-    let output = outputs.find(|output| output.name == "segmentation");
-    let shape = &graph.shapes()?[output.context("the graph segments nothing")?.node.as_str()];
-    let (rows, columns) = (shape[1], shape[2]);
-    let region = |((truth, plane), &old): ((&Option<Vec<bool>>, &[f32]), &f32)| {
+    let placed = manifest.preprocess.place(size);
+    let region = |(truth, plane): (&Option<Vec<bool>>, Plane)| {
         let truth = truth.as_ref()?;
+        let Plane { name, rows, columns, probability } = plane;
         let at = |threshold| {
-            let mask = decode::mask("", plane, [rows, columns], placed, threshold);
+            let cells = [rows, columns];
+            let mask = decode::mask_of_probabilities("", &probability, cells, &placed, threshold);
             let inside: Vec<bool> = mask.data.iter().map(|&inside| inside == 1).collect();
             Overlap::of(&inside, truth)
         };
-        Some(Drawn { at: MASK_THRESHOLDS.map(at), at_old: at(old) })
+        Some(Drawn { at: MASK_THRESHOLDS.map(at), at_old: at(manifest.threshold(&name)) })
     };
-    Ok(masks.iter().zip(planes.chunks_exact(rows * columns)).zip(old).map(region).collect())
+    let planes = engine::planes(outputs, manifest).context("the outputs cannot be decoded")?;
+    Ok(masks.iter().zip(planes).map(region).collect())
 }

@@ -18,7 +18,7 @@ use bundle::{Manifest, Metric};
 use case::{Case, Drawn};
 use decide::{Evidence, decide};
 use engine::decode::MASK_THRESHOLDS;
-use graph::{Graph, Head, Task};
+use graph::{Head, Task};
 use indicatif::ProgressBar;
 use metrics::{
     bootstrap::{Patients, Resampling, weighted_mean},
@@ -37,25 +37,27 @@ const HALF: f64 = 0.5;
 
 /// What thresholds are fitted on, and what they were.
 pub(crate) struct Refitting<'a> {
-    /// With the network's outputs.
-    pub(crate) graph: &'a Graph,
     pub(crate) network: &'a Network,
     /// The checkpoint's, of the float network.
     pub(crate) fitted: &'a [OperatingPoint],
     pub(crate) records: Vec<Record>,
     pub(crate) selection: &'a Selection,
+    /// Part of the records that counts.
+    pub(crate) split: Split,
+    /// Whether thresholds move, or figures alone are measured.
+    pub(crate) moves: bool,
 }
 
 impl Refitting<'_> {
-    /// Fits the thresholds anew on what the int8 network says of the validation images, where those say enough, and
-    /// adds its figures to the metrics.
+    /// Fits the thresholds anew on what the int8 network says of the images, where those say enough, and adds its figures
+    /// to the metrics.
     pub(crate) fn run(
         &self,
         manifest: &mut Manifest,
         progress: &ProgressBar,
     ) -> Result<Vec<Refit>> {
         let judges = |record: &&Record| {
-            record.part() == Split::Val
+            record.part() == self.split
                 && self.selection.takes(record)
                 && Truth::is_known(record, &manifest.model)
         };
@@ -63,7 +65,7 @@ impl Refitting<'_> {
         progress.set_length(records.len() as u64);
         let mut cases = Vec::new();
         for record in records {
-            let case = Case::of(record, manifest, self.graph, self.network);
+            let case = Case::of(record, manifest, self.network);
             cases.push(case.with_context(|| format!("image `{}`", record.id))?);
             progress.inc(1);
         }
@@ -184,6 +186,9 @@ impl Judge<'_> {
         if let Some(before) = self.refits.iter().find(|refit| refit.name == label) {
             return before.new;
         }
+        if !self.refitting.moves {
+            return self.manifest.threshold(label);
+        }
         let fitted = self.refitting.fitted.iter().find(|point| point.name == label);
         let refit = decide(self.manifest, fitted, label, usual, evidence);
         let threshold = refit.new;
@@ -198,7 +203,7 @@ impl Judge<'_> {
                 task: self.head.task.to_string(),
                 metric,
                 data: format!("the calibration index, {}", self.refitting.selection),
-                split: Split::Val.to_string(),
+                split: self.refitting.split.to_string(),
                 value: estimate.value,
                 interval: [estimate.low, estimate.high],
                 n: cases.len() as u32,

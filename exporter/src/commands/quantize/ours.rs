@@ -1,0 +1,35 @@
+//! A checkpoint becomes a bundle.
+
+use super::Quantize;
+use crate::{
+    calibrate::{self, Source},
+    read::checkpoint::Checkpoint,
+    verify::Network,
+    write::{
+        codes, manifest,
+        onnx::{Batch, quantized_model},
+        package,
+    },
+};
+use anyhow::Result;
+use prost::Message;
+use std::path::Path;
+use terminal::Terminal;
+
+impl Quantize {
+    pub(super) fn ours(&self, folder: &Path, terminal: Terminal) -> Result<()> {
+        let key = self.sign.as_deref().map(keyring::read_private_key).transpose()?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let codes = codes::of(&checkpoint.config.model, self.identity.codes.as_deref())?;
+        let source = Source::of(&checkpoint, folder);
+        let outcome = calibrate::quantize(&self.rounding, &source, &self.calibration, terminal)?;
+        let onnx = quantized_model(&outcome.model, Batch::One)?.encode_to_vec();
+        let mut manifest = manifest::of(&checkpoint, &outcome, &self.identity)?;
+        let network = Network::open(&manifest.float_nodes, &onnx)?;
+        let (fitted, training) = (&checkpoint.operating_points, &checkpoint.document);
+        let index = &self.calibration;
+        let refits = self.refit(fitted, training, index, &network, &mut manifest, terminal)?;
+        let bundle = package::seal(manifest, onnx, &network, &codes, key.as_ref())?;
+        self.conclude(&bundle, &outcome.sensitivities, &refits, terminal)
+    }
+}
