@@ -29,8 +29,8 @@ pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, Pool, Task};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
 pub use network::CheckpointError;
 pub use op::{Op, Unary};
-pub use placement::Placement;
-pub use preprocess::{Fit, Normalisation, PictureFilter, Preprocess};
+pub use placement::{Fit, Placement};
+pub use preprocess::{Normalisation, PictureFilter, Preprocess};
 pub use resample::{Coordinates, Filter, Resample, Tap};
 pub use shape::ShapeError;
 

@@ -1,6 +1,21 @@
 //! Where a picture lies in the network's input, and back from places of the input to places of the picture.
 
-use crate::Fit;
+use serde::{Deserialize, Serialize};
+use std::{error::Error, fmt, str::FromStr};
+
+/// How a picture of another shape is brought to the input's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// Each side for itself: all of the input is picture, its aspect is lost.
+    #[default]
+    Stretch,
+    /// The aspect is kept, the picture in the middle, what is left beside it black.
+    // Bundles hold this as its position: append.
+    Pad,
+    /// The aspect is kept, what does not fit is cut off on both sides alike.
+    CentreCrop,
+}
 
 /// Where a picture lies in the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +32,39 @@ pub struct Placement {
     pub offset: [usize; 2],
     /// Rows and columns it takes there, in pixels of the input; at least 1.
     pub size: [usize; 2],
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stretch => "stretch",
+            Self::Pad => "pad",
+            Self::CentreCrop => "centre-crop",
+        })
+    }
+}
+
+/// A name that is no [`Fit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFit(String);
+
+impl fmt::Display for UnknownFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "found `{}`, expected stretch, pad or centre-crop", self.0)
+    }
+}
+
+impl Error for UnknownFit {}
+
+impl FromStr for Fit {
+    type Err = UnknownFit;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFit> {
+        [Self::Stretch, Self::Pad, Self::CentreCrop]
+            .into_iter()
+            .find(|fit| fit.to_string() == name)
+            .ok_or_else(|| UnknownFit(name.to_owned()))
+    }
 }
 
 impl Placement {
@@ -198,5 +246,14 @@ mod tests {
         assert_eq!(at.into_source([0.0, 0.0, 6.0, 8.0]), Some([0.0, 0.0, 200.0, 400.0]));
         assert_eq!(at.into_source([0.0, 0.0, 2.0, 8.0]), None);
         assert_eq!(at.into_source([10.5, 0.0, 1.0, 8.0]), None);
+    }
+
+    #[test]
+    fn every_fit_has_its_name_back() {
+        for fit in [Fit::Stretch, Fit::Pad, Fit::CentreCrop] {
+            assert_eq!(fit.to_string().parse(), Ok(fit));
+        }
+        let error = "crop".parse::<Fit>().unwrap_err().to_string();
+        assert_eq!(error, "found `crop`, expected stretch, pad or centre-crop");
     }
 }

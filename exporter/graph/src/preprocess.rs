@@ -1,8 +1,7 @@
 //! From decoded pixels to the network's input.
 
-use crate::Placement;
+use crate::{Fit, Placement};
 use serde::{Deserialize, Serialize};
-use std::{error::Error, fmt, str::FromStr};
 
 /// From decoded pixels in `[0, 1]` to the network's input. The only such description (DESIGN §4).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,20 +34,6 @@ pub struct Normalisation {
     pub std: f32,
 }
 
-/// How a picture of another shape is brought to the input's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fit {
-    /// Each side for itself: all of the input is picture, its aspect is lost.
-    #[default]
-    Stretch,
-    /// The aspect is kept, the picture in the middle, what is left beside it black.
-    // Bundles hold this as its position: append.
-    Pad,
-    /// The aspect is kept, what does not fit is cut off on both sides alike.
-    CentreCrop,
-}
-
 /// What a pixel of another size is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,39 +45,6 @@ pub enum PictureFilter {
     /// picture, which TorchXRayVision uses.
     // Bundles hold this as its position: append.
     Gaussian,
-}
-
-impl fmt::Display for Fit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stretch => "stretch",
-            Self::Pad => "pad",
-            Self::CentreCrop => "centre-crop",
-        })
-    }
-}
-
-/// A name that is no [`Fit`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownFit(String);
-
-impl fmt::Display for UnknownFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "found `{}`, expected stretch, pad or centre-crop", self.0)
-    }
-}
-
-impl Error for UnknownFit {}
-
-impl FromStr for Fit {
-    type Err = UnknownFit;
-
-    fn from_str(name: &str) -> Result<Self, UnknownFit> {
-        [Self::Stretch, Self::Pad, Self::CentreCrop]
-            .into_iter()
-            .find(|fit| fit.to_string() == name)
-            .ok_or_else(|| UnknownFit(name.to_owned()))
-    }
 }
 
 impl PictureFilter {
@@ -158,14 +110,5 @@ mod tests {
         let colour = Preprocess { others: Some(rgb), ..grey };
         assert_eq!(colour.channels(), 3);
         assert_eq!(colour.normalised(vec![0.5, 1.0]), [0.5, 1.0, 0.0, 2.0, 0.5, 1.5]);
-    }
-
-    #[test]
-    fn every_fit_has_its_name_back() {
-        for fit in [Fit::Stretch, Fit::Pad, Fit::CentreCrop] {
-            assert_eq!(fit.to_string().parse(), Ok(fit));
-        }
-        let error = "crop".parse::<Fit>().unwrap_err().to_string();
-        assert_eq!(error, "found `crop`, expected stretch, pad or centre-crop");
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn smooth(
     let interpreter = Interpreter::new(graph, weights)?;
     progress.set_length(images.paths.len() as u64);
     for path in &images.paths {
-        let input = Input::read(path, preprocess, graph.input_shape[0])?;
+        let input = Input::read(path, preprocess)?;
         let see = |tensor: &str, values: &[f32]| {
             if let Some(reach) = reaches.get_mut(tensor) {
                 add(reach, values);
@@ -157,7 +157,7 @@ mod tests {
         let mut smoothed = weights.clone();
         smooth(&graph, &mut smoothed, &images, &preprocess, &ProgressBar::hidden()).unwrap();
 
-        let image = Input::read(&images.paths[0], &preprocess, 1).unwrap().pixels;
+        let image = Input::read(&images.paths[0], &preprocess).unwrap().pixels;
         let outputs =
             |weights: &Weights| Interpreter::new(&graph, weights).unwrap().outputs(&image).unwrap();
         for ((name, before), (_, after)) in outputs(&weights).iter().zip(&outputs(&smoothed)) {

@@ -5,12 +5,11 @@
 //! import      state dict of PyTorch         → a folder of ours
 //! foreign     ONNX file of another tool     → Graph, Weights
 //! described   model.toml, presets           → what such a network takes and gives
-//! quantized   ONNX file in QDQ form         → a network that runs as it is
+//! quantized   ONNX file                     → whether it came quantized
 //! weights     parameters by name, checked against a graph
 //! images      folder or index               → network inputs, in a fixed order
 //! selected    which images of an index are meant
 //! origin      what a bundle was made of, by its digest
-//! reference   the float network of it
 //! ```
 
 pub(crate) mod checkpoint;
@@ -20,6 +19,5 @@ pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod origin;
 pub(crate) mod quantized;
-pub(crate) mod reference;
 pub(crate) mod selected;
 pub(crate) mod weights;

@@ -10,6 +10,7 @@
 //! provenance        origin of the network, as data
 //! card              the same for people; sbom: what the tool is made of
 //! npy               arrays for other tools
+//! observed          what images do to a network that came quantized
 //! ```
 
 mod card;
@@ -17,6 +18,7 @@ pub(crate) mod codes;
 mod golden;
 pub(crate) mod manifest;
 pub(crate) mod npy;
+pub(crate) mod observed;
 pub(crate) mod onnx;
 pub(crate) mod operating_points;
 pub(crate) mod package;

@@ -34,6 +34,7 @@ mod error;
 mod format;
 mod golden;
 mod manifest;
+mod third;
 mod wire;
 
 pub use codes::{Code, LabelCode, PRIVATE_SCHEME, Side, codes_to_bytes};

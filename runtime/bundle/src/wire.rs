@@ -1,6 +1,7 @@
 //! Bytes of the file. Every length is checked against what is there before anything is allocated.
 
-use crate::format::{MAGIC, NEWEST, Third};
+use crate::format::{MAGIC, NEWEST};
+use crate::third::Third;
 use crate::{Bundle, BundleError, Envelope, Manifest, SectionEntry, Signature};
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
 use graph::Fit;

@@ -1,10 +1,9 @@
 //! From a radiograph to findings: gate, preprocessing, network, decoding.
 
-use crate::decode::{Detection, Mask};
-use crate::{Engine, EngineError, Options, interpret};
+use crate::interpret::{Findings, interpret};
+use crate::{Engine, EngineError, Options};
 use bundle::{Bundle, Manifest};
 use radiograph::{NotAnalysed, Radiograph};
-use serde::Serialize;
 
 /// A bundle ready to look at radiographs.
 pub struct Analyzer {
@@ -28,31 +27,6 @@ pub enum Analysis {
     Analysed(Findings),
     /// Why the network was not asked.
     NotAnalysed(NotAnalysed),
-}
-
-/// What the network says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Findings {
-    /// One per label of the classification head.
-    pub findings: Vec<Finding>,
-    /// One per label of the segmentation head, in pixels of the source image.
-    pub masks: Vec<Mask>,
-    /// In pixels of the source image; `None` without a head that finds boxes.
-    pub boxes: Option<Vec<Detection>>,
-    /// Empty of a network of another tool that has none.
-    pub embedding: Vec<f32>,
-    /// SHA-256 of the embedding's bytes (f32, little endian), hexadecimal; `None` without one.
-    pub embedding_digest: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
-    pub name: String,
-    /// In `[0, 1]`.
-    pub probability: f32,
-    /// Positive from here on.
-    pub threshold: f32,
-    pub positive: bool,
 }
 
 impl Analyzer {

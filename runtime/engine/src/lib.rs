@@ -51,11 +51,11 @@ mod quantized;
 mod reference;
 mod selftest;
 
-pub use analyzer::{Analysis, Analyzer, Finding, Findings, Stage};
+pub use analyzer::{Analysis, Analyzer, Stage};
 pub use decode::{Detection, Mask};
 pub use engine::{Engine, IntegerShare, Intermediate, Options, Output, Outputs};
 pub use error::EngineError;
 pub use int8_subgraph::LayerInfo;
-pub use interpret::{Plane, Score, interpret, masks, planes, scores};
+pub use interpret::{Finding, Findings, Plane, Score, interpret, masks, planes, scores};
 pub use reference::reference;
 pub use selftest::{Mismatch, SelfTest, Vectors, selftest};

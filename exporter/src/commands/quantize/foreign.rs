@@ -9,7 +9,7 @@ use crate::{
     },
     verify::{Network, Shapes},
     write::{
-        codes, manifest,
+        codes, manifest, observed,
         onnx::{Batch, quantized_model},
         package, provenance,
     },
@@ -20,6 +20,7 @@ use prost::Message;
 use std::{fs, path::Path};
 use terminal::Terminal;
 use toml::Table;
+use tract_onnx::pb::ModelProto;
 
 /// A foreign network in int8.
 struct Rounded {
@@ -100,14 +101,14 @@ impl Quantize {
         self.rounding.refuse_for_quantized().with_context(name)?;
         let float_nodes = self.rounding.float().to_vec();
         let network = Network::open(&float_nodes, &onnx).with_context(name)?;
-        let described = self.describe(path, &quantized::facts(&network, &onnx)?)?;
+        let described = self.describe(path, &facts(&network, &onnx)?)?;
         let preprocess = &described.preprocess;
         let image = vec![0.0; preprocess.channels() * preprocess.height * preprocess.width];
         fits(&meaning(&described), &network.run(&image)?).with_context(name)?;
         let progress = terminal.progress(0).with_message("observing");
         let limit = self.rounding.images_limit();
         let calibration =
-            quantized::observe(&network, &self.calibration, limit, preprocess, &progress)?;
+            observed::calibration(&network, &self.calibration, limit, preprocess, &progress)?;
         Ok(Rounded {
             described,
             onnx,
@@ -134,4 +135,15 @@ fn fits(meaning: &Manifest, outputs: &engine::Outputs) -> Result<()> {
     let size = [meaning.preprocess.height, meaning.preprocess.width];
     engine::interpret(outputs, meaning, size).context("an output is not what is said of it")?;
     Ok(())
+}
+
+/// What a loaded network says of itself.
+fn facts(network: &Network, onnx: &[u8]) -> Result<Facts> {
+    let graph = ModelProto::decode(onnx)?.graph.context("the ONNX file has no graph")?;
+    Ok(Facts {
+        name: graph.name,
+        input: network.input_shape(),
+        outputs: graph.output.into_iter().map(|output| output.name).collect(),
+        quantized: true,
+    })
 }

@@ -4,22 +4,16 @@ use super::run;
 use crate::{
     fixtures,
     passes::interpreter::Interpreter,
-    read::images::Input,
     verify::Network,
-    write::{
-        npy,
-        onnx::{Batch, float_model},
-    },
+    write::onnx::{Batch, float_model},
 };
 use bundle::{Bundle, section};
 use engine::{Analyzer, Findings, Options, interpret};
-use graph::{Backbone, Preprocess};
+use graph::Backbone;
 use prost::Message;
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 use tempfile::TempDir;
 
@@ -278,40 +272,6 @@ fn thresholds_are_fitted_on_the_files_index_except_those_that_were_given() {
     assert!(fitted.interval.is_some(), "{fitted:?}");
     let metric = bundle.manifest.metrics.iter().find(|it| it.metric == "auroc/Pneumonia");
     assert_eq!(metric.unwrap().arithmetic, "int8");
-}
-
-/// ONNX Runtime is the oracle: it made the file, and it says what comes of it.
-#[test]
-fn a_network_that_onnx_runtime_quantized_says_what_it_says_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let python = root.join(".venv/bin/python");
-    let place = Place::new();
-    let preprocess = Preprocess { height: 64, width: 64, ..Preprocess::PRIOR };
-    let read = |at: usize| Input::read(&place.images.join(format!("{at}.png")), &preprocess);
-    let inputs: Vec<Vec<f32>> = (0..8).map(|at| read(at).unwrap().pixels).collect();
-    fs::write(place.at("inputs.npy"), npy::f32(&[8, 1, 64, 64], &inputs.concat())).unwrap();
-    let mut command = Command::new(&python);
-    command.arg(root.join("tests/oracles/ort_quantize.py"));
-    command.args(["float.onnx", "inputs.npy", "qdq.onnx"].map(|name| place.at(name)));
-    let Ok(output) = command.output() else {
-        return skip::because(format_args!("{} is not there: make setup", python.display()));
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    place.quantize("qdq.onnx", "theirs.bundle", &[]).unwrap();
-    run(&[&"check", &place.at("theirs.bundle")]).unwrap();
-    let bundle = place.bundle("theirs.bundle");
-    let onnx = bundle.require(section::MODEL).unwrap();
-    let network = Network::open(&bundle.manifest.float_nodes, onnx).unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.lines().count(), inputs.len());
-    for (line, input) in text.lines().zip(&inputs) {
-        let expected: BTreeMap<String, Vec<f32>> = serde_json::from_str(line).unwrap();
-        for (name, found) in network.infer(input).unwrap() {
-            // Where a tie fell otherwise, an output moves by about a step of 255.
-            let off = fixtures::relative_difference(&expected[&name], &found);
-            assert!(off < 0.02, "{name}: {off}");
-        }
-    }
 }
 
 /// Eight pictures of the test split, half of them with pneumonia.

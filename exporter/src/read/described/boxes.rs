@@ -1,6 +1,6 @@
 //! A `[[outputs]]` table of kind `boxes`: which form, and the keys that this form has.
 
-use super::outputs;
+use super::names;
 use anyhow::{Context, Result, ensure};
 use bundle::{BoxHead, Boxes, Dense, DenseForm, Yolo};
 use serde::Deserialize;
@@ -71,7 +71,7 @@ impl BoxesTable {
         };
         Ok(Boxes {
             head,
-            labels: outputs::labels(self.labels),
+            labels: names::labels(self.labels),
             overlap: self.overlap.unwrap_or(USUAL_OVERLAP),
             keep: self.keep.unwrap_or(USUAL_KEEP),
         })
@@ -91,7 +91,7 @@ impl BoxesTable {
         refuse(form, &of_others)?;
         let Some(maps) = &self.maps else {
             refuse("a decoded YOLO", &[("anchors", self.anchors.is_some())])?;
-            let output = outputs::of(self.decoded.clone(), network, "boxes")?;
+            let output = names::of(self.decoded.clone(), network, "boxes")?;
             return Ok(BoxHead::YoloRows { version, output });
         };
         ensure!(self.decoded.is_none(), "{form}: both `decoded` and `maps`, expected one of them");

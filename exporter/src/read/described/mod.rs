@@ -13,6 +13,7 @@
 mod boxes;
 mod file;
 mod input;
+mod names;
 mod outputs;
 mod presets;
 #[cfg(test)]

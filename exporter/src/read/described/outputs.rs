@@ -1,6 +1,10 @@
 //! The `[[outputs]]` tables and the thresholds, held to the network's outputs.
 
-use super::{Preset, file::OutputTable};
+use super::{
+    Preset,
+    file::OutputTable,
+    names::{labels, of},
+};
 use anyhow::{Context, Result, bail, ensure};
 use bundle::{Contract, Meaning, Scores};
 use metrics::operating::OperatingPoint;
@@ -53,22 +57,6 @@ fn meaning(table: OutputTable, network: &[String]) -> Result<Meaning> {
         }
         OutputTable::Unused { name } => Meaning::Unused { output: name },
     })
-}
-
-/// The output's name, which need not be said of a network that has one.
-pub(super) fn of(name: Option<String>, network: &[String], kind: &str) -> Result<String> {
-    match (name, network) {
-        (Some(name), _) => Ok(name),
-        (None, [only]) => Ok(only.clone()),
-        (None, _) => {
-            bail!("[[outputs]] of kind {kind} has no name, the network's outputs are {network:?}")
-        }
-    }
-}
-
-/// An empty name is one that nobody looks at.
-pub(super) fn labels(names: Vec<String>) -> Vec<Option<String>> {
-    names.into_iter().map(|name| Some(name).filter(|name| !name.is_empty())).collect()
 }
 
 /// Thresholds that a person gives, each of a label that the network has.

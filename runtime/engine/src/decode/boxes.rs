@@ -134,10 +134,7 @@ impl Place {
 /// Greedy non-maximum suppression within each class: best first, at most `keep` boxes, none that
 /// overlaps a better one of its class by more than `overlap` (intersection over union).
 pub fn suppress(mut found: Vec<Detection>, overlap: f32, keep: usize) -> Vec<Detection> {
-    // Stable, and total: equal scores stay in the order of the cells.
-    found.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
-    // Beyond this, quadratic work would take longer than the network.
-    found.truncate(CANDIDATES);
+    strongest(&mut found, |detection| detection.score);
     let mut kept: Vec<Detection> = Vec::new();
     for candidate in found {
         let covered = kept
@@ -151,6 +148,13 @@ pub fn suppress(mut found: Vec<Detection>, overlap: f32, keep: usize) -> Vec<Det
         }
     }
     kept
+}
+
+/// Best first, and no more than are looked at: beyond this, quadratic work would take longer than the network.
+pub(crate) fn strongest<T>(found: &mut Vec<T>, score: impl Fn(&T) -> f32) {
+    // Stable, and total: equal scores stay in the order of the cells.
+    found.sort_by(|a, b| score(b).partial_cmp(&score(a)).unwrap_or(Ordering::Equal));
+    found.truncate(CANDIDATES);
 }
 
 const CANDIDATES: usize = 1000;

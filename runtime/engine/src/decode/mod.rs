@@ -9,7 +9,7 @@ mod detect;
 mod mask;
 pub(crate) mod yolo;
 
-pub(crate) use boxes::Candidate;
+pub(crate) use boxes::{Candidate, strongest};
 pub use boxes::{Cells, Detection, boxes, suppress};
 pub(crate) use detect::best;
 pub use detect::{Detector, Level, detect};

@@ -3,7 +3,7 @@
 use super::{Plane, Score, cells, shape_error};
 use crate::decode::dense::{Head, Values, dense_boxes, grid};
 use crate::decode::yolo::{self, Map, map_boxes, row_boxes};
-use crate::decode::{Candidate, Cells, Detection, best, sigmoid, softmax};
+use crate::decode::{Candidate, Cells, Detection, best, sigmoid, softmax, strongest};
 use crate::{EngineError, Output, Outputs};
 use bundle::{Activation, BoxHead, Boxes, Contract, Dense, DenseForm, Meaning, Scores, Yolo};
 use graph::Placement;
@@ -82,13 +82,14 @@ pub(super) fn boxes(
     let Some(boxes) = found else { return Ok(None) };
     let lowest = boxes.labels.iter().flatten().map(|name| least(name)).fold(1.0, f32::min);
     let input = placed.input;
-    let candidates = candidates(outputs, boxes, lowest, input)?;
-    let named = |candidate: Candidate| {
-        let name = boxes.labels[candidate.class].as_deref()?;
-        let wanted = candidate.score >= least(name) && candidate.place.is_seen(input);
-        wanted.then(|| candidate.named(name, input))
-    };
-    let found = candidates.into_iter().filter_map(named).collect();
+    let mut candidates = candidates(outputs, boxes, lowest, input)?;
+    let name = |candidate: &Candidate| boxes.labels[candidate.class].as_deref();
+    candidates.retain(|own| {
+        name(own).is_some_and(|name| own.score >= least(name)) && own.place.is_seen(input)
+    });
+    strongest(&mut candidates, |own| own.score);
+    let named = |own: &Candidate| Some(own.named(name(own)?, input));
+    let found = candidates.iter().filter_map(named).collect();
     Ok(Some(best(found, boxes.overlap, boxes.keep as usize, placed)))
 }
 

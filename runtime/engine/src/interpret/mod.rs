@@ -5,10 +5,36 @@ mod foreign;
 mod ours;
 
 use crate::decode::{self, Detection, Mask};
-use crate::{EngineError, Finding, Findings, Output, Outputs};
+use crate::{EngineError, Output, Outputs};
 use bundle::Manifest;
 use graph::Placement;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+
+/// What the network says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Findings {
+    /// One per label of the classification head.
+    pub findings: Vec<Finding>,
+    /// One per label of the segmentation head, in pixels of the source image.
+    pub masks: Vec<Mask>,
+    /// In pixels of the source image; `None` without a head that finds boxes.
+    pub boxes: Option<Vec<Detection>>,
+    /// Empty of a network of another tool that has none.
+    pub embedding: Vec<f32>,
+    /// SHA-256 of the embedding's bytes (f32, little endian), hexadecimal; `None` without one.
+    pub embedding_digest: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    pub name: String,
+    /// In `[0, 1]`.
+    pub probability: f32,
+    /// Positive from here on.
+    pub threshold: f32,
+    pub positive: bool,
+}
 
 /// A finding before anybody asks for its threshold.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,10 @@
 use crate::guard::Guard;
 use crate::mutate::{self, Dice};
 use crate::network;
-use bundle::{Bundle, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, section};
+use bundle::{
+    Activation, BoxHead, Boxes, Bundle, Contract, Dense, DenseForm, Golden, GoldenOutput,
+    GoldenVector, Manifest, Meaning, OperatingPoint, Scores, Yolo, section,
+};
 use engine::{Analyzer, Options, interpret, selftest};
 use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
 use prost::Message;
@@ -40,10 +43,13 @@ fn manifest(dice: &mut Dice, size: [usize; 2]) -> Manifest {
     let preprocess = Preprocess {
         height: size[0],
         width: size[1],
-        fit: dice.pick(&[Fit::Stretch, Fit::Pad]),
+        fit: dice.pick(&[Fit::Stretch, Fit::Pad, Fit::CentreCrop]),
         ..Preprocess::PRIOR
     };
+    let contract = (dice.below(2) == 0).then(|| contract(dice));
+    let model = contract.as_ref().map_or(model, Contract::model);
     Manifest {
+        contract,
         operating_points: vec![OperatingPoint {
             name: "finding 0".into(),
             threshold,
@@ -51,6 +57,54 @@ fn manifest(dice: &mut Dice, size: [usize; 2]) -> Manifest {
         }],
         float_nodes: vec!["conv".into()],
         ..Manifest::new("hostile", "1.0.0", model, preprocess)
+    }
+}
+
+/// What another tool's outputs of these names might mean, sense or not.
+fn contract(dice: &mut Dice) -> Contract {
+    let labels = |dice: &mut Dice| {
+        (0..1 + dice.below(4)).map(|at| (at != 1).then(|| format!("finding {at}"))).collect()
+    };
+    let scores = |dice: &mut Dice| Scores {
+        output: "segmentation".into(),
+        activation: dice.pick(&[Activation::Sigmoid, Activation::Softmax, Activation::None]),
+        labels: labels(dice),
+    };
+    let first = match dice.below(3) {
+        0 => Meaning::Findings(scores(dice)),
+        1 => Meaning::Masks(scores(dice)),
+        _ => Meaning::Boxes(Boxes {
+            head: head(dice),
+            labels: labels(dice),
+            overlap: 0.5,
+            keep: 1 + dice.below(100) as u32,
+        }),
+    };
+    let second = Meaning::Embedding { output: "embedding".into() };
+    Contract { architecture: "theirs".into(), came_quantized: true, outputs: vec![first, second] }
+}
+
+fn head(dice: &mut Dice) -> BoxHead {
+    let output = || "segmentation".to_owned();
+    let anchors = vec![vec![[1.0 + dice.below(60) as f32, 10.0]; 1 + dice.below(3)]];
+    let version = dice.pick(&[Yolo::V3, Yolo::V5, Yolo::V8]);
+    match dice.below(3) {
+        0 => BoxHead::YoloRows { version, output: output() },
+        1 => {
+            let anchors = if version == Yolo::V8 { Vec::new() } else { anchors };
+            BoxHead::YoloMaps { version, outputs: vec![output()], anchors }
+        }
+        _ => BoxHead::Dense(Dense {
+            form: dice.pick(&[DenseForm::Ssd, DenseForm::Retinanet]),
+            scores: vec![output()],
+            boxes: vec!["embedding".into()],
+            centreness: Vec::new(),
+            strides: vec![1 + dice.below(64) as u32],
+            anchors,
+            variances: [0.1; 4],
+            centre: 0.5,
+            exponential: false,
+        }),
     }
 }
 
@@ -114,12 +168,19 @@ fn size_of(input: &tract_onnx::pb::ValueInfoProto) -> [usize; 2] {
 #[test]
 fn bundles_unchanged_are_loaded_and_run() {
     let _alone = crate::guard::alone();
-    for seed in 0..20 {
+    let mut loaded = 0;
+    for seed in 0..40 {
         let bundle = sealed(&mut Dice::new(seed), false);
-        let bundle = Bundle::read(bundle.to_bytes().unwrap()).unwrap();
+        // A contract drawn at random may mean nothing, and is refused then.
+        let means = bundle.manifest.contract.as_ref().is_none_or(|it| it.check().is_ok());
+        let read = Bundle::read(bundle.to_bytes().unwrap());
+        assert_eq!(read.is_ok(), means, "{:?}", read.err());
+        let Ok(bundle) = read else { continue };
+        loaded += 1;
         let options = Options::threads(1);
         Analyzer::open(&bundle, &options).unwrap();
     }
+    assert!(loaded > 20, "{loaded} of 40");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The float network a bundle was made of, wherever it comes from.
 
-use super::{checkpoint::Checkpoint, foreign, origin, weights::Weights};
-use crate::write::{manifest, provenance::Quantized};
+use crate::{
+    read::{checkpoint::Checkpoint, foreign, origin, weights::Weights},
+    write::{manifest, provenance::Quantized},
+};
 use anyhow::{Result, bail, ensure};
 use bundle::{Bundle, Manifest, OperatingPoint};
 use graph::Graph;

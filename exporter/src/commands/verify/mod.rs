@@ -1,9 +1,11 @@
 //! `exporter verify`: a bundle against the float network it was made of, on data.
 
+mod reference;
+
 use super::inspect::IntegerShare;
 use crate::{
     passes::{fold, interpreter::Interpreter},
-    read::{images::spread, reference::Reference, selected::Selected},
+    read::{images::spread, selected::Selected},
     verify::{
         self, Answer, LayerError, LayerErrors, Line, Network, Page, Shapes, Side, Sides, Truth,
     },
@@ -17,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, Manifest, OperatingPoint, section};
 use clap::Args;
 use records::{Record, Selection, Split};
+use reference::Reference;
 use std::{collections::HashMap, path::PathBuf};
 use terminal::Terminal;
 
