@@ -61,7 +61,9 @@ impl Resample {
             Coordinates::HalfPixelSymmetric => {
                 let adjustment = to as f32 / (scale * from as f32);
                 let centre = from as f32 / 2.0;
-                centre * (1.0 - adjustment) + (x + 0.5) / scale - 0.5
+                // ONNX Runtime's last steps are in double precision here, and only here.
+                let offset = f64::from(centre * (1.0 - adjustment));
+                (offset + (f64::from(x) + 0.5) / f64::from(scale) - 0.5) as f32
             }
         }
     }

@@ -1,9 +1,9 @@
-//! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools.
+//! `exporter onnx`: a checkpoint as an ONNX file, float or int8, for other tools; another tool's file as we read it.
 
 use crate::{
     calibrate::{self, RoundingOptions, Source},
     passes::fold,
-    read::checkpoint::Checkpoint,
+    read::{checkpoint::Checkpoint, foreign, weights::Weights},
     write::{
         self,
         onnx::{Batch, float_model, quantized_model},
@@ -11,17 +11,22 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::Args;
+use graph::Graph;
 use prost::Message;
 use serde_json::json;
 use std::path::PathBuf;
 use terminal::Terminal;
+use tract_onnx::pb::ModelProto;
 
-/// Writes a checkpoint as ONNX
+/// Writes a checkpoint, or another tool's ONNX file as it is understood, as ONNX
 #[derive(Debug, Args)]
 pub(crate) struct Onnx {
     /// Checkpoint folder written by trainer or `exporter import`
-    #[arg(long, value_name = "DIR")]
-    checkpoint: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
+    checkpoint: Option<PathBuf>,
+    /// Float ONNX file of another tool instead: shapes fixed, constants computed, formulas as operators
+    #[arg(long, value_name = "ONNX", conflicts_with_all = ["checkpoint", "int8"])]
+    model: Option<PathBuf>,
     /// ONNX file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -48,25 +53,7 @@ impl Onnx {
     pub(crate) fn run(mut self, terminal: Terminal) -> Result<()> {
         self.rounding.symmetric |= self.tensorrt;
         let batch = if self.dynamic_batch { Batch::Dynamic } else { Batch::One };
-        let model = match &self.calibration {
-            Some(images) => {
-                let checkpoint = Checkpoint::open(&self.checkpoint)?;
-                let source = Source::of(&checkpoint, &self.checkpoint);
-                let mut outcome = calibrate::quantize(&self.rounding, &source, images, terminal)?;
-                outcome.model.float_bias = self.tensorrt;
-                quantized_model(&outcome.model, batch)?
-            }
-            None => {
-                let checkpoint = Checkpoint::open(&self.checkpoint)?;
-                if self.keep_batch_norm {
-                    float_model(&checkpoint.graph, &checkpoint.weights, batch)?
-                } else {
-                    let (graph, weights) =
-                        fold::fold_batch_norms(&checkpoint.graph, &checkpoint.weights);
-                    float_model(&graph, &weights, batch)?
-                }
-            }
-        };
+        let model = self.written(batch, terminal)?;
         let bytes = model.encode_to_vec();
         let opset = model.opset_import.first().map_or(0, |opset| opset.version);
         write::file(&self.out, &bytes)?;
@@ -84,5 +71,31 @@ impl Onnx {
             outputs.join(", "),
         );
         terminal.print(&document, &text)
+    }
+    fn written(&self, batch: Batch, terminal: Terminal) -> Result<ModelProto> {
+        let folder = match (&self.model, &self.checkpoint) {
+            (Some(model), _) => {
+                let read = foreign::open(model)?;
+                return self.float(&read.graph, &read.weights, batch);
+            }
+            (None, Some(folder)) => folder,
+            (None, None) => unreachable!("clap asks for one of them"),
+        };
+        let checkpoint = Checkpoint::open(folder)?;
+        let Some(images) = &self.calibration else {
+            return self.float(&checkpoint.graph, &checkpoint.weights, batch);
+        };
+        let source = Source::of(&checkpoint, folder);
+        let mut outcome = calibrate::quantize(&self.rounding, &source, images, terminal)?;
+        outcome.model.float_bias = self.tensorrt;
+        quantized_model(&outcome.model, batch)
+    }
+
+    fn float(&self, graph: &Graph, weights: &Weights, batch: Batch) -> Result<ModelProto> {
+        if self.keep_batch_norm {
+            return float_model(graph, weights, batch);
+        }
+        let (graph, weights) = fold::fold_batch_norms(graph, weights);
+        float_model(&graph, &weights, batch)
     }
 }

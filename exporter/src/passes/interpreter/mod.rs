@@ -197,7 +197,7 @@ impl<'a> Interpreter<'a> {
             Op::Constant { .. } => unreachable!("it reads nothing"),
             Op::AddConstant { .. } => x.broadcast_add(self.param(node, "constant")?)?,
             Op::MulConstant { .. } => x.broadcast_mul(self.param(node, "constant")?)?,
-            Op::MatMul => x.contiguous()?.matmul(&input(1)?.contiguous()?)?,
+            Op::MatMul => product(x, input(1)?)?,
             Op::Softmax => softmax(x)?,
         })
     }
@@ -226,6 +226,12 @@ impl<'a> Interpreter<'a> {
     fn linear(&self, node: &Node, prefix: &str, x: &Tensor) -> Result<Tensor> {
         let weight = self.param(node, &format!("{prefix}weight"))?.t()?;
         let bias = self.param(node, &format!("{prefix}bias"))?;
+        if x.rank() > 3 {
+            let rows = x.contiguous()?.reshape(((), x.dim(D::Minus1)?))?;
+            let y = rows.matmul(&weight)?.broadcast_add(bias)?;
+            let made = [&x.dims()[..x.rank() - 1], bias.dims()].concat();
+            return Ok(y.reshape(made)?);
+        }
         Ok(x.broadcast_matmul(&weight)?.broadcast_add(bias)?)
     }
 
@@ -233,6 +239,17 @@ impl<'a> Interpreter<'a> {
         let name = format!("{}.{param}", node.name);
         self.params.get(&name).with_context(|| format!("parameter `{name}` is missing"))
     }
+}
+
+/// Of matrices, as many as the axes before the last two say; candle multiplies tensors of up to four axes.
+fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let matrices = |x: &Tensor| -> Result<Tensor> {
+        let (rows, columns) = (x.dim(D::Minus2)?, x.dim(D::Minus1)?);
+        Ok(x.contiguous()?.reshape(((), rows, columns))?)
+    };
+    let (left, right) = (matrices(a)?, matrices(b)?);
+    let made = [&a.dims()[..a.rank() - 1], &b.dims()[b.rank() - 1..]].concat();
+    Ok(left.matmul(&right)?.reshape(made)?)
 }
 
 /// Along the last axis.

@@ -1,64 +1,108 @@
-//! Attributes of a node. What would change the result and is not understood is refused by its name.
+//! Attributes of a node. Each must be read: one that nobody looks at is refused by its name.
 
 use anyhow::{Result, bail, ensure};
-use tract_onnx::pb::{AttributeProto, NodeProto};
+use std::cell::RefCell;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto::AttributeType,
+};
 
-/// Attributes that a reader of nodes looks at, or that say nothing about one picture in inference.
-const UNDERSTOOD: &[(&str, &[&str])] = &[
-    ("BatchNormalization", &["epsilon", "momentum"]),
-    ("Clip", &["max", "min"]),
-    ("Concat", &["axis"]),
-    ("Constant", &["value", "value_float", "value_floats", "value_int", "value_ints"]),
-    ("Conv", &["group", "kernel_shape", "pads", "strides"]),
-    ("Dropout", &["ratio", "seed"]),
-    ("Flatten", &["axis"]),
-    ("Gemm", &["transB"]),
-    ("LeakyRelu", &["alpha"]),
-    ("MaxPool", &["kernel_shape", "pads", "storage_order", "strides"]),
-    ("ReduceMean", &["axes", "keepdims"]),
-    ("Reshape", &["allowzero"]),
-    (
-        "Resize",
-        &["coordinate_transformation_mode", "cubic_coeff_a", "extrapolation_value", "nearest_mode"],
-    ),
-    ("Squeeze", &["axes"]),
-];
-
-/// Refuses an attribute that ONNX does not know, and one that is not understood and has another value than ONNX's own.
-pub(super) fn check(node: &NodeProto) -> Result<()> {
-    engine::onnx::check_attributes(node)?;
-    let op = node.op_type.as_str();
-    let understood = UNDERSTOOD.iter().find(|(name, _)| *name == op).map_or(&[][..], |(_, a)| a);
-    for attribute in &node.attribute {
-        let name = attribute.name.as_str();
-        if understood.contains(&name) || has_no_effect(node, attribute) {
-            continue;
-        }
-        bail!("attribute `{name}` is {}, which is not supported", shown(attribute));
-    }
-    Ok(())
+/// What a node says beside its inputs, and which of it has been read.
+pub(super) struct Attributes<'a> {
+    node: &'a NodeProto,
+    read: RefCell<Vec<&'a str>>,
 }
 
-/// Whether an attribute has the value that it has where it is left out.
-fn has_no_effect(node: &NodeProto, attribute: &AttributeProto) -> bool {
-    match attribute.name.as_str() {
-        // VALID is no padding, which `pads` must not contradict.
-        "auto_pad" => match attribute.s.as_slice() {
-            b"NOTSET" => true,
-            b"VALID" => ints(node, "pads").iter().all(|&pad| pad == 0),
-            _ => false,
-        },
-        "dilations" => attribute.ints.iter().all(|&by| by == 1),
-        "alpha" | "beta" => attribute.f == 1.0,
-        "mode" => attribute.s == b"nearest",
-        "keep_aspect_ratio_policy" => attribute.s == b"stretch",
-        "antialias"
-        | "ceil_mode"
-        | "exclude_outside"
-        | "noop_with_empty_axes"
-        | "training_mode"
-        | "transA" => attribute.i == 0,
-        _ => false,
+impl<'a> Attributes<'a> {
+    pub(super) fn of(node: &'a NodeProto) -> Result<Self> {
+        for (at, attribute) in node.attribute.iter().enumerate() {
+            let twice = node.attribute[..at].iter().any(|other| other.name == attribute.name);
+            ensure!(!twice, "attribute `{}` is there twice", attribute.name);
+        }
+        if let Some(bound) = node.attribute.iter().find(|found| !found.ref_attr_name.is_empty()) {
+            bail!("attribute `{}` stands for one of a function", bound.name);
+        }
+        Ok(Self { node, read: RefCell::default() })
+    }
+
+    pub(super) fn int(&self, name: &str, otherwise: i64) -> Result<i64> {
+        Ok(self.find(name, AttributeType::Int)?.map_or(otherwise, |found| found.i))
+    }
+
+    /// 0 or 1.
+    pub(super) fn flag(&self, name: &str, otherwise: bool) -> Result<bool> {
+        match self.int(name, i64::from(otherwise))? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => bail!("attribute `{name}` is {other}, expected 0 or 1"),
+        }
+    }
+
+    pub(super) fn float(&self, name: &str, otherwise: f32) -> Result<f32> {
+        let value = self.find(name, AttributeType::Float)?.map_or(otherwise, |found| found.f);
+        ensure!(!value.is_nan(), "attribute `{name}` is no number");
+        Ok(value)
+    }
+
+    pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>> {
+        Ok(self.find(name, AttributeType::Ints)?.map(|found| &found.ints[..]))
+    }
+
+    pub(super) fn floats(&self, name: &str) -> Result<Option<&'a [f32]>> {
+        Ok(self.find(name, AttributeType::Floats)?.map(|found| &found.floats[..]))
+    }
+
+    pub(super) fn text(&self, name: &str, otherwise: &'static str) -> Result<&'a str> {
+        match self.find(name, AttributeType::String)? {
+            Some(found) => Ok(str::from_utf8(&found.s)?),
+            None => Ok(otherwise),
+        }
+    }
+
+    pub(super) fn tensor(&self, name: &str) -> Result<Option<&'a TensorProto>> {
+        Ok(self.find(name, AttributeType::Tensor)?.and_then(|found| found.t.as_ref()))
+    }
+
+    pub(super) fn graph(&self, name: &str) -> Result<Option<&'a GraphProto>> {
+        Ok(self.find(name, AttributeType::Graph)?.and_then(|found| found.g.as_ref()))
+    }
+
+    /// Whether the node has it; does not count as reading.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.node.attribute.iter().any(|found| found.name == name)
+    }
+
+    /// Attributes that say nothing about one picture in inference.
+    pub(super) fn ignore(&self, names: &[&str]) {
+        let known = self.node.attribute.iter().map(|found| found.name.as_str());
+        self.read.borrow_mut().extend(known.filter(|name| names.contains(name)));
+    }
+
+    /// Reads what may only have this value.
+    pub(super) fn expect_int(&self, name: &str, value: i64) -> Result<()> {
+        let found = self.int(name, value)?;
+        ensure!(found == value, "attribute `{name}` is {found}, which is not supported");
+        Ok(())
+    }
+
+    /// Whether everything has been read.
+    pub(super) fn finish(&self) -> Result<()> {
+        let read = self.read.borrow();
+        match self.node.attribute.iter().find(|found| !read.contains(&found.name.as_str())) {
+            Some(left) => {
+                bail!("attribute `{}` is {}, which is not supported", left.name, shown(left))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn find(&self, name: &str, kind: AttributeType) -> Result<Option<&'a AttributeProto>> {
+        let Some(found) = self.node.attribute.iter().find(|found| found.name == name) else {
+            return Ok(None);
+        };
+        let is = AttributeType::try_from(found.r#type).unwrap_or(AttributeType::Undefined);
+        ensure!(is == kind, "attribute `{name}` is of type {is:?}, expected {kind:?}");
+        self.read.borrow_mut().push(&found.name);
+        Ok(Some(found))
     }
 }
 
@@ -70,55 +114,4 @@ fn shown(attribute: &AttributeProto) -> String {
         return format!("{:?}", attribute.ints);
     }
     if attribute.f != 0.0 { attribute.f.to_string() } else { attribute.i.to_string() }
-}
-
-/// Whether a nearest Resize by a whole factor repeats every sample, whatever the size: output `o` takes input
-/// `⌊o / factor⌋`. The samples of one period say so, and those around the edges of it.
-pub(super) fn repeats(node: &NodeProto, factor: usize) -> bool {
-    let scale = factor as f64;
-    let source = |o: f64| match text(node, "coordinate_transformation_mode") {
-        Some("asymmetric") => Some(o / scale),
-        None | Some("half_pixel" | "pytorch_half_pixel") => Some((o + 0.5) / scale - 0.5),
-        Some(_) => None,
-    };
-    let round = |x: f64| match text(node, "nearest_mode") {
-        None | Some("round_prefer_floor") => Some((x - 0.5).ceil()),
-        Some("round_prefer_ceil") => Some((x + 0.5).floor()),
-        Some("floor") => Some(x.floor()),
-        Some("ceil") => Some(x.ceil()),
-        Some(_) => None,
-    };
-    let last = 3.0;
-    (0..4 * factor).all(|o| {
-        let found = source(o as f64).and_then(round).map(|x| x.clamp(0.0, last) as usize);
-        found == Some(o / factor)
-    })
-}
-
-fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
-    node.attribute.iter().find(|attribute| attribute.name == name)
-}
-
-pub(super) fn int(node: &NodeProto, name: &str, otherwise: i64) -> i64 {
-    attribute(node, name).map_or(otherwise, |attribute| attribute.i)
-}
-
-pub(super) fn float(node: &NodeProto, name: &str, otherwise: f32) -> f32 {
-    attribute(node, name).map_or(otherwise, |attribute| attribute.f)
-}
-
-pub(super) fn ints<'n>(node: &'n NodeProto, name: &str) -> &'n [i64] {
-    attribute(node, name).map_or(&[], |attribute| &attribute.ints)
-}
-
-pub(super) fn text<'n>(node: &'n NodeProto, name: &str) -> Option<&'n str> {
-    attribute(node, name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok())
-}
-
-/// The one number an attribute repeats, as strides of `[2, 2]` do.
-pub(super) fn one(node: &NodeProto, name: &str, otherwise: usize) -> Result<usize> {
-    let values = ints(node, name);
-    let Some(&first) = values.first() else { return Ok(otherwise) };
-    ensure!(values.iter().all(|&value| value == first), "{name} {values:?}, expected one number");
-    Ok(usize::try_from(first)?)
 }

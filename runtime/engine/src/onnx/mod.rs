@@ -1,5 +1,5 @@
 //! An ONNX file as sound references, attributes and constants. Nothing here knows of quantization. The exporter reads
-//! other tools' files with the same [`constants`] and [`check_attributes`].
+//! other tools' files with the same [`constants`].
 //!
 //! ```text
 //! document    bytes → ModelProto (tract-onnx's), names resolved, sizes capped

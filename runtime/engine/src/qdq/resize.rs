@@ -142,8 +142,10 @@ impl ResizeAxis {
                 }
             }
             "half_pixel_symmetric" => {
+                // ONNX Runtime's last steps are in double precision here, and only here.
                 let adjustment = to / (scale * from);
-                from / 2.0 * (1.0 - adjustment) + half_pixel
+                let offset = f64::from(from / 2.0 * (1.0 - adjustment));
+                (offset + (f64::from(x) + 0.5) / f64::from(scale) - 0.5) as f32
             }
             _ => return None,
         })
