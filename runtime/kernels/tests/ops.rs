@@ -1,9 +1,10 @@
-//! Tables, copies, resizing, products and shares equal their definitions for any shape, stride and number of threads.
+//! Tables, copies and resizing equal their definitions for any shape, stride and number of threads.
 
 #[path = "support/random.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod random;
 
-use kernels::{Between, Bilinear, Isa, Lookup, Nearest, Pool, Rows, copy, scalar};
+use kernels::{Between, Bilinear, Isa, Lookup, Nearest, Pool, Rows, copy};
 use random::Random;
 
 #[test]

@@ -212,9 +212,9 @@ fn copies_take_every_value_to_its_place_and_leave_the_others_alone() {
             .collect();
         // Places in `y` without overlap, axis by axis; in `x` in another order, or repeated.
         let mut next = 1;
-        for at in 0..axes.len() {
-            axes[at].y = next;
-            next = next * axes[at].len + random.below(3);
+        for axis in &mut axes {
+            axis.y = next;
+            next = next * axis.len + random.below(3);
         }
         let rank = axes.len();
         let turned = random.below(2) * random.below(rank.max(1));

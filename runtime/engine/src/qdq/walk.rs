@@ -14,6 +14,7 @@ use tract_onnx::pb::{TensorProto, tensor_proto::DataType};
 
 /// What a name in the graph stands for.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few thousand at most, while a file is read")]
 pub(super) enum Value<'a> {
     /// Nothing known in integers: the image, or what a float node makes.
     Float,

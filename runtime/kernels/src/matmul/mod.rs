@@ -63,7 +63,10 @@ impl MatMul {
         to: SumsToBytes,
     ) -> Result<Self, SpecError> {
         spec.check()?;
-        Ok(Self { spec, zeros, kernel: isa.wide_product(), rows: isa.row_kernels(), to })
+        let kernel = isa.wide_product();
+        assert!(kernel.pixels <= MOST_ROWS && kernel.channels <= NO_BIAS.len(), "{kernel:?}");
+        assert!(DEPTH.is_multiple_of(kernel.depth), "{kernel:?}");
+        Ok(Self { spec, zeros, kernel, rows: isa.row_kernels(), to })
     }
 
     /// The shares of each row of products that are worth `scale = s_a · s_b` each; see [`crate::scalar::softmax`].

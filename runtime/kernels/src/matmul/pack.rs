@@ -48,10 +48,8 @@ pub(super) fn right(
         let MatrixPlace { row, column, .. } = spec.b;
         let b = &b[spec.b.at(batch, 0, first)..];
         match (row, column, pair) {
-            (1, _, 2) => {
-                columns_in_pairs(&b[..], column.max(1), zero, columns, lanes, spec.depth, to)
-            }
-            (_, 1, 2) => rows_in_pairs(&b[..], row, zero, columns, lanes, spec.depth, to),
+            (1, _, 2) => columns_in_pairs(b, column.max(1), zero, columns, lanes, spec.depth, to),
+            (_, 1, 2) => rows_in_pairs(b, row, zero, columns, lanes, spec.depth, to),
             _ => {
                 for k in 0..spec.depth {
                     let to = &mut to[k / pair * lanes * pair + k % pair..];
