@@ -71,6 +71,11 @@ impl Address {
         wire.map_err(DeviceError::Link).with_context(|| format!("cannot reach {self}"))
     }
 
+    /// The most that the line can carry: ten bits a byte.
+    pub(crate) fn bytes_per_second(&self) -> Option<f64> {
+        self.baud().map(|baud| f64::from(baud) / 10.0)
+    }
+
     fn baud(&self) -> Option<u32> {
         match self {
             Self::Serial(_, baud) => Some(*baud),

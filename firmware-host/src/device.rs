@@ -1,5 +1,6 @@
 //! The workstation's end of the link: one method a request, each with a deadline.
 
+mod bench;
 mod keys;
 mod room;
 
@@ -335,24 +336,6 @@ impl Device {
         match self.call("telemetry", Request::Telemetry)? {
             Response::Telemetry(telemetry) => Ok(telemetry),
             other => Err(unexpected("telemetry", &other)),
-        }
-    }
-
-    /// Bytes to the box.
-    pub fn sink(&mut self, length: usize) -> Result<(), DeviceError> {
-        let payload = Bytes(vec![0xA5; length.min(self.payload_limit())]);
-        let expected = payload.0.len();
-        match self.call("sink", Request::Sink { payload })? {
-            Response::Sunk { length } if length as usize == expected => Ok(()),
-            other => Err(unexpected("sink", &other)),
-        }
-    }
-
-    /// Bytes from the box.
-    pub fn source(&mut self, length: u32) -> Result<(), DeviceError> {
-        match self.call("source", Request::Source { length })? {
-            Response::Source { payload } if payload.0.len() == length as usize => Ok(()),
-            other => Err(unexpected("source", &other)),
         }
     }
 

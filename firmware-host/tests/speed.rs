@@ -151,6 +151,26 @@ fn a_push_over_tls_is_measured_beside_what_tls_alone_does() {
     assert!(pushed > 1e6, "{pushed} bytes a second");
 }
 
+/// What `bench` says of a line is what its baud rate allows, and most of it.
+#[test]
+fn bench_fills_a_serial_line_and_says_how_much_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), "[listen]\npty = \"link\"\n");
+    let baud = 460_800.0;
+    let line = serial(&agent, baud);
+    let device = format!("serial://{}?baud={baud}", line.display());
+    let verb = ["bench", "--time", "2s", "--json", "--device", &device];
+    let told = run(&[&verb[..], &agent.way()[2..]].concat());
+    assert!(told.status.success(), "{told:?}\n{}", agent.log());
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["line_bytes_per_second"], baud / 10.0);
+    for way in ["to_box_of_line", "from_box_of_line"] {
+        let share = told[way].as_f64().unwrap();
+        assert!(share > 0.5 && share <= 1.0, "{way}: {told}");
+    }
+    assert_eq!(told["frames_dropped"], 0);
+}
+
 /// A serial line of `baud` bits a second, eight data bits, a start and a stop bit, between two pseudo-terminals. What
 /// waits is sent without a pause, as a UART with a buffer does.
 fn serial(agent: &Agent, baud: f64) -> PathBuf {

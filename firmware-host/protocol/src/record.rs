@@ -86,24 +86,20 @@ impl BootRecord {
         let body = &bytes[HEAD..bytes.len() - 4];
         let (record, notes): (Self, _) =
             postcard::take_from_bytes(body).map_err(|_| RecordError::Unsound)?;
-        let notes = match notes {
-            [] => Notes::default(),
-            notes => {
-                let (notes, deaths): (Notes, _) =
-                    postcard::take_from_bytes(notes).map_err(|_| RecordError::Unsound)?;
-                match deaths {
-                    [] => notes,
-                    // What a later build adds behind them is skipped in turn.
-                    deaths => {
-                        let deaths = postcard::from_bytes(deaths);
-                        Notes { deaths: deaths.map_err(|_| RecordError::Unsound)?, ..notes }
-                    }
-                }
-            }
-        };
+        let notes = noted(notes).map_err(|_| RecordError::Unsound)?;
         let record = Self { notes, ..record };
         if record.is_sound() { Ok(record) } else { Err(RecordError::Unsound) }
     }
+}
+
+/// As far as the build that wrote them knew any; what a later one adds behind them is skipped.
+fn noted(bytes: &[u8]) -> Result<Notes, postcard::Error> {
+    if bytes.is_empty() {
+        return Ok(Notes::default());
+    }
+    let (notes, deaths): (Notes, _) = postcard::take_from_bytes(bytes)?;
+    let deaths = if deaths.is_empty() { 0 } else { postcard::from_bytes(deaths)? };
+    Ok(Notes { deaths, ..notes })
 }
 
 fn is_whole(bytes: &[u8]) -> bool {

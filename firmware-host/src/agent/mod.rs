@@ -53,7 +53,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Answers to changes that are remembered, in case they got lost on the way.
@@ -116,27 +116,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
         let agent = Arc::clone(&agent);
         thread::Builder::new().name("fleet".into()).spawn(move || ddi::run(&agent, &fleet))?;
     }
-    let mut threads = Vec::new();
-    for (tty, name) in doors.lines {
-        let agent = Arc::clone(&agent);
-        let serve = if agent.config.listen.plain { line::serve_plain } else { line::serve };
-        let thread = thread::Builder::new().name(name.clone());
-        threads.push(thread.spawn(move || serve(&agent, tty, &name))?);
-    }
-    if let Some(hellos) = doors.hellos {
-        let agent = Arc::clone(&agent);
-        threads.push(thread::Builder::new().name("discover".into()).spawn(move || {
-            let is_welcome = |ip| agent.config.listen.peers.contains(&ip);
-            let error = hellos.answer(is_welcome, || agent.found());
-            log::warn!("this box can no longer be discovered: {error}");
-        })?);
-    }
-    if let Some(listener) = doors.listener {
-        let agent = Arc::clone(&agent);
-        threads.push(
-            thread::Builder::new().name("tcp".into()).spawn(move || accept(&agent, &listener))?,
-        );
-    }
+    let threads = doors.serve(&agent)?;
     if let Some(ready) = ready {
         durable::write(ready, addresses.to_string().as_bytes())
             .with_context(|| format!("cannot write {}", ready.display()))?;
@@ -194,6 +174,34 @@ impl Doors {
             doors.lines.push((tty, path.display().to_string()));
         }
         Ok(doors)
+    }
+
+    /// A thread for each way in.
+    fn serve(self, agent: &Arc<Agent>) -> Result<Vec<JoinHandle<()>>> {
+        let mut threads = Vec::new();
+        for (tty, name) in self.lines {
+            let agent = Arc::clone(agent);
+            let serve = if agent.config.listen.plain { line::serve_plain } else { line::serve };
+            let thread = thread::Builder::new().name(name.clone());
+            threads.push(thread.spawn(move || serve(&agent, tty, &name))?);
+        }
+        if let Some(hellos) = self.hellos {
+            let agent = Arc::clone(agent);
+            threads.push(thread::Builder::new().name("discover".into()).spawn(move || {
+                let is_welcome = |ip| agent.config.listen.peers.contains(&ip);
+                let error = hellos.answer(is_welcome, || agent.found());
+                log::warn!("this box can no longer be discovered: {error}");
+            })?);
+        }
+        if let Some(listener) = self.listener {
+            let agent = Arc::clone(agent);
+            threads.push(
+                thread::Builder::new()
+                    .name("tcp".into())
+                    .spawn(move || accept(&agent, &listener))?,
+            );
+        }
+        Ok(threads)
     }
 }
 

@@ -4,11 +4,10 @@ use crate::Target;
 use crate::output::Output;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use firmware_host::DeviceError;
 use firmware_host::discover::{Found, discover};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Measures the way there and back
 #[derive(Debug, Args)]
@@ -54,20 +53,28 @@ impl Bench {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let (length, to, from, dropped) = self.target.with(|device| {
             let length = device.payload_limit().min(32 << 10);
-            let to = rate(self.time, length, || device.sink(length))?;
-            let from = rate(self.time, length, || device.source(length as u32))?;
+            let to = device.speed_to_box(length, self.time)?;
+            let from = device.speed_from_box(length, self.time)?;
             Ok((length, to, from, device.dropped()))
         })?;
+        let line = self.target.device.bytes_per_second();
+        let of_line = |rate: f64| line.map(|line| rate / line);
         let document = json!({
             "payload": length, "to_box_bytes_per_second": to, "from_box_bytes_per_second": from, "frames_dropped": dropped,
+            "line_bytes_per_second": line, "to_box_of_line": of_line(to), "from_box_of_line": of_line(from),
         });
-        let (to, from) = (to / 1e6, from / 1e6);
-        output.say(
-            &format!(
-                "to the box {to:.1} MB/s, from the box {from:.1} MB/s ({length} bytes a call)"
-            ),
-            &document,
-        )
+        let share = |rate| match of_line(rate) {
+            Some(share) => format!(" ({:.0} % of the line)", 100.0 * share),
+            None => String::new(),
+        };
+        let text = format!(
+            "to the box {:.3} MB/s{}, from the box {:.3} MB/s{}, {length} bytes a call",
+            to / 1e6,
+            share(to),
+            from / 1e6,
+            share(from)
+        );
+        output.say(&text, &document)
     }
 }
 
@@ -102,19 +109,4 @@ impl Discover {
         let text = if lines.is_empty() { "no box answered".into() } else { lines.join("\n") };
         output.say(&text, &json!({ "boxes": found }))
     }
-}
-
-/// Bytes a second, one call after the other.
-fn rate(
-    time: Duration,
-    length: usize,
-    mut call: impl FnMut() -> Result<(), DeviceError>,
-) -> Result<f64, DeviceError> {
-    let start = Instant::now();
-    let mut bytes = 0.0;
-    while start.elapsed() < time {
-        call()?;
-        bytes += length as f64;
-    }
-    Ok(bytes / start.elapsed().as_secs_f64())
 }
