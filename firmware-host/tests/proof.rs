@@ -41,7 +41,7 @@ fn a_trial_is_confirmed_by_nothing_but_a_fresh_and_matching_word_of_the_daemon()
     let agent = agent(folder.path(), settings);
     activate(&agent, folder.path(), "1.0.0");
     let good = |word: &mut Running| word.answered = 2;
-    let wrong: [(&str, Change); 14] = [
+    let wrong: [(&str, Change); 15] = [
         ("the daemon runs slot b, on trial is slot a", |word| word.slot = SlotId::B),
         ("the daemon runs bundle 0505", |word| word.digest = Digest([5; 32])),
         ("another start of the box", |word| word.boot_id = BootId([2; 16])),
@@ -49,6 +49,7 @@ fn a_trial_is_confirmed_by_nothing_but_a_fresh_and_matching_word_of_the_daemon()
         ("another trial", |word| word.generation -= 1),
         ("another trial", |word| word.generation += 1),
         ("no golden vector", |word| word.golden_vectors = 0),
+        ("was told to stop", |word| word.stopped = true),
         ("1 images were answered, expected 2", |word| word.answered = 1),
         ("last heard of 31 s ago", |word| {
             word.written_seconds -= 31;

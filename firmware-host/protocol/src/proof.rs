@@ -111,6 +111,8 @@ pub enum Lack {
     Stale { seconds: u64, limit: u64 },
     #[error("the daemon's word is of second {found} of this start, now it is second {now}")]
     Future { found: u64, now: u64 },
+    #[error("the daemon was told to stop, and runs nothing now")]
+    Stopped,
     #[error("{count} failures, the last one: {last}")]
     Failures { count: u64, last: String },
     #[error("no golden vector was reproduced")]
@@ -218,6 +220,7 @@ impl Running {
         need(seconds <= terms.fresh, Lack::Stale { seconds, limit: terms.fresh });
         let latest = self.written_seconds.max(self.loaded_seconds).max(self.started_seconds);
         need(latest <= now, Lack::Future { found: latest, now });
+        need(!self.stopped, Lack::Stopped);
         let last = self.failure.clone().unwrap_or_else(|| "not told".into());
         need(self.failures == 0, Lack::Failures { count: self.failures, last });
         need(self.golden_vectors > 0, Lack::Golden);

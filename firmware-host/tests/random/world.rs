@@ -43,13 +43,14 @@ pub(crate) enum Word {
     EarlierTrial,
     Failed,
     NoGolden,
+    Stopped,
     Stale,
     FromTheFuture,
     TooSoon,
     TooFew,
 }
 
-pub(crate) const WORDS: [Word; 11] = [
+pub(crate) const WORDS: [Word; 12] = [
     Word::Honest,
     Word::OtherBundle,
     Word::OtherSlot,
@@ -57,6 +58,7 @@ pub(crate) const WORDS: [Word; 11] = [
     Word::EarlierTrial,
     Word::Failed,
     Word::NoGolden,
+    Word::Stopped,
     Word::Stale,
     Word::FromTheFuture,
     Word::TooSoon,
@@ -377,6 +379,7 @@ pub(crate) fn said(kind: Word, record: &BootRecord, now: &Moment) -> Running {
         Word::EarlierTrial => Running { generation: honest.generation - 1, ..honest },
         Word::Failed => Running { failures: 1, ..honest },
         Word::NoGolden => Running { golden_vectors: 0, ..honest },
+        Word::Stopped => Running { stopped: true, ..honest },
         Word::Stale => Running {
             written_seconds: honest.written_seconds - 31,
             loaded_seconds: honest.loaded_seconds - 31,
