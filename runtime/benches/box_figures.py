@@ -64,6 +64,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
 def memory_mb(pid: int, field: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024 / 1e6
@@ -161,11 +166,12 @@ def answered_and_stored(bench: Bench, tables: str = "") -> tuple[float, float]:
 
 
 def shadow(bench: Bench) -> dict:
-    """Answers a second as above, with the same bundle in the shadow of all images and without, in turns; and how a steady sender
-    at 4 images a second is answered, while the shadow has time for each."""
+    """Answers a second as above, with the same bundle in the shadow of all images and without, in turns. Then a steady sender at 4
+    images a second, where the shadow has time for each: from arrival to answer, and processor time an image, from the start on."""
     looks_on = f"[shadow]\npath = {json.dumps(str(EXAMPLE.with_suffix('.bundle')))}\nshare = 1.0"
     rates: dict[str, list[float]] = {"without": [], "with": []}
     waits: dict[str, list[float]] = {"without": [], "with": []}
+    costs: dict[str, list[float]] = {"without": [], "with": [], "of_the": []}
     compared = 0
     for _ in range(bench.options.rounds):
         for name, tables in (("without", ""), ("with", looks_on)):
@@ -175,11 +181,14 @@ def shadow(bench: Bench) -> dict:
                 time.sleep(10)
             until_answered(peer, senders.stored.value)
             waits[name].append(1e3 * metric(peer, "cxr_answer_seconds_sum") / metric(peer, "cxr_answer_seconds_count"))
+            pid, stored = peer.process.pid, senders.stored.value
+            costs[name].append(1e3 * cpu_seconds(pid) / stored)
             if tables:
                 compared += peer.get("/shadow")["status"]["compared"]
+                costs["of_the"].append(1e3 * sum(cpu_seconds(child) for child in children(pid)) / stored)
             peer.stop()
     return {"compared_at_4_per_s": compared} | {
-        f"{what}_{name}_shadow": " ".join(f"{one:.1f}" for one in values) for what, all_values in (("answers_per_s", rates), ("ms_to_answer_at_4_per_s", waits)) for name, values in all_values.items()
+        f"{what}_{name}_shadow": " ".join(f"{one:.1f}" for one in values) for what, all_values in (("answers_per_s", rates), ("ms_to_answer_at_4_per_s", waits), ("cpu_ms_per_image", costs)) for name, values in all_values.items()
     }
 
 

@@ -57,6 +57,16 @@ impl Segment {
         Ok(packed)
     }
 
+    /// One bit a pixel, as above; those behind the last pixel are 0.
+    pub fn packed(&self) -> Result<Vec<u8>, ResultsError> {
+        let mut packed = self.unpack()?;
+        let used = u64::from(self.rows) * u64::from(self.columns) % 8;
+        if let Some(last) = packed.last_mut().filter(|_| used > 0) {
+            *last &= (1 << used) - 1;
+        }
+        Ok(packed)
+    }
+
     /// 0 or 1 for each pixel.
     pub fn pixels(&self) -> Result<Vec<u8>, ResultsError> {
         let packed = self.unpack()?;
@@ -76,7 +86,21 @@ mod tests {
             let pixels: Vec<u8> =
                 (0..rows * columns).map(|at| (seed.rotate_left(at as u32) >> (at % 7) & 1) as u8).collect();
             let segment = Segment::pack("lung", [rows, columns], &pixels);
+            let ones: u32 = pixels.iter().map(|&pixel| u32::from(pixel)).sum();
+            let packed = segment.packed().unwrap();
+            prop_assert_eq!(packed.iter().map(|byte| byte.count_ones()).sum::<u32>(), ones);
             prop_assert_eq!(segment.pixels().unwrap(), pixels);
+        }
+
+        #[test]
+        fn bits_behind_the_last_pixel_do_not_count(columns in 1_u32..30) {
+            let bytes = vec![0xff; columns.div_ceil(8) as usize];
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(&bytes).unwrap();
+            let bits = hex::encode(encoder.finish().unwrap());
+            let segment = Segment { name: "lung".into(), rows: 1, columns, bits };
+            let packed = segment.packed().unwrap();
+            prop_assert_eq!(packed.iter().map(|byte| byte.count_ones()).sum::<u32>(), columns);
         }
 
         #[test]
