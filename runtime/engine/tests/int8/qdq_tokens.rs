@@ -59,7 +59,7 @@ impl Qdq {
         self.node("DequantizeLinear", &[&q, &scale, &zero], vec![])
     }
 
-    pub(crate) fn to_shape(&mut self, style: Style, x: &Real, sides: &[usize]) -> Real {
+    pub(crate) fn seen_as(&mut self, style: Style, x: &Real, sides: &[usize]) -> Real {
         let to = self.shape_constant(sides);
         self.seen(style, "Reshape", x, Some(&to), &[])
     }
@@ -81,10 +81,10 @@ impl Qdq {
             let sum = self.node("Add", &[&product, &bias], vec![]);
             return self.quantized(&sum, [1, rows, out], range);
         }
-        let matrix = self.to_shape(style, x, &[rows, features]);
+        let matrix = self.seen_as(style, x, &[rows, features]);
         let product = self.node("Gemm", &[&matrix.name, &weights, &bias], vec![]);
         let made = self.quantized(&product, [1, rows, out], range);
-        self.to_shape(style, &made, &[1, rows, out])
+        self.seen_as(style, &made, &[1, rows, out])
     }
 
     pub(crate) fn layer_norm(&mut self, x: &Real, width: usize) -> Real {
@@ -133,7 +133,7 @@ impl Qdq {
     /// Queries, keys and values `[1, H, N, d]` of a projection.
     pub(crate) fn heads(&mut self, style: Style, qkv: &Real, sizes: Sizes) -> [Real; 3] {
         let Sizes { tokens, heads, depth } = sizes;
-        let apart = self.to_shape(style, qkv, &[1, tokens, 3, heads, depth]);
+        let apart = self.seen_as(style, qkv, &[1, tokens, 3, heads, depth]);
         let first = self.seen(style, "Transpose", &apart, None, &[2, 0, 3, 1, 4]);
         [0, 1, 2].map(|at: i64| {
             let at = self.constant(raw(DataType::Int64, &[], at.to_le_bytes().to_vec()));
@@ -168,7 +168,7 @@ impl Qdq {
         let answers = self.node("MatMul", &[&shares.name, &v.name], vec![]);
         let answers = self.quantized(&answers, [heads, tokens, depth], 80.0 * v.scale);
         let merged = self.seen(style, "Transpose", &answers, None, &[0, 2, 1, 3]);
-        let merged = self.to_shape(style, &merged, &[1, tokens, sizes.width()]);
+        let merged = self.seen_as(style, &merged, &[1, tokens, sizes.width()]);
         self.linear_rows(style, &merged, tokens, [sizes.width(); 2])
     }
 
@@ -189,7 +189,7 @@ impl Qdq {
         let patch = Layer { pad: [0; 4], ..Layer::square(width, 4, 4, Rectify::None) };
         let patches = self.conv(x, patch);
         let [_, h, w] = patches.shape;
-        let rows = self.to_shape(style, &patches, &[1, width, h * w]);
+        let rows = self.seen_as(style, &patches, &[1, width, h * w]);
         let rows = self.seen(style, "Transpose", &rows, None, &[0, 2, 1]);
         let codes = (0..width).map(|_| self.below(256) as u8).collect();
         let class = self.constant(raw(DataType::Uint8, &[1, 1, width], codes));

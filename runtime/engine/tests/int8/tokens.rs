@@ -108,25 +108,25 @@ type Operator = fn(&mut Qdq, &Real) -> (String, f32);
 
 const OPERATORS: &[(&str, Operator)] = &[
     ("linear on tokens", |net, x| {
-        let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
+        let rows = net.seen_as(Style::Exporter, x, &[1, 24, 8]);
         let (weights, scales) = net.weights(&[8, 11], 11, 1);
         let bias = net.bias(11, x.scale, &scales);
         let product = net.node("MatMul", &[&rows.name, &weights], vec![]);
         (net.node("Add", &[&bias, &product], vec![]), 3.0)
     }),
     ("product of heads", |net, x| {
-        let a = net.to_shape(Style::Exporter, x, &[1, 3, 8, 8]);
+        let a = net.seen_as(Style::Exporter, x, &[1, 3, 8, 8]);
         let b = net.seen(Style::Exporter, "Transpose", &a, None, &[0, 1, 3, 2]);
         (net.node("MatMul", &[&a.name, &b.name], vec![]), 60.0)
     }),
     ("product of columns", |net, x| {
-        let a = net.to_shape(Style::Exporter, x, &[2, 12, 8]);
+        let a = net.seen_as(Style::Exporter, x, &[2, 12, 8]);
         let a = net.seen(Style::Exporter, "Transpose", &a, None, &[1, 0, 2]);
         let b = net.seen(Style::Exporter, "Transpose", &a, None, &[0, 2, 1]);
         (net.node("MatMul", &[&b.name, &a.name], vec![]), 20.0)
     }),
     ("shares of scaled scores", |net, x| {
-        let a = net.to_shape(Style::Exporter, x, &[3, 8, 8]);
+        let a = net.seen_as(Style::Exporter, x, &[3, 8, 8]);
         let b = net.seen(Style::Exporter, "Transpose", &a, None, &[0, 2, 1]);
         let scores = net.node("MatMul", &[&a.name, &b.name], vec![]);
         let root = net.scalar(0.35);
@@ -137,7 +137,7 @@ const OPERATORS: &[(&str, Operator)] = &[
         (net.node("Softmax", &[&x.name], vec![int("axis", 2)]), 1.0)
     }),
     ("layer normalisation", |net, x| {
-        let rows = net.to_shape(Style::Exporter, x, &[6, 32]);
+        let rows = net.seen_as(Style::Exporter, x, &[6, 32]);
         let made = net.layer_norm(&rows, 32);
         let unrounded = net.graph.node.iter().rev().nth(1).unwrap().input[0].clone();
         let _ = made;
@@ -161,7 +161,7 @@ const OPERATORS: &[(&str, Operator)] = &[
         (net.node("Pow", &[&x.name, &two], vec![]), 4.0)
     }),
     ("a class token", |net, x| {
-        let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
+        let rows = net.seen_as(Style::Exporter, x, &[1, 24, 8]);
         let codes = net.constant(raw(DataType::Uint8, &[1, 1, 8], (0..8).collect()));
         let scale = net.scalar(0.3);
         let zero = net.constant(raw(DataType::Uint8, &[], vec![3]));
@@ -170,9 +170,9 @@ const OPERATORS: &[(&str, Operator)] = &[
     }),
     ("windows, and a roll", |net, x| {
         let style = Style::Exporter;
-        let apart = net.to_shape(style, x, &[1, 3, 2, 4, 2, 4]);
+        let apart = net.seen_as(style, x, &[1, 3, 2, 4, 2, 4]);
         let windows = net.seen(style, "Transpose", &apart, None, &[0, 2, 4, 3, 5, 1]);
-        let windows = net.to_shape(style, &windows, &[4, 16, 3]);
+        let windows = net.seen_as(style, &windows, &[4, 16, 3]);
         let mut part = |first: usize, last: usize| {
             let [first, last, axis] = [first, last, 1].map(|n| net.shape_constant(&[n]));
             net.node("Slice", &[&windows.name, &first, &last, &axis], vec![])
@@ -181,7 +181,7 @@ const OPERATORS: &[(&str, Operator)] = &[
         (net.node("Concat", &[&parts[0], &parts[1]], vec![int("axis", 1)]), 5.0)
     }),
     ("positions repeated", |net, x| {
-        let rows = net.to_shape(Style::Exporter, x, &[4, 6, 8]);
+        let rows = net.seen_as(Style::Exporter, x, &[4, 6, 8]);
         let codes = (0..48).map(|_| net.below(256) as u8).collect();
         let codes = net.constant(raw(DataType::Uint8, &[6, 8], codes));
         let scale = net.scalar(0.01);
@@ -190,11 +190,11 @@ const OPERATORS: &[(&str, Operator)] = &[
         (net.node("Add", &[&rows.name, &table], vec![]), 6.0)
     }),
     ("a mean over tokens", |net, x| {
-        let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
+        let rows = net.seen_as(Style::Exporter, x, &[1, 24, 8]);
         (net.node("ReduceMean", &[&rows.name], vec![ints("axes", &[1]), int("keepdims", 1)]), 3.0)
     }),
     ("the first tokens, and positions", |net, x| {
-        let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
+        let rows = net.seen_as(Style::Exporter, x, &[1, 24, 8]);
         let made = net.again(&rows.name, &x.name); // tokens of their own, that lie token by token
         let norm = net.layer_norm(&Real { name: made, ..x.clone() }, 8);
         let name = norm.name.clone();
@@ -208,7 +208,7 @@ const OPERATORS: &[(&str, Operator)] = &[
         (net.node("Add", &[&part, &table], vec![]), 8.0)
     }),
     ("one token of some", |net, x| {
-        let rows = net.to_shape(Style::Exporter, x, &[1, 24, 8]);
+        let rows = net.seen_as(Style::Exporter, x, &[1, 24, 8]);
         let at = net.constant(raw(DataType::Int64, &[], 5_i64.to_le_bytes().to_vec()));
         (net.node("Gather", &[&rows.name, &at], vec![int("axis", 1)]), 3.0)
     }),
@@ -282,7 +282,7 @@ fn shapes_that_fit_nothing_are_refused_by_name() {
             net.node("LayerNormalization", &[&x.name, &gain], vec![int("axis", -1)])
         }),
         ("they do not fit", |net, x| {
-            let other = net.to_shape(Style::Exporter, x, &[1, 4, 6, 8]);
+            let other = net.seen_as(Style::Exporter, x, &[1, 4, 6, 8]);
             net.node("MatMul", &[&x.name, &other.name], vec![])
         }),
     ];
