@@ -234,3 +234,41 @@ fn a_bundle_whose_golden_vectors_fail_in_the_daemon_goes_by_itself_and_dump_says
     );
     Ok(())
 }
+
+/// The agent notes it in the boot record; the daemon is the one writer of the log, and finds it there.
+#[test]
+fn a_confirm_by_force_is_in_the_audit_log_once_whoever_restarts() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let public = keys(folder.path())?;
+    let edge = Edge::start(&folder.path().join("box"), &[&public], "")?;
+    let bundle = release(folder.path(), "1.0.0", 0.5, true)?;
+    edge.verb("push")?.arg(&bundle).run()?;
+    edge.verb("activate")?.run()?;
+    edge.verb("confirm")?.args(["--force", "--reason", "a patient waits"]).run()?;
+    let log = edge.folder().join("spool/audit.log");
+    let forced = || -> Result<Vec<Value>> {
+        let lines = fs::read_to_string(&log)?;
+        let lines = lines.lines().map(serde_json::from_str::<Value>);
+        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line["what"] == "forced").collect())
+    };
+    until("the audit log has it", || Ok((forced()?.len() == 1).then_some(())))?;
+    // A death between the line and its note logs it again, never not at all.
+    let note = edge.folder().join("spool/forced.json");
+    until("its note is kept", || {
+        Ok(fs::read_to_string(&note).is_ok_and(|text| text.contains("\"at\"")).then_some(()))
+    })?;
+    let edge = edge.kill_and_restart_daemon()?;
+    edge.wait_for(&Bundle::open(&bundle)?.digest().into())?;
+    let starts =
+        || -> Result<usize> { Ok(fs::read_to_string(&log)?.matches("\"what\":\"start\"").count()) };
+    until("the second daemon has looked", || Ok((starts()? == 2).then_some(())))?;
+    let forced = forced()?;
+    ensure!(forced.len() == 1 && forced[0]["slot"] == "a", "{forced:?}");
+    ensure!(!forced[0].to_string().contains("patient waits"), "a person's words: {forced:?}");
+    runtime()
+        .args(["audit", "verify", "--config"])
+        .arg(edge.folder().join("runtime.toml"))
+        .json()?;
+    Ok(())
+}
