@@ -1,7 +1,10 @@
 //! Between real numbers and quantized ones.
 
+use crate::arch::generic::Loop;
+use crate::isa::Isa;
 use crate::memory::Pool;
 use crate::scalar::requantize;
+use std::ops::Range;
 
 /// `q = clamp(rte(x / scale) + zero, 0, 255)`: ONNX `QuantizeLinear`, which divides. Not-a-number becomes 0.
 ///
@@ -19,7 +22,9 @@ pub fn quantize(x: &[f32], scale: f32, zero: u8, y: &mut [u8]) {
 ///
 /// # Panics
 /// If a slice is too short or `scale` is not a positive number.
+#[expect(clippy::too_many_arguments, reason = "one call, nothing to group")]
 pub fn quantize_from_nchw(
+    isa: Isa,
     x: &[f32],
     channels: usize,
     scale: f32,
@@ -33,15 +38,48 @@ pub fn quantize_from_nchw(
     assert!(pixels > 0 && pixels * channels == x.len() && y_stride >= channels, "shape");
     let y = &mut y[..(pixels - 1) * y_stride + channels];
     pool.split_rows(y, pixels, y_stride, |range, y| {
-        if y_stride == 1 {
-            return quantize(&x[range], scale, zero, y); // what compilers make vectors of
-        }
+        isa.vectorize(Planes { x, pixels, range, scale, zero, y, y_stride });
+    });
+}
+
+/// Some pixels of an image `[channels, pixels]`.
+struct Planes<'a> {
+    x: &'a [f32],
+    pixels: usize,
+    range: Range<usize>,
+    scale: f32,
+    zero: u8,
+    y: &'a mut [u8],
+    y_stride: usize,
+}
+
+/// Pixels of a plane that are rounded together.
+const TOGETHER: usize = 64;
+
+impl Loop for Planes<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { x, pixels, range, scale, zero, y, y_stride } = self;
         for (c, plane) in x.chunks_exact(pixels).enumerate() {
-            for (y, x) in y[c..].iter_mut().step_by(y_stride).zip(&plane[range.clone()]) {
+            let (chunks, rest) = plane[range.clone()].as_chunks::<TOGETHER>();
+            for (at, x) in chunks.iter().enumerate() {
+                let mut q = [0; TOGETHER];
+                for i in 0..TOGETHER {
+                    q[i] = requantize(x[i] / scale, zero, 0, 255);
+                }
+                let y = &mut y[at * TOGETHER * y_stride + c..];
+                if y_stride == 1 {
+                    y[..TOGETHER].copy_from_slice(&q);
+                } else {
+                    y.iter_mut().step_by(y_stride).zip(q).for_each(|(y, q)| *y = q);
+                }
+            }
+            let y = &mut y[chunks.len() * TOGETHER * y_stride..];
+            for (y, x) in y.iter_mut().skip(c).step_by(y_stride).zip(rest) {
                 *y = requantize(*x / scale, zero, 0, 255);
             }
         }
-    });
+    }
 }
 
 /// `x = (q − zero) · scale`.
@@ -103,10 +141,27 @@ mod tests {
     }
 
     #[test]
+    fn every_instruction_set_quantizes_an_image_as_a_vector() {
+        let pixels = 3 * TOGETHER + 7;
+        let x: Vec<f32> =
+            (0..3 * pixels).map(|i| (i * 7919 % 2003) as f32 * 0.17 - 170.0).collect();
+        let mut expected = vec![0; x.len()];
+        quantize(&x, 0.73, 100, &mut expected);
+        for (isa, y_stride) in Isa::available().into_iter().flat_map(|isa| [(isa, 3), (isa, 4)]) {
+            let mut y = vec![0; pixels * y_stride];
+            quantize_from_nchw(isa, &x, 3, 0.73, 100, &mut y, y_stride, &Pool::new(2));
+            for (i, expected) in expected.iter().enumerate() {
+                let (c, pixel) = (i / pixels, i % pixels);
+                assert_eq!(y[pixel * y_stride + c], *expected, "{isa:?} {y_stride}: {i}");
+            }
+        }
+    }
+
+    #[test]
     fn channels_move_to_the_pixels_and_back() {
         let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let mut q = vec![0xee; 3 * 5 + 4];
-        quantize_from_nchw(&x, 3, 1.0, 1, &mut q, 5, &Pool::new(2));
+        quantize_from_nchw(Isa::best(), &x, 3, 1.0, 1, &mut q, 5, &Pool::new(2));
         assert_eq!(&q[..10], [1, 5, 9, 0xee, 0xee, 2, 6, 10, 0xee, 0xee]);
         let mut back = vec![0.0; 12];
         dequantize_to_nchw(&q, 5, 3, 1.0, 1, &mut back);

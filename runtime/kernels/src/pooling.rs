@@ -236,12 +236,13 @@ struct Window {
 }
 
 impl Window {
-    /// Each channel folded over all pixels: 64 channels together as long as there are so many, then 16, then one.
+    /// Each channel folded over all pixels: 64 channels together as long as there are so many, then 16, then 8, then one.
     #[inline(always)]
     fn fold_all<F: Fold>(&self, x: &[u8], y: &mut [u8], fold: F) {
         let common = fold.common(self);
         let (first, y) = self.fold_blocks::<F, 64>(x, 0, y, common);
         let (first, y) = self.fold_blocks::<F, 16>(x, first, y, common);
+        let (first, y) = self.fold_blocks::<F, 8>(x, first, y, common);
         self.fold_blocks::<F, 1>(x, first, y, common);
     }
 

@@ -53,7 +53,7 @@ fn kernel(
     let lookup = |table: &Option<Table>| table.as_ref().map(|table| Lookup::new(isa, **table));
     let mut kind = op_name(&step.op).to_owned();
     let kernel = match &step.op {
-        Op::Quantize(input) => LayerKernel::Quantize { input: *input, channels: planes(y) },
+        Op::Quantize(input) => LayerKernel::Quantize { input: *input, channels: planes(y), isa },
         Op::Conv(conv) => {
             let residual = fused.add.map(|(add, residual)| residual_of(net, step, add, residual));
             let x = activation(0);

@@ -68,6 +68,7 @@ enum LayerKernel {
     Quantize {
         input: usize,
         channels: usize,
+        isa: Isa,
     },
     Conv {
         conv: Box<kernels::Conv>,

@@ -29,9 +29,9 @@ impl Int8Subgraph {
         };
         let rows = Rows { pixels: h * w, channels: c, x_stride: c, y_stride: c };
         let table = match &layer.kernel {
-            &LayerKernel::Quantize { input, channels: c } => {
+            &LayerKernel::Quantize { input, channels: c, isa } => {
                 let (scale, zero) = (quant.scale, quant.zero);
-                kernels::quantize_from_nchw(floats[input], c, scale, zero, y, c, pool);
+                kernels::quantize_from_nchw(isa, floats[input], c, scale, zero, y, c, pool);
                 &None
             }
             LayerKernel::Conv { conv, residual, table } => {

@@ -8,7 +8,7 @@
 //! element by element                                       any order without gaps, the same for both
 //! ```
 
-use super::dequantized::View;
+use super::dequantized::{Dequantized, View};
 use super::flow::Flow;
 use super::walk::{Value, Walk};
 use crate::EngineError;
@@ -29,6 +29,7 @@ impl<'a> Walk<'a> {
             let view = view.clone();
             let weights = (1..3).any(|at| self.weights(reader, at).is_some());
             let wanted = match op {
+                "InstanceNormalization" if self.is_grouped_image(&view) => continue,
                 "Concat" | "Split" | "Reshape" | "Flatten" | "Identity" | "Dropout" | "Squeeze"
                 | "Unsqueeze" => continue,
                 "Pad" if reader.pads_nothing() => continue,
@@ -61,6 +62,12 @@ impl<'a> Walk<'a> {
             self.values.insert(name, Value::Dequantized(arranged));
         }
         Ok(())
+    }
+
+    /// Whether it is an image whose channels were reshaped into groups.
+    fn is_grouped_image(&self, view: &View) -> bool {
+        let activation = &self.flow.activations[view.at];
+        Dequantized { activation, view: view.clone() }.lies_as_image()
     }
 
     /// Whether a linear layer may read it as an image that was flattened.

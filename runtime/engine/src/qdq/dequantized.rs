@@ -16,6 +16,13 @@ impl Dequantized<'_> {
         &self.view.layout.dims
     }
 
+    /// Whether it is a whole image, perhaps seen with other dimensions behind the first: `[1, groups, …]`.
+    pub(super) fn lies_as_image(&self) -> bool {
+        let Shape { h, w, c } = self.activation.shape;
+        let alike = self.view.layout.lies_as(&Layout::plain(&[1, c, h, w]));
+        alike && matches!(self.dims(), [1, groups, ..] if c.is_multiple_of(*groups))
+    }
+
     /// Whether it is `[1, C, H, W]` as the activation lies in memory.
     pub(super) fn is_image(&self) -> bool {
         let Shape { h, w, c } = self.activation.shape;

@@ -154,11 +154,13 @@ impl NodeReader<'_> {
     ) -> Result<Option<FloatOp>, EngineError> {
         let channels = x.activation.shape.c;
         let [_, Some(scale), Some(bias)] = constants else { return Ok(None) };
-        if !x.is_image() || self.int("stash_type", 1) != 1 {
+        if !x.lies_as_image() || self.int("stash_type", 1) != 1 {
             return Ok(None);
         }
         let groups = match self.node.op_type.as_str() {
-            "InstanceNormalization" => channels,
+            // PyTorch writes group normalisation as that of an image whose groups are channels.
+            "InstanceNormalization" => x.dims()[1],
+            _ if !x.is_image() => return Ok(None),
             _ => usize::try_from(self.int("num_groups", 0)).unwrap_or(0),
         };
         if groups == 0 || !channels.is_multiple_of(groups) {
@@ -181,8 +183,7 @@ impl NodeReader<'_> {
             return Err(self.error(format!("attribute `epsilon` is {epsilon}")));
         }
         let norm = GroupNorm { groups, epsilon, gain, bias };
-        let op = FloatOpKind::Image(ImageOpKind::GroupNorm(Arc::new(norm)));
-        self.float_op(op, &[x], x.dims().to_vec()).map(Some)
+        self.like(FloatOpKind::Image(ImageOpKind::GroupNorm(Arc::new(norm))), &[x]).map(Some)
     }
 
     pub(super) fn conv_transpose(

@@ -184,3 +184,25 @@ fn a_gain_and_a_bias_a_channel_are_one_step_with_the_normalisation_before_them()
     let kinds: Vec<String> = engine.layers().into_iter().map(|layer| layer.kind).collect();
     assert_eq!(kinds, ["quantize", "group-norm"]);
 }
+
+/// PyTorch's GroupNorm up to operator set 20, every node of it quantized as ONNX Runtime's quantizer does.
+#[test]
+fn a_group_normalisation_written_as_an_instance_normalisation_moves_nothing() {
+    let (mut net, x) = Qdq::new(5, false, [6, 5, 4]);
+    let ones = net.constant(floats(&[3], &[1.0; 3]));
+    let zeros = net.constant(floats(&[3], &[0.0; 3]));
+    let grouped = net.reshaped(&x, &[3, 40]);
+    let normal = net.float("InstanceNormalization", &[&grouped.name, &ones, &zeros], vec![]);
+    let normal = net.quantized(&normal, x.shape, 6.0);
+    let image = net.reshaped(&normal, &[6, 5, 4]);
+    let gain = net.constant(floats(&[6, 1, 1], &[0.5, -1.0, 2.0, 0.1, 1.0, 1.5]));
+    let scaled = net.float("Mul", &[&image.name, &gain], vec![]);
+    let y = net.quantized(&scaled, x.shape, 6.0);
+    net.output(&y);
+    let onnx = net.bytes();
+    as_defined(&onnx, &crate::image(5, [6, 5, 4])).unwrap();
+    let engine = Engine::from_onnx(&onnx, &[], &Options::threads(1)).unwrap();
+    let kinds: Vec<String> = engine.layers().into_iter().map(|layer| layer.kind).collect();
+    assert_eq!(kinds, ["quantize", "group-norm", "affine"]);
+    assert!(engine.integer_share().float_nodes.is_empty());
+}
