@@ -204,6 +204,7 @@ fn bench_measures_what_the_contract_names() {
         assert_eq!(result["images_per_query"].as_f64(), Some(images));
         let share = result["floor_ms"].as_f64().unwrap() / (latency("p50").unwrap() / images);
         assert!((share / result["peak_share"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!(result["float_nodes"].as_array().map(Vec::len), Some(0));
         let layers = result["layers"].as_array().unwrap();
         assert!(layers.len() >= 3 && layers.iter().all(|layer| layer["lost_ms"].is_number()));
     }

@@ -4,6 +4,7 @@ use crate::write;
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, LabelCode, section};
 use clap::Args;
+use engine::{Engine, EngineError, Options};
 use prost::Message;
 use serde::Serialize;
 use serde_json::json;
@@ -48,14 +49,15 @@ impl Inspect {
             }
         }
         let share = IntegerShare::of(bundle.require(section::MODEL)?)?;
+        let float = float_nodes(&bundle);
         let manifest = &bundle.manifest;
         let codes = bundle.codes()?;
         let key = bundle.signature().map(|signature| hex::encode(signature.key.as_bytes()));
         let document = json!({
             "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
-            "integer_share": share, "manifest": manifest, "codes": codes,
+            "integer_share": share, "float_nodes": float.as_ref().ok(), "manifest": manifest, "codes": codes,
         });
-        terminal.print(&document, &self.text(&bundle, &codes, &share, key.as_deref()))
+        terminal.print(&document, &self.text(&bundle, &codes, &share, &float, key.as_deref()))
     }
 
     fn text(
@@ -63,6 +65,7 @@ impl Inspect {
         bundle: &Bundle,
         codes: &[LabelCode],
         share: &IntegerShare,
+        float: &Result<Vec<String>, EngineError>,
         key: Option<&str>,
     ) -> String {
         let manifest = &bundle.manifest;
@@ -72,6 +75,11 @@ impl Inspect {
             format!("signed by     {}", key.unwrap_or("nobody")),
             format!("network       {}", manifest.architecture()),
             format!("integer share {} of {} layers", share.integer, share.all),
+            match float {
+                Ok(nodes) if nodes.is_empty() => "in float      nothing".into(),
+                Ok(nodes) => format!("in float      {}", nodes.join(", ")),
+                Err(refusal) => format!("in float      unknown, the engine refuses it: {refusal}"),
+            },
             format!(
                 "calibration   {}, {} images, {} tensors",
                 manifest.calibration.observer,
@@ -98,6 +106,12 @@ impl Inspect {
         }
         lines.join("\n")
     }
+}
+
+/// ONNX nodes that the engine runs in float, by name.
+fn float_nodes(bundle: &Bundle) -> Result<Vec<String>, EngineError> {
+    let engine = Engine::open(bundle, &Options::threads(1))?;
+    Ok(engine.integer_share().float_nodes.clone())
 }
 
 impl IntegerShare {

@@ -40,6 +40,8 @@ pub(crate) struct Measured {
     pub(crate) processor: String,
     /// Layers whose names begin alike, in order of execution: `conv1`, `layer1`, …, `attnpool`.
     pub(crate) parts: Vec<Part>,
+    /// ONNX nodes that run in float.
+    pub(crate) float_nodes: Vec<String>,
 }
 
 /// Layers together that share the first component of their names.
@@ -113,6 +115,9 @@ impl Measured {
         let part = |part: &Part| format!("{} {:.3}", part.name, part.ms);
         let parts: Vec<String> = self.parts.iter().map(part).collect();
         let _ = writeln!(text, "ms by part: {}", parts.join(", "));
+        if !self.float_nodes.is_empty() {
+            let _ = writeln!(text, "in float: {}", self.float_nodes.join(", "));
+        }
         self.summary(&mut text);
         text
     }

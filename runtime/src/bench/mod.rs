@@ -135,6 +135,7 @@ impl Bench {
             peak_rss_mb: machine::memory("VmHWM")?.max(rss_mb), // the kernel updates it late
             bundle_mb: fs::metadata(&self.bundle)?.len() as f64 / 1e6,
             parts: Part::of(&layers),
+            float_nodes: share.float_nodes.clone(),
             layers,
             images_per_query: images,
             reported_percentile: self.scenario.percentile(),
