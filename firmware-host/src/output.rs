@@ -22,12 +22,12 @@ impl Output {
     /// `text` for people, or `document`.
     pub(crate) fn say(self, text: &str, document: &Value) -> Result<()> {
         let mut stdout = io::stdout().lock();
-        if self.json {
-            writeln!(stdout, "{document}")?
-        } else {
-            writeln!(stdout, "{text}")?
+        let line = if self.json { document.to_string() } else { text.to_owned() };
+        match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+            // A reader that has seen enough, such as `head`, is no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(stdout.flush()?)
     }
 
     pub(crate) fn failure(self, error: &Error) {

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use e2e::pipeline::Work;
 use e2e::radiographs;
-use e2e::tool::{exporter, firmware_host, runtime, trainer};
+use e2e::tool::{binaries, exporter, firmware_host, runtime, trainer};
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// `runtime analyze` of a file that cannot be analysed.
 fn analyze_refuses(work: &Work, file: &Path) -> Result<String> {
@@ -118,5 +119,26 @@ fn an_index_that_names_a_missing_image_is_refused_before_anything_is_learned() -
         .refusal()?;
     says(&error, &["index.jsonl", "jsonl:5:", "gone.png"]);
     assert!(!out.exists(), "nothing may be written");
+    Ok(())
+}
+
+/// As `exporter inspect … | head -1` does it.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (tool, args) in
+        [("exporter", &["keygen", "--out"]), ("firmware-host", &["keygen", "--out"])]
+    {
+        let mut child = Command::new(binaries().join(tool))
+            .args(args)
+            .arg(folder.path().join(tool))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        drop(child.stdout.take());
+        let ended = child.wait_with_output()?;
+        let error = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && error.is_empty(), "{tool}: {} {error}", ended.status);
+    }
     Ok(())
 }

@@ -65,7 +65,7 @@ impl Terminal {
         }
         let mut line = serde_json::to_vec(value).map_err(io::Error::other)?;
         line.push(b'\n');
-        io::stdout().lock().write_all(&line)
+        wanted(io::stdout().lock().write_all(&line))
     }
 
     /// A line for people on stdout; nothing with `--json` or `--quiet`.
@@ -73,7 +73,7 @@ impl Terminal {
         if self.json || self.quiet {
             return Ok(());
         }
-        writeln!(io::stdout().lock(), "{}", line.as_ref())
+        wanted(writeln!(io::stdout().lock(), "{}", line.as_ref()))
     }
 
     /// What the user asked for, as JSON or as text, with `--quiet` too.
@@ -81,7 +81,7 @@ impl Terminal {
         if self.json {
             return Ok(self.json(document)?);
         }
-        Ok(writeln!(io::stdout().lock(), "{}", text.trim_end())?)
+        Ok(wanted(writeln!(io::stdout().lock(), "{}", text.trim_end()))?)
     }
 
     /// A bar over `length` units on stderr; invisible where nobody watches.
@@ -92,6 +92,14 @@ impl Terminal {
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {eta} {wide_msg}")
             .expect("the template is valid");
         ProgressBar::with_draw_target(Some(length), target).with_style(style)
+    }
+}
+
+/// A reader that has seen enough, such as `head`, is no failure.
+fn wanted(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 
