@@ -75,7 +75,7 @@ def memory() -> str:
 def main() -> None:
     engine, model, threads, image = sys.argv[1:]
     start = time.perf_counter()
-    run = ENGINES[engine](model, int(threads), np.fromfile(image, np.float32).reshape(1, 1, 224, 224))
+    run = ENGINES[engine](model, int(threads), np.fromfile(image, np.float32).reshape(1, -1, 224, 224))
     run()
     print(f"load {1e3 * (time.perf_counter() - start):.1f}\nready", flush=True)
     for line in sys.stdin:
