@@ -4,7 +4,7 @@
 usage: onnx_qdq.py DIR [--nodes]      DIR as written by `exporter dump BUNDLE --out DIR`; --nodes: no whole runs
 
     DIR/model.onnx
-    DIR/0/input.npy  DIR/0/activations/<tensor>.q.npy  DIR/0/outputs/<output>.npy
+    DIR/0/input.npy  DIR/0/activations/<tensor>.q.npy  DIR/0/outputs/<output>.npy      a slash in a name is %2F
     DIR/1/...
 
 Node by node: the file is cut at every QuantizeLinear, and each piece reads OUR codes, in ONNX Runtime and in f64
@@ -182,7 +182,7 @@ class Picture:
 
 
 def load(folder, name):
-    path = folder / f"{name}.npy"
+    path = folder / (name.replace("%", "%25").replace("/", "%2F") + ".npy")
     if not path.exists():
         raise SystemExit(f"{path}: missing, expected the values of {name}")
     return np.load(path)

@@ -95,6 +95,25 @@ impl Dump {
     }
 }
 
+/// A file in `folder` whatever a tensor is called: names of other tools begin with a slash, and may hold `..`.
 fn npy_path(folder: &Path, name: &str) -> PathBuf {
+    let name = name.replace('%', "%25").replace('/', "%2F");
     folder.join(format!("{name}.npy"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_of_any_name_stays_in_its_folder() {
+        for (name, file) in [
+            ("layer1.0.conv1.q", "layer1.0.conv1.q.npy"),
+            ("/encoder/conv.q", "%2Fencoder%2Fconv.q.npy"),
+            ("../../etc/passwd", "..%2F..%2Fetc%2Fpasswd.npy"),
+            ("a%2Fb", "a%252Fb.npy"),
+        ] {
+            assert_eq!(npy_path(Path::new("out/0"), name), Path::new("out/0").join(file));
+        }
+    }
 }
