@@ -78,18 +78,26 @@ def by_onnxruntime(file: Path, out: Path, images) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    def quantize(source: Path) -> None:
+        network = Network(source)
+
+        class Reader(CalibrationDataReader):
+            left = iter([network.feed(image) for image in images])
+
+            def get_next(self):
+                return next(self.left, None)
+
+        kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        quantize_static(str(source), str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
+        Network(out)
+
     prepared = out.with_suffix(".prepared.onnx")
     quant_pre_process(str(file), str(prepared), skip_symbolic_shape=True)
-    network = Network(prepared)
-
-    class Reader(CalibrationDataReader):
-        left = iter([network.feed(image) for image in images])
-
-        def get_next(self):
-            return next(self.left, None)
-
-    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    quantize_static(str(prepared), str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
+    try:
+        quantize(prepared)
+    except Exception as error:  # of some transformers it makes a file that it does not load
+        print(f"{file.name}: without quant_pre_process: {str(error)[:100]}", file=sys.stderr)
+        quantize(file)
     prepared.unlink()
 
 
