@@ -348,6 +348,9 @@ def layouts():
     save("depth-crd", lambda m: m.node("DepthToSpace", [m.node("Conv", ["x", m.weight(8, 3, 1, 1)])], blocksize=2, mode="CRD"))
     save("space", lambda m: m.node("SpaceToDepth", ["x"], blocksize=2))
     save("expand", lambda m: m.node("Expand", [m.node("GlobalAveragePool", ["x"]), i(m, 1, 3, 4, 5)]))
+    save("gather-nd", lambda m: m.node("Add", ["x", m.node("GatherND", [m.weight(5, 8), m.const([[1], [0], [4], [-1], [1], [2]], np.int64)])]))
+    save("scatter-nd", lambda m: m.node("Add", ["x", m.node("ScatterND", [m.weight(6, 8), m.const([[1], [4]], np.int64), m.weight(2, 8)])]))
+    save("mask", lambda m: m.node("Mul", ["x", m.node("Where", [m.node("Less", [m.node("Range", [m.const(0, np.int64), m.const(8, np.int64), m.const(1, np.int64)]), m.const(5, np.int64)]), m.const(2.0, np.float32), m.const(-1.0, np.float32)])]))
     save("tile", lambda m: m.node("Tile", ["x", i(m, 1, 2, 1, 3)]))
     for mode in ["constant", "reflect", "edge", "wrap"]:
         save(f"pad-{mode}", lambda m: m.node("Pad", ["x", i(m, 0, 0, 1, 2, 0, 0, 3, 0)], mode=mode), opset=19)

@@ -41,6 +41,7 @@ impl Call<'_, '_> {
             "Range" => self.range()?,
             "Where" => self.chosen()?,
             "ScatterND" => self.scattered()?,
+            "GatherND" => self.gathered_rows()?,
             "NonZero" => self.places_of_truth()?,
             "ReduceProd" => {
                 let x = self.known(0)?;
@@ -188,6 +189,24 @@ impl Call<'_, '_> {
         };
         let both = Tensor { dims: Vec::new(), values };
         Ok(both.pick(data.dims.clone(), from.into_iter()))
+    }
+
+    /// Rows of a constant, each at a place of several axes.
+    fn gathered_rows(&mut self) -> Result<Tensor> {
+        self.attributes.expect_int("batch_dims", 0)?;
+        let [data, indices] = [self.known(0)?, self.known(1)?];
+        let (&depth, rows) = indices.dims.split_last().context("indices without an axis")?;
+        ensure!(depth > 0 && depth <= data.dims.len(), "indices of {depth} axes");
+        let row: usize = data.dims[depth..].iter().product();
+        let dims = [rows, &data.dims[depth..]].concat();
+        self.builder.reserve(2 * count(&dims)?)?;
+        let mut from = Vec::new();
+        for index in indices.as_ints()?.chunks_exact(depth) {
+            let place = index.iter().zip(&data.dims).map(|(&at, &side)| axis(at, side));
+            let start = offset(&place.collect::<Result<Vec<_>>>()?, &data.dims[..depth]) * row;
+            from.extend(start..start + row);
+        }
+        Ok(data.pick(dims, from.into_iter()))
     }
 
     fn places_of_truth(&mut self) -> Result<Tensor> {

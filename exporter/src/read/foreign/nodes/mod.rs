@@ -45,8 +45,8 @@ impl Call<'_, '_> {
         let made = match op {
             "Split" => return self.split(),
             "Constant" => self.given()?,
-            "ConstantOfShape" | "Shape" | "Size" | "Range" | "Where" | "ScatterND" | "NonZero"
-            | "Not" | "And" | "Or" | "Equal" | "Less" | "Greater" | "LessOrEqual"
+            "ConstantOfShape" | "Shape" | "Size" | "Range" | "Where" | "ScatterND" | "GatherND"
+            | "NonZero" | "Not" | "And" | "Or" | "Equal" | "Less" | "Greater" | "LessOrEqual"
             | "GreaterOrEqual" | "ReduceProd" | "Trilu" | "CumSum" => self.on_constants()?,
             "Conv" => self.conv()?,
             "ConvTranspose" => self.conv_transpose()?,
