@@ -204,13 +204,11 @@ impl NodeReader<'_> {
                 self.error(format!("weights {found:?} in {groups} groups over {c} channels"))
             );
         }
-        for (name, usual) in [("auto_pad", "NOTSET")] {
-            let text = self.text(name, usual);
-            if text != usual {
-                return Err(
-                    self.error(format!("attribute `{name}` is {text:?}, expected {usual:?}"))
-                );
-            }
+        let auto_pad = self.text("auto_pad", "NOTSET");
+        if auto_pad != "NOTSET" {
+            return Err(
+                self.error(format!("attribute `auto_pad` is {auto_pad:?}, expected `pads`"))
+            );
         }
         if self.ints("output_shape").is_some() {
             return Err(self.error("attribute `output_shape`, expected `pads`"));

@@ -151,7 +151,7 @@ fn four_taps(weights: &[i8], taps: usize, to: &mut [u8]) {
     let channels = weights.len() / taps;
     let room = match channels {
         ..=16 => 16,
-        ..=32 => 32,
+        17..=32 => 32,
         _ => 64,
     };
     for (at, to) in to.iter_mut().enumerate() {

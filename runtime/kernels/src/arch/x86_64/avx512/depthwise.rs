@@ -16,7 +16,7 @@ use crate::scalar::add_one;
 
 const CHANNELS: usize = 64;
 
-/// Weights are `[four taps][j][channel][tap]`, see [`Layout`](crate::gemm::pack).
+/// Weights are `[four taps][j][channel][tap]`, see `gemm/pack.rs`.
 pub(crate) const KERNEL: MicroKernel =
     MicroKernel { pixels: PIXELS, depth: 4, ..generic::kernel(tile) };
 
@@ -30,7 +30,7 @@ unsafe fn tile(t: &Tile<'_>) {
     unsafe {
         match t.channels {
             ..=16 => pixels::<4>(t),
-            ..=32 => pixels::<2>(t),
+            17..=32 => pixels::<2>(t),
             _ => pixels::<1>(t),
         }
     }
