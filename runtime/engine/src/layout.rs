@@ -12,7 +12,13 @@
 //! order, one step of its own ([`crate::qdq`] puts it before the operator). Axes that a Reshape merges though they do
 //! not lie together stay what they were until somebody needs to know: flattening an image moves nothing either.
 
-use crate::quantized::{MAX_ACTIVATION, Shape};
+/// Rows, columns and channels; a vector is `1 x 1 x C`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) c: usize,
+}
 
 /// Dimensions as ONNX has them, and where their values lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,25 @@ pub(crate) struct Axis {
     pub(crate) len: usize,
     /// Bytes from one value to the next; 0 where there is one only, or where one stands for all.
     pub(crate) stride: usize,
+}
+
+impl Shape {
+    pub(crate) fn len(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    /// The shape of a tensor with these ONNX dimensions that lies plainly ([`Layout::plain`]), if the engine can hold it.
+    pub(crate) fn of(dims: &[usize]) -> Option<Self> {
+        if !fits(dims) {
+            return None;
+        }
+        Some(match *dims {
+            [1, c, h, w] => Self { h, w, c },
+            [1, c, w] => Self { h: 1, w, c },
+            [.., c] => Self { h: 1, w: dims[..dims.len() - 1].iter().product(), c },
+            [] => Self { h: 1, w: 1, c: 1 },
+        })
+    }
 }
 
 impl Layout {
@@ -238,6 +263,9 @@ fn split(mut merged: Vec<Axis>, lengths: &[usize]) -> Option<Vec<Axis>> {
     axes.reverse();
     Some(axes)
 }
+
+/// Largest activation, in bytes.
+pub(crate) const MAX_ACTIVATION: u64 = 1 << 27;
 
 /// Whether the engine can hold a tensor of these dimensions.
 pub(crate) fn fits(dims: &[usize]) -> bool {

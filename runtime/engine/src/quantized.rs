@@ -6,17 +6,11 @@
 
 use crate::EngineError;
 use crate::image_op::ImageOp;
-use crate::layout::{Layout, fits};
+pub(crate) use crate::layout::Shape;
+
+use crate::layout::Layout;
 use kernels::{LayerNormSpec, MatMulSpec};
 use std::sync::Arc;
-
-/// Rows, columns and channels; a vector is `1 x 1 x C`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Shape {
-    pub(crate) h: usize,
-    pub(crate) w: usize,
-    pub(crate) c: usize,
-}
 
 /// `x = (q − zero)·scale`. `q` is kept as u8: ONNX int8 tensors are stored 128 higher.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,8 +181,6 @@ pub(crate) struct Quantized {
     pub(crate) raw_outputs: Vec<usize>,
 }
 
-/// Largest activation, in bytes.
-pub(crate) const MAX_ACTIVATION: u64 = 1 << 27;
 /// Most multiplications (or comparisons, for pooling) one inference may cost.
 pub(crate) const MAX_WORK: u64 = 1 << 38;
 
@@ -203,25 +195,6 @@ fn matmul_macs(spec: &MatMulSpec) -> u64 {
     let [outer, inner] = spec.batch;
     let sides = [outer, inner, spec.rows, spec.depth, spec.columns];
     sides.iter().fold(1, |n, &side| n.saturating_mul(side as u64))
-}
-
-impl Shape {
-    pub(crate) fn len(&self) -> usize {
-        self.h * self.w * self.c
-    }
-
-    /// The shape of a tensor with these ONNX dimensions that lies plainly ([`Layout::plain`]), if the engine can hold it.
-    pub(crate) fn of(dims: &[usize]) -> Option<Self> {
-        if !fits(dims) {
-            return None;
-        }
-        Some(match *dims {
-            [1, c, h, w] => Self { h, w, c },
-            [1, c, w] => Self { h: 1, w, c },
-            [.., c] => Self { h: 1, w: dims[..dims.len() - 1].iter().product(), c },
-            [] => Self { h: 1, w: 1, c: 1 },
-        })
-    }
 }
 
 impl Quant {

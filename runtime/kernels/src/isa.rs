@@ -8,13 +8,12 @@ use std::fmt;
 #[cfg(target_arch = "aarch64")]
 use crate::arch::aarch64::{dotprod, i8mm, neon};
 use crate::arch::generic::lookup::TableLookup;
+use crate::arch::generic::rows::{RowKernels, normalised, requantized, shared};
 use crate::arch::generic::{Loop, depthwise, gemm, lookup};
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86_64::{amx, avx2, avx512, avxvnni};
 use crate::gemm::strided::StridedKernel;
 use crate::gemm::tile::MicroKernel;
-use crate::layer_norm;
-use crate::matmul::rows::{RowKernels, requantized, shared};
 use crate::spec::ConvSpec;
 use crate::winograd::WinogradKernels;
 
@@ -234,7 +233,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::AvxVnni | Set::Avx2 => avx2::autovectorized::ROWS,
             // NEON is part of the base of aarch64, so compilers use it there.
-            _ => RowKernels { requantize: requantized, share: shared, layer_norm: layer_norm::row },
+            _ => RowKernels { requantize: requantized, share: shared, layer_norm: normalised },
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! scalar.rs     the definition of every operation          spec.rs       shapes and parameters, checked
+//!                                                       matrices.rs   those of products and rows
 //! conv.rs       a convolution in the form that suits it best
 //! gemm/         as a matrix product: micro-kernels' contract, packing, implicit GEMM, the loops around a tile
 //! winograd/     3x3 convolutions with fewer multiplications, to the same bits
@@ -68,6 +69,7 @@ mod isa;
 mod layer_norm;
 mod lookup;
 mod matmul;
+mod matrices;
 mod memory;
 mod peak;
 mod pooling;
@@ -98,9 +100,10 @@ pub use convert::{dequantize, dequantize_to_nchw, quantize, quantize_from_nchw};
 pub use eltwise::{Rows, copy, requant_table, table_of};
 pub use gather::Gather;
 pub use isa::{Isa, UnknownIsa};
-pub use layer_norm::{LayerNorm, LayerNormSpec};
+pub use layer_norm::LayerNorm;
 pub use lookup::Lookup;
-pub use matmul::{MatMul, MatMulSpec, MatrixPlace};
+pub use matmul::MatMul;
+pub use matrices::{LayerNormSpec, MatMulSpec, MatrixPlace};
 pub use memory::{Buffer, Pool, SLACK, Scratch, release_freed_memory};
 pub use peak::peak_macs_per_second;
 pub use pooling::{AvgPool, MaxPool};

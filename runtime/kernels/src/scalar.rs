@@ -2,8 +2,7 @@
 //!
 //! Fused and vectorised code elsewhere must give the same bits.
 
-use crate::layer_norm::LayerNormSpec;
-use crate::matmul::MatMulSpec;
+use crate::matrices::{LayerNormSpec, MatMulSpec};
 use crate::spec::{ConvSpec, ConvTransposeSpec, ConvWeights, PoolSpec, Product, Residual};
 
 /// Adding and subtracting 1.5 · 2²³ leaves the nearest integer, ties to even: at that size the spacing of `f32` is 1.

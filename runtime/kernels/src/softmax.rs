@@ -3,8 +3,8 @@
 //! Sums are of whole numbers and every exponential comes from the function given, so there is nothing that
 //! could differ between processors but conversions and divisions, which IEEE 754 fixes.
 
+use crate::arch::generic::rows::{RowKernels, ShareQuant};
 use crate::isa::Isa;
-use crate::matmul::rows::RowKernels;
 use crate::memory::Pool;
 use crate::scalar::{Exp, worth};
 use crate::spec::{SpecError, ratio, sizes};
@@ -17,13 +17,6 @@ pub struct Softmax {
     table: Box<[u32; 256]>,
     quant: ShareQuant,
     rows: RowKernels,
-}
-
-/// How shares become bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ShareQuant {
-    pub(crate) scale: f32,
-    pub(crate) zero: u8,
 }
 
 impl Softmax {

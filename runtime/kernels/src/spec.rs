@@ -109,7 +109,7 @@ pub enum SpecError {
     Scale { what: &'static str, channel: usize },
     Number { what: &'static str, channel: usize },
     Accumulator { channel: usize },
-    Depth { depth: usize },
+    Depth { depth: usize, most: usize },
     Overlap { what: &'static str },
 }
 
@@ -141,12 +141,8 @@ impl fmt::Display for SpecError {
                 write!(f, "sums of channel {channel} can exceed 32 bits")
             }
             Self::Overlap { what } => write!(f, "values of {what} lie in one place"),
-            Self::Depth { depth } => {
-                write!(
-                    f,
-                    "sums of {depth} products of bytes, expected at most {}",
-                    crate::MatMulSpec::MAX_DEPTH
-                )
+            Self::Depth { depth, most } => {
+                write!(f, "sums of {depth} products of bytes, expected at most {most}")
             }
         }
     }

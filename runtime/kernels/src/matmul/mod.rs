@@ -11,20 +11,20 @@
 
 mod pack;
 pub(crate) mod rows;
-mod spec;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::arch::generic::rows::{RowKernels, ShareQuant};
 use crate::gemm::tile::{MicroKernel, Output, Tile};
 use crate::isa::Isa;
+use crate::matrices::MatMulSpec;
 use crate::memory::{Pool, Scratch};
 use crate::scalar::Exp;
-use crate::softmax::{self, Exponentials, ShareQuant};
+use crate::softmax::{self, Exponentials};
 use crate::spec::{SpecError, ratio};
-use rows::{RowKernels, SumsToBytes};
-pub use spec::{MatMulSpec, MatrixPlace};
+use rows::SumsToBytes;
 
 /// `y = rte(Σ (a − a_zero)·(b − b_zero) · ratio) + y_zero`; see [`crate::scalar::matmul`].
 #[derive(Clone)]

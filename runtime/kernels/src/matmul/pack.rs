@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{MatMulSpec, MatrixPlace};
 use crate::gemm::tile::MicroKernel;
+use crate::matrices::{MatMulSpec, MatrixPlace};
 
 /// Rows of the left matrix, `[row][depth]`.
 pub(super) fn left(

@@ -2,23 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::layer_norm::LayerNormSpec;
-use crate::scalar::requantize;
-use crate::softmax::{Exponentials, ShareQuant};
+use crate::arch::generic::rows::{RowKernels, ShareQuant};
+use crate::softmax::Exponentials;
 
 /// What becomes of the sums of a product.
 #[derive(Debug, Clone)]
 pub(crate) enum SumsToBytes {
     Requantized { ratio: f32, zero: u8 },
     Shared { exponentials: Arc<Exponentials>, quant: ShareQuant },
-}
-
-/// Loops over a row, compiled once per vector width.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RowKernels {
-    pub(crate) requantize: unsafe fn(&[i32], f32, u8, &mut [u8]),
-    pub(crate) share: unsafe fn(&[u32], f32, ShareQuant, &mut [u8]),
-    pub(crate) layer_norm: unsafe fn(&LayerNormSpec, &[u8], &mut [u8]),
 }
 
 impl SumsToBytes {
@@ -72,21 +63,5 @@ unsafe fn put(piece: &[u8], y: *mut u8, stride: usize) {
     for (at, q) in piece.iter().enumerate() {
         // SAFETY: says the caller.
         unsafe { y.add(at * stride).write(*q) };
-    }
-}
-
-/// `rte(sum · ratio) + zero`
-#[inline(always)]
-pub(crate) fn requantized(sums: &[i32], ratio: f32, zero: u8, y: &mut [u8]) {
-    for (y, sum) in y.iter_mut().zip(sums) {
-        *y = requantize(*sum as f32 * ratio, zero, 0, 255);
-    }
-}
-
-/// `rte(e / total / scale) + zero`; no `e` is above 2^30.
-#[inline(always)]
-pub(crate) fn shared(e: &[u32], total: f32, quant: ShareQuant, y: &mut [u8]) {
-    for (y, e) in y.iter_mut().zip(e) {
-        *y = requantize(*e as i32 as f32 / total / quant.scale, quant.zero, 0, 255);
     }
 }

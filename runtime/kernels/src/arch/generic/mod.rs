@@ -20,3 +20,4 @@ pub(crate) trait Loop: Sized {
         self.run();
     }
 }
+pub(crate) mod rows;

@@ -1,10 +1,9 @@
 //! Loops of `arch/generic`, which the compiler makes vectors of, with AVX2.
 
+use crate::arch::generic::rows::{RowKernels, ShareQuant, normalised, requantized, shared};
 use crate::arch::generic::{Loop, depthwise};
 use crate::gemm::tile::{MicroKernel, Tile};
-use crate::layer_norm::{self, LayerNormSpec};
-use crate::matmul::rows::{RowKernels, requantized, shared};
-use crate::softmax::ShareQuant;
+use crate::matrices::LayerNormSpec;
 
 pub(crate) const DEPTHWISE: MicroKernel = depthwise::kernel(depthwise_tile);
 
@@ -31,7 +30,7 @@ fn share_row(e: &[u32], total: f32, quant: ShareQuant, y: &mut [u8]) {
 
 #[target_feature(enable = "avx2")]
 fn layer_norm_row(spec: &LayerNormSpec, x: &[u8], y: &mut [u8]) {
-    layer_norm::row(spec, x, y);
+    normalised(spec, x, y);
 }
 
 #[target_feature(enable = "avx2")]

@@ -1,9 +1,8 @@
 //! Loops of `arch/generic`, which the compiler makes vectors of, with AVX-512.
 
 use crate::arch::generic::Loop;
-use crate::layer_norm::{self, LayerNormSpec};
-use crate::matmul::rows::{RowKernels, requantized, shared};
-use crate::softmax::ShareQuant;
+use crate::arch::generic::rows::{RowKernels, ShareQuant, normalised, requantized, shared};
+use crate::matrices::LayerNormSpec;
 
 pub(crate) const ROWS: RowKernels =
     RowKernels { requantize: requantize_row, share: share_row, layer_norm: layer_norm_row };
@@ -20,7 +19,7 @@ fn share_row(e: &[u32], total: f32, quant: ShareQuant, y: &mut [u8]) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn layer_norm_row(spec: &LayerNormSpec, x: &[u8], y: &mut [u8]) {
-    layer_norm::row(spec, x, y);
+    normalised(spec, x, y);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

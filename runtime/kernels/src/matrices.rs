@@ -1,4 +1,4 @@
-//! Which matrices are multiplied, and where they lie.
+//! Which matrices are multiplied and where they lie, and what rows are brought to.
 
 use crate::spec::{SpecError, sizes};
 
@@ -62,7 +62,7 @@ impl MatMulSpec {
         sizes("matrix", &[self.rows, self.depth, self.columns])?;
         sizes("stack of matrices", &self.batch)?;
         if self.depth > Self::MAX_DEPTH {
-            return Err(SpecError::Depth { depth: self.depth });
+            return Err(SpecError::Depth { depth: self.depth, most: Self::MAX_DEPTH });
         }
         for (place, [rows, columns]) in self.places() {
             let axes = self.axes(place, rows, columns);
@@ -115,4 +115,15 @@ impl MatMulSpec {
     pub(crate) fn count(&self) -> usize {
         self.batch[0] * self.batch[1]
     }
+}
+
+/// What [`crate::LayerNorm`] makes of a row. Gain and bias are divided by the scale of the result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerNormSpec {
+    pub gain: Vec<f32>,
+    pub bias: Vec<f32>,
+    /// `epsilon · n² / s_x²` for rows of `n` values.
+    pub epsilon: f64,
+    pub y_zero: u8,
+    pub clamp: [u8; 2],
 }
