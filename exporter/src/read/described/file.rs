@@ -55,7 +55,7 @@ pub(super) enum Numbers {
 pub(super) enum OutputTable {
     Findings { name: Option<String>, labels: Vec<String>, activation: Activation },
     Masks { name: Option<String>, labels: Vec<String>, activation: Activation },
-    Boxes(BoxesTable),
+    Boxes(Box<BoxesTable>),
     Embedding { name: Option<String> },
     Unused { name: String },
 }
