@@ -14,11 +14,14 @@ use std::{path::Path, process::Command};
 const INPUT: [usize; 2] = [96, 128];
 const LEAST: f32 = 0.6;
 
+/// Dimensions and numbers.
+type Shaped = (Vec<usize>, Vec<f32>);
+
 /// Numbers from −1 to 1, the same everywhere.
 struct Noise(u32);
 
 impl Noise {
-    fn draw(&mut self, shape: &[usize], middle: f32, spread: f32) -> (Vec<usize>, Vec<f32>) {
+    fn draw(&mut self, shape: &[usize], middle: f32, spread: f32) -> Shaped {
         let mut next = || {
             self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (self.0 >> 8) as f32 / 8_388_608.0 - 1.0
@@ -28,8 +31,8 @@ impl Noise {
     }
 }
 
-fn outputs(all: &[(&str, (Vec<usize>, Vec<f32>))]) -> Outputs {
-    let output = |(name, (shape, data)): &(&str, (Vec<usize>, Vec<f32>))| Output {
+fn outputs(all: &[(&str, Shaped)]) -> Outputs {
+    let output = |(name, (shape, data)): &(&str, Shaped)| Output {
         name: (*name).into(),
         shape: shape.clone(),
         data: data.clone(),
@@ -82,7 +85,7 @@ fn dense(form: DenseForm) -> Dense {
     }
 }
 
-type Tensors = Vec<(&'static str, (Vec<usize>, Vec<f32>))>;
+type Tensors = Vec<(&'static str, Shaped)>;
 
 /// Every form and layout with numbers drawn for it.
 fn cases() -> Vec<(String, Boxes, Tensors)> {
@@ -152,7 +155,7 @@ fn every_form_finds_the_boxes_that_its_definition_finds() {
     let python = root.join(".venv/bin/python");
     let cases = cases();
     let described = cases.iter().map(|(_, boxes, tensors)| {
-        let tensor = |(name, (shape, data)): &(&str, (Vec<usize>, Vec<f32>))| {
+        let tensor = |(name, (shape, data)): &(&str, Shaped)| {
             ((*name).to_owned(), json!({ "shape": shape, "data": data }))
         };
         let outputs: serde_json::Map<String, Value> = tensors.iter().map(tensor).collect();
