@@ -38,7 +38,6 @@ mod engine;
 mod error;
 mod float_subgraph;
 mod fuse;
-mod image_op;
 mod int8_subgraph;
 mod interpret;
 mod layout;

@@ -4,11 +4,13 @@
 //! [`crate::int8_subgraph`] turns it into kernels. Images are `H x W x C` in memory (channels innermost); where the values
 //! of other tensors lie says [`Layout`].
 
+pub(crate) mod image_op;
+
 use crate::EngineError;
-use crate::image_op::ImageOp;
 pub(crate) use crate::layout::Shape;
 
 use crate::layout::Layout;
+use image_op::ImageOp;
 use kernels::{LayerNormSpec, MatMulSpec};
 use std::sync::Arc;
 

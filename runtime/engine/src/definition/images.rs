@@ -1,7 +1,7 @@
 //! What operations of [`ImageOp`] compute.
 
 use super::{centred, index, look_up, pixels};
-use crate::image_op::{ConvTranspose, ImageOp};
+use crate::quantized::image_op::{ConvTranspose, ImageOp};
 use crate::quantized::{Activation, Shape, Step};
 
 /// Output bytes, `H x W x C`; `requant` rounds a real number in steps of the output.

@@ -1,11 +1,10 @@
 //! Kernels of [`ImageOp`].
 
-use super::layers::conv_weights;
-use crate::image_op::{Combine, ImageOp};
-use crate::quantized::{Activation, Shape, Step};
+use crate::quantized::image_op::{Combine, ImageOp};
+use crate::quantized::{Activation, Conv, Shape, Step};
 use kernels::{
-    Add, Affine, Beside, Bilinear, ConvTranspose, Gather, GroupNorm, Isa, Lookup, Mul, Pool, Rows,
-    Scratch, SpecError,
+    Add, Affine, Beside, Bilinear, ConvTranspose, ConvWeights, Gather, GroupNorm, Isa, Lookup, Mul,
+    Pool, Rows, Scratch, SpecError,
 };
 
 #[derive(Debug)]
@@ -124,4 +123,14 @@ impl ImageKernel {
             Self::ConvTranspose(conv) => conv.run(x(0), y, pool, scratch),
         }
     }
+}
+
+pub(super) fn conv_weights<'a>(
+    conv: &'a Conv,
+    scale: &'a [f32],
+    x_zero: u8,
+    y_zero: u8,
+    [lo, hi]: [u8; 2],
+) -> ConvWeights<'a> {
+    ConvWeights { weight: &conv.weights, bias: &conv.bias, scale, x_zero, y_zero, lo, hi }
 }

@@ -1,6 +1,6 @@
 //! Steps of the network as kernels, their weights packed.
 
-use super::images::ImageKernel;
+use super::images::{ImageKernel, conv_weights};
 use super::{ConcatInput, FloatKernel, Layer, LayerInfo, LayerKernel};
 use crate::EngineError;
 use crate::fuse::Fused;
@@ -9,8 +9,8 @@ use crate::quantized::{
     Activation, Conv, Op, Piece, Quantized, Shape, Source, Step, Table, Window,
 };
 use kernels::{
-    Add, AvgPool, Between, Bilinear, ConvSpec, ConvWeights, CopyAxis, Isa, LayerNorm, Lookup,
-    MatMul, MatMulSpec, MaxPool, Nearest, PoolSpec, Rearrange, Residual, Softmax, SpecError,
+    Add, AvgPool, Between, Bilinear, ConvSpec, CopyAxis, Isa, LayerNorm, Lookup, MatMul,
+    MatMulSpec, MaxPool, Nearest, PoolSpec, Rearrange, Residual, Softmax, SpecError,
 };
 
 pub(super) fn layer(net: &Quantized, fused: &Fused<'_>, isa: Isa) -> Result<Layer, EngineError> {
@@ -250,16 +250,6 @@ fn conv_spec(conv: &Conv) -> ConvSpec {
         in_stride: x.c,
         out_stride: conv.out_c,
     }
-}
-
-pub(super) fn conv_weights<'a>(
-    conv: &'a Conv,
-    scale: &'a [f32],
-    x_zero: u8,
-    y_zero: u8,
-    [lo, hi]: [u8; 2],
-) -> ConvWeights<'a> {
-    ConvWeights { weight: &conv.weights, bias: &conv.bias, scale, x_zero, y_zero, lo, hi }
 }
 
 fn pool_spec(window: &Window, x: Shape) -> PoolSpec {

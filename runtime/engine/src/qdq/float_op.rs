@@ -1,7 +1,7 @@
 //! Float operations between DequantizeLinear and QuantizeLinear. The second makes a step of them.
 
-use crate::image_op::ImageOpKind;
 use crate::layout::Layout;
+use crate::quantized::image_op::ImageOpKind;
 use crate::quantized::{
     Activation, Conv, LayerNorm, Op, Piece, Quant, Shape, Step, Window, requantize,
 };

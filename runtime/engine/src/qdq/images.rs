@@ -6,10 +6,10 @@ use super::constant::RealConstant;
 use super::dequantized::{Dequantized, QuantizedConstant};
 use super::float_op::{FloatOp, FloatOpKind};
 use crate::EngineError;
-use crate::image_op::{Affine, Combine, ConvTranspose, GroupNorm, ImageOpKind, finite};
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::{dims, values};
 use crate::onnx::node_name;
+use crate::quantized::image_op::{Affine, Combine, ConvTranspose, GroupNorm, ImageOpKind, finite};
 use crate::quantized::{Conv, Shape};
 use std::sync::Arc;
 

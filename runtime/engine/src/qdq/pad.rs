@@ -4,10 +4,10 @@ use super::constant::RealConstant;
 use super::dequantized::Dequantized;
 use super::float_op::{FloatOp, FloatOpKind};
 use crate::EngineError;
-use crate::image_op::{ImageOpKind, Positions};
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::values;
 use crate::quantized::Shape;
+use crate::quantized::image_op::{ImageOpKind, Positions};
 use std::sync::Arc;
 
 /// Longest side that padding may make.

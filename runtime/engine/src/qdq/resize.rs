@@ -6,10 +6,10 @@
 use super::dequantized::Dequantized;
 use super::float_op::{FloatOp, FloatOpKind};
 use crate::EngineError;
-use crate::image_op::{ImageOpKind, Positions};
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::values;
 use crate::quantized::Shape;
+use crate::quantized::image_op::{ImageOpKind, Positions};
 use kernels::Between;
 use std::sync::Arc;
 
