@@ -3,6 +3,7 @@
 //! ```text
 //! onnx            bytes        → checked document      qdq          its DequantizeLinear … QuantizeLinear → steps
 //! quantized       what a step is                       definition   what it computes, in plain loops
+//! parameters      quantizations, windows, weights
 //! layout          where an ONNX tensor's values lie
 //! collapse        tables of tables into one
 //! fuse            additions into convolutions          memory_plan  where activations lie
@@ -44,6 +45,7 @@ mod layout;
 mod memory_plan;
 pub mod onnx;
 mod operator;
+mod parameters;
 mod plan;
 mod qdq;
 mod quantized;

@@ -7,7 +7,8 @@
 //! ```
 
 use crate::EngineError;
-use crate::quantized::{Conv, Quant, Shape, Table, Window, requantize};
+use crate::layout::Shape;
+use crate::parameters::{Conv, Quant, Table, Window, requantize};
 use kernels::Between;
 use std::sync::Arc;
 
