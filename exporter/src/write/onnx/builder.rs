@@ -11,10 +11,15 @@ use tract_onnx::pb::{
 
 /// Operator set the files are written for: the first with everything we use, read by every tool.
 pub(super) const OPSET: i64 = 17;
-/// IR version that goes with it; newer ones are refused by runtimes of that time.
-const IR_VERSION: i64 = 8;
-/// Of operator sets 18 to 20.
-const NEWER_IR_VERSION: i64 = 9;
+
+/// IR version that goes with an operator set; newer ones are refused by runtimes of that time.
+fn ir_version(opset: i64) -> i64 {
+    match opset {
+        ..18 => 8,
+        18..21 => 9,
+        _ => 10,
+    }
+}
 
 /// Images a run of the exported network takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +115,7 @@ impl Builder {
 
     pub(crate) fn finish(self) -> ModelProto {
         ModelProto {
-            ir_version: if self.opset > OPSET { NEWER_IR_VERSION } else { IR_VERSION },
+            ir_version: ir_version(self.opset),
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: self.opset }],
             producer_name: "exporter".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),

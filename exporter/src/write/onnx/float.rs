@@ -45,10 +45,7 @@ pub(crate) fn float_model(graph: &Graph, weights: &Weights, batch: Batch) -> Res
                 onnx.f32(&params[1], &[*out_features], &weights[&params[1]].values);
                 continue;
             }
-            _ => {
-                let output = (node.name.as_str(), &shapes[node.name.as_str()][..]);
-                operator::write(&mut onnx, node, &inputs, output);
-            }
+            _ => operator::write(&mut onnx, node, &inputs, &node.name),
         }
         for param in &params {
             let array = &weights[param];

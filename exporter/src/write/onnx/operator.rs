@@ -6,6 +6,8 @@ use graph::{Coordinates, Filter, Graph, Node, Op, Resample, Unary};
 /// The operator set a network needs: [`OPSET`], or that of its newest operator.
 pub(super) fn opset(graph: &Graph) -> i64 {
     let needs = |node: &Node| match &node.op {
+        // Since then a channel has a gain of its own, not a group.
+        Op::GroupNorm { .. } => 21,
         Op::Unary { function: Unary::Gelu | Unary::GeluTanh } => 20,
         Op::Unary { function: Unary::Mish } => 18,
         Op::Resize { resample, .. } if resample.coordinates == Coordinates::HalfPixelSymmetric => {
@@ -16,16 +18,10 @@ pub(super) fn opset(graph: &Graph) -> i64 {
     graph.nodes.iter().map(needs).fold(OPSET, i64::max)
 }
 
-/// Appends the nodes that compute `node` from `inputs` (parameters included) into `output`, of `shape` without the batch
-/// axis.
+/// Appends the nodes that compute `node` from `inputs` (parameters included) into `output`.
 ///
 /// The callers' are: normalisations of batches, pools to vectors, attention pools, constants without an input.
-pub(super) fn write(
-    onnx: &mut Builder,
-    node: &Node,
-    inputs: &[&str],
-    (output, shape): (&str, &[usize]),
-) {
+pub(super) fn write(onnx: &mut Builder, node: &Node, inputs: &[&str], output: &str) {
     let name = node.name.as_str();
     match &node.op {
         Op::BatchNorm2d { .. }
@@ -76,7 +72,9 @@ pub(super) fn write(
         }
         Op::Pad { padding, value } => pad(onnx, name, inputs[0], *padding, *value, output),
         Op::GroupNorm { groups, eps, .. } => {
-            group_norm(onnx, name, inputs, *groups, *eps, (output, shape));
+            let attributes =
+                [("num_groups", Attr::Int(*groups as i64)), ("epsilon", Attr::Float(*eps as f32))];
+            onnx.node("GroupNormalization", name, inputs, output, &attributes);
         }
         Op::LayerNorm { eps, .. } => {
             let attributes = [("axis", Attr::Int(-1)), ("epsilon", Attr::Float(*eps as f32))];
@@ -192,43 +190,6 @@ fn pad(onnx: &mut Builder, name: &str, x: &str, padding: [usize; 4], value: f32,
     onnx.i64(&pads, &[8], &[0, 0, top, left, 0, 0, bottom, right]);
     onnx.f32(&constant, &[], &[value]);
     onnx.node("Pad", name, &[x, &pads, &constant], output, &[("mode", Attr::Str("constant"))]);
-}
-
-/// As PyTorch writes it: every group an instance, then gain and shift of the channels.
-fn group_norm(
-    onnx: &mut Builder,
-    name: &str,
-    inputs: &[&str],
-    groups: usize,
-    eps: f64,
-    (output, shape): (&str, &[usize]),
-) {
-    let part = |part: &str| format!("{name}.{part}");
-    let (rows, one, zero) = (part("rows"), part("ones"), part("zeros"));
-    let to = |onnx: &mut Builder, part: &str, to: &[i64]| {
-        let shape = format!("{name}.{part}");
-        onnx.i64(&shape, &[to.len()], to);
-        shape
-    };
-    let grouped = to(onnx, "grouped_shape", &[0, groups as i64, -1]);
-    onnx.node("Reshape", &rows, &[inputs[0], &grouped], &rows, &[]);
-    onnx.f32(&one, &[groups], &vec![1.0; groups]);
-    onnx.f32(&zero, &[groups], &vec![0.0; groups]);
-    let standard = part("standard");
-    let epsilon = [("epsilon", Attr::Float(eps as f32))];
-    onnx.node("InstanceNormalization", &standard, &[&rows, &one, &zero], &standard, &epsilon);
-    let sides: Vec<i64> = [0].into_iter().chain(shape.iter().map(|&side| side as i64)).collect();
-    let whole = to(onnx, "shape", &sides);
-    let image = part("image");
-    onnx.node("Reshape", &image, &[&standard, &whole], &image, &[]);
-    let wide = to(onnx, "channels", &[sides[1], 1, 1]);
-    let affine = ["gain", "shift"].map(part);
-    for (side, input) in affine.iter().zip(&inputs[1..]) {
-        onnx.node("Reshape", side, &[input, &wide], side, &[]);
-    }
-    let scaled = part("scaled");
-    onnx.node("Mul", &scaled, &[&image, &affine[0]], &scaled, &[]);
-    onnx.node("Add", name, &[&scaled, &affine[1]], output, &[]);
 }
 
 fn resize(onnx: &mut Builder, name: &str, x: &str, resample: &Resample, output: &str) {

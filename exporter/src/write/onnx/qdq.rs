@@ -75,8 +75,7 @@ impl Writer<'_> {
         if self.is_on_tokens(node) {
             return operator::linear_on_tokens(&mut self.onnx, &node.name, inputs, output);
         }
-        let shape = &self.shapes[node.name.as_str()];
-        operator::write(&mut self.onnx, node, inputs, (output, shape));
+        operator::write(&mut self.onnx, node, inputs, output);
     }
 
     /// Whether `node` is a linear layer on rows of tokens, whose weights lie `[in, out]` in the file.
