@@ -41,6 +41,7 @@ FUZZ_SEED ?= $(shell date +%s)
 fuzz:
 	@echo "FUZZ_SEED=$(FUZZ_SEED)"
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test -p engine --test fuzz -- --test-threads 1
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test -p exporter --lib foreign::tests::noise
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_CASES=$$((15000 * $(FUZZ_SECONDS))) $(CARGO) test -p radiograph --test it noise -- --test-threads 1
 	PROPTEST_CASES=$$((8000 * $(FUZZ_SECONDS))) $(CARGO) test -p firmware-host --lib noise
 	PROPTEST_CASES=$$((15000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p exposures -p bundle -- --test-threads 1

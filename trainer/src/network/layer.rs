@@ -14,7 +14,7 @@ pub(super) enum Layer {
     ConvTranspose { layer: images::Convolution, output_padding: [i64; 2] },
     BatchNorm(BatchNorm),
     GroupNorm { groups: i64, weight: Tensor, bias: Tensor, eps: f64 },
-    LayerNorm { weight: Tensor, bias: Tensor, eps: f64 },
+    TokenNorm { weight: Tensor, bias: Tensor, eps: f64 },
     Relu,
     Relu6,
     LeakyRelu { slope: f64 },
@@ -68,7 +68,7 @@ impl Layer {
             }
             Op::LayerNorm { channels, eps } => {
                 let (weight, bias) = norm(*channels);
-                Self::LayerNorm { weight, bias, eps: *eps }
+                Self::TokenNorm { weight, bias, eps: *eps }
             }
             Op::Relu => Self::Relu,
             Op::Relu6 => Self::Relu6,
@@ -135,7 +135,7 @@ impl Layer {
             Self::GroupNorm { groups, weight, bias, eps } => {
                 x[0].group_norm(*groups, Some(weight), Some(bias), *eps, false)
             }
-            Self::LayerNorm { weight, bias, eps } => {
+            Self::TokenNorm { weight, bias, eps } => {
                 x[0].layer_norm(weight.size(), Some(weight), Some(bias), *eps, false)
             }
             Self::Relu if in_place => x[0].shallow_clone().relu_(),

@@ -13,6 +13,7 @@ use crate::{
     write::npy,
 };
 use calibration::{Observer, Range};
+use engine::{Engine, Options};
 use graph::Graph;
 use prost::Message;
 use std::{collections::BTreeMap, path::Path, process::Command};
@@ -91,5 +92,23 @@ fn onnx_runtime_gets_what_the_simulation_gets_from_an_int8_file() {
         compare(&ours, &theirs, 0.02, &graph.name);
         let float = Interpreter::new(&graph, &weights).unwrap().outputs(&image).unwrap();
         compare(&float, &theirs, 0.2, &graph.name);
+    }
+}
+
+#[test]
+fn the_engine_runs_an_int8_file_in_integers_and_gets_what_onnx_runtime_gets() {
+    for (graph, weights) in sketches::all() {
+        let image = fixtures::image(&graph, 2);
+        let model = quantized(&graph, &weights, &image);
+        let onnx = quantized_model(&model, Batch::One).unwrap();
+        let options = Options::threads(1);
+        let engine = Engine::from_onnx(&onnx.encode_to_vec(), &[], &options);
+        let mut engine = engine.unwrap_or_else(|error| panic!("{}: {error}", graph.name));
+        let share = engine.integer_share().clone();
+        assert!(share.float_nodes.is_empty(), "{}: {share:?}", graph.name);
+        let Some(theirs) = onnx_runtime(&onnx, &image, graph.input_shape) else { return };
+        let outputs = engine.run(&image).unwrap().outputs;
+        let ours = outputs.into_iter().map(|output| (output.name, output.data)).collect();
+        compare(&ours, &theirs, 0.02, &graph.name);
     }
 }

@@ -257,7 +257,8 @@ fn refusal(net: Qdq) -> EngineError {
 
 #[test]
 fn shapes_that_fit_nothing_are_refused_by_name() {
-    let bad: [(&str, fn(&mut Qdq, &Real) -> String); 7] = [
+    type Build = fn(&mut Qdq, &Real) -> String;
+    let bad: [(&str, Build); 7] = [
         ("the new shape does not suit", |net, x| {
             let to = net.shape_constant(&[1, 7, 9]);
             net.node("Reshape", &[&x.name, &to], vec![])
