@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 enum Verb {
     Import(import::Import),
     Distill(distill::Distill),
-    Quantize(quantize::Quantize),
+    Quantize(Box<quantize::Quantize>),
     Onnx(onnx::Onnx),
     Verify(verify::Verify),
     Inspect(inspect::Inspect),

@@ -177,9 +177,9 @@ fn image_input(onnx: &GraphProto) -> Result<Image> {
         bail!("found {} inputs, expected one: the image", inputs.len());
     };
     let name = &input.name;
-    let tensor = match input.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
-        Some(type_proto::Value::TensorType(tensor)) => tensor,
-        _ => bail!("input `{name}` is no tensor"),
+    let kind = input.r#type.as_ref().and_then(|kind| kind.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+        bail!("input `{name}` is no tensor")
     };
     let kind = DataType::try_from(tensor.elem_type).unwrap_or(DataType::Undefined);
     let float = [DataType::Float, DataType::Float16, DataType::Bfloat16, DataType::Double];

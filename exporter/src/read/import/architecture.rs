@@ -58,8 +58,8 @@ impl Family {
         Self::ALL.into_iter().find_map(|family| {
             let prefix = parameter.strip_suffix(family.stem())?;
             let starts = prefix.is_empty() || prefix.ends_with('.');
-            let has = |other: &&str| weights.contains_key(&format!("{prefix}{other}"));
-            (starts && family.others().iter().all(|other| has(&other))).then_some((prefix, family))
+            let has = |other: &str| weights.contains_key(&format!("{prefix}{other}"));
+            (starts && family.others().iter().all(|other| has(other))).then_some((prefix, family))
         })
     }
 

@@ -33,13 +33,13 @@ impl Call<'_, '_> {
         let mut inputs = self.scaled_and_shifted()?;
         let channels = *self.dims(inputs[0]).get(1).context("it has no channels")?;
         if self.builder.opset < 21 && groups != channels && groups > 0 {
-            for at in 1..3 {
+            for (at, input) in inputs.iter_mut().enumerate().skip(1) {
                 let tensor = self.constant(at)?.context("it is missing")?;
                 let (values, times) = (tensor.as_floats()?, channels / groups);
                 ensure!(values.len() == groups, "{} numbers for {groups} groups", values.len());
                 let each = values.iter().flat_map(|&value| std::iter::repeat_n(value, times));
                 let each = Tensor::floats(vec![times * groups], each.collect());
-                inputs[at] = self.builder.constant(each)?;
+                *input = self.builder.constant(each)?;
             }
         }
         self.push(Operator::GroupNorm { groups, eps }, &inputs)

@@ -145,10 +145,7 @@ impl Call<'_, '_> {
     pub(super) fn pad(&mut self) -> Result<Id> {
         let mut x = self.input(0)?;
         let rank = self.dims(x).len();
-        let pads = match self.list("pads", 1)? {
-            Some(pads) => pads,
-            None => bail!("its pads are missing"),
-        };
+        let pads = self.list("pads", 1)?.context("its pads are missing")?;
         let axes = match self.constant(3)? {
             Some(axes) => super::axes(axes.as_ints()?, rank).and_then(|sorted| {
                 let given = axes.as_ints()?.iter().map(|&at| axis(at, rank));

@@ -55,7 +55,8 @@ fn weights_beside_the_file_are_those_of_the_file() {
 
 #[test]
 fn weights_elsewhere_or_of_another_size_are_refused_by_name() {
-    let cases: [(&str, &dyn Fn(&mut ModelProto), &str); 6] = [
+    type Spoil<'a> = &'a dyn Fn(&mut ModelProto);
+    let cases: [(&str, Spoil<'_>, &str); 6] = [
         (
             "above",
             &|m| first(m)[0].value = "../secret".into(),

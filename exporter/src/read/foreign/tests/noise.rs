@@ -39,7 +39,7 @@ fn computed_shapes() -> ModelProto {
         ("w", vec![2_i64, 1, 3, 3], vec![0.1_f32; 18]),
         ("half", vec![], vec![0.5]),
         ("one", vec![1], vec![1.0]),
-        ("root", vec![1], vec![1.414_213_5]),
+        ("root", vec![1], vec![std::f32::consts::SQRT_2]),
     ] {
         graph.initializer.push(TensorProto {
             name: name.into(),
