@@ -92,7 +92,10 @@ impl World {
         if ours.is_some() {
             self.remember(None)?;
         }
-        self.server.orders.last_mut().unwrap().cancelled = true;
+        // Without power, nothing is sent: the server keeps its order, and the box may end it.
+        if !self.disk.with(|disk| disk.is_off()) {
+            self.server.orders.last_mut().unwrap().cancelled = true;
+        }
         Ok(())
     }
 
