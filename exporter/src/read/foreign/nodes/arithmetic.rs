@@ -107,10 +107,20 @@ impl Call<'_, '_> {
         }
         match self.node.op_type.as_str() {
             "ReduceMean" => self.push(Operator::Mean { axes: over, keep }, &[x]),
-            "ReduceSum" => {
-                let mean = self.push(Operator::Mean { axes: over, keep }, &[x])?;
-                self.times(mean, count as f32)
-            }
+            "ReduceSum" => match self.stacked(x, &over) {
+                Some(parts) => {
+                    let kept = Operator::Mean { axes: over, keep }.shape(&[&dims])?;
+                    let mut sum = parts[0];
+                    for &part in &parts[1..] {
+                        sum = self.push(Operator::Binary(Binary::Add), &[sum, part])?;
+                    }
+                    self.push(Operator::Reshape(kept), &[sum])
+                }
+                None => {
+                    let mean = self.push(Operator::Mean { axes: over, keep }, &[x])?;
+                    self.times(mean, count as f32)
+                }
+            },
             "ReduceMax" if dims.len() == 4 && over == [2, 3] => {
                 let kept = Operator::Mean { axes: over, keep }.shape(&[&dims])?;
                 let x = self.whole_max(x)?;
@@ -118,6 +128,14 @@ impl Call<'_, '_> {
             }
             _ => bail!("over axes {over:?} of {dims:?}, which is not supported"),
         }
+    }
+
+    /// Tensors that were stacked only to be added up again along that axis.
+    fn stacked(&self, x: Id, over: &[usize]) -> Option<Vec<Id>> {
+        let node = self.builder.net.maker(x)?;
+        let Operator::Concat { axis } = node.op else { return None };
+        let single = |&part: &Id| self.builder.net.dims(part)[axis] == 1;
+        (*over == [axis] && node.inputs.iter().all(single)).then(|| node.inputs.clone())
     }
 
     /// The axes a reduction goes over, and whether they stay with a side of 1.
