@@ -86,6 +86,15 @@ pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, RadiographError> {
     }
 }
 
+/// Whether one of the eight bytes is 0xFF: the first of a marker, or stuffed.
+#[inline(always)]
+pub(crate) fn has_ones(bytes: u64) -> bool {
+    const LOWEST: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHEST: u64 = u64::from_ne_bytes([128; 8]);
+    let zeros = !bytes;
+    zeros.wrapping_sub(LOWEST) & bytes & HIGHEST != 0
+}
+
 fn damaged(reason: &str) -> RadiographError {
     RadiographError::Decode { format: "JPEG", reason: reason.into() }
 }

@@ -1,6 +1,6 @@
 //! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → stored values.
 
-use super::{TransferSyntax, jpeg_ls, jpeg12, pixel_layout::PixelLayout};
+use super::{TransferSyntax, jpeg_lossless, jpeg_ls, jpeg12, pixel_layout::PixelLayout};
 use crate::{RadiographError, contain::contain, markers::Frame};
 use jpeg_decoder::{ColorTransform, Decoder};
 
@@ -25,8 +25,14 @@ pub(crate) fn decode(
 fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError> {
     let frame = Frame::find(stream)?;
     check_size(layout, [frame.height, frame.width, frame.components])?;
-    if jpeg12::is_meant_for(&frame) {
-        let samples = jpeg12::decode(stream, &frame)?;
+    let samples = if jpeg12::is_meant_for(&frame) {
+        Some(jpeg12::decode(stream, &frame)?)
+    } else if jpeg_lossless::is_meant_for(&frame) {
+        Some(jpeg_lossless::decode(stream, &frame)?)
+    } else {
+        None
+    };
+    if let Some(samples) = samples {
         return Ok(samples.into_iter().map(|sample| layout.value(sample.into())).collect());
     }
     let mut decoder = Decoder::new(stream);

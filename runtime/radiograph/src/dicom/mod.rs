@@ -17,9 +17,11 @@ mod attributes;
 mod codestream;
 mod display;
 mod header;
+mod huffman;
 mod jpeg12;
 #[cfg(feature = "jpeg2000")]
 mod jpeg2000;
+mod jpeg_lossless;
 mod jpeg_ls;
 mod lut;
 mod part10;
