@@ -3,6 +3,7 @@
 //! ITU-T T.81. The inverse cosine transform is f64 in a fixed order, so that it rounds alike on
 //! every CPU.
 
+use super::huffman::{self, Bits, Table};
 use crate::RadiographError;
 use crate::markers::{DRI, Frame, SOS, Segments, u16_at};
 
@@ -29,15 +30,14 @@ pub(crate) fn decode(stream: &[u8], frame: &Frame) -> Result<Vec<u16>, Radiograp
 
 const SOF1: u8 = 0xC1;
 const DHT: u8 = 0xC4;
-const RST0: u8 = 0xD0;
 const DQT: u8 = 0xDB;
 
 /// Tables in force when the scan begins.
 #[derive(Default)]
 struct Tables {
     quantization: [Option<[u16; 64]>; 4],
-    dc: [Option<Huffman>; 4],
-    ac: [Option<Huffman>; 4],
+    dc: [Option<Table>; 4],
+    ac: [Option<Table>; 4],
     /// Blocks between restart markers; 0: none.
     restart: usize,
 }
@@ -57,20 +57,13 @@ impl Tables {
         Ok(())
     }
 
-    fn read_huffman(&mut self, mut body: &[u8]) -> Result<(), RadiographError> {
-        while let Some((kind, rest)) = body.split_first() {
-            let (counts, rest) =
-                rest.split_first_chunk::<16>().ok_or_else(|| damaged("short DHT"))?;
-            let total = counts.iter().map(|n| usize::from(*n)).sum();
-            let symbols = rest.get(..total).ok_or_else(|| damaged("short DHT"))?;
-            let table = Huffman::new(counts, symbols);
-            let place = usize::from(kind & 3);
-            if kind >> 4 == 0 {
+    fn read_huffman(&mut self, body: &[u8]) -> Result<(), RadiographError> {
+        for (class, place, table) in huffman::tables(body)? {
+            if class == 0 {
                 self.dc[place] = Some(table);
             } else {
                 self.ac[place] = Some(table);
             }
-            body = &rest[total..];
         }
         Ok(())
     }
@@ -85,16 +78,16 @@ impl Tables {
         let ac = self.ac[usize::from(selectors & 3)].as_ref().ok_or_else(missing)?;
         let quantization = self.quantization[frame.quantization].as_ref().ok_or_else(missing)?;
         let transform = InverseTransform::new();
-        let mut bits = Bits { data, at: 0, buffer: 0, count: 0 };
+        let mut bits = Bits::new(data);
         let mut pixels = vec![0; frame.height * frame.width];
         let blocks_across = frame.width.div_ceil(8);
         let mut prediction = 0;
         for block in 0..blocks_across * frame.height.div_ceil(8) {
-            if self.restart > 0 && block > 0 && block % self.restart == 0 {
-                bits.restart()?;
+            if self.restart > 0 && block > 0 && block.is_multiple_of(self.restart) {
+                bits.restart(block / self.restart - 1)?;
                 prediction = 0;
             }
-            let coefficients = bits.block(dc, ac, quantization, &mut prediction)?;
+            let coefficients = Block::read(&mut bits, [dc, ac], quantization, &mut prediction)?;
             let samples = transform.apply(&coefficients);
             let (top, left) = (block / blocks_across * 8, block % blocks_across * 8);
             for (y, row) in samples.iter().enumerate().take(frame.height - top) {
@@ -107,133 +100,60 @@ impl Tables {
     }
 }
 
-/// A canonical Huffman code: for each length, the codes up to `last` map to symbols in order.
-struct Huffman {
-    /// By length 1 … 16: first code, its symbol's index, and how many codes there are.
-    lengths: [(u32, usize, u32); 16],
-    symbols: Vec<u8>,
+/// The coefficients of a block, dequantized.
+struct Block {
+    /// In natural order.
+    coefficients: [f64; 64],
+    /// Bit `v`: row `v` has one that is not 0.
+    rows: u8,
 }
 
-impl Huffman {
-    fn new(counts: &[u8; 16], symbols: &[u8]) -> Self {
-        let mut lengths = [(0, 0, 0); 16];
-        let (mut code, mut index) = (0u32, 0usize);
-        for (length, count) in lengths.iter_mut().zip(counts) {
-            *length = (code, index, u32::from(*count));
-            code = (code + u32::from(*count)) << 1;
-            index += usize::from(*count);
-        }
-        Self { lengths, symbols: symbols.to_vec() }
-    }
-}
-
-/// Entropy-coded bits, with stuffed zeros removed.
-struct Bits<'a> {
-    data: &'a [u8],
-    at: usize,
-    /// The low `count` bits have been taken from `data` and not yet been used.
-    buffer: u32,
-    count: u32,
-}
-
-impl Bits<'_> {
-    fn bit(&mut self) -> Result<u32, RadiographError> {
-        if self.count == 0 {
-            let byte = match self.data[self.at.min(self.data.len())..] {
-                [0xFF, 0x00, ..] => {
-                    self.at += 2;
-                    0xFF
-                }
-                [0xFF, ..] | [] => return Err(damaged("entropy-coded data ends early")),
-                [byte, ..] => {
-                    self.at += 1;
-                    byte
-                }
-            };
-            self.buffer = byte.into();
-            self.count = 8;
-        }
-        self.count -= 1;
-        Ok(self.buffer >> self.count & 1)
-    }
-
-    /// A signed number of `size` bits (T.81 F.2.2.1).
-    fn number(&mut self, size: u8) -> Result<i32, RadiographError> {
-        let mut value = 0i32;
-        for _ in 0..size {
-            value = value << 1 | self.bit()? as i32;
-        }
-        let negative = size > 0 && value < 1 << (size - 1);
-        Ok(if negative { value - (1 << size) + 1 } else { value })
-    }
-
-    fn symbol(&mut self, table: &Huffman) -> Result<u8, RadiographError> {
-        let mut code = 0;
-        for (first, index, count) in &table.lengths {
-            code = code << 1 | self.bit()?;
-            if let Some(place) = code.checked_sub(*first).filter(|place| place < count) {
-                return Ok(table.symbols[index + place as usize]);
-            }
-        }
-        Err(damaged("a code is not in its Huffman table"))
-    }
-
-    /// Dequantized coefficients in natural order.
-    fn block(
-        &mut self,
-        dc: &Huffman,
-        ac: &Huffman,
+impl Block {
+    fn read(
+        bits: &mut Bits<'_>,
+        [dc, ac]: [&Table; 2],
         quantization: &[u16; 64],
         prediction: &mut i32,
-    ) -> Result<[f64; 64], RadiographError> {
-        let mut coefficients = [0.0; 64];
-        let size = self.symbol(dc)?;
+    ) -> Result<Self, RadiographError> {
+        let none = || damaged("a code is not in its Huffman table");
+        let (size, difference) = bits.coefficient(dc).ok_or_else(none)?;
         if size > 15 {
             return Err(damaged("a difference is larger than 12-bit samples allow"));
         }
-        *prediction = (*prediction + self.number(size)?).clamp(-(1 << 16), 1 << 16);
-        coefficients[0] = f64::from(*prediction) * f64::from(quantization[0]);
+        *prediction = (*prediction + difference).clamp(-(1 << 16), 1 << 16);
+        let mut block = Self { coefficients: [0.0; 64], rows: 1 };
+        block.coefficients[0] = f64::from(*prediction) * f64::from(quantization[0]);
         let mut place = 1;
         while place < 64 {
-            let symbol = self.symbol(ac)?;
-            let (run, size) = (usize::from(symbol >> 4), symbol & 15);
-            if size == 0 && run < 15 {
+            let (symbol, value) = bits.coefficient(ac).ok_or_else(none)?;
+            if symbol & 15 == 0 && symbol < 0xF0 {
                 break; // end of block
             }
-            place += run;
+            place += usize::from(symbol >> 4);
             if place > 63 {
                 return Err(damaged("a block has more than 64 coefficients"));
             }
-            let value = f64::from(self.number(size)?);
-            coefficients[ZIGZAG[place]] = value * f64::from(quantization[place]);
+            let natural = ZIGZAG[place];
+            block.coefficients[natural] = f64::from(value) * f64::from(quantization[place]);
+            block.rows |= 1 << (natural / 8);
             place += 1;
         }
-        Ok(coefficients)
-    }
-
-    fn restart(&mut self) -> Result<(), RadiographError> {
-        self.count = 0;
-        match self.data[self.at.min(self.data.len())..] {
-            [0xFF, marker, ..] if (RST0..RST0 + 8).contains(&marker) => {
-                self.at += 2;
-                Ok(())
-            }
-            _ => Err(damaged("a restart marker is missing")),
-        }
+        bits.check()?;
+        Ok(block)
     }
 }
 
 /// The 8x8 inverse cosine transform.
 struct InverseTransform {
-    /// `[x][u]`: what coefficient `u` adds to sample `x`.
+    /// `[u][x]`: what coefficient `u` adds to sample `x`.
     basis: [[f64; 8]; 8],
 }
 
 impl InverseTransform {
     fn new() -> Self {
         let mut basis = [[0.0; 8]; 8];
-        for (x, row) in basis.iter_mut().enumerate() {
-            for (u, weight) in row.iter_mut().enumerate() {
+        for (u, row) in basis.iter_mut().enumerate() {
+            for (x, weight) in row.iter_mut().enumerate() {
                 let angle = std::f64::consts::PI / 16.0 * ((2 * x + 1) * u) as f64;
                 let norm = if u == 0 { std::f64::consts::FRAC_1_SQRT_2 } else { 1.0 };
                 *weight = 0.5 * norm * libm::cos(angle);
@@ -243,27 +163,37 @@ impl InverseTransform {
     }
 
     /// 12-bit samples `[y][x]`.
-    fn apply(&self, coefficients: &[f64; 64]) -> [[u16; 8]; 8] {
+    ///
+    /// Sums of eight samples grow side by side, each in the order of its coefficients. Those that are
+    /// 0 would change no bit of them.
+    fn apply(&self, block: &Block) -> [[u16; 8]; 8] {
+        let has = |v: &usize| block.rows >> v & 1 == 1;
         let mut halfway = [[0.0; 8]; 8]; // [v][x]
-        for (v, row) in halfway.iter_mut().enumerate() {
-            for (sum, basis) in row.iter_mut().zip(&self.basis) {
-                for (u, weight) in basis.iter().enumerate() {
-                    *sum += weight * coefficients[8 * v + u];
+        for v in (0..8).filter(has) {
+            let coefficients = &block.coefficients[8 * v..8 * v + 8];
+            for (coefficient, basis) in coefficients.iter().zip(&self.basis) {
+                if *coefficient != 0.0 {
+                    add(&mut halfway[v], *coefficient, basis);
                 }
             }
         }
         let mut samples = [[0; 8]; 8];
-        for (row, basis) in samples.iter_mut().zip(&self.basis) {
-            for (x, sample) in row.iter_mut().enumerate() {
-                let mut sum = 2048.0;
-                for (v, weight) in basis.iter().enumerate() {
-                    sum += weight * halfway[v][x];
-                }
-                *sample = sum.round_ties_even().clamp(0.0, 4095.0) as u16;
+        for (y, row) in samples.iter_mut().enumerate() {
+            let mut sums = [2048.0; 8];
+            for v in (0..8).filter(has) {
+                add(&mut sums, self.basis[v][y], &halfway[v]);
             }
+            *row = sums.map(|sum| {
+                // Adding 2^52 rounds to the nearest integer, ties to even, in the lowest bits.
+                (sum.clamp(0.0, 4095.0) + 4_503_599_627_370_496.0).to_bits() as u16
+            });
         }
         samples
     }
+}
+
+fn add(sums: &mut [f64; 8], weight: f64, values: &[f64; 8]) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
 }
 
 /// Where the coefficients of a block go, in the order they are written.
