@@ -5,63 +5,136 @@ use crate::RadiographError;
 
 /// Little-endian samples of one frame, side by side or in planes as the layout says.
 ///
-/// Segments hold, sample by sample, the most significant bytes first.
+/// Segments hold, sample by sample, the most significant bytes first. They are unpacked together,
+/// part by part: what they unpack to would fill as much memory as the frame.
 pub(crate) fn decode(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<u8>, RadiographError> {
     let width = layout.bytes_per_sample();
     let pixels = layout.rows * layout.columns;
-    let expected = layout.samples * width;
-    let mut words = stream.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
-    let header: Vec<usize> = words.by_ref().take(16).map(|word| word as usize).collect();
-    let count = header.first().copied().unwrap_or_default();
-    if header.len() < 16 || count != expected {
-        return Err(damaged(format!("{count} segments, expected {expected}")));
-    }
-    let mut frame = vec![0; pixels * expected];
-    for segment in 0..count {
-        let start = header[1 + segment];
-        let end = if segment + 1 < count { header[2 + segment] } else { stream.len() };
-        let bytes = stream
-            .get(start..end)
-            .filter(|_| start >= 64)
-            .ok_or_else(|| damaged(format!("segment {segment} is at bytes {start}..{end}")))?;
-        let plane = unpack(bytes, pixels).ok_or_else(|| {
-            damaged(format!("segment {segment} ends before its {pixels} bytes are complete"))
-        })?;
-        let (sample, byte) = (segment / width, width - 1 - segment % width);
-        // Planes stay planes, so that the layout's own planar configuration is made true.
-        let (first, step) = if layout.planar {
-            (sample * pixels * width + byte, width)
-        } else {
-            (sample * width + byte, expected)
-        };
-        for (cell, value) in frame[first..].iter_mut().step_by(step).zip(plane) {
-            *cell = value;
+    let segments = segments(stream, layout.samples * width)?;
+    let mut segments: Vec<Segment<'_>> = segments.into_iter().map(Segment::new).collect();
+    let mut frame = vec![0; pixels * segments.len()];
+    for first in (0..pixels).step_by(PART) {
+        let count = PART.min(pixels - first);
+        for (number, segment) in segments.iter_mut().enumerate() {
+            segment.unpack(count).ok_or_else(|| {
+                damaged(format!("segment {number} ends before its {pixels} bytes are complete"))
+            })?;
         }
+        if let [high, low] = &mut segments[..] {
+            let pairs = frame[2 * first..].as_chunks_mut().0.iter_mut();
+            let halves = low.bytes[..count].iter().zip(&high.bytes[..count]);
+            pairs.zip(halves).for_each(|(pair, (low, high))| *pair = [*low, *high]);
+        } else {
+            for (number, segment) in segments.iter().enumerate() {
+                let (sample, byte) = (number / width, width - 1 - number % width);
+                // Planes stay planes, so that the layout's own planar configuration is made true.
+                let (start, step) = match layout.planar {
+                    true => ((sample * pixels + first) * width, width),
+                    false => ((first * layout.samples + sample) * width, segments.len()),
+                };
+                let cells = frame[start + byte..].iter_mut().step_by(step);
+                cells.zip(&segment.bytes[..count]).for_each(|(cell, value)| *cell = *value);
+            }
+        }
+        segments.iter_mut().for_each(|segment| segment.forget(count));
     }
     Ok(frame)
 }
 
-/// `count` bytes; `None` if `packed` ends before.
-fn unpack(mut packed: &[u8], count: usize) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(count);
-    while out.len() < count {
-        let (control, rest) = packed.split_first()?;
-        packed = match control {
-            0..=127 => {
-                let (literal, rest) = rest.split_at_checked(usize::from(*control) + 1)?;
-                out.extend_from_slice(literal);
-                rest
-            }
-            128 => rest,
-            _ => {
-                let (value, rest) = rest.split_first()?;
-                out.resize(out.len() + 257 - usize::from(*control), *value);
-                rest
-            }
-        };
+/// Bytes of a segment that are unpacked at once.
+const PART: usize = 4096;
+
+/// The `expected` segments that the header lists.
+fn segments(stream: &[u8], expected: usize) -> Result<Vec<&[u8]>, RadiographError> {
+    let words = stream.as_chunks().0.iter().take(16);
+    let header: Vec<usize> = words.map(|word| u32::from_le_bytes(*word) as usize).collect();
+    let count = header.first().copied().unwrap_or_default();
+    if header.len() < 16 || count != expected {
+        return Err(damaged(format!("{count} segments, expected {expected}")));
     }
-    out.truncate(count);
-    Some(out)
+    let segment = |segment: usize| {
+        let start = header[1 + segment];
+        let end = if segment + 1 < count { header[2 + segment] } else { stream.len() };
+        let bytes = stream.get(start..end).filter(|_| start >= 64);
+        bytes.ok_or_else(|| damaged(format!("segment {segment} is at bytes {start}..{end}")))
+    };
+    (0..count).map(segment).collect()
+}
+
+struct Segment<'a> {
+    packed: &'a [u8],
+    /// The first `count` have been unpacked.
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl<'a> Segment<'a> {
+    fn new(packed: &'a [u8]) -> Self {
+        Self { packed, bytes: vec![0; PART + LONGEST], count: 0 }
+    }
+
+    /// At least `count` bytes; `None` if there are not so many.
+    fn unpack(&mut self, count: usize) -> Option<()> {
+        while self.count < count {
+            let out = &mut self.bytes[self.count..];
+            let (length, rest) = match short_packet(self.packed, out) {
+                Some(packet) => packet,
+                None => any_packet(self.packed, out)?,
+            };
+            self.packed = rest;
+            self.count += length;
+        }
+        Some(())
+    }
+
+    /// Makes room: the first `count` have been used.
+    fn forget(&mut self, count: usize) {
+        self.bytes.copy_within(count..self.count, 0);
+        self.count -= count;
+    }
+}
+
+/// What one packet adds at most.
+const LONGEST: usize = 128;
+
+/// A packet of at most 16 bytes, as most are: how many, and what follows it.
+///
+/// It writes 16, and the next packet overwrites what is too much; a run and a literal differ in what
+/// is selected only. Where the lower bits are noise, nobody could predict branches.
+#[inline(always)]
+fn short_packet<'a>(packed: &'a [u8], out: &mut [u8]) -> Option<(usize, &'a [u8])> {
+    let [control, next @ ..] = packed.first_chunk::<17>()?;
+    let is_literal = *control < 128;
+    let length = usize::from(if is_literal { *control } else { !*control + 1 }) + 1;
+    if length > 16 || *control == 128 {
+        return None;
+    }
+    let words = next.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+    let run = u64::from_ne_bytes([next[0]; 8]);
+    for (to, word) in out.first_chunk_mut::<16>()?.as_chunks_mut().0.iter_mut().zip(words) {
+        *to = (if is_literal { word } else { run }).to_ne_bytes();
+    }
+    Some((length, &packed[1 + if is_literal { length } else { 1 }..]))
+}
+
+/// As [`short_packet`], of any length; `out` has room for the longest.
+fn any_packet<'a>(packed: &'a [u8], out: &mut [u8]) -> Option<(usize, &'a [u8])> {
+    let (control, rest) = packed.split_first()?;
+    match control {
+        0..=127 => {
+            let length = usize::from(*control) + 1;
+            let (literal, rest) = rest.split_at_checked(length)?;
+            out[..length].copy_from_slice(literal);
+            Some((length, rest))
+        }
+        128 => Some((0, rest)),
+        _ => {
+            let length = 257 - usize::from(*control);
+            let (value, rest) = rest.split_first()?;
+            out[..length].fill(*value);
+            Some((length, rest))
+        }
+    }
 }
 
 fn damaged(reason: String) -> RadiographError {
@@ -71,6 +144,12 @@ fn damaged(reason: String) -> RadiographError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn unpack(packed: &[u8], count: usize) -> Option<Vec<u8>> {
+        let mut segment = Segment::new(packed);
+        segment.unpack(count)?;
+        Some(segment.bytes[..count].to_vec())
+    }
 
     /// The example of the TIFF specification, from which DICOM takes PackBits.
     #[test]
