@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from engines.machine import processor_ms
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 5
 
@@ -32,12 +34,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ours", type=Path, default=ROOT / "target/release/examples/alternate")
     parser.add_argument("--json", action="store_true", help="a JSON line a file instead of a table")
     return parser.parse_args()
-
-
-def processor_ms(process: int) -> float:
-    """What all threads of a process have used."""
-    threads = Path(f"/proc/{process}/task").iterdir()
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
 
 
 def ours(program: Path, file: Path, threads: int) -> subprocess.Popen:

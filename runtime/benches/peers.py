@@ -56,14 +56,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def enter_venv() -> None:
-    """Goes on in `target/peers-venv`, made if need be."""
-    venv, wanted = ROOT / "target/peers-venv", (HERE / "requirements.txt").read_text()
+def enter_venv(name: str, requirements: Path) -> None:
+    """Goes on in the virtual environment `target/NAME`, made if need be."""
+    venv, wanted = ROOT / "target" / name, requirements.read_text()
     stamp = venv / "requirements.txt"
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"installing {' '.join(wanted.split())} into {venv}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([venv / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", HERE / "requirements.txt"], check=True)
+        subprocess.run([venv / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", requirements], check=True)
         stamp.write_text(wanted)
     if Path(sys.prefix).resolve() != venv.resolve():
         os.execv(venv / "bin/python", [str(venv / "bin/python"), *sys.argv])
@@ -181,7 +181,7 @@ def agreement(outputs: dict) -> dict:
 
 def main() -> None:
     options = arguments()
-    enter_venv()
+    enter_venv("peers-venv", HERE / "requirements.txt")
     from engines import machine, report
 
     for program in (options.exporter, options.ours):

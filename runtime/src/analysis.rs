@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
 use engine::{Analyzer, Findings, Mask, Options, Stage, Vectors};
-use radiograph::{Header, Image, Radiograph, RadiographError, Source};
+use radiograph::{File, Header, Radiograph, RadiographError, Source};
 use results::{
     BundleId, Finding, FoundBox, LabelCode, MaskSummary, Milliseconds, Record, Segment, SourceId,
     Status,
@@ -24,12 +24,10 @@ pub(crate) struct Loaded {
     vectors: Vectors,
 }
 
-/// What came of one image, and what is needed to draw it.
+/// What came of one image, and what is needed to draw it beside the image itself.
 #[derive(Debug)]
 pub(crate) struct Analysis {
     pub(crate) report: Record,
-    /// If it could be read.
-    pub(crate) picture: Option<Image>,
     pub(crate) masks: Vec<Mask>,
 }
 
@@ -57,39 +55,39 @@ impl Loaded {
     pub(crate) fn analyse(&self, name: &str, bytes: &[u8]) -> Result<Analysis> {
         let began = Instant::now();
         match radiograph::read(bytes) {
-            Ok(radiograph) => self.analyse_radiograph(name, radiograph, bytes, began),
+            Ok(radiograph) => self.analyse_radiograph(name, &radiograph, bytes, began),
             Err(error) => {
                 let reason = format!("cannot be read: {:#}", anyhow::Error::new(error));
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
                 let source = radiograph::header(bytes).ok().map(|header| source_id(&header, bytes));
                 Ok(Analysis {
                     report: Record { source, cause: Some("unreadable".into()), ..report },
-                    picture: None,
                     masks: Vec::new(),
                 })
             }
         }
     }
 
-    /// A file; what cannot be read is an error that names it.
-    pub(crate) fn analyse_file(&self, path: &Path) -> Result<Analysis, AnalyseError> {
+    /// A file, as it was read for whoever draws; what cannot be read is an error that names it.
+    pub(crate) fn analyse_file(&self, path: &Path) -> Result<(Analysis, File), AnalyseError> {
         let began = Instant::now();
-        let (radiograph, bytes) =
-            radiograph::read_file_and_bytes(path).map_err(AnalyseError::Read)?;
-        self.analyse_radiograph(&path.display().to_string(), radiograph, &bytes, began)
-            .map_err(AnalyseError::Run)
+        let file = File::open(path).map_err(AnalyseError::Read)?;
+        let radiograph = file.read().map_err(AnalyseError::Read)?;
+        let name = path.display().to_string();
+        let analysis = self.analyse_radiograph(&name, &radiograph, file.bytes(), began);
+        Ok((analysis.map_err(AnalyseError::Run)?, file))
     }
 
     fn analyse_radiograph(
         &self,
         name: &str,
-        radiograph: Radiograph,
+        radiograph: &Radiograph<'_>,
         bytes: &[u8],
         began: Instant,
     ) -> Result<Analysis> {
         let mut lap = Lap(began);
         let mut milliseconds = Milliseconds { read: lap.end(), ..Milliseconds::default() };
-        let outcome = self.lock().analyze_in_stages(&radiograph, |stage| match stage {
+        let outcome = self.lock().analyze_in_stages(radiograph, |stage| match stage {
             Stage::Gate => drop(lap.end()),
             Stage::Preprocess => milliseconds.preprocess = lap.end(),
             Stage::Infer => milliseconds.infer = lap.end(),
@@ -111,7 +109,7 @@ impl Loaded {
             Source::Png { .. } | Source::Jpeg => None,
         };
         let report = Record { source, ..report };
-        Ok(Analysis { report, picture: Some(radiograph.image), masks })
+        Ok(Analysis { report, masks })
     }
 
     fn report(&self, name: &str, found: &Findings, milliseconds: Milliseconds) -> Record {

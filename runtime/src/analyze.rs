@@ -8,11 +8,11 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use bundle::Bundle;
 use clap::Args;
+use radiograph::File;
 use results::{Kind, Record, Status};
 use std::{
     collections::BTreeSet,
     fmt::{self, Write as _},
-    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -77,7 +77,7 @@ impl Analyze {
 
     /// Prints the findings of a file, then draws them.
     fn one(&self, loaded: &Loaded, file: &Path, output: Output, failed: &mut Failed) -> Result<()> {
-        let analysis = loaded.analyse_file(file).inspect_err(|error| match error {
+        let (analysis, image) = loaded.analyse_file(file).inspect_err(|error| match error {
             AnalyseError::Read(_) => failed.read += 1,
             AnalyseError::Run(_) => failed.analyse += 1,
         })?;
@@ -86,22 +86,21 @@ impl Analyze {
         } else {
             io::stdout().write_all(table(&analysis.report).as_bytes())?;
         }
-        self.draw(&analysis, file).inspect_err(|_| failed.draw += 1)?;
-        self.write_objects(analysis, file).inspect_err(|_| failed.write += 1)
+        self.draw(&analysis, &image, file).inspect_err(|_| failed.draw += 1)?;
+        self.write_objects(analysis, &image, file).inspect_err(|_| failed.write += 1)
     }
 
     /// Writes every object that there is something to put into.
-    fn write_objects(&self, analysis: Analysis, file: &Path) -> Result<()> {
+    fn write_objects(&self, analysis: Analysis, image: &File, file: &Path) -> Result<()> {
         let Some(folder) = &self.dicom else { return Ok(()) };
         let (device, pixels) = (device::this_box(), self.overlay_pixels);
         let record = device::sign(analysis.report, pixels);
-        let source = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         for kind in Kind::ALL {
             let drawing = || {
-                let picture = analysis.picture.as_ref().context("there is no picture")?;
-                overlay::rgb(picture, &analysis.masks, &record, pixels).context("it has no pixels")
+                let picture = image.read()?.image;
+                overlay::rgb(&picture, &analysis.masks, &record, pixels).context("it has no pixels")
             };
-            let object = results::object(kind, &record, &source, device, drawing);
+            let object = results::object(kind, &record, image.bytes(), device, drawing);
             let object = object.with_context(|| format!("{}: no {kind}", file.display()))?;
             let Some(object) = object else { continue };
             let name = file.file_name().unwrap_or_default();
@@ -112,16 +111,20 @@ impl Analyze {
         Ok(())
     }
 
-    fn draw(&self, analysis: &Analysis, file: &Path) -> Result<()> {
-        if let (Some(out), Some(picture)) = (&self.overlay, &analysis.picture) {
+    fn draw(&self, analysis: &Analysis, image: &File, file: &Path) -> Result<()> {
+        if let Some(out) = &self.overlay {
             let path = if out.is_dir() {
                 let name = file.file_name().unwrap_or_default();
                 out.join(name).with_added_extension("png")
             } else {
                 out.clone()
             };
-            let png =
-                overlay::png(picture, &analysis.masks, &analysis.report, self.overlay_pixels)?;
+            let png = overlay::png(
+                &image.read()?.image,
+                &analysis.masks,
+                &analysis.report,
+                self.overlay_pixels,
+            )?;
             durable::write(&path, &png)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }

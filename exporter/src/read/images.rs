@@ -84,15 +84,15 @@ impl ImageSet {
 impl Input {
     /// Reads an image; one that is the same everywhere shows the network nothing and is refused.
     pub(crate) fn read(path: &Path, preprocess: &Preprocess) -> Result<Self> {
-        let (radiograph, bytes) = radiograph::read_file_and_bytes(path)?;
-        let first = radiograph.image.pixels.first().copied().unwrap_or_default();
-        if radiograph.image.pixels.iter().all(|&x| x == first) {
-            bail!("{}: every pixel is {first}, expected a picture", path.display());
+        let file = radiograph::File::open(path)?;
+        let radiograph = file.read()?;
+        if let Some(grey) = radiograph.image.only_grey() {
+            bail!("{}: every pixel is {grey}, expected a picture", path.display());
         }
         Ok(Self {
             pixels: radiograph::network_input(&radiograph.image, preprocess),
             size: [radiograph.image.height, radiograph.image.width],
-            digest: Sha256::digest(&bytes).into(),
+            digest: Sha256::digest(file.bytes()).into(),
         })
     }
 }

@@ -19,6 +19,12 @@ def process_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def processor_ms(pid: int) -> float:
+    """As `process_seconds` to the nanosecond, of threads that are still there."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
+
+
 class Watch:
     """CPU time that others used between `__init__` and `foreign_share`, as a share of one processor."""
 

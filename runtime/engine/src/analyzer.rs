@@ -52,7 +52,7 @@ impl Analyzer {
     }
 
     /// Gate, preprocessing, network, decoding.
-    pub fn analyze(&mut self, radiograph: &Radiograph) -> Result<Analysis, EngineError> {
+    pub fn analyze(&mut self, radiograph: &Radiograph<'_>) -> Result<Analysis, EngineError> {
         self.analyze_in_stages(radiograph, |_| {})
     }
 
@@ -60,7 +60,7 @@ impl Analyzer {
     /// measures brings one.
     pub fn analyze_in_stages(
         &mut self,
-        radiograph: &Radiograph,
+        radiograph: &Radiograph<'_>,
         mut after: impl FnMut(Stage),
     ) -> Result<Analysis, EngineError> {
         let verdict = radiograph::gate(radiograph);

@@ -1,6 +1,6 @@
 //! Which way up a photograph is: the Orientation of its EXIF data (TIFF 6.0, EXIF 2.32).
 
-use crate::Image;
+use crate::{Image, RadiographError};
 
 /// How the stored rows and columns become the displayed ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,21 +69,22 @@ impl Orientation {
     }
 
     /// The picture as displayed.
-    pub(crate) fn apply(self, stored: Image) -> Image {
+    pub(crate) fn apply(self, stored: Image<'_>) -> Result<Image<'_>, RadiographError> {
         if self == Self::UPRIGHT {
-            return stored;
+            return Ok(stored);
         }
         let [height, width] = self.size([stored.height, stored.width]);
+        let greys = stored.pixels();
         let mut pixels = Vec::with_capacity(height * width);
         for y in 0..height {
             let y = if self.flipped_vertically { height - 1 - y } else { y };
             for x in 0..width {
                 let x = if self.flipped_horizontally { width - 1 - x } else { x };
                 let (row, column) = if self.transposed { (x, y) } else { (y, x) };
-                pixels.push(stored.pixels[row * stored.width + column]);
+                pixels.push(greys[row * stored.width + column]);
             }
         }
-        Image { height, width, pixels }
+        Image::new(height, width, pixels)
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
     /// Stored 2 rows x 3 columns; what EXIF 2.32 (figure 14) says of row 0 and column 0.
     #[test]
     fn every_orientation_shows_the_first_row_and_column_where_exif_says() {
-        let stored = Image { height: 2, width: 3, pixels: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+        let stored = Image::new(2, 3, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
         let displayed: [(usize, usize, [f32; 6]); 8] = [
             (2, 3, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
             (2, 3, [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]),
@@ -130,9 +131,9 @@ mod tests {
             for big_endian in [false, true] {
                 let orientation = Orientation::of_exif(&exif(big_endian, value));
                 assert_eq!(orientation.size([2, 3]), [height, width], "{value}");
-                let shown = orientation.apply(stored.clone());
+                let shown = orientation.apply(stored.clone()).unwrap();
                 assert_eq!((shown.height, shown.width), (height, width), "{value}");
-                assert_eq!(shown.pixels, pixels, "{value}");
+                assert_eq!(*shown.pixels(), pixels, "{value}");
             }
         }
     }

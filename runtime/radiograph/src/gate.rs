@@ -70,7 +70,7 @@ const ROWS_LOOKED_AT: usize = 512;
 /// Whether the network may see this picture: a reason if not, never a guess.
 ///
 /// What a header does not say is not held against it; PNG and JPEG files say nothing.
-pub fn gate(radiograph: &Radiograph) -> Result<(), NotAnalysed> {
+pub fn gate(radiograph: &Radiograph<'_>) -> Result<(), NotAnalysed> {
     match &radiograph.source {
         Source::Dicom(header) => gate_header(header)?,
         Source::Png { unused_bits: unused @ 1.. } => {
@@ -116,7 +116,7 @@ fn or_missing(value: &str) -> String {
 }
 
 /// Size and exposure.
-fn gate_picture(image: &Image) -> Result<(), NotAnalysed> {
+fn gate_picture(image: &Image<'_>) -> Result<(), NotAnalysed> {
     let Image { height, width, .. } = *image;
     if height.min(width) < MIN_SIDE {
         return Err(NotAnalysed::Small { height, width });
@@ -124,12 +124,8 @@ fn gate_picture(image: &Image) -> Result<(), NotAnalysed> {
     if height.max(width) > MAX_ASPECT * height.min(width) {
         return Err(NotAnalysed::Elongated { height, width });
     }
-    let mut histogram = [0usize; 1001]; // of pixel values in thousandths
-    for row in image.pixels.chunks_exact(width).step_by(height.div_ceil(ROWS_LOOKED_AT)) {
-        for x in row {
-            histogram[(x.clamp(0.0, 1.0) * 1000.0) as usize] += 1;
-        }
-    }
+    let thousandths = |x: f32| (x.clamp(0.0, 1.0) * 1000.0) as usize;
+    let histogram = image.histogram(height.div_ceil(ROWS_LOOKED_AT), 1001, thousandths);
     let count: usize = histogram.iter().sum();
     let spread = (quantile(&histogram, count - 1 - count / 100) - quantile(&histogram, count / 100))
         as f32
@@ -160,13 +156,17 @@ fn quantile(histogram: &[usize], rank: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn picture(height: usize, width: usize, pixel: impl Fn(usize, usize) -> f32) -> Radiograph {
+    fn picture(
+        height: usize,
+        width: usize,
+        pixel: impl Fn(usize, usize) -> f32,
+    ) -> Radiograph<'static> {
         let pixels = (0..height * width).map(|i| pixel(i / width, i % width)).collect();
         let image = Image::new(height, width, pixels).unwrap();
         Radiograph { image, source: Source::Jpeg }
     }
 
-    fn ramp(height: usize, width: usize) -> Radiograph {
+    fn ramp(height: usize, width: usize) -> Radiograph<'static> {
         picture(height, width, |y, _| (y as f32 + 0.5) / height as f32)
     }
 

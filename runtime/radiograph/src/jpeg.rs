@@ -5,6 +5,7 @@
 
 use crate::{
     Image, RadiographError,
+    cells::Cells,
     contain::contain,
     exif::Orientation,
     limits,
@@ -14,15 +15,19 @@ use crate::{
 };
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
-pub(crate) fn read(bytes: &[u8]) -> Result<Image, RadiographError> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Image<'static>, RadiographError> {
     let head = Head::read(bytes)?;
     let mut decoder = Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(limits::FRAME as usize * 4);
     decoder.set_color_transform(head.colours.transform());
     let decoded = contain("JPEG", || decoder.decode())?;
     let format = decoder.info().map(|info| info.pixel_format);
+    let Frame { height, width, .. } = head.frame;
     let pixels = match (head.colours, format) {
-        (Colours::Grey, Some(PixelFormat::L8)) => raster::grey(&decoded, 1, 255.0),
+        (Colours::Grey, Some(PixelFormat::L8)) => {
+            let cells = Cells::Bytes(decoded.into());
+            return head.orientation.apply(raster::cells(height, width, cells, 255.0)?);
+        }
         (Colours::Rgb | Colours::YCbCr, Some(PixelFormat::RGB24)) => {
             raster::colour(&decoded, 3, 255.0)
         }
@@ -32,7 +37,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Image, RadiographError> {
             return Err(RadiographError::Decode { format: "JPEG", reason });
         }
     };
-    Ok(head.orientation.apply(Image::new(head.frame.height, head.frame.width, pixels)?))
+    head.orientation.apply(Image::new(height, width, pixels)?)
 }
 
 /// What stands before the first scan.

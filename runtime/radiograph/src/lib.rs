@@ -1,15 +1,17 @@
 //! Bytes of DICOM, PNG or JPEG → pixels → network input: the only preprocessing of the product.
 //!
 //! ```text
-//! read           bytes      → Radiograph   picture [H, W] f32, 0 = black … 1 = white, and its source
+//! read           bytes      → Radiograph   picture [H, W], 0 = black … 1 = white, and its source
 //! gate           Radiograph → ()           or why the network must not see it
 //! probe          bytes      → Probe        kind, size and header, without decoding pixels
 //! network_input  Image      → [C, H, W]    resized (stretched, padded or cropped), antialiased, normalised
 //! ```
 //!
 //! For DICOM, [`read`] is: structure checked within limits (`elements`) → header
-//! (`dicom/header.rs`) → stored values (`dicom/pixels.rs`) → modality LUT, VOI LUT and inversion
-//! (`dicom/display.rs`). Start reading in `dicom/mod.rs`.
+//! (`dicom/header.rs`) → samples (`dicom/pixels.rs`) → modality LUT, VOI LUT and inversion as one table
+//! (`dicom/display.rs`). Start reading in `dicom/mod.rs`. A picture is then cells and that table
+//! (`cells.rs`): whoever resizes it (`resize.rs`) looks its rows up one by one, so that stored values
+//! become the network's input in one pass, without a picture in f32 between them.
 //!
 //! Trainer, exporter and runtime all call these functions, so that a network sees at work what it
 //! saw in training. Only IEEE additions, multiplications and divisions in a fixed order are used,
@@ -30,6 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cells;
 mod contain;
 mod dicom;
 pub mod elements;
@@ -45,7 +48,9 @@ mod png;
 mod probe;
 mod raster;
 mod resize;
+mod rows;
 mod size;
+mod taps;
 mod words;
 
 pub use dicom::{
@@ -59,13 +64,26 @@ pub use picture::Image;
 pub use probe::{Kind, Probe, probe, probe_file};
 
 use graph::PictureFilter;
-use std::{borrow::Cow, fs, path::Path};
+use resize::Window;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A decoded picture and where it came from.
+///
+/// Pixels that are not compressed stay in the bytes they were read from.
 #[derive(Clone, Debug)]
-pub struct Radiograph {
-    pub image: Image,
+pub struct Radiograph<'a> {
+    pub image: Image<'a>,
     pub source: Source,
+}
+
+impl Radiograph<'_> {
+    /// Without the bytes it was read from.
+    pub fn into_owned(self) -> Radiograph<'static> {
+        Radiograph { image: self.image.into_owned(), source: self.source }
+    }
 }
 
 /// What the bytes were.
@@ -83,7 +101,7 @@ pub enum Source {
 ///
 /// The picture is as a viewer displays it: what EXIF says about the orientation of a photograph has
 /// been done. Pixels of the source image are those of this picture.
-pub fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
+pub fn read(bytes: &[u8]) -> Result<Radiograph<'_>, RadiographError> {
     match Kind::of(bytes)? {
         Kind::Dicom => dicom::read(bytes),
         Kind::Png => {
@@ -95,44 +113,52 @@ pub fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
 }
 
 /// As [`read`]; a file whose name claims DICOM must be DICOM. Errors name the file.
-pub fn read_file(path: &Path) -> Result<Radiograph, RadiographError> {
-    read_file_and_bytes(path).map(|(radiograph, _)| radiograph)
+pub fn read_file(path: &Path) -> Result<Radiograph<'static>, RadiographError> {
+    Ok(File::open(path)?.read()?.into_owned())
 }
 
-/// [`read_file`], with the bytes that were decoded: whoever hashes them hashes what was seen.
-pub fn read_file_and_bytes(path: &Path) -> Result<(Radiograph, Vec<u8>), RadiographError> {
-    let read = || {
-        size::check_file(fs::metadata(path).map_err(RadiographError::Io)?.len())?;
-        let bytes = fs::read(path).map_err(RadiographError::Io)?;
-        Kind::of(&bytes)?.check_name(path)?;
-        Ok((read(&bytes)?, bytes))
-    };
-    read().map_err(|error: RadiographError| error.of_file(path))
+/// A picture's file in memory: whoever hashes the bytes hashes what was seen.
+#[derive(Clone, Debug)]
+pub struct File {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl File {
+    /// As for [`read_file`]; nothing is decoded yet.
+    pub fn open(path: &Path) -> Result<Self, RadiographError> {
+        let read = || {
+            size::check_file(fs::metadata(path).map_err(RadiographError::Io)?.len())?;
+            let bytes = fs::read(path).map_err(RadiographError::Io)?;
+            Kind::of(&bytes)?.check_name(path)?;
+            Ok(Self { path: path.to_owned(), bytes })
+        };
+        read().map_err(|error: RadiographError| error.of_file(path))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn read(&self) -> Result<Radiograph<'_>, RadiographError> {
+        read(&self.bytes).map_err(|error| error.of_file(&self.path))
+    }
 }
 
 /// The network's input `[channels, height, width]` for a displayed picture.
-pub fn network_input(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
+pub fn network_input(image: &Image<'_>, preprocess: &graph::Preprocess) -> Vec<f32> {
     preprocess.normalised(fitted(image, preprocess))
 }
 
 /// A displayed picture in the input's shape `[height, width]`, 0 = black … 1 = white, not normalised.
-pub fn fitted(image: &Image, preprocess: &graph::Preprocess) -> Vec<f32> {
+pub fn fitted(image: &Image<'_>, preprocess: &graph::Preprocess) -> Vec<f32> {
     let placement = preprocess.place([image.height, image.width]);
-    let seen = if placement.is_whole() {
-        Cow::Borrowed(image)
-    } else {
-        let [height, width] = placement.seen;
-        Cow::Owned(Image { height, width, pixels: placement.cropped(&image.pixels) })
-    };
-    let [height, width] = placement.size;
+    let seen = Window { first: placement.cut, size: placement.seen };
     let pixels = match preprocess.filter {
-        PictureFilter::Triangle => seen.resize(height, width).pixels,
-        PictureFilter::Gaussian => resize::gaussian(
-            &seen.pixels,
-            [seen.height, seen.width],
-            placement.size,
-            preprocess.mean,
-        ),
+        PictureFilter::Triangle => resize::triangle(image.rows(), seen, placement.size),
+        PictureFilter::Gaussian => {
+            resize::gaussian(image.rows(), seen, placement.size, preprocess.mean)
+        }
     };
     placement.embed(pixels, 0.0)
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     Image, RadiographError,
+    cells::Cells,
     contain::contain,
     exif::Orientation,
     limits,
-    raster::{colour, grey},
+    raster::{self, colour, grey},
     size,
 };
 use image::{DynamicImage, codecs::png::PngDecoder};
@@ -16,7 +17,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 /// Transparency is ignored. PNG demands that samples be scaled to the whole range; some writers leave
 /// 12 bits in 16 as they are. Where an sBIT chunk says so and no sample contradicts it, white is
 /// 2¹²−1 and no bit is unused. Otherwise the picture is as dark as it is stored.
-pub(crate) fn read(bytes: &[u8]) -> Result<(Image, u32), RadiographError> {
+pub(crate) fn read(bytes: &[u8]) -> Result<(Image<'static>, u32), RadiographError> {
     let head = Head::read(&mut Cursor::new(bytes))?;
     let picture = contain("PNG", || {
         let mut allowed = image::Limits::default();
@@ -34,19 +35,24 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Image, u32), RadiographError> {
             (unused, white) = (0, f64::from((1u32 << bits) - 1));
         }
     }
-    let pixels = match &picture {
-        DynamicImage::ImageLuma8(p) => grey(p, 1, 255.0),
-        DynamicImage::ImageLumaA8(p) => grey(p, 2, 255.0),
-        DynamicImage::ImageRgb8(p) => colour(p, 3, 255.0),
-        DynamicImage::ImageRgba8(p) => colour(p, 4, 255.0),
-        DynamicImage::ImageLuma16(p) => grey(p, 1, white),
-        DynamicImage::ImageLumaA16(p) => grey(p, 2, white),
-        DynamicImage::ImageRgb16(p) => colour(p, 3, white),
-        DynamicImage::ImageRgba16(p) => colour(p, 4, white),
+    let (height, width) = (picture.height() as usize, picture.width() as usize);
+    let image = |pixels| Image::new(height, width, pixels);
+    let image = match picture {
+        DynamicImage::ImageLuma8(p) => {
+            raster::cells(height, width, Cells::Bytes(p.into_raw().into()), 255.0)
+        }
+        DynamicImage::ImageLumaA8(p) => image(grey(&p, 2, 255.0)),
+        DynamicImage::ImageRgb8(p) => image(colour(&p, 3, 255.0)),
+        DynamicImage::ImageRgba8(p) => image(colour(&p, 4, 255.0)),
+        DynamicImage::ImageLuma16(p) => {
+            raster::cells(height, width, Cells::Words(p.into_raw()), white)
+        }
+        DynamicImage::ImageLumaA16(p) => image(grey(&p, 2, white)),
+        DynamicImage::ImageRgb16(p) => image(colour(&p, 3, white)),
+        DynamicImage::ImageRgba16(p) => image(colour(&p, 4, white)),
         _ => return Err(failed(format!("{:?} samples are not supported", picture.color()))),
     };
-    let image = Image::new(picture.height() as usize, picture.width() as usize, pixels)?;
-    Ok((head.orientation.apply(image), unused))
+    Ok((head.orientation.apply(image?)?, unused))
 }
 
 /// Samples of 16 bits, and how many make a pixel.

@@ -1,5 +1,21 @@
 //! Samples of pictures that are already displayed → grey in [0, 1].
 
+use crate::{
+    Image, RadiographError,
+    cells::{Cells, Table},
+};
+
+/// A picture of which each cell is its grey, `white` being 1.
+pub(crate) fn cells(
+    height: usize,
+    width: usize,
+    cells: Cells<'static>,
+    white: f64,
+) -> Result<Image<'static>, RadiographError> {
+    let table = Table::of(&cells, |value| (value as f64 / white) as f32);
+    Image::tabulated(height, width, cells, table)
+}
+
 /// The first of every `samples` values, `white` being 1.
 pub(crate) fn grey<T: Copy + Into<f64>>(values: &[T], samples: usize, white: f64) -> Vec<f32> {
     values.chunks_exact(samples).map(|pixel| (pixel[0].into() / white) as f32).collect()

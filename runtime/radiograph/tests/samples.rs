@@ -120,9 +120,9 @@ fn one_picture_in_any_bit_depth_and_polarity_is_displayed_alike() {
         let bits = sample.entry["bits_stored"].as_u64().unwrap();
         let image = read_file(&sample.path).unwrap().image;
         let far = reference
-            .pixels
+            .pixels()
             .iter()
-            .zip(&image.pixels)
+            .zip(&*image.pixels())
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
         let step = 1.0 / ((1u64 << bits) as f32 * 0.9); // the picture fills 0.94 of the range
@@ -196,7 +196,7 @@ fn every_sample_is_shown_in_range_and_its_header_read() {
                 let image = &radiograph.image;
                 let gate = gate(&radiograph);
                 println!("{}: {:?}, gate {gate:?}", sample.name, start.elapsed());
-                assert!(image.pixels.iter().all(|x| (0.0..=1.0).contains(x)), "{}", sample.name);
+                assert!(image.pixels().iter().all(|x| (0.0..=1.0).contains(x)), "{}", sample.name);
                 assert_eq!(
                     (header.rows as usize, header.columns as usize),
                     (image.height, image.width)

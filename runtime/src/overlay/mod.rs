@@ -32,7 +32,7 @@ const NEGATIVE: Colour = [79, 140, 201];
 const MASKS: [Colour; 4] = [[45, 212, 191], [192, 132, 252], [250, 128, 114], [163, 230, 53]];
 
 /// Draws everything on a canvas whose radiograph is `longer` pixels on its longer side.
-fn draw(picture: &Image, masks: &[Mask], report: &Record, longer: u32) -> Canvas {
+fn draw(picture: &Image<'_>, masks: &[Mask], report: &Record, longer: u32) -> Canvas {
     let scale = f64::from(longer) / picture.height.max(picture.width) as f64;
     let side = |pixels: usize| ((pixels as f64 * scale).round() as usize).max(1);
     let (height, width) = (side(picture.height), side(picture.width));
@@ -58,7 +58,7 @@ fn draw(picture: &Image, masks: &[Mask], report: &Record, longer: u32) -> Canvas
 
 /// The overlay as a PNG file.
 pub(crate) fn png(
-    picture: &Image,
+    picture: &Image<'_>,
     masks: &[Mask],
     report: &Record,
     longer: u32,
@@ -76,7 +76,7 @@ pub(crate) fn png(
 
 /// The overlay as pixels, for a Secondary Capture.
 pub(crate) fn rgb(
-    picture: &Image,
+    picture: &Image<'_>,
     masks: &[Mask],
     report: &Record,
     longer: u32,
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    fn picture(height: usize, width: usize) -> Image {
+    fn picture(height: usize, width: usize) -> Image<'static> {
         let pixel = |i: usize| {
             let (y, x) =
                 ((i / width) as f32 / height as f32 - 0.5, (i % width) as f32 / width as f32 - 0.5);

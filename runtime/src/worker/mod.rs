@@ -216,7 +216,7 @@ impl Worker {
             None => BundleId::default(),
         };
         let report = Record::not_analysed(job.file.clone(), bundle, reason);
-        Analysis { report: Record { parked: true, ..report }, picture: None, masks: Vec::new() }
+        Analysis { report: Record { parked: true, ..report }, masks: Vec::new() }
     }
 }
 

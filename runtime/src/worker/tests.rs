@@ -53,7 +53,7 @@ fn take(worker: &Worker) -> Option<Entry> {
 fn answer(status: Status) -> Analysis {
     let id = BundleId { id: "test".into(), digest: "00".into(), ..BundleId::default() };
     let report = Record { status, ..Record::not_analysed("x.dcm".into(), id, "because".into()) };
-    Analysis { report, picture: None, masks: Vec::new() }
+    Analysis { report, masks: Vec::new() }
 }
 
 fn result(worker: &Worker, key: &Key) -> Record {

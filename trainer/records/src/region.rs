@@ -36,7 +36,7 @@ fn add(mask: &mut [bool], [height, width]: [usize; 2], path: &Path) -> Result<()
         let found = [picture.width, picture.height];
         return Err(IndexError::MaskSize { path, found, expected: [width, height] });
     }
-    mask.iter_mut().zip(picture.pixels).for_each(|(inside, x)| *inside |= x >= 0.5);
+    mask.iter_mut().zip(&*picture.pixels()).for_each(|(inside, x)| *inside |= *x >= 0.5);
     Ok(())
 }
 

@@ -202,7 +202,7 @@ fn three_channels_each_with_its_mean_come_through_in_int8() {
     assert_eq!(bundle.manifest.preprocess.channels(), 3);
     let radiograph = radiograph::read_file(&place.images.join("2.png")).unwrap();
     let input = radiograph::network_input(&radiograph.image, &bundle.manifest.preprocess);
-    let grey = radiograph.image.pixels[7];
+    let grey = radiograph.image.pixels()[7];
     for (channel, (mean, std)) in
         [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)].iter().enumerate()
     {

@@ -1,28 +1,29 @@
-//! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → stored values.
+//! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → samples.
 
-use super::{TransferSyntax, jpeg_lossless, jpeg_ls, jpeg12, pixel_layout::PixelLayout};
-use crate::{RadiographError, contain::contain, markers::Frame};
+use super::{
+    TransferSyntax, jpeg_lossless, jpeg_ls, jpeg12, pixel_layout::PixelLayout, samples::Store,
+};
+use crate::{RadiographError, cells::Cells, contain::contain, markers::Frame};
 use jpeg_decoder::{ColorTransform, Decoder};
 
-/// Stored values of the picture in `stream`, which must be of the size the header says.
+/// Samples of the picture in `stream`, which must be of the size the header says.
 pub(crate) fn decode(
     layout: &PixelLayout,
     syntax: TransferSyntax,
     stream: &[u8],
-) -> Result<Vec<i32>, RadiographError> {
+) -> Result<Store<'static>, RadiographError> {
     match syntax {
         TransferSyntax::JpegLsLossless | TransferSyntax::JpegLs => {
             let frame = Frame::find(stream)?;
             check_size(layout, [frame.height, frame.width, frame.components])?;
-            let samples = jpeg_ls::decode(stream, &frame)?;
-            Ok(samples.into_iter().map(|sample| layout.value(sample.into())).collect())
+            Ok(Store::Cells(Cells::Words(jpeg_ls::decode(stream, &frame)?)))
         }
         TransferSyntax::Jpeg2000Lossless | TransferSyntax::Jpeg2000 => jpeg_2000(layout, stream),
         _ => jpeg(layout, stream),
     }
 }
 
-fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError> {
+fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Store<'static>, RadiographError> {
     let frame = Frame::find(stream)?;
     check_size(layout, [frame.height, frame.width, frame.components])?;
     let samples = if jpeg12::is_meant_for(&frame) {
@@ -33,7 +34,7 @@ fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError
         None
     };
     if let Some(samples) = samples {
-        return Ok(samples.into_iter().map(|sample| layout.value(sample.into())).collect());
+        return Ok(Store::Cells(Cells::Words(samples)));
     }
     let mut decoder = Decoder::new(stream);
     decoder.set_max_decoding_buffer_size(layout.samples_per_frame() * 2);
@@ -43,26 +44,20 @@ fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError
         decoder.set_color_transform(transform);
     }
     let bytes = contain("JPEG", || decoder.decode())?;
-    let words = bytes.as_chunks().0.iter(); // of this machine's own byte order
-    let values: Vec<i32> = match bytes.len() / layout.samples_per_frame() {
-        1 => bytes.iter().map(|byte| layout.value((*byte).into())).collect(),
-        _ => words.map(|word| layout.value(u16::from_ne_bytes(*word).into())).collect(),
-    };
-    if values.len() != layout.samples_per_frame() {
-        let reason = format!("{} samples of {}", values.len(), layout.samples_per_frame());
-        return Err(RadiographError::Decode { format: "JPEG", reason });
-    }
-    Ok(values)
+    Ok(Store::Cells(match bytes.len() / layout.samples_per_frame() {
+        1 => Cells::Bytes(bytes.into()),
+        _ => Cells::native_pairs(bytes),
+    }))
 }
 
 #[cfg(feature = "jpeg2000")]
-fn jpeg_2000(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError> {
+fn jpeg_2000(layout: &PixelLayout, stream: &[u8]) -> Result<Store<'static>, RadiographError> {
     check_size(layout, super::jpeg2000::size(stream)?)?;
     super::jpeg2000::decode(layout, stream)
 }
 
 #[cfg(not(feature = "jpeg2000"))]
-fn jpeg_2000(_: &PixelLayout, _: &[u8]) -> Result<Vec<i32>, RadiographError> {
+fn jpeg_2000(_: &PixelLayout, _: &[u8]) -> Result<Store<'static>, RadiographError> {
     Err(RadiographError::Feature { name: "JPEG 2000", feature: "jpeg2000" })
 }
 

@@ -4,8 +4,14 @@
 //! range of the values in the picture (padding excluded). Every step is f64 in a fixed order and
 //! `libm`, and the result of up to 16 bits is tabulated, so that it is exact and fast.
 
-use super::{lut::Lut, pixel_layout::PixelLayout, values::Elements};
-use crate::RadiographError;
+#[cfg(test)]
+mod oracle;
+
+use super::{lut::Lut, pixel_layout::PixelLayout, samples::Samples, values::Elements};
+use crate::{
+    Image, RadiographError,
+    cells::{Cells, Table},
+};
 use dicom_dictionary_std::tags;
 use std::ops::RangeInclusive;
 
@@ -50,40 +56,53 @@ impl Display {
         })
     }
 
-    /// The displayed picture for the stored values of one frame.
-    pub(crate) fn apply(&self, layout: &PixelLayout, stored: Vec<i32>) -> Vec<f32> {
-        let range = match self.voi {
-            Voi::FullRange => self.range(&stored),
-            _ => (0.0, 1.0),
-        };
+    /// The displayed picture of one grey frame.
+    pub(crate) fn image<'a>(
+        &self,
+        layout: &PixelLayout,
+        samples: Samples<'a>,
+    ) -> Result<Image<'a>, RadiographError> {
+        let (rows, columns) = (layout.rows, layout.columns);
         if layout.stored > 16 {
-            return stored.into_iter().map(|value| self.show(value, range)).collect();
+            let range = self.range_of(|| samples.values(layout));
+            let greys = samples.values(layout).map(|value| self.show(value, range)).collect();
+            return Image::new(rows, columns, greys);
         }
-        let smallest = layout.smallest();
-        let table: Vec<f32> =
-            (0..1 << layout.stored).map(|i| self.show(smallest + i, range)).collect();
-        // In place: a large picture is 50 MB.
-        stored.into_iter().map(|value| table[(value - smallest) as usize]).collect()
+        let (cells, shift) = samples.narrow();
+        let range = self.range(layout, &cells, shift);
+        let shown: Vec<f32> =
+            (0..1 << layout.stored).map(|bits| self.show(layout.value(bits), range)).collect();
+        let table = Table::of(&cells, |cell| shown[cell >> shift & (shown.len() - 1)]);
+        Image::tabulated(rows, columns, cells, table)
     }
 
-    /// Smallest and largest modality value in the picture; padding does not count.
-    fn range(&self, stored: &[i32]) -> (f64, f64) {
-        let ends = |(low, high): (i32, i32), value: i32| (low.min(value), high.max(value));
-        let inside = stored.iter().copied().filter(|value| !self.is_padding(*value));
-        let (low, high) = match (&self.modality, &self.padding) {
-            (Modality::Lut(_), _) => {
-                let values = inside.map(|value| self.modality.at(value));
-                let nothing = (f64::INFINITY, f64::NEG_INFINITY);
-                return values.fold(nothing, |(low, high), x| (low.min(x), high.max(x)));
+    /// Smallest and largest modality value in the picture, where a display needs them; padding does not count.
+    fn range(&self, layout: &PixelLayout, cells: &Cells<'_>, shift: u32) -> (f64, f64) {
+        match (&self.voi, &self.modality) {
+            (Voi::FullRange, Modality::Rescale { .. }) => {
+                let found = ends(layout, cells, shift, self.padding.as_ref());
+                self.range_of(|| found.into_iter().flatten())
             }
-            // Without the filter, which compilers do not vectorise.
-            (Modality::Rescale { .. }, None) => {
-                stored.iter().copied().fold((i32::MAX, i32::MIN), ends)
+            (Voi::FullRange, Modality::Lut(_)) => {
+                let value = |cell| layout.value(u32::from(cell) >> shift);
+                self.range_of(|| cells.found().map(value))
             }
-            (Modality::Rescale { .. }, Some(_)) => inside.fold((i32::MAX, i32::MIN), ends),
+            _ => UNUSED,
+        }
+    }
+
+    /// As [`Self::range`], from all values.
+    fn range_of<I: Iterator<Item = i32>>(&self, values: impl FnOnce() -> I) -> (f64, f64) {
+        if !matches!(self.voi, Voi::FullRange) {
+            return UNUSED;
+        }
+        let inside = values().filter(|value| !self.is_padding(*value));
+        let ends = |(low, high): (f64, f64), value| {
+            let x = self.modality.at(value);
+            (low.min(x), high.max(x))
         };
-        let [a, b] = [low, high].map(|value| self.modality.at(value));
-        if low > high { (0.0, 0.0) } else { (a.min(b), a.max(b)) }
+        let nothing = (f64::INFINITY, f64::NEG_INFINITY);
+        inside.fold(nothing, ends)
     }
 
     fn show(&self, stored: i32, range: (f64, f64)) -> f32 {
@@ -178,6 +197,41 @@ impl Voi {
             Self::Sigmoid { center, width } => 1.0 / (1.0 + libm::exp(-4.0 * (x - center) / width)),
         }
     }
+}
+
+/// The range of a display that needs none.
+const UNUSED: (f64, f64) = (0.0, 1.0);
+
+/// The smallest and the largest value that is not padding; `None` if all are.
+///
+/// Values are compared as u16 of the same order, which every processor does for many at once.
+fn ends(
+    layout: &PixelLayout,
+    cells: &Cells<'_>,
+    shift: u32,
+    padding: Option<&RangeInclusive<i32>>,
+) -> Option<[i32; 2]> {
+    let unused = 16 - layout.stored;
+    let sign = if layout.signed { 1 << 15 } else { 0 };
+    let key = |bits: u16| (bits << unused) ^ sign;
+    let (mut low, mut high) = (u16::MAX, 0);
+    match padding.map(|padding| [padding.start(), padding.end()].map(|end| key(*end as u16))) {
+        None => cells.each_part(|part| {
+            for cell in part {
+                (low, high) = (low.min(key(cell >> shift)), high.max(key(cell >> shift)));
+            }
+        }),
+        Some([first, last]) => cells.each_part(|part| {
+            for cell in part {
+                let key = key(cell >> shift);
+                let is_padding = key.wrapping_sub(first) <= last - first;
+                low = low.min(if is_padding { u16::MAX } else { key });
+                high = high.max(if is_padding { 0 } else { key });
+            }
+        }),
+    }
+    let value = |key: u16| layout.value(((key ^ sign) >> unused).into());
+    (low <= high).then(|| [low, high].map(value))
 }
 
 /// Pixel Padding Value, to Pixel Padding Range Limit where that is present.

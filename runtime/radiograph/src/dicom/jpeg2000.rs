@@ -3,8 +3,8 @@
 //! That translation is full of `unsafe` code, which is why this is a cargo feature and off by
 //! default: a panic in it is contained, a wrong memory access would not be.
 
-use super::pixel_layout::PixelLayout;
-use crate::{RadiographError, contain::contain};
+use super::{pixel_layout::PixelLayout, samples::Store};
+use crate::{RadiographError, cells::Cells, contain::contain};
 use jpeg2k::{DecodeParameters, Image};
 
 /// `[height, width, components]` from the SIZ marker segment.
@@ -25,8 +25,11 @@ pub(crate) fn size(stream: &[u8]) -> Result<[usize; 3], RadiographError> {
     Ok([height as usize, width as usize, components.into()])
 }
 
-/// Stored values; the stream's size must have been compared with the header's.
-pub(crate) fn decode(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, RadiographError> {
+/// Samples; the stream's size must have been compared with the header's.
+pub(crate) fn decode(
+    layout: &PixelLayout,
+    stream: &[u8],
+) -> Result<Store<'static>, RadiographError> {
     let components: Vec<Vec<i32>> = contain("JPEG 2000", || {
         let image = Image::from_bytes_with(stream, DecodeParameters::new().strict(true))?;
         Ok::<_, jpeg2k::error::Error>(
@@ -38,7 +41,12 @@ pub(crate) fn decode(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<i32>, Ra
         return Err(damaged("its components are not of one size".into()));
     }
     let samples = (0..pixels).flat_map(|i| components.iter().map(move |c| c[i]));
-    Ok(samples.map(|sample| layout.value(sample as u32)).collect())
+    Ok(if layout.stored > 16 {
+        let bytes = samples.flat_map(i32::to_le_bytes).collect();
+        Store::Quads { bytes, big_endian: false }
+    } else {
+        Store::Cells(Cells::Words(samples.map(|sample| sample as u16).collect()))
+    })
 }
 
 fn damaged(reason: String) -> RadiographError {

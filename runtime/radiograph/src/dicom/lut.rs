@@ -46,6 +46,11 @@ impl Lut {
         Ok(Self { first, entries, largest: f64::from((1u32 << bits) - 1) })
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(first: i64, entries: Vec<u16>, bits: u32) -> Self {
+        Self { first, entries, largest: f64::from((1u32 << bits) - 1) }
+    }
+
     pub(crate) fn at(&self, input: f64) -> f64 {
         let last = self.entries.len() - 1;
         let index = (input - self.first as f64).clamp(0.0, last as f64);

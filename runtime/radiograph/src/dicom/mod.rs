@@ -5,8 +5,8 @@
 //! scan      data set → elements and pixel data, by the reader in `elements`
 //! values    values of elements       header  elements → Header, and likewise pixel_layout, display
 //! attributes  elements as the file has them, for objects about the same study
-//! pixels    pixel data → stored values
-//! display   stored values → [0, 1]
+//! pixels    pixel data → samples, in the file's bytes where they are not compressed
+//! display   samples → cells and the grey of each value, in [0, 1]
 //! ```
 //!
 //! dicom-object is not used: it builds nested sequences by recursion, so an adversary's 20 000
@@ -28,6 +28,7 @@ mod part10;
 mod pixel_layout;
 mod pixels;
 mod rle;
+mod samples;
 mod scan;
 mod syntax;
 mod values;
@@ -43,6 +44,7 @@ use display::Display;
 use part10::Part10;
 use pixel_layout::PixelLayout;
 use scan::DataSet;
+use std::borrow::Cow;
 
 /// The header of a DICOM file, without looking at its pixels.
 pub fn header(bytes: &[u8]) -> Result<Header, RadiographError> {
@@ -66,18 +68,25 @@ pub fn stored_values(bytes: &[u8]) -> Result<StoredValues, RadiographError> {
     pixels::all_frames(&layout, &data_set)
 }
 
-/// The first frame as displayed.
-pub(crate) fn read(bytes: &[u8]) -> Result<Radiograph, RadiographError> {
+/// The first frame as displayed; uncompressed pixels stay in `bytes`.
+pub(crate) fn read(bytes: &[u8]) -> Result<Radiograph<'_>, RadiographError> {
     let file = Part10::parse(bytes)?;
-    let data_set = DataSet::scan(&file.data_set, file.syntax)?;
-    let header = Header::parse(&data_set.elements, file.syntax)?;
+    match file.data_set {
+        Cow::Borrowed(data_set) => displayed(data_set, file.syntax),
+        Cow::Owned(inflated) => Ok(displayed(&inflated, file.syntax)?.into_owned()),
+    }
+}
+
+fn displayed(bytes: &[u8], syntax: TransferSyntax) -> Result<Radiograph<'_>, RadiographError> {
+    let data_set = DataSet::scan(bytes, syntax)?;
+    let header = Header::parse(&data_set.elements, syntax)?;
     let layout = PixelLayout::parse(&data_set.elements)?;
-    let pixels = if layout.is_colour() {
-        pixels::luma(&layout, &pixels::first_frame(&layout, &data_set)?)
+    let image = if layout.is_colour() {
+        let samples = pixels::first_frame(&layout, &data_set)?;
+        Image::new(layout.rows, layout.columns, pixels::luma(&layout, &samples))?
     } else {
         let display = Display::parse(&data_set.elements, &layout)?;
-        display.apply(&layout, pixels::first_frame(&layout, &data_set)?)
+        display.image(&layout, pixels::first_frame(&layout, &data_set)?)?
     };
-    let image = Image::new(layout.rows, layout.columns, pixels)?;
     Ok(Radiograph { image, source: Source::Dicom(Box::new(header)) })
 }

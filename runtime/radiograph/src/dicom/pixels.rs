@@ -1,14 +1,15 @@
 //! Pixel data → stored values.
 
 use super::{
-    codestream,
+    TransferSyntax, codestream,
     pixel_layout::PixelLayout,
     rle,
+    samples::Samples,
     scan::{DataSet, RawPixels},
 };
 use crate::{RadiographError, elements::Fragments, limits, raster};
 use dicom_core::VR;
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// What is stored for each sample: frame by frame, row by row, colour samples side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,60 +35,69 @@ pub(crate) fn all_frames(
     }
     let mut values = Vec::new();
     for index in 0..layout.frames {
-        values.extend(frame(layout, data_set, index)?);
+        values.extend(frame(layout, data_set, index)?.values(layout));
     }
     let PixelLayout { rows, columns, frames, samples, .. } = *layout;
     Ok(StoredValues { rows, columns, frames, samples, values })
 }
 
-/// Stored values of the first frame.
-pub(crate) fn first_frame(
+/// Samples of the first frame.
+pub(crate) fn first_frame<'a>(
     layout: &PixelLayout,
-    data_set: &DataSet<'_>,
-) -> Result<Vec<i32>, RadiographError> {
+    data_set: &DataSet<'a>,
+) -> Result<Samples<'a>, RadiographError> {
     frame(layout, data_set, 0)
 }
 
 /// Displayed grey picture of a colour frame.
-pub(crate) fn luma(layout: &PixelLayout, stored: &[i32]) -> Vec<f32> {
+pub(crate) fn luma(layout: &PixelLayout, samples: &Samples<'_>) -> Vec<f32> {
     let white = f64::from(u32::MAX >> (32 - layout.stored));
-    let luma = |p: &[i32]| raster::luma([p[0].into(), p[1].into(), p[2].into()]);
-    stored.chunks_exact(3).map(|pixel| (luma(pixel) / white) as f32).collect()
+    let sample = |at| f64::from(samples.value(layout, at));
+    let luma = |pixel| raster::luma([0, 1, 2].map(|colour| sample(3 * pixel + colour)));
+    (0..samples.len() / 3).map(|pixel| (luma(pixel) / white) as f32).collect()
 }
 
-fn frame(
+fn frame<'a>(
     layout: &PixelLayout,
-    data_set: &DataSet<'_>,
+    data_set: &DataSet<'a>,
     index: usize,
-) -> Result<Vec<i32>, RadiographError> {
-    match data_set.pixels.as_ref().ok_or(RadiographError::Missing { name: "PixelData" })? {
-        RawPixels::Native { bytes, claimed, vr } => {
+) -> Result<Samples<'a>, RadiographError> {
+    let samples = match data_set.pixels.as_ref() {
+        None => return Err(RadiographError::Missing { name: "PixelData" }),
+        Some(RawPixels::Native { bytes, claimed, vr }) => {
             let big_endian = data_set.syntax.encoding().big_endian && *vr != VR::UN;
-            let bytes = match (layout.allocated, vr) {
-                (8, VR::OW) if big_endian => swapped(bytes),
-                _ => Cow::Borrowed(*bytes),
-            };
-            Ok(native(layout, native_frame(layout, &bytes, *claimed, index)?, big_endian))
-        }
-        RawPixels::Encapsulated(fragments) => {
-            let stream = frame_stream(layout, fragments, index)?;
-            let values = if data_set.syntax == super::TransferSyntax::RleLossless {
-                native(layout, &rle::decode(layout, &stream)?, false)
+            let frame = if big_endian && (layout.allocated, *vr) == (8, VR::OW) {
+                let bytes = swapped(bytes);
+                Cow::Owned(bytes[native_frame(layout, &bytes, *claimed, index)?].to_vec())
             } else {
-                codestream::decode(layout, data_set.syntax, &stream)?
+                Cow::Borrowed(&bytes[native_frame(layout, bytes, *claimed, index)?])
             };
-            Ok(values)
+            Samples::native(layout, frame, big_endian)
         }
+        Some(RawPixels::Encapsulated(fragments)) => {
+            let stream = frame_stream(layout, fragments, index)?;
+            if data_set.syntax == TransferSyntax::RleLossless {
+                Samples::native(layout, rle::decode(layout, &stream)?.into(), false)
+            } else {
+                Samples::decoded(codestream::decode(layout, data_set.syntax, &stream)?)
+            }
+        }
+    };
+    let (found, expected) = (samples.len(), layout.samples_per_frame());
+    if found != expected {
+        let reason = format!("{found} samples of {expected}");
+        return Err(RadiographError::Decode { format: data_set.syntax.name(), reason });
     }
+    Ok(samples)
 }
 
-/// The bytes of one uncompressed frame.
-fn native_frame<'a>(
+/// Where the bytes of one uncompressed frame are.
+fn native_frame(
     layout: &PixelLayout,
-    bytes: &'a [u8],
+    bytes: &[u8],
     claimed: u64,
     index: usize,
-) -> Result<&'a [u8], RadiographError> {
+) -> Result<Range<usize>, RadiographError> {
     if layout.photometric != "RGB" && layout.is_colour() {
         return Err(RadiographError::Value {
             name: "PhotometricInterpretation",
@@ -109,35 +119,12 @@ fn native_frame<'a>(
     if claimed >= expected + row.max(2) && !is_padding() {
         return Err(RadiographError::PixelLength { found: claimed, expected });
     }
-    Ok(&bytes[index * length..][..length])
-}
-
-/// Stored values from cells of `allocated` bits.
-fn native(layout: &PixelLayout, bytes: &[u8], big_endian: bool) -> Vec<i32> {
-    let cell = |bits: u32| layout.value(bits >> layout.shift);
-    let values: Vec<i32> = match (layout.allocated, big_endian) {
-        (8, _) => bytes.iter().map(|b| cell((*b).into())).collect(),
-        (16, false) => cells(bytes, |b| cell(u16::from_le_bytes(b).into())),
-        (16, true) => cells(bytes, |b| cell(u16::from_be_bytes(b).into())),
-        (_, false) => cells(bytes, |b| cell(u32::from_le_bytes(b))),
-        (_, true) => cells(bytes, |b| cell(u32::from_be_bytes(b))),
-    };
-    if layout.is_colour() && layout.planar { interleaved(&values) } else { values }
+    Ok(index * length..(index + 1) * length)
 }
 
 /// Bytes in big-endian words come in pairs, the later one first.
-fn swapped(bytes: &[u8]) -> Cow<'static, [u8]> {
+fn swapped(bytes: &[u8]) -> Vec<u8> {
     bytes.chunks(2).flat_map(|pair| pair.iter().rev()).copied().collect()
-}
-
-fn cells<const N: usize>(bytes: &[u8], cell: impl Fn([u8; N]) -> i32) -> Vec<i32> {
-    bytes.as_chunks().0.iter().map(|bytes| cell(*bytes)).collect()
-}
-
-/// Three planes → samples side by side.
-fn interleaved(planes: &[i32]) -> Vec<i32> {
-    let pixels = planes.len() / 3;
-    (0..pixels).flat_map(|i| [planes[i], planes[pixels + i], planes[2 * pixels + i]]).collect()
 }
 
 /// The compressed bytes of one frame, joined from its fragments.

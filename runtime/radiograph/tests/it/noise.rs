@@ -56,7 +56,7 @@ fn try_everything(bytes: &[u8]) {
         let probe = probe.expect("what can be read can be probed");
         let image = &radiograph.image;
         assert_eq!((probe.height as usize, probe.width as usize), (image.height, image.width));
-        assert!(radiograph.image.pixels.iter().all(|x| (0.0..=1.0).contains(x)));
+        assert!(radiograph.image.pixels().iter().all(|x| (0.0..=1.0).contains(x)));
         let _ = gate(&radiograph);
     }
 }

@@ -19,30 +19,30 @@ fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
 fn png_samples_are_exact_at_8_and_16_bits() {
     let eight = GrayImage::from_fn(16, 16, |x, y| Luma([(16 * y + x) as u8]));
     let expected: Vec<f32> = (0..256).map(|v| (f64::from(v) / 255.0) as f32).collect();
-    assert_eq!(read(&png(eight.clone())).unwrap().image.pixels, expected);
+    assert_eq!(read(&png(eight.clone())).unwrap().image.pixels(), expected);
 
     let with_alpha = image::GrayAlphaImage::from_fn(16, 16, |x, y| {
         LumaA([eight.get_pixel(x, y)[0], (x * 16) as u8])
     });
-    assert_eq!(read(&png(with_alpha)).unwrap().image.pixels, expected);
+    assert_eq!(read(&png(with_alpha)).unwrap().image.pixels(), expected);
 
     type Gray16 = image::ImageBuffer<Luma<u16>, Vec<u16>>;
     let sixteen = Gray16::from_fn(16, 16, |x, y| Luma([(16 * y + x) as u16 * 257]));
-    assert_eq!(read(&png(sixteen)).unwrap().image.pixels, expected);
+    assert_eq!(read(&png(sixteen)).unwrap().image.pixels(), expected);
 }
 
 #[test]
 fn colour_becomes_luma_and_grey_in_colour_stays_what_it_is() {
     let grey = image::RgbImage::from_fn(16, 16, |x, y| Rgb([(16 * y + x) as u8; 3]));
     let expected: Vec<f32> = (0..256).map(|v| (f64::from(v) / 255.0) as f32).collect();
-    assert_eq!(read(&png(grey)).unwrap().image.pixels, expected);
+    assert_eq!(read(&png(grey)).unwrap().image.pixels(), expected);
 
     let primaries = image::RgbImage::from_fn(3, 1, |x, _| {
         let mut pixel = [0; 3];
         pixel[x as usize] = 255;
         Rgb(pixel)
     });
-    assert_eq!(read(&png(primaries)).unwrap().image.pixels, [0.299, 0.587, 0.114]);
+    assert_eq!(read(&png(primaries)).unwrap().image.pixels()[..], [0.299, 0.587, 0.114]);
 }
 
 #[test]
@@ -55,20 +55,21 @@ fn jpeg_is_near_what_was_encoded_in_grey_and_in_colour() {
         picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 95)).unwrap();
         let image = read(&bytes).unwrap().image;
         assert_eq!((image.height, image.width), (48, 64));
-        for (found, drawn) in image.pixels.iter().zip(grey.pixels()) {
+        for (found, drawn) in image.pixels().iter().zip(grey.pixels()) {
             assert!((found * 255.0 - f32::from(drawn[0])).abs() <= 3.0);
         }
     }
 }
 
 /// The definition in two dimensions, in double precision, without any cleverness.
-fn resized_by_definition(image: &Image, height: usize, width: usize) -> Vec<f64> {
+fn resized_by_definition(image: &Image<'_>, height: usize, width: usize) -> Vec<f64> {
     let [scale_y, scale_x] =
         [image.height as f64 / height as f64, image.width as f64 / width as f64];
     let weight = |to: usize, from: usize, scale: f64| {
         let distance = (from as f64 + 0.5) - (to as f64 + 0.5) * scale;
         (1.0 - (distance / scale.max(1.0)).abs()).max(0.0)
     };
+    let pixels = image.pixels();
     let mut out = Vec::new();
     for y in 0..height {
         for x in 0..width {
@@ -76,7 +77,7 @@ fn resized_by_definition(image: &Image, height: usize, width: usize) -> Vec<f64>
             for v in 0..image.height {
                 for u in 0..image.width {
                     let w = weight(y, v, scale_y) * weight(x, u, scale_x);
-                    sum += w * f64::from(image.pixels[v * image.width + u]);
+                    sum += w * f64::from(pixels[v * image.width + u]);
                     total += w;
                 }
             }
@@ -102,7 +103,7 @@ proptest! {
         let expected = resized_by_definition(&image, to.0, to.1);
         let found = image.resize(to.0, to.1);
         prop_assert_eq!((found.height, found.width), to);
-        for (a, b) in found.pixels.iter().zip(&expected) {
+        for (a, b) in found.pixels().iter().zip(&expected) {
             prop_assert!((f64::from(*a) - b).abs() < 2e-6, "{} {}", a, b);
         }
     }
@@ -113,7 +114,7 @@ proptest! {
 #[test]
 fn the_network_input_of_a_picture_never_changes_by_a_bit() {
     let picture = GrayImage::from_fn(517, 431, |x, y| Luma([(x * y / 7 + x * 3) as u8]));
-    let image = read(&png(picture)).unwrap().image;
+    let image = read(&png(picture)).unwrap().image.into_owned();
     let input = network_input(&image, &Preprocess::PRIOR);
     assert_eq!(input.len(), 224 * 224);
     let bytes: Vec<u8> = input.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -124,11 +125,11 @@ fn the_network_input_of_a_picture_never_changes_by_a_bit() {
 #[test]
 fn a_padded_picture_is_itself_in_the_middle_and_black_beside() {
     let picture = GrayImage::from_fn(60, 120, |x, y| Luma([(100 + x + y / 2) as u8]));
-    let image = read(&png(picture)).unwrap().image;
+    let image = read(&png(picture)).unwrap().image.into_owned();
     let preprocess = Preprocess { height: 40, width: 40, fit: Fit::Pad, ..Preprocess::PRIOR };
     let fitted = fitted(&image, &preprocess);
     let small = image.resize(40, 20);
-    for (row, own) in fitted.chunks_exact(40).zip(small.pixels.chunks_exact(20)) {
+    for (row, own) in fitted.chunks_exact(40).zip(small.pixels().chunks_exact(20)) {
         assert!(row[..10].iter().chain(&row[30..]).all(|&x| x == 0.0));
         assert_eq!(&row[10..30], own);
     }
@@ -194,7 +195,7 @@ fn a_photograph_is_shown_the_way_up_that_exif_says() {
     ] {
         let image = read(&file).unwrap().image;
         assert_eq!((image.height, image.width), (48, 64));
-        for (found, drawn) in image.pixels.iter().zip(upright.pixels()) {
+        for (found, drawn) in image.pixels().iter().zip(upright.pixels()) {
             assert!((found * 255.0 - f32::from(drawn[0])).abs() <= 3.0);
         }
         let probe = probe(&file).unwrap();
@@ -215,7 +216,7 @@ fn sixteen_bit_samples_that_use_fewer_bits_are_scaled_if_the_file_says_so_and_el
         let told = with_chunk(&file, b"sBIT", &[bits as u8], false);
         let shown = read(&told).unwrap();
         assert_eq!(gate(&shown), Ok(()));
-        for (found, stored) in shown.image.pixels.iter().zip(dark.pixels()) {
+        for (found, stored) in shown.image.pixels().iter().zip(dark.pixels()) {
             assert_eq!(*found, (f64::from(stored[0]) / f64::from(top)) as f32);
         }
     }

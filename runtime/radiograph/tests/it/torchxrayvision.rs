@@ -19,7 +19,7 @@ const PICTURES: [(usize, usize, bool); 9] = [
 ];
 
 /// The oracle's.
-fn picture(height: usize, width: usize, bright: bool) -> Image {
+fn picture(height: usize, width: usize, bright: bool) -> Image<'static> {
     let pixel = |at: usize| {
         let (y, x) = (at / width, at % width);
         let grey = (x * x * 3 + y * 5 + x * y / 7 + 90) % 256;

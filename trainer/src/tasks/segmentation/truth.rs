@@ -59,7 +59,7 @@ impl Regions {
 }
 
 /// Share of each cell of the grid that is inside: resized as the pictures are, so that both cover the same places.
-fn cover(mask: &Image, preprocess: &Preprocess) -> Vec<f32> {
+fn cover(mask: &Image<'_>, preprocess: &Preprocess) -> Vec<f32> {
     let [rows, columns] = [preprocess.height / 2, preprocess.width / 2];
     match preprocess.fit {
         Fit::Stretch => {
@@ -78,7 +78,7 @@ fn cover(mask: &Image, preprocess: &Preprocess) -> Vec<f32> {
 }
 
 /// A region as a mask of 0 and 1 of the image's size; `None` where nobody looked for it.
-pub(crate) fn mask_of(record: &Record, label: &str) -> Result<Option<Image>> {
+pub(crate) fn mask_of(record: &Record, label: &str) -> Result<Option<Image<'static>>> {
     let Some(region) = record.region(label) else { return Ok(None) };
     let [height, width] = size_of_image(record)?;
     let inside = region.mask([height, width]).with_context(|| format!("`{}`", record.id))?;
@@ -122,12 +122,12 @@ mod tests {
         let kind = "machine-made".to_owned();
         record.lung_masks = vec![LungMask { path: record.masks[0].path.clone(), kind }];
         let mask = mask_of(&record, "nodule").unwrap().unwrap();
-        let inside: Vec<usize> = (0..32).filter(|&at| mask.pixels[at] > 0.5).collect();
+        let inside: Vec<usize> = (0..32).filter(|&at| mask.pixels()[at] > 0.5).collect();
         assert_eq!(inside, [1, 31]);
         assert!(mask_of(&record, "lung").unwrap().is_none());
         assert!(mask_of(&record, "mass").unwrap().is_none());
         record.looked_for = vec!["mass".into()];
-        assert!(mask_of(&record, "mass").unwrap().unwrap().pixels.iter().all(|&x| x == 0.0));
+        assert!(mask_of(&record, "mass").unwrap().unwrap().pixels().iter().all(|&x| x == 0.0));
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
         };
         record.boxes = vec![b];
         let mask = mask_of(&record, "boxes.X").unwrap().unwrap();
-        let inside: Vec<usize> = (0..32).filter(|&at| mask.pixels[at] > 0.5).collect();
+        let inside: Vec<usize> = (0..32).filter(|&at| mask.pixels()[at] > 0.5).collect();
         assert_eq!(inside, [10, 11, 12, 18, 19, 20]);
     }
 }

@@ -28,8 +28,9 @@ fn rsna_joins_the_rows_of_an_image_and_reads_inverted_pictures() {
     // Every second phantom is MONOCHROME1.
     let dicom = radiograph::read_file(&records[1].image).unwrap().image;
     let jpeg = radiograph::read_file(&work.phantoms[1].image).unwrap().image;
-    let apart = dicom.pixels.iter().zip(&jpeg.pixels).map(|(a, b)| (a - b).abs()).sum::<f32>();
-    assert!(apart / (dicom.pixels.len() as f32) < 0.02);
+    let (dicom, jpeg) = (dicom.pixels(), jpeg.pixels());
+    let apart = dicom.iter().zip(&*jpeg).map(|(a, b)| (a - b).abs()).sum::<f32>();
+    assert!(apart / (dicom.len() as f32) < 0.02);
 
     work.text("stage_2_train_labels.csv", "patientId,x,y,width,height,Target\naa,1,2,x,4,1\n");
     let error = work.error(Layout::Rsna);

@@ -2,12 +2,14 @@
 
 use super::Workplace;
 use crate::index::{self, Layout, Truth};
+use radiograph::Image;
 
 /// As SIIM writes a mask: offsets from the end of the run before, down the columns.
-fn run_lengths(mask: &radiograph::Image) -> String {
+fn run_lengths(mask: &Image<'_>) -> String {
     let (mut code, mut end, mut at) = (Vec::new(), 0, 0);
     let total = mask.width * mask.height;
-    let inside = |at: usize| mask.pixels[at % mask.height * mask.width + at / mask.height] > 0.5;
+    let pixels = mask.pixels();
+    let inside = |at: usize| pixels[at % mask.height * mask.width + at / mask.height] > 0.5;
     while at < total {
         if inside(at) {
             let begin = at;
@@ -35,14 +37,14 @@ fn siim_masks_come_back_as_they_were_drawn() {
     }
     // The second image's region in two rows: the left and the right half.
     let half = |right: bool| {
-        let mut own = masks[1].clone();
-        let width = own.width;
-        own.pixels.iter_mut().enumerate().for_each(|(at, x)| {
+        let Image { height, width, .. } = masks[1];
+        let mut own = masks[1].pixels().into_owned();
+        own.iter_mut().enumerate().for_each(|(at, x)| {
             if (at % width >= width / 2) != right {
                 *x = 0.0;
             }
         });
-        run_lengths(&own)
+        run_lengths(&Image::new(height, width, own).unwrap())
     };
     let (first, left, right) = (run_lengths(&masks[0]), half(false), half(true));
     work.text(
@@ -54,7 +56,8 @@ fn siim_masks_come_back_as_they_were_drawn() {
     let records = work.index(Layout::Siim);
     for (record, mask) in records.iter().zip(&masks) {
         let read = radiograph::read_file(&record.masks[0].path).unwrap().image;
-        assert!(read.pixels.iter().zip(&mask.pixels).all(|(a, b)| (a > &0.5) == (b > &0.5)));
+        let (read, mask) = (read.pixels(), mask.pixels());
+        assert!(read.iter().zip(&*mask).all(|(a, b)| (a > &0.5) == (b > &0.5)));
         assert_eq!(record.truth("Pneumothorax"), Truth::Positive);
     }
     assert_eq!(records[2].truth("Pneumothorax"), Truth::Negative);

@@ -1,0 +1,82 @@
+//! Times a file's way to the network's input when told to, so that others can take turns on the same machine.
+//!
+//! `pixels FILE`: prints `ready`; then answers each line on standard input: `N` reads the file's bytes N times and prints
+//! the N times in milliseconds, `stages N` prints the times of each stage as JSON, `input` the network's input as JSON and
+//! `bandwidth` how many gigabytes a second this processor reads from memory. `runtime/benches/pixels.py` speaks to it.
+#![expect(clippy::print_stdout, reason = "a program that answers on its output")]
+
+use graph::Preprocess;
+use radiograph::{gate, network_input, read};
+use std::error::Error;
+use std::hint::black_box;
+use std::io::{Write, stdin, stdout};
+use std::time::Instant;
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let file = env::args_os().nth(1).ok_or("expected FILE")?;
+    let bytes = fs::read(file)?;
+    run(&bytes)?;
+    println!("ready");
+    stdout().flush()?;
+    for line in stdin().lines() {
+        match line?.split_whitespace().collect::<Vec<_>>()[..] {
+            ["input"] => println!("{:?}", input(&bytes)?),
+            ["bandwidth"] => println!("{:.2}", gigabytes_per_second()),
+            ["stages", count] => {
+                let times = (0..count.parse()?).map(|_| run(&bytes));
+                let [read, gate, input] = columns(&times.collect::<Result<Vec<_>, _>>()?);
+                println!("{{\"read\":{read:?},\"gate\":{gate:?},\"input\":{input:?}}}");
+            }
+            [count] => {
+                let mut times = Vec::new();
+                for _ in 0..count.parse()? {
+                    let start = Instant::now();
+                    black_box(input(&bytes)?);
+                    times.push(format!("{:.4}", milliseconds(start)));
+                }
+                println!("{}", times.join(" "));
+            }
+            _ => return Err("expected N, stages N, input or bandwidth".into()),
+        }
+        stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn input(bytes: &[u8]) -> Result<Vec<f32>, Box<dyn Error>> {
+    Ok(network_input(&read(bytes)?.image, &Preprocess::PRIOR))
+}
+
+/// Milliseconds of reading, of the gate, and of resizing and normalising.
+fn run(bytes: &[u8]) -> Result<[f64; 3], Box<dyn Error>> {
+    let start = Instant::now();
+    let radiograph = read(bytes)?;
+    let read = milliseconds(start);
+    let start = Instant::now();
+    let _ = black_box(gate(&radiograph));
+    let gate = milliseconds(start);
+    let start = Instant::now();
+    black_box(network_input(&radiograph.image, &Preprocess::PRIOR));
+    Ok([read, gate, milliseconds(start)])
+}
+
+fn columns(rows: &[[f64; 3]]) -> [Vec<f64>; 3] {
+    [0, 1, 2].map(|at| rows.iter().map(|row| row[at]).collect())
+}
+
+/// The best of five readings of more than any cache holds.
+fn gigabytes_per_second() -> f64 {
+    let numbers = vec![1u64; 64 << 20];
+    let best = (0..5).map(|_| {
+        let start = Instant::now();
+        black_box(numbers.iter().fold(0, |all: u64, x| all.wrapping_add(*x)));
+        milliseconds(start)
+    });
+    let bytes = (numbers.len() * size_of::<u64>()) as f64;
+    bytes / 1e6 / best.fold(f64::INFINITY, f64::min)
+}
+
+fn milliseconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
