@@ -6,7 +6,7 @@ mod output;
 mod verbs;
 
 use address::Address;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use firmware_host::agent::{self, Config, Logs};
 use std::path::PathBuf;
@@ -82,10 +82,8 @@ enum Verb {
     Replay(verbs::Replay),
     /// Plays an X-ray controller or a box, with faults on request
     Simulate(verbs::Simulate),
-    /// Prints a script that completes this program's words in a shell
-    Completion {
-        shell: clap_complete::Shell,
-    },
+    Completion(manual::Completion),
+    Manual(manual::Manual),
     /// Wraps a bundle for update servers and USB sticks, or looks into such an image
     #[command(subcommand)]
     Swu(verbs::SwuVerb),
@@ -187,13 +185,16 @@ fn run(verb: Verb, output: output::Output) -> Result<()> {
         Verb::Record(verb) => verb.run(output),
         Verb::Replay(verb) => verb.run(output),
         Verb::Simulate(verb) => verb.run(output),
-        Verb::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "firmware-host", &mut script);
-            output.say(
-                String::from_utf8_lossy(&script).trim_end(),
-                &serde_json::json!({ "shell": shell.to_string(), "script": String::from_utf8_lossy(&script) }),
-            )
+        Verb::Completion(manual::Completion { shell }) => {
+            let script = manual::script(Cli::command(), shell);
+            let document = serde_json::json!({ "shell": shell.to_string(), "script": script });
+            output.say(script.trim_end(), &document)
+        }
+        Verb::Manual(manual::Manual { folder }) => {
+            let pages = manual::write_pages(Cli::command(), &folder)
+                .with_context(|| format!("cannot write man pages into {}", folder.display()))?;
+            let said = format!("{} pages in {}", pages.len(), folder.display());
+            output.say(&said, &serde_json::json!({ "pages": pages }))
         }
         Verb::Swu(verb) => verb.run(output),
     }

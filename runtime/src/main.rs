@@ -16,12 +16,10 @@ mod dicom;
 mod exposures;
 mod forced;
 mod health;
-mod heartbeat;
 mod http;
 mod logbook;
 mod metrics;
 mod model;
-mod notify;
 mod outbox;
 mod overlay;
 mod pictures;
@@ -41,8 +39,9 @@ mod user;
 mod users;
 mod worker;
 
-use anyhow::Result;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use anyhow::{Context, Result};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use machine::{heartbeat, notify};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -96,6 +95,8 @@ enum Verb {
     Audit(audit::AuditVerb),
     /// Says who may log in to the page
     User(user::User),
+    Completion(manual::Completion),
+    Manual(manual::Manual),
 }
 
 #[derive(Debug, Subcommand)]
@@ -150,6 +151,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::User(user) => user.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Audit(audit) => audit.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Completion(completion) => {
+            print_completion(&completion, cli.output).map(|()| ExitCode::SUCCESS)
+        }
+        Verb::Manual(manual) => write_manual(&manual, cli.output).map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -165,6 +170,26 @@ impl Serve {
             }
         })
     }
+}
+
+fn print_completion(completion: &manual::Completion, output: Output) -> Result<()> {
+    let script = manual::script(Cli::command(), completion.shell);
+    if output.json {
+        return print_json(
+            &serde_json::json!({ "shell": completion.shell.to_string(), "script": script }),
+        );
+    }
+    Ok(io::stdout().write_all(script.as_bytes())?)
+}
+
+fn write_manual(manual: &manual::Manual, output: Output) -> Result<()> {
+    let folder = &manual.folder;
+    let pages = manual::write_pages(Cli::command(), folder)
+        .with_context(|| format!("cannot write man pages into {}", folder.display()))?;
+    if output.json {
+        return print_json(&serde_json::json!({ "pages": pages }));
+    }
+    Ok(writeln!(io::stdout(), "{} pages in {}", pages.len(), folder.display())?)
 }
 
 /// One line of JSON on standard output.
@@ -204,7 +229,6 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,6 +1,6 @@
 //! Command line of the trainer.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 use std::env;
 use std::os::unix::process::CommandExt;
@@ -25,6 +25,8 @@ enum Verb {
     Phantom(trainer::commands::PhantomArgs),
     Finetune(Box<trainer::commands::FinetuneArgs>),
     Evaluate(trainer::commands::EvaluateArgs),
+    Completion(terminal::manual::Completion),
+    Manual(terminal::manual::Manual),
     #[command(hide = true)]
     Metrics(trainer::commands::MetricsArgs),
 }
@@ -61,6 +63,8 @@ fn run(verb: Verb, terminal: &Terminal) -> anyhow::Result<()> {
         Verb::Phantom(args) => args.run(terminal),
         Verb::Finetune(args) => args.run(terminal),
         Verb::Evaluate(args) => args.run(terminal),
+        Verb::Completion(verb) => terminal.completion(Cli::command(), &verb),
+        Verb::Manual(verb) => terminal.manual(Cli::command(), &verb),
         Verb::Metrics(args) => args.run(terminal),
     }
 }
@@ -68,7 +72,6 @@ fn run(verb: Verb, terminal: &Terminal) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -14,7 +14,7 @@ mod tests;
 mod verify;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use terminal::Terminal;
 
 /// Quantizes networks for chest radiographs and packs them into signed bundles
@@ -38,6 +38,8 @@ enum Verb {
     Keygen(keys::Keygen),
     Sign(keys::Sign),
     Check(check::Check),
+    Completion(terminal::manual::Completion),
+    Manual(terminal::manual::Manual),
     #[command(hide = true)]
     Dump(dump::Dump),
     #[command(hide = true)]
@@ -57,6 +59,8 @@ impl Cli {
             Verb::Keygen(verb) => verb.run(terminal),
             Verb::Sign(verb) => verb.run(terminal),
             Verb::Check(verb) => verb.run(terminal),
+            Verb::Completion(verb) => terminal.completion(Self::command(), &verb),
+            Verb::Manual(verb) => terminal.manual(Self::command(), &verb),
             Verb::Dump(verb) => verb.run(terminal),
             Verb::Inputs(verb) => verb.run(terminal),
         }

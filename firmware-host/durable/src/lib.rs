@@ -24,9 +24,9 @@ pub use ring::{Ring, lines};
 
 use plan::{Step, plan};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
 };
 
@@ -34,6 +34,23 @@ use std::{
 ///
 /// Of two that write one path at the same time, one wins whole. A leftover of a crash, `path.part`, is written over.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_for(path, bytes, Readers::Usual)
+}
+
+/// [`write()`] for the owner's eyes only: mode 0600, whatever the umask and whoever may enter the folder.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_for(path, bytes, Readers::Owner)
+}
+
+/// Who may read a file that is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Readers {
+    /// As the umask says.
+    Usual,
+    Owner,
+}
+
+fn write_for(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(io::Error::new(
             ErrorKind::InvalidInput,
@@ -44,6 +61,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     create_folders(folder)?;
     let aside = path.with_added_extension("part");
     let file = open_alone(&aside)?;
+    if readers == Readers::Owner {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
     let mut renamed = false;
     for step in plan(bytes) {
         let done = match step {

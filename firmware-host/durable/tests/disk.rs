@@ -4,7 +4,7 @@
 
 use std::{
     env, fs,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::Path,
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
@@ -26,6 +26,18 @@ fn a_file_is_replaced_and_nothing_is_left_aside() {
     durable::write(&path, b"2").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"2");
     assert_eq!(names(path.parent().unwrap()), ["file"]);
+}
+
+#[test]
+fn what_is_private_is_so_whatever_lay_there_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, b"old").unwrap();
+    fs::write(folder.path().join("secret.part"), b"half").unwrap();
+    durable::write_private(&path, b"new").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(names(folder.path()), ["secret"]);
 }
 
 /// The writer of the next test, in a process of its own.

@@ -1,12 +1,16 @@
 //! What the machine says of itself, read from `/proc`, `/sys` and `/etc` under a root that tests replace.
 //!
-//! Nothing here is required: what cannot be read is left out.
+//! Nothing here is required: what cannot be read is left out. What systemd is told is in [`notify`], when in
+//! [`heartbeat`].
 //!
 //! ```
 //! let machine = machine::Machine::new("/".as_ref());
 //! let (before, after) = (machine.moment(), machine.moment());
 //! assert!(after.uptime >= before.uptime, "whatever happens to the wall clock");
 //! ```
+
+pub mod heartbeat;
+pub mod notify;
 
 use protocol::{BootId, Moment, Telemetry, Temperature};
 use rustix::fs::statvfs;

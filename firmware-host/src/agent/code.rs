@@ -111,7 +111,7 @@ impl Codes {
 
     fn write(&self, open: &Open) -> Result<()> {
         let text = toml::to_string(open).context("a code cannot be written as TOML")?;
-        durable::write(&self.path, text.as_bytes())
+        durable::write_private(&self.path, text.as_bytes())
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
 

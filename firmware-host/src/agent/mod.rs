@@ -6,6 +6,7 @@
 //! (`protocol::newest`) and may be told by a command.
 
 mod access;
+mod alive;
 mod check;
 mod code;
 mod command;
@@ -42,6 +43,7 @@ use crate::link::tls::{Admission, Identity, Records, Server, Tls};
 use crate::link::{Link, Tty};
 use crate::{discover::Hellos, random::random};
 use access::Access;
+use alive::Alive;
 use anyhow::{Context, Result};
 use keyring::fingerprint;
 use machine::Machine;
@@ -104,8 +106,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
         }
         Err(error) => log::warn!("nobody may use this box yet, and it has no code: {error:#}"),
     }
-    let watched = Arc::clone(&agent);
-    thread::Builder::new().name("watch".into()).spawn(move || watch::watch(&watched))?;
+    let alive = Alive::start(&agent)?;
     log::info!("{} listens: {addresses}", agent.device);
     // A socket's path is at most 107 bytes long. Whoever has longer ones can still use the link.
     if let Err(error) = offline::open(&agent) {
@@ -121,6 +122,7 @@ pub fn run(config: Config, ready: Option<&Path>) -> Result<()> {
         durable::write(ready, addresses.to_string().as_bytes())
             .with_context(|| format!("cannot write {}", ready.display()))?;
     }
+    alive.ready()?;
     for thread in threads {
         thread.join().map_err(|_| anyhow::anyhow!("a listening thread panicked"))?;
     }

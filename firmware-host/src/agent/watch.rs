@@ -4,12 +4,16 @@
 //! All times are since the machine started: the wall clock has no say.
 
 use super::{Agent, Folder, Slots, command, config, config::Confirm, proof};
+use machine::heartbeat::Heartbeat;
 use protocol::{BootRecord, Candidate, Cause, Moment, Proven, Refusal, Running};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Between two looks at the daemon's word.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Without a trial there is nothing to do but to be alive.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The trial under way.
 #[derive(Debug)]
@@ -48,24 +52,29 @@ enum Due {
     End(Cause, String),
 }
 
-pub(super) fn watch(agent: &Agent) {
+/// `heartbeat`: tells whether this thread still moves.
+pub(super) fn watch(agent: &Agent, heartbeat: &Heartbeat) {
     let mut watched = None;
     loop {
+        heartbeat.beat(Duration::ZERO);
         let generation = agent.slots().record().generation;
         watched = seen(agent, watched);
         let limits = &agent.config.trial;
         let Some(trial) = &mut watched else {
-            wait(agent, generation, Duration::from_secs(3600));
+            heartbeat.beat(IDLE);
+            wait(agent, generation, IDLE);
             continue;
         };
         let word = proof::running(&agent.config.slots);
         let due = trial.due(word, limits, &agent.now());
         let done = match due {
             Due::Wait(time) => {
+                heartbeat.beat(time);
                 wait(agent, generation, time);
                 continue;
             }
             Due::Check(most) => {
+                heartbeat.beat(most);
                 let outcome = command::run(&limits.health, None, most);
                 trial.checked(outcome, limits, agent.now().uptime);
                 continue;

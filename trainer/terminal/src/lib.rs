@@ -9,10 +9,14 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub use ::manual;
+
+use anyhow::Context;
 use clap::{ArgAction, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::LevelFilter;
 use serde::Serialize;
+use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 
 /// Flags every verb takes.
@@ -82,6 +86,22 @@ impl Terminal {
             return Ok(self.json(document)?);
         }
         Ok(wanted(writeln!(io::stdout().lock(), "{}", text.trim_end()))?)
+    }
+
+    /// What a shell reads to complete the tool's words.
+    pub fn completion(&self, tool: clap::Command, verb: &manual::Completion) -> anyhow::Result<()> {
+        let script = manual::script(tool, verb.shell);
+        let document = json!({ "shell": verb.shell.to_string(), "script": script });
+        self.print(&document, &script)
+    }
+
+    /// Writes the tool's man pages.
+    pub fn manual(&self, tool: clap::Command, verb: &manual::Manual) -> anyhow::Result<()> {
+        let folder = &verb.folder;
+        let pages = manual::write_pages(tool, folder)
+            .with_context(|| format!("cannot write man pages into {}", folder.display()))?;
+        let said = format!("{} pages in {}", pages.len(), folder.display());
+        self.print(&json!({ "pages": pages }), &said)
     }
 
     /// A bar over `length` units on stderr; invisible where nobody watches.

@@ -1,31 +1,37 @@
-//! Whether the worker still moves.
+//! Whether the thread that matters still moves: the daemon's worker, the agent's watch.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-/// The worker says when it will be heard of again; whoever watches sees by how much it is late.
+/// A thread says when it will be heard of again; whoever watches sees by how much it is late.
 #[derive(Debug)]
-pub(crate) struct Heartbeat {
+pub struct Heartbeat {
     started: Instant,
     /// Milliseconds since `started`.
     due: AtomicU64,
 }
 
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Heartbeat {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { started: Instant::now(), due: AtomicU64::new(0) }
     }
 
     /// Alive, and about to wait for `pause`, or to work.
-    pub(crate) fn beat(&self, pause: Duration) {
+    pub fn beat(&self, pause: Duration) {
         let due = self.started.elapsed().saturating_add(pause).as_millis();
         self.due.store(u64::try_from(due).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// How late it is.
-    pub(crate) fn late(&self, now: Instant) -> Duration {
+    pub fn late(&self, now: Instant) -> Duration {
         let due = Duration::from_millis(self.due.load(Relaxed));
         now.saturating_duration_since(self.started).saturating_sub(due)
     }

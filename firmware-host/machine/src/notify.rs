@@ -1,7 +1,8 @@
 //! What systemd is told: ready, alive, stopping. Nothing is told where `NOTIFY_SOCKET` is not set.
 //!
 //! With `WatchdogSec=` in the unit, systemd kills and restarts a daemon that no longer says it is alive. It is said
-//! only while the worker moves: a restart helps a stuck worker, but neither a full disk nor a missing bundle.
+//! only while the worker moves: a restart helps a stuck worker, but neither a full disk nor a missing bundle. The
+//! agent says it while its watch over the trial moves.
 
 use std::{
     env, io,
@@ -15,15 +16,15 @@ use std::{
 
 /// The way to systemd.
 #[derive(Debug)]
-pub(crate) struct Notifier {
+pub struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
     /// How often to say that all is well.
-    pub(crate) watchdog: Option<Duration>,
+    pub watchdog: Option<Duration>,
 }
 
 impl Notifier {
     /// As the environment says. Fails if there is a socket that cannot be used.
-    pub(crate) fn from_env() -> io::Result<Self> {
+    pub fn from_env() -> io::Result<Self> {
         let variable = |name| env::var(name).ok();
         let socket = match env::var_os("NOTIFY_SOCKET") {
             Some(path) => {
@@ -40,15 +41,15 @@ impl Notifier {
         Ok(Self { watchdog: watchdog.filter(|_| socket.is_some()), socket })
     }
 
-    pub(crate) fn ready(&self) {
+    pub fn ready(&self) {
         self.send("READY=1");
     }
 
-    pub(crate) fn alive(&self) {
+    pub fn alive(&self) {
         self.send("WATCHDOG=1");
     }
 
-    pub(crate) fn stopping(&self) {
+    pub fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
