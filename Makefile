@@ -10,7 +10,11 @@
 #   make miri                     the kernels' scalar and packing code under Miri (rustup, nightly)
 #   make sanitize                 the parsers, the engine and the kernels under the address sanitizer (rustup, nightly)
 
-.PHONY: demo test test-arm drills fuzz memcheck miri sanitize lint unit docs build setup judges
+#   make packages                 Debian packages of what ships, amd64 and arm64: runtime/docs/install.md
+#   make test-packages            installs, upgrades, downgrades and purges them in throw-away roots (Debian, as root)
+#   make release KEY=FILE         packages, SBOMs, manuals, changes, checksums, signed by a key of ssh-keygen
+
+.PHONY: packages test-packages release demo test test-arm drills fuzz memcheck miri sanitize lint unit docs build setup judges
 
 CARGO := cargo
 # cargo-nextest where it is installed (one process a test); elsewhere the same tests by `cargo test`, one at a time,
@@ -60,6 +64,23 @@ miri:
 SANITIZE := CARGO_TARGET_DIR=target/sanitize RUSTFLAGS='-Zsanitizer=address --cfg separate_buffers' RUSTDOCFLAGS=-Zsanitizer=address
 sanitize:
 	$(SANITIZE) $(CARGO) +nightly test --target x86_64-unknown-linux-gnu --lib --tests -p kernels -p engine -p bundle -p radiograph -p protocol
+
+# ARCHS=amd64 makes one of the two; BINARIES=FOLDER packs FOLDER/ARCH/{runtime,firmware-host} instead of building them.
+ARCHS ?= amd64 arm64
+BINARIES ?=
+packages: build
+	bash .ci/packages.sh $(if $(BINARIES),--binaries $(BINARIES)) $(ARCHS)
+
+# Packed again, the same binaries give the same bytes.
+test-packages: packages
+	cd target/packages && sha256sum *.deb > first
+	bash .ci/packages.sh --binaries $(or $(BINARIES),target/packages/bin) $(ARCHS)
+	cd target/packages && sha256sum --quiet --check first && rm first
+	bash .ci/setup.sh roots peers python
+	bash .ci/packages-test.sh target/packages $(ARCHS)
+
+release: build
+	BINARIES=$(BINARIES) bash .ci/release.sh $(or $(KEY),$(error KEY=FILE names no private key: ssh-keygen -t ed25519 -f FILE))
 
 setup:
 	@bash .ci/setup.sh peers libtorch python

@@ -74,6 +74,7 @@ peers() { have storescu storescp c++ || debian dcmtk g++; }
 judges() {
   have dciodvfy Orthanc || debian dicom3tools orthanc orthanc-dicomweb
   have swupdate openssl || debian swupdate openssl
+  have systemd-analyze || debian systemd
   goosebit
 }
 
@@ -110,6 +111,9 @@ embedded() {
   if have rustup; then rustup target add "$target"; else say "no rustup: install rust-std for $target"; fi
 }
 
+# Throw-away roots of Debian, arm64 under emulation: `make test-packages`.
+roots() { have mmdebstrap arch-test qemu-aarch64-static nsenter || debian mmdebstrap arch-test qemu-user-static util-linux; }
+
 # Licences, sources, and who may use which library. From crates.io; without optimisation a minute to build.
 deny() {
   local version=0.20.2 tools="${CXR_CACHE:-$HOME/.cache/cxr-edge}/tools"
@@ -117,6 +121,36 @@ deny() {
   [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $version" ] && return
   say "building cargo-deny $version"
   cargo install --quiet --locked --debug --root "$tools" "cargo-deny@$version"
+}
+
+# What `make packages` needs: cargo-deb packs, cargo-auditable writes the list of crates into a binary, cargo-cyclonedx
+# the SBOM beside it; zig links against an old libc, for both architectures.
+packaging() {
+  tool cargo-deb 3.8.0
+  tool cargo-auditable 0.7.7
+  tool cargo-cyclonedx 0.5.9
+  local wanted='ziglang==0.17.1 cargo-zigbuild==0.24.1' target
+  if [ "$(cat .venv/packaging/from 2>/dev/null)" != "$wanted" ]; then
+    say "installing $wanted"
+    python3 -m venv .venv/packaging
+    # shellcheck disable=SC2086
+    .venv/packaging/bin/python -m pip install -q --disable-pip-version-check $wanted
+    echo "$wanted" > .venv/packaging/from
+  fi
+  for target in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu; do
+    [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && continue
+    have rustup || fail "no rustup: install rust-std for $target"
+    rustup target add "$target"
+  done
+  have objdump dpkg-deb || debian binutils dpkg
+}
+
+# A tool of one version from crates.io; without optimisation a minute or two to build.
+tool() {
+  local tools="${CXR_CACHE:-$HOME/.cache/cxr-edge}/tools"
+  grep -qsF "\"$1 $2 " "$tools/.crates.toml" && return
+  say "building $1 $2"
+  cargo install --quiet --locked --debug --root "$tools" "$1@$2"
 }
 
 for step in "$@"; do "$step"; done
