@@ -71,7 +71,8 @@ stop_root() {
   kill -KILL "$leader" 2>/dev/null || true
   wait 2>/dev/null || true
   leader=''
-  [ ! -e /proc/sys/fs/binfmt_misc/cxr-qemu ] || echo -1 > /proc/sys/fs/binfmt_misc/cxr-qemu
+  [ -z "${registered:-}" ] || echo -1 > /proc/sys/fs/binfmt_misc/cxr-qemu
+  registered=''
 }
 
 # The kernel opens the emulator now (F), so the root need not have it.
@@ -80,6 +81,7 @@ register_qemu() {
   [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
   local magic='\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
   local mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+  registered=yes
   printf '%s' ":cxr-qemu:M::$magic:$mask:$(command -v qemu-aarch64-static):F" > /proc/sys/fs/binfmt_misc/register
 }
 

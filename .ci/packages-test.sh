@@ -109,16 +109,16 @@ refused() {
 
 removed() {
   step "remove keeps state, purge leaves nothing"
-  inside dpkg -r cxr-edge-agent cxr-edge-runtime cxr-edge-host >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   stop_services
+  inside dpkg -r cxr-edge-agent cxr-edge-runtime cxr-edge-host >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   [ -z "$(health)" ] || die "a removed daemon answers"
   [ "$(ls "$root/var/lib/cxr-edge/spool/images" | wc -l)" -ge 1 ] || die "remove deleted images"
   inside dpkg -i $(debs "$this") >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   start_services
   eventually is ok
   eventually answers 1
-  inside dpkg -P cxr-edge-agent cxr-edge-runtime cxr-edge-host >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   stop_services
+  inside dpkg -P cxr-edge-agent cxr-edge-runtime cxr-edge-host >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   diff "$work/before" <(files) || die "purge leaves files"
   ! grep -E 'cxr' "$root/etc/passwd" "$root/etc/group" || die "purge leaves users"
 }
