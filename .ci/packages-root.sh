@@ -124,6 +124,10 @@ watched() {
     inside sh -c "kill -STOP $process"
     eventually inside sh -c "[ \$(systemctl show -P NRestarts $unit) = 1 ] && systemctl is-active --quiet $unit"
   done
+  step "what root left among the daemon's files is the daemon's again"
+  inside touch /var/lib/cxr-edge/users/by-root /var/lib/cxr-edge/keys/by-root
   inside sh -c 'rm -r /run/systemd/system/cxr-*.service.d; systemctl daemon-reload; systemctl restart cxr-runtime cxr-agent'
   eventually is ok
+  [ "$(inside stat -c %U /var/lib/cxr-edge/users/by-root /var/lib/cxr-edge/keys/by-root | xargs)" = "cxr-runtime cxr-agent" ] ||
+    die "root's files stay root's"
 }

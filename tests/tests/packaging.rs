@@ -30,7 +30,9 @@ fn analyze(args: &[&str], unit: &Path) -> Option<(bool, String)> {
 fn with_our_programs(folder: &Path) -> Vec<PathBuf> {
     let programs = tool::binaries();
     let unit = |name: &&str| {
-        let text = read(name).replace("/usr/bin/", &format!("{}/", programs.display()));
+        let ours = |program| format!("{}/{program} ", programs.display());
+        let text = read(name).replace("/usr/bin/runtime ", &ours("runtime"));
+        let text = text.replace("/usr/bin/firmware-host ", &ours("firmware-host"));
         let path = folder.join(Path::new(name).file_name().unwrap());
         fs::write(&path, text).unwrap();
         path
@@ -81,7 +83,7 @@ fn no_unit_is_more_exposed_than_promised() {
 /// The folders of a `tmpfiles.d` file, with their modes.
 fn folders(file: &str) -> Vec<(String, u32)> {
     let lines = read(file);
-    let lines = lines.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let lines = lines.lines().filter(|line| !line.starts_with(['#', 'Z']) && !line.is_empty());
     let folder = |line: &str| {
         let [kind, path, mode, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else {
             panic!("{file}: {line}")
