@@ -44,6 +44,7 @@ start_root() {
     cd "$1"
     mount --make-rprivate /
     mount --bind . .
+    mount --make-rshared . # as systemd does at a real start: services see what is mounted later
     cd "$1"
     mount -t proc proc proc
     mount --bind proc/sys proc/sys
@@ -130,4 +131,31 @@ watched() {
   eventually is ok
   [ "$(inside stat -c %U /var/lib/cxr-edge/users/by-root /var/lib/cxr-edge/keys/by-root | xargs)" = "cxr-runtime cxr-agent" ] ||
     die "root's files stay root's"
+}
+
+# The unit for USB sticks, on a loop device; $1 must stand in the report. The bundle runs already.
+stick() {
+  boots || return 0
+  step "a bundle from a stick, and a report on it"
+  local image="$work/stick.img" loop
+  mkdir "$work/stick"
+  inside firmware-host --quiet swu make /tmp/chest-lungs.bundle --out /tmp/chest.swu
+  cp "$root/tmp/chest.swu" "$work/stick/"
+  truncate -s 32M "$image"
+  mkfs.ext4 -q -d "$work/stick" "$image"
+  loop=$(losetup --show -f "$image")
+  inside mknod "/dev/${loop##*/}" b $((0x$(stat -c %t "$loop"))) $((0x$(stat -c %T "$loop")))
+  # Nobody tells this systemd of devices.
+  sed '/dev-%i.device/d; s/block-sd/block-loop/' 'firmware-host/packaging/cxr-offline@.service' \
+    > "$root/tmp/cxr-offline@.service"
+  inside sh -c 'cp /tmp/cxr-offline@.service /run/systemd/system/ && systemctl daemon-reload'
+  inside systemctl start "cxr-offline@${loop##*/}" 2>/dev/null || true
+  losetup -d "$loop"
+  inside rm -f "/dev/${loop##*/}" '/run/systemd/system/cxr-offline@.service'
+  mkdir "$work/mounted"
+  mount -o loop,ro "$image" "$work/mounted"
+  cp "$work"/mounted/chest.swu.*.report.json "$work/report.json" || die "no report on the stick"
+  umount "$work/mounted"
+  grep -q "$1" "$work/report.json" || die "$(head -c 1000 "$work/report.json")"
+  rm -r "$work/stick" "$image" "$work/mounted"
 }

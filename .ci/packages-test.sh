@@ -130,6 +130,7 @@ for arch in "$@"; do
   installed
   worked
   watched
+  stick '"outcome": "confirmed"'
   upgraded
   refused
   removed
