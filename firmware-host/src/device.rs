@@ -2,6 +2,7 @@
 
 mod bench;
 mod keys;
+mod profile;
 mod room;
 
 use crate::kind::Kind;

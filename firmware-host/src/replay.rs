@@ -1,7 +1,7 @@
 //! Says again to a box what was once said, and compares what it answers.
 //!
 //! What differs from one moment to the next is not compared: names, times, loads, free space, log lines, the lamp, how
-//! a trial stands.
+//! a trial stands, how hot a box is.
 
 use crate::DeviceError;
 use crate::link::{Direction, Link, Tape};
@@ -144,7 +144,9 @@ fn steady(outcome: Result<Response, Refusal>) -> Result<Response, Refusal> {
         Response::Slots(found) => Response::Slots(record(found)),
         Response::Changed(found) => Response::Changed(record(found)),
         Response::Logs { .. } => Response::Logs { lines: Vec::new(), next: 0, lost: 0 },
-        Response::Telemetry(_) | Response::Trial(_) => Response::Sunk { length: u32::MAX },
+        Response::Telemetry(_) | Response::Trial(_) | Response::Profile(_) => {
+            Response::Sunk { length: u32::MAX }
+        }
         Response::Lamp { .. } | Response::Room(_) => {
             Response::Lamp { lamp: protocol::Lamp::Idle, missing: 0 }
         }

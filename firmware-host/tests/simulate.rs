@@ -97,6 +97,9 @@ fn the_example_controller_and_the_example_box_work_together() {
     let telemetry = run(&[&["telemetry"][..], &way].concat());
     let telemetry: Value = serde_json::from_slice(&telemetry.stdout).unwrap();
     assert_eq!(telemetry["temperatures"][0]["celsius"], 45.0);
+    // Whose made root tells of no cores.
+    assert_eq!(telemetry["profile"]["name"], "generic", "{telemetry}");
+    assert_eq!(telemetry["profile"]["heat"]["derating"], "none", "{telemetry}");
     until("the first result is shown", || {
         let room = run(&[&["room"][..], &way].concat());
         let room: Value = serde_json::from_slice(&room.stdout).unwrap();

@@ -1,7 +1,8 @@
 //! What the machine says of itself, read from `/proc`, `/sys` and `/etc` under a root that tests replace.
 //!
-//! Nothing here is required: what cannot be read is left out. What systemd is told is in [`notify`], when in
-//! [`heartbeat`].
+//! Nothing here is required: what cannot be read is left out. [`Machine::profile`] says what there is to compute
+//! with: `board` which machine it is, `cores` which of them are chosen, `heat` how near its limits it is, `power` what
+//! slows it down. What systemd is told is in [`notify`], when in [`heartbeat`].
 //!
 //! ```
 //! let machine = machine::Machine::new("/".as_ref());
@@ -9,8 +10,17 @@
 //! assert!(after.uptime >= before.uptime, "whatever happens to the wall clock");
 //! ```
 
+mod board;
+mod cores;
+mod heat;
 pub mod heartbeat;
 pub mod notify;
+mod power;
+mod profile;
+
+pub use board::{Board, UnknownBoard};
+pub use heat::{Zone, judge};
+pub use profile::{describe, hot};
 
 use protocol::{BootId, Moment, Telemetry, Temperature};
 use rustix::fs::statvfs;
@@ -97,6 +107,10 @@ impl Machine {
 
     fn text(&self, path: &str) -> Option<String> {
         fs::read_to_string(self.root.join(path)).ok()
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.root.join(path).exists()
     }
 }
 

@@ -4,6 +4,7 @@
 //! message   Call, Answer                 what is said, numbered so that a reply finds its question
 //! exposure  Exposure, Detector, Lamp     what an X-ray controller tells, and is told
 //! frame     COBS(bytes · CRC-32) · 0x00  how it crosses a wire that loses and flips bytes
+//! profile   Profile                       what a box computes with, how it is fed and how hot it is
 //! role      Role                          which key may ask for what
 //! boot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
 //! record    bytes of the boot record     two copies, the newest whole one counts
@@ -41,6 +42,7 @@ mod journal;
 mod message;
 mod moment;
 mod permission;
+mod profile;
 mod proof;
 mod record;
 mod role;
@@ -58,6 +60,7 @@ pub use message::{
     Request, RequestId, Response, Telemetry, Temperature, Trial,
 };
 pub use moment::{BootId, Moment};
+pub use profile::{Core, Derating, Heat, Power, Profile};
 pub use proof::{Candidate, Lack, Proven, RUNNING_FILE, RUNNING_LIMIT, Running, Terms, Unproven};
 pub use record::{
     LoadError, RECORD_FILES, RECORD_LIMIT, RecordError, Storage, commit, load, newest,

@@ -6,6 +6,7 @@ use crate::boot::{BootRecord, Forced};
 use crate::bytes::{Bytes, Digest};
 use crate::exposure::{Detector, Exposure, Interlock, Lamp, Room};
 use crate::journal::Journal;
+use crate::profile::Profile;
 use crate::role::{Keys, Role};
 use crate::slot::{Cause, Release, SlotId};
 use crate::version::Version;
@@ -137,6 +138,8 @@ pub enum Request {
     },
     /// Has the box make its next key, unless one waits already. It counts once a keyring says so.
     NextKey,
+    /// What the box computes with, how it is fed and how hot it is.
+    Profile,
 }
 
 impl Request {
@@ -171,6 +174,7 @@ impl Request {
             Self::Keys => "keys",
             Self::Keyring { .. } => "keyring",
             Self::NextKey => "next-key",
+            Self::Profile => "profile",
         }
     }
 }
@@ -255,6 +259,7 @@ pub enum Response {
     NextKey {
         key: Digest,
     },
+    Profile(Profile),
 }
 
 /// Why the box does not do it. Nothing was changed, except where a slot is said to have gone bad.

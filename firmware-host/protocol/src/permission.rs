@@ -20,6 +20,7 @@ impl Role {
             | Request::Slots
             | Request::Logs { .. }
             | Request::Telemetry
+            | Request::Profile
             | Request::Trial
             | Request::Journal { .. }
             | Request::Keys => matches!(self, Self::Look | Self::Operate | Self::Administer),

@@ -41,6 +41,7 @@ fn calls() -> Vec<Request> {
         Request::Keys,
         Request::Keyring { offset: 300, total: 400, chunk: payload() },
         Request::NextKey,
+        Request::Profile,
     ]
 }
 
@@ -210,6 +211,23 @@ fn responses() -> Vec<Response> {
         }),
         Response::Keyring { received: 300 },
         Response::NextKey { key: Digest([0xC3; 32]) },
+        Response::Profile(Profile {
+            name: "raspberry-pi-5".into(),
+            cores: vec![Core { number: 3, capacity: 1024, megahertz: Some(2400), shares: None }],
+            chosen: vec![3],
+            pinned: true,
+            power: vec![Power {
+                by: "governor".into(),
+                mode: "ondemand".into(),
+                advice: Some("more".into()),
+            }],
+            heat: Heat {
+                derating: Derating::Pauses,
+                sensor: Some("cpu".into()),
+                celsius: Some(41.5),
+                limit: Some(80.0),
+            },
+        }),
     ]
 }
 
@@ -410,11 +428,11 @@ fn a_role_may_ask_for_what_the_table_says() {
         (Role::Report, "hello ping exposure detector interlock lamp find enrol"),
         (
             Role::Look,
-            "hello info slots ping logs telemetry trial lamp room journal find enrol keys",
+            "hello info slots ping logs telemetry trial lamp room journal find enrol keys profile",
         ),
         (
             Role::Operate,
-            "hello info slots begin write finish verify activate confirm rollback ping logs telemetry sink source trial exposure detector interlock lamp room journal find enrol keys",
+            "hello info slots begin write finish verify activate confirm rollback ping logs telemetry sink source trial exposure detector interlock lamp room journal find enrol keys profile",
         ),
     ];
     for (role, expected) in table {

@@ -308,6 +308,10 @@ impl Agent {
                 let free = machine::space(&self.config.slots).ok().map(|(free, _)| free);
                 Ok(Response::Telemetry(self.machine.telemetry(free)))
             }
+            Request::Profile => {
+                let board = self.machine.known_board();
+                Ok(Response::Profile(self.machine.profile(board)))
+            }
             Request::Begin { sha256, total } => {
                 let _change = self.begin_change(doing)?;
                 let (slot, received) = self.slots().begin(sha256, total)?;

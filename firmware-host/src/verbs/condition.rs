@@ -51,9 +51,13 @@ pub(crate) fn slots(target: &Target, output: Output) -> Result<()> {
 }
 
 pub(crate) fn telemetry(target: &Target, output: Output) -> Result<()> {
-    let (telemetry, trial) =
-        target.with(|device| Ok((device.telemetry()?, device.trial_if_known()?)))?;
+    let (telemetry, trial, profile) = target.with(|device| {
+        Ok((device.telemetry()?, device.trial_if_known()?, device.profile_if_known()?))
+    })?;
     let mut document = serde_json::to_value(&telemetry)?;
+    if let Some(profile) = &profile {
+        document["profile"] = serde_json::to_value(profile)?;
+    }
     if let Some(trial) = &trial {
         document["forced"] = forced_json(trial)?;
     }
@@ -70,6 +74,7 @@ pub(crate) fn telemetry(target: &Target, output: Output) -> Result<()> {
     ];
     lines
         .extend(telemetry.temperatures.iter().map(|t| format!("{} {:.1} °C", t.sensor, t.celsius)));
+    lines.extend(profile.iter().flat_map(machine::describe));
     lines.extend(trial.iter().flat_map(forced_text));
     output.say(&lines.join("\n"), &document)
 }
@@ -142,6 +147,7 @@ impl Dump {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let files = self.target.with(|device| {
             let (info, record, telemetry) = (device.info()?, device.slots()?, device.telemetry()?);
+            let profile = device.profile_if_known()?;
             let trial = device.trial_if_known()?.as_ref().map(trial_json).transpose()?;
             let journals = [None, Some(Journal::Daemon), Some(Journal::Evidence)];
             let [ours, daemon, evidence] = journals.map(|journal| whole_log(device, journal));
@@ -150,6 +156,7 @@ impl Dump {
                 ("slots.json", serde_json::to_string_pretty(&record_json(&record))?),
                 ("trial.json", serde_json::to_string_pretty(&trial)?),
                 ("telemetry.json", serde_json::to_string_pretty(&telemetry)?),
+                ("profile.json", serde_json::to_string_pretty(&profile)?),
                 ("log.jsonl", ours?),
                 ("daemon.jsonl", daemon?),
                 ("evidence.jsonl", evidence?),

@@ -85,6 +85,8 @@ pub struct Engine {
     share: IntegerShare,
     isa: &'static str,
     threads: usize,
+    /// Of the integer layers; none in a float network.
+    pool: Option<Arc<Pool>>,
 }
 
 impl Engine {
@@ -105,7 +107,7 @@ impl Engine {
         let document = Document::decode(bytes)?;
         let flow = read(&document, declared_float)?;
         let pool = Arc::new(Pool::new(options.threads.max(1)));
-        let target = Target { isa, pool, fuse: options.fuse };
+        let target = Target { isa, pool: pool.clone(), fuse: options.fuse };
         let image = document.input.1.clone();
         drop(document);
         kernels::release_freed_memory(); // packed weights do not go where it was
@@ -120,7 +122,8 @@ impl Engine {
         let outputs = flow.outputs.iter().map(|(name, _)| name.clone()).collect();
         drop(flow);
         kernels::release_freed_memory();
-        Self::start(plan, image, outputs, share, options, isa)
+        let engine = Self::start(plan, image, outputs, share, options, isa)?;
+        Ok(Self { pool: Some(pool), ..engine })
     }
 
     /// A float ONNX model on plain tract: the yardstick int8 is compared with, never for the box.
@@ -159,7 +162,18 @@ impl Engine {
         share.integer_macs = layers.map(|layer| layer.macs).sum();
         let threads = options.threads.max(1);
         let image = Arc::new(Tensor::zero::<f32>(&input).map_err(tract_error)?);
-        Ok(Self { state, input, image, outputs, subgraphs, probe, share, isa: isa.name(), threads })
+        Ok(Self {
+            state,
+            input,
+            image,
+            outputs,
+            subgraphs,
+            probe,
+            share,
+            isa: isa.name(),
+            threads,
+            pool: None,
+        })
     }
 
     /// Shape of the input, `[1, C, H, W]`.
@@ -174,6 +188,12 @@ impl Engine {
 
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// So many of [`Self::threads`] work from the next image on: fewer while the machine is too hot. The bits stay the
+    /// same.
+    pub fn use_threads(&self, threads: usize) {
+        self.pool.iter().for_each(|pool| pool.limit(threads));
     }
 
     /// Every integer layer in execution order. [`Self::run_timed`] uses the same order.

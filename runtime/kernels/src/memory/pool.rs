@@ -25,6 +25,10 @@ pub struct Pool {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    /// Rung when more threads may work than before.
+    more: Condvar,
+    /// Workers from this index on rest.
+    limit: AtomicUsize,
     /// Counts jobs; copies `State::job`'s number so that workers can look without locking.
     posted: AtomicUsize,
     /// Workers that have begun.
@@ -60,6 +64,8 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: Mutex::new(State { job: None, number: 0, stop: false, sleeping: 0 }),
             wake: Condvar::new(),
+            more: Condvar::new(),
+            limit: AtomicUsize::new(usize::MAX),
             posted: AtomicUsize::new(0),
             started: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
@@ -85,9 +91,18 @@ impl Pool {
         self.workers.len() + 1
     }
 
+    /// From the next job on so many threads work, at least 1; the others sleep. Results do not depend on it.
+    pub fn limit(&self, threads: usize) {
+        // Under the lock, so that no worker goes to rest on a limit that is over.
+        let _state = lock(&self.shared.state);
+        self.shared.limit.store(threads.max(1), Ordering::Release);
+        self.shared.more.notify_all();
+    }
+
     /// Calls `part(thread, i)` once for each `i` of `0..parts`; a thread takes the next part when it has done one.
     pub fn run(&self, parts: usize, part: impl Fn(usize, usize) + Sync) {
-        if parts <= 1 || self.workers.is_empty() {
+        let alone = self.workers.is_empty() || self.shared.limit.load(Ordering::Relaxed) == 1;
+        if parts <= 1 || alone {
             (0..parts).for_each(|i| part(0, i));
             return;
         }
@@ -171,6 +186,7 @@ impl Drop for Pool {
             self.shared.posted.store(state.number, Ordering::Release);
         }
         self.shared.wake.notify_all();
+        self.shared.more.notify_all();
         for worker in self.workers.drain(..) {
             // A worker catches the panics of jobs, so joining cannot fail for a reason worth reporting from `drop`.
             drop(worker.join());
@@ -182,6 +198,17 @@ fn work(shared: &Shared, index: usize) {
     shared.started.fetch_add(1, Ordering::Release);
     let mut seen = 0;
     loop {
+        if index >= shared.limit.load(Ordering::Acquire) {
+            let mut state = lock(&shared.state);
+            while index >= shared.limit.load(Ordering::Acquire) && !state.stop {
+                state = shared.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            // What was posted meanwhile is done by others.
+            seen = state.number;
+            if state.stop {
+                return;
+            }
+        }
         for _ in 0..LOOKS {
             if shared.posted.load(Ordering::Acquire) != seen {
                 break;
@@ -272,6 +299,23 @@ mod tests {
                     "{threads} threads, {parts} parts"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_limit_changes_who_works_and_not_what_is_done() {
+        let pool = Pool::new(4);
+        for round in 0..400 {
+            let limit = [4, 1, 2, 3, 9][round % 5];
+            pool.limit(limit);
+            // A worker on its way may still take one job of before.
+            pool.run(8, |_, _| {});
+            let done: Vec<AtomicUsize> = (0..16).map(|_| AtomicUsize::new(0)).collect();
+            pool.run(done.len(), |thread, i| {
+                assert!(thread == 0 || limit > 1, "thread {thread} works beside the only one");
+                done[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{limit}");
         }
     }
 
