@@ -152,6 +152,11 @@ impl Loaded {
         }
     }
 
+    /// So many of the threads work from the next image on.
+    pub(crate) fn use_threads(&self, threads: usize) {
+        self.lock().engine().use_threads(threads);
+    }
+
     /// What broken memory does: the golden vectors come out otherwise.
     #[cfg(test)]
     pub(crate) fn damage(&mut self) {

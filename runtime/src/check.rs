@@ -3,8 +3,8 @@
 //! Reads what `serve` reads and loads the bundle as it would. Writes nothing; ports are bound for a moment.
 
 use crate::{
-    Output, config::Config, dicom::access::Access, http::Doors, model, print_json, shadow,
-    tls::expiry::Expiry,
+    Output, config::Config, dicom::access::Access, http::Doors, model, print_json,
+    profile::Compute, shadow, tls::expiry::Expiry,
 };
 use anyhow::{Result, bail};
 use rustix::fs::{Access as Permission, access};
@@ -40,11 +40,12 @@ pub(crate) fn run(path: &Path, output: Output) -> Result<()> {
     }
 }
 
+/// What is wrong with a configuration.
 #[derive(Debug, Default)]
-struct Found {
-    mistakes: Vec<String>,
+pub(crate) struct Found {
+    pub(crate) mistakes: Vec<String>,
     /// What is no mistake, but may not be meant.
-    notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Found {
@@ -54,7 +55,8 @@ impl Found {
     }
 }
 
-fn look(path: &Path) -> Found {
+/// Everything that would keep the daemon from starting on it, or that may not be meant.
+pub(crate) fn look(path: &Path) -> Found {
     let mut found = Found::default();
     let Some(config) = found.took(Config::parse(path)) else { return found };
     found.mistakes.extend(config.mistakes());
@@ -63,7 +65,11 @@ fn look(path: &Path) -> Found {
     for destination in &config.destinations {
         found.took(destination.connector());
     }
-    if let Some(None) = found.took(model::check(&config.bundle, config.worker.threads)) {
+    let threads = Compute::new(&config.worker).threads;
+    if let Some((told, is)) = Compute::contradiction(&config.worker) {
+        found.notes.push(format!("worker.profile is {told}, and this machine looks like {is}"));
+    }
+    if let Some(None) = found.took(model::check(&config.bundle, &threads)) {
         found.notes.push("no bundle was activated yet: images will wait".into());
     }
     if let Some(shadow) = &config.shadow {

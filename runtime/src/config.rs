@@ -174,6 +174,7 @@ impl Config {
             self.bundle.slots.as_mut(),
             self.bundle.keyring.as_mut(),
             Some(&mut self.spool.path),
+            Some(&mut self.worker.sysroot),
             self.http.users.as_mut(),
             self.exposures.as_mut().map(|exposures| &mut exposures.folder),
             self.shadow.as_mut().and_then(|shadow| shadow.path.as_mut()),

@@ -15,6 +15,7 @@ use crate::{
     metrics::Metrics,
     model::{Model, Status as ModelStatus},
     outbox::{Backlog, Outbox},
+    profile::{self, Compute},
     shadow::{self, Shadow},
     spool::{Ages, Counts, Disk, Spool},
     tls::expiry::{Configured, Expiry, Watch},
@@ -56,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) shadow: Option<shadow::Status>,
     /// Every certificate that is configured.
     pub(crate) certificates: Vec<Expiry>,
+    /// What images are analysed with.
+    pub(crate) compute: profile::Status,
 }
 
 /// File descriptors of this process.
@@ -147,6 +150,7 @@ pub(crate) fn judge(facts: &Facts) -> Health {
     }
     warnings.extend(facts.audit.clone());
     warnings.extend(facts.outbox.clone());
+    warnings.extend(facts.compute.warnings());
     warnings.extend(facts.exposures.iter().flat_map(Exposed::warnings));
     let shadow = facts.shadow.as_ref().and_then(|shadow| shadow.reason.as_ref());
     warnings.extend(facts.certificates.iter().filter_map(Expiry::warning).map(|(what, _)| what));
@@ -191,6 +195,7 @@ pub(crate) fn body(facts: &Facts) -> Value {
         "exposures": facts.exposures,
         "shadow": facts.shadow,
         "certificates": facts.certificates,
+        "compute": facts.compute,
     })
 }
 
@@ -208,6 +213,7 @@ pub(crate) struct Watched {
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) certificates: Arc<Current<Vec<Configured>>>,
     pub(crate) expiry: Watch,
+    pub(crate) compute: Arc<Compute>,
     pub(crate) worker_limit: Duration,
     pub(crate) progress: Mutex<Progress>,
 }
@@ -262,6 +268,7 @@ impl Watched {
             exposures: self.exposures.as_ref().map(|exposures| exposures.facts()),
             shadow: self.shadow.as_ref().map(|shadow| shadow.status()),
             certificates: self.expiry.look(&self.certificates.get()),
+            compute: self.compute.status(),
         }
     }
 }
@@ -279,6 +286,7 @@ fn descriptors() -> io::Result<Option<Descriptors>> {
 mod tests {
     use super::*;
     use crate::model::About;
+    use protocol::{Derating, Heat};
 
     fn well() -> Facts {
         let about = About {
@@ -304,6 +312,18 @@ mod tests {
             exposures: None,
             shadow: None,
             certificates: Vec::new(),
+            compute: cool(),
+        }
+    }
+
+    fn cool() -> profile::Status {
+        profile::Status {
+            profile: "generic".into(),
+            threads: 4,
+            working: 4,
+            cores: Vec::new(),
+            power: Vec::new(),
+            heat: Heat::default(),
         }
     }
 
@@ -337,6 +357,13 @@ mod tests {
             },
             ..well()
         };
+        let heat = Heat {
+            derating: Derating::Threads,
+            sensor: Some("cpu".into()),
+            celsius: Some(91.0),
+            limit: Some(90.0),
+        };
+        let hot = Facts { compute: profile::Status { working: 2, heat, ..cool() }, ..well() };
         let table = [
             (well(), Word::Ok, ""),
             (model(false, "nothing was activated"), Word::NotReady, "nothing was activated"),
@@ -364,6 +391,11 @@ mod tests {
             (exposures(2, 0, None), Word::Ok, "! the images of 2 exposures never arrived"),
             (exposures(0, 3, None), Word::Ok, "! no exposure explains 3 images"),
             (exposures(0, 0, Some("too warm")), Word::Ok, "! the detector is not ready: too warm"),
+            (
+                hot,
+                Word::Ok,
+                "! the machine is too hot: cpu 91.0 °C, limit 90.0 °C: half the threads",
+            ),
             (delivery(3600, 0), Word::Ok, ""),
             (delivery(3601, 0), Word::Ok, "! a result is on its way for 3601 s"),
             (delivery(0, 4), Word::Ok, "! 4 results could not be delivered"),

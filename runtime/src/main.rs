@@ -23,11 +23,13 @@ mod model;
 mod outbox;
 mod overlay;
 mod pictures;
+mod profile;
 mod queue;
 mod reload;
 mod running;
 mod selftest;
 mod serve;
+mod setup;
 mod shadow;
 mod shutdown;
 mod spool;
@@ -78,6 +80,8 @@ enum Verb {
     Analyze(analyze::Analyze),
     /// Receives images by DICOM and shows findings over HTTP
     Serve(Serve),
+    /// Writes a checked configuration and tests the whole chain with it
+    Setup(Box<setup::Setup>),
     /// Deliveries of results: what waits, what failed, and what to do about it
     Queue(queue::Queue),
     /// A second bundle that looks at the same images: how far it agrees
@@ -91,6 +95,8 @@ enum Verb {
     Bench(bench::Bench),
     /// Reproduces the bundle's golden vectors on this machine
     Selftest(selftest::Selftest),
+    /// Shows what this machine computes with: cores, threads, power mode, heat
+    Device(profile::Device),
     /// Looks at the audit log
     Audit(audit::AuditVerb),
     /// Says who may log in to the page
@@ -139,6 +145,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.verb {
         Verb::Analyze(analyze) => analyze.run(cli.output),
         Verb::Serve(serve) => serve.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Setup(setup) => setup.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Queue(queue) => queue.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Shadow(shadow) => shadow.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Dicom { verb: DicomVerb::Ping(ping) } => {
@@ -150,6 +157,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Bench(bench) => bench.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::User(user) => user.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Device(device) => device.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Audit(audit) => audit.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Completion(completion) => {
             print_completion(&completion, cli.output).map(|()| ExitCode::SUCCESS)

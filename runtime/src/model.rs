@@ -7,6 +7,7 @@ use crate::{
     analysis::Loaded,
     audit::{Audit, Event},
     config::BundleConfig,
+    profile::Threads,
     trust::{configured, trusted},
 };
 use anyhow::{Context, Result, bail};
@@ -28,7 +29,7 @@ pub(crate) struct Model {
     config: BundleConfig,
     /// Keys of the configuration; a keyring may add to them, and revoke them.
     configured: Vec<VerifyingKey>,
-    threads: usize,
+    threads: Threads,
     audit: Arc<Audit>,
     now: RwLock<Now>,
     tally: Mutex<Tally>,
@@ -106,7 +107,7 @@ const TRIAL_TEST: Duration = Duration::from_secs(60);
 const FAILURE_LIMIT: usize = 2048;
 
 impl Model {
-    pub(crate) fn new(config: BundleConfig, threads: usize, audit: Arc<Audit>) -> Result<Self> {
+    pub(crate) fn new(config: BundleConfig, threads: Threads, audit: Arc<Audit>) -> Result<Self> {
         let configured = configured(&config)?;
         let (now, tally, news) = (RwLock::default(), Mutex::default(), Notify::new());
         Ok(Self { config, configured, threads, audit, now, tally, news })
@@ -181,7 +182,7 @@ impl Model {
             // A bundle that ends the daemon while it loads is to be known by name.
             self.news.notify_one();
         }
-        let loaded = open(&self.config, self.threads, &wanted);
+        let loaded = open(&self.config, &self.threads, &wanted);
         let now = Instant::now();
         let tried = Some((wanted, now));
         match loaded {
@@ -273,7 +274,7 @@ impl Model {
 }
 
 /// Whether a bundle could answer, and which; `None` if none was activated yet.
-pub(crate) fn check(config: &BundleConfig, threads: usize) -> Result<Option<About>> {
+pub(crate) fn check(config: &BundleConfig, threads: &Threads) -> Result<Option<About>> {
     let (Some(wanted), _) = wanted(config, &configured(config)?)? else { return Ok(None) };
     open(config, threads, &wanted).map(|(_, about, _)| Some(about))
 }
@@ -288,7 +289,7 @@ pub(crate) struct BundleFile {
 /// Loads a bundle that those whom `config` trusts have signed, and has it prove itself.
 pub(crate) fn load(
     config: &BundleConfig,
-    threads: usize,
+    threads: &Threads,
     file: &BundleFile,
 ) -> Result<(Loaded, About)> {
     let trusted = trusted(config, &configured(config)?)?;
@@ -307,7 +308,7 @@ pub(crate) fn standby(config: &BundleConfig) -> Result<Option<BundleFile>> {
         .map(|id| BundleFile { path: folder.join(id.file_name()), sha256: record.slot(id).sha256 }))
 }
 
-fn open(config: &BundleConfig, threads: usize, wanted: &Wanted) -> Result<(Loaded, About, u32)> {
+fn open(config: &BundleConfig, threads: &Threads, wanted: &Wanted) -> Result<(Loaded, About, u32)> {
     let sha256 = wanted.slot.map(|candidate| candidate.digest);
     let file = BundleFile { path: wanted.path.clone(), sha256 };
     let (loaded, about, golden_vectors) = read(config, &wanted.trusted, threads, &file)?;
@@ -318,7 +319,7 @@ fn open(config: &BundleConfig, threads: usize, wanted: &Wanted) -> Result<(Loade
 fn read(
     config: &BundleConfig,
     trusted: &[VerifyingKey],
-    threads: usize,
+    threads: &Threads,
     BundleFile { path, sha256 }: &BundleFile,
 ) -> Result<(Loaded, About, u32)> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -350,7 +351,9 @@ fn read(
         slot: None,
         signed_by,
     };
-    let loaded = Loaded::new(&bundle, threads).with_context(|| format!("{}", path.display()))?;
+    let loaded = threads
+        .bound(|| Loaded::new(&bundle, threads.count))
+        .with_context(|| format!("{}", path.display()))?;
     let golden_vectors = loaded.self_test().with_context(|| format!("{}", path.display()))?;
     Ok((loaded, about, golden_vectors))
 }

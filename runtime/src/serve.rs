@@ -7,12 +7,15 @@
 //! ```
 //!
 //! [`run`] goes through its modules in this order: `kept` is on disk, `sockets` listen, `shared` has the bundle,
-//! `tasks` are at work.
+//! `tasks` are at work. `trial` is all of it for a test.
 
 mod kept;
 mod shared;
 mod sockets;
 mod tasks;
+mod trial;
+
+pub(crate) use trial::Trial;
 
 use crate::{
     audit::Event,
@@ -71,7 +74,6 @@ pub(crate) async fn run(
         destination.connector()?;
     }
     let kept = Kept::open(path, &config)?;
-    let audit = kept.audit.clone();
     let notifier = Notifier::from_env().context("NOTIFY_SOCKET cannot be used")?;
     let sockets = Sockets::bind(&config).await?;
     let addresses = sockets.addresses.clone();
@@ -88,16 +90,22 @@ pub(crate) async fn run(
     let ended = tasks.ended().await;
     notifier.stopping();
     connections.abort();
-    audit.write(Event::Stop);
-    let reporter = shared.reporter.filter(|_| ended.is_ok());
-    let last_words = move || {
-        audit.flush();
-        reporter.iter().for_each(|reporter| reporter.stopped());
-    };
-    spawn_blocking(last_words).await.context("the last words panicked")?;
+    last_words(shared, ended.is_ok()).await?;
     ended?;
     log::info!("stopped");
     Ok(())
+}
+
+/// What is written down at the end: that it came, and, if it was asked for, that it is none of the bundle's doing.
+async fn last_words(shared: Shared, asked_for: bool) -> Result<()> {
+    let audit = shared.kept.audit;
+    audit.write(Event::Stop);
+    let reporter = shared.reporter.filter(|_| asked_for);
+    let say = move || {
+        audit.flush();
+        reporter.iter().for_each(|reporter| reporter.stopped());
+    };
+    spawn_blocking(say).await.context("the last words panicked")
 }
 
 /// SIGTERM and SIGINT stop gracefully.

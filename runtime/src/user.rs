@@ -83,7 +83,7 @@ impl User {
 }
 
 /// Typed twice without being shown, or one line of standard input. Never an argument: those are seen by everybody.
-fn password() -> Result<String> {
+pub(crate) fn password() -> Result<String> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return line();

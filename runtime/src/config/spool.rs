@@ -1,6 +1,7 @@
 //! `[spool]` and `[worker]`: what is kept, and how images are answered.
 
 use super::{bytes, duration};
+use machine::Board;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{path::PathBuf, time::Duration};
 
@@ -47,8 +48,17 @@ impl SpoolConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WorkerConfig {
-    /// Threads of the engine for one image.
-    pub(crate) threads: usize,
+    /// Threads of the engine for one image; none: as the machine's profile says.
+    pub(crate) threads: Option<usize>,
+    /// What the machine is taken for; none: what it says it is.
+    #[serde(deserialize_with = "board")]
+    pub(crate) profile: Option<Board>,
+    /// Whether threads stay on the fast cores; none: where the profile says so.
+    pub(crate) pin: Option<bool>,
+    /// Whether less is done while the machine is too hot.
+    pub(crate) derate: bool,
+    /// Where /sys, /proc and /etc are; tests have others.
+    pub(crate) sysroot: PathBuf,
     /// After that many failures an image is parked.
     pub(crate) max_attempts: u32,
     /// Longer side of the overlays, pixels.
@@ -61,23 +71,44 @@ pub(crate) struct WorkerConfig {
 impl Default for WorkerConfig {
     fn default() -> Self {
         let stuck_seconds = Duration::from_secs(120);
-        Self { threads: 1, max_attempts: 3, overlay_pixels: 1024, stuck_seconds }
+        Self {
+            threads: None,
+            profile: None,
+            pin: None,
+            derate: true,
+            sysroot: "/".into(),
+            max_attempts: 3,
+            overlay_pixels: 1024,
+            stuck_seconds,
+        }
     }
 }
 
 impl WorkerConfig {
     pub(super) fn mistakes(&self) -> Vec<String> {
-        let counts =
-            [("worker.threads", self.threads), ("worker.max_attempts", self.max_attempts as usize)];
-        let wrong = counts.into_iter().filter(|(_, count)| !(1..=10_000).contains(count));
-        let mut found: Vec<String> =
-            wrong.map(|(name, count)| format!("{name} is {count}, expected 1 to 10000")).collect();
+        let mut found = Vec::new();
+        if let Some(threads) = self.threads.filter(|threads| !(1..=256).contains(threads)) {
+            found.push(format!("worker.threads is {threads}, expected 1 to 256"));
+        }
+        let attempts = self.max_attempts;
+        if !(1..=10_000).contains(&attempts) {
+            found.push(format!("worker.max_attempts is {attempts}, expected 1 to 10000"));
+        }
         let pixels = self.overlay_pixels;
         if !(256..=4096).contains(&pixels) {
             found.push(format!("worker.overlay_pixels is {pixels}, expected 256 to 4096"));
         }
         found
     }
+}
+
+/// A machine by name; `auto` is none.
+fn board<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Board>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name == "auto" {
+        return Ok(None);
+    }
+    name.parse().map(Some).map_err(D::Error::custom)
 }
 
 fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

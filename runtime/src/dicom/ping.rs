@@ -42,13 +42,14 @@ pub(crate) struct Ping {
     key: Option<PathBuf>,
 }
 
+/// What a peer said.
 #[derive(Debug, Serialize)]
-struct Answer {
-    ae_title: String,
-    address: String,
-    milliseconds: f64,
+pub(crate) struct Answer {
+    pub(crate) ae_title: String,
+    pub(crate) address: String,
+    pub(crate) milliseconds: f64,
     /// Of "sr", "seg", "sc" and "commit" (storage commitment).
-    takes: Vec<&'static str>,
+    pub(crate) takes: Vec<&'static str>,
 }
 
 impl Ping {
@@ -94,18 +95,23 @@ impl Ping {
             tls: tls.as_ref().map(client).transpose()?,
             timeout: self.timeout,
         };
-        let services = services::of_destination(true);
-        let all = [services::ECHO].into_iter().chain(services.clone());
-        let proposals: Vec<Proposal> = all.map(|service| service.proposal).collect();
-        let mut association = Association::open(&peer, &proposals).await?;
-        let began = Instant::now();
-        let echoed = association.echo().await;
-        let milliseconds = began.elapsed().as_secs_f64() * 1e3;
-        let takes = services.iter().filter(|s| association.context(s.proposal.class).is_some());
-        let takes = takes.map(|service| service.word).collect();
-        association.release().await;
-        let status = echoed?.status;
-        ensure!(status == 0, "C-ECHO was answered with status {status:04X}, expected 0000");
-        Ok(Answer { ae_title: peer.called, address: peer.address, milliseconds, takes })
+        echo(peer).await
     }
+}
+
+/// Associates, asks for an answer, and says what the peer would take.
+pub(crate) async fn echo(peer: Peer) -> Result<Answer> {
+    let services = services::of_destination(true);
+    let all = [services::ECHO].into_iter().chain(services.clone());
+    let proposals: Vec<Proposal> = all.map(|service| service.proposal).collect();
+    let mut association = Association::open(&peer, &proposals).await?;
+    let began = Instant::now();
+    let echoed = association.echo().await;
+    let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+    let takes = services.iter().filter(|s| association.context(s.proposal.class).is_some());
+    let takes = takes.map(|service| service.word).collect();
+    association.release().await;
+    let status = echoed?.status;
+    ensure!(status == 0, "C-ECHO was answered with status {status:04X}, expected 0000");
+    Ok(Answer { ae_title: peer.called, address: peer.address, milliseconds, takes })
 }

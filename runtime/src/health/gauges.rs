@@ -53,6 +53,12 @@ pub(crate) fn gauges(facts: &Facts) -> Vec<Gauge> {
         ));
         gauges.push(("cxr_dead_letters", "Results nobody takes", delivery.dead as u64));
     }
+    gauges.push(("cxr_threads", "Threads for one image", facts.compute.threads as u64));
+    gauges.push((
+        "cxr_threads_working",
+        "Threads that work: fewer while the machine is too hot",
+        facts.compute.working as u64,
+    ));
     gauges.extend(facts.exposures.iter().flat_map(Exposed::gauges));
     gauges.extend(facts.shadow.iter().flat_map(shadow::Status::gauges));
     gauges

@@ -134,12 +134,22 @@ function health(now) {
   if (disk) pairs.push(["disk free", gigabytes(disk.free)]);
   if (now.oldest_waiting_seconds) pairs.push(["oldest waits", duration(now.oldest_waiting_seconds)]);
   if (now.temperature_celsius !== undefined) pairs.push(["temperature", `${now.temperature_celsius.toFixed(0)} °C`]);
+  computes(now.compute, pairs);
   pairs.push(["AE title", now.ae_title], ["version", now.version]);
   (now.warnings ?? []).forEach((warning) => pairs.push(["warning", warning]));
   if (configuration?.refused) pairs.push(["new configuration refused", configuration.refused]);
   exposures(now.exposures);
   byId("facts").replaceChildren(...pairs.map(([name, value]) =>
     make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value }))));
+}
+
+// Threads, power and heat; a box of before says nothing of them.
+function computes(now, pairs) {
+  if (!now) return;
+  const threads = now.working < now.threads ? `${now.working} of ${now.threads}` : now.threads;
+  pairs.push(["machine", now.profile], ["threads", threads]);
+  if (now.cores.length) pairs.push(["on cores", now.cores.join(", ")]);
+  now.power.forEach((power) => pairs.push([power.by, power.mode]));
 }
 
 // ---- exposures whose image never arrived ----

@@ -18,7 +18,7 @@ fn what_is_distrusted_is_loaded_anew_at_once() {
         test_seconds: Duration::from_secs(3600),
     };
     let audit = Arc::new(Audit::open(folder.path()).unwrap());
-    let model = Model::new(config, 1, audit).unwrap();
+    let model = Model::new(config, Threads::unbound(1), audit).unwrap();
     let reason = || model.refresh().unwrap_err().to_string();
     assert!(reason().contains("cannot read"));
     fs::write(&path, b"no bundle").unwrap();
@@ -43,12 +43,12 @@ fn a_loaded_bundle_that_answers_otherwise_than_before_is_not_asked_any_more() {
     };
     let wanted = wanted(&config, &configured(&config).unwrap()).unwrap().0.unwrap();
     let audit = Arc::new(Audit::open(folder.path()).unwrap());
-    let model = Model::new(config.clone(), 1, audit).unwrap();
+    let model = Model::new(config.clone(), Threads::unbound(1), audit).unwrap();
     model.refresh().unwrap();
     model.test_again();
     assert!(model.current().is_some() && model.tally().failures == 0);
 
-    let (mut loaded, about, _) = open(&config, 1, &wanted).unwrap();
+    let (mut loaded, about, _) = open(&config, &Threads::unbound(1), &wanted).unwrap();
     loaded.damage();
     model.now.write().unwrap().loaded = Some((Arc::new(loaded), about));
     model.test_again();
@@ -72,7 +72,7 @@ fn a_bundle_whose_key_is_revoked_answers_no_more() {
     let config: BundleConfig = toml::from_str(&text).unwrap();
     let revoked = configured(&config).unwrap();
     let audit = Arc::new(Audit::open(folder.path()).unwrap());
-    let model = Model::new(config, 1, audit).unwrap();
+    let model = Model::new(config, Threads::unbound(1), audit).unwrap();
     model.refresh().unwrap();
     assert!(model.current().is_some());
 

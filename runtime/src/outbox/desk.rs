@@ -63,6 +63,13 @@ impl Outbox {
         self.by_hand(|database, policy, now| retry(database, id, policy, now))
     }
 
+    /// A destination that did not answer is called again at once, not after its pause.
+    pub(crate) fn call_again(&self, destination: &str) -> Result<(), DatabaseError> {
+        self.with(|database| database.link_works(destination))?;
+        self.due.notify_waiters();
+        Ok(())
+    }
+
     /// Leaves a delivery alone until it is released.
     pub(crate) fn hold(&self, id: i64) -> Result<Row, DatabaseError> {
         self.by_hand(|database, _, _| hold(database, id, true))

@@ -3,14 +3,16 @@
 use super::kept::Kept;
 use crate::{
     config::Config,
-    dicom::scp::Scp,
+    current::Current,
+    dicom::{access::Access, scp::Scp},
     health::{Progress, Watched},
     heartbeat::Heartbeat,
     http::Parts,
     metrics::Metrics,
-    model::Model,
+    model::{Model, Status},
     outbox::SpoolSource,
     pictures::Pictures,
+    profile::Compute,
     running::Reporter,
     shadow::Shadow,
     shutdown::Shutdown,
@@ -32,6 +34,7 @@ pub(super) struct Shared {
     pub(super) watched: Arc<Watched>,
     /// Tells the agent what runs; none where no agent fills slots.
     pub(super) reporter: Option<Arc<Reporter>>,
+    compute: Arc<Compute>,
     model: Arc<Model>,
     metrics: Arc<Metrics>,
     trouble: Arc<Trouble>,
@@ -41,7 +44,9 @@ pub(super) struct Shared {
 impl Shared {
     /// Loads the bundle; starts the one in the shadow.
     pub(super) async fn load(config: &Config, kept: Kept, shutdown: &Shutdown) -> Result<Self> {
-        let (bundle, threads) = (config.bundle.clone(), config.worker.threads);
+        let compute = Arc::new(Compute::new(&config.worker));
+        compute.log();
+        let (bundle, threads) = (config.bundle.clone(), compute.threads.clone());
         let model = Arc::new(Model::new(bundle, threads, kept.audit.clone())?);
         let heartbeat = Arc::new(Heartbeat::new());
         let reporter = config.bundle.slots.clone().map(|slots| {
@@ -73,10 +78,11 @@ impl Shared {
             shadow: shadow.clone(),
             certificates: kept.certificates.clone(),
             expiry: Watch::default(),
+            compute: compute.clone(),
             worker_limit: config.worker.stuck_seconds,
             progress: Mutex::new(Progress::new()),
         });
-        Ok(Self { kept, heartbeat, watched, reporter, model, metrics, trouble, shadow })
+        Ok(Self { kept, heartbeat, watched, reporter, compute, model, metrics, trouble, shadow })
     }
 
     /// Where the outbox finds what it delivers.
@@ -111,6 +117,7 @@ impl Shared {
             config: config.worker.clone(),
             poll: config.bundle.poll_seconds,
             spool,
+            compute: self.compute.clone(),
             model: self.model.clone(),
             metrics: self.metrics.clone(),
             trouble: self.trouble.clone(),
@@ -121,8 +128,31 @@ impl Shared {
         }
     }
 
+    /// The bundle that answers, or why none does.
+    pub(super) fn bundle(&self) -> Result<String, String> {
+        let Status { bundle, reason } = self.model.status();
+        match bundle {
+            Some(about) => Ok(format!("{} {}", about.id, about.version)),
+            None => Err(reason.unwrap_or_else(|| "no bundle answers".into())),
+        }
+    }
+
     pub(super) fn scp(&self, config: &Config, shutdown: Shutdown) -> Arc<Scp> {
-        let Kept { access, spool, audit, outbox, .. } = self.kept.clone();
+        self.provider(config, self.kept.access.clone(), shutdown)
+    }
+
+    /// The same with another list of who may send.
+    pub(super) fn scp_for(&self, config: &Config, access: Access, shutdown: Shutdown) -> Arc<Scp> {
+        self.provider(config, Arc::new(Current::new(access)), shutdown)
+    }
+
+    fn provider(
+        &self,
+        config: &Config,
+        access: Arc<Current<Access>>,
+        shutdown: Shutdown,
+    ) -> Arc<Scp> {
+        let Kept { spool, audit, outbox, .. } = self.kept.clone();
         Arc::new(Scp {
             config: config.dicom.clone(),
             access,

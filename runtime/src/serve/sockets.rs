@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 /// Where the daemon can be reached; what `--ready-file` gets.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Ready {
-    pub(super) dicom: SocketAddr,
-    pub(super) http: SocketAddr,
+    pub(crate) dicom: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 /// Both are bound before a bundle is loaded; nobody is served yet.

@@ -29,6 +29,7 @@ use crate::{
     config::{BundleConfig, ShadowConfig},
     metrics::Gauge,
     model::{self, BundleFile},
+    profile::Threads,
     spool::{Key, Spool},
 };
 use agreement::Agreement;
@@ -166,7 +167,7 @@ fn is_chosen(key: &Key, share: f64) -> bool {
 /// Whether a bundle would look on.
 pub(crate) fn check(config: &ShadowConfig, bundle: &BundleConfig) -> Result<()> {
     let target = target(config, bundle)?.context(NOTHING_STAGED)?;
-    model::load(bundle, 1, &target.file).map(drop)
+    model::load(bundle, &Threads::unbound(1), &target.file).map(drop)
 }
 
 const NOTHING_STAGED: &str = "the standby slot holds no whole bundle";

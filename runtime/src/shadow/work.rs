@@ -7,6 +7,7 @@ use crate::{
     config::BundleConfig,
     model::{self, BundleFile},
     panics_without_their_words, print_json,
+    profile::Threads,
     spool::Key,
 };
 use anyhow::{Context, Result};
@@ -107,7 +108,7 @@ impl Order {
         panics_without_their_words();
         self.step_back()?;
         let (config, file) = self.what();
-        let (loaded, about) = match model::load(&config, 1, &file) {
+        let (loaded, about) = match model::load(&config, &Threads::unbound(1), &file) {
             Ok(loaded) => loaded,
             Err(error) => return print_json(&Said::Refused(format!("{error:#}"))),
         };

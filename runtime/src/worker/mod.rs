@@ -15,6 +15,7 @@ use crate::{
     metrics::Metrics,
     model::{About, Model},
     outbox::Outbox,
+    profile::Compute,
     shadow::Shadow,
     shutdown::Shutdown,
     spool::{Entry, Key, Spool},
@@ -38,6 +39,7 @@ pub(crate) struct Worker {
     pub(crate) config: WorkerConfig,
     pub(crate) poll: Duration,
     pub(crate) spool: Arc<Spool>,
+    pub(crate) compute: Arc<Compute>,
     pub(crate) model: Arc<Model>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) trouble: Arc<Trouble>,
@@ -56,10 +58,15 @@ impl Worker {
     /// Works until shutdown; call it on a thread that may block.
     pub(crate) fn run(&self, runtime: &Handle, shutdown: &Shutdown) {
         let mut failures = 0;
+        let _bound = self.compute.threads.bind();
         while !shutdown.is_cancelled() {
             self.heartbeat.beat(Duration::ZERO);
+            let began = Instant::now();
             let round = || self.round(|loaded, job| job.analyse(loaded));
-            let Some(pause) = self.guarded(&mut failures, round) else { continue };
+            let Some(pause) = self.guarded(&mut failures, round) else {
+                self.cool_down(began.elapsed(), runtime, shutdown);
+                continue;
+            };
             self.heartbeat.beat(pause);
             runtime.block_on(async {
                 tokio::select! {
@@ -69,6 +76,18 @@ impl Worker {
                 }
             });
         }
+    }
+
+    /// After an image, where the machine is so hot that it must rest. What arrives meanwhile waits.
+    fn cool_down(&self, took: Duration, runtime: &Handle, shutdown: &Shutdown) {
+        let Some(pause) = self.compute.cooling.pause(took) else { return };
+        self.heartbeat.beat(pause);
+        runtime.block_on(async {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
     }
 
     /// One round, whatever happens in it; how long to wait before the next one. `failures`: in a row.
@@ -115,6 +134,8 @@ impl Worker {
             .current()
             .and_then(|loaded| Some((loaded, self.spool.take(Instant::now())?)));
         let Some((loaded, entry)) = taken else { return Ok(Round::Nothing) };
+        let derating = self.compute.cooling.look().derating;
+        loaded.use_threads(derating.threads(self.compute.threads.count));
         self.work(entry, |job| analyse(&loaded, job))?;
         Ok(Round::Worked)
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     config::{BundleConfig, SpoolConfig},
+    profile::Threads,
     spool::Accepted,
 };
 use std::{cell::Cell, path::Path};
@@ -24,7 +25,8 @@ fn worker(folder: &Path) -> Worker {
         config: WorkerConfig { max_attempts: 3, ..WorkerConfig::default() },
         poll: bundle.poll_seconds,
         spool,
-        model: Arc::new(Model::new(bundle, 1, audit.clone()).unwrap()),
+        compute: Arc::new(Compute::new(&WorkerConfig::default())),
+        model: Arc::new(Model::new(bundle, Threads::unbound(1), audit.clone()).unwrap()),
         metrics: Arc::default(),
         trouble: Arc::default(),
         heartbeat: Arc::new(Heartbeat::new()),
