@@ -75,13 +75,12 @@ fn outcome(steps: &[(String, String, String)], name: &str) -> String {
     step.unwrap_or_else(|| panic!("no step {name}: {steps:?}")).1.clone()
 }
 
+/// From `error: ` on: what a parser found has several lines.
 fn error(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    text.lines()
-        .rfind(|line| line.starts_with("error: "))
-        .unwrap_or_else(|| panic!("{text}"))
-        .to_owned()
+    let at = text.find("error: ").unwrap_or_else(|| panic!("{text}"));
+    text[at..].to_owned()
 }
 
 #[test]
@@ -208,7 +207,9 @@ fn a_configuration_with_a_mistake_is_never_written() {
         assert!(left.is_empty(), "{flags:?}: {left:?}");
     }
     // Unsigned, and by nobody whom we trust.
-    let mut stranger = site.command(&["--yes", "--key", &"ab".repeat(32), "--bundle"]);
+    let key = bundle::SigningKey::from_bytes(&[8; 32]).verifying_key();
+    let key: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut stranger = site.command(&["--yes", "--key", &key, "--bundle"]);
     let said = error(&stranger.arg(&site.bundle).stdin(Stdio::null()).output().unwrap());
     assert!(said.contains("nothing is written") && said.contains("model-1.bundle"), "{said}");
     let usage = site.command(&["--yes", "--peer", "XRAY1@xray.example"]).output().unwrap();
@@ -292,8 +293,8 @@ struct Desk {
 }
 
 impl Desk {
-    /// Starts `command` with all three streams at the terminal.
-    fn sit_down(command: &mut Command) -> (Self, std::process::Child) {
+    /// Starts `command` with all three streams at the terminal, which ends with it.
+    fn sit_down(mut command: Command) -> (Self, std::process::Child) {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -341,7 +342,7 @@ impl Desk {
 #[test]
 fn at_a_terminal_everything_is_asked_and_a_mistake_is_asked_again() {
     let (site, archive) = (Site::new(), Archive::start());
-    let (mut desk, mut child) = Desk::sit_down(&mut site.command(&["--http", "127.0.0.1:0"]));
+    let (mut desk, mut child) = Desk::sit_down(site.command(&["--http", "127.0.0.1:0"]));
     desk.answer("AE title of this box [CXR-EDGE]: ", "A TITLE MUCH TOO LONG");
     desk.answer("expected 1 to 16 printable", "");
     // It was asked again, and `answer` typed nothing: the default.
@@ -374,7 +375,8 @@ fn whoever_says_no_at_the_end_has_changed_nothing() {
         &model::public_key(),
         "--bundle",
     ]);
-    let (mut desk, mut child) = Desk::sit_down(command.arg(&site.bundle));
+    command.arg(&site.bundle);
+    let (mut desk, mut child) = Desk::sit_down(command);
     desk.answer("[y/n]: ", "n");
     let shown = desk.rest();
     assert!(!child.wait().unwrap().success() && shown.contains("nothing is written"), "{shown}");
