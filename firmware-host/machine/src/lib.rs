@@ -12,8 +12,8 @@
 
 mod board;
 mod cores;
-mod heat;
 pub mod heartbeat;
+mod heat;
 pub mod notify;
 mod power;
 mod profile;

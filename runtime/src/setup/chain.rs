@@ -16,7 +16,10 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use dicom_dictionary_std::uids;
 use results::{Record, Status};
+use rustix::process::geteuid;
 use std::{
+    fs,
+    os::unix::fs::MetadataExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -32,6 +35,13 @@ pub(super) async fn send(
     wait: Duration,
     steps: &mut Steps,
 ) -> Result<()> {
+    if let Some(owner) = owner_of(&config.spool.path) {
+        let said = format!(
+            "the spool belongs to user {owner}, and the test would leave files of root in it"
+        );
+        let advice = "test as the user of the daemon: `sudo -u cxr-runtime runtime setup --test-only --config …`";
+        return steps.failed("daemon", said, advice);
+    }
     let trial = match Trial::start(path, config, CALLING).await {
         Ok(trial) => trial,
         Err(error) => {
@@ -51,6 +61,12 @@ pub(super) async fn send(
             "see the log; send it to whoever made this box",
         ),
     }
+}
+
+/// Whose the spool is, if it is not root's and we are root: a daemon that is not could not write beside our files.
+fn owner_of(spool: &Path) -> Option<u32> {
+    let owner = fs::metadata(spool).ok()?.uid();
+    (owner != 0 && geteuid().is_root()).then_some(owner)
 }
 
 async fn through(trial: &Trial, config: &Config, wait: Duration, steps: &mut Steps) -> Result<()> {
