@@ -212,13 +212,13 @@ fn responses() -> Vec<Response> {
         Response::Keyring { received: 300 },
         Response::NextKey { key: Digest([0xC3; 32]) },
         Response::Profile(Profile {
-            name: "raspberry-pi-5".into(),
+            name: "pi".into(),
             cores: vec![Core { number: 3, capacity: 1024, megahertz: Some(2400), shares: None }],
             chosen: vec![3],
             pinned: true,
             power: vec![Power {
                 by: "governor".into(),
-                mode: "ondemand".into(),
+                mode: "slow".into(),
                 advice: Some("more".into()),
             }],
             heat: Heat {
