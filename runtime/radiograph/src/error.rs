@@ -52,9 +52,6 @@ pub enum RadiographError {
     #[error("transfer syntax {uid} ({name}) is not supported")]
     TransferSyntax { uid: String, name: &'static str },
 
-    #[error("{name} pixel data needs the cargo feature `{feature}`, which this build lacks")]
-    Feature { name: &'static str, feature: &'static str },
-
     #[error("{pixels} pixels of {height}x{width}, expected {}", height * width)]
     ImageSize { height: usize, width: usize, pixels: usize },
 

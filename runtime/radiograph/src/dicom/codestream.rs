@@ -1,7 +1,8 @@
 //! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → samples.
 
 use super::{
-    TransferSyntax, jpeg_lossless, jpeg_ls, jpeg12, pixel_layout::PixelLayout, samples::Store,
+    TransferSyntax, jpeg_lossless, jpeg_ls, jpeg12, jpeg2000, pixel_layout::PixelLayout,
+    samples::Samples,
 };
 use crate::{RadiographError, cells::Cells, contain::contain, markers::Frame};
 use jpeg_decoder::{ColorTransform, Decoder};
@@ -11,19 +12,23 @@ pub(crate) fn decode(
     layout: &PixelLayout,
     syntax: TransferSyntax,
     stream: &[u8],
-) -> Result<Store<'static>, RadiographError> {
+) -> Result<Samples<'static>, RadiographError> {
     match syntax {
         TransferSyntax::JpegLsLossless | TransferSyntax::JpegLs => {
             let frame = Frame::find(stream)?;
             check_size(layout, [frame.height, frame.width, frame.components])?;
-            Ok(Store::Cells(Cells::Words(jpeg_ls::decode(stream, &frame)?)))
+            Ok(Samples::decoded(layout, Cells::Words(jpeg_ls::decode(stream, &frame)?)))
         }
-        TransferSyntax::Jpeg2000Lossless | TransferSyntax::Jpeg2000 => jpeg_2000(layout, stream),
+        TransferSyntax::Jpeg2000Lossless | TransferSyntax::Jpeg2000 => {
+            let head = jpeg2000::Head::parse(stream)?;
+            check_size(layout, [head.height, head.width, head.components()])?;
+            Ok(Samples::decoded(layout, Cells::Words(head.decode()?)))
+        }
         _ => jpeg(layout, stream),
     }
 }
 
-fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Store<'static>, RadiographError> {
+fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Samples<'static>, RadiographError> {
     let frame = Frame::find(stream)?;
     check_size(layout, [frame.height, frame.width, frame.components])?;
     let samples = if jpeg12::is_meant_for(&frame) {
@@ -34,7 +39,7 @@ fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Store<'static>, Radiograp
         None
     };
     if let Some(samples) = samples {
-        return Ok(Store::Cells(Cells::Words(samples)));
+        return Ok(Samples::decoded(layout, Cells::Words(samples)));
     }
     let mut decoder = Decoder::new(stream);
     decoder.set_max_decoding_buffer_size(layout.samples_per_frame() * 2);
@@ -44,21 +49,11 @@ fn jpeg(layout: &PixelLayout, stream: &[u8]) -> Result<Store<'static>, Radiograp
         decoder.set_color_transform(transform);
     }
     let bytes = contain("JPEG", || decoder.decode())?;
-    Ok(Store::Cells(match bytes.len() / layout.samples_per_frame() {
+    let cells = match bytes.len() / layout.samples_per_frame() {
         1 => Cells::Bytes(bytes.into()),
         _ => Cells::native_pairs(bytes),
-    }))
-}
-
-#[cfg(feature = "jpeg2000")]
-fn jpeg_2000(layout: &PixelLayout, stream: &[u8]) -> Result<Store<'static>, RadiographError> {
-    check_size(layout, super::jpeg2000::size(stream)?)?;
-    super::jpeg2000::decode(layout, stream)
-}
-
-#[cfg(not(feature = "jpeg2000"))]
-fn jpeg_2000(_: &PixelLayout, _: &[u8]) -> Result<Store<'static>, RadiographError> {
-    Err(RadiographError::Feature { name: "JPEG 2000", feature: "jpeg2000" })
+    };
+    Ok(Samples { has_luma: false, ..Samples::decoded(layout, cells) })
 }
 
 /// `[height, width, samples]` of the stream must be those of the header.

@@ -7,7 +7,9 @@
 #[cfg(test)]
 mod oracle;
 
-use super::{lut::Lut, pixel_layout::PixelLayout, samples::Samples, values::Elements};
+use super::{
+    lut::Lut, palette::Palette, pixel_layout::PixelLayout, samples::Samples, values::Elements,
+};
 use crate::{
     Image, RadiographError,
     cells::{Cells, Table},
@@ -36,6 +38,7 @@ enum Modality {
 enum Voi {
     FullRange,
     Lut(Lut),
+    Palette(Palette),
     Linear { center: f64, width: f64 },
     LinearExact { center: f64, width: f64 },
     Sigmoid { center: f64, width: f64 },
@@ -46,6 +49,11 @@ impl Display {
         elements: &Elements<'_>,
         layout: &PixelLayout,
     ) -> Result<Self, RadiographError> {
+        if layout.photometric == "PALETTE COLOR" {
+            let modality = Modality::Rescale { slope: 1.0, intercept: 0.0 };
+            let voi = Voi::Palette(Palette::parse(elements, layout.signed)?);
+            return Ok(Self { modality, voi, inverted: false, padding: None });
+        }
         let modality = Modality::parse(elements, layout)?;
         let signed = layout.signed || modality.at(layout.smallest()) < 0.0;
         Ok(Self {
@@ -182,6 +190,7 @@ impl Voi {
                 if high > low { (x - low) / (high - low) } else { 0.0 }
             }
             Self::Lut(lut) => lut.at(x) / lut.largest,
+            Self::Palette(palette) => palette.grey(x),
             // PS3.3 C.11.2.1.2.1: the centre of n values lies half a value below n / 2.
             Self::Linear { center, width } => {
                 let (middle, reach) = (center - 0.5, width - 1.0);

@@ -1,7 +1,8 @@
-//! Look-up tables of the Modality LUT and VOI LUT sequences.
+//! Look-up tables of the Modality LUT and VOI LUT sequences, and of palettes.
 
 use super::values::Elements;
 use crate::RadiographError;
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 /// A table of 16-bit outputs for consecutive inputs; inputs outside take the nearest entry.
@@ -17,11 +18,22 @@ pub(crate) struct Lut {
 impl Lut {
     /// From an item of the sequence; `signed`: whether inputs may be negative.
     pub(crate) fn parse(item: &Elements<'_>, signed: bool) -> Result<Self, RadiographError> {
+        let descriptor = (tags::LUT_DESCRIPTOR, "LUTDescriptor");
+        Self::of_elements(item, descriptor, (tags::LUT_DATA, "LUTData"), signed)
+    }
+
+    /// From the two elements that describe and have it.
+    pub(crate) fn of_elements(
+        elements: &Elements<'_>,
+        (descriptor_tag, descriptor_name): (Tag, &'static str),
+        (data_tag, data_name): (Tag, &'static str),
+        signed: bool,
+    ) -> Result<Self, RadiographError> {
         let descriptor =
-            present(item.integers(tags::LUT_DESCRIPTOR, "LUTDescriptor")?, "LUTDescriptor")?;
+            present(elements.integers(descriptor_tag, descriptor_name)?, descriptor_name)?;
         let &[count, first, bits] = descriptor.as_slice() else {
             return Err(RadiographError::Value {
-                name: "LUTDescriptor",
+                name: descriptor_name,
                 found: format!("{descriptor:?}"),
                 expected: "3 integers",
             });
@@ -35,11 +47,11 @@ impl Lut {
         if !(8..=16).contains(&bits) {
             let found = format!("{bits} bits");
             let expected = "8 to 16 bits";
-            return Err(RadiographError::Value { name: "LUTDescriptor", found, expected });
+            return Err(RadiographError::Value { name: descriptor_name, found, expected });
         }
-        let data = present(item.integers(tags::LUT_DATA, "LUTData")?, "LUTData")?;
+        let data = present(elements.integers(data_tag, data_name)?, data_name)?;
         let entries = entries(&data, count).ok_or_else(|| RadiographError::Value {
-            name: "LUTData",
+            name: data_name,
             found: format!("{} values for {count} entries", data.len()),
             expected: "one value an entry",
         })?;

@@ -19,11 +19,11 @@ mod display;
 mod header;
 mod huffman;
 mod jpeg12;
-#[cfg(feature = "jpeg2000")]
 mod jpeg2000;
 mod jpeg_lossless;
 mod jpeg_ls;
 mod lut;
+mod palette;
 mod part10;
 mod pixel_layout;
 mod pixels;

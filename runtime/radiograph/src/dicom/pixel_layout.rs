@@ -64,6 +64,11 @@ impl PixelLayout {
         self.samples == 3
     }
 
+    /// Whether the first of three samples is luma, where no decoder has made red of it.
+    pub(crate) fn has_luma(&self) -> bool {
+        self.photometric.starts_with("YBR_FULL")
+    }
+
     /// The smallest value a sample can have.
     pub(crate) fn smallest(&self) -> i32 {
         if self.signed { i32::MIN >> (32 - self.stored) } else { 0 }
@@ -91,17 +96,17 @@ impl PixelLayout {
 fn check_photometric(photometric: &str, samples: u32) -> Result<(), RadiographError> {
     let expected = match photometric {
         "" => return Err(RadiographError::Missing { name: "PhotometricInterpretation" }),
-        "MONOCHROME1" | "MONOCHROME2" => 1,
+        "MONOCHROME1" | "MONOCHROME2" | "PALETTE COLOR" => 1,
         "RGB" | "YBR_FULL" | "YBR_FULL_422" | "YBR_ICT" | "YBR_RCT" => 3,
         found => {
             return Err(RadiographError::Value {
                 name: "PhotometricInterpretation",
                 found: found.chars().take(20).collect(),
-                expected: "MONOCHROME1, MONOCHROME2, RGB or YBR",
+                expected: "MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB or YBR",
             });
         }
     };
-    let wanted = if expected == 1 { "1 for monochrome" } else { "3 for colour" };
+    let wanted = if expected == 1 { "1 for monochrome and palettes" } else { "3 for colour" };
     expect("SamplesPerPixel", samples, samples == expected, wanted)
 }
 

@@ -53,7 +53,10 @@ pub(crate) fn first_frame<'a>(
 pub(crate) fn luma(layout: &PixelLayout, samples: &Samples<'_>) -> Vec<f32> {
     let white = f64::from(u32::MAX >> (32 - layout.stored));
     let sample = |at| f64::from(samples.value(layout, at));
-    let luma = |pixel| raster::luma([0, 1, 2].map(|colour| sample(3 * pixel + colour)));
+    let luma = |pixel| match samples.has_luma {
+        true => sample(3 * pixel),
+        false => raster::luma([0, 1, 2].map(|colour| sample(3 * pixel + colour))),
+    };
     (0..samples.len() / 3).map(|pixel| (luma(pixel) / white) as f32).collect()
 }
 
@@ -79,7 +82,7 @@ fn frame<'a>(
             if data_set.syntax == TransferSyntax::RleLossless {
                 Samples::native(layout, rle::decode(layout, &stream)?.into(), false)
             } else {
-                Samples::decoded(codestream::decode(layout, data_set.syntax, &stream)?)
+                codestream::decode(layout, data_set.syntax, &stream)?
             }
         }
     };
@@ -98,11 +101,11 @@ fn native_frame(
     claimed: u64,
     index: usize,
 ) -> Result<Range<usize>, RadiographError> {
-    if layout.photometric != "RGB" && layout.is_colour() {
+    if layout.is_colour() && !matches!(layout.photometric.as_str(), "RGB" | "YBR_FULL") {
         return Err(RadiographError::Value {
             name: "PhotometricInterpretation",
             found: layout.photometric.clone(),
-            expected: "RGB or monochrome in uncompressed pixel data",
+            expected: "RGB, YBR_FULL or monochrome in uncompressed pixel data",
         });
     }
     let length = layout.samples_per_frame() * layout.bytes_per_sample();

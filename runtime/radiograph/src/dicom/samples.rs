@@ -11,6 +11,8 @@ pub(crate) struct Samples<'a> {
     pub(crate) shift: u32,
     /// Colour planes one after the other, instead of samples side by side.
     pub(crate) planar: bool,
+    /// The first of three samples is luma, not red.
+    pub(crate) has_luma: bool,
 }
 
 /// Where the bits of each sample are.
@@ -25,8 +27,9 @@ pub(crate) enum Store<'a> {
 
 impl<'a> Samples<'a> {
     /// Of a compressed picture: in the lowest bits, side by side.
-    pub(crate) fn decoded(store: Store<'a>) -> Self {
-        Self { store, shift: 0, planar: false }
+    pub(crate) fn decoded(layout: &PixelLayout, cells: Cells<'a>) -> Self {
+        let store = Store::Cells(cells);
+        Self { store, shift: 0, planar: false, has_luma: layout.has_luma() }
     }
 
     /// Uncompressed cells, as the layout says.
@@ -37,7 +40,7 @@ impl<'a> Samples<'a> {
             (16, true) => Store::Cells(Cells::Big(bytes)),
             (_, big_endian) => Store::Quads { bytes, big_endian },
         };
-        Self { store, shift: layout.shift, planar: layout.planar }
+        Self { store, shift: layout.shift, planar: layout.planar, has_luma: layout.has_luma() }
     }
 
     pub(crate) fn len(&self) -> usize {

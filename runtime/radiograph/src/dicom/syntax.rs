@@ -4,7 +4,7 @@ use crate::{RadiographError, elements::Encoding};
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
-/// The transfer syntaxes we read; the JPEG 2000 ones only with the cargo feature `jpeg2000`.
+/// The transfer syntaxes we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferSyntax {
     ImplicitLittleEndian,
@@ -42,12 +42,8 @@ const ALL: [(TransferSyntax, &str, &str); 13] = {
 };
 
 impl TransferSyntax {
-    /// Those whose pixels this build decodes.
     pub fn all() -> impl Iterator<Item = Self> {
-        let decoded = |syntax: &Self| {
-            cfg!(feature = "jpeg2000") || !matches!(syntax, Self::Jpeg2000Lossless | Self::Jpeg2000)
-        };
-        ALL.iter().map(|(syntax, ..)| *syntax).filter(decoded)
+        ALL.iter().map(|(syntax, ..)| *syntax)
     }
 
     pub(crate) fn from_uid(uid: &str) -> Result<Self, RadiographError> {

@@ -2,6 +2,7 @@
 //! `make fuzz` tries more of them (`FUZZ_CASES`), from another seed (`FUZZ_SEED`).
 
 use crate::{
+    jpeg2000::{COLOUR, LOSSLESS, LOSSY, colour},
     pictures::{with_chunk, with_exif},
     support::{COLUMNS, Phantom, ROWS},
 };
@@ -44,6 +45,11 @@ fn originals() -> Vec<Vec<u8>> {
         );
     files.extend([with_exif(&jpeg, 6), jpeg, in_dicom.file(), passed_on.file()]);
     files.extend([with_chunk(&png, b"sBIT", &[7], false), png]);
+    files.extend(
+        [LOSSLESS, LOSSY]
+            .map(|stream| Phantom::draw(12, false).file_around(uids::JPEG2000, stream.to_vec())),
+    );
+    files.push(colour().file_around(uids::JPEG2000, COLOUR.to_vec()));
     assert!(files.iter().all(|file| read(file).is_ok()), "only good files are worth damaging");
     files
 }

@@ -286,3 +286,76 @@ fn line(error: &RadiographError) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
+
+/// 256 colours, of which each is the luma of its place: red, green and blue far apart.
+#[test]
+fn a_palette_is_shown_as_the_luma_of_its_colours() {
+    let channel = |times: usize, bits: usize| -> Vec<u16> {
+        (0..200).map(|i| (((i * times + 30) % 256) << (bits - 8)) as u16).collect()
+    };
+    for (bits, signed, syntax) in [
+        (8, false, uids::EXPLICIT_VR_LITTLE_ENDIAN),
+        (16, false, uids::IMPLICIT_VR_LITTLE_ENDIAN),
+        (16, true, uids::RLE_LOSSLESS),
+    ] {
+        let colours = [3, 7, 11].map(|times| channel(times, bits));
+        let first = if signed { -90i16 } else { 20 };
+        let mut phantom =
+            Phantom { photometric: "PALETTE COLOR", syntax, ..Phantom::draw(8, signed) };
+        let tables = [
+            (
+                tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+                tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+            ),
+            (
+                tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+                tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+            ),
+            (
+                tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+                tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+            ),
+        ];
+        for ((descriptor, data), colour) in tables.into_iter().zip(&colours) {
+            let words = PrimitiveValue::U16([200, first as u16, bits as u16].into_iter().collect());
+            let packed = colour.chunks(2).map(|pair| pair[0] | pair[1] << 8);
+            let entries = match bits {
+                8 => PrimitiveValue::U16(packed.collect()), // two to a word
+                _ => PrimitiveValue::U16(colour.iter().copied().collect()),
+            };
+            phantom = phantom.with(descriptor, VR::US, words).with(data, VR::OW, entries);
+        }
+        let file = phantom.file();
+        let image = read(&file).unwrap().image;
+        let white = f64::from((1u32 << bits) - 1);
+        for (grey, value) in image.pixels().iter().zip(&phantom.values) {
+            let place = (value - i32::from(first)).clamp(0, 199) as usize;
+            let [red, green, blue] = [0, 1, 2].map(|i| f64::from(colours[i][place]) / white);
+            let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
+            assert!((f64::from(*grey) - luma).abs() < 1e-6, "{grey} {luma}");
+        }
+    }
+    let without = Phantom { photometric: "PALETTE COLOR", ..Phantom::draw(8, false) };
+    let error = read(&without.file()).unwrap_err().to_string();
+    assert_eq!(error, "RedPaletteColorLookupTableDescriptor is missing");
+}
+
+#[test]
+fn of_stored_luma_and_chroma_the_luma_is_shown() {
+    let grey = Phantom::draw(8, false);
+    let pixels: Vec<[i32; 3]> = grey.values.iter().map(|luma| [*luma, 40, 240]).collect();
+    for planar in [0u16, 1] {
+        let values = match planar {
+            0 => pixels.iter().flatten().copied().collect(),
+            _ => (0..3).flat_map(|at| pixels.iter().map(move |pixel| pixel[at])).collect(),
+        };
+        let ybr = Phantom { photometric: "YBR_FULL", values, ..grey.clone() }
+            .with(tags::SAMPLES_PER_PIXEL, VR::US, PrimitiveValue::from(3u16))
+            .with(tags::PLANAR_CONFIGURATION, VR::US, PrimitiveValue::from(planar));
+        let expected: Vec<f32> = grey.values.iter().map(|luma| *luma as f32 / 255.0).collect();
+        let file = ybr.file();
+        assert_eq!(read(&file).unwrap().image.pixels(), expected, "{planar}");
+        let values = stored_values(&ybr.file()).unwrap().values;
+        assert_eq!(values, pixels.as_flattened());
+    }
+}
