@@ -1,7 +1,8 @@
 //! Times a file's way to the network's input when told to, so that others can take turns on the same machine.
 //!
 //! `pixels FILE`: prints `ready`; then answers each line on standard input: `N` reads the file's bytes N times and prints
-//! the N times in milliseconds, `stages N` prints the times of each stage as JSON, `input` the network's input as JSON and
+//! the N times in milliseconds, `stages N` prints the times of each stage as JSON, `decode N` reads N times without the
+//! network's input, `input` prints the network's input as JSON and
 //! `bandwidth` how many gigabytes a second this processor reads from memory. `runtime/benches/pixels.py` speaks to it.
 #![expect(clippy::print_stdout, reason = "a program that answers on its output")]
 
@@ -28,6 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let [read, gate, input] = columns(&times.collect::<Result<Vec<_>, _>>()?);
                 println!("{{\"read\":{read:?},\"gate\":{gate:?},\"input\":{input:?}}}");
             }
+            ["decode", count] => {
+                for _ in 0..count.parse()? {
+                    black_box(read(&bytes)?);
+                }
+                println!("{count}");
+            }
             [count] => {
                 let mut times = Vec::new();
                 for _ in 0..count.parse()? {
@@ -37,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 println!("{}", times.join(" "));
             }
-            _ => return Err("expected N, stages N, input or bandwidth".into()),
+            _ => return Err("expected N, stages N, decode N, input or bandwidth".into()),
         }
         stdout().flush()?;
     }
