@@ -98,6 +98,9 @@ stop_services() {
   inside sh -c 'for p in /proc/[0-9]*; do case "$(tr "\0" " " < $p/cmdline)" in *runtime\ serve*|*firmware-host\ agent*) kill ${p#/proc/};; esac; done' || true
   sleep 2
 }
+# The daemon alone.
+stop_daemon() { if boots; then inside systemctl stop cxr-runtime; else stop_services; fi; }
+start_daemon() { if boots; then inside systemctl start cxr-runtime; else start_services; fi; }
 restart_services() {
   if boots; then inside systemctl restart cxr-runtime cxr-agent; else stop_services; start_services; fi
 }

@@ -57,11 +57,11 @@ installed() {
     --config /etc/cxr-edge/runtime.toml >/dev/null || die "the installed configuration has mistakes"
 }
 
-# From a key to a confirmed bundle and an answered image, all as the guides say.
+# From a key to a confirmed bundle, a test study and an answered image, all as the guides say.
 worked() {
   step "a key, a bundle over the link, an image"
   cp runtime/examples/chest-lungs.pub "$root/etc/cxr-edge/keys/site.pub"
-  sed -i 's/^# trusted_keys/trusted_keys/' "$root/etc/cxr-edge/runtime.toml"
+  inside runtime -q setup --yes --replace --no-test --key /etc/cxr-edge/keys/site.pub || die "runtime setup"
   printf '[trial]\nsoak = "1s"\n' >> "$root/etc/cxr-edge/agent.toml"
   restart_services
   eventually inside test -s /var/lib/cxr-edge/keys/enrol.toml
@@ -74,8 +74,12 @@ worked() {
   host activate || die activate
   host confirm --wait 2m || die confirm
   eventually is ok
+  stop_daemon
+  inside setpriv --reuid cxr-runtime --regid cxr-runtime --init-groups runtime -q setup --yes --test-only || die "the test study"
+  start_daemon
+  eventually is ok
   send || die "the image was not taken"
-  eventually answers 1
+  eventually answers 2
   secret admitted.toml >/dev/null || die "the daemon cannot enter the agent's folder"
   for file in box.key enrol.toml; do ! secret $file 2>/dev/null || die "the daemon reads $file"; done
 }
@@ -88,7 +92,7 @@ upgraded() {
   after_change "$before"
   has_version 99.0.0 || die "not upgraded"
   eventually is ok
-  eventually answers 1
+  eventually answers 2
   host slots | grep -qi confirmed || die "the slot is not confirmed any more: $(host slots)"
   grep -q '^trusted_keys' "$root/etc/cxr-edge/runtime.toml" || die "the configuration was lost"
 }
@@ -104,7 +108,7 @@ refused() {
   inside env CXR_ALLOW_DOWNGRADE=1 dpkg --force-confold -i $(debs "$this") >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   after_change "$before"
   has_version "$this" || die "not downgraded"
-  eventually answers 1
+  eventually answers 2
 }
 
 removed() {
@@ -116,7 +120,7 @@ removed() {
   inside dpkg -i $(debs "$this") >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   start_services
   eventually is ok
-  eventually answers 1
+  eventually answers 2
   stop_services
   inside dpkg -P cxr-edge-agent cxr-edge-runtime cxr-edge-host >"$work/dpkg.log" 2>&1 || die "$(cat "$work/dpkg.log")"
   diff "$work/before" <(files) || die "purge leaves files"

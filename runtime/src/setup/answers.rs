@@ -28,6 +28,8 @@ pub(super) struct Answers {
     pub(super) dicom_tls: Option<Identity>,
     pub(super) http_tls: Option<Identity>,
     pub(super) users: Option<PathBuf>,
+    /// What the agent of a package keeps.
+    pub(super) keyring: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl Answers {
     /// From the flags; what they leave open is the default.
     pub(super) fn of(setup: &Setup) -> Result<Self> {
         let folder = folder(&setup.config)?;
+        let state = state_of(&folder, Path::new("/"));
         let mut peers = setup.peers.clone();
         let added = committing(&setup.pacs, &peers);
         peers.extend(added);
@@ -77,16 +80,21 @@ impl Answers {
             bundle: match (&setup.bundle, &setup.slots) {
                 (Some(file), _) => BundleFrom::File(absolute(file)?),
                 (None, Some(slots)) => BundleFrom::Slots(absolute(slots)?),
-                (None, None) => BundleFrom::Slots(folder.join("slots")),
+                (None, None) => BundleFrom::Slots(state.join("slots")),
             },
             keys: setup.keys.iter().map(|key| key_of(key)).collect::<Result<_>>()?,
             allow_unsigned: setup.allow_unsigned,
-            spool: setup.spool.as_deref().map_or_else(|| Ok(folder.join("spool")), absolute)?,
+            spool: setup.spool.as_deref().map_or_else(|| Ok(state.join("spool")), absolute)?,
             peers,
             pacs: setup.pacs.iter().map(in_full).collect::<Result<_>>()?,
             dicom_tls: identity(&setup.tls_certificate, &setup.tls_key, &setup.tls_client_ca)?,
             http_tls: identity(&setup.http_certificate, &setup.http_key, &None)?,
-            users: (!setup.users.is_empty()).then(|| folder.join("users.toml")),
+            users: (!setup.users.is_empty()).then(|| {
+                // A package keeps it where the daemon's user reads it.
+                let installed = Some(state.join("users")).filter(|folder| folder.is_dir());
+                installed.unwrap_or_else(|| folder.clone()).join("users.toml")
+            }),
+            keyring: (state != folder).then(|| state.join("keys/keyring.toml")),
         })
     }
 
@@ -147,7 +155,8 @@ impl Setup {
             self.pacs = terminal.list("  archive", |text| text.parse())?;
         }
         if self.bundle.is_none() && self.slots.is_none() {
-            let slots = folder(&self.config)?.join("slots").display().to_string();
+            let slots = state_of(&folder(&self.config)?, Path::new("/")).join("slots");
+            let slots = slots.display().to_string();
             let from = terminal.ask(
                 "Bundle: a file, or the folder where `firmware-host agent` keeps its slots",
                 &slots,
@@ -242,9 +251,28 @@ fn folder(config: &Path) -> Result<PathBuf> {
     Ok(durable::parent(&absolute(config)?).to_owned())
 }
 
+/// Where state lies if nobody says: in /var/lib/NAME for a configuration in /etc/NAME, if a package made that folder;
+/// else beside the configuration.
+fn state_of(folder: &Path, root: &Path) -> PathBuf {
+    let name = folder.strip_prefix(root.join("etc")).ok();
+    let state = name.map(|name| root.join("var/lib").join(name));
+    state.filter(|state| state.is_dir()).unwrap_or_else(|| folder.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn state_lies_where_a_package_keeps_it_or_beside_the_configuration() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |path: &str| root.path().join(path);
+        let state = |folder: &str| state_of(&path(folder), root.path());
+        assert_eq!(state("etc/cxr-edge"), path("etc/cxr-edge"), "no package");
+        std::fs::create_dir_all(path("var/lib/cxr-edge")).unwrap();
+        assert_eq!(state("etc/cxr-edge"), path("var/lib/cxr-edge"));
+        assert_eq!(state("home/ada"), path("home/ada"));
+    }
 
     #[test]
     fn an_archive_that_commits_is_let_in_where_it_would_be_cut_off() {

@@ -21,6 +21,7 @@ pub(super) fn write(answers: &Answers) -> Result<String> {
     let mut keys =
         vec![("bundle", "trusted_keys"), ("bundle", "allow_unsigned"), ("dicom", "ae_title")];
     keys.extend(matches!(answers.bundle, BundleFrom::File(_)).then_some(("bundle", "path")));
+    keys.extend(answers.keyring.as_ref().map(|_| ("bundle", "keyring")));
     keys.extend(answers.users.as_ref().map(|_| ("http", "users")));
     let mut text = DEFAULT.to_owned();
     for (table, key) in keys {
@@ -32,6 +33,9 @@ pub(super) fn write(answers: &Answers) -> Result<String> {
     set(&mut document, "dicom", "ae_title", answers.ae_title.as_str());
     set(&mut document, "http", "listen", answers.http.to_string());
     set(&mut document, "spool", "path", text_of(&answers.spool)?);
+    if let Some(file) = &answers.keyring {
+        set(&mut document, "bundle", "keyring", text_of(file)?);
+    }
     if let Some(file) = &answers.users {
         set(&mut document, "http", "users", text_of(file)?);
     }
@@ -221,6 +225,7 @@ mod tests {
             dicom_tls: None,
             http_tls: None,
             users: None,
+            keyring: None,
         }
     }
 
@@ -264,6 +269,7 @@ mod tests {
             dicom_tls: Some(Identity { client_ca: Some("/keys/ca.crt".into()), ..tls() }),
             http_tls: Some(tls()),
             users: Some("/etc/users.toml".into()),
+            keyring: Some("/var/keys/keyring.toml".into()),
             peers: Vec::new(),
             pacs: Vec::new(),
             ..answers()
@@ -277,6 +283,7 @@ mod tests {
         assert_eq!(config.dicom.tls.unwrap().client_ca, Some("/keys/ca.crt".into()));
         assert_eq!(config.http.tls.unwrap().key, Path::new("/keys/box.key"));
         assert_eq!(config.http.users, Some("/etc/users.toml".into()));
+        assert_eq!(config.bundle.keyring, Some("/var/keys/keyring.toml".into()));
         assert!(text.contains("# Exactly one of the two"), "{text}");
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Setup {
     /// The bundle that answers
     #[arg(long, value_name = "FILE", conflicts_with = "slots")]
     bundle: Option<PathBuf>,
-    /// Where `firmware-host agent` keeps its slots [default: slots beside the configuration]
+    /// Where `firmware-host agent` keeps its slots [default: slots beside the configuration, or the package's]
     #[arg(long, value_name = "DIR")]
     slots: Option<PathBuf>,
     /// Who may sign what runs here: a file with a public key, or its hexadecimal digits
@@ -77,7 +77,7 @@ pub(crate) struct Setup {
     /// Run bundles that nobody signed, for development
     #[arg(long)]
     allow_unsigned: bool,
-    /// Where images and results are kept [default: spool beside the configuration]
+    /// Where images and results are kept [default: spool beside the configuration, or the package's]
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
     /// DICOM under TLS: our certificate, PEM
