@@ -50,6 +50,7 @@ def write_checkpoint(name: str, folder: Path) -> None:
         f'[model]\nbackbone = "{backbone}"\npool = "mean"\n\n[[model.heads]]\ntask = "{task}"\nlabels = [{quoted}]\n\n'
         f"[preprocess]\nheight = {SIDE}\nwidth = {SIDE}\nmean = 0.4755\nstd = 0.3011\n"
     )
+    (folder / "state.json").write_text('{"step": 0, "epoch": 0, "finished": true}')
     (folder / "model.safetensors").write_bytes(safetensors(Weights(50 if backbone == "resnet50" else 18, task, len(labels)).tensors))
 
 
