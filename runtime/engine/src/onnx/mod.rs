@@ -13,7 +13,6 @@ mod document;
 mod schema;
 
 pub(crate) use document::{Document, float_info};
-pub use schema::check_attributes;
 
 use tract_onnx::pb::NodeProto;
 

@@ -73,7 +73,7 @@ const SCHEMAS: &[(&str, &[(&str, AttributeType)])] = &[
 
 /// Refuses an attribute that the operator does not have, has twice, or has in another type. Whoever runs operators
 /// that are not listed answers for them.
-pub fn check_attributes(node: &NodeProto) -> Result<(), EngineError> {
+pub(super) fn check_attributes(node: &NodeProto) -> Result<(), EngineError> {
     let op = node.op_type.as_str();
     let own = matches!(node.domain.as_str(), "" | "ai.onnx");
     let Some((_, known)) = SCHEMAS.iter().find(|(name, _)| own && *name == op) else {
