@@ -41,7 +41,9 @@ pub(crate) fn plan(net: &Quantized, steps: &[Fused<'_>]) -> Result<MemoryPlan, E
     outputs.chain(net.raw_outputs.iter().copied()).for_each(|at| lifetimes[at].to = end);
     // What fusion removed is never written.
     lifetimes.iter_mut().filter(|life| life.from > life.to).for_each(|life| life.bytes = 0);
-    let plan = allocate(&lifetimes);
+    let places = share(steps, &mut lifetimes);
+    let mut plan = allocate(&lifetimes);
+    plan.offsets = places.iter().map(|&place| plan.offsets[place]).collect();
     if plan.bytes as u64 > MAX_ARENA {
         let found = plan.bytes as u64;
         let what = "the activations' arena".into();
@@ -58,6 +60,23 @@ struct Lifetime {
     /// The last step that reads it.
     to: usize,
     bytes: usize,
+}
+
+/// A convolution writes over what it adds, where nobody reads that again: the result takes the residual's place, which
+/// then lives as long. Returns whose place each activation has.
+fn share(steps: &[Fused<'_>], lifetimes: &mut [Lifetime]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..lifetimes.len()).collect();
+    for (at, fused) in steps.iter().enumerate() {
+        let Some((_, residual)) = fused.add else { continue };
+        let (place, output) = (places[residual], fused.output());
+        let last = lifetimes[place].to == at && !fused.step.inputs.contains(&residual);
+        if last && lifetimes[place].bytes == lifetimes[output].bytes {
+            places[output] = place;
+            lifetimes[place].to = lifetimes[output].to;
+            lifetimes[output].bytes = 0;
+        }
+    }
+    places
 }
 
 /// Places large buffers first, each at the lowest offset free during its whole life.

@@ -88,8 +88,10 @@ impl Conv {
         (packed.weights, packed.starts) = match &form {
             Form::Winograd(winograd) => winograd.pack(&packed, &weights),
             Form::Implicit(implicit) => implicit.pack(&packed, &weights),
-            Form::Indirect if kernel.depthwise => packed.depthwise_weights(&weights),
-            Form::Indirect => packed.tile_weights(&weights),
+            Form::Indirect => match kernel.depthwise {
+                Some(form) => packed.depthwise_weights(&weights, form),
+                None => packed.tile_weights(&weights),
+            },
         };
         let factor = if matches!(form, Form::Winograd(_)) { CENTRE_FACTOR } else { 1 };
         packed.pack_channels(&weights, factor);
@@ -154,13 +156,12 @@ impl Conv {
         pool: &Pool,
         scratch: &mut [u8],
     ) {
-        let spec = &self.packed.spec;
-        let expected = (spec.out_pixels() - 1) * spec.out_stride + spec.out_channels;
-        assert!(y.len() >= expected, "output of {} bytes, expected {expected}", y.len());
+        self.check_output(y.len());
         let residual = match (&self.packed.residual, r) {
             (None, None) => None,
             (Some(add), Some(r)) => {
-                let expected = (spec.out_pixels() - 1) * add.stride + spec.out_channels;
+                let expected = (self.spec().out_pixels() - 1) * add.stride;
+                let expected = expected + self.spec().out_channels;
                 assert!(r.len() >= expected, "residual of {} bytes, expected {expected}", r.len());
                 Some((r.as_ptr(), add))
             }
@@ -172,6 +173,28 @@ impl Conv {
             }
         };
         self.drive(x, OutputTarget::Bytes { y: y.as_mut_ptr(), residual }, pool, scratch);
+    }
+
+    /// As [`Conv::run`], where `y` holds the residual: each byte is read before its result is written over it, so
+    /// that one tensor less competes for the cache.
+    ///
+    /// # Panics
+    /// As [`Conv::run`], and if the residual's pixels are not as far apart as the result's.
+    pub fn run_in_place(&self, x: &[u8], y: &mut [u8], pool: &Pool, scratch: &mut Scratch) {
+        self.check_output(y.len());
+        let add = self.packed.residual.as_ref();
+        let add = add.expect("the convolution was packed without a residual");
+        let strides = (add.stride, self.spec().out_stride);
+        assert!(strides.0 == strides.1, "strides of residual and result: {strides:?}");
+        let y = y.as_mut_ptr();
+        let target = OutputTarget::Bytes { y, residual: Some((y.cast_const(), add)) };
+        self.drive(x, target, pool, &mut scratch.0);
+    }
+
+    fn check_output(&self, found: usize) {
+        let spec = &self.packed.spec;
+        let expected = (spec.out_pixels() - 1) * spec.out_stride + spec.out_channels;
+        assert!(found >= expected, "output of {found} bytes, expected {expected}");
     }
 
     /// `x` → `y = sum · scale`, not requantized and channel by channel: `[out_channels, pixels]`.

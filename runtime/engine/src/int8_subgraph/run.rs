@@ -18,7 +18,7 @@ impl Int8Subgraph {
         let quant = self.slots[layer.output].activation.quant;
         let (before, rest) = arena.split_at_mut(place.start);
         let (y, after) = rest.split_at_mut(place.len());
-        // `y` is alive, so no input overlaps it: each lies before or behind.
+        // `y` is alive, so no input overlaps it, but for what is added in place: each lies before or behind.
         let x = |at: usize| -> &[u8] {
             let from = &self.slots[layer.inputs[at]].place;
             if from.end <= place.start {
@@ -35,8 +35,13 @@ impl Int8Subgraph {
                 &None
             }
             LayerKernel::Conv { conv, residual, table } => {
-                let r = residual.then(|| x(layer.inputs.len() - 1));
-                conv.run(x(0), r, y, pool, scratch);
+                let other = layer.inputs[layer.inputs.len() - 1];
+                if *residual && self.slots[other].place == *place {
+                    conv.run_in_place(x(0), y, pool, scratch);
+                } else {
+                    let r = residual.then(|| x(layer.inputs.len() - 1));
+                    conv.run(x(0), r, y, pool, scratch);
+                }
                 table
             }
             LayerKernel::Add(add) => {
