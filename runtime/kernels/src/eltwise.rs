@@ -39,7 +39,12 @@ impl Rows {
 
 /// Copies rows: concatenation of equally quantized tensors, or padding of strides.
 pub fn copy(rows: &Rows, x: &[u8], y: &mut [u8], pool: &Pool) {
-    rows.for_each(x, y, pool, |_, x, y| y.copy_from_slice(x));
+    rows.for_each(x, y, pool, |_, x, y| {
+        // Without a call for each short row: concatenation has many.
+        let ((whole, rest), (to, to_rest)) = (x.as_chunks::<32>(), y.as_chunks_mut::<32>());
+        to.iter_mut().zip(whole).for_each(|(to, x)| *to = *x);
+        to_rest.copy_from_slice(rest);
+    });
 }
 
 /// The table of a real function between two quantizations: `rte(f((q − x_zero)·x_scale) / y_scale) + y_zero`.

@@ -120,7 +120,9 @@ impl Set {
             #[cfg(target_arch = "x86_64")]
             Self::Amx | Self::Avx512Vnni => &avx512::depthwise::KERNEL,
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni | Self::Avx2 => &avx2::autovectorized::DEPTHWISE,
+            Self::AvxVnni => &avxvnni::depthwise::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => &avx2::depthwise::KERNEL,
             // NEON is part of the base of aarch64, so compilers use it there.
             #[cfg(target_arch = "aarch64")]
             Self::I8mm | Self::Dotprod | Self::Neon => &depthwise::KERNEL,
@@ -179,6 +181,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => &avx512::overlapped::STRIDED,
             #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni => &avxvnni::overlapped::STRIDED,
+            #[cfg(target_arch = "x86_64")]
             Set::Avx2 => &avx2::overlapped::STRIDED,
             _ => &[],
         }
@@ -190,6 +194,8 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => avx512::winograd::ways(),
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni => &[avxvnni::WINOGRAD],
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => &[avx2::winograd::WINOGRAD],
             #[cfg(target_arch = "aarch64")]
@@ -218,7 +224,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Amx | Set::Avx512Vnni => &avx512::gemm::WIDE,
             #[cfg(target_arch = "x86_64")]
-            Set::AvxVnni | Set::Avx2 => &avx2::gemm::WIDE,
+            Set::AvxVnni => &avxvnni::WIDE,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => &avx2::gemm::WIDE,
             #[cfg(target_arch = "aarch64")]
             Set::I8mm | Set::Dotprod | Set::Neon => &neon::winograd::WIDE,
             Set::Scalar => &gemm::WIDE,
@@ -244,7 +252,8 @@ impl Isa {
             Set::Amx | Set::Avx512Vnni if is_x86_feature_detected!("avx512vbmi") => {
                 avx512::lookup::look_up_vbmi
             }
-            // Narrower registers would look up no more bytes a cycle than two loads do.
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx | Set::Avx512Vnni | Set::AvxVnni | Set::Avx2 => avx2::lookup::look_up,
             _ => lookup::look_up,
         }
     }

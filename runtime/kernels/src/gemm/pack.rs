@@ -2,7 +2,7 @@
 
 use super::packed::PackedConv;
 use super::plan::{Block, TapSource};
-use super::tile::{Activations, Arrange};
+use super::tile::{Activations, Arrange, DepthwiseWeights};
 use crate::memory::Buffer;
 use crate::spec::{ConvWeights, sum};
 
@@ -21,36 +21,38 @@ pub(crate) struct WeightLayout {
 impl PackedConv {
     /// Bytes of one block's weights before the kernel arranges them.
     fn block_bytes(&self) -> usize {
-        let taps = self.plan.taps[0] * self.plan.taps[1];
-        match (self.kernel.depthwise, self.kernel.depth) {
-            (false, depth) => taps * self.plan.steps * depth * self.kernel.channels,
-            (true, FOUR_TAPS) => taps.next_multiple_of(FOUR_TAPS) * self.kernel.channels,
-            (true, _) => taps * size_of::<i16>() * self.kernel.channels,
+        let (taps, channels) = (self.plan.taps[0] * self.plan.taps[1], self.kernel.channels);
+        match self.kernel.depthwise {
+            None => taps * self.plan.steps * self.kernel.depth * channels,
+            Some(DepthwiseWeights::Words) => taps * size_of::<i16>() * channels,
+            Some(DepthwiseWeights::FourTaps) => taps.next_multiple_of(4) * channels,
+            Some(DepthwiseWeights::FourTapsWide) => taps.next_multiple_of(4) * 2 * channels,
         }
     }
 
-    /// `[block][tap][channel]` of `i16`, or as [`four_taps`] says, and where each block begins.
-    pub(crate) fn depthwise_weights(&self, weights: &ConvWeights<'_>) -> (Buffer, Vec<usize>) {
-        let starts = (0..=self.plan.blocks.len()).map(|block| block * self.block_bytes()).collect();
-        let mut packed = Buffer::zeroed(self.plan.blocks.len() * self.block_bytes());
-        let taps = self.spec.taps();
-        if self.kernel.depth == FOUR_TAPS {
-            let blocks = self.plan.blocks.iter().zip(packed.chunks_exact_mut(self.block_bytes()));
-            for (&Block { channel, channels, .. }, to) in blocks {
-                four_taps(&weights.weight[channel * taps..][..channels * taps], taps, to);
-            }
-            return (packed, starts);
-        }
-        for (block, &Block { channel, channels, .. }) in self.plan.blocks.iter().enumerate() {
-            for tap in 0..taps {
-                for n in 0..channels {
-                    let w = i16::from(weights.weight[(channel + n) * taps + tap]);
-                    let at = ((block * taps + tap) * self.kernel.channels + n) * 2;
-                    packed[at..at + 2].copy_from_slice(&w.to_ne_bytes());
+    /// Weights of a depthwise kernel, and where each block begins.
+    pub(crate) fn depthwise_weights(
+        &self,
+        weights: &ConvWeights<'_>,
+        form: DepthwiseWeights,
+    ) -> (Buffer, Vec<usize>) {
+        let (bytes, blocks, taps) = (self.block_bytes(), &self.plan.blocks, self.spec.taps());
+        let mut packed = Buffer::zeroed(blocks.len() * bytes);
+        for (&Block { channel, channels, .. }, to) in
+            blocks.iter().zip(packed.chunks_exact_mut(bytes))
+        {
+            let from = &weights.weight[channel * taps..][..channels * taps];
+            match form {
+                DepthwiseWeights::Words => words(from, taps, self.kernel.channels, to),
+                DepthwiseWeights::FourTaps => four_taps(from, taps, to),
+                DepthwiseWeights::FourTapsWide => {
+                    let mut narrow = vec![0; bytes / 2];
+                    four_taps(from, taps, &mut narrow);
+                    widen(&narrow, to);
                 }
             }
         }
-        (packed, starts)
+        (packed, (0..=blocks.len()).map(|block| block * bytes).collect())
     }
 
     /// `[block][tap][step][channel][depth]`, or what the kernel makes of it, and where each block begins.
@@ -142,10 +144,15 @@ impl PackedConv {
     }
 }
 
-/// Taps whose weights lie beside each other, for depthwise kernels of that depth.
-const FOUR_TAPS: usize = 4;
+/// Weights `[channel][tap]` of a block as [`DepthwiseWeights::Words`] of so many lanes.
+fn words(weights: &[i8], taps: usize, lanes: usize, to: &mut [u8]) {
+    for (at, w) in weights.iter().enumerate() {
+        let at = (at % taps * lanes + at / taps) * 2;
+        to[at..at + 2].copy_from_slice(&i16::from(*w).to_ne_bytes());
+    }
+}
 
-/// Weights `[channel][tap]` of a block as `[tap / 4][j][lane][i][tap % 4]`, of channel `16·lane + 4·j + i`: the order
+/// Weights `[channel][tap]` of a block as [`DepthwiseWeights::FourTaps`], for channel `16·lane + 4·j + i`: the order
 /// that unpacking bytes twice within lanes gives. A block of 32 or 16 channels at most has them twice or four times.
 fn four_taps(weights: &[i8], taps: usize, to: &mut [u8]) {
     let channels = weights.len() / taps;
@@ -159,6 +166,19 @@ fn four_taps(weights: &[i8], taps: usize, to: &mut [u8]) {
         let (channel, tap) = ((16 * lane + 4 * j + at / 4 % 4) % room, 4 * four + at % 4);
         if channel < channels && tap < taps {
             *to = weights[channel * taps + tap] as u8;
+        }
+    }
+}
+
+/// As [`DepthwiseWeights::FourTapsWide`].
+fn widen(narrow: &[u8], to: &mut [u8]) {
+    for (register, to) in narrow.chunks_exact(32).zip(to.chunks_exact_mut(64)) {
+        let (quads, _) = register.as_chunks::<4>();
+        for (at, [a, b, c, d]) in quads.iter().enumerate() {
+            for (place, pair) in [(4 * at, [a, c]), (32 + 4 * at, [b, d])] {
+                let words = pair.map(|w| i16::from(*w as i8).to_ne_bytes());
+                to[place..place + 4].copy_from_slice(words.as_flattened());
+            }
         }
     }
 }

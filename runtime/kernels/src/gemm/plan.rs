@@ -56,7 +56,7 @@ pub(crate) enum TapSource {
 impl TilePlan {
     pub(crate) fn new(spec: &ConvSpec, kernel: &MicroKernel) -> Self {
         // A depthwise kernel takes whole rows of channels, as if there were one group.
-        let groups = if kernel.depthwise { 1 } else { spec.groups };
+        let groups = if kernel.depthwise.is_some() { 1 } else { spec.groups };
         let (in_group, out_group) = (spec.in_channels / groups, spec.out_channels / groups);
         let row = spec.kernel[1] * in_group;
         // Few channels: a whole kernel row becomes one tap, at the price of a copy of the input.
@@ -88,7 +88,7 @@ impl TilePlan {
         Self {
             run,
             taps,
-            steps: if kernel.depthwise { 1 } else { run.div_ceil(kernel.depth) },
+            steps: if kernel.depthwise.is_some() { 1 } else { run.div_ceil(kernel.depth) },
             blocks: blocks.collect(),
             out_w: spec.out_w(),
             tiles,

@@ -65,10 +65,10 @@ pub(crate) struct StridedKernel {
 /// instruction set likes.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(crate) struct EpilogueConstants(pub(crate) [[u32; 16]; 9]);
+pub(crate) struct EpilogueConstants(pub(crate) [[u32; 16]; 12]);
 
 impl EpilogueConstants {
-    pub(crate) const NONE: Self = Self([[0; 16]; 9]);
+    pub(crate) const NONE: Self = Self([[0; 16]; 12]);
 }
 
 /// A product, or a run of them: each begins where the rows of the one before end.

@@ -20,8 +20,9 @@ pub(crate) struct MicroKernel {
     pub(crate) channels: usize,
     /// Input channels that one step consumes.
     pub(crate) depth: usize,
-    /// The kernel is one for depthwise convolutions: see `arch/generic/depthwise.rs` for what differs.
-    pub(crate) depthwise: bool,
+    /// The kernel is one for depthwise convolutions, and how it wants their weights: see `arch/generic/depthwise.rs`
+    /// for what differs.
+    pub(crate) depthwise: Option<DepthwiseWeights>,
     pub(crate) activations: Activations,
     /// The kernel is right only if no weight is −128; convolutions that have one run on the portable kernel. (Our
     /// exporter quantizes weights to −127..=127; the file format allows −128.)
@@ -39,6 +40,19 @@ pub(crate) struct MicroKernel {
     /// # Safety
     /// The CPU has the instruction set.
     pub(crate) peak: unsafe fn(rounds: usize) -> u64,
+}
+
+/// Weights of a block of depthwise convolutions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DepthwiseWeights {
+    /// `[tap][channel]` of `i16`
+    Words,
+    /// `[tap / 4][j][lane][i][tap % 4]` of `i8`, for channel `16·lane + 4·j + i`
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for kernels of x86-64"))]
+    FourTaps,
+    /// Eight channels' of these after the other as `i16`: first those of even taps.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for kernels of x86-64"))]
+    FourTapsWide,
 }
 
 /// An order of weights.
@@ -110,7 +124,8 @@ pub(crate) struct Tile<'a> {
 pub(crate) enum Output<'a> {
     /// Writable `[kernel.pixels][kernel.channels]` sums, not requantized.
     Sums(*mut i32),
-    /// Writable bytes `pixel · stride + channel`; `residual` can be read at `pixel · add.stride + channel`.
+    /// Writable bytes `pixel · stride + channel`; `residual` can be read at `pixel · add.stride + channel`. The two
+    /// may be the same memory: a kernel reads a pixel's residual before it writes the pixel, and writes each once.
     Bytes {
         y: *mut u8,
         stride: usize,

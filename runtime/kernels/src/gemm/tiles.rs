@@ -128,7 +128,7 @@ impl ConvRun<'_> {
         let weights = conv.weights[start..].as_ptr();
         Tile {
             rows: std::ptr::null(),
-            offset: if conv.kernel.depthwise { channel } else { 0 },
+            offset: if conv.kernel.depthwise.is_some() { channel } else { 0 },
             taps,
             steps,
             weights,

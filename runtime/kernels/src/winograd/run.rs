@@ -153,16 +153,20 @@ impl WinogradPlan {
             }
             let bias = if xi == CENTRE { &conv.bias[block * lanes..] } else { &self.zeros };
             let tiles = self.order.having(xi, strip);
+            if tiles.is_empty() {
+                continue;
+            }
+            // Groups of equal size, but for one tile: divided once, which would be felt in each.
             let groups = tiles.len().div_ceil(product.pixels);
+            let (least, longer) = (tiles.len() / groups, tiles.len() % groups);
+            let mut first = tiles.start - strip.start;
             for group in 0..groups {
-                let cut = |at: usize| tiles.start - strip.start + tiles.len() * at / groups;
-                let (first, last) = (cut(group), cut(group + 1));
-                for (i, tile) in (first..last).enumerate() {
+                let last = first + least + usize::from(group < longer);
+                let mut v = work.v.wrapping_add(xi * v_plane + first * self.channels);
+                for i in 0..last - first {
                     // SAFETY: there are pointers for a full tile of the kernel.
-                    unsafe {
-                        let v = work.v.add(xi * v_plane + tile * self.channels);
-                        work.pointers.add(i).write(v.cast());
-                    }
+                    unsafe { work.pointers.add(i).write(v.cast()) };
+                    v = v.wrapping_add(self.channels);
                 }
                 let tile = Tile {
                     rows: work.pointers,
@@ -180,6 +184,7 @@ impl WinogradPlan {
                 ahead = ahead.wrapping_add(step * steps);
                 // SAFETY: as in `transform`; the rows hold all steps, the planes have room for each tile's sums.
                 unsafe { (product.tile)(&tile) };
+                first = last;
             }
         }
     }

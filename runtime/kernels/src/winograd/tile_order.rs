@@ -16,6 +16,8 @@ pub(super) struct TileOrder {
     full: [usize; 2],
     /// Outputs of the short ones that follow, or none.
     short: [usize; 2],
+    /// Row and column of each.
+    places: Vec<[usize; 2]>,
 }
 
 impl TileOrder {
@@ -23,7 +25,12 @@ impl TileOrder {
     pub(super) fn new(outputs: [usize; 2]) -> Self {
         // A single output that is left over takes a tile that hangs over the edge.
         let short = outputs.map(|n| if n % SIDE == 0 { 0 } else { LEAST.max(n % SIDE) });
-        Self { full: outputs.map(|n| n / SIDE), short }
+        let mut order = Self { full: outputs.map(|n| n / SIDE), short, places: Vec::new() };
+        let ([c, f, s, b], [down, across]) = (order.kinds(), order.full);
+        let full = (0..f).map(|at| [at / across, at % across]);
+        order.places.extend((0..c).map(|row| [row, across]).chain(full));
+        order.places.extend((0..s).map(|column| [down, column]).chain((0..b).map(|_| order.full)));
+        order
     }
 
     /// Tiles that are short across only, full, short down only, both.
@@ -33,7 +40,7 @@ impl TileOrder {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.kinds().iter().sum()
+        self.places.len()
     }
 
     /// Products of all tiles.
@@ -47,18 +54,9 @@ impl TileOrder {
 
     /// Row and column of a tile, and its outputs, `[down, across]`.
     pub(super) fn tile(&self, at: usize) -> ([usize; 2], [usize; 2]) {
-        let ([c, f, s, _], [down, across]) = (self.kinds(), self.full);
-        let place = if at < c {
-            [at, across]
-        } else if at < c + f {
-            [(at - c) / across, (at - c) % across]
-        } else if at < c + f + s {
-            [down, at - c - f]
-        } else {
-            [down, across]
-        };
-        let outputs = |i: usize| if place[i] == self.full[i] { self.short[i] } else { SIDE };
-        (place, [outputs(0), outputs(1)])
+        let outputs =
+            |i: usize| if self.places[at][i] == self.full[i] { self.short[i] } else { SIDE };
+        (self.places[at], [outputs(0), outputs(1)])
     }
 
     /// How many tiles from this on are of its kind and follow each other in its row.

@@ -20,7 +20,7 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 8,
-    depthwise: false,
+    depthwise: None,
     activations: Activations::Bytes,
     no_lowest_weight: false,
     arrange: None,

@@ -5,7 +5,7 @@
 //! channels begin in a row. A product of a byte and a weight fits 16 bits, so compilers multiply there and
 //! widen once.
 
-use crate::gemm::tile::{Activations, MicroKernel, Output, Tile};
+use crate::gemm::tile::{Activations, DepthwiseWeights, MicroKernel, Output, Tile};
 use crate::scalar;
 
 const CHANNELS: usize = 64;
@@ -18,7 +18,7 @@ pub(crate) const fn kernel(tile: unsafe fn(&Tile<'_>)) -> MicroKernel {
         pixels: 8,
         channels: CHANNELS,
         depth: 1,
-        depthwise: true,
+        depthwise: Some(DepthwiseWeights::Words),
         activations: Activations::Bytes,
         no_lowest_weight: false,
         arrange: None,

@@ -8,7 +8,7 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
     pixels: 4,
     channels: CHANNELS,
     depth: 1,
-    depthwise: false,
+    depthwise: None,
     activations: Activations::Bytes,
     no_lowest_weight: false,
     arrange: None,

@@ -8,6 +8,8 @@
 //! in groups, 21 one by one, 19.8 where the sums before stay in registers; the least is 19, since 16 products
 //! and three multiplications of the epilogue share the same units.
 
+use std::arch::x86_64::*;
+
 use crate::gemm::strided::{EpilogueConstants, Product, StridedKernel};
 use crate::gemm::tile::{MicroKernel, Output, Requant, Tile};
 use crate::spec::{ConvSpec, Residual};
@@ -85,6 +87,11 @@ pub(super) const HIGHEST: usize = 5;
 pub(super) const LOWEST: usize = 6;
 pub(super) const LO: usize = 7;
 pub(super) const HI: usize = 8;
+/// A float whose last bit is worth 1: what is added to it, below 2²², is rounded.
+pub(super) const ROUNDS: usize = 9;
+/// 2²³, whose last bits may be set to a byte; and the float of that byte when it is the other operand's zero point.
+pub(super) const WHOLE: usize = 10;
+pub(super) const WHOLE_ZERO: usize = 11;
 
 /// Bytes from the first of the constants to another.
 pub(super) const fn at(constant: usize) -> usize {
@@ -106,6 +113,10 @@ fn constants<W: Overlapped>(requant: &Requant, residual: Option<&Residual>) -> E
     all.0[LOWEST] = [u32::from(lo) * 0x0101_0101; 16];
     all.0[LO] = [bound(requant.lo); 16];
     all.0[HI] = [bound(requant.hi); 16];
+    all.0[ROUNDS] = [12_582_912_f32.to_bits(); 16];
+    all.0[WHOLE] = [8_388_608_f32.to_bits(); 16];
+    let zero = residual.map_or(0.0, |add| f32::from(add.zero));
+    all.0[WHOLE_ZERO] = [(8_388_608.0 + zero).to_bits(); 16];
     all
 }
 
@@ -170,6 +181,18 @@ impl Destination {
             }
             Output::Bytes { y, stride, residual: Some((r, add)), .. } => {
                 Self { y: *y, stride: *stride, r: *r, r_stride: add.stride, scale }
+            }
+        }
+    }
+
+    /// Asks for the cache lines of `PIXELS` that will be written, and read if something is added.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn fetch<const ADD: bool, const PIXELS: usize>(&self) {
+        for pixel in 0..PIXELS {
+            _mm_prefetch::<_MM_HINT_ET0>(self.y.wrapping_add(pixel * self.stride).cast());
+            if ADD {
+                _mm_prefetch::<_MM_HINT_T0>(self.r.wrapping_add(pixel * self.r_stride).cast());
             }
         }
     }

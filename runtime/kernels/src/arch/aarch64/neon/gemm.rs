@@ -16,7 +16,7 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 2,
-    depthwise: false,
+    depthwise: None,
     activations: Activations::Signed,
     no_lowest_weight: true,
     arrange: None,

@@ -1,19 +1,8 @@
 //! Loops of `arch/generic`, which the compiler makes vectors of, with AVX2.
 
+use crate::arch::generic::Loop;
 use crate::arch::generic::rows::{RowKernels, ShareQuant, normalised, requantized, shared};
-use crate::arch::generic::{Loop, depthwise};
-use crate::gemm::tile::{MicroKernel, Tile};
 use crate::matrices::LayerNormSpec;
-
-pub(crate) const DEPTHWISE: MicroKernel = depthwise::kernel(depthwise_tile);
-
-/// # Safety
-/// See [`MicroKernel::tile`]; the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn depthwise_tile(t: &Tile<'_>) {
-    // SAFETY: `pixels` asks the same of the tile.
-    unsafe { depthwise::pixels(t) }
-}
 
 pub(crate) const ROWS: RowKernels =
     RowKernels { requantize: requantize_row, share: share_row, layer_norm: layer_norm_row };

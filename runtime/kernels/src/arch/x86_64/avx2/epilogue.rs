@@ -9,6 +9,19 @@ use crate::spec::Residual;
 /// `[pixel][vector]`, in memory, so that loops over pixels do not drag accumulators out of their registers.
 pub(crate) type TileSums = [[__m256i; 2]; PIXELS];
 
+/// Asks for the cache lines that will be written and read, so that they are here when the sums are.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn fetch_output(t: &Tile<'_>) {
+    let Output::Bytes { y, stride, residual, .. } = &t.output else { return };
+    for pixel in 0..t.pixels {
+        _mm_prefetch::<_MM_HINT_ET0>(y.wrapping_add(pixel * stride).cast());
+        if let Some((r, add)) = residual {
+            _mm_prefetch::<_MM_HINT_T0>(r.wrapping_add(pixel * add.stride).cast());
+        }
+    }
+}
+
 /// Writes the tile, by whatever way its output asks for.
 ///
 /// # Safety
@@ -91,16 +104,19 @@ unsafe fn write_added(
     let bound = |q: u8| _mm256_set1_ps(f32::from(q) - f32::from(requant.zero));
     let (lo, hi) = (bound(requant.lo), bound(requant.hi));
     let (conv_ratio, ratio) = (_mm256_set1_ps(add.conv_ratio), _mm256_set1_ps(add.ratio));
-    let r_zero = _mm256_set1_epi32(i32::from(add.zero));
+    // Intel adds on a unit that does not multiply, so whole numbers are made by additions. `rounds + x` is a float
+    // whose last bit is worth 1, for `x` below 2²²; `whole | r` is the float `whole + r`.
+    let (rounds, whole) = (_mm256_set1_ps(12_582_912.0), _mm256_set1_ps(8_388_608.0));
+    let r_zero = _mm256_set1_ps(8_388_608.0 + f32::from(add.zero));
     let added = |sum: __m256i, v: usize, r: __m128i| {
         // c − zero of the convolution's own result, as the definition rounds and clamps it: bounds are whole
         // numbers, so clamping may come first.
         let c = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale[v]);
-        let c = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(
-            _mm256_max_ps(_mm256_min_ps(c, hi), lo),
-        );
+        let c = _mm256_max_ps(_mm256_min_ps(c, hi), lo);
+        let c = _mm256_sub_ps(_mm256_add_ps(c, rounds), rounds);
         let r = if v == 0 { r } else { _mm_unpackhi_epi64(r, r) };
-        let r = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(r), r_zero));
+        let r = _mm256_or_ps(_mm256_castsi256_ps(_mm256_cvtepu8_epi32(r)), whole);
+        let r = _mm256_sub_ps(r, r_zero);
         _mm256_cvtps_epi32(_mm256_add_ps(_mm256_mul_ps(c, conv_ratio), _mm256_mul_ps(r, ratio)))
     };
     for (pair, rows) in sums.chunks_exact(2).enumerate().take(t.pixels.div_ceil(2)) {
@@ -132,6 +148,10 @@ struct BytePacker {
     lo: __m256i,
     hi: __m256i,
     order: __m256i,
+    /// The zero point is none.
+    unmoved: bool,
+    /// Bytes are all that the bounds ask for.
+    any_byte: bool,
 }
 
 impl BytePacker {
@@ -144,6 +164,8 @@ impl BytePacker {
             hi: _mm256_set1_epi8(hi as i8),
             // Packing interleaves the four vectors by 128-bit lanes; this undoes it.
             order: _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7),
+            unmoved: zero == 0,
+            any_byte: [lo, hi] == [0, 255],
         }
     }
 
@@ -152,9 +174,16 @@ impl BytePacker {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn pack(&self, q: [[__m256i; 2]; 2]) -> __m256i {
-        let first = _mm256_adds_epi16(_mm256_packs_epi32(q[0][0], q[0][1]), self.zero);
-        let second = _mm256_adds_epi16(_mm256_packs_epi32(q[1][0], q[1][1]), self.zero);
+        let mut first = _mm256_packs_epi32(q[0][0], q[0][1]);
+        let mut second = _mm256_packs_epi32(q[1][0], q[1][1]);
+        if !self.unmoved {
+            first = _mm256_adds_epi16(first, self.zero);
+            second = _mm256_adds_epi16(second, self.zero);
+        }
         let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), self.order);
+        if self.any_byte {
+            return bytes;
+        }
         _mm256_max_epu8(_mm256_min_epu8(bytes, self.hi), self.lo)
     }
 }

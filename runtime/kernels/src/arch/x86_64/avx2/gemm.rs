@@ -13,7 +13,7 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: DEPTH,
-    depthwise: false,
+    depthwise: None,
     activations: Activations::Bytes,
     no_lowest_weight: false,
     arrange: Some(safe_pairs::ARRANGE),

@@ -5,10 +5,12 @@
 //! the activations into the same. AVX-VNNI shares the tile's size and the epilogue.
 
 pub(crate) mod autovectorized;
+pub(crate) mod depthwise;
 pub(crate) mod epilogue;
 pub(crate) mod gemm;
+pub(crate) mod lookup;
 pub(crate) mod overlapped;
-mod overlapped_epilogue;
+pub(crate) mod overlapped_epilogue;
 mod safe_pairs;
 mod shuffled_steps;
 pub(crate) mod winograd;

@@ -35,7 +35,7 @@ macro_rules! overlapped_step {
     ($acc:ident, $ones:ident, $x:ident, $steps:ident, $epilogue:ident, $add:ident, $step:literal, [$($r:literal)*]) => {
         $(
             multiply_row!($acc[$r], $ones, $steps.weights, $x, { ROW * $r + DEPTH * $step });
-            $epilogue.between::<{ $add }, { PIXELS * $step + $r }>();
+            $epilogue.between::<{ $add }, { PIXELS * $step + $r }, { 4 * PIXELS }>();
         )*
         $steps.weights = $steps.weights.add(CHANNELS * DEPTH);
     };

@@ -5,13 +5,13 @@ use std::arch::x86_64::*;
 
 use super::CHANNELS;
 use crate::arch::x86_64::overlapped::{
-    Destination, HI, HIGHEST, LO, LOWEST, ORDER, OTHER_RATIO, OTHER_ZERO, RATIO, ZERO, at,
-    fixed_instruction,
+    Destination, HI, HIGHEST, LO, LOWEST, ORDER, OTHER_RATIO, RATIO, ROUNDS, WHOLE, WHOLE_ZERO,
+    ZERO, at, fixed_instruction,
 };
 use crate::gemm::strided::EpilogueConstants;
 
 /// The epilogue of a pixel of 16 channels, an instruction at a time.
-pub(super) struct OverlappedEpilogue {
+pub(in crate::arch::x86_64) struct OverlappedEpilogue {
     /// Sums, then the convolution's result, then all.
     c: [__m256i; 2],
     /// The other operand of the addition.
@@ -28,7 +28,7 @@ impl OverlappedEpilogue {
     /// Of the first pixel.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(
+    pub(in crate::arch::x86_64) fn new(
         place: &Destination,
         sums: *const i32,
         constants: &EpilogueConstants,
@@ -46,30 +46,53 @@ impl OverlappedEpilogue {
 
     /// On to the next one.
     #[inline]
-    pub(super) fn advance(&mut self, place: &Destination) {
+    pub(in crate::arch::x86_64) fn advance(&mut self, place: &Destination) {
         self.sums = self.sums.wrapping_add(CHANNELS);
         self.y = self.y.wrapping_add(place.stride);
         self.residual = self.residual.wrapping_add(place.r_stride);
     }
 
-    /// What goes behind the `AT`th product of four steps: two instructions of an addition's 32, or one of the
-    /// 14 without, the same on each vector before the next kind.
+    /// What goes behind the `AT`th product of the `PLACES` that a pixel has: a share of an addition's 34 instructions,
+    /// or of the 14 without, the same on each vector before the next kind.
     ///
     /// # Safety
     /// Sums and scale of a pixel can be read, and residuals if there is an addition, and outputs be written;
     /// the CPU has AVX2.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn between<const ADD: bool, const AT: usize>(&mut self) {
-        // SAFETY: the caller vouches for CPU, sums, scale, residuals and outputs, of which both ask nothing more.
+    pub(in crate::arch::x86_64) unsafe fn between<
+        const ADD: bool,
+        const AT: usize,
+        const PLACES: usize,
+    >(
+        &mut self,
+    ) {
+        let all = if ADD { 34 } else { 14 };
+        let (first, end) = (all * AT / PLACES, all * (AT + 1) / PLACES);
+        // SAFETY: the caller vouches for CPU, sums, scale, residuals and outputs, of which `one` asks nothing more.
+        // Without a loop, so that each is known where it is compiled.
         unsafe {
-            if ADD {
-                self.with_addition(2 * AT);
-                self.with_addition(2 * AT + 1);
-            } else {
-                self.plain(AT);
+            if first < end {
+                self.one::<ADD>(first);
+            }
+            if first + 1 < end {
+                self.one::<ADD>(first + 1);
+            }
+            if first + 2 < end {
+                self.one::<ADD>(first + 2);
             }
         }
+    }
+
+    /// Instruction `n`; known where it is compiled.
+    ///
+    /// # Safety
+    /// As `between`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn one<const ADD: bool>(&mut self, n: usize) {
+        // SAFETY: the same promises are all that both ask for.
+        unsafe { if ADD { self.with_addition(n) } else { self.plain(n) } }
     }
 
     /// Instruction `n` with an addition; known where it is compiled.
@@ -88,32 +111,42 @@ impl OverlappedEpilogue {
             1 => {
                 fixed_instruction!("vmulps {0}, {0}, ymmword ptr [{1}]", inout(ymm_reg) *c, in(reg) self.scale.wrapping_add(8 * v))
             }
-            2 => fixed_instruction!("vroundps {0}, {0}, 8", inout(ymm_reg) * c),
-            3 => {
+            2 => {
                 fixed_instruction!("vminps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(HI))
             }
-            4 => {
+            3 => {
                 fixed_instruction!("vmaxps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(LO))
             }
+            // Rounded by additions, for which Intel has a unit that does not multiply. Bounds are whole numbers, so
+            // clamping may come first.
+            4 => {
+                fixed_instruction!("vaddps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(ROUNDS))
+            }
             5 => {
-                fixed_instruction!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(RATIO))
+                fixed_instruction!("vsubps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(ROUNDS))
             }
             6 => {
-                fixed_instruction!("vpmovzxbd {}, qword ptr [{}]", out(ymm_reg) *r, in(reg) self.residual.wrapping_add(8 * v))
+                fixed_instruction!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *c, in(reg) k; const at(RATIO))
             }
             7 => {
-                fixed_instruction!("vpsubd {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_ZERO))
+                fixed_instruction!("vpmovzxbd {}, qword ptr [{}]", out(ymm_reg) *r, in(reg) self.residual.wrapping_add(8 * v))
             }
-            8 => fixed_instruction!("vcvtdq2ps {0}, {0}", inout(ymm_reg) * r),
+            // A byte as a float, alike.
+            8 => {
+                fixed_instruction!("vorps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(WHOLE))
+            }
             9 => {
+                fixed_instruction!("vsubps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(WHOLE_ZERO))
+            }
+            10 => {
                 fixed_instruction!("vmulps {0}, {0}, ymmword ptr [{1} + {2}]", inout(ymm_reg) *r, in(reg) k; const at(OTHER_RATIO))
             }
-            10 => fixed_instruction!("vaddps {0}, {0}, {1}", inout(ymm_reg) *c, in(ymm_reg) *r),
-            11 => fixed_instruction!("vcvtps2dq {0}, {0}", inout(ymm_reg) * c),
+            11 => fixed_instruction!("vaddps {0}, {0}, {1}", inout(ymm_reg) *c, in(ymm_reg) *r),
+            12 => fixed_instruction!("vcvtps2dq {0}, {0}", inout(ymm_reg) * c),
             _ => {}
         }
         // SAFETY: the same promises are all that `bytes` asks for.
-        unsafe { self.bytes(n.wrapping_sub(24)) };
+        unsafe { self.bytes(n.wrapping_sub(26)) };
     }
 
     /// Instruction `n` without.

@@ -11,14 +11,16 @@
 use std::arch::x86_64::*;
 
 use crate::arch::generic::depthwise as generic;
-use crate::gemm::tile::{MicroKernel, Output, Tile};
+use crate::gemm::tile::{DepthwiseWeights, MicroKernel, Output, Tile};
 use crate::scalar::add_one;
 
 const CHANNELS: usize = 64;
 
-/// Weights are `[four taps][j][channel][tap]`, see `gemm/pack.rs`.
-pub(crate) const KERNEL: MicroKernel =
-    MicroKernel { pixels: PIXELS, depth: 4, ..generic::kernel(tile) };
+pub(crate) const KERNEL: MicroKernel = MicroKernel {
+    pixels: PIXELS,
+    depthwise: Some(DepthwiseWeights::FourTaps),
+    ..generic::kernel(tile)
+};
 
 const PIXELS: usize = 8;
 

@@ -192,6 +192,10 @@ struct ByteWriter {
     lo: __m512i,
     hi: __m512i,
     order: __m512i,
+    /// The zero point is none.
+    unmoved: bool,
+    /// Bytes are all that the bounds ask for.
+    any_byte: bool,
     /// Channels of the tile.
     mask: __mmask32,
     y: *mut u8,
@@ -208,6 +212,8 @@ impl ByteWriter {
             hi: _mm512_set1_epi8(hi as i8),
             // Packing interleaves the four vectors by 128-bit lanes; this undoes it.
             order: _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
+            unmoved: zero == 0,
+            any_byte: [lo, hi] == [0, 255],
             mask: u32::MAX >> (CHANNELS - t.channels),
             y,
             stride,
@@ -219,9 +225,16 @@ impl ByteWriter {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn pack(&self, q: [PixelSums; 2]) -> __m512i {
-        let first = _mm512_adds_epi16(_mm512_packs_epi32(q[0][0], q[0][1]), self.zero);
-        let second = _mm512_adds_epi16(_mm512_packs_epi32(q[1][0], q[1][1]), self.zero);
+        let mut first = _mm512_packs_epi32(q[0][0], q[0][1]);
+        let mut second = _mm512_packs_epi32(q[1][0], q[1][1]);
+        if !self.unmoved {
+            first = _mm512_adds_epi16(first, self.zero);
+            second = _mm512_adds_epi16(second, self.zero);
+        }
         let bytes = _mm512_permutexvar_epi32(self.order, _mm512_packus_epi16(first, second));
+        if self.any_byte {
+            return bytes;
+        }
         _mm512_max_epu8(_mm512_min_epu8(bytes, self.hi), self.lo)
     }
 

@@ -17,7 +17,7 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
-    depthwise: false,
+    depthwise: None,
     activations: Activations::Bytes,
     no_lowest_weight: false,
     arrange: None,

@@ -2,18 +2,22 @@
 //!
 //! Tile: 6 pixels by 16 channels, 12 accumulators of 16 registers; the epilogue is AVX2's.
 
+pub(crate) mod depthwise;
+pub(crate) mod overlapped;
+
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::avx2::epilogue::finish;
-use super::avx2::{CHANNELS, PIXELS};
+use super::avx2::epilogue::{fetch_output, finish};
+use super::avx2::{self, CHANNELS, PIXELS};
 use crate::gemm::tile::{Activations, MicroKernel, Tile};
+use crate::winograd::WinogradKernels;
 
 pub(crate) const KERNEL: MicroKernel = MicroKernel {
     pixels: PIXELS,
     channels: CHANNELS,
     depth: 4,
-    depthwise: false,
+    depthwise: None,
     activations: Activations::Bytes,
     no_lowest_weight: false,
     arrange: None,
@@ -21,18 +25,41 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
     peak,
 };
 
+/// `vpdpwssd` on activations and weights of 16 bits: half as many multiplications an instruction.
+pub(crate) const WIDE: MicroKernel = MicroKernel { depth: 2, tile: wide_tile, ..KERNEL };
+
+/// Winograd's form, with AVX2's transforms: `vpdpwssd` multiplies half as many 16-bit numbers as `vpdpbusd` bytes,
+/// of which there are four times fewer.
+pub(crate) const WINOGRAD: WinogradKernels =
+    WinogradKernels { product: &WIDE, plain: 2, ..avx2::winograd::WINOGRAD };
+
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has AVX2 and AVX-VNNI.
 unsafe fn tile(t: &Tile<'_>) {
+    // SAFETY: `any_rows` asks the same of CPU and tile.
+    unsafe { any_rows::<false>(t) }
+}
+
+/// # Safety
+/// As [`tile`].
+unsafe fn wide_tile(t: &Tile<'_>) {
+    // SAFETY: `any_rows` asks the same of CPU and tile.
+    unsafe { any_rows::<true>(t) }
+}
+
+/// # Safety
+/// As [`tile`].
+#[inline]
+unsafe fn any_rows<const WIDE: bool>(t: &Tile<'_>) {
     // SAFETY: the caller vouches for CPU and tile; the match picks the `P` that equals `t.pixels`.
     unsafe {
         match t.pixels {
-            1 => rows::<1>(t),
-            2 => rows::<2>(t),
-            3 => rows::<3>(t),
-            4 => rows::<4>(t),
-            5 => rows::<5>(t),
-            _ => rows::<6>(t),
+            1 => rows::<1, WIDE>(t),
+            2 => rows::<2, WIDE>(t),
+            3 => rows::<3, WIDE>(t),
+            4 => rows::<4, WIDE>(t),
+            5 => rows::<5, WIDE>(t),
+            _ => rows::<6, WIDE>(t),
         }
     }
 }
@@ -40,22 +67,29 @@ unsafe fn tile(t: &Tile<'_>) {
 /// # Safety
 /// As [`tile`], and `t.pixels == P`.
 #[target_feature(enable = "avx2,avxvnni")]
-unsafe fn rows<const P: usize>(t: &Tile<'_>) {
+unsafe fn rows<const P: usize, const WIDE: bool>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations are read within the ranges that `Tile` documents.
     unsafe {
         let bias = [_mm256_loadu_si256(t.bias.cast()), _mm256_loadu_si256(t.bias.add(8).cast())];
         let mut acc = [bias; P];
-        let mut weights = t.weights;
+        fetch_output(t);
+        let (mut weights, (mut ahead, further)) = (t.weights, t.prefetch);
         for tap in 0..t.taps {
             let x: [*const u8; P] = std::array::from_fn(|r| *t.rows.add(tap * PIXELS + r));
             for step in 0..t.steps {
                 let w =
                     [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(32).cast())];
-                weights = weights.add(64);
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                (weights, ahead) = (weights.add(64), ahead.wrapping_add(further));
                 for r in 0..P {
                     let a = _mm256_set1_epi32(x[r].add(step * 4).cast::<i32>().read_unaligned());
-                    acc[r][0] = _mm256_dpbusd_avx_epi32(acc[r][0], a, w[0]);
-                    acc[r][1] = _mm256_dpbusd_avx_epi32(acc[r][1], a, w[1]);
+                    for v in 0..2 {
+                        acc[r][v] = if WIDE {
+                            _mm256_dpwssd_avx_epi32(acc[r][v], a, w[v])
+                        } else {
+                            _mm256_dpbusd_avx_epi32(acc[r][v], a, w[v])
+                        };
+                    }
                 }
             }
         }
