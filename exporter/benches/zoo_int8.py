@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
-"""The networks of `zoo.py` on eight bits: ours beside ONNX Runtime's quantizer and engine, on the same pictures.
+"""The networks of `zoo.py` on eight bits: ours beside ONNX Runtime's quantizer, its engine and OpenVINO, on the same
+pictures.
 
     zoo/bin/python exporter/benches/zoo.py export --forms torchscript
     cargo build -p exporter && cargo build --release -p engine --example alternate
     zoo/bin/python exporter/benches/zoo_int8.py                       every network, one thread
-    zoo/bin/python exporter/benches/zoo_int8.py --networks tv-vit_b_16 --threads 2 --rounds 9 --json
+    zoo/bin/python exporter/benches/zoo_int8.py --networks tv-vit_b_16 --threads 1 2 --rounds 9 --json
+    zoo/bin/python exporter/benches/zoo_int8.py --time zoo.jsonl      all that zoo.jsonl lacks, one and two threads: the
+                                                                      table for `exporter/docs/foreign-networks.md`
 
 A network is quantized by `exporter quantize --int8 --model` and by `quantize_static` (QDQ, u8 and s8, a scale for each
 channel of weights, after `quant_pre_process`), both on 16 pictures of noise, both with the smallest and the largest value
-as range. Noise, because the networks' batch statistics are of noise.
+as range. Noise, because the networks' batch statistics are of noise. OpenVINO runs the file of ONNX Runtime's quantizer.
 
     share    multiplications on integers in our engine
     SQNR     of the worst output on 8 other pictures: ours in our engine, theirs in ONNX Runtime
     apart    largest difference between our engine and ONNX Runtime on our file, over the largest output
-    ratio    our time over ONNX Runtime's, each on the file of its own quantizer; the median of rounds in turns
+    ratio    our time over another engine's, each on the file named above; the median of rounds in turns
 
-Nothing waits for an idle machine here, unlike `runtime/benches/peers.py`: the load is printed below the table.
+With `--patience` a round counts only while nobody else uses the processors, as in `runtime/benches/peers.py`; without it
+every round counts, and the load stands below the table. `--time FILE` writes a JSON line for each network as soon as it is
+measured, and leaves out those that the file has: stop it and start it again as you like.
 """
 
 import argparse
@@ -156,23 +161,37 @@ def apart(expected: list[dict], found: list[dict]) -> float:
     return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-9)) for a, b in pairs)
 
 
-def times(arguments, ours: Path, theirs: Path, raw: Path) -> dict:
-    """Both engines take turns."""
-    from peers import Worker, turn
+def times(arguments, threads: int, ours: Path, theirs: Path, raw: Path) -> dict:
+    """The engines take turns."""
+    from peers import Worker, take_rounds, turn
 
-    command = [sys.executable, BENCHES / "engines/worker.py", "onnxruntime", theirs, arguments.threads, raw]
-    workers = [Worker("ours", [arguments.ours, ours, arguments.threads, raw], None), Worker("onnxruntime", command, None)]
-    counts = [turn(worker) for worker in workers]
-    rounds = []
-    for at in range(arguments.rounds):
-        order = [0, 1] if at % 2 == 0 else [1, 0]
-        medians = {which: statistics.median(workers[which].latencies(counts[which])) for which in order}
-        rounds.append((medians[0], medians[1]))
+    workers = [Worker("ours", [arguments.ours, ours, threads, raw], None)]
+    try:
+        for engine in arguments.engines:
+            command = [sys.executable, BENCHES / "engines/worker.py", engine, theirs, threads, raw]
+            workers.append(Worker(engine, command, None))
+        counts = {worker.engine: turn(worker) for worker in workers}
+        if arguments.patience:
+            rounds, dropped = take_rounds(ours.name, threads, workers, counts, arguments)
+            if not rounds:
+                raise ValueError(f"no idle round in {arguments.patience:.0f} s")
+        else:
+            rounds, dropped = [in_turns(workers, counts, at) for at in range(arguments.rounds)], 0
+    finally:
+        for worker in workers:
+            worker.close()
+    found = {"rounds": len(rounds), "dropped": dropped, "load": os.getloadavg()[0], "isa": workers[0].greeting[-1].rpartition(", ")[2]}
     for worker in workers:
-        worker.close()
-    ratios = [a / b for a, b in rounds]
-    ours_ms, theirs_ms = (statistics.median(side) for side in zip(*rounds))
-    return {"ours_ms": ours_ms, "onnxruntime_ms": theirs_ms, "ratio": statistics.median(ratios), "ratios": ratios}
+        found[f"{worker.engine}_ms"] = statistics.median(one[worker.engine] for one in rounds)
+    for engine in arguments.engines:
+        found[f"/ {engine}"] = statistics.median(one["ours"] / one[engine] for one in rounds)
+    found["/ faster"] = statistics.median(one["ours"] / min(one[engine] for engine in arguments.engines) for one in rounds)
+    return found
+
+
+def in_turns(workers, counts: dict, at: int) -> dict:
+    at %= len(workers)
+    return {worker.engine: statistics.median(worker.latencies(counts[worker.engine])) for worker in workers[at:] + workers[:at]}
 
 
 def measure(arguments, name: str, folder: Path, calibration, test) -> dict:
@@ -188,7 +207,7 @@ def measure(arguments, name: str, folder: Path, calibration, test) -> dict:
     row["sqnr_onnxruntime"] = decibels(exact, Network(theirs).outputs(test))
     if arguments.rounds:
         fed[0].tofile(raw)
-        row |= times(arguments, ours, theirs, raw)
+        row["times"] = {str(threads): times(arguments, threads, ours, theirs, raw) for threads in arguments.threads}
     for made in (ours, theirs, raw):
         made.unlink()
     return row
@@ -199,42 +218,97 @@ def told(row: dict) -> str:
         return f"{row['network']:24} {row['failed']}"
     noise = f"SQNR {row['sqnr']:5.1f} | {row['sqnr_onnxruntime']:5.1f} dB"
     line = f"{row['network']:24} share {row['share']:.4f}  {noise}  apart {row['apart']:.1e}"
-    if "ratio" in row:
-        line += f"  {row['ours_ms']:7.2f} | {row['onnxruntime_ms']:7.2f} ms  ratio {row['ratio']:.2f}"
+    for threads, found in row.get("times", {}).items():
+        ratios = "".join(f"  {name} {value:.2f}" for name, value in found.items() if name.startswith("/"))
+        line += f"  {threads}T {found['ours_ms']:.2f} ms{ratios}"
     return line
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def table(rows: list[dict], engines: list[str]) -> str:
+    """Markdown: our milliseconds and the ratios for each number of threads, then their medians and largest."""
+    timed = sorted((row for row in rows if "times" in row), key=lambda row: row["network"])
+    threads = sorted({count for row in timed for count in row["times"]}, key=int)
+    names = [f"/ {engine}" for engine in [*engines, "faster"]]
+    heads = [f"{count}T: ours, ms | " + " | ".join(names) for count in threads]
+    lines = ["| network | " + " | ".join(heads) + " |", "|---" * (1 + len(threads) * (1 + len(names))) + "|"]
+
+    columns = [(count, name) for count in threads for name in ["ours_ms", *names]]
+    for row in timed:
+        lines.append(f"| {row['network']} | " + " | ".join(f"{row['times'][count][name]:.2f}" for count, name in columns) + " |")
+    for word, summary in (("median", statistics.median), ("largest", max)) if timed else ():
+        values = [summary(row["times"][count][name] for row in timed) if name in names else None for count, name in columns]
+        lines.append(f"| {word} | " + " | ".join("" if value is None else f"{value:.2f}" for value in values) + " |")
+    return "\n".join(lines)
+
+
+def measured(path: Path, threads: list[int], engines: list[str]) -> list[dict]:
+    """Rows of a file of lines that have all that is asked for; of a network the last one."""
+    rows = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        row = json.loads(line)
+        whole = all(f"/ {engine}" in row.get("times", {}).get(str(count), {}) for count in threads for engine in engines)
+        if whole:
+            rows[row["network"]] = row
+    return list(rows.values())
+
+
+def arguments_of() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "target/zoo", help="what `zoo.py export` made (default target/zoo)")
     parser.add_argument("--networks", nargs="+", help="some of them (default: all)")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", nargs="+", type=int, help="default 1, with --time 1 and 2")
+    parser.add_argument("--engines", nargs="+", choices=["onnxruntime", "openvino"], default=["onnxruntime", "openvino"])
     parser.add_argument("--rounds", type=int, default=7, help="turns that are timed; 0: no times (default 7)")
+    parser.add_argument("--patience", type=float, default=0, help="seconds to wait in all for an idle machine, for each time")
+    parser.add_argument("--time", type=Path, metavar="FILE", help="a JSON line a network, resumed where the file ends; prints the table")
     parser.add_argument("--exporter", type=Path, default=ROOT / "target/debug/exporter")
     parser.add_argument("--ours", type=Path, default=ROOT / "target/release/examples/alternate")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
-    known = sorted(file.name.removesuffix(".torchscript.onnx") for file in arguments.folder.glob("*.torchscript.onnx"))
+    arguments.threads = arguments.threads or ([1, 2] if arguments.time else [1])
+    if arguments.time and not arguments.rounds:
+        parser.error("--time needs --rounds")
+    for program in (arguments.exporter, arguments.ours):
+        if not program.exists():
+            parser.error(f"{program} is not there; build it as the top of this file says")
+    return arguments
+
+
+def run(arguments, names: list[str]) -> list[dict]:
+    """A row for each network, told as soon as it is there."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         calibration = pictures(folder / "calibration", CALIBRATION, 1)
         test = pictures(folder / "test", TEST, 2)
-        for name in arguments.networks or known:
+        for name in names:
             try:
                 rows.append(measure(arguments, name, folder, calibration, test))
             except (Exception, SystemExit) as error:  # one network must not hide the others
                 rows.append({"network": name, "failed": str(error).replace("\n", " ")[:300]})
+            if arguments.time:
+                with arguments.time.open("a") as lines:
+                    lines.write(json.dumps(rows[-1]) + "\n")
             if not arguments.json:
                 print(told(rows[-1]), flush=True)
-    load = os.getloadavg()[0]
+    return rows
+
+
+def main() -> int:
+    arguments = arguments_of()
+    known = sorted(file.name.removesuffix(".torchscript.onnx") for file in arguments.folder.glob("*.torchscript.onnx"))
+    names = arguments.networks or known
+    earlier = measured(arguments.time, arguments.threads, arguments.engines) if arguments.time else []
+    earlier = [row for row in earlier if row["network"] in names]
+    missing = set(names) - {row["network"] for row in earlier}
+    rows = earlier + run(arguments, [name for name in names if name in missing])
     good = [row for row in rows if "failed" not in row]
-    ratios = sorted(row["ratio"] for row in good if "ratio" in row)
     if arguments.json:
-        print(json.dumps({"threads": arguments.threads, "load": load, "rows": rows}, indent=1))
+        print(json.dumps({"threads": arguments.threads, "load": os.getloadavg()[0], "rows": rows}, indent=1))
     else:
-        speed = f", median ratio {statistics.median(ratios):.2f}, largest {ratios[-1]:.2f}" if ratios else ""
-        print(f"{len(good)} of {len(rows)} run{speed}; load {load:.1f}")
+        if arguments.rounds:
+            print(table(good, arguments.engines))
+        print(f"{len(good)} of {len(rows)} run; load {os.getloadavg()[0]:.1f}")
     return 0 if rows and len(good) == len(rows) else 1
 
 
