@@ -1,4 +1,4 @@
-"""One engine in a process of its own, timed when told to: `worker.py ENGINE MODEL THREADS IMAGE`.
+"""One engine in a process of its own, timed when told to: `worker.py ENGINE MODEL THREADS IMAGE [SHAPE]`.
 
 Speaks as our own worker does (`runtime/engine/examples/alternate.rs`): `ready` once loaded, then for each line on
 standard input one line on standard output. `N` runs N times and answers with N latencies in milliseconds, `outputs`
@@ -73,9 +73,10 @@ def memory() -> str:
 
 
 def main() -> None:
-    engine, model, threads, image = sys.argv[1:]
+    engine, model, threads, image, *shape = sys.argv[1:]
+    shape = [int(side) for side in shape[0].split(",")] if shape else [1, -1, 224, 224]
     start = time.perf_counter()
-    run = ENGINES[engine](model, int(threads), np.fromfile(image, np.float32).reshape(1, -1, 224, 224))
+    run = ENGINES[engine](model, int(threads), np.fromfile(image, np.float32).reshape(shape))
     run()
     print(f"load {1e3 * (time.perf_counter() - start):.1f}\nready", flush=True)
     for line in sys.stdin:
