@@ -67,7 +67,7 @@ def dcmtk(file: Path, syntax: str) -> float | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         window = ["+Wi", "1"] if has_window(file) else ["+Wm"]
-        command = [program, "-q", "+op", *window, "+Sxf", "224", "+Syf", "224", str(file), f"{folder}/out.pgm"]
+        command = [program, "-q", "+op", *window, "+Sxv", "224", "+Syv", "224", str(file), f"{folder}/out.pgm"]
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -139,7 +139,11 @@ def main() -> None:
     probe.close()
     document = {"machine": machine.describe(), "load": os.getloadavg()[0], "gigabytes_per_second": bandwidth, "missing": missing, "results": []}
     for file in found:
-        document["results"].append(measure(file, options, bandwidth))
+        try:
+            document["results"].append(measure(file, options, bandwidth))
+        except SystemExit as error:  # of a worker that cannot read it
+            missing[file.stem] = str(error)
+            continue
         print(f"{file.stem}: ours / Python {document['results'][-1]['ours_over_python']['median']:.3f}", file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1) + "\n")

@@ -22,10 +22,10 @@ const ALLOWANCE: usize = 40_000_000;
 
 #[test]
 fn a_study_of_nine_megapixels_needs_its_own_bytes_and_forty_megabytes() {
-    let files: [(&str, fn() -> Vec<u8>); 2] =
-        [("uncompressed", uncompressed), ("RLE lossless", run_lengths)];
-    for (name, file) in files {
-        let file = file();
+    for (name, write) in
+        [("uncompressed", uncompressed as fn() -> _), ("RLE lossless", run_lengths)]
+    {
+        let file: Vec<u8> = write();
         let before = ALLOCATOR.max_allocated();
         assert!(before <= file.len() + ALLOWANCE, "{name}: the test itself takes {before} bytes");
         let radiograph = read(&file).unwrap();
