@@ -9,7 +9,8 @@ use prost::Message;
 use serde::Serialize;
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
+    fmt::{self, Display, Formatter},
     path::PathBuf,
 };
 use terminal::Terminal;
@@ -24,13 +25,16 @@ pub(crate) struct Inspect {
     extract: Option<PathBuf>,
 }
 
-/// How much of a network runs on integers.
+/// How much of a network runs on integers, as the engine runs it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct IntegerShare {
-    /// Convolutions and linear layers with 8-bit inputs and weights.
+    /// Convolutions, linear layers and products of matrices on integers.
     pub(crate) integer: usize,
-    /// All convolutions and linear layers.
+    /// All of them.
     pub(crate) all: usize,
+    /// Multiplications of one image.
+    pub(crate) integer_macs: u64,
+    pub(crate) float_macs: u64,
     /// ONNX nodes by operator.
     pub(crate) operators: BTreeMap<String, usize>,
 }
@@ -48,24 +52,26 @@ impl Inspect {
                 write::file(&folder.join(&entry.name), bytes)?;
             }
         }
-        let share = IntegerShare::of(bundle.require(section::MODEL)?)?;
-        let float = float_nodes(&bundle);
+        let onnx = bundle.require(section::MODEL)?;
+        let engine = engine_share(&bundle);
+        let share = engine.as_ref().ok().map(|share| IntegerShare::of(onnx, share)).transpose()?;
         let manifest = &bundle.manifest;
         let codes = bundle.codes()?;
         let key = bundle.signature().map(|signature| hex::encode(signature.key.as_bytes()));
         let document = json!({
             "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
-            "integer_share": share, "float_nodes": float.as_ref().ok(), "manifest": manifest, "codes": codes,
+            "integer_share": share, "float_nodes": engine.as_ref().ok().map(|share| &share.float_nodes),
+            "manifest": manifest, "codes": codes,
         });
-        terminal.print(&document, &self.text(&bundle, &codes, &share, &float, key.as_deref()))
+        let in_float = [line_of_share(share.as_ref()), line_of_float(&engine)];
+        terminal.print(&document, &self.text(&bundle, &codes, in_float, key.as_deref()))
     }
 
     fn text(
         &self,
         bundle: &Bundle,
         codes: &[LabelCode],
-        share: &IntegerShare,
-        float: &Result<Vec<String>, EngineError>,
+        in_float: [String; 2],
         key: Option<&str>,
     ) -> String {
         let manifest = &bundle.manifest;
@@ -74,19 +80,14 @@ impl Inspect {
             format!("digest        {}", bundle.digest()),
             format!("signed by     {}", key.unwrap_or("nobody")),
             format!("network       {}", manifest.architecture()),
-            format!("integer share {} of {} layers", share.integer, share.all),
-            match float {
-                Ok(nodes) if nodes.is_empty() => "in float      nothing".into(),
-                Ok(nodes) => format!("in float      {}", nodes.join(", ")),
-                Err(refusal) => format!("in float      unknown, the engine refuses it: {refusal}"),
-            },
-            format!(
-                "calibration   {}, {} images, {} tensors",
-                manifest.calibration.observer,
-                manifest.calibration.images,
-                manifest.calibration.tensors.len()
-            ),
         ];
+        lines.extend(in_float);
+        lines.push(format!(
+            "calibration   {}, {} images, {} tensors",
+            manifest.calibration.observer,
+            manifest.calibration.images,
+            manifest.calibration.tensors.len()
+        ));
         for entry in &manifest.sections {
             lines.push(format!("section       {:<14} {:>10} bytes", entry.name, entry.size));
         }
@@ -108,33 +109,52 @@ impl Inspect {
     }
 }
 
-/// ONNX nodes that the engine runs in float, by name.
-fn float_nodes(bundle: &Bundle) -> Result<Vec<String>, EngineError> {
-    let engine = Engine::open(bundle, &Options::threads(1))?;
-    Ok(engine.integer_share().float_nodes.clone())
+/// What the engine runs in which arithmetic.
+fn engine_share(bundle: &Bundle) -> Result<engine::IntegerShare, EngineError> {
+    Ok(Engine::open(bundle, &Options::threads(1))?.integer_share().clone())
+}
+
+fn line_of_share(share: Option<&IntegerShare>) -> String {
+    let share = share.map_or("unknown".into(), IntegerShare::to_string);
+    format!("integer share {share}")
+}
+
+fn line_of_float(engine: &Result<engine::IntegerShare, EngineError>) -> String {
+    let float = match engine {
+        Ok(share) if share.float_nodes.is_empty() => "nothing".into(),
+        Ok(share) => share.float_nodes.join(", "),
+        Err(refusal) => format!("unknown, the engine refuses it: {refusal}"),
+    };
+    format!("in float      {float}")
 }
 
 impl IntegerShare {
-    /// Counts in an ONNX file: a layer is on integers if all it reads comes out of DequantizeLinear, reshaped or not.
-    pub(crate) fn of(onnx: &[u8]) -> Result<Self> {
+    /// Of an ONNX file that the engine takes.
+    pub(crate) fn of(onnx: &[u8], engine: &engine::IntegerShare) -> Result<Self> {
         let model = ModelProto::decode(onnx).context("model.onnx is no ONNX file")?;
         let graph = model.graph.context("model.onnx has no graph")?;
-        let mut dequantized: HashSet<&str> = HashSet::new();
-        let mut share = Self { integer: 0, all: 0, operators: BTreeMap::new() };
+        let (mut integer, mut all, mut operators) = (0, 0, BTreeMap::new());
         for node in &graph.node {
-            let (op, inputs) = (node.op_type.as_str(), &node.input);
-            *share.operators.entry(op.to_owned()).or_default() += 1;
-            let moved = matches!(op, "Reshape" | "Transpose")
-                && inputs.first().is_some_and(|input| dequantized.contains(input.as_str()));
-            if moved || op == "DequantizeLinear" {
-                dequantized.extend(node.output.iter().map(String::as_str));
+            *operators.entry(node.op_type.clone()).or_default() += 1;
+            if !matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul") {
+                continue;
             }
-            if matches!(op, "Conv" | "Gemm" | "MatMul") {
-                share.all += 1;
-                let whole = inputs.iter().all(|input| dequantized.contains(input.as_str()));
-                share.integer += usize::from(whole);
-            }
+            // The engine calls a node without a name by what it makes.
+            let name = if node.name.is_empty() { &node.output[0] } else { &node.name };
+            all += 1;
+            integer += usize::from(!engine.float_nodes.contains(name));
         }
-        Ok(share)
+        let engine::IntegerShare { integer_macs, float_macs, .. } = *engine;
+        Ok(Self { integer, all, integer_macs, float_macs, operators })
+    }
+}
+
+impl Display for IntegerShare {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { integer, all, integer_macs, float_macs, .. } = self;
+        let multiplications = (integer_macs + float_macs).max(1) as f64;
+        // Rounded down: nearly all is not all.
+        let percent = (*integer_macs as f64 / multiplications * 1e4).floor() / 1e2;
+        write!(f, "{integer} of {all} layers, {percent} % of multiplications")
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     operating_points::Refit,
-    provenance::{Quantized, origin},
+    provenance::{Arithmetic, Quantized, origin},
 };
 use anyhow::Result;
 use bundle::{Manifest, Metric};
@@ -56,11 +56,7 @@ fn write(
     let weights = if foreign.is_some() { "File" } else { "Weights" };
     writeln!(card, "- {weights}: SHA-256 {}", provenance.checkpoint_digest)?;
     writeln!(card, "- Made by {}", provenance.tool)?;
-    if manifest.float_nodes.is_empty() {
-        writeln!(card, "- Every convolution and linear layer runs on integers")?;
-    } else {
-        writeln!(card, "- In float on purpose: {}", manifest.float_nodes.join(", "))?;
-    }
+    write_arithmetic(card, manifest, quantized.and_then(|it| it.arithmetic.as_ref()))?;
 
     writeln!(card, "\n## Operating points\n\n| finding | threshold | chosen |\n|---|---|---|")?;
     for point in &manifest.operating_points {
@@ -101,6 +97,41 @@ fn write_input(card: &mut String, preprocess: &Preprocess) -> std::fmt::Result {
             PictureFilter::Gaussian => ", resized as scikit-image does",
         }
     )
+}
+
+/// What is left in float: on purpose, and because nobody defined it on integers.
+fn write_arithmetic(
+    card: &mut String,
+    manifest: &Manifest,
+    arithmetic: Option<&Arithmetic>,
+) -> std::fmt::Result {
+    let declared = &manifest.float_nodes;
+    if declared.is_empty() {
+        writeln!(card, "- Every convolution and linear layer runs on integers")?;
+    } else {
+        writeln!(card, "- In float on purpose: {}", declared.join(", "))?;
+    }
+    let Some(Arithmetic { integer_multiplications, float_multiplications, float_nodes }) =
+        arithmetic
+    else {
+        return Ok(());
+    };
+    if *float_multiplications > 0 {
+        let all = integer_multiplications + float_multiplications;
+        writeln!(card, "- On integers: {integer_multiplications} of {all} multiplications")?;
+    }
+    let others: Vec<&str> =
+        float_nodes.iter().filter(|node| !is_of(node, declared)).map(String::as_str).collect();
+    if !others.is_empty() {
+        writeln!(card, "- In float because they have no form on integers: {}", others.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Whether an ONNX node belongs to a layer that is declared: by its name, or what stands before a `/` or `.` of it.
+fn is_of(node: &str, declared: &[String]) -> bool {
+    let within = |rest: &str| rest.is_empty() || rest.starts_with(['/', '.']);
+    declared.iter().any(|layer| node.strip_prefix(layer.as_str()).is_some_and(within))
 }
 
 /// Where thresholds were in float, and what the validation images say of them.

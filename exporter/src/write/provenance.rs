@@ -1,7 +1,7 @@
 //! What a manifest says of its network's origin, as data: the TOML text `provenance.training`.
 //!
-//! The tables of the checkpoint's `config.toml` that are not the network's description, and what `quantize` did to the
-//! thresholds under `[quantize]`. Bundles of before have no such table.
+//! The tables of the checkpoint's `config.toml` that are not the network's description, and under `[quantize]` what
+//! `quantize` did to the thresholds, and what of the network runs on integers. Bundles of before have no such table.
 
 use super::operating_points::Refit;
 use crate::read::checkpoint::Checkpoint;
@@ -28,12 +28,36 @@ pub(crate) struct Quantized {
     /// Empty where calibration had no index.
     #[serde(default)]
     pub(crate) operating_points: Vec<Refit>,
+    /// Bundles of before do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arithmetic: Option<Arithmetic>,
+}
+
+/// What of a network runs on integers, as the engine counted it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Arithmetic {
+    /// Multiplications of one image.
+    pub(crate) integer_multiplications: u64,
+    pub(crate) float_multiplications: u64,
+    /// ONNX nodes that run in float, asked for or not.
+    pub(crate) float_nodes: Vec<String>,
 }
 
 impl Quantized {
-    pub(crate) fn new(selection: &Selection, operating_points: Vec<Refit>) -> Self {
+    pub(crate) fn new(
+        selection: &Selection,
+        operating_points: Vec<Refit>,
+        share: engine::IntegerShare,
+    ) -> Self {
         let Selection { source, having } = selection.clone();
-        Self { source, having, operating_points }
+        let engine::IntegerShare { integer_macs, float_macs, float_nodes } = share;
+        let arithmetic = Arithmetic {
+            integer_multiplications: integer_macs,
+            float_multiplications: float_macs,
+            float_nodes,
+        };
+        Self { source, having, operating_points, arithmetic: Some(arithmetic) }
     }
 
     pub(crate) fn selection(&self) -> Selection {

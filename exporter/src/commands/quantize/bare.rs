@@ -1,6 +1,6 @@
 //! A foreign file that nobody describes becomes an ONNX file in int8.
 
-use super::{Quantize, float_nodes, ranking};
+use super::{Quantize, float_nodes, ranking, warn_of_float};
 use crate::{
     calibrate::{self, Source},
     read::{described, foreign},
@@ -43,6 +43,7 @@ impl Quantize {
         // What the box would refuse is no result.
         let network = Network::open(&float, &onnx)?;
         write::file(&self.out, &onnx)?;
+        warn_of_float(&network.integer_share());
         let document = json!({
             "file": self.out, "bytes": onnx.len(), "layers": outcome.model.layers.len(),
             "float_nodes": float, "observer": outcome.chosen.to_string(), "images": outcome.observations.images,

@@ -59,7 +59,7 @@ impl Quantize {
         let (fitted, nothing) = (&described.operating_points, Table::new());
         let refits = self.refit(fitted, &nothing, index, &network, &mut manifest, terminal)?;
         let bundle = package::seal(manifest, onnx, &network, &codes, key.as_ref())?;
-        self.conclude(&bundle, &sensitivities, &refits, terminal)
+        self.conclude(&bundle, &network, &sensitivities, &refits, terminal)
     }
 
     /// Of a float file.

@@ -129,7 +129,8 @@ impl Quantize {
         for refit in refits.iter().filter(|refit| refit.kept.is_some()) {
             log::warn!("{}", refit.text());
         }
-        Quantized::new(&selection, refits.clone()).add_to(manifest)?;
+        let share = network.integer_share();
+        Quantized::new(&selection, refits.clone(), share).add_to(manifest)?;
         Ok(refits)
     }
 
@@ -137,12 +138,15 @@ impl Quantize {
     fn conclude(
         &self,
         bundle: &Bundle,
+        network: &Network,
         sensitivities: &[Sensitivity],
         refits: &[Refit],
         terminal: Terminal,
     ) -> Result<()> {
         let bytes = bundle.to_bytes()?;
         write::file(&self.out, &bytes)?;
+        let share = network.integer_share();
+        warn_of_float(&share);
         let manifest = &bundle.manifest;
         let model_size = bundle.require(section::MODEL)?.len();
         let document = json!({
@@ -150,7 +154,7 @@ impl Quantize {
             "version": manifest.version, "bytes": bytes.len(), "model_bytes": model_size,
             "signed": bundle.signature().is_some(), "observer": manifest.calibration.observer,
             "images": manifest.calibration.images, "float_nodes": manifest.float_nodes,
-            "sensitivity": sensitivities, "operating_points": refits,
+            "integer_share": share, "sensitivity": sensitivities, "operating_points": refits,
         });
         let refits: String = refits.iter().map(|refit| format!("\n{}", refit.text())).collect();
         let text = format!(
@@ -166,6 +170,14 @@ impl Quantize {
             ranking(sensitivities),
         );
         terminal.print(&document, &text)
+    }
+}
+
+/// An island in float is slow, and nobody asked for it: it is named.
+fn warn_of_float(share: &engine::IntegerShare) {
+    let nodes = &share.float_nodes;
+    if !nodes.is_empty() {
+        log::warn!("{} nodes run in float: {}", nodes.len(), nodes.join(", "));
     }
 }
 

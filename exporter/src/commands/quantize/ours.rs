@@ -30,6 +30,6 @@ impl Quantize {
         let index = &self.calibration;
         let refits = self.refit(fitted, training, index, &network, &mut manifest, terminal)?;
         let bundle = package::seal(manifest, onnx, &network, &codes, key.as_ref())?;
-        self.conclude(&bundle, &outcome.sensitivities, &refits, terminal)
+        self.conclude(&bundle, &network, &outcome.sensitivities, &refits, terminal)
     }
 }

@@ -250,11 +250,11 @@ fn an_attention_pool_goes_into_a_bundle_without_float() {
         let bundle = Bundle::open(&out).unwrap();
         assert!(bundle.manifest.float_nodes.is_empty());
         let onnx = bundle.require(section::MODEL).unwrap();
-        let share = super::inspect::IntegerShare::of(onnx).unwrap();
-        assert_eq!(share.integer, share.all, "{heads} heads");
         let options = engine::Options { threads: 1, isa: Some("scalar".into()), fuse: true };
         let mut engine = engine::Engine::open(&bundle, &options).unwrap();
         let share = engine.integer_share();
+        let layers = super::inspect::IntegerShare::of(onnx, share).unwrap();
+        assert_eq!(layers.integer, layers.all, "{heads} heads");
         assert_eq!((share.float_macs, share.float_nodes.len()), (0, 0), "{heads} heads");
         assert!(engine.layers().iter().any(|layer| layer.kind.starts_with("matmul+softmax")));
         let tested = engine::selftest(&mut engine, &bundle).unwrap();

@@ -1,5 +1,6 @@
 //! The ways to round, each held to what it promises.
 
+use super::super::inspect::IntegerShare;
 use super::{Cli, Parser, run};
 use crate::{
     calibrate::{self, Outcome, RoundingOptions, Source},
@@ -28,7 +29,7 @@ struct Only {
     rounding: RoundingOptions,
 }
 
-fn outcome(checkpoint: &Path, images: &Path, args: &[&str]) -> Result<Outcome, String> {
+pub(super) fn outcome(checkpoint: &Path, images: &Path, args: &[&str]) -> Result<Outcome, String> {
     let rounding = Only::try_parse_from([&["only"], args].concat()).unwrap().rounding;
     let terminal = Cli::try_parse_from(["exporter", "-q", "check", "x"]).unwrap().terminal;
     let opened = Checkpoint::open(checkpoint).unwrap();
@@ -37,7 +38,7 @@ fn outcome(checkpoint: &Path, images: &Path, args: &[&str]) -> Result<Outcome, S
 }
 
 /// Noise over signal of the box's outputs, averaged over the pictures.
-fn noise(checkpoint: &Path, images: &Path, outcome: &Outcome) -> f64 {
+pub(super) fn noise(checkpoint: &Path, images: &Path, outcome: &Outcome) -> f64 {
     let Checkpoint { config, graph, weights, .. } = Checkpoint::open(checkpoint).unwrap();
     let (graph, weights) = fold::fold_batch_norms(&graph, &weights);
     let float = Interpreter::new(&graph, &weights).unwrap();
@@ -137,9 +138,10 @@ fn layers_left_in_float_are_declared_and_the_box_takes_them() {
     let bundle = Bundle::open(&out).unwrap();
     assert_eq!(bundle.manifest.float_nodes, ["fc", "layer1.0.conv1"]);
     let onnx = bundle.require(section::MODEL).unwrap();
-    Network::open(&bundle.manifest.float_nodes, onnx).unwrap();
-    let share = super::super::inspect::IntegerShare::of(onnx).unwrap();
+    let network = Network::open(&bundle.manifest.float_nodes, onnx).unwrap();
+    let share = IntegerShare::of(onnx, &network.integer_share()).unwrap();
     assert_eq!(share.all - share.integer, 2);
+    assert!(share.float_macs > 0 && !share.to_string().contains(" 100 %"), "{share}");
 
     // Undeclared, the box refuses them by name.
     let mut manifest = bundle.manifest.clone();
@@ -240,7 +242,9 @@ fn a_foreign_file_becomes_an_onnx_file_the_box_would_run() {
         run(&args)
     };
     foreign(&int8, &[]).unwrap();
-    let share = super::super::inspect::IntegerShare::of(&fs::read(&int8).unwrap()).unwrap();
+    let onnx = fs::read(&int8).unwrap();
+    let network = Network::open(&[], &onnx).unwrap();
+    let share = IntegerShare::of(&onnx, &network.integer_share()).unwrap();
     assert_eq!(share.integer, share.all);
     assert!(share.all > 50, "{}", share.all);
 

@@ -127,7 +127,7 @@ impl Verify {
         Ok(Comparison {
             lines: manifest.metrics.into_iter().map(Line::alone).collect(),
             layers: Vec::new(),
-            share: IntegerShare::of(bundle.require(section::MODEL)?)?,
+            share: IntegerShare::of(bundle.require(section::MODEL)?, &network.integer_share())?,
             selection,
             images,
         })
@@ -180,7 +180,7 @@ impl Verify {
             selection,
             lines: verify::lines(&sides, &answers),
             layers: layers.worst_first(),
-            share: IntegerShare::of(bundle.require(section::MODEL)?)?,
+            share: IntegerShare::of(bundle.require(section::MODEL)?, &network.integer_share())?,
             images: answers.len(),
         })
     }
@@ -214,7 +214,7 @@ impl Verify {
         let Comparison { selection, lines, layers, share, images } = comparison;
         let mut text = vec![
             format!("{} on {images} images ({}, {selection})", self.bundle.display(), self.split),
-            format!("integer share: {} of {} layers", share.integer, share.all),
+            format!("integer share: {share}"),
             String::new(),
             format!(
                 "{:<40} {:>8} {:>8} {:>9}  95 % interval",
