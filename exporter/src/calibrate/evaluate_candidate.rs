@@ -92,6 +92,11 @@ impl<'a> Evaluator<'a> {
         Ok(sum / cases.len().max(1) as f64)
     }
 
+    /// How many images judge.
+    pub(super) fn judges(&self) -> usize {
+        self.cases.len()
+    }
+
     /// The task that loses most, relative to float.
     pub(super) fn loss(&self, model: &Quantized) -> Result<Loss> {
         let nothing = || Loss { task: "nothing measured".into(), share: 0.0 };

@@ -22,10 +22,15 @@ pub(crate) use outcome::Outcome;
 
 use crate::{
     passes::{equalize, fold, quantized::Plan, smooth},
-    read::{checkpoint::Checkpoint, images::ImageSet, weights::Weights},
+    read::{
+        checkpoint::Checkpoint,
+        images::{ImageSet, LEAST},
+        weights::Weights,
+    },
 };
 use anyhow::{Context, Result};
 use bundle::Manifest;
+use calibration::Method;
 use graph::{Graph, ModelConfig, Preprocess};
 use search::Search;
 use std::path::Path;
@@ -83,8 +88,7 @@ fn rounded(
     let images = ImageSet::find(images, options.images_limit as usize)?;
     let ours = source.meaning.as_ref().filter(|meaning| meaning.contract.is_none());
     let detects = ours.is_some_and(|meaning| meaning.model.detector().is_some());
-    let (images, held_out) =
-        if options.compares(detects) { images.hold_out() } else { (images, ImageSet::none()) };
+    let Judged { images, judges, by_their_own } = judged(options, detects, images);
     // Ranges of every tensor, whatever stays in float in the end.
     let everything = Plan::new(&graph)?;
     let progress = terminal.progress(0).with_message("calibrating");
@@ -92,8 +96,7 @@ fn rounded(
     let smoothing = terminal.progress(0).with_message("smoothing");
     smooth::smooth(&graph, &mut weights, &images, preprocess, &smoothing)?;
     let observations = observe(&graph, &weights, &everything, &images, preprocess, &progress)?;
-    let evaluator =
-        Evaluator::new(&graph, &weights, &held_out, preprocess, source.meaning.as_ref())?;
+    let evaluator = Evaluator::new(&graph, &weights, &judges, preprocess, source.meaning.as_ref())?;
     let search = Search {
         options,
         graph: &graph,
@@ -103,7 +106,32 @@ fn rounded(
         images: &images,
         observations,
         evaluator: &evaluator,
+        judged_by_their_own: by_their_own,
         terminal,
     };
     search.run(&plan)
+}
+
+/// Images that calibrate, and those that compare candidates.
+struct Judged {
+    images: ImageSet,
+    judges: ImageSet,
+    by_their_own: bool,
+}
+
+/// Whoever chooses a method by one or two images chooses by chance: where fewer than [`LEAST`] could be held out, all
+/// calibrate and all judge.
+fn judged(options: &RoundingOptions, detects: bool, images: ImageSet) -> Judged {
+    if !options.compares(detects) {
+        return Judged { images, judges: ImageSet::none(), by_their_own: false };
+    }
+    let (calibrate, judges) = images.hold_out();
+    if options.observer == Method::Auto && judges.paths.len() < LEAST {
+        log::warn!(
+            "{} images: too few to hold some out, so methods are compared on those that calibrate",
+            images.paths.len()
+        );
+        return Judged { judges: images.clone(), images, by_their_own: true };
+    }
+    Judged { images: calibrate, judges, by_their_own: false }
 }

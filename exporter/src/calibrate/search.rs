@@ -35,6 +35,8 @@ pub(super) struct Search<'a> {
     pub(super) images: &'a ImageSet,
     pub(super) observations: Observations,
     pub(super) evaluator: &'a Evaluator<'a>,
+    /// Whether the evaluator's images are those that calibrate.
+    pub(super) judged_by_their_own: bool,
     pub(super) terminal: Terminal,
 }
 
@@ -78,6 +80,8 @@ impl Search<'_> {
             observations,
             preprocess,
             symmetric: options.symmetric,
+            corrects_biases: !options.no_bias_correction,
+            on_their_own: self.judged_by_their_own,
         };
         let (table, why) =
             choice.table(&self.terminal.progress(0).with_message("choosing ranges"))?;

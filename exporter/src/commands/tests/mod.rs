@@ -2,6 +2,7 @@
 
 mod fit;
 mod foreign;
+mod observers;
 mod operating;
 mod place;
 mod prior;
