@@ -6,6 +6,7 @@ pictures.
     cargo build -p exporter && cargo build --release -p engine --example alternate
     zoo/bin/python exporter/benches/zoo_int8.py                       every network, one thread
     zoo/bin/python exporter/benches/zoo_int8.py --networks tv-vit_b_16 --threads 1 2 --rounds 9 --json
+    zoo/bin/python exporter/benches/zoo_int8.py --form dynamo         files of PyTorch's default exporter
     zoo/bin/python exporter/benches/zoo_int8.py --time zoo.jsonl      all that zoo.jsonl lacks, one and two threads: the
                                                                       table for `exporter/docs/foreign-networks.md`
 
@@ -195,7 +196,7 @@ def in_turns(workers, counts: dict, at: int) -> dict:
 
 
 def measure(arguments, name: str, folder: Path, calibration, test) -> dict:
-    file = arguments.folder / f"{name}.torchscript.onnx"
+    file = arguments.folder / f"{name}.{arguments.form}.onnx"
     ours, theirs, raw = (folder / f"{name}.{end}" for end in ("ours.onnx", "theirs.onnx", "f32"))
     share = by_us(arguments, file, ours, folder / "calibration")["integer_share"]
     row = {"network": name, "share": share["integer_macs"] / max(share["integer_macs"] + share["float_macs"], 1)}
@@ -256,6 +257,7 @@ def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "target/zoo", help="what `zoo.py export` made (default target/zoo)")
     parser.add_argument("--networks", nargs="+", help="some of them (default: all)")
+    parser.add_argument("--form", choices=["torchscript", "dynamo"], default="torchscript", help="which exporter of PyTorch wrote them")
     parser.add_argument("--threads", nargs="+", type=int, help="default 1, with --time 1 and 2")
     parser.add_argument("--engines", nargs="+", choices=["onnxruntime", "openvino"], default=["onnxruntime", "openvino"])
     parser.add_argument("--rounds", type=int, default=7, help="turns that are timed; 0: no times (default 7)")
@@ -296,7 +298,7 @@ def run(arguments, names: list[str]) -> list[dict]:
 
 def main() -> int:
     arguments = arguments_of()
-    known = sorted(file.name.removesuffix(".torchscript.onnx") for file in arguments.folder.glob("*.torchscript.onnx"))
+    known = sorted(file.name.removesuffix(f".{arguments.form}.onnx") for file in arguments.folder.glob(f"*.{arguments.form}.onnx"))
     names = arguments.networks or known
     earlier = measured(arguments.time, arguments.threads, arguments.engines) if arguments.time else []
     earlier = [row for row in earlier if row["network"] in names]

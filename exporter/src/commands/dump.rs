@@ -8,7 +8,7 @@ use crate::{
         checkpoint::Checkpoint,
         images::{ImageSet, Input},
     },
-    verify::Network,
+    verify::{Activation, Network},
     write::{self, npy},
 };
 use anyhow::Result;
@@ -77,22 +77,26 @@ impl Dump {
         }
         let shape = [1, preprocess.channels(), preprocess.height, preprocess.width];
         for (at, input) in inputs.iter().enumerate() {
-            let folder = self.out.join(at.to_string());
-            let (outputs, activations) = network.infer_all(input)?;
-            write::file(&folder.join("input.npy"), &npy::f32(&shape, input))?;
-            for activation in &activations {
-                let path =
-                    npy_path(&folder.join("activations"), &format!("{}.q", activation.tensor));
-                write::file(&path, &npy::i16(&activation.dims, &activation.codes))?;
-            }
-            for (name, values) in &outputs {
-                let path = npy_path(&folder.join("outputs"), name);
-                write::file(&path, &npy::f32(&[values.len()], values))?;
-            }
+            dump(&network, &shape, input, &self.out.join(at.to_string()))?;
         }
         let document = json!({ "folder": self.out, "pictures": inputs.len() });
         terminal.print(&document, &format!("{}: {} pictures", self.out.display(), inputs.len()))
     }
+}
+
+/// One run: the input `shape`, every activation and every output.
+pub(crate) fn dump(network: &Network, shape: &[usize], input: &[f32], folder: &Path) -> Result<()> {
+    let (outputs, activations) = network.infer_all(input)?;
+    write::file(&folder.join("input.npy"), &npy::f32(shape, input))?;
+    for Activation { name, dims, codes, .. } in &activations {
+        let path = npy_path(&folder.join("activations"), name);
+        write::file(&path, &npy::i16(dims, codes))?;
+    }
+    for (name, values) in &outputs {
+        let path = npy_path(&folder.join("outputs"), name);
+        write::file(&path, &npy::f32(&[values.len()], values))?;
+    }
+    Ok(())
 }
 
 /// A file in `folder` whatever a tensor is called: names of other tools begin with a slash, and may hold `..`.

@@ -14,8 +14,10 @@ pub(crate) struct Network {
 /// One quantized tensor of one inference.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Activation {
-    /// Name of the node whose value it is; its codes are the ONNX tensor `{tensor}.q`.
+    /// Name of the node whose value it is.
     pub(crate) tensor: String,
+    /// Name of its codes in the ONNX file; of ours `{tensor}.q`.
+    pub(crate) name: String,
     /// `[1, C, H, W]` or `[1, C]`.
     pub(crate) dims: Vec<usize>,
     pub(crate) codes: Vec<i16>,
@@ -72,7 +74,7 @@ impl From<Intermediate> for Activation {
     fn from(seen: Intermediate) -> Self {
         let values = seen.dequantized();
         let tensor = seen.name.strip_suffix(".q").unwrap_or(&seen.name).to_owned();
-        let Intermediate { shape: dims, values: codes, scale, zero, signed, .. } = seen;
-        Self { tensor, dims, codes, scale, zero, signed, values }
+        let Intermediate { name, shape: dims, values: codes, scale, zero, signed } = seen;
+        Self { tensor, name, dims, codes, scale, zero, signed, values }
     }
 }

@@ -4,6 +4,7 @@ mod fit;
 mod foreign;
 mod observers;
 mod operating;
+mod oracles;
 mod place;
 mod prior;
 mod recipes;
