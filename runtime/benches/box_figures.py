@@ -5,6 +5,8 @@
     .venv/bin/python runtime/benches/box_figures.py                  five minutes
     .venv/bin/python runtime/benches/box_figures.py --burst 600      the burst under a slow disk, ten minutes, alone
     .venv/bin/python runtime/benches/box_figures.py --only stores --before OTHER --sync-ms 30    two builds in turns
+    .venv/bin/python runtime/benches/box_figures.py --only end_to_end    each stage of one image, by a ResNet-50
+    .venv/bin/python runtime/benches/box_figures.py --only answer --before OTHER    last byte to result, two builds in turns
     .venv/bin/python runtime/benches/box_figures.py --only shadow    answers with a bundle in the shadow and without
     .venv/bin/python runtime/benches/box_figures.py --json
 
@@ -17,6 +19,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,7 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=[figure.__name__ for figure in FIGURES])
     parser.add_argument("--burst", type=float, metavar="SECONDS", help="the burst, and nothing else")
     parser.add_argument("--sync-ms", type=int, help="an fsync takes so much longer: 40 in the burst, 0 elsewhere")
-    parser.add_argument("--before", type=Path, help="another build of the daemon, for `stores`")
+    parser.add_argument("--before", type=Path, help="another build of the daemon, for `stores` and `answer`")
     parser.add_argument("--rounds", type=int, default=3, help="of what is measured in turns")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -237,6 +240,70 @@ def resnet50(bench: Bench) -> dict:
     return {"resnet50_rss_mb": round(now), "resnet50_peak_rss_mb": round(peak), "idle_cpu_percent": round(100 * share, 2)}
 
 
+def real_chest() -> Path:
+    """NEMA's RG1: 1955x1841 pixels of 16 bits, uncompressed, 7.2 MB."""
+    from pydicom.data import get_testdata_file
+
+    return Path(get_testdata_file("RG1_UNCR.dcm"))
+
+
+def end_to_end(bench: Bench) -> dict:
+    """One real chest radiograph from its sender to the archive, by a ResNet-50 on one thread: `runtime bench --end-to-end`."""
+    command = [bench.options.ours, "bench", "--bundle", resnet50_bundle(bench), "--folder", bench.folder, "--json", "--end-to-end", real_chest()]
+    told = json.loads(subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout)
+    (file,), network = told["files"], told["network_ms"]
+    stages = {f"end_to_end_{name}_ms": f"{one['p50']:.2f} (p90 {one['p90']:.2f})" for name, one in file["stages"].items()}
+    share = file["stages"]["answer"]["p50"] / network
+    return {"network_alone_ms": round(network, 2), "answer_by_network": round(share, 2), "end_to_end_peak_rss_mb": round(told["peak_rss_mb"])} | stages
+
+
+def answer(bench: Bench) -> dict:
+    """Milliseconds from the last byte of a real chest radiograph to its result in the spool and to the acknowledgement; two builds in turns."""
+    builds = {"now": bench.options.ours} | ({"before": bench.options.before} if bench.options.before else {})
+    instance, data = wire.real(real_chest())
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in builds}
+    peers = {name: bench.make(binary) for name, binary in builds.items()}
+    for peer in peers.values():
+        peer.bundle, peer.trusted = resnet50_bundle(bench), "allow_unsigned = true"
+        peer.start()
+    for number in range(8 * bench.options.rounds):
+        for name, peer in peers.items():
+            one = sender.instance(0, number)
+            times[name].append(seconds_to_answer(peer, one, wire.renamed(data, instance, one)))
+    figures = {f"peak_rss_mb_{name}": round(memory_mb(peer.process.pid, "VmHWM")) for name, peer in peers.items()}
+    for peer in peers.values():
+        peer.stop()
+    for name, all_times in times.items():
+        for what, values in zip(("answer", "acknowledge"), zip(*all_times[1:], strict=True), strict=True):
+            figures[f"{what}_ms_{name}"] = f"{1e3 * percentile(values, 0.5):.1f} (least {1e3 * min(values):.1f}, p90 {1e3 * percentile(values, 0.9):.1f})"
+    return figures
+
+
+def seconds_to_answer(peer: Ours, instance: str, data: bytes) -> tuple[float, float]:
+    """From the last byte to the result's name in the spool, and to the acknowledgement."""
+    association, results = wire.Association(peer, timeout=60), peer.kept / "results"
+    association.send_object(instance, data)
+    began, answered, told = time.monotonic(), None, None
+    association.stream.setblocking(False)
+    while answered is None or told is None:
+        if told is None:
+            try:
+                association.stream.recv(1, socket.MSG_PEEK)
+                told = time.monotonic() - began
+            except BlockingIOError:
+                pass
+        if answered is None and any(f"_{instance}_" in name and name.endswith(".json") for name in os.listdir(results)):
+            answered = time.monotonic() - began
+        if time.monotonic() - began > 60:
+            raise RuntimeError("no answer after 60 s")
+        time.sleep(0.0002)
+    association.stream.settimeout(60)
+    if (status := association.response()) != "0000":
+        raise RuntimeError(f"C-STORE: {status}")
+    association.release()
+    return answered, told
+
+
 def resnet50_bundle(bench: Bench) -> Path:
     from engines import models
 
@@ -287,7 +354,7 @@ def metric(peer: Ours, name: str) -> float:
     return next(float(line.split()[1]) for line in page.splitlines() if line.split()[0] == name)
 
 
-FIGURES = [ready, health, answers, resnet50, stores, shadow]
+FIGURES = [ready, health, answers, resnet50, end_to_end, stores, answer, shadow]
 
 
 def main() -> None:
@@ -295,7 +362,7 @@ def main() -> None:
     if not options.ours.exists():
         sys.exit(f"error: {options.ours} is not there; build it as {Path(__file__).name} says at its top")
     # What is compared in turns takes minutes and is measured when somebody asks for it.
-    chosen = [burst] if options.burst else [one for one in FIGURES if one.__name__ in (options.only or ("ready", "health", "answers", "resnet50"))]
+    chosen = [burst] if options.burst else [one for one in FIGURES if one.__name__ in (options.only or ("ready", "health", "answers", "resnet50", "end_to_end"))]
     figures = {"binary": str(options.ours), "machine": f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"}
     with tempfile.TemporaryDirectory(prefix="box-figures", dir=ROOT / "target") as folder:
         for figure in chosen:

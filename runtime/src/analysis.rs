@@ -53,13 +53,24 @@ impl Loaded {
     /// An image in memory; `name` is for the report. What cannot be read is not analysed, which is an
     /// answer; errors are about us.
     pub(crate) fn analyse(&self, name: &str, bytes: &[u8]) -> Result<Analysis> {
+        self.analyse_hashed(name, bytes, || Sha256::digest(bytes).into())
+    }
+
+    /// As [`Self::analyse`], for whoever may know the SHA-256 of the bytes.
+    pub(crate) fn analyse_hashed(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        sha256: impl Fn() -> [u8; 32],
+    ) -> Result<Analysis> {
         let began = Instant::now();
         match radiograph::read(bytes) {
-            Ok(radiograph) => self.analyse_radiograph(name, &radiograph, bytes, began),
+            Ok(radiograph) => self.analyse_radiograph(name, &radiograph, sha256, began),
             Err(error) => {
                 let reason = format!("cannot be read: {:#}", anyhow::Error::new(error));
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
-                let source = radiograph::header(bytes).ok().map(|header| source_id(&header, bytes));
+                let header = radiograph::header(bytes).ok();
+                let source = header.map(|header| source_id(&header, sha256()));
                 Ok(Analysis {
                     report: Record { source, cause: Some("unreadable".into()), ..report },
                     masks: Vec::new(),
@@ -73,23 +84,25 @@ impl Loaded {
         let began = Instant::now();
         let file = File::open(path).map_err(AnalyseError::Read)?;
         let radiograph = file.read().map_err(AnalyseError::Read)?;
-        let name = path.display().to_string();
-        let analysis = self.analyse_radiograph(&name, &radiograph, file.bytes(), began);
-        Ok((analysis.map_err(AnalyseError::Run)?, file))
+        let (name, sha256) = (path.display().to_string(), || Sha256::digest(file.bytes()).into());
+        let analysis = self.analyse_radiograph(&name, &radiograph, sha256, began);
+        let analysis = analysis.map_err(AnalyseError::Run)?;
+        drop(radiograph);
+        Ok((analysis, file))
     }
 
     fn analyse_radiograph(
         &self,
         name: &str,
         radiograph: &Radiograph<'_>,
-        bytes: &[u8],
+        sha256: impl Fn() -> [u8; 32],
         began: Instant,
     ) -> Result<Analysis> {
         let mut lap = Lap(began);
         let mut milliseconds = Milliseconds { read: lap.end(), ..Milliseconds::default() };
         let outcome = self.lock().analyze_in_stages(radiograph, |stage| match stage {
-            Stage::Gate => drop(lap.end()),
-            Stage::Preprocess => milliseconds.preprocess = lap.end(),
+            // Both look at the pixels.
+            Stage::Gate | Stage::Preprocess => milliseconds.preprocess += lap.end(),
             Stage::Infer => milliseconds.infer = lap.end(),
         });
         milliseconds.total = ms(began.elapsed());
@@ -105,7 +118,7 @@ impl Loaded {
             }
         };
         let source = match &radiograph.source {
-            Source::Dicom(header) => Some(source_id(header, bytes)),
+            Source::Dicom(header) => Some(source_id(header, sha256())),
             Source::Png { .. } | Source::Jpeg => None,
         };
         let report = Record { source, ..report };
@@ -170,12 +183,12 @@ impl Loaded {
 }
 
 /// Which DICOM image this is; other pictures have no identity.
-fn source_id(header: &Header, bytes: &[u8]) -> SourceId {
+fn source_id(header: &Header, sha256: [u8; 32]) -> SourceId {
     SourceId {
         sop_class_uid: header.sop_class_uid.clone(),
         study_instance_uid: header.study_instance_uid.clone(),
         series_instance_uid: header.series_instance_uid.clone(),
-        sha256: hex::encode(Sha256::digest(bytes)),
+        sha256: hex::encode(sha256),
     }
 }
 

@@ -127,6 +127,13 @@ struct Serve {
     check: bool,
 }
 
+impl Output {
+    /// Whether somebody wants to hear more than usual.
+    pub(crate) fn is_verbose(self) -> bool {
+        self.verbose > 0
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.output);

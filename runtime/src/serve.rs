@@ -27,7 +27,8 @@ use crate::{
 use anyhow::{Context, Result};
 use kept::Kept;
 use shared::Shared;
-use sockets::{Ready, Sockets};
+pub(crate) use sockets::Ready;
+use sockets::Sockets;
 use std::{path::Path, sync::Arc, time::Duration};
 use tasks::Tasks;
 use tokio::{signal::unix, task::spawn_blocking};
@@ -76,7 +77,7 @@ pub(crate) async fn run(
     let kept = Kept::open(path, &config)?;
     let notifier = Notifier::from_env().context("NOTIFY_SOCKET cannot be used")?;
     let sockets = Sockets::bind(&config).await?;
-    let addresses = sockets.addresses.clone();
+    let addresses = Ready { stages: kept.spool.stages.clone(), ..sockets.addresses.clone() };
     kept.log_counts(&config.spool.path);
     let shared = Shared::load(&config, kept, &shutdown).await?;
     let tasks = Tasks::start(&shared, &config, sockets, &shutdown)?;

@@ -209,3 +209,32 @@ fn bench_measures_what_the_contract_names() {
         assert!(layers.len() >= 3 && layers.iter().all(|layer| layer["lost_ms"].is_number()));
     }
 }
+
+#[test]
+fn bench_follows_an_image_from_its_sender_to_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = model::write(folder.path(), 1);
+    let file = folder.path().join("chest.dcm");
+    chest(&file);
+    let [bundle, file, place] = [&bundle, &file, folder.path()].map(|path| path.to_str().unwrap());
+    let command =
+        ["bench", "--bundle", bundle, "--rounds", "1", "--folder", place, "--end-to-end", file];
+    let told = json(&runtime(&[&command[..], &["--json"]].concat()));
+    assert_eq!((&told["bundle"], told["rounds"].as_u64()), (&"test-1".into(), Some(1)));
+    let (measured, stages) = (&told["files"][0], &told["files"][0]["stages"]);
+    assert_eq!(measured["file"], file);
+    let p50 =
+        |name: &str| stages[name]["p50"].as_f64().unwrap_or_else(|| panic!("{name}: {stages}"));
+    assert!(p50("answer") >= p50("sync") && p50("answer") >= p50("begin") + p50("analyse"));
+    assert!(p50("acknowledge") >= p50("sync") + p50("accept"));
+    assert!(p50("sr") > p50("answer") && p50("sc") > p50("sr"));
+    let text = runtime(&command);
+    assert!(text.status.success(), "{text:?}");
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("last byte → the result is on disk"), "{text}");
+
+    let png = folder.path().join("x.png");
+    image::GrayImage::new(9, 9).save(&png).unwrap();
+    let refused = runtime(&["bench", "--bundle", bundle, "--end-to-end", png.to_str().unwrap()]);
+    fails(&refused, &["x.png", "DICOM"]);
+}

@@ -4,9 +4,10 @@ import itertools
 import os
 import socket
 import struct
+from pathlib import Path
 
 import numpy as np
-from pydicom import config
+from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -39,6 +40,29 @@ def dataset(sop_instance: str, side: int = 160, study: str | None = None, seed: 
     file.is_little_endian, file.is_implicit_VR = True, True
     write_dataset(file, one)
     return file.getvalue()
+
+
+def real(path: Path) -> tuple[str, bytes]:
+    """The SOP Instance UID of a file, and its data set in implicit little endian."""
+    one = dcmread(path)
+    one.SOPClassUID = CR
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, True
+    write_dataset(file, one)
+    return one.SOPInstanceUID, file.getvalue()
+
+
+def renamed(data: bytes, before: str, after: str) -> bytes:
+    """The same data set as another instance, implicit little endian."""
+
+    def element(instance: str) -> bytes:
+        body = instance.encode()
+        body += bytes(len(body) % 2)
+        return struct.pack("<HHI", 8, 0x18, len(body)) + body
+
+    if data.count(element(before)) != 1:
+        raise ValueError(f"{before} is not there once")
+    return data.replace(element(before), element(after))
 
 
 def chest(side: int, seed: int) -> np.ndarray:

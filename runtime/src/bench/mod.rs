@@ -6,9 +6,12 @@
 //! | multi-stream | eight images | 99th percentile by early stopping |
 //! | offline | one image, back to back | images per second |
 //!
+//! With `--end-to-end`, what is measured is the whole daemon: see [`end_to_end`].
+//!
 //! The peak is measured in the same process, before and behind the queries; the better of the two counts.
 
 mod early_stopping;
+mod end_to_end;
 mod machine;
 mod measured;
 
@@ -16,6 +19,7 @@ use crate::{Output, print_json};
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
 use clap::{Args, ValueEnum};
+use end_to_end::EndToEnd;
 use engine::{Engine, Options};
 use indicatif::{ProgressBar, ProgressStyle};
 use kernels::Isa;
@@ -44,6 +48,15 @@ pub(crate) struct Bench {
     /// For at least that long; MLPerf asks for 600
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// DICOM files to send to a daemon of its own, instead: each stage from the sender to the archive
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["scenario", "queries", "seconds"])]
+    end_to_end: Vec<PathBuf>,
+    /// How often each file is sent
+    #[arg(long, default_value_t = 21, requires = "end_to_end", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Where that daemon has its spool for a while; its disk is part of what is measured
+    #[arg(long, value_name = "DIR", requires = "end_to_end")]
+    folder: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -75,6 +88,10 @@ const WARM_UP: usize = 5;
 
 impl Bench {
     pub(crate) fn run(self, output: Output) -> Result<()> {
+        if !self.end_to_end.is_empty() {
+            let Self { bundle, threads, end_to_end: files, rounds, folder, .. } = self;
+            return EndToEnd { bundle, threads, files, rounds, folder }.run(output);
+        }
         ensure!(
             (0.0..=86_400.0).contains(&self.seconds),
             "--seconds is {}, expected 0 to 86400",

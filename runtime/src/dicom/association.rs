@@ -18,12 +18,12 @@ use super::{
     negotiation::{self, Class, Context, Refusal},
     places::Pending,
     scp::Scp,
-    store::{Store, failed},
+    store::{self, Store, failed},
     wire::Wire,
 };
 use crate::{
     audit::Event,
-    spool::Accepted,
+    spool::{Accepted, Stage},
     tls::{self, Connection, Shown},
 };
 use bytes::BytesMut;
@@ -304,39 +304,7 @@ impl<'a> Session<'a> {
         else {
             return Err(Status::failure(Status::CLASS_NOT_SUPPORTED, "no storage context"));
         };
-        if !command.has_dataset {
-            return Err(Status::failure(Status::CANNOT_UNDERSTAND, "C-STORE without a data set"));
-        }
-        match command.sop_class.as_deref() {
-            None => {
-                return Err(Status::failure(
-                    Status::MISSING_ATTRIBUTE,
-                    "no Affected SOP Class UID",
-                ));
-            }
-            Some(found) if found != class => {
-                return Err(Status::failure(
-                    Status::CLASS_NOT_SUPPORTED,
-                    "Affected SOP Class UID is not the class of this presentation context",
-                ));
-            }
-            Some(_) => {}
-        }
-        let uid = match command.sop_instance() {
-            None => {
-                return Err(Status::failure(
-                    Status::MISSING_ATTRIBUTE,
-                    "no Affected SOP Instance UID",
-                ));
-            }
-            Some(Err(_)) => {
-                return Err(Status::failure(
-                    Status::INVALID_INSTANCE,
-                    "SOP Instance UID is no UID",
-                ));
-            }
-            Some(Ok(uid)) => uid,
-        };
+        let uid = store::announced(command, class)?;
         block_in_place(|| Store::begin(&self.scp.spool, class, uid, syntax, &self.peer))
             .map_err(|error| failed(&error))
     }
@@ -351,7 +319,11 @@ impl<'a> Session<'a> {
         match &mut receiving.outcome {
             Outcome::Storing(store) => {
                 let limit = self.scp.config.max_object_bytes;
-                if let Err(status) = block_in_place(|| store.write(&value.data, limit)) {
+                let written = match store.must_flush(value.data.len()) {
+                    true => block_in_place(|| store.write(&value.data, limit)),
+                    false => store.write(&value.data, limit),
+                };
+                if let Err(status) = written {
                     // Dropping the store removes its file.
                     receiving.outcome = Outcome::Refused(status);
                 }
@@ -384,7 +356,11 @@ impl<'a> Session<'a> {
         };
         let (who, code) = (self.peer.clone(), format!("{:04x}", status.code));
         self.scp.audit.write(Event::Store { who, image, status: code });
-        self.respond(id, &command, &status, wire).await
+        self.respond(id, &command, &status, wire).await?;
+        if let Some(image) = image {
+            self.scp.spool.stages.mark(image, Stage::Acknowledged, std::time::Instant::now());
+        }
+        Ok(())
     }
 
     /// Takes in a report about storage commitment.

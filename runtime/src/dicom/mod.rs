@@ -14,6 +14,7 @@
 //! commitment    data sets of storage commitment; no I/O
 //! scu           our side of associations that we ask for
 //! services      what we ask other nodes for
+//! sink          an archive that keeps nothing, for `runtime bench`
 //! conformance   what we promise other nodes, from the tables above     → text
 //! ```
 //!
@@ -22,7 +23,8 @@
 //! Start at [`listener::run`]. The rules that keep a hostile or broken peer from hurting others:
 //! a PDU longer than we offered is refused before it is read (strict mode), every read and write
 //! has a deadline, so has every object and every association, half-open connections give way to
-//! newer ones, and an image goes to disk as it arrives: memory per peer is one PDU.
+//! newer ones, and an image goes to disk as it arrives: memory per peer is one PDU and 256 KiB. What is kept beyond
+//! that for the worker has one limit for all peers together ([`crate::spool::Contents`]).
 
 pub(crate) mod access;
 pub(crate) mod association;
@@ -38,6 +40,7 @@ mod places;
 pub(crate) mod scp;
 pub(crate) mod scu;
 pub(crate) mod services;
+pub(crate) mod sink;
 mod store;
 mod wire;
 

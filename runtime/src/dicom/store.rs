@@ -1,7 +1,7 @@
 //! One C-STORE: an object that goes to disk as it arrives.
 
 use super::{
-    command::Status,
+    command::{Command, Status},
     dataset::{self, Mismatch},
 };
 use crate::{
@@ -38,6 +38,11 @@ impl<'a> Store<'a> {
         Ok(Self { incoming, uid, class, syntax, prefix: Vec::new(), bytes: 0 })
     }
 
+    /// Whether writing so many bytes more would wait for the disk.
+    pub(super) fn must_flush(&self, more: usize) -> bool {
+        self.incoming.must_flush(more)
+    }
+
     pub(super) fn write(&mut self, bytes: &[u8], limit: u64) -> Result<(), Status> {
         self.bytes += bytes.len() as u64;
         if self.bytes > limit {
@@ -58,6 +63,26 @@ impl<'a> Store<'a> {
         })?;
         self.incoming.commit(self.uid).map_err(|error| failed(&error))
     }
+}
+
+/// The instance that a command of a context for `class` announces; otherwise what is wrong with it.
+pub(super) fn announced(command: &Command, class: &str) -> Result<Uid, Status> {
+    if !command.has_dataset {
+        return Err(Status::failure(Status::CANNOT_UNDERSTAND, "C-STORE without a data set"));
+    }
+    match command.sop_class.as_deref() {
+        None => {
+            return Err(Status::failure(Status::MISSING_ATTRIBUTE, "no Affected SOP Class UID"));
+        }
+        Some(found) if found != class => {
+            let why = "Affected SOP Class UID is not the class of this presentation context";
+            return Err(Status::failure(Status::CLASS_NOT_SUPPORTED, why));
+        }
+        Some(_) => {}
+    }
+    let missing = || Status::failure(Status::MISSING_ATTRIBUTE, "no Affected SOP Instance UID");
+    let invalid = |_| Status::failure(Status::INVALID_INSTANCE, "SOP Instance UID is no UID");
+    command.sop_instance().ok_or_else(missing)?.map_err(invalid)
 }
 
 /// The status for a file that could not be written.

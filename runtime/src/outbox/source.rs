@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     device, overlay, pictures,
-    spool::{Key, Spool, State},
+    spool::{Key, Spool, Stage, State},
 };
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -16,7 +16,7 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// What the outbox needs to know of the rest of the daemon.
@@ -85,6 +85,7 @@ impl Source for SpoolSource {
         let Some(object) = object else { return Ok(None) };
         // Another answer since: that one is routed by itself.
         anyhow::ensure!(object.sop_instance_uid == row.object, "the image was answered again");
+        self.spool.stages.mark(key.sequence, Stage::Made(row.kind), Instant::now());
         Ok(Some(object.bytes))
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     shutdown::Shutdown,
     tls::expiry::Watch,
     trouble::Trouble,
-    worker::Worker,
+    worker::{Seen, Worker},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -125,6 +125,7 @@ impl Shared {
             audit,
             outbox,
             shadow: self.shadow.clone(),
+            seen: Seen::default(),
         }
     }
 

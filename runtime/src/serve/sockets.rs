@@ -1,8 +1,8 @@
 //! Where the daemon listens.
 
-use crate::config::Config;
+use crate::{config::Config, spool::Stages};
 use anyhow::{Context, Result};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 
 /// Where the daemon can be reached; what `--ready-file` gets.
@@ -10,6 +10,9 @@ use tokio::net::TcpListener;
 pub(crate) struct Ready {
     pub(crate) dicom: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// When what happened to the last images, for whoever runs the daemon within a process.
+    #[serde(skip)]
+    pub(crate) stages: Arc<Stages>,
 }
 
 /// Both are bound before a bundle is loaded; nobody is served yet.
@@ -25,7 +28,8 @@ impl Sockets {
     pub(super) async fn bind(config: &Config) -> Result<Self> {
         let dicom = bind("dicom", config.dicom.listen).await?;
         let http = bind("http", config.http.listen).await?;
-        let addresses = Ready { dicom: dicom.local_addr()?, http: http.local_addr()? };
+        let (stages, http_address) = (Arc::default(), http.local_addr()?);
+        let addresses = Ready { dicom: dicom.local_addr()?, http: http_address, stages };
         if config.dicom.peers.is_empty() && !addresses.dicom.ip().is_loopback() {
             log::warn!(
                 "nobody but this machine may send images to {}: nobody stands under [[dicom.peers]]",

@@ -27,11 +27,7 @@ pub(super) fn pause(deaths: u32) -> Option<Duration> {
 impl Spool {
     /// Notes that a worker is at this image, `deaths` times after the daemon ended there. Repeating it is harmless.
     pub(crate) fn begin_attempt(&self, key: &Key, deaths: u32) -> io::Result<()> {
-        let (path, attempts) = (self.path("attempts", key, ""), deaths.saturating_add(1));
-        fs::write(&path, format!("{attempts}\n")).inspect_err(|_| {
-            // A full disk may have made the file and refused its contents.
-            let _ = fs::remove_file(&path);
-        })
+        write(&self.path("attempts", key, ""), deaths.saturating_add(1))
     }
 
     /// Notes that the daemon survived an attempt that ended without an answer. If the disk refuses and the
@@ -52,6 +48,13 @@ impl Spool {
     pub(super) fn end_attempts(&self, key: &Key) {
         self.unlink("attempts", key, "");
     }
+}
+
+pub(super) fn write(path: &Path, attempts: u32) -> io::Result<()> {
+    fs::write(path, format!("{attempts}\n")).inspect_err(|_| {
+        // A full disk may have made the file and refused its contents.
+        let _ = fs::remove_file(path);
+    })
 }
 
 /// How many attempts the daemon did not survive; half a file counts as one.

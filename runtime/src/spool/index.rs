@@ -1,11 +1,12 @@
 //! What the spool holds, in memory: one entry per image, and the order in which they are worked on.
 
-use super::{Key, Pictures, attempts};
+use super::{Contents, Key, Pictures, ahead, attempts};
 use crate::uid::Uid;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,6 +22,8 @@ pub(super) struct Index {
     running: BTreeSet<u64>,
     answered: BTreeSet<u64>,
     pub(super) pictures: Pictures,
+    /// Objects (UID, digest) in which the daemon ended before they were accepted.
+    pub(super) deadly: HashSet<(Uid, u64)>,
     /// Of accepted images and their answers.
     pub(super) bytes: u64,
     /// Of images being received.
@@ -51,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) deaths: u32,
     /// Left alone until then.
     pub(super) ready_at: Option<Instant>,
+    /// The image in memory, while it waits for its first attempt.
+    pub(crate) contents: Option<Arc<Contents>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +105,7 @@ impl Entry {
             refusals: 0,
             deaths: 0,
             ready_at: None,
+            contents: None,
         }
     }
 }
@@ -111,7 +117,7 @@ impl Index {
             fs::remove_file(leftover?.path())?;
         }
         let mut index = Self { next: read_next(&folder.join("next"))?, ..Self::default() };
-        let (mut entries, now) = (BTreeMap::new(), Instant::now());
+        let (mut entries, mut notes, now) = (BTreeMap::new(), Vec::new(), Instant::now());
         for file in fs::read_dir(folder.join("images"))? {
             let file = file?;
             let Some(key) = Key::of_file(&file.path()) else {
@@ -138,12 +144,14 @@ impl Index {
                         entry.deaths = attempts::read(&path)?;
                         entry.ready_at = attempts::pause(entry.deaths).map(|pause| now + pause);
                     }
+                    None if name == "attempts" && ahead::is_note(&path) => notes.push(path),
                     Some(entry) => index.pictures.add(entry.key.sequence, file.metadata()?.len()),
                     // Of an image that was purged, or half a file.
                     None => fs::remove_file(&path)?,
                 }
             }
         }
+        index.deadly = ahead::sort_out(notes, &mut entries, now)?;
         for entry in entries.into_values() {
             index.insert(entry);
         }

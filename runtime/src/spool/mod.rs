@@ -4,6 +4,7 @@
 //! incoming/NAME.part   being received                         removed at start-up
 //! images/KEY.dcm       accepted; the rename that brings it here is the commit point of C-STORE
 //! attempts/KEY         a worker is at it, or was when the daemon ended: see `attempts`
+//! attempts/early_NAME  the same of an object that is not accepted yet: see `ahead`
 //! results/KEY.json     the answer; its rename is the commit point of the analysis
 //! overlays/KEY.png     picture with findings: a cache, see `pictures`
 //! next                 no sequence number below this one is free, though its image may be purged
@@ -19,25 +20,33 @@
 //! object under the same UID is kept beside the first: both are answered, the newest is shown. We
 //! neither overwrite an answer somebody may have acted on nor refuse a corrected image.
 //!
-//! What may stay and what goes when is in `room`; how those that arrive together share an fsync, in `moving`.
+//! What may stay and what goes when is in `room`; how those that arrive together share an fsync, in `moving`. What is
+//! received stays in memory until it is answered, if there is room: `contents`. When what happened: `stages`.
 
+mod ahead;
 mod attempts;
 mod clock;
+mod contents;
 mod incoming;
 mod index;
 mod key;
 mod moving;
 mod pictures;
 mod room;
+mod stages;
 
+pub(crate) use contents::Contents;
 pub(crate) use incoming::Incoming;
 pub(crate) use index::{Ages, Counts, Entry, State};
 pub(crate) use key::Key;
 pub(crate) use room::{Disk, Ledger};
+pub(crate) use stages::{Stage, Stages, Way};
 
 use crate::{config::SpoolConfig, uid::Uid};
+use ahead::Offered;
 use anyhow::{Context, Result, bail};
 use clock::Clock;
+use contents::Memory;
 use index::Index;
 use moving::Moving;
 use pictures::Pictures;
@@ -61,6 +70,10 @@ pub(crate) struct Spool {
     /// Never held while a disk works: HTTP handlers take it on threads that must not block.
     index: Mutex<Index>,
     moving: Moving,
+    memory: Arc<Memory>,
+    offered: Offered,
+    /// When what happened to the last images.
+    pub(crate) stages: Arc<Stages>,
     /// What images are purged by when they are old.
     clock: Mutex<Clock>,
     /// Until then nothing is searched to purge: there was nothing.
@@ -69,7 +82,7 @@ pub(crate) struct Spool {
     gone: Mutex<Vec<u64>>,
     /// Holds the lock.
     _lock: File,
-    /// Rung when an image has been accepted.
+    /// Rung when an image has been accepted, or could be looked at ahead of that.
     pub(crate) arrived: Notify,
 }
 
@@ -123,6 +136,9 @@ impl Spool {
             ledger,
             index: Mutex::new(index),
             moving: Moving::default(),
+            memory: Arc::default(),
+            offered: Offered::default(),
+            stages: Arc::default(),
             clock: Mutex::new(clock),
             fruitless: Mutex::default(),
             gone: Mutex::default(),
@@ -144,17 +160,22 @@ impl Spool {
         Incoming::create(self, self.folder.join("incoming").join(format!("{part}.part")))
     }
 
-    /// The image whose turn it is at `now`, marked as running.
+    /// The image whose turn it is at `now`, marked as running. What is in memory of it goes to whoever takes it.
     pub(crate) fn take(&self, now: Instant) -> Option<Entry> {
         let mut index = self.lock();
         let sequence = index.next_ready(now)?.key.sequence;
-        index.update(sequence, |entry| entry.state = State::Running);
-        index.get(sequence).cloned()
+        let mut contents = None;
+        index.update(sequence, |entry| {
+            entry.state = State::Running;
+            contents = entry.contents.take();
+        });
+        index.get(sequence).map(|entry| Entry { contents, ..entry.clone() })
     }
 
     /// Gives an image back to the queue with its counts, to be left alone until `ready_at`.
     pub(crate) fn put_back(&self, entry: Entry, ready_at: Instant) {
-        self.lock().insert(Entry { state: State::Waiting, ready_at: Some(ready_at), ..entry });
+        let (state, ready_at) = (State::Waiting, Some(ready_at));
+        self.lock().insert(Entry { state, ready_at, contents: None, ..entry });
     }
 
     /// Gives every image back that a worker took and will not answer.
@@ -234,7 +255,14 @@ impl Spool {
 
     /// Moves a complete, fsynced file in. One at a time gets its number and its name, so that equal objects meet; their
     /// folder is fsynced for several at once.
-    fn accept(&self, part: &Path, uid: Uid, digest: u64, bytes: u64) -> io::Result<Accepted> {
+    fn accept(
+        &self,
+        part: &Path,
+        (uid, digest): (Uid, u64),
+        bytes: u64,
+        contents: Option<Arc<Contents>>,
+        way: Way,
+    ) -> io::Result<Accepted> {
         let door = self.moving.wait_for(&uid);
         let earlier = self.revisions(&uid);
         if let Some(same) = earlier.iter().find(|entry| entry.key.digest == digest) {
@@ -247,8 +275,10 @@ impl Spool {
         };
         let key = Key { sequence, uid, digest };
         fs::rename(part, self.image_path(&key))?;
-        let arrived = Some(Instant::now());
-        let entry = Entry { arrived, ..Entry::new(key.clone(), bytes, SystemTime::now()) };
+        let (arrived, deaths) = (way.at(Stage::Received), self.died_early(&key));
+        self.stages.begin(sequence, way);
+        let entry = Entry::new(key.clone(), bytes, SystemTime::now());
+        let entry = Entry { arrived, deaths, contents, ..entry };
         self.moving.settle(door, entry, |renamed| self.finish(renamed))?;
         Ok(if earlier.is_empty() { Accepted::New(key) } else { Accepted::Revision(key) })
     }
@@ -261,6 +291,7 @@ impl Spool {
             }
         })?;
         for entry in renamed {
+            self.stages.mark(entry.key.sequence, Stage::Accepted, Instant::now());
             self.queue(entry.clone());
         }
         Ok(())

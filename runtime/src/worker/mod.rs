@@ -4,6 +4,11 @@
 //! An image is *parked* (answered with the reason, and analysed again if it is sent again) after
 //! `max_attempts` failures of its own. What the disk refuses does not count: such an image waits until the
 //! disk can do its part. Nor does the end of the daemon, see [`crate::spool`]'s `attempts`.
+//!
+//! With nothing on the queue, the worker looks at an object that is still being made durable (`ahead`). Its answer is
+//! written when the object has its place on the queue, never before.
+
+mod ahead;
 
 use crate::{
     analysis::{Analysis, Loaded},
@@ -18,10 +23,11 @@ use crate::{
     profile::Compute,
     shadow::Shadow,
     shutdown::Shutdown,
-    spool::{Entry, Key, Spool},
+    spool::{Contents, Entry, Key, Spool, Stage},
     trouble::Trouble,
-    uid::Uid,
 };
+use ahead::Found;
+pub(crate) use ahead::Seen;
 use anyhow::{Context, Result, anyhow};
 use results::{BundleId, Record, Status};
 use std::{
@@ -29,7 +35,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::runtime::Handle;
 
@@ -47,6 +53,7 @@ pub(crate) struct Worker {
     pub(crate) audit: Arc<Audit>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) shadow: Option<Arc<Shadow>>,
+    pub(crate) seen: Seen,
 }
 
 /// Pause after so many failures in a row: 1, 2, 4 … 64 seconds.
@@ -62,9 +69,11 @@ impl Worker {
         while !shutdown.is_cancelled() {
             self.heartbeat.beat(Duration::ZERO);
             let began = Instant::now();
-            let round = || self.round(|loaded, job| job.analyse(loaded));
+            // After a failure, nothing is done that can wait.
+            let is_well = failures == 0;
+            let round = || self.round(is_well, |loaded, job| job.analyse(loaded));
             let Some(pause) = self.guarded(&mut failures, round) else {
-                self.cool_down(began.elapsed(), runtime, shutdown);
+                self.cool_down(began.elapsed() + self.seen.spent(), runtime, shutdown);
                 continue;
             };
             self.heartbeat.beat(pause);
@@ -102,6 +111,8 @@ impl Worker {
                 self.trouble.set(None);
                 return None;
             }
+            // Its place on the queue rings.
+            Ok(Ok(Round::Ahead)) => return Some(self.poll),
             Ok(Ok(Round::Nothing)) => {
                 // While an image waits that could not be answered, nothing is better.
                 if *failures > 0 && self.spool.counts().waiting == 0 {
@@ -124,20 +135,43 @@ impl Worker {
     }
 
     /// Looks which bundle should answer, and answers the image whose turn it is.
-    fn round(&self, analyse: impl Fn(&Loaded, &Job) -> Result<Analysis>) -> Result<Round> {
+    fn round(
+        &self,
+        is_well: bool,
+        analyse: impl Fn(&Loaded, &Job) -> Result<Analysis>,
+    ) -> Result<Round> {
         if let Err(error) = self.model.refresh() {
             log::error!("{error:#}");
         }
         self.model.test_again();
-        let taken = self
-            .model
-            .current()
-            .and_then(|loaded| Some((loaded, self.spool.take(Instant::now())?)));
-        let Some((loaded, entry)) = taken else { return Ok(Round::Nothing) };
+        let Some(loaded) = self.model.current() else { return Ok(Round::Nothing) };
+        if self.next(&loaded, analyse)? {
+            return Ok(Round::Worked);
+        }
+        Ok(if is_well && self.look_ahead(&loaded) { Round::Ahead } else { Round::Nothing })
+    }
+
+    /// Answers the image whose turn it is; whether there was one.
+    fn next(
+        &self,
+        loaded: &Arc<Loaded>,
+        analyse: impl Fn(&Loaded, &Job) -> Result<Analysis>,
+    ) -> Result<bool> {
+        let Some(entry) = self.spool.take(Instant::now()) else { return Ok(false) };
+        match self.seen.take(&entry, loaded) {
+            Some(found) => self.conclude(entry, found)?,
+            None => {
+                self.derate(loaded);
+                self.work(entry, |job| analyse(loaded, job))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has as many threads work as the machine's heat allows.
+    fn derate(&self, loaded: &Loaded) {
         let derating = self.compute.cooling.look().derating;
         loaded.use_threads(derating.threads(self.compute.threads.count));
-        self.work(entry, |job| analyse(&loaded, job))?;
-        Ok(Round::Worked)
     }
 
     /// Tries to answer one image with `analyse`; it is answered afterwards or waits again.
@@ -170,19 +204,31 @@ impl Worker {
                 self.parked(&job, entry.failures, &format!("{error:#}"))
             }
         };
-        if let Err(error) = self.answer(&job, &analysis) {
+        self.conclude(entry, Found { record: analysis.report, began, ended: Instant::now() })
+    }
+
+    /// Writes the answer to an image that was taken.
+    fn conclude(&self, entry: Entry, found: Found) -> Result<()> {
+        let key = entry.key.clone();
+        let is_analysed = found.record.status == Status::Analysed;
+        if let Err(error) = self.answer(&entry, found.record) {
             self.spool.survive_attempt(&key, entry.deaths);
             self.spool.put_back(entry, Instant::now());
             return Err(error).with_context(|| format!("{}: cannot write the answer", key.label()));
         }
         let now = Instant::now();
         self.metrics.latency.observe(entry.age(now));
-        self.metrics.work.observe(now - began);
+        self.metrics.work.observe(now - found.began);
+        for (stage, at) in
+            [(Stage::Begun, found.began), (Stage::Analysed, found.ended), (Stage::Committed, now)]
+        {
+            self.spool.stages.mark(key.sequence, stage, at);
+        }
         self.model.answered();
         self.spool.publish(&key);
         self.outbox.answered(key.name());
         if let Some(shadow) = &self.shadow
-            && analysis.report.status == Status::Analysed
+            && is_analysed
         {
             shadow.offer(&key);
         }
@@ -204,23 +250,24 @@ impl Worker {
         })
     }
 
-    fn answer(&self, job: &Job, analysis: &Analysis) -> Result<()> {
+    fn answer(&self, entry: &Entry, record: Record) -> Result<()> {
         let report = Record {
-            sop_instance_uid: Some(job.uid.to_string()),
-            received: Some(rfc3339(job.received)),
-            ..device::sign(analysis.report.clone(), self.config.overlay_pixels)
+            sop_instance_uid: Some(entry.key.uid.to_string()),
+            received: Some(rfc3339(entry.received)),
+            file: file_name(&entry.key),
+            ..device::sign(record, self.config.overlay_pixels)
         };
         let json = serde_json::to_vec(&report).context("cannot encode the report")?;
-        self.spool.answer(&job.key, &json)?;
+        self.spool.answer(&entry.key, &json)?;
         let (counter, status) = match report.status {
             Status::Analysed => (&self.metrics.analysed, "analysed"),
             Status::NotAnalysed if report.parked => (&self.metrics.parked, "parked"),
             Status::NotAnalysed => (&self.metrics.not_analysed, "not-analysed"),
         };
         counter.add(1);
-        let (image, bundle) = (job.key.sequence, report.bundle.digest.clone());
+        let (image, bundle) = (entry.key.sequence, report.bundle.digest.clone());
         self.audit.write(Event::Answer { image, status, bundle });
-        let key = job.key.label();
+        let key = entry.key.label();
         match &report.reason {
             // Reasons may quote the image.
             Some(_) => log::info!("{key}: {status}; its result says why"),
@@ -245,6 +292,8 @@ impl Worker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
     Worked,
+    /// Something was found that is no answer yet.
+    Ahead,
     /// No bundle, or no image whose turn it is.
     Nothing,
 }
@@ -268,30 +317,31 @@ fn for_logs(error: &anyhow::Error) -> String {
     }
 }
 
+/// What a report calls an image.
+fn file_name(key: &Key) -> String {
+    format!("{}.dcm", key.name())
+}
+
 /// One image to answer.
 #[derive(Debug)]
 pub(crate) struct Job {
     key: Key,
-    uid: Uid,
-    received: SystemTime,
     path: PathBuf,
     /// Its name in the report.
     file: String,
+    contents: Option<Arc<Contents>>,
 }
 
 impl Job {
     fn new(spool: &Spool, entry: &Entry) -> Self {
-        let Entry { key, received, .. } = entry;
-        Self {
-            key: key.clone(),
-            uid: key.uid.clone(),
-            received: *received,
-            path: spool.image_path(key),
-            file: format!("{}.dcm", key.name()),
-        }
+        let (key, contents) = (entry.key.clone(), entry.contents.clone());
+        Self { path: spool.image_path(&key), file: file_name(&key), key, contents }
     }
 
     fn analyse(&self, loaded: &Loaded) -> Result<Analysis> {
+        if let Some(contents) = &self.contents {
+            return loaded.analyse_hashed(&self.file, &contents.bytes, || contents.sha256);
+        }
         let bytes = fs::read(&self.path).context("cannot read the image")?;
         loaded.analyse(&self.file, &bytes)
     }

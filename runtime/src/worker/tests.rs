@@ -5,8 +5,10 @@ use crate::{
     config::{BundleConfig, SpoolConfig},
     profile::Threads,
     spool::Accepted,
+    uid::Uid,
 };
-use std::{cell::Cell, path::Path};
+use bundle::Bundle;
+use std::{cell::Cell, io::Cursor, path::Path};
 
 fn worker(folder: &Path) -> Worker {
     let spool = SpoolConfig::at(folder.join("spool"));
@@ -33,6 +35,7 @@ fn worker(folder: &Path) -> Worker {
         audit,
         outbox: Arc::new(Outbox::new(folder.join("box.sqlite"), Vec::new(), Arc::new(|| 0))),
         shadow: None,
+        seen: Seen::default(),
     }
 }
 
@@ -265,4 +268,78 @@ fn a_round_that_panics_is_told_and_survived() {
     assert_eq!(worker.guarded(&mut failures, || Ok(Round::Worked)), None);
     assert_eq!((worker.trouble.now(), failures), (None, 0));
     assert_eq!(pause(u32::MAX), Duration::from_secs(64));
+}
+
+/// The lungs of the examples, ready to answer.
+fn lungs() -> Arc<Loaded> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/chest-lungs.bundle");
+    Arc::new(Loaded::new(&Bundle::open(&path).unwrap(), 1).unwrap())
+}
+
+/// A picture that passes the gate.
+fn store_picture(worker: &Worker, uid: &str) -> Key {
+    let ramp = image::GrayImage::from_fn(160, 200, |x, y| image::Luma([(x + y / 2) as u8]));
+    let mut png = Vec::new();
+    ramp.write_to(&mut Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+    let mut incoming = worker.spool.begin().unwrap();
+    incoming.write(&png).unwrap();
+    incoming.commit(Uid::parse(uid).unwrap()).unwrap().key().clone()
+}
+
+fn analyse(loaded: &Loaded, job: &Job) -> Result<Analysis> {
+    job.analyse(loaded)
+}
+
+/// Without what differs from one run to another.
+fn said(worker: &Worker, key: &Key) -> serde_json::Value {
+    let mut record = serde_json::to_value(result(worker, key)).unwrap();
+    for changing in ["milliseconds", "analysed", "received", "sop_instance_uid", "file"] {
+        record.as_object_mut().unwrap().remove(changing).unwrap();
+    }
+    record
+}
+
+#[test]
+fn what_was_seen_ahead_becomes_the_answer_that_would_have_come_anyway() {
+    let folder = tempfile::tempdir().unwrap();
+    let (worker, loaded) = (worker(folder.path()), lungs());
+    let first = store_picture(&worker, "1.1");
+    assert!(worker.next(&loaded, analyse).unwrap());
+    assert_eq!(result(&worker, &first).status, Status::Analysed);
+
+    let key = store_picture(&worker, "1.2");
+    assert!(worker.look_ahead(&loaded) && !worker.look_ahead(&loaded));
+    assert!(worker.spool.result(&key).is_err(), "no answer before its turn comes");
+    assert!(worker.next(&loaded, |_, _| panic!("looked at twice")).unwrap());
+    assert_eq!(result(&worker, &key).file, format!("{}.dcm", key.name()));
+    assert_eq!(said(&worker, &key), said(&worker, &first));
+    assert!(!worker.next(&loaded, analyse).unwrap());
+}
+
+/// The boot record may change while a file is fsynced.
+#[test]
+fn what_one_bundle_saw_ahead_is_no_answer_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (worker, loaded, other) = (worker(folder.path()), lungs(), lungs());
+    let key = store_picture(&worker, "1.1");
+    assert!(worker.look_ahead(&loaded));
+    let asked = Cell::new(0);
+    let analyse = |loaded: &Loaded, job: &Job| {
+        asked.set(asked.get() + 1);
+        job.analyse(loaded)
+    };
+    assert!(worker.next(&other, analyse).unwrap());
+    assert_eq!((asked.get(), result(&worker, &key).status), (1, Status::Analysed));
+}
+
+#[test]
+fn what_was_seen_ahead_of_an_object_that_is_gone_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (worker, loaded) = (worker(folder.path()), lungs());
+    store_picture(&worker, "1.1");
+    assert!(worker.look_ahead(&loaded));
+    drop(take(&worker)); // as one that was refused: nobody holds it
+    store_picture(&worker, "1.2");
+    assert!(worker.look_ahead(&loaded));
+    assert_eq!(worker.seen.len(), 1);
 }

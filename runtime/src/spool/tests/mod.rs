@@ -1,10 +1,11 @@
 //! What the spool promises, power cuts included.
 
+mod ahead;
 mod random;
 mod room;
 
 use super::*;
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 fn config(folder: &Path) -> SpoolConfig {
     SpoolConfig { keep_answered: 100, ..SpoolConfig::at(folder.join("spool")) }
@@ -52,7 +53,7 @@ fn what_was_accepted_is_queued_again_after_a_crash() {
     spool.take(Instant::now()).unwrap(); // the second is running when the power goes
     let mut half = spool.begin().unwrap();
     half.write(b"half an image").unwrap();
-    half.file.flush().unwrap();
+    half.flush().unwrap();
     std::mem::forget(half);
     drop(spool);
 
