@@ -158,9 +158,9 @@ impl EndToEnd {
 
 /// An fsync in memory costs nothing, which is not what a box has.
 fn warn_of_memory(place: &Path) -> Result<()> {
-    const TMPFS: i64 = 0x0102_1994;
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
     let found = rustix::fs::statfs(place)?.f_type;
-    if i64::from(found) == TMPFS {
+    if found == TMPFS {
         log::warn!("{} is in memory, where an fsync costs nothing; see --folder", place.display());
     }
     Ok(())
