@@ -111,6 +111,7 @@ fn allocate(lifetimes: &[Lifetime]) -> MemoryPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantized::{Op, Step};
     use proptest::prelude::*;
 
     proptest! {
@@ -140,5 +141,30 @@ mod tests {
         let chain: Vec<Lifetime> =
             (0..10).map(|at| Lifetime { from: at, to: at + 1, bytes: 64 }).collect();
         assert_eq!(allocate(&chain).bytes, 128);
+    }
+
+    #[test]
+    fn a_result_takes_the_place_of_what_it_adds_unless_that_is_read_again() {
+        let step = |inputs: &[usize], output| Step {
+            name: String::new(),
+            op: Op::Add,
+            inputs: inputs.to_vec(),
+            output,
+            clamp: [0, 255],
+        };
+        let life = |to, bytes| Lifetime { from: 0, to, bytes };
+        // `input` is multiplied, 2 is added, 3 is the result; 1 is never written. 2 is read by step `last` at last.
+        let place_of_result = |input: usize, last: usize| {
+            let (conv, add) = (step(&[input], 1), step(&[1, 2], 3));
+            let nearest = vec![None];
+            let fused = Fused { step: &conv, add: Some((&add, 2)), table: None, nearest };
+            let mut lifetimes = [life(0, 64), life(0, 0), life(last, 64), life(5, 64)];
+            let place = share(&[fused], &mut lifetimes)[3];
+            assert_eq!(lifetimes[place].to, 5, "the place lives as long as the result");
+            place
+        };
+        assert_eq!(place_of_result(0, 0), 2);
+        assert_eq!(place_of_result(0, 1), 3);
+        assert_eq!(place_of_result(2, 0), 3);
     }
 }
