@@ -1,6 +1,8 @@
 //! What `make packages` puts into Debian packages, held to the code: units, configuration, pages, lists of files.
 //! Installing them is `make test-packages`.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use e2e::tool::{self, Tool, root};
 use std::collections::BTreeSet;
 use std::fs;
@@ -181,6 +183,38 @@ fn every_file_of_a_package_is_there_and_every_file_for_packages_is_in_one() {
             assert!(is_used, "{} has {file}, which is in no package", packaging.display());
         }
     }
+}
+
+/// Where a package puts its files.
+fn installed(package: &Value) -> BTreeSet<String> {
+    let place = |asset: &Value| {
+        let (from, to) = (asset[0].as_str().unwrap(), asset[1].as_str().unwrap());
+        let name = if to.ends_with('/') { from.rsplit('/').next().unwrap() } else { "" };
+        format!("/{to}{name}")
+    };
+    package["assets"].as_array().unwrap().iter().map(place).collect()
+}
+
+#[test]
+fn the_container_starts_what_the_package_brings_as_the_user_that_it_makes() {
+    let text = read("runtime/packaging/Containerfile");
+    let said = |word: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(word));
+        line.unwrap_or_else(|| panic!("no {word}in the Containerfile")).to_owned()
+    };
+    let package = packages("runtime").remove(0);
+    let name = package["name"].as_str().unwrap();
+    assert!(said("COPY ").starts_with(&format!("{name}_")));
+    let words: Vec<String> = [said("ENTRYPOINT "), said("CMD ")]
+        .iter()
+        .flat_map(|list| serde_json::from_str::<Vec<String>>(list).unwrap())
+        .collect();
+    let [program, serve, config, path] = &words[..] else { panic!("{words:?}") };
+    assert_eq!((&serve[..], &config[..]), ("serve", "--config"));
+    let files = installed(&package);
+    assert!(files.contains(program) && files.contains(path), "{words:?}: {files:?}");
+    let users = read("runtime/packaging/sysusers.d/cxr-edge-runtime.conf");
+    assert!(users.contains(&format!("\nu {} ", said("USER "))));
 }
 
 #[test]
