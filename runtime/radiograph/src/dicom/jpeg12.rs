@@ -104,8 +104,8 @@ impl Tables {
 struct Block {
     /// In natural order.
     coefficients: [f64; 64],
-    /// Bit `v`: row `v` has one that is not 0.
-    rows: u8,
+    /// Bit `i`: coefficient `i` may not be 0.
+    found: u64,
 }
 
 impl Block {
@@ -121,7 +121,7 @@ impl Block {
             return Err(damaged("a difference is larger than 12-bit samples allow"));
         }
         *prediction = (*prediction + difference).clamp(-(1 << 16), 1 << 16);
-        let mut block = Self { coefficients: [0.0; 64], rows: 1 };
+        let mut block = Self { coefficients: [0.0; 64], found: 1 };
         block.coefficients[0] = f64::from(*prediction) * f64::from(quantization[0]);
         let mut place = 1;
         while place < 64 {
@@ -135,7 +135,7 @@ impl Block {
             }
             let natural = ZIGZAG[place];
             block.coefficients[natural] = f64::from(value) * f64::from(quantization[place]);
-            block.rows |= 1 << (natural / 8);
+            block.found |= 1 << natural;
             place += 1;
         }
         bits.check()?;
@@ -167,28 +167,32 @@ impl InverseTransform {
     /// Sums of eight samples grow side by side, each in the order of its coefficients. Those that are
     /// 0 would change no bit of them.
     fn apply(&self, block: &Block) -> [[u16; 8]; 8] {
-        let has = |v: &usize| block.rows >> v & 1 == 1;
         let mut halfway = [[0.0; 8]; 8]; // [v][x]
-        for v in (0..8).filter(has) {
-            let coefficients = &block.coefficients[8 * v..8 * v + 8];
-            for (coefficient, basis) in coefficients.iter().zip(&self.basis) {
-                if *coefficient != 0.0 {
-                    add(&mut halfway[v], *coefficient, basis);
-                }
-            }
+        let mut rows = 0;
+        for (v, row) in halfway.iter_mut().enumerate() {
+            let found = (block.found >> (8 * v)) as u8;
+            rows |= u8::from(found != 0) << v;
+            each_bit(found, |u| add(row, block.coefficients[8 * v + u], &self.basis[u]));
         }
         let mut samples = [[0; 8]; 8];
         for (y, row) in samples.iter_mut().enumerate() {
             let mut sums = [2048.0; 8];
-            for v in (0..8).filter(has) {
-                add(&mut sums, self.basis[v][y], &halfway[v]);
-            }
+            each_bit(rows, |v| add(&mut sums, self.basis[v][y], &halfway[v]));
             *row = sums.map(|sum| {
                 // Adding 2^52 rounds to the nearest integer, ties to even, in the lowest bits.
                 (sum.clamp(0.0, 4095.0) + 4_503_599_627_370_496.0).to_bits() as u16
             });
         }
         samples
+    }
+}
+
+/// Calls `act` with the places of ones, the lowest first.
+#[inline(always)]
+fn each_bit(mut bits: u8, mut act: impl FnMut(usize)) {
+    while bits != 0 {
+        act(bits.trailing_zeros() as usize & 7);
+        bits &= bits - 1;
     }
 }
 
