@@ -5,8 +5,8 @@ use bundle::Bundle;
 use engine::{Analyzer, Findings, Mask, Options, Stage, Vectors};
 use radiograph::{File, Header, Radiograph, RadiographError, Source};
 use results::{
-    BundleId, Finding, FoundBox, LabelCode, MaskSummary, Milliseconds, Record, Segment, SourceId,
-    Status,
+    Account, BundleId, Finding, FoundBox, LabelCode, MaskSummary, Milliseconds, Record, Segment,
+    SourceId, Status,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -69,10 +69,12 @@ impl Loaded {
             Err(error) => {
                 let reason = format!("cannot be read: {:#}", anyhow::Error::new(error));
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
+                let sha256 = hex::encode(sha256());
+                let account = Some(Account::new(sha256.clone(), None));
                 let header = radiograph::header(bytes).ok();
-                let source = header.map(|header| source_id(&header, sha256()));
+                let source = header.map(|header| source_id(&header, sha256));
                 Ok(Analysis {
-                    report: Record { source, cause: Some("unreadable".into()), ..report },
+                    report: Record { source, account, cause: Some("unreadable".into()), ..report },
                     masks: Vec::new(),
                 })
             }
@@ -106,23 +108,25 @@ impl Loaded {
             Stage::Infer => milliseconds.infer = lap.end(),
         });
         milliseconds.total = ms(began.elapsed());
-        let (report, masks) = match outcome.context("the network failed")? {
+        let (report, masks, input) = match outcome.context("the network failed")? {
             engine::Analysis::NotAnalysed(reason) => {
                 let cause = Some(reason.word().to_owned());
                 let reason = reason.to_string();
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
-                (Record { milliseconds, cause, ..report }, Vec::new())
+                (Record { milliseconds, cause, ..report }, Vec::new(), None)
             }
             engine::Analysis::Analysed(findings) => {
-                (self.report(name, &findings, milliseconds), findings.masks)
+                let report = self.report(name, &findings, milliseconds);
+                (report, findings.masks, findings.input_digest)
             }
         };
+        let sha256 = hex::encode(sha256());
         let source = match &radiograph.source {
-            Source::Dicom(header) => Some(source_id(header, sha256())),
+            Source::Dicom(header) => Some(source_id(header, sha256.clone())),
             Source::Png { .. } | Source::Jpeg => None,
         };
-        let report = Record { source, ..report };
-        Ok(Analysis { report, masks })
+        let account = Some(Account::new(sha256, input));
+        Ok(Analysis { report: Record { source, account, ..report }, masks })
     }
 
     fn report(&self, name: &str, found: &Findings, milliseconds: Milliseconds) -> Record {
@@ -183,12 +187,12 @@ impl Loaded {
 }
 
 /// Which DICOM image this is; other pictures have no identity.
-fn source_id(header: &Header, sha256: [u8; 32]) -> SourceId {
+fn source_id(header: &Header, sha256: String) -> SourceId {
     SourceId {
         sop_class_uid: header.sop_class_uid.clone(),
         study_instance_uid: header.study_instance_uid.clone(),
         series_instance_uid: header.series_instance_uid.clone(),
-        sha256: hex::encode(sha256),
+        sha256,
     }
 }
 

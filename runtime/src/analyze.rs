@@ -82,7 +82,7 @@ impl Analyze {
             AnalyseError::Run(_) => failed.analyse += 1,
         })?;
         if output.json {
-            print_json(&analysis.report.clone().shown())?;
+            print_json(&analysis.report.clone().accounted()?.shown())?;
         } else {
             io::stdout().write_all(table(&analysis.report).as_bytes())?;
         }
@@ -94,7 +94,7 @@ impl Analyze {
     fn write_objects(&self, analysis: Analysis, image: &File, file: &Path) -> Result<()> {
         let Some(folder) = &self.dicom else { return Ok(()) };
         let (device, pixels) = (device::this_box(), self.overlay_pixels);
-        let record = device::sign(analysis.report, pixels);
+        let record = device::sign(analysis.report, pixels).accounted()?;
         for kind in Kind::ALL {
             let drawing = || {
                 let picture = image.read()?.image;

@@ -26,6 +26,7 @@ mod pictures;
 mod profile;
 mod queue;
 mod reload;
+mod replay;
 mod running;
 mod selftest;
 mod serve;
@@ -97,6 +98,8 @@ enum Verb {
     Selftest(selftest::Selftest),
     /// Shows what this machine computes with: cores, threads, power mode, heat
     Device(profile::Device),
+    /// Says whether a result came from an image and a bundle, or what differs
+    Replay(replay::Replay),
     /// Looks at the audit log
     Audit(audit::AuditVerb),
     /// Says who may log in to the page
@@ -165,6 +168,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::User(user) => user.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Device(device) => device.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Replay(replay) => replay.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Audit(audit) => audit.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Completion(completion) => {
             print_completion(&completion, cli.output).map(|()| ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! From a radiograph to findings: gate, preprocessing, network, decoding.
 
-use crate::interpret::{Findings, interpret};
+use crate::interpret::{Findings, digest, interpret};
 use crate::{Engine, EngineError, Options};
 use bundle::{Bundle, Manifest};
 use radiograph::{NotAnalysed, Radiograph};
@@ -74,6 +74,6 @@ impl Analyzer {
         let size = [radiograph.image.height, radiograph.image.width];
         let findings = interpret(&outputs, &self.manifest, size)?;
         after(Stage::Infer);
-        Ok(Analysis::Analysed(findings))
+        Ok(Analysis::Analysed(Findings { input_digest: Some(digest(&input)), ..findings }))
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! record     the result as JSON: what people see, and all that the objects need
 //! source     which attributes of the image go into them, as bytes
+//! account    digests by which it can be held to image and bundle
 //! sr seg sc  the three kinds            content   items of a report
 //! modules    what they have in common   terms     codes and colours
 //! dataset    elements → file            uid time  deterministic identifiers, times of the record
@@ -26,6 +27,7 @@
 //!
 //! [`object`] is all of it; start reading there.
 
+mod account;
 mod content;
 mod dataset;
 mod device;
@@ -41,6 +43,7 @@ mod terms;
 mod time;
 mod uid;
 
+pub use account::Account;
 pub use bundle::{Code, LabelCode, Side};
 pub use dataset::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, data_set, file_header};
 pub use device::Device;

@@ -1,7 +1,7 @@
 //! What is said about one image: the JSON object of `runtime analyze --json` and of `GET /images/{uid}`, and with it
 //! all that its DICOM objects are made of.
 
-use crate::{Device, Segment};
+use crate::{Account, Device, Segment};
 use bundle::LabelCode;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,9 @@ pub struct Record {
     /// Longer side of the radiograph in the overlay, as it was set then. Not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay_pixels: Option<u32>,
+    /// What it came from and what it says, as digests; none in results of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +175,7 @@ impl Record {
             codes: Vec::new(),
             device: None,
             overlay_pixels: None,
+            account: None,
         }
     }
 }

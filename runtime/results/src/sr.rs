@@ -197,6 +197,7 @@ fn remark(context: &Context<'_>, about: &str, state: DataSet, comment: &str) -> 
     let mut items =
         tracked(&format!("image: {about}"), &context.seed.uid(&format!("image {about}")));
     items.extend(algorithm(context));
+    items.extend(account(context));
     items.push(image(Contains, Some(dcm("121112", "Source of Measurement")), context.to_source()));
     items.push(code(Contains, private("ANALYSIS", "Analysis of the image"), state));
     let comment = format!("{}. {DISCLAIMER}.", ascii(comment, 1000).trim_end_matches('.'));
@@ -239,6 +240,7 @@ fn begin(context: &Context<'_>, (name, id): (String, String), label: &LabelCode)
     let mut items = tracked(&name, &id);
     items.push(code(Contains, dcm("121071", "Finding"), coded(&label.code)));
     items.extend(algorithm(context));
+    items.extend(account(context));
     if let Some(site) = &label.site {
         let side = label.side.map(laterality);
         let side = side.map(|side| code(HasConceptModifier, sct("272741003", "Laterality"), side));
@@ -268,6 +270,13 @@ fn algorithm(context: &Context<'_>) -> Vec<DataSet> {
         said("111003", "Algorithm Version", &context.model_version()),
         said("111002", "Algorithm Parameters", &context.model_digest()),
     ]
+}
+
+/// What the result came from, as a second parameter: `runtime replay` reads it.
+fn account(context: &Context<'_>) -> Option<DataSet> {
+    let account = context.record.account.as_ref()?;
+    let line = account.line(context.record.configuration.as_ref());
+    Some(text(HasConceptModifier, dcm("111002", "Algorithm Parameters"), &line))
 }
 
 fn certainty(context: &Context<'_>, probability: f32, threshold: Option<f32>) -> DataSet {

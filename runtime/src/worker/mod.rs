@@ -257,6 +257,7 @@ impl Worker {
             file: file_name(&entry.key),
             ..device::sign(record, self.config.overlay_pixels)
         };
+        let report = report.accounted().context("the report cannot be accounted for")?;
         let json = serde_json::to_vec(&report).context("cannot encode the report")?;
         self.spool.answer(&entry.key, &json)?;
         let (counter, status) = match report.status {

@@ -24,6 +24,9 @@ pub struct Findings {
     pub embedding: Vec<f32>,
     /// SHA-256 of the embedding's bytes (f32, little endian), hexadecimal; `None` without one.
     pub embedding_digest: Option<String>,
+    /// SHA-256 of what the network saw, its input's bytes (f32, little endian), hexadecimal; `None` where the outputs
+    /// alone are known.
+    pub input_digest: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,6 +76,7 @@ pub fn interpret(
         boxes: boxes(outputs, manifest, &manifest.preprocess.place(source))?,
         embedding_digest: embedding.map(digest),
         embedding: embedding.map(<[f32]>::to_vec).unwrap_or_default(),
+        input_digest: None,
     })
 }
 
@@ -131,8 +135,9 @@ fn embedding<'a>(
     name.map(|name| outputs.require(name).map(|output| &output.data[..])).transpose()
 }
 
-fn digest(embedding: &[f32]) -> String {
-    let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
+/// SHA-256 of the bytes of numbers, little endian, hexadecimal.
+pub(crate) fn digest(numbers: &[f32]) -> String {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

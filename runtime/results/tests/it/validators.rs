@@ -1,7 +1,7 @@
 //! Independent judges: both dciodvfy (Debian's of 2022, PyPI's of 2026), highdicom and pydicom, on every real radiograph
 //! that passes the gate.
 
-use crate::made::{not_analysed, object, record};
+use crate::made::{accounted, not_analysed, object, record};
 use results::Kind;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,13 +39,13 @@ fn write_cases(folders: &[PathBuf], into: &Path) -> usize {
         fs::create_dir(&case).unwrap();
         fs::write(case.join("name.txt"), path.display().to_string()).unwrap();
         fs::write(case.join("source.dcm"), &bytes).unwrap();
-        let analysed = record(&bytes);
+        let analysed = accounted(record(&bytes));
         for kind in Kind::ALL {
             let made = object(kind, &analysed, &bytes);
             let made = made.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             fs::write(case.join(format!("{kind}.dcm")), made.unwrap().bytes).unwrap();
         }
-        let refused = not_analysed(&bytes, "view is LL, expected frontal (AP or PA)");
+        let refused = accounted(not_analysed(&bytes, "view is LL, expected frontal (AP or PA)"));
         let refused = object(Kind::Sr, &refused, &bytes).unwrap().unwrap();
         fs::write(case.join("refused.dcm"), refused.bytes).unwrap();
         fs::write(case.join("record.json"), serde_json::to_vec(&analysed).unwrap()).unwrap();
