@@ -3,7 +3,7 @@
 //! ```text
 //! record     the result as JSON: what people see, and all that the objects need
 //! source     which attributes of the image go into them, as bytes
-//! account    digests by which it can be held to image and bundle
+//! account    digests by which it can be held to image and bundle; digests  those of a record
 //! sr seg sc  the three kinds            content   items of a report
 //! modules    what they have in common   terms     codes and colours
 //! dataset    elements → file            uid time  deterministic identifiers, times of the record
@@ -31,6 +31,7 @@ mod account;
 mod content;
 mod dataset;
 mod device;
+mod digests;
 mod error;
 mod modules;
 mod record;
