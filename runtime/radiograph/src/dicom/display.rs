@@ -4,9 +4,6 @@
 //! range of the values in the picture (padding excluded). Every step is f64 in a fixed order and
 //! `libm`, and the result of up to 16 bits is tabulated, so that it is exact and fast.
 
-#[cfg(test)]
-mod oracle;
-
 use super::{
     lut::Lut, palette::Palette, pixel_layout::PixelLayout, samples::Samples, values::Elements,
 };
@@ -267,3 +264,6 @@ fn padding(
         value.min(limit)..=value.max(limit)
     }))
 }
+
+#[cfg(test)]
+mod tests;
