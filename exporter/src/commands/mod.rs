@@ -3,6 +3,7 @@
 mod check;
 #[cfg_attr(not(feature = "distill"), path = "no_distill.rs")]
 mod distill;
+mod drift;
 mod dump;
 mod import;
 mod inspect;
@@ -34,6 +35,7 @@ enum Verb {
     Quantize(Box<quantize::Quantize>),
     Onnx(onnx::Onnx),
     Verify(verify::Verify),
+    Drift(drift::Drift),
     Inspect(inspect::Inspect),
     Keygen(keys::Keygen),
     Sign(keys::Sign),
@@ -55,6 +57,7 @@ impl Cli {
             Verb::Quantize(verb) => verb.run(terminal),
             Verb::Onnx(verb) => verb.run(terminal),
             Verb::Verify(verb) => verb.run(terminal),
+            Verb::Drift(verb) => verb.run(terminal),
             Verb::Inspect(verb) => verb.run(terminal),
             Verb::Keygen(verb) => verb.run(terminal),
             Verb::Sign(verb) => verb.run(terminal),

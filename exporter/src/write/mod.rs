@@ -5,6 +5,7 @@
 //! manifest          what a bundle says of itself
 //! operating_points  thresholds and figures of the int8 network
 //! package           manifest and sections sealed into one file
+//! drift             how calibration images look, for the box to notice others
 //! codes             what labels are called in DICOM objects
 //! golden            vectors by which a box proves itself
 //! provenance        origin of the network, as data
@@ -15,6 +16,7 @@
 
 mod card;
 pub(crate) mod codes;
+pub(crate) mod drift;
 mod golden;
 pub(crate) mod manifest;
 pub(crate) mod npy;

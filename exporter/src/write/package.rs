@@ -12,6 +12,7 @@ pub(crate) fn seal(
     onnx: Vec<u8>,
     network: &Network,
     codes: &[LabelCode],
+    drift: Option<Vec<u8>>,
     key: Option<&SigningKey>,
 ) -> Result<Bundle> {
     let size = [manifest.preprocess.height, manifest.preprocess.width];
@@ -22,13 +23,14 @@ pub(crate) fn seal(
     })?;
     let bill = sbom::cyclonedx(&manifest.id, &manifest.version)?;
     // In the order they stand in the file.
-    let sections = [
+    let mut sections = vec![
         (section::MODEL, onnx),
         (section::GOLDEN, golden.to_bytes()?),
         (section::MODEL_CARD, card::markdown(&manifest)?.into_bytes()),
         (section::SBOM, bill.into_bytes()),
         (section::CODES, bundle::codes_to_bytes(codes)),
-    ]
-    .map(|(name, bytes)| (name.to_owned(), bytes));
-    Ok(Bundle::seal(manifest, sections.to_vec(), key)?)
+    ];
+    sections.extend(drift.map(|bytes| (section::DRIFT, bytes)));
+    let sections = sections.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+    Ok(Bundle::seal(manifest, sections, key)?)
 }

@@ -58,6 +58,8 @@ pub mod section {
     pub const GOLDEN: &str = "golden.bin";
     /// A list of [`LabelCode`](crate::LabelCode), JSON. Bundles of before have none.
     pub const CODES: &str = "codes.json";
+    /// How the calibration's images looked, to notice others: crate `drift`, postcard. Bundles of before have none.
+    pub const DRIFT: &str = "drift.bin";
     /// Model card, Markdown.
     pub const MODEL_CARD: &str = "model-card.md";
     /// Software bill of materials, CycloneDX JSON.

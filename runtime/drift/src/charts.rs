@@ -81,9 +81,12 @@ impl Charts {
         for (limit, sums) in limits.iter().zip(&self.sums) {
             for (at, sum) in sums.iter().enumerate() {
                 let (peak, of_limit) = (&mut peaks[at / 4], sum / limit);
-                if of_limit > peak.of_limit {
-                    *peak = Peak { feature: at / 4, change: CHANGES[at % 4], of_limit };
+                // What stands higher than everything also varies more; "higher" says more.
+                if at % 4 < 2 || of_limit > 1.05 * peak.of_limit {
+                    peak.change =
+                        if of_limit > peak.of_limit { CHANGES[at % 4] } else { peak.change };
                 }
+                peak.of_limit = peak.of_limit.max(of_limit);
             }
         }
         peaks

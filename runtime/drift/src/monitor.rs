@@ -206,7 +206,8 @@ impl Stream {
         let peaks = self.charts.peaks(&reference.limits().charts);
         let standings = ranks.iter().map(|rank| standing(*rank, reference.images()));
         self.trend.add(day(at), &peaks, standings);
-        let highest = peaks.into_iter().max_by(|a, b| a.of_limit.total_cmp(&b.of_limit));
+        // Of equals the first.
+        let highest = peaks.into_iter().rev().max_by(|a, b| a.of_limit.total_cmp(&b.of_limit));
         let mut notice = |peak: Peak, began| {
             let feature = feature_name(reference, Some(peak.feature));
             let what = What::Chart { feature, change: peak.change };

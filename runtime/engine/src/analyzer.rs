@@ -61,12 +61,21 @@ impl Analyzer {
     pub fn analyze_in_stages(
         &mut self,
         radiograph: &Radiograph<'_>,
-        mut after: impl FnMut(Stage),
+        after: impl FnMut(Stage),
     ) -> Result<Analysis, EngineError> {
+        self.analyze_with_input(radiograph, after).map(|(analysis, _)| analysis)
+    }
+
+    /// As [`Self::analyze_in_stages`], with what the network was shown, `[C, H, W]`; nothing if it was not asked.
+    pub fn analyze_with_input(
+        &mut self,
+        radiograph: &Radiograph<'_>,
+        mut after: impl FnMut(Stage),
+    ) -> Result<(Analysis, Vec<f32>), EngineError> {
         let verdict = radiograph::gate(radiograph);
         after(Stage::Gate);
         if let Err(reason) = verdict {
-            return Ok(Analysis::NotAnalysed(reason));
+            return Ok((Analysis::NotAnalysed(reason), Vec::new()));
         }
         let input = radiograph::network_input(&radiograph.image, &self.manifest.preprocess);
         after(Stage::Preprocess);
@@ -74,6 +83,7 @@ impl Analyzer {
         let size = [radiograph.image.height, radiograph.image.width];
         let findings = interpret(&outputs, &self.manifest, size)?;
         after(Stage::Infer);
-        Ok(Analysis::Analysed(Findings { input_digest: Some(digest(&input)), ..findings }))
+        let findings = Findings { input_digest: Some(digest(&input)), ..findings };
+        Ok((Analysis::Analysed(findings), input))
     }
 }

@@ -58,7 +58,8 @@ impl Quantize {
         let index = described.fit_on.as_deref().unwrap_or(&self.calibration);
         let (fitted, nothing) = (&described.operating_points, Table::new());
         let refits = self.refit(fitted, &nothing, index, &network, &mut manifest, terminal)?;
-        let bundle = package::seal(manifest, onnx, &network, &codes, key.as_ref())?;
+        let drift = self.reference(&network, &manifest, terminal)?;
+        let bundle = package::seal(manifest, onnx, &network, &codes, drift, key.as_ref())?;
         self.conclude(&bundle, &network, &sensitivities, &refits, terminal)
     }
 

@@ -12,7 +12,7 @@ mod ours;
 
 use crate::{
     calibrate::{Outcome, RoundingOptions, Sensitivity},
-    read::{described::Preset, selected::Selected},
+    read::{described::Preset, images::ImageSet, selected::Selected},
     verify::Network,
     write::{
         self,
@@ -132,6 +132,18 @@ impl Quantize {
         let share = network.integer_share();
         Quantized::new(&selection, refits.clone(), share).add_to(manifest)?;
         Ok(refits)
+    }
+
+    /// How the calibration's images look to the network that ships, if there are enough of them.
+    fn reference(
+        &self,
+        network: &Network,
+        manifest: &Manifest,
+        terminal: Terminal,
+    ) -> Result<Option<Vec<u8>>> {
+        let images = ImageSet::find(&self.calibration, self.rounding.images_limit())?;
+        let progress = terminal.progress(0).with_message("looking");
+        write::drift::section(network, manifest, &images, &progress)
     }
 
     /// Writes the bundle and says what it is.

@@ -29,7 +29,8 @@ impl Quantize {
         let (fitted, training) = (&checkpoint.operating_points, &checkpoint.document);
         let index = &self.calibration;
         let refits = self.refit(fitted, training, index, &network, &mut manifest, terminal)?;
-        let bundle = package::seal(manifest, onnx, &network, &codes, key.as_ref())?;
+        let drift = self.reference(&network, &manifest, terminal)?;
+        let bundle = package::seal(manifest, onnx, &network, &codes, drift, key.as_ref())?;
         self.conclude(&bundle, &network, &outcome.sensitivities, &refits, terminal)
     }
 }

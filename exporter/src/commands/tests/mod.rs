@@ -1,5 +1,6 @@
 //! The verbs from end to end, on a width-8 network with random weights.
 
+mod drift;
 mod fit;
 mod foreign;
 mod observers;

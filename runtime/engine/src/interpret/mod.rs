@@ -59,6 +59,21 @@ pub struct Plane {
     pub probability: Vec<f32>,
 }
 
+impl Findings {
+    /// One number for each thing that is looked for, by name: `score/Pneumonia`, `mask/left lung` (its share of the
+    /// picture), `boxes/count` and `boxes/best`. The same names for every image of a network.
+    pub fn figures(&self) -> Vec<(String, f32)> {
+        let scores = self.findings.iter().map(|f| (format!("score/{}", f.name), f.probability));
+        let masks =
+            self.masks.iter().map(|m| (format!("mask/{}", m.name), m.area_fraction() as f32));
+        let boxes = self.boxes.iter().flat_map(|boxes| {
+            let best = boxes.iter().map(|found| found.score).fold(0.0, f32::max);
+            [("boxes/count".to_owned(), boxes.len() as f32), ("boxes/best".to_owned(), best)]
+        });
+        scores.chain(masks).chain(boxes).collect()
+    }
+}
+
 /// Decodes the outputs of any network with this manifest, int8 or float.
 pub fn interpret(
     outputs: &Outputs,
