@@ -1,5 +1,7 @@
 //! What happens to one image: bytes → radiograph → gate → network → report.
 
+use crate::looks::{self, Known, Offer};
+use ::drift::Seen;
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
 use engine::{Analyzer, Findings, Mask, Options, Stage, Vectors};
@@ -12,7 +14,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fmt,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,6 +24,8 @@ pub(crate) struct Loaded {
     id: BundleId,
     codes: Vec<LabelCode>,
     vectors: Vectors,
+    /// How images should look, or why nobody knows.
+    known: Result<Arc<Known>, String>,
 }
 
 /// What came of one image, and what is needed to draw it beside the image itself.
@@ -29,6 +33,8 @@ pub(crate) struct Loaded {
 pub(crate) struct Analysis {
     pub(crate) report: Record,
     pub(crate) masks: Vec<Mask>,
+    /// If the network was asked, and the bundle says how images should look.
+    pub(crate) seen: Option<Offer>,
 }
 
 impl Loaded {
@@ -36,7 +42,13 @@ impl Loaded {
         let analyzer = Mutex::new(Analyzer::open(bundle, &Options::threads(threads))?);
         let (id, version) = (bundle.manifest.id.clone(), bundle.manifest.version.clone());
         let id = BundleId { id, digest: bundle.digest(), version };
-        Ok(Self { analyzer, id, codes: bundle.codes()?, vectors: Vectors::of(bundle)? })
+        let known = Known::of_bundle(bundle).map(Arc::new);
+        Ok(Self { analyzer, id, codes: bundle.codes()?, vectors: Vectors::of(bundle)?, known })
+    }
+
+    /// How images should look, or why nobody knows.
+    pub(crate) fn known(&self) -> Result<Arc<Known>, String> {
+        self.known.clone()
     }
 
     /// Reproduces the bundle's golden vectors, after loading and now and then; how many there are.
@@ -65,7 +77,7 @@ impl Loaded {
     ) -> Result<Analysis> {
         let began = Instant::now();
         match radiograph::read(bytes) {
-            Ok(radiograph) => self.analyse_radiograph(name, &radiograph, sha256, began),
+            Ok(radiograph) => self.analyse_radiograph(name, &radiograph, bytes, sha256, began),
             Err(error) => {
                 let reason = format!("cannot be read: {:#}", anyhow::Error::new(error));
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
@@ -76,6 +88,7 @@ impl Loaded {
                 Ok(Analysis {
                     report: Record { source, account, cause: Some("unreadable".into()), ..report },
                     masks: Vec::new(),
+                    seen: None,
                 })
             }
         }
@@ -87,7 +100,7 @@ impl Loaded {
         let file = File::open(path).map_err(AnalyseError::Read)?;
         let radiograph = file.read().map_err(AnalyseError::Read)?;
         let (name, sha256) = (path.display().to_string(), || Sha256::digest(file.bytes()).into());
-        let analysis = self.analyse_radiograph(&name, &radiograph, sha256, began);
+        let analysis = self.analyse_radiograph(&name, &radiograph, file.bytes(), sha256, began);
         let analysis = analysis.map_err(AnalyseError::Run)?;
         drop(radiograph);
         Ok((analysis, file))
@@ -97,27 +110,30 @@ impl Loaded {
         &self,
         name: &str,
         radiograph: &Radiograph<'_>,
+        bytes: &[u8],
         sha256: impl Fn() -> [u8; 32],
         began: Instant,
     ) -> Result<Analysis> {
         let mut lap = Lap(began);
         let mut milliseconds = Milliseconds { read: lap.end(), ..Milliseconds::default() };
-        let outcome = self.lock().analyze_in_stages(radiograph, |stage| match stage {
+        let outcome = self.lock().analyze_with_input(radiograph, |stage| match stage {
             // Both look at the pixels.
             Stage::Gate | Stage::Preprocess => milliseconds.preprocess += lap.end(),
             Stage::Infer => milliseconds.infer = lap.end(),
         });
         milliseconds.total = ms(began.elapsed());
-        let (report, masks, input) = match outcome.context("the network failed")? {
+        let (outcome, input) = outcome.context("the network failed")?;
+        let (report, masks, digest, seen) = match outcome {
             engine::Analysis::NotAnalysed(reason) => {
                 let cause = Some(reason.word().to_owned());
                 let reason = reason.to_string();
                 let report = Record::not_analysed(name.to_owned(), self.id.clone(), reason);
-                (Record { milliseconds, cause, ..report }, Vec::new(), None)
+                (Record { milliseconds, cause, ..report }, Vec::new(), None, None)
             }
             engine::Analysis::Analysed(findings) => {
                 let report = self.report(name, &findings, milliseconds);
-                (report, findings.masks, findings.input_digest)
+                let seen = self.known.is_ok().then(|| offer(input, &findings, bytes));
+                (report, findings.masks, findings.input_digest, seen)
             }
         };
         let sha256 = hex::encode(sha256());
@@ -125,8 +141,8 @@ impl Loaded {
             Source::Dicom(header) => Some(source_id(header, sha256.clone())),
             Source::Png { .. } | Source::Jpeg => None,
         };
-        let account = Some(Account::new(sha256, input));
-        Ok(Analysis { report: Record { source, account, ..report }, masks })
+        let account = Some(Account::new(sha256, digest));
+        Ok(Analysis { report: Record { source, account, ..report }, masks, seen })
     }
 
     fn report(&self, name: &str, found: &Findings, milliseconds: Milliseconds) -> Record {
@@ -184,6 +200,11 @@ impl Loaded {
         // After a panic the model is loaded anew (`Model::distrust`); until then the lock is usable.
         self.analyzer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn offer(input: Vec<f32>, found: &Findings, bytes: &[u8]) -> Offer {
+    let seen = Seen { input, embedding: found.embedding.clone(), scores: found.figures() };
+    Offer { source: looks::source(bytes), seen }
 }
 
 /// Which DICOM image this is; other pictures have no identity.

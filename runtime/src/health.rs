@@ -10,6 +10,7 @@ pub(crate) use gauges::{gauges, labelled};
 use crate::{
     audit::Audit,
     current::Current,
+    drift::{self, Drift},
     exposures::{Exposed, Exposures},
     heartbeat::Heartbeat,
     metrics::Metrics,
@@ -55,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) exposures: Option<Exposed>,
     /// If a second bundle looks on.
     pub(crate) shadow: Option<shadow::Status>,
+    /// Whether images look as they should.
+    pub(crate) drift: drift::Status,
     /// Every certificate that is configured.
     pub(crate) certificates: Vec<Expiry>,
     /// What images are analysed with.
@@ -154,6 +157,7 @@ pub(crate) fn judge(facts: &Facts) -> Health {
     warnings.extend(facts.exposures.iter().flat_map(Exposed::warnings));
     let shadow = facts.shadow.as_ref().and_then(|shadow| shadow.reason.as_ref());
     warnings.extend(facts.certificates.iter().filter_map(Expiry::warning).map(|(what, _)| what));
+    warnings.extend(facts.drift.warnings());
     warnings.extend(shadow.map(|why| format!("no bundle looks on: {why}")));
     if let Some(delivery) = facts.delivery {
         if delivery.oldest_seconds > DELIVERY_LIMIT {
@@ -194,6 +198,7 @@ pub(crate) fn body(facts: &Facts) -> Value {
         "delivery": facts.delivery,
         "exposures": facts.exposures,
         "shadow": facts.shadow,
+        "drift": facts.drift,
         "certificates": facts.certificates,
         "compute": facts.compute,
     })
@@ -211,6 +216,7 @@ pub(crate) struct Watched {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) exposures: Option<Arc<Exposures>>,
     pub(crate) shadow: Option<Arc<Shadow>>,
+    pub(crate) drift: Arc<Drift>,
     pub(crate) certificates: Arc<Current<Vec<Configured>>>,
     pub(crate) expiry: Watch,
     pub(crate) compute: Arc<Compute>,
@@ -267,6 +273,7 @@ impl Watched {
             outbox,
             exposures: self.exposures.as_ref().map(|exposures| exposures.facts()),
             shadow: self.shadow.as_ref().map(|shadow| shadow.status()),
+            drift: self.drift.status(),
             certificates: self.expiry.look(&self.certificates.get()),
             compute: self.compute.status(),
         }
@@ -311,6 +318,7 @@ mod tests {
             outbox: None,
             exposures: None,
             shadow: None,
+            drift: drift::Status::default(),
             certificates: Vec::new(),
             compute: cool(),
         }
@@ -350,6 +358,10 @@ mod tests {
             }),
             ..well()
         };
+        let text = "stands higher".into();
+        let alarm = ::drift::Alarm { since: 0, feature: "pixels/noise".into(), text };
+        let mut drifted = well();
+        drifted.drift.alarms.push(drift::SourceAlarm { source: "ROOM 1".into(), alarm });
         let model = |bundle: bool, reason: &str| Facts {
             model: ModelStatus {
                 bundle: well().model.bundle.filter(|_| bundle),
@@ -396,6 +408,7 @@ mod tests {
                 Word::Ok,
                 "! the machine is too hot: cpu 91.0 °C, limit 90.0 °C: half the threads",
             ),
+            (drifted, Word::Ok, "! drift, ROOM 1: pixels/noise stands higher"),
             (delivery(3600, 0), Word::Ok, ""),
             (delivery(3601, 0), Word::Ok, "! a result is on its way for 3601 s"),
             (delivery(0, 4), Word::Ok, "! 4 results could not be delivered"),

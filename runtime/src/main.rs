@@ -1,4 +1,4 @@
-//! The binary on the box: `serve`, `analyze`, `queue`, `dicom`, `bench`, `selftest`, `user`.
+//! The binary on the box: `serve`, `analyze`, `queue`, `drift`, `dicom`, `bench`, `selftest`, `user`.
 //!
 //! Start at [`serve::run`] for the daemon, at [`analysis`] for what happens to one image.
 
@@ -13,11 +13,13 @@ mod current;
 mod device;
 mod dial;
 mod dicom;
+mod drift;
 mod exposures;
 mod forced;
 mod health;
 mod http;
 mod logbook;
+mod looks;
 mod metrics;
 mod model;
 mod outbox;
@@ -87,6 +89,8 @@ enum Verb {
     Queue(queue::Queue),
     /// A second bundle that looks at the same images: how far it agrees
     Shadow(shadow::ShadowVerb),
+    /// Whether images look as they did when the network was calibrated
+    Drift(drift::DriftVerb),
     /// Talks to other DICOM nodes
     Dicom {
         #[command(subcommand)]
@@ -158,6 +162,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Setup(setup) => setup.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Queue(queue) => queue.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Shadow(shadow) => shadow.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Drift(drift) => drift.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Dicom { verb: DicomVerb::Ping(ping) } => {
             ping.run(cli.output).map(|()| ExitCode::SUCCESS)
         }

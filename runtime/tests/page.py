@@ -169,6 +169,14 @@ def walk(browser):
     today = "document.querySelector('#days tr')"
     browser.until("today", f"{today} && /^20\\d\\d-/.test({today}.textContent) && {today}.cells[1].textContent >= 3")
     assert browser.ask("document.querySelectorAll('#days tr').length") == 30
+    browser.until("what drifts", "document.querySelectorAll('#drift-charts svg').length === 6")
+    browser.ask("document.querySelector('#drift summary').click()")
+    assert browser.ask("document.querySelectorAll('#drift-rows tr').length") > 20
+    assert browser.ask("document.querySelectorAll('#drift-source option').length") == 2
+    browser.ask("document.getElementById('drift').scrollIntoView()")
+    browser.accessible("drift")
+    browser.shot("drift.png")
+    browser.ask("document.querySelector('#drift summary').click()")
     browser.until("the shadow", "document.querySelectorAll('#shadow-rows tr').length === 2")
     browser.accessible("the days and the shadow")
     browser.shot("days.png")

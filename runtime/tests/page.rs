@@ -4,12 +4,14 @@
 mod common;
 
 use ::exposures::Journal;
+use bundle::Bundle;
 use common::{
     Daemon, Settings,
     archive::{Act, Archive},
-    model,
+    model, reference,
     scu::Scu,
 };
+use drift::{Gathered, Seen};
 use protocol::exposure::{Exposure, Outcome, Technique};
 use std::{
     fs,
@@ -42,6 +44,21 @@ fn tools() -> Result<(PathBuf, PathBuf), String> {
     Ok((python, axe))
 }
 
+/// A bundle with a reference of pictures that are nothing like a chest.
+fn drifts(bundle: &Bundle) -> Bundle {
+    let frame = reference::frame(bundle);
+    let gathered = |number: usize| {
+        let grey = |at: usize| (at * (number % 89 + 5) % 101) as f32 / 25.0 - 2.0;
+        let share = (number * 37 % 101) as f32 / 101.0;
+        let scores = model::LABELS.iter().map(|label| (format!("score/{label}"), share)).collect();
+        let embedding = (0..8).map(|at| share * at as f32).collect();
+        let seen = Seen { input: (0..64 * 64).map(grey).collect(), embedding, scores };
+        Gathered::of(seen, &frame).unwrap()
+    };
+    let images: Vec<Gathered> = (0..120).map(gathered).collect();
+    reference::put(bundle, &images)
+}
+
 #[test]
 fn people_log_in_see_what_comes_and_need_no_mouse() {
     let (python, axe) = match tools() {
@@ -57,7 +74,8 @@ fn people_log_in_see_what_comes_and_need_no_mouse() {
         .unwrap();
     writeln!(add.stdin.take().unwrap(), "{PASSWORD}").unwrap();
     assert!(add.wait().unwrap().success());
-    let bundle = model::write(folder.path(), 1);
+    let bundle = folder.path().join("answers.bundle");
+    fs::write(&bundle, drifts(&model::seal(1, true)).to_bytes().unwrap()).unwrap();
     // Refuses what comes of the first three images, a report and a picture each, and takes the rest.
     let archive = Archive::start();
     archive.inside().manners.acts.extend([Act::Status(0xc000); 6]);

@@ -17,8 +17,8 @@ pub struct Seen {
     pub scores: Vec<(String, f32)>,
 }
 
-/// One image beside the reference: its features in the order of [`Reference::features`](crate::Reference::features),
-/// and its histogram of grey levels. Nothing in it is about a patient.
+/// One image beside the reference: its features in the order of their names there, and its histogram of grey levels.
+/// Nothing in it is about a patient.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Looks {
     pub features: Vec<f32>,

@@ -109,6 +109,14 @@ pub(crate) enum Event {
         image: u64,
         outcome: &'static str,
     },
+    /// Images of a source do not look as they did when the network was calibrated, or do again. `over`: the last
+    /// images, a week or a month.
+    Drift {
+        source: String,
+        feature: String,
+        over: &'static str,
+        outcome: &'static str,
+    },
     /// It was read again, and is in force or refused.
     Configuration {
         outcome: &'static str,

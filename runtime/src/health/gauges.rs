@@ -61,6 +61,7 @@ pub(crate) fn gauges(facts: &Facts) -> Vec<Gauge> {
     ));
     gauges.extend(facts.exposures.iter().flat_map(Exposed::gauges));
     gauges.extend(facts.shadow.iter().flat_map(shadow::Status::gauges));
+    gauges.extend(facts.drift.gauges());
     gauges
 }
 
@@ -70,11 +71,12 @@ pub(crate) fn labelled(facts: &Facts) -> Vec<Labelled> {
         let labels = vec![("what", expiry.what.clone()), ("file", file_name(&expiry.file))];
         Some((labels, expiry.days?))
     });
-    vec![Labelled {
+    let certificates = Labelled {
         name: "cxr_certificate_days_left",
         help: "Days until a configured certificate expires; negative if it has",
         rows: days.collect(),
-    }]
+    };
+    vec![certificates, facts.drift.labelled()]
 }
 
 fn file_name(path: &Path) -> String {

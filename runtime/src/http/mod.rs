@@ -8,6 +8,7 @@
 //! images     images, findings, overlays
 //! queue      deliveries, and what people decide about them
 //! health     health and metrics
+//! drift      whether images look as they did at calibration
 //! shadow     how far the second bundle agrees
 //! trends     what was answered and delivered, day by day
 //! events     what changed, as it changes                           → server-sent events
@@ -18,6 +19,7 @@
 
 mod assets;
 mod doors;
+mod drift;
 mod events;
 mod health;
 mod images;
@@ -32,7 +34,7 @@ pub(crate) use doors::Doors;
 pub(crate) use images::rfc3339;
 
 use crate::{
-    audit::Audit, config::HttpConfig, configuration::Configuration, current::Current,
+    audit::Audit, config::HttpConfig, configuration::Configuration, current::Current, drift::Drift,
     health::Watched, metrics::Metrics, outbox::Outbox, pictures::Pictures, shadow::Shadow,
     shutdown::Shutdown, spool::Spool, users::Role,
 };
@@ -71,6 +73,7 @@ pub(crate) struct Parts {
     pub(crate) outbox: Arc<Outbox>,
     /// If a second bundle looks on.
     pub(crate) shadow: Option<Arc<Shadow>>,
+    pub(crate) drift: Arc<Drift>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -131,6 +134,7 @@ fn routes() -> Vec<Route> {
         acts("/queue/{id}/release", operate, post(queue::release)),
         acts("/queue/{id}/drop", operate, post(queue::drop)),
         reads("/shadow", look, get(shadow::shadow)),
+        reads("/drift", look, get(drift::drift)),
         reads("/trends", look, get(trends::trends)),
         reads("/images", look, get(images::images)),
         reads("/images/{uid}", look, get(images::image)),

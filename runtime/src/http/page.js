@@ -294,8 +294,67 @@ function trends(days) {
   }));
 }
 
+// ---- whether images look as they did at calibration ----
+
+// The highest of each day beside the limit, which is the line.
+function limitChart(name, days, values) {
+  const top = Math.max(1.25, ...values), last = values.at(-1) ?? 0, share = (x) => `${Math.round(100 * x)} %`;
+  const label = `${name}: at most ${share(Math.max(0, ...values))} of the limit, ${share(last)} on the last day`;
+  const svg = drawn("svg", { viewBox: `0 0 ${4 * days.length} 40`, preserveAspectRatio: "none", role: "img", "aria-label": label });
+  values.forEach((value, at) => {
+    const height = (38 * value) / top;
+    svg.append(drawn("rect", { x: 4 * at + 0.5, y: 40 - height, width: 3, height, class: value > 1 ? "warn" : "plain" }));
+  });
+  const y = 40 - 38 / top;
+  svg.append(drawn("line", { x1: 0, x2: 4 * days.length, y1: y, y2: y, class: "limit" }));
+  return make("figure", {}, make("figcaption", { textContent: label }), svg);
+}
+
+const driftDay = (day) => new Date(86400000 * day).toISOString().slice(0, 10);
+let drifting = null;
+
+function drift(now) {
+  drifting = now;
+  const { status, summary } = now;
+  byId("drift").hidden = !summary;
+  if (!summary) return;
+  const said = [`Compared with ${summary.reference_images} calibration images; ${summary.streams[0].images} images so far`];
+  if (status.left_out) said.push(`${status.left_out} left out since the start`);
+  if (status.reason) said.push(status.reason);
+  if (!status.alarms.length) said.push("no alarm");
+  byId("drift-said").textContent = said.join(". ");
+  byId("drift-alarms").replaceChildren(...status.alarms.map((alarm) => make("li", { className: "bad",
+    textContent: `${alarm.source}: ${alarm.feature} ${alarm.text}, since ${driftDay(alarm.since / 86400)}` })));
+  const choice = byId("drift-source"), sources = summary.streams.map((stream) => stream.source);
+  if ([...choice.options].map((option) => option.value).join("\n") !== sources.join("\n")) {
+    const chosen = choice.value;
+    choice.replaceChildren(...sources.map((source) => make("option", { value: source, textContent: source })));
+    if (sources.includes(chosen)) choice.value = chosen;
+  }
+  driftOf(summary, summary.streams[Math.max(0, choice.selectedIndex)]);
+}
+
+function driftOf({ features }, { days, features: now, windows }) {
+  const highest = features.map((_, at) => Math.max(0, ...days.map((day) => day.peaks[at])));
+  const order = features.map((_, at) => at).sort((a, b) => highest[b] - highest[a]);
+  byId("drift-charts").replaceChildren(...order.slice(0, 6).map((at) =>
+    limitChart(features[at], days, days.map((day) => day.peaks[at]))));
+  const words = { higher: "higher", lower: "lower", wider: "wider spread", narrower: "less spread" };
+  const beside = (value, limit) => (limit === undefined ? value.toFixed(3) : `${value.toFixed(3)} of ${limit.toFixed(3)}`);
+  byId("drift-rows").replaceChildren(...order.map((at) => {
+    const cells = [`${Math.round(100 * now[at].of_limit)} %`, now[at].of_limit ? words[now[at].change] : ""];
+    for (const { distances, limits } of windows) {
+      cells.push(beside(distances[at].ks, limits?.ks), beside(distances[at].psi, limits?.psi));
+    }
+    return make("tr", {}, make("th", { scope: "row", textContent: features[at] }), ...cells.map((textContent) => make("td", { textContent })));
+  }));
+}
+byId("drift-source").onchange = () => drifting && drift(drifting);
+
 async function lookBack() {
   if (me.role && !document.hidden) {
+    const images = await fetch("drift").catch(() => null);
+    if (images?.ok) drift(await images.json());
     const response = await fetch("trends?days=30").catch(() => null);
     if (response?.ok) trends((await response.json()).days);
   }

@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     current::Current,
     dicom::{access::Access, scp::Scp},
+    drift::Drift,
     health::{Progress, Watched},
     heartbeat::Heartbeat,
     http::Parts,
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     metrics: Arc<Metrics>,
     trouble: Arc<Trouble>,
     shadow: Option<Arc<Shadow>>,
+    drift: Arc<Drift>,
 }
 
 impl Shared {
@@ -65,6 +67,10 @@ impl Shared {
             Shadow::start(shadow, &config.bundle, kept.spool.clone(), folder).map(Arc::new)
         });
         let shadow = shadow.transpose()?;
+        let answering = model.clone();
+        let known = move || answering.current().map(|loaded| loaded.known());
+        let drift = Drift::start(config.spool.path.clone(), kept.audit.clone(), Box::new(known));
+        let drift = Arc::new(drift?);
         let (metrics, trouble) = (Arc::<Metrics>::default(), Arc::<Trouble>::default());
         let watched = Arc::new(Watched {
             spool: kept.spool.clone(),
@@ -76,13 +82,25 @@ impl Shared {
             outbox: kept.outbox.clone(),
             exposures: kept.exposures.clone(),
             shadow: shadow.clone(),
+            drift: drift.clone(),
             certificates: kept.certificates.clone(),
             expiry: Watch::default(),
             compute: compute.clone(),
             worker_limit: config.worker.stuck_seconds,
             progress: Mutex::new(Progress::new()),
         });
-        Ok(Self { kept, heartbeat, watched, reporter, compute, model, metrics, trouble, shadow })
+        Ok(Self {
+            kept,
+            heartbeat,
+            watched,
+            reporter,
+            compute,
+            model,
+            metrics,
+            trouble,
+            shadow,
+            drift,
+        })
     }
 
     /// Where the outbox finds what it delivers.
@@ -107,6 +125,7 @@ impl Shared {
             configuration,
             outbox,
             shadow: self.shadow.clone(),
+            drift: self.drift.clone(),
             shutdown,
         })
     }
@@ -126,6 +145,7 @@ impl Shared {
             outbox,
             shadow: self.shadow.clone(),
             seen: Seen::default(),
+            drift: self.drift.clone(),
         }
     }
 

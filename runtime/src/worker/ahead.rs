@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::{
     analysis::Loaded,
+    looks::Offer,
     spool::{Contents, Entry},
 };
 use results::Record;
@@ -19,6 +20,8 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) record: Record,
+    /// For `drift`, once it is answered.
+    pub(super) offer: Option<Offer>,
     pub(super) began: Instant,
     pub(super) ended: Instant,
 }
@@ -84,7 +87,8 @@ impl Worker {
         self.seen.spent.fetch_add(began.elapsed().as_micros() as u64, Relaxed);
         match analysed {
             Ok(Ok(analysis)) => {
-                let found = Found { record: analysis.report, began, ended: Instant::now() };
+                let (record, offer, ended) = (analysis.report, analysis.seen, Instant::now());
+                let found = Found { record, offer, began, ended };
                 let (of, by) = (Arc::downgrade(&contents), Arc::downgrade(loaded));
                 self.seen.keep(Early { of, by, found });
             }

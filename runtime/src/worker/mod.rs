@@ -15,6 +15,7 @@ use crate::{
     audit::{Audit, Event},
     config::WorkerConfig,
     device,
+    drift::Drift,
     heartbeat::Heartbeat,
     http::rfc3339,
     metrics::Metrics,
@@ -54,6 +55,7 @@ pub(crate) struct Worker {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) seen: Seen,
+    pub(crate) drift: Arc<Drift>,
 }
 
 /// Pause after so many failures in a row: 1, 2, 4 … 64 seconds.
@@ -204,7 +206,8 @@ impl Worker {
                 self.parked(&job, entry.failures, &format!("{error:#}"))
             }
         };
-        self.conclude(entry, Found { record: analysis.report, began, ended: Instant::now() })
+        let (record, offer, ended) = (analysis.report, analysis.seen, Instant::now());
+        self.conclude(entry, Found { record, offer, began, ended })
     }
 
     /// Writes the answer to an image that was taken.
@@ -227,6 +230,7 @@ impl Worker {
         self.model.answered();
         self.spool.publish(&key);
         self.outbox.answered(key.name());
+        found.offer.into_iter().for_each(|offer| self.drift.offer(offer));
         if let Some(shadow) = &self.shadow
             && is_analysed
         {
@@ -285,7 +289,8 @@ impl Worker {
             None => BundleId::default(),
         };
         let report = Record::not_analysed(job.file.clone(), bundle, reason);
-        Analysis { report: Record { parked: true, ..report }, masks: Vec::new() }
+        let report = Record { parked: true, ..report };
+        Analysis { report, masks: Vec::new(), seen: None }
     }
 }
 

@@ -32,6 +32,9 @@ fn worker(folder: &Path) -> Worker {
         metrics: Arc::default(),
         trouble: Arc::default(),
         heartbeat: Arc::new(Heartbeat::new()),
+        drift: Arc::new(
+            Drift::start(folder.join("spool"), audit.clone(), Box::new(|| None)).unwrap(),
+        ),
         audit,
         outbox: Arc::new(Outbox::new(folder.join("box.sqlite"), Vec::new(), Arc::new(|| 0))),
         shadow: None,
@@ -58,7 +61,7 @@ fn take(worker: &Worker) -> Option<Entry> {
 fn answer(status: Status) -> Analysis {
     let id = BundleId { id: "test".into(), digest: "00".into(), ..BundleId::default() };
     let report = Record { status, ..Record::not_analysed("x.dcm".into(), id, "because".into()) };
-    Analysis { report, masks: Vec::new() }
+    Analysis { report, masks: Vec::new(), seen: None }
 }
 
 fn result(worker: &Worker, key: &Key) -> Record {

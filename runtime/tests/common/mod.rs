@@ -9,6 +9,7 @@ pub(crate) mod model;
 pub(crate) mod orthanc;
 pub(crate) mod peer;
 pub(crate) mod pki;
+pub(crate) mod reference;
 pub(crate) mod scu;
 pub(crate) mod slots;
 pub(crate) mod web;
