@@ -1,11 +1,11 @@
 //! What the spool holds, in memory: one entry per image, and the order in which they are worked on.
 
-use super::{Contents, Key, Pictures, ahead, attempts};
+use super::{Contents, Key, Pictures, attempts, notes};
 use crate::uid::Uid;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -117,7 +117,7 @@ impl Index {
             fs::remove_file(leftover?.path())?;
         }
         let mut index = Self { next: read_next(&folder.join("next"))?, ..Self::default() };
-        let (mut entries, mut notes, now) = (BTreeMap::new(), Vec::new(), Instant::now());
+        let (mut entries, mut left, now) = (BTreeMap::new(), Vec::new(), Instant::now());
         for file in fs::read_dir(folder.join("images"))? {
             let file = file?;
             let Some(key) = Key::of_file(&file.path()) else {
@@ -144,14 +144,14 @@ impl Index {
                         entry.deaths = attempts::read(&path)?;
                         entry.ready_at = attempts::pause(entry.deaths).map(|pause| now + pause);
                     }
-                    None if name == "attempts" && ahead::is_note(&path) => notes.push(path),
+                    None if name == "attempts" && notes::is_note(&path) => left.push(path),
                     Some(entry) => index.pictures.add(entry.key.sequence, file.metadata()?.len()),
                     // Of an image that was purged, or half a file.
                     None => fs::remove_file(&path)?,
                 }
             }
         }
-        index.deadly = ahead::sort_out(notes, &mut entries, now)?;
+        index.deadly = sort_out(left, &mut entries, now)?;
         for entry in entries.into_values() {
             index.insert(entry);
         }
@@ -267,6 +267,39 @@ impl Index {
         }
     }
 }
+
+/// What the notes of an earlier process say: objects that were not accepted are returned, attempts at others counted.
+fn sort_out(
+    left: Vec<PathBuf>,
+    entries: &mut BTreeMap<u64, Entry>,
+    now: Instant,
+) -> io::Result<HashSet<(Uid, u64)>> {
+    let mut deadly: Vec<(SystemTime, PathBuf, (Uid, u64))> = Vec::new();
+    for path in left {
+        let Some((uid, digest)) = notes::about(&path) else {
+            fs::remove_file(&path)?;
+            continue;
+        };
+        let is_it = |entry: &&mut Entry| entry.key.uid == uid && entry.key.digest == digest;
+        match entries.values_mut().rev().find(is_it) {
+            Some(entry) if entry.state == State::Waiting => {
+                entry.deaths = entry.deaths.max(1);
+                entry.ready_at = attempts::pause(entry.deaths).map(|pause| now + pause);
+                notes::hand_on(&path, &path.with_file_name(entry.key.name()), entry.deaths)?;
+            }
+            Some(_) => fs::remove_file(&path)?,
+            None => deadly.push((fs::metadata(&path)?.modified()?, path, (uid, digest))),
+        }
+    }
+    deadly.sort_by_key(|(written, ..)| *written);
+    for (_, path, _) in deadly.drain(..deadly.len().saturating_sub(MOST_DEADLY)) {
+        fs::remove_file(path)?;
+    }
+    Ok(deadly.into_iter().map(|(.., object)| object).collect())
+}
+
+/// Objects that are remembered because the daemon ended in them: each costs somebody an end of the daemon.
+const MOST_DEADLY: usize = 64;
 
 /// The first sequence number that was free when something was purged last.
 fn read_next(path: &Path) -> io::Result<u64> {

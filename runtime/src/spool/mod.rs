@@ -31,6 +31,7 @@ mod incoming;
 mod index;
 mod key;
 mod moving;
+mod notes;
 mod pictures;
 mod room;
 mod stages;
