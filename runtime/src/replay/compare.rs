@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn one_pixel_of_a_mask_is_found_and_counted() {
         let now = record(&[0, 1, 1, 0, 1, 0]);
-        assert_eq!(differs(&now, &now), []);
+        assert!(differs(&now, &now).is_empty());
         let mut told = now.clone();
         told.segments = record(&[0, 1, 1, 0, 1, 1]).segments;
         assert_eq!(differs(&told, &now), [("mask lung".to_owned(), "1 pixels".to_owned())]);
@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn what_was_changed_after_it_was_written_is_named() {
         let now = record(&[0; 6]);
-        let changes: [(fn(&mut Record), &str); 3] = [
+        type Change = fn(&mut Record);
+        let changes: [(Change, &str); 3] = [
             (|record| record.reason = Some("other".into()), "what it says"),
             (|record| record.analysed = Some("2026".into()), "when and about which study"),
             (|record| record.received = Some("2026".into()), "how the image arrived"),
