@@ -69,7 +69,7 @@ pub(crate) fn judge<'a>(
     for (record, planes) in records.iter().zip(planes) {
         for (label, name) in labels.iter().enumerate() {
             let Some(truth) = mask_of(record, name)? else { continue };
-            let inside: Vec<bool> = truth.pixels.iter().map(|&x| x > 0.5).collect();
+            let inside: Vec<bool> = truth.pixels().iter().map(|&x| x > 0.5).collect();
             let threshold = thresholds.get(name).copied().unwrap_or(0.5);
             let size = [truth.height, truth.width];
             let mask = planes.mask(label, name, size, threshold);
@@ -172,7 +172,7 @@ pub(crate) fn cases(
         Ok(Case {
             image: j.record.image.clone(),
             caption: format!("{rank}: {}, {name}, Dice {:.3}", j.record.id, j.overlap.dice()),
-            truth: vec![Drawing::mask(truth.pixels.iter().map(|&x| x > 0.5).collect(), size)],
+            truth: vec![Drawing::mask(truth.pixels().iter().map(|&x| x > 0.5).collect(), size)],
             ours: vec![Drawing::mask(mask.data.iter().map(|&x| x == 1).collect(), size)],
         })
     };

@@ -67,7 +67,7 @@ impl Objective for Loss {
             let (mut table, mut groups) = (Vec::new(), Vec::new());
             for (record, planes) in self.val_records.iter().zip(&planes) {
                 let Some(truth) = mask_of(record, name)? else { continue };
-                let inside: Vec<bool> = truth.pixels.iter().map(|&x| x > 0.5).collect();
+                let inside: Vec<bool> = truth.pixels().iter().map(|&x| x > 0.5).collect();
                 let at = |threshold| {
                     planes
                         .overlap(label, name, &inside, [truth.height, truth.width], threshold)
