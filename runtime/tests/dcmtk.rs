@@ -39,7 +39,8 @@ fn dcmtk_echoes_and_stores() {
     }
     assert_eq!(daemon.metric("cxr_dicom_stored_total"), 4);
     for path in daemon.spool("images") {
-        let read = radiograph::read(&std::fs::read(&path).unwrap()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let read = radiograph::read(&bytes).unwrap();
         assert_eq!((read.image.height, read.image.width), (300, 300), "{}", path.display());
     }
 }
