@@ -299,6 +299,10 @@ fn said(worker: &Worker, key: &Key) -> serde_json::Value {
     for changing in ["milliseconds", "analysed", "received", "sop_instance_uid", "file"] {
         record.as_object_mut().unwrap().remove(changing).unwrap();
     }
+    // Digests of these.
+    for changing in ["about", "arrival"] {
+        record["account"].as_object_mut().unwrap().remove(changing).unwrap();
+    }
     record
 }
 
