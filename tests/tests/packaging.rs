@@ -255,8 +255,8 @@ fn verbs(tool: fn() -> Tool, words: &[String]) -> Vec<Vec<String>> {
 
 #[test]
 fn every_verb_of_every_program_has_a_man_page_and_is_completed() {
-    let tools: [(&str, fn() -> Tool); 4] = [
-        ("runtime", tool::runtime),
+    let tools = [
+        ("runtime", tool::runtime as fn() -> Tool),
         ("firmware-host", tool::firmware_host),
         ("exporter", tool::exporter),
         ("trainer", tool::trainer),
