@@ -38,10 +38,31 @@ pub enum BundleError {
     #[error("the codes of its labels are damaged: {reason}")]
     Codes { reason: String },
 
+    #[error(
+        "not a pack: begins with {found:02x?}, expected {:02x?} (\"CXRP\")",
+        crate::pack::MAGIC
+    )]
+    NotAPack { found: Vec<u8> },
+
+    #[error("format {found} of a pack is unknown, expected 1")]
+    UnknownPack { found: u16 },
+
+    #[error("a pack of {found} bytes, expected at most {}", crate::PACK_LIMIT)]
+    PackLength { found: u64 },
+
+    #[error("the pack is damaged: {reason}")]
+    PackContents { reason: String },
+
+    #[error("{pack} cannot be used")]
+    BadPack { pack: String, source: Box<Self> },
+
+    #[error("a second pack is called {name}")]
+    Twice { name: String },
+
     #[error("no section {section}")]
     Missing { section: &'static str },
 
-    #[error("the signature does not fit: the manifest or the signature was changed")]
+    #[error("the signature does not fit: what it covers or the signature was changed")]
     Forged,
 
     #[error("not signed, expected the signature of a trusted key")]
@@ -49,4 +70,15 @@ pub enum BundleError {
 
     #[error("signed by {key}, which is not a trusted key")]
     Untrusted { key: String },
+}
+
+impl BundleError {
+    /// Whether all that is wrong is that a bundle or a pack is not signed.
+    pub fn is_unsigned(&self) -> bool {
+        match self {
+            Self::Unsigned => true,
+            Self::BadPack { source, .. } => source.is_unsigned(),
+            _ => false,
+        }
+    }
 }

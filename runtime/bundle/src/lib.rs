@@ -4,6 +4,7 @@
 //! "CXRB" · format u16 · manifest length u32 · manifest (postcard)
 //!        · signed u8 (0 | 1) · [public key 32 · ed25519 signature 64]
 //!        · sections, one after the other, in the manifest's order
+//!        · packs, each sealed for itself ([`SealedPack`])
 //! ```
 //!
 //! Little endian. The signature covers everything before it; the manifest holds the SHA-256 of each
@@ -34,6 +35,8 @@ mod error;
 mod format;
 mod golden;
 mod manifest;
+mod pack;
+mod pieces;
 mod third;
 mod wire;
 
@@ -45,10 +48,16 @@ pub use golden::{Golden, GoldenOutput, GoldenVector};
 pub use manifest::{
     Calibration, Histogram, Manifest, Metric, OperatingPoint, Provenance, SectionEntry, TensorRange,
 };
+pub use pack::{PACK_LIMIT, SealedPack};
 
 use ed25519_dalek::Signer;
 use sha2::{Digest, Sha256};
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::{Read, Seek},
+    iter,
+    path::Path,
+};
 
 /// Names of the sections every tool knows.
 pub mod section {
@@ -60,6 +69,8 @@ pub mod section {
     pub const CODES: &str = "codes.json";
     /// How the calibration's images looked, to notice others: crate `drift`, postcard. Bundles of before have none.
     pub const DRIFT: &str = "drift.bin";
+    /// Findings by phrases and the bank of sentences: crate `language`, postcard. Bundles of before have none.
+    pub const LANGUAGE: &str = "language.bin";
     /// Model card, Markdown.
     pub const MODEL_CARD: &str = "model-card.md";
     /// Software bill of materials, CycloneDX JSON.
@@ -72,7 +83,9 @@ pub struct Bundle {
     pub manifest: Manifest,
     sections: Vec<Vec<u8>>,
     signature: Option<Signature>,
+    /// Of the head.
     digest: [u8; 32],
+    packs: Vec<SealedPack>,
 }
 
 /// Who vouches for a bundle.
@@ -113,7 +126,8 @@ impl Bundle {
             })
             .collect();
         let sections = sections.into_iter().map(|(_, bytes)| bytes).collect();
-        let mut bundle = Self { manifest, sections, signature: None, digest: [0; 32] };
+        let packs = Vec::new();
+        let mut bundle = Self { manifest, sections, signature: None, digest: [0; 32], packs };
         bundle.sign(key)?;
         Ok(bundle)
     }
@@ -130,21 +144,26 @@ impl Bundle {
     /// The file's bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
         let mut bytes = wire::head(&self.manifest)?;
-        match &self.signature {
-            None => bytes.push(0),
-            Some(signature) => {
-                bytes.push(1);
-                bytes.extend_from_slice(signature.key.as_bytes());
-                bytes.extend_from_slice(&signature.bytes);
-            }
-        }
+        Signature::write(self.signature.as_ref(), &mut bytes);
         self.sections.iter().for_each(|section| bytes.extend_from_slice(section));
+        self.packs.iter().for_each(|pack| bytes.extend(pack.to_bytes()));
         Ok(bytes)
     }
 
-    /// Identity of the contents, signature apart: SHA-256 of the head, which holds every section's.
+    /// Identity of the contents, signatures apart: SHA-256 of the head, which holds every section's; with packs, of that
+    /// and theirs.
     pub fn digest(&self) -> String {
-        hex::encode(self.digest)
+        hex::encode(pack::digest_with(self.digest, &self.packs))
+    }
+
+    /// Packs that were added to it, each called otherwise.
+    pub fn packs(&self) -> &[SealedPack] {
+        &self.packs
+    }
+
+    /// The same bundle with these packs and no others. Crate `language` says which fit.
+    pub fn with_packs(self, packs: Vec<SealedPack>) -> Self {
+        Self { packs, ..self }
     }
 
     /// Bytes of a section.
@@ -181,9 +200,10 @@ impl Bundle {
         self.signature.as_ref()
     }
 
-    /// Accepts the bundle if one of `trusted` signed it.
+    /// Accepts the bundle if one of `trusted` signed it, and each of its packs.
     pub fn check_signature(&self, trusted: &[VerifyingKey]) -> Result<(), BundleError> {
-        vouched(self.signature.as_ref(), trusted)
+        vouched(self.signature.as_ref(), trusted)?;
+        self.packs.iter().try_for_each(|pack| pack.check_signature(trusted))
     }
 }
 
@@ -192,23 +212,47 @@ impl Bundle {
 pub struct Envelope {
     pub manifest: Manifest,
     signature: Option<Signature>,
-    digest: [u8; 32],
+    head: [u8; 32],
+    packs: Vec<SealedPack>,
+    language: Option<Vec<u8>>,
 }
 
 impl Envelope {
-    /// Reads an untrusted file of `length` bytes and keeps no more of it than its manifest.
+    /// Reads an untrusted file of `length` bytes and keeps no more of it than its manifest, what is said in it about
+    /// language, and its packs.
     pub fn read(reader: impl Read, length: u64) -> Result<Self, BundleError> {
-        wire::check(reader, length).map(|(envelope, _)| envelope)
+        wire::check(reader, length, true).map(|(envelope, _)| envelope)
+    }
+
+    /// The packs of a file that was checked before: its sections are passed over.
+    pub fn packs_of(file: impl Read + Seek) -> Result<Vec<SealedPack>, BundleError> {
+        wire::packs_of(file)
     }
 
     /// As [`Bundle::digest`].
     pub fn digest(&self) -> [u8; 32] {
-        self.digest
+        pack::digest_with(self.head, &self.packs)
+    }
+
+    /// As [`Bundle::packs`].
+    pub fn packs(&self) -> &[SealedPack] {
+        &self.packs
+    }
+
+    /// Bytes of [`section::LANGUAGE`].
+    pub fn language(&self) -> Option<&[u8]> {
+        self.language.as_deref()
     }
 
     /// As [`Bundle::check_signature`].
     pub fn check_signature(&self, trusted: &[VerifyingKey]) -> Result<(), BundleError> {
-        vouched(self.signature.as_ref(), trusted)
+        self.signatures(trusted).into_iter().collect()
+    }
+
+    /// Of the bundle, then of each pack, for who lets something pass that is not signed.
+    pub fn signatures(&self, trusted: &[VerifyingKey]) -> Vec<Result<(), BundleError>> {
+        let own = vouched(self.signature.as_ref(), trusted);
+        iter::once(own).chain(self.packs.iter().map(|pack| pack.check_signature(trusted))).collect()
     }
 }
 

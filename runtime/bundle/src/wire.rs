@@ -1,15 +1,18 @@
 //! Bytes of the file. Every length is checked against what is there before anything is allocated.
 
 use crate::format::{MAGIC, NEWEST};
+use crate::pack::{self, SealedPack};
+use crate::pieces::Pieces;
 use crate::third::Third;
-use crate::{Bundle, BundleError, Envelope, Manifest, SectionEntry, Signature};
-use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
+use crate::{Bundle, BundleError, Envelope, Manifest, SectionEntry, Signature, section};
 use graph::Fit;
 use sha2::{Digest, Sha256};
-use std::io::{self, Read};
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
 const FIXED: usize = MAGIC.len() + 2 + 4;
+/// Longest section that [`Envelope`] keeps, in bytes.
+const KEPT_LIMIT: u64 = 16 << 20;
 
 /// Magic, format and manifest: what the signature covers.
 pub(crate) fn head(manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
@@ -32,7 +35,8 @@ pub(crate) fn head(manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
 
 /// Keeps the bytes for the largest section, which is nearly all of them.
 pub(crate) fn read(mut bytes: Vec<u8>) -> Result<Bundle, BundleError> {
-    let (Envelope { manifest, signature, digest }, ranges) = check(&bytes[..], bytes.len() as u64)?;
+    let whole = check(&bytes[..], bytes.len() as u64, false)?;
+    let (Envelope { manifest, signature, head, packs, .. }, ranges) = whole;
     let largest = (0..ranges.len()).max_by_key(|at| ranges[*at].len());
     let copy = |(at, range): (usize, &Range<usize>)| {
         if Some(at) == largest { Vec::new() } else { bytes[range.clone()].to_vec() }
@@ -43,16 +47,69 @@ pub(crate) fn read(mut bytes: Vec<u8>) -> Result<Bundle, BundleError> {
         bytes.drain(..ranges[at].start);
         sections[at] = bytes;
     }
-    Ok(Bundle { manifest, sections, signature, digest })
+    Ok(Bundle { manifest, sections, signature, digest: head, packs })
 }
 
-/// What stands before the sections, all of it checked and the sections too, and where in the file they are.
+/// What stands before the sections and behind them, all of it checked and the sections too, and where in the file those
+/// are. The section of the language is kept if it is asked for.
 pub(crate) fn check(
     reader: impl Read,
     length: u64,
+    keep: bool,
 ) -> Result<(Envelope, Vec<Range<usize>>), BundleError> {
-    let mut rest = Pieces { reader, at: 0, length };
-    let magic = rest.take(length.min(MAGIC.len() as u64))?;
+    let mut rest = Pieces::new(reader, 0, length);
+    let Front { manifest, signature, head } = front(&mut rest)?;
+    let mut language = None;
+    let mut section = |entry: &SectionEntry| {
+        let start = rest.at;
+        let found = if keep && entry.name == section::LANGUAGE {
+            if entry.size > KEPT_LIMIT {
+                let (found, limit) = (entry.size, KEPT_LIMIT);
+                let reason = format!("{} has {found} bytes, expected at most {limit}", entry.name);
+                return Err(BundleError::Manifest { reason });
+            }
+            Sha256::digest(language.insert(rest.take(entry.size)?)).into()
+        } else {
+            rest.hash(entry.size)?
+        };
+        if found != entry.sha256 {
+            return Err(BundleError::Damaged {
+                section: entry.name.clone(),
+                found: hex::encode(found),
+                expected: hex::encode(entry.sha256),
+            });
+        }
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        Ok(place(start)..place(rest.at))
+    };
+    let sections = manifest.sections.iter().map(&mut section).collect::<Result<Vec<_>, _>>()?;
+    let packs = packs(&mut rest)?;
+    Ok((Envelope { manifest, signature, head, packs, language }, sections))
+}
+
+/// The packs of a file, whose sections are passed over and not checked.
+pub(crate) fn packs_of(mut file: impl Read + Seek) -> Result<Vec<SealedPack>, BundleError> {
+    let length = file.seek(SeekFrom::End(0)).map_err(BundleError::Io)?;
+    file.rewind().map_err(BundleError::Io)?;
+    let mut rest = Pieces::new(&mut file, 0, length);
+    let sections = front(&mut rest)?.manifest.sections;
+    let end = sections.iter().fold(rest.at, |end, entry| end.saturating_add(entry.size));
+    if end > length {
+        return Err(BundleError::Length { found: length, expected: end });
+    }
+    file.seek(SeekFrom::Start(end)).map_err(BundleError::Io)?;
+    packs(&mut Pieces::new(file, end, length))
+}
+
+/// What stands before the sections.
+struct Front {
+    manifest: Manifest,
+    signature: Option<Signature>,
+    head: [u8; 32],
+}
+
+fn front<R: Read>(rest: &mut Pieces<R>) -> Result<Front, BundleError> {
+    let magic = rest.take(rest.left().min(MAGIC.len() as u64))?;
     if magic != MAGIC {
         return Err(BundleError::NotABundle { found: magic });
     }
@@ -70,84 +127,29 @@ pub(crate) fn check(
         2 => manifest.preprocess.fit = postcard::from_bytes(more).map_err(damaged)?,
         _ => postcard::from_bytes::<Third>(more).map_err(damaged)?.add_to(&mut manifest)?,
     }
+    let signature = rest.signature(&head)?;
+    Ok(Front { manifest, signature, head: Sha256::digest(&head).into() })
+}
 
-    let signature = match rest.array::<1>()? {
-        [0] => None,
-        [1] => {
-            let key = VerifyingKey::from_bytes(&rest.array()?).map_err(|_| BundleError::Forged)?;
-            let bytes = rest.array()?;
-            key.verify_strict(&head, &Ed25519::from_bytes(&bytes))
-                .map_err(|_| BundleError::Forged)?;
-            Some(Signature { key, bytes })
-        }
-        [other] => {
-            let reason = format!("signature mark is {other}, expected 0 or 1");
-            return Err(BundleError::Manifest { reason });
-        }
-    };
-
-    let mut section = |entry: &SectionEntry| {
-        let start = rest.at;
-        let found = rest.hash(entry.size)?;
-        if found != entry.sha256 {
-            return Err(BundleError::Damaged {
-                section: entry.name.clone(),
-                found: hex::encode(found),
-                expected: hex::encode(entry.sha256),
-            });
-        }
-        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        Ok(place(start)..place(rest.at))
-    };
-    let sections = manifest.sections.iter().map(&mut section).collect::<Result<Vec<_>, _>>()?;
-    if rest.at != rest.length {
+/// Packs to the end of the file, and nothing else.
+fn packs<R: Read>(rest: &mut Pieces<R>) -> Result<Vec<SealedPack>, BundleError> {
+    let mut packs: Vec<SealedPack> = Vec::new();
+    while rest.left() > 0 {
         let (found, expected) = (rest.length, rest.at);
-        return Err(BundleError::Length { found, expected });
-    }
-    let digest = Sha256::digest(&head).into();
-    Ok((Envelope { manifest, signature, digest }, sections))
-}
-
-/// A file of known length, piece by piece.
-struct Pieces<R> {
-    reader: R,
-    at: u64,
-    length: u64,
-}
-
-impl<R: Read> Pieces<R> {
-    /// The reader of the next `length` bytes, if the file has them.
-    fn next(&mut self, length: u64) -> Result<&mut R, BundleError> {
-        let expected = self.at.saturating_add(length);
-        if expected > self.length {
-            return Err(BundleError::Length { found: self.length, expected });
+        if rest.take(rest.left().min(pack::MAGIC.len() as u64))? != pack::MAGIC {
+            return Err(BundleError::Length { found, expected });
         }
-        self.at = expected;
-        Ok(&mut self.reader)
+        let bad = |source| BundleError::BadPack {
+            pack: format!("pack {} behind the bundle", packs.len()),
+            source: Box::new(source),
+        };
+        let pack = SealedPack::behind_magic(rest).map_err(bad)?;
+        if packs.iter().any(|other| other.name() == pack.name()) {
+            return Err(BundleError::Twice { name: pack.name().into() });
+        }
+        packs.push(pack);
     }
-
-    fn take(&mut self, length: u64) -> Result<Vec<u8>, BundleError> {
-        let reader = self.next(length)?;
-        let mut bytes = Vec::new();
-        let found = reader.take(length).read_to_end(&mut bytes).map_err(BundleError::Io)?;
-        if found as u64 == length { Ok(bytes) } else { Err(cut_short()) }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], BundleError> {
-        Ok(self.take(N as u64)?.try_into().expect("take returns the length asked for"))
-    }
-
-    fn hash(&mut self, length: u64) -> Result<[u8; 32], BundleError> {
-        let reader = self.next(length)?;
-        let mut hasher = Sha256::new();
-        let found = io::copy(&mut reader.take(length), &mut hasher).map_err(BundleError::Io)?;
-        if found == length { Ok(hasher.finalize().into()) } else { Err(cut_short()) }
-    }
-}
-
-/// The file is shorter than it was said to be.
-fn cut_short() -> BundleError {
-    BundleError::Io(io::ErrorKind::UnexpectedEof.into())
+    Ok(packs)
 }
 
 #[cfg(test)]
