@@ -96,7 +96,16 @@ fn the_exporter_alone_needs_no_libtorch() {
 
 #[test]
 fn what_runs_under_the_engine_knows_no_sockets() {
-    let below = ["engine", "kernels", "bundle", "radiograph", "results", "graph", "calibration"];
+    let below = [
+        "engine",
+        "kernels",
+        "language",
+        "bundle",
+        "radiograph",
+        "results",
+        "graph",
+        "calibration",
+    ];
     for library in ["tokio", "mio", "socket2", "axum", "dicom-ul"] {
         Needs::read().forbid(&below, library);
     }
@@ -104,7 +113,7 @@ fn what_runs_under_the_engine_knows_no_sockets() {
 
 #[test]
 fn the_link_does_not_need_an_inference_engine() {
-    Needs::read().forbid(&["firmware-host", "protocol"], "tract-core");
+    Needs::read().forbid(&["firmware-host", "protocol", "language"], "tract-core");
 }
 
 #[test]

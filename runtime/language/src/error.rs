@@ -1,0 +1,37 @@
+use thiserror::Error;
+
+/// Why language cannot be used.
+#[derive(Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum LanguageError {
+    #[error("the language's format {found} is unknown, expected {expected}")]
+    UnknownFormat { found: u8, expected: u8 },
+
+    #[error("the language is damaged: {reason}")]
+    Damaged { reason: String },
+
+    #[error("{what} is {found}, expected {expected}")]
+    Invalid { what: String, found: String, expected: String },
+
+    #[error("a second finding is called `{name}`, expected each name once")]
+    Twice { name: String },
+
+    #[error("pack `{pack}` is of space {found}, the network's is {expected}")]
+    OtherSpace { pack: String, found: String, expected: String },
+
+    #[error("its products cannot be packed: {reason}")]
+    Products { reason: String },
+
+    #[error("finding `{finding}`, {what}: value {at} is {found}, expected {expected}")]
+    Golden { finding: String, what: &'static str, at: usize, found: f32, expected: f32 },
+}
+
+impl LanguageError {
+    pub(crate) fn invalid(
+        what: impl Into<String>,
+        found: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { what: what.into(), found: found.to_string(), expected: expected.into() }
+    }
+}
