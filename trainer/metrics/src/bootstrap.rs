@@ -48,14 +48,19 @@ impl Patients {
         value: impl Fn(&[u32]) -> Option<f64>,
     ) -> Option<Estimate> {
         let all = value(&vec![1; self.of_sample.len()])?;
-        let mut random = ChaCha8Rng::seed_from_u64(resampling.seed);
-        let mut values: Vec<f64> =
-            (0..resampling.replicates).filter_map(|_| value(&self.resample(&mut random))).collect();
+        let resamples = self.resamples(resampling);
+        let mut values: Vec<f64> = resamples.filter_map(|weights| value(&weights)).collect();
         if values.is_empty() || values.len() * 2 < resampling.replicates {
             return None;
         }
         values.sort_by(f64::total_cmp);
         Some(Estimate { value: all, low: quantile(&values, 0.025), high: quantile(&values, 0.975) })
+    }
+
+    /// How often each sample counts, once for each resample: for who wants more of them than one value.
+    pub fn resamples(&self, resampling: Resampling) -> impl Iterator<Item = Vec<u32>> {
+        let mut random = ChaCha8Rng::seed_from_u64(resampling.seed);
+        (0..resampling.replicates).map(move |_| self.resample(&mut random))
     }
 
     /// The mean of one value a sample, with its interval.

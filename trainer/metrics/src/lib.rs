@@ -7,6 +7,7 @@
 //! overlap      masks → Dice, IoU
 //! detection    boxes → mean average precision; matched counts it, and FROC, for many weightings
 //! bootstrap    95 % intervals over patients; runs over seeds
+//! proportion   exact intervals of shares; predictive values; differences
 //! figure       a measured number with its name, as checkpoints keep it
 //! ```
 //!
@@ -20,13 +21,14 @@ pub mod detection;
 pub mod figure;
 pub mod operating;
 pub mod overlap;
+pub mod proportion;
 pub mod ranking;
 pub mod reliability;
 pub mod runs;
 pub mod threshold;
 
 /// A measured number with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Estimate {
     pub value: f64,
     pub low: f64,
