@@ -1,7 +1,8 @@
-//! The binary on the box: `serve`, `analyze`, `queue`, `drift`, `dicom`, `bench`, `selftest`, `user`.
+//! The binary on the box: `serve`, `analyze`, `queue`, `drift`, `dicom`, `bench`, `acceptance`, `user`, ….
 //!
 //! Start at [`serve::run`] for the daemon, at [`analysis`] for what happens to one image.
 
+mod acceptance;
 mod analysis;
 mod analyze;
 mod audit;
@@ -18,6 +19,7 @@ mod exposures;
 mod forced;
 mod health;
 mod http;
+mod instances;
 mod logbook;
 mod looks;
 mod metrics;
@@ -104,6 +106,8 @@ enum Verb {
     Device(profile::Device),
     /// Says whether a result came from an image and a bundle, or what differs
     Replay(replay::Replay),
+    /// Tests the daemon on a site's own studies with known truth, and writes a report to file
+    Acceptance(acceptance::Acceptance),
     /// Looks at the audit log
     Audit(audit::AuditVerb),
     /// Says who may log in to the page
@@ -174,6 +178,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Selftest(selftest) => selftest.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Device(device) => device.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Replay(replay) => replay.run(cli.output).map(|()| ExitCode::SUCCESS),
+        Verb::Acceptance(acceptance) => acceptance.run(cli.output),
         Verb::Audit(audit) => audit.run(cli.output).map(|()| ExitCode::SUCCESS),
         Verb::Completion(completion) => {
             print_completion(&completion, cli.output).map(|()| ExitCode::SUCCESS)

@@ -279,6 +279,16 @@ pub(crate) fn check(config: &BundleConfig, threads: &Threads) -> Result<Option<A
     open(config, threads, &wanted).map(|(_, about, _)| Some(about))
 }
 
+/// The file that should answer; `None` before the first activation.
+pub(crate) fn active(config: &BundleConfig) -> Result<Option<BundleFile>> {
+    let (wanted, _) = wanted(config, &configured(config)?)?;
+    let file = |wanted: Wanted| {
+        let sha256 = wanted.slot.map(|candidate| candidate.digest);
+        BundleFile { path: wanted.path, sha256 }
+    };
+    Ok(wanted.map(file))
+}
+
 /// A file with a bundle, and what it must contain if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BundleFile {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use kernels::Isa;
-use std::{fs, thread};
+use std::{fs, path::Path, thread};
 
 /// Multiplications per second of `threads` threads at once, each with `isa`'s dot product and everything in registers.
 ///
@@ -24,6 +24,13 @@ pub(crate) fn memory(field: &str) -> Result<f64> {
         .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
         .with_context(|| format!("/proc/self/status has no {field}"))?;
     Ok(kib * 1024.0 / 1e6)
+}
+
+/// Whether a folder lies in a file system that is memory.
+pub(crate) fn is_in_memory(folder: &Path) -> Result<bool> {
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    let found = rustix::fs::statfs(folder).with_context(|| folder.display().to_string())?;
+    Ok(found.f_type == TMPFS)
 }
 
 /// Its name, as the kernel gives it; ARM kernels give numbers instead.

@@ -12,7 +12,7 @@
 
 mod early_stopping;
 mod end_to_end;
-mod machine;
+pub(crate) mod machine;
 mod measured;
 
 use crate::{Output, print_json};

@@ -10,7 +10,7 @@ use crate::{
     heartbeat::Heartbeat,
     http::Parts,
     metrics::Metrics,
-    model::{Model, Status},
+    model::{About, Model, Status},
     outbox::SpoolSource,
     pictures::Pictures,
     profile::Compute,
@@ -150,12 +150,9 @@ impl Shared {
     }
 
     /// The bundle that answers, or why none does.
-    pub(super) fn bundle(&self) -> Result<String, String> {
+    pub(super) fn bundle(&self) -> Result<About, String> {
         let Status { bundle, reason } = self.model.status();
-        match bundle {
-            Some(about) => Ok(format!("{} {}", about.id, about.version)),
-            None => Err(reason.unwrap_or_else(|| "no bundle answers".into())),
-        }
+        bundle.ok_or_else(|| reason.unwrap_or_else(|| "no bundle answers".into()))
     }
 
     pub(super) fn scp(&self, config: &Config, shutdown: Shutdown) -> Arc<Scp> {

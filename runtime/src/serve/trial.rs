@@ -13,16 +13,24 @@ use super::{
 };
 use crate::{
     config::{Config, DicomConfig, Peer},
-    dicom::{access::Access, listener},
+    dicom::{
+        access::Access,
+        listener,
+        scu::{self, Association, Object, Proposal},
+    },
+    model::About,
     outbox::Outbox,
     shutdown::{self, Trigger},
-    spool::Spool,
+    spool::{Key, Spool, State},
+    uid::Uid,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use results::Record;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -30,11 +38,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub(crate) struct Trial {
     pub(crate) spool: Arc<Spool>,
     pub(crate) outbox: Arc<Outbox>,
-    /// Where whoever tests sends to.
-    pub(crate) door: SocketAddr,
+    /// Where whoever tests sends to, and by which names.
+    door: scu::Peer,
     pub(crate) addresses: Ready,
     /// The bundle that answers, or why none does.
-    pub(crate) bundle: Result<String, String>,
+    pub(crate) bundle: Result<About, String>,
     trigger: Trigger,
     ended: JoinHandle<Result<()>>,
     shared: Shared,
@@ -58,13 +66,54 @@ impl Trial {
         Ok(Self {
             spool,
             outbox,
-            door: address,
+            door: peer(config, calling, address),
             addresses,
             bundle: shared.bundle(),
             trigger,
             ended: tokio::spawn(tasks.ended()),
             shared,
         })
+    }
+
+    /// Sends an object by C-STORE, in an association of its own, as a modality would.
+    pub(crate) async fn store(
+        &self,
+        syntaxes: &'static [&'static str],
+        class: &'static str,
+        (instance, dataset): (&str, &[u8]),
+    ) -> Result<()> {
+        let proposal = Proposal { class, syntaxes };
+        let mut association = Association::open(&self.door, &[proposal]).await?;
+        let object = Object { class, instance, dataset, urgent: false };
+        let response = association.store(&object).await;
+        association.release().await;
+        let response = response?;
+        let (status, comment) = (response.status, response.comment);
+        ensure!(
+            status == 0,
+            "C-STORE was answered with status {status:04X} {comment}, expected 0000"
+        );
+        Ok(())
+    }
+
+    /// The answer to an image, once it is there; none in time, or the daemon has ended.
+    pub(crate) async fn answer(
+        &self,
+        instance: &str,
+        wait: Duration,
+    ) -> Result<Option<(Key, Record)>> {
+        let uid = Uid::parse(instance)?;
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !self.has_ended() {
+            let entries = self.spool.revisions(&uid);
+            if let Some(entry) = entries.iter().find(|entry| entry.state == State::Answered) {
+                let json = self.spool.result(&entry.key).context("cannot read the answer")?;
+                let record = serde_json::from_slice(&json).context("the answer is damaged")?;
+                return Ok(Some((entry.key.clone(), record)));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(None)
     }
 
     /// Whether it has ended by itself, which it must not.
@@ -78,6 +127,21 @@ impl Trial {
         let ended = self.ended.await.context("the daemon panicked").flatten();
         last_words(self.shared, ended.is_ok()).await?;
         ended
+    }
+}
+
+/// How often it is looked whether an answer is there.
+const LOOK: Duration = Duration::from_millis(5);
+/// Of one message on the way to the door.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+fn peer(config: &Config, calling: &str, address: SocketAddr) -> scu::Peer {
+    scu::Peer {
+        calling: calling.to_owned(),
+        called: config.dicom.ae_title.clone(),
+        address: address.to_string(),
+        tls: None,
+        timeout: TIMEOUT,
     }
 }
 

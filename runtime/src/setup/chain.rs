@@ -7,13 +7,12 @@ use super::{
 };
 use crate::{
     config::{Config, Destination, When},
-    dicom::scu::{Association, Object, Peer, Proposal},
+    model::About,
     outbox::{Filter, Row, State},
     serve::Trial,
-    spool::{Key, State as ImageState},
-    uid::Uid,
+    spool::Key,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use dicom_dictionary_std::uids;
 use results::{Record, Status};
 use rustix::process::geteuid;
@@ -27,7 +26,6 @@ use std::{
 /// Who sends the test study.
 const CALLING: &str = "CXR-SETUP";
 const LOOK: Duration = Duration::from_millis(50);
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn send(
     path: &Path,
@@ -75,9 +73,8 @@ async fn through(trial: &Trial, config: &Config, wait: Duration, steps: &mut Ste
         format!("DICOM on {}, page on {}", trial.addresses.dicom, trial.addresses.http),
     )?;
     match &trial.bundle {
-        Ok(bundle) => {
-            steps.done("bundle", format!("{bundle} answers, its golden vectors came out right"))?
-        }
+        Ok(About { id, version, .. }) => steps
+            .done("bundle", format!("{id} {version} answers, its golden vectors came out right"))?,
         Err(why) => {
             let advice =
                 "push one with `firmware-host push`, activate it, then `runtime setup --test-only`";
@@ -90,7 +87,9 @@ async fn through(trial: &Trial, config: &Config, wait: Duration, steps: &mut Ste
         trial.outbox.call_again(&destination.name).context("the outbox cannot be changed")?;
     }
     let phantom = Phantom::draw()?;
-    if let Err(error) = store(trial, config, &phantom).await {
+    let object = (&*phantom.sop_instance_uid, &*phantom.dataset);
+    let syntaxes = &[uids::EXPLICIT_VR_LITTLE_ENDIAN];
+    if let Err(error) = trial.store(syntaxes, CLASS, object).await {
         return steps.failed(
             "store",
             format!("{error:#}"),
@@ -98,7 +97,7 @@ async fn through(trial: &Trial, config: &Config, wait: Duration, steps: &mut Ste
         );
     }
     steps.done("store", format!("test study of patient {} was taken", phantom.patient_id))?;
-    let Some((key, record)) = answered(trial, &phantom, wait).await? else {
+    let Some((key, record)) = trial.answer(&phantom.sop_instance_uid, wait).await? else {
         let said = format!("no answer within {} s", wait.as_secs());
         return steps.failed(
             "analyse",
@@ -116,50 +115,6 @@ async fn through(trial: &Trial, config: &Config, wait: Duration, steps: &mut Ste
     let study = &phantom.study_instance_uid;
     let left = format!("patient {}, study {study}; the archive may delete it", phantom.patient_id);
     steps.done("left behind", left)
-}
-
-async fn store(trial: &Trial, config: &Config, phantom: &Phantom) -> Result<()> {
-    let peer = Peer {
-        calling: CALLING.to_owned(),
-        called: config.dicom.ae_title.clone(),
-        address: trial.door.to_string(),
-        tls: None,
-        timeout: TIMEOUT,
-    };
-    let proposal = Proposal { class: CLASS, syntaxes: &[uids::EXPLICIT_VR_LITTLE_ENDIAN] };
-    let mut association = Association::open(&peer, &[proposal]).await?;
-    let object = Object {
-        class: CLASS,
-        instance: &phantom.sop_instance_uid,
-        dataset: &phantom.dataset,
-        urgent: false,
-    };
-    let response = association.store(&object).await;
-    association.release().await;
-    let response = response?;
-    let (status, comment) = (response.status, response.comment);
-    ensure!(status == 0, "C-STORE was answered with status {status:04X} {comment}, expected 0000");
-    Ok(())
-}
-
-/// The answer, once it is there.
-async fn answered(
-    trial: &Trial,
-    phantom: &Phantom,
-    wait: Duration,
-) -> Result<Option<(Key, Record)>> {
-    let uid = Uid::parse(&phantom.sop_instance_uid)?;
-    let until = Instant::now() + wait;
-    while Instant::now() < until && !trial.has_ended() {
-        let entries = trial.spool.revisions(&uid);
-        if let Some(entry) = entries.iter().find(|entry| entry.state == ImageState::Answered) {
-            let json = trial.spool.result(&entry.key).context("cannot read the answer")?;
-            let record = serde_json::from_slice(&json).context("the answer is damaged")?;
-            return Ok(Some((entry.key.clone(), record)));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(None)
 }
 
 fn said_of(record: &Record) -> String {

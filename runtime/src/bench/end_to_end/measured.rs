@@ -1,7 +1,10 @@
 //! What `runtime bench --end-to-end` says, to programs and to people.
 
-use super::{super::percentile, object::Numbered};
-use crate::spool::{Stage, Way};
+use super::super::percentile;
+use crate::{
+    instances::Numbered,
+    spool::{Stage, Way},
+};
 use anyhow::{Context, Result};
 use results::{Kind, Record, Status};
 use serde::Serialize;

@@ -9,7 +9,6 @@
 //! one leaves when the results of the one before have arrived.
 
 mod measured;
-mod object;
 
 use super::{machine, percentile};
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
         scu::{Association, Object, Peer, Proposal},
         sink::{self, Taken},
     },
+    instances::Numbered,
     print_json, serve, shutdown,
     spool::Stages,
 };
@@ -26,7 +26,6 @@ use anyhow::{Context, Result, bail, ensure};
 use bundle::Bundle;
 use engine::{Engine, Options};
 use measured::{File, Measured, Round, arrivals};
-use object::Numbered;
 use results::{Kind, Record, Status};
 use std::{
     fs,
@@ -156,11 +155,16 @@ impl EndToEnd {
     }
 }
 
+/// How long a header takes to read; reading the image begins with that.
+fn parse_ms(bytes: &[u8]) -> Result<f64> {
+    let began = Instant::now();
+    radiograph::header(bytes)?;
+    Ok(super::milliseconds(began.elapsed()))
+}
+
 /// An fsync in memory costs nothing, which is not what a box has.
 fn warn_of_memory(place: &Path) -> Result<()> {
-    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
-    let found = rustix::fs::statfs(place)?.f_type;
-    if found == TMPFS {
+    if machine::is_in_memory(place)? {
         log::warn!("{} is in memory, where an fsync costs nothing; see --folder", place.display());
     }
     Ok(())
@@ -197,7 +201,7 @@ impl Sender {
         let sequence = self.sequence;
         let instance = format!("2.25.{}", sequence + 1);
         let dataset = object.data_set(&instance)?;
-        let parse_ms = object.parse_ms()?;
+        let parse_ms = parse_ms(&object.bytes)?;
         let peer = Peer {
             calling: "SENDER".into(),
             called: "CXR-EDGE".into(),
