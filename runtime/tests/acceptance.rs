@@ -4,7 +4,7 @@
 mod common;
 
 use bundle::{Bundle, Metric, OperatingPoint, section};
-use common::{archive::Archive, fixtures, model, slots};
+use common::{archive::Archive, browser, fixtures, model, slots};
 use dicom_core::{PrimitiveValue, Tag, VR, value::Value};
 use dicom_object::{FileMetaTableBuilder, mem::InMemElement};
 use keyring::SigningKey;
@@ -14,6 +14,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 const FINDING: &str = "Pneumonia";
@@ -346,4 +347,57 @@ fn what_cannot_be_accepted_is_refused_by_name_and_nothing_is_written() {
     fs::write(site.path("labels.csv"), "file,finding,truth\nimage-99.dcm,Infiltrate,1\n").unwrap();
     refused(&own, MET, "labels.csv: line 2: no image has this file (20 images were looked at)");
     assert!(!site.path("out.html").exists());
+}
+
+#[test]
+fn a_stopped_test_leaves_no_image_and_no_report_behind() {
+    let site = Site::new();
+    let plan = site.plan(&site.bundle_of_the_plan(), MET);
+    let text = fs::read_to_string(&plan).unwrap();
+    // Two thousand objects: it is stopped long before its end.
+    let long = text.replace("repeats = 2", "repeats = 100\nfolder = \"spools\"");
+    fs::write(&plan, long).unwrap();
+    fs::create_dir(site.path("spools")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_runtime"))
+        .args(["acceptance", "--config", &plan])
+        .spawn()
+        .unwrap();
+    let spool = || {
+        fs::read_dir(site.path("spools"))
+            .unwrap()
+            .next()
+            .map(|e| e.unwrap().path().join("spool/images"))
+    };
+    let answers =
+        || spool().and_then(|images| fs::read_dir(images).ok()).map_or(0, Iterator::count);
+    let until = Instant::now() + common::PATIENCE;
+    while answers() == 0 {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "no image came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(fs::read_dir(site.path("spools")).unwrap().count(), 0);
+    assert!(!site.path("out.html").exists() && !site.path("out.json").exists());
+}
+
+/// Judged by axe-core; screenshots lie in `target/tmp/report`.
+#[test]
+fn the_report_can_be_read_by_everybody_and_printed() {
+    let (python, axe) = match browser::tools() {
+        Ok(tools) => tools,
+        Err(missing) => return skip::because(missing),
+    };
+    let site = Site::new();
+    let (output, _) = site.accept(&site.plan(&site.bundle_of_the_plan(), MET));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    fs::create_dir_all(&shots).unwrap();
+    let output = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report.py"))
+        .args([&site.path("out.html"), &axe, &shots])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
 }

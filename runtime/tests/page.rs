@@ -8,7 +8,7 @@ use bundle::Bundle;
 use common::{
     Daemon, Settings,
     archive::{Act, Archive},
-    model, reference,
+    browser, model, reference,
     scu::Scu,
 };
 use drift::{Gathered, Seen};
@@ -16,33 +16,12 @@ use protocol::exposure::{Exposure, Outcome, Technique};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
 const ROOM: &str = "[exposures]\nfolder = \"room\"\nstations = [\"ELSEWHERE\"]\nimage_seconds = 1";
 const PASSWORD: &str = "correct horse battery";
-
-/// The Python that speaks to the browser, and axe-core; or what is missing.
-fn tools() -> Result<(PathBuf, PathBuf), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let runs = |command: &Path, arguments: &[&str]| {
-        let output = Command::new(command).args(arguments).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    let (python, axe) = (root.join(".venv/bin/python"), root.join(".venv/axe-core/axe.min.js"));
-    if !runs(Path::new("chromium"), &["--version"]) {
-        return Err("chromium is not installed (Debian package chromium)".into());
-    }
-    if !runs(&python, &["-c", "import websocket"]) {
-        return Err(format!("{} has no websocket-client: make setup", python.display()));
-    }
-    let axe = std::env::var_os("AXE_CORE").map_or(axe, PathBuf::from);
-    if !axe.exists() {
-        return Err(format!("no {}: make setup", axe.display()));
-    }
-    Ok((python, axe))
-}
 
 /// A bundle with a reference of pictures that are nothing like a chest.
 fn drifts(bundle: &Bundle) -> Bundle {
@@ -61,7 +40,7 @@ fn drifts(bundle: &Bundle) -> Bundle {
 
 #[test]
 fn people_log_in_see_what_comes_and_need_no_mouse() {
-    let (python, axe) = match tools() {
+    let (python, axe) = match browser::tools() {
         Ok(tools) => tools,
         Err(missing) => return skip::because(missing),
     };

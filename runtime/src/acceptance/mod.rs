@@ -19,7 +19,7 @@ mod windows;
 
 use crate::{Output, print_json};
 use ::acceptance::{Plan, Report, sha256};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use files::Files;
 use serde_json::json;
@@ -33,6 +33,7 @@ use std::{
 };
 use studies::Gathered;
 use through::Through;
+use tokio::signal::unix;
 
 /// Tests the daemon on a site's own studies with known truth, and writes a report to file
 ///
@@ -108,8 +109,14 @@ fn measure(
         .build()
         .context("cannot start threads")?;
     let through = runtime.block_on(async {
+        let told = told_to_stop()?;
         let trial = stand.start().await?;
-        let through = Through::new(&trial, plan, wait).everything(&images).await;
+        let through = Through::new(&trial, plan, wait);
+        // Whoever stops a test leaves no image behind: the folder goes with the stand.
+        let through = tokio::select! {
+            through = through.everything(&images) => through,
+            () = told => Err(anyhow!("stopped by a signal: nothing is written")),
+        };
         let stopped = trial.stop().await;
         let through = through?;
         stopped?;
@@ -122,6 +129,18 @@ fn measure(
     let conditions = stand.conditions(began, now(), sha256(text.as_bytes()), truth)?;
     let bundle = stand.bundle(&through.signed_by);
     Ok(Report::of(plan, conditions, bundle, studies, through.windows_left_out, &through.cases))
+}
+
+/// Comes with SIGTERM or SIGINT.
+fn told_to_stop() -> Result<impl Future<Output = ()>> {
+    let mut terminate = unix::signal(unix::SignalKind::terminate())?;
+    let mut interrupt = unix::signal(unix::SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 fn now() -> String {

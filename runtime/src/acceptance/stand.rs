@@ -33,6 +33,8 @@ pub(super) struct Stand {
     folder: tempfile::TempDir,
 }
 
+/// Answers that are not purged yet, at least.
+const MOST_AT_ONCE: usize = 64;
 /// Who sends.
 const CALLING: &str = "CXR-ACCEPT";
 
@@ -148,8 +150,15 @@ fn configured(plan: &Plan) -> Result<(Config, Option<String>)> {
 /// The same daemon where it meets nobody: images, results and connections of a test are its own.
 fn apart(config: Config, bundle: PathBuf, folder: &Path) -> Config {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let spool = SpoolConfig {
+        path: folder.join("spool"),
+        // An answer must still be there when it is looked for.
+        keep_answered: config.spool.keep_answered.max(MOST_AT_ONCE),
+        keep_days: None,
+        ..config.spool
+    };
     let mut apart = Config {
-        spool: SpoolConfig { path: folder.join("spool"), keep_days: None, ..config.spool },
+        spool,
         destinations: Vec::new(),
         exposures: None,
         shadow: None,

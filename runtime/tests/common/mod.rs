@@ -2,6 +2,7 @@
 #![expect(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod archive;
+pub(crate) mod browser;
 pub(crate) mod elements;
 pub(crate) mod faults;
 pub(crate) mod fixtures;

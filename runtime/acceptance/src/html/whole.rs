@@ -1,7 +1,7 @@
 //! What is about the whole test.
 
 use super::{
-    elements::{Cell, Page, class, estimate, figure, none, numbers},
+    elements::{Cell, Page, class, escaped, estimate, figure, none, numbers},
     plots,
 };
 use crate::{Criterion, Report, Verdict};
@@ -16,7 +16,7 @@ pub(super) fn head(page: &mut Page, report: &Report) -> std::fmt::Result {
     if !report.reasons.is_empty() {
         page.0.write_str("<ul>")?;
         for reason in &report.reasons {
-            write!(page.0, "<li>{}</li>", super::escaped(reason))?;
+            write!(page.0, "<li>{}</li>", escaped(reason))?;
         }
         page.0.write_str("</ul>\n")?;
     }
@@ -199,9 +199,9 @@ pub(super) fn method(page: &mut Page, report: &Report) -> std::fmt::Result {
     page.heading(2, "Method")?;
     page.text(
         "Every image went to the daemon by C-STORE, as a modality sends it, one after the other. The daemon is the \
-         program that serves this box, with its configuration and its bundle, on a spool of its own; nothing was \
-         delivered to an archive. Labels are the site's. Whether these images are like those that will come is for the \
-         site to judge: figures of a selection hold for such a selection.",
+         program that serves this box, with its configuration and its bundle, on a spool of its own and by a door on \
+         loopback without TLS; nothing was delivered to an archive. Labels are the site's. Whether these images are \
+         like those that will come is for the site to judge: figures of a selection hold for such a selection.",
     )?;
     page.text(
         "Shares have Clopper and Pearson's exact interval; with several images of a patient, that of as many images as \
@@ -221,7 +221,7 @@ pub(super) fn method(page: &mut Page, report: &Report) -> std::fmt::Result {
 
 pub(super) fn sign_off(page: &mut Page, report: &Report) -> std::fmt::Result {
     page.heading(2, "Sign-off")?;
-    let person = super::escaped(&report.person);
+    let person = escaped(&report.person);
     write!(page.0, "<div class=\"grid\">")?;
     for what in [format!("{person}, date, signature"), "Radiologist, date, signature".to_owned()] {
         write!(page.0, "<div><div class=\"line\"></div><p class=\"dim\">{what}</p></div>")?;
