@@ -15,12 +15,14 @@
 //! wire, code  section ⇄ bytes                             image     v and V as the network's integers
 //! scorer      v, V → probability, heat map                nearest   V → sentences
 //! products    V by vectors, in integers                   numbers   sigmoid and others, the same bits everywhere
+//! sealed      a pack as a file                         carrier   which packs a bundle takes
 //! definition  the formulas in plain f64, the oracle       golden    a pack proves itself on the images of `trial`
 //! ```
 //!
 //! Start at [`Language`], then [`Scorer::score`]; [`definition`] has the formulas. No files, no clock, no sockets: the
 //! same inputs give the same bits on every processor.
 
+mod carrier;
 mod check;
 mod code;
 pub mod definition;
@@ -31,14 +33,17 @@ mod nearest;
 mod numbers;
 mod products;
 mod scorer;
+mod sealed;
 mod section;
 mod trial;
 mod wire;
 
+pub use carrier::{Carrier, PackError};
 pub use error::LanguageError;
 pub use image::{Codes, Image};
 pub use nearest::Near;
 pub use numbers::sigmoid;
 pub use scorer::{Said, Scorer};
+pub use sealed::SealError;
 pub use section::{Bank, Language, Pack, PackGolden, Platt, Prompt, Side, Space, Vector};
 pub use trial::TrialImage;

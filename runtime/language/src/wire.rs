@@ -31,7 +31,7 @@ impl Language {
     }
 }
 
-fn damaged(error: postcard::Error) -> LanguageError {
+pub(crate) fn damaged(error: postcard::Error) -> LanguageError {
     LanguageError::Damaged { reason: error.to_string() }
 }
 
