@@ -2,6 +2,7 @@
 
 mod bench;
 mod keys;
+mod packs;
 mod profile;
 mod room;
 
@@ -52,6 +53,9 @@ pub enum DeviceError {
 
     #[error("the box speaks protocol {box_speaks}, this program {ours}")]
     Version { box_speaks: Version, ours: Version },
+
+    #[error("the box takes no packs (it speaks protocol {box_speaks}): update its agent first")]
+    NoPacks { box_speaks: Version },
 }
 
 impl DeviceError {
@@ -81,7 +85,7 @@ impl DeviceError {
             Self::Refused(Refusal::Unproven { .. }) => Kind::Unproven,
             Self::Refused(Refusal::Unsupported | Refusal::Version { .. }) => Kind::Protocol,
             Self::Refused(_) => Kind::Refused,
-            Self::Unexpected { .. } | Self::Version { .. } => Kind::Protocol,
+            Self::Unexpected { .. } | Self::Version { .. } | Self::NoPacks { .. } => Kind::Protocol,
         }
     }
 }

@@ -48,7 +48,7 @@ enum Verb {
     Info(Target),
     /// Measures the way there and back
     Ping(verbs::Ping),
-    /// Sends a bundle into the slot that does not run; continues where an earlier push broke off
+    /// Sends a bundle, or a pack for the bundle that runs, into the slot that does not run
     Push(verbs::Push),
     /// Has the box check the files of its slots again
     Verify(verbs::Verify),
@@ -72,7 +72,7 @@ enum Verb {
     Dump(verbs::Dump),
     /// Measures the speed of the link
     Bench(verbs::Bench),
-    /// Rolls a bundle out to the boxes of an inventory, wave by wave
+    /// Rolls a bundle or a pack out to the boxes of an inventory, wave by wave
     Fleet(verbs::Fleet),
     /// Installs an SWU image from a file or a USB stick, through the agent that runs on this box
     Offline(verbs::Offline),
@@ -84,7 +84,7 @@ enum Verb {
     Simulate(verbs::Simulate),
     Completion(manual::Completion),
     Manual(manual::Manual),
-    /// Wraps a bundle for update servers and USB sticks, or looks into such an image
+    /// Wraps a bundle or a pack for update servers and USB sticks, or looks into such an image
     #[command(subcommand)]
     Swu(verbs::SwuVerb),
 }

@@ -3,7 +3,7 @@
 use anyhow::{Error, Result};
 use env_logger::fmt::Formatter;
 use firmware_host::{DeviceError, Kind};
-use protocol::{BootRecord, Failure, Forced, OnTrial, Slot, SlotId, SlotState, Trial};
+use protocol::{BootRecord, Failure, Forced, OnTrial, PackName, Slot, SlotId, SlotState, Trial};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 
@@ -99,6 +99,19 @@ fn slot_json(id: SlotId, slot: &Slot) -> Value {
         found.extend(more);
     }
     found
+}
+
+pub(crate) fn packs_json(packs: &[PackName]) -> Value {
+    let one = |pack: &PackName| json!({ "name": pack.name, "version": pack.version, "digest": pack.digest });
+    packs.iter().map(one).collect()
+}
+
+/// `pack heart 1.0.0  digest …`, a line a pack.
+pub(crate) fn packs_text(slot: SlotId, packs: &[PackName]) -> impl Iterator<Item = String> {
+    packs.iter().map(move |pack| {
+        let digest = pack.digest.to_string();
+        format!("slot {slot} has pack {pack}  digest {}", &digest[..16])
+    })
 }
 
 fn bundle_json(bundle: &protocol::Bundle) -> Value {

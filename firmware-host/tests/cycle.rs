@@ -362,7 +362,7 @@ fn what_the_box_knows_of_itself_can_be_read_and_dumped() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), "");
     install(&agent, &signed(folder.path(), "1.0.0"));
-    assert_eq!(agent.ok(&["info"])["protocol"], "1.1");
+    assert_eq!(agent.ok(&["info"])["protocol"], "1.2");
     assert!(agent.ok(&["telemetry"])["memory_total"].as_u64().unwrap() > 0);
     assert_eq!(agent.ok(&["ping", "--count", "3"])["count"], 3);
     let speed = agent.ok(&["bench", "--time", "50ms"]);

@@ -6,14 +6,14 @@
 mod memory;
 mod support;
 
-use firmware_host::agent::{Disk, Policy, Slots};
+use firmware_host::agent::{Disk, PackChange, Policy, Slots, compose};
 use memory::{Cuttable, OUTCOMES, Survives};
 use protocol::{BootId, Cause, Digest, Moment, Refusal, SlotId, SlotState};
 use sha2::{Digest as _, Sha256};
-use std::io;
+use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{bundle, key, prove};
+use support::{bundle, key, prove, sealed, speaking};
 
 fn policy() -> Policy {
     Policy {
@@ -145,6 +145,83 @@ fn wherever_the_power_is_cut_the_box_boots_and_can_go_on() {
             assert_bootable(&slots, &disk, confirmed, &when);
             install(&mut slots, &last);
             assert_bootable(&slots, &disk, 1, &when);
+        }
+    }
+}
+
+/// What an agent does with a pack, the files as they are on this disk.
+fn change_packs(
+    slots: &mut Slots<Cuttable>,
+    disk: &Cuttable,
+    change: PackChange,
+) -> Result<Vec<u8>, Refusal> {
+    let (running, _) = slots.record().running().unwrap();
+    let file = disk.clone().read(running.file_name()).unwrap().unwrap();
+    let mut composed = compose(Cursor::new(file), change)?;
+    let mut file = Vec::new();
+    composed.reader.read_to_end(&mut file).unwrap();
+    assert_eq!((digest(&file), file.len() as u64), (composed.sha256, composed.total));
+    push(slots, &file)?;
+    Ok(file)
+}
+
+/// A bundle is confirmed, a pack comes and is rolled back, comes again and is confirmed, and goes.
+fn life_with_packs(
+    slots: &mut Slots<Cuttable>,
+    disk: &Cuttable,
+    reached: &mut usize,
+) -> Result<(), Refusal> {
+    let bundle = speaking("1.0.0", 1_000);
+    push(slots, &bundle)?;
+    slots.activate(digest(&bundle), 1, &now())?;
+    confirm(slots)?;
+    *reached = 1;
+    let heart = || PackChange::Add(Box::new(sealed("heart", "1.0.0")));
+    let first = change_packs(slots, disk, heart())?;
+    slots.activate(digest(&first), 1, &now())?;
+    slots.rollback("wrong", &now())?;
+    let second = change_packs(slots, disk, heart())?;
+    assert_eq!(first, second);
+    slots.activate(digest(&second), 1, &now())?;
+    confirm(slots)?;
+    *reached = 2;
+    let without = change_packs(slots, disk, PackChange::Remove("heart".into()))?;
+    assert_eq!(without, bundle);
+    Ok(())
+}
+
+#[test]
+fn wherever_the_power_is_cut_while_packs_come_and_go_the_box_boots_and_takes_them() {
+    let whole = Cuttable::default();
+    life_with_packs(&mut open(&whole).unwrap(), &whole, &mut 0).unwrap();
+    let changes = whole.with(|disk| disk.changes);
+    assert!(changes > 40, "only {changes} changes");
+    for cut in 0..changes {
+        let disk = Cuttable::default();
+        disk.with(|disk| disk.cut_after = Some(cut));
+        let mut confirmed = 0;
+        if let Ok(mut slots) = open(&disk) {
+            assert!(life_with_packs(&mut slots, &disk, &mut confirmed).is_err());
+        }
+        for survives in OUTCOMES {
+            let when = format!("cut at change {cut} of {changes}, {survives:?}");
+            let left = disk.with(|disk| disk.power_back(survives));
+            let disk = Cuttable(Arc::new(Mutex::new(left)));
+            let mut slots = open(&disk).unwrap();
+            assert_bootable(&slots, &disk, confirmed, &when);
+            if slots.record().trial().is_some() {
+                confirm(&mut slots).unwrap();
+            }
+            if confirmed == 0 {
+                install(&mut slots, &speaking("1.0.0", 1_000));
+            }
+            let lungs = PackChange::Add(Box::new(sealed("lungs", "1.0.0")));
+            let file = change_packs(&mut slots, &disk, lungs).unwrap();
+            slots.activate(digest(&file), 1, &now()).unwrap();
+            confirm(&mut slots).unwrap();
+            assert_bootable(&slots, &disk, 1, &when);
+            let bundle = bundle::Bundle::read(file).unwrap();
+            assert!(bundle.packs().iter().any(|pack| pack.name() == "lungs"), "{when}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! message   Call, Answer                 what is said, numbered so that a reply finds its question
 //! exposure  Exposure, Detector, Lamp     what an X-ray controller tells, and is told
 //! frame     COBS(bytes · CRC-32) · 0x00  how it crosses a wire that loses and flips bytes
+//! pack      PackName                     which findings were added to a bundle
 //! profile   Profile                       what a box computes with, how it is fed and how hot it is
 //! role      Role                          which key may ask for what
 //! boot      BootRecord and transitions   which bundle runs, which is on trial, which to fall back to
@@ -36,11 +37,13 @@ extern crate alloc;
 
 mod boot;
 mod bytes;
+mod condition;
 pub mod exposure;
 mod frame;
 mod journal;
 mod message;
 mod moment;
+mod pack;
 mod permission;
 mod profile;
 mod proof;
@@ -52,14 +55,16 @@ mod version;
 
 pub use boot::{Activation, BootRecord, Forbidden, Forced, Notes};
 pub use bytes::{Bytes, Digest};
+pub use condition::{OnTrial, Telemetry, Temperature, Trial};
 pub use exposure::{Detector, Exposure, Interlock, Lamp, Room};
 pub use frame::{Decoder, FrameError, encode_frame, encoded_length};
 pub use journal::Journal;
 pub use message::{
-    Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, OnTrial, Refusal, Reply,
-    Request, RequestId, Response, Telemetry, Temperature, Trial,
+    Answer, Call, CallError, Event, Feature, Hello, Info, Level, LogLine, Refusal, Reply, Request,
+    RequestId, Response,
 };
 pub use moment::{BootId, Moment};
+pub use pack::{PackName, SlotPacks};
 pub use profile::{Core, Derating, Heat, Power, Profile};
 pub use proof::{Candidate, Lack, Proven, RUNNING_FILE, RUNNING_LIMIT, Running, Terms, Unproven};
 pub use record::{

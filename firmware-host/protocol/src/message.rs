@@ -2,10 +2,12 @@
 //!
 //! A box that does not know a request still reads its number, and answers [`Refusal::Unsupported`].
 
-use crate::boot::{BootRecord, Forced};
+use crate::boot::BootRecord;
 use crate::bytes::{Bytes, Digest};
+use crate::condition::{Telemetry, Trial};
 use crate::exposure::{Detector, Exposure, Interlock, Lamp, Room};
 use crate::journal::Journal;
+use crate::pack::SlotPacks;
 use crate::profile::Profile;
 use crate::role::{Keys, Role};
 use crate::slot::{Cause, Release, SlotId};
@@ -23,6 +25,8 @@ pub enum Feature {
     Bench = 1 << 2,
     /// Takes exposures: the box is configured for an X-ray room.
     Exposures = 1 << 3,
+    /// Takes packs, which add findings to the bundle that runs.
+    Packs = 1 << 4,
 }
 
 /// Recognises a call that is repeated because its answer got lost.
@@ -140,6 +144,18 @@ pub enum Request {
     NextKey,
     /// What the box computes with, how it is fed and how hot it is.
     Profile,
+    /// A piece of a pack; with the last, the slot that does not run is made of the bundle that runs and this pack.
+    Pack {
+        offset: u32,
+        total: u32,
+        chunk: Bytes,
+    },
+    /// Makes the slot that does not run of the bundle that runs without the pack of this name.
+    Unpack {
+        name: String,
+    },
+    /// The packs in both slots.
+    Packs,
 }
 
 impl Request {
@@ -175,6 +191,9 @@ impl Request {
             Self::Keyring { .. } => "keyring",
             Self::NextKey => "next-key",
             Self::Profile => "profile",
+            Self::Pack { .. } => "pack",
+            Self::Unpack { .. } => "unpack",
+            Self::Packs => "packs",
         }
     }
 }
@@ -260,6 +279,12 @@ pub enum Response {
         key: Digest,
     },
     Profile(Profile),
+    /// The slot that was made of a bundle and its packs holds this file, whole and right.
+    Composed {
+        slot: SlotId,
+        sha256: Digest,
+    },
+    Packs(SlotPacks),
 }
 
 /// Why the box does not do it. Nothing was changed, except where a slot is said to have gone bad.
@@ -296,6 +321,8 @@ pub enum Refusal {
     Enrolment { detail: String },
     #[error("the box does not take the keyring: {detail}")]
     Keyring { detail: String },
+    #[error("the box does not take the pack: {detail}")]
+    Pack { detail: String },
 }
 
 /// Unasked, between call and reply.
@@ -346,29 +373,6 @@ pub struct Info {
     pub signatures_required: bool,
 }
 
-/// How a trial stands, and what was ever confirmed without one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
-    pub on_trial: Option<OnTrial>,
-    /// Slot A, slot B.
-    pub forced: [Option<Forced>; 2],
-    /// What the daemon says of itself: the JSON of `running.json`, or why there is none.
-    pub running: Result<String, String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OnTrial {
-    pub slot: SlotId,
-    pub sha256: Digest,
-    pub attempts_left: u8,
-    /// Seconds since the activation, or since the box started.
-    pub seconds: u64,
-    /// Whether the box confirms by itself once nothing is lacking.
-    pub automatic: bool,
-    /// What a confirm would lack now; empty: nothing.
-    pub lacks: Vec<String>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Level {
     Error,
@@ -387,27 +391,6 @@ pub struct LogLine {
     pub level: Level,
     pub target: String,
     pub message: String,
-}
-
-/// The machine's condition; `None` where it cannot be read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Telemetry {
-    /// Seconds since the machine started.
-    pub uptime: Option<f64>,
-    /// Load averages over 1, 5 and 15 minutes.
-    pub load: Option<[f32; 3]>,
-    /// Bytes.
-    pub memory_total: Option<u64>,
-    pub memory_available: Option<u64>,
-    pub disk_free: Option<u64>,
-    pub temperatures: Vec<Temperature>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Temperature {
-    /// Name of the sensor, `cpu-thermal`.
-    pub sensor: String,
-    pub celsius: f32,
 }
 
 /// Why bytes are no call.

@@ -23,6 +23,7 @@ impl Role {
             | Request::Profile
             | Request::Trial
             | Request::Journal { .. }
+            | Request::Packs
             | Request::Keys => matches!(self, Self::Look | Self::Operate | Self::Administer),
             Request::Keyring { .. } | Request::Force { .. } | Request::NextKey => {
                 matches!(self, Self::Administer)
@@ -34,6 +35,8 @@ impl Role {
             | Request::Activate { .. }
             | Request::Confirm { .. }
             | Request::Rollback { .. }
+            | Request::Pack { .. }
+            | Request::Unpack { .. }
             | Request::Sink { .. }
             | Request::Source { .. } => matches!(self, Self::Operate | Self::Administer),
         }

@@ -12,7 +12,7 @@ pub struct Version {
 
 impl Version {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+    pub const CURRENT: Self = Self { major: 1, minor: 2 };
     /// The oldest peer this build understands.
     pub const OLDEST: Self = Self { major: 1, minor: 0 };
 }

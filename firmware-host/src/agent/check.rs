@@ -1,6 +1,7 @@
 //! Which bundles this box accepts.
 
 use bundle::{BundleError, Envelope, VerifyingKey};
+use language::Carrier;
 use protocol::{Cause, Digest};
 use std::io::{self, BufReader, Read};
 
@@ -27,17 +28,14 @@ impl Policy {
         let bundle = match Envelope::read(BufReader::with_capacity(PIECE, file), length) {
             Ok(bundle) => bundle,
             Err(BundleError::Io(error)) => return Err(error),
-            Err(error) => return damaged(error.to_string()),
+            Err(error) => return damaged(chain(&error)),
         };
-        match bundle.check_signature(&self.trusted) {
-            Ok(()) => {}
-            Err(BundleError::Unsigned) if self.allow_unsigned => {
-                log::warn!(
-                    "{} is NOT SIGNED; accepted because allow_unsigned is set",
-                    bundle.manifest.id
-                );
-            }
-            Err(error) => return Ok(Err((Cause::Untrusted, error.to_string()))),
+        let vouched = self.vouch(&bundle.manifest.id, bundle.signatures(&self.trusted));
+        if let Err(error) = vouched {
+            return Ok(Err((Cause::Untrusted, error)));
+        }
+        if let Err(error) = Carrier::from(&bundle).check() {
+            return damaged(chain(&error));
         }
         let digest = Digest(bundle.digest());
         match bundle.manifest.version.parse() {
@@ -45,4 +43,28 @@ impl Policy {
             Err(error) => damaged(error),
         }
     }
+
+    /// Whether all that a file of this name is made of is signed by somebody trusted, or need not be signed.
+    pub(super) fn vouch(
+        &self,
+        name: &str,
+        signatures: impl IntoIterator<Item = Result<(), BundleError>>,
+    ) -> Result<(), String> {
+        for signature in signatures {
+            match signature {
+                Ok(()) => {}
+                Err(error) if error.is_unsigned() && self.allow_unsigned => log::warn!(
+                    "{name} is NOT SIGNED or has a pack that is not; accepted because allow_unsigned is set"
+                ),
+                Err(error) => return Err(chain(&error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error and what caused it, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

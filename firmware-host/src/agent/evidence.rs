@@ -7,8 +7,8 @@ use std::path::Path;
 /// Log lines that go with a failure.
 const LINES: u64 = 20;
 
-pub(super) fn success(record: &BootRecord) -> Vec<String> {
-    vec![format!("confirmed: {}", running(record))]
+pub(super) fn success(record: &BootRecord, packs: &str) -> Vec<String> {
+    vec![format!("confirmed: {}; packs: {packs}", running(record))]
 }
 
 /// A headline, why by the boot record, what runs now, the end of both logs.

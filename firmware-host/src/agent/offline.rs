@@ -10,8 +10,9 @@
 //! whoever the file system lets; over a network nobody can.
 
 use super::{Agent, evidence};
-use crate::swu::{Swu, SwuError};
+use crate::swu::{self, Swu, SwuError};
 use anyhow::{Context, Result};
+use bundle::PACK_LIMIT;
 use protocol::{Digest, Refusal, Request, Response, SlotId, Standing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -141,16 +142,45 @@ fn install(
     let opened = |source| OfflineError::Open { path: path.to_owned(), source };
     let file = File::open(path).map_err(opened)?;
     let swu = Swu::open(BufReader::with_capacity(PIECE, file))?;
-    let sha256 = swu.description().sha256;
+    let sha256 = if swu.description().file == swu::PACK {
+        add_pack(agent, swu)?
+    } else {
+        let sha256 = swu.description().sha256;
+        let standing = agent.slots().record().standing(sha256);
+        if matches!(standing, Standing::Absent | Standing::Bad(_)) {
+            receive(agent, swu, tell)?;
+        }
+        sha256
+    };
     let standing = agent.slots().record().standing(sha256);
-    if matches!(standing, Standing::Absent | Standing::Bad(_)) {
-        receive(agent, swu, tell)?;
-    }
     if !matches!(standing, Standing::OnTrial(_) | Standing::Runs(_)) {
         tell(&News::SelfTest)?;
         agent.ask(Request::Activate { sha256 })?;
     }
     Ok(sha256)
+}
+
+/// Reads a pack whole, which is small; returns the SHA-256 of the file that a slot holds now with it.
+fn add_pack<R: Read>(agent: &Agent, mut swu: Swu<R>) -> Result<Digest, OfflineError> {
+    let (limit, found) = (PACK_LIMIT, swu.size());
+    if found > limit {
+        return Err(Refusal::TooLarge { found, limit }.into());
+    }
+    let expected = swu.description().sha256;
+    let (mut pack, mut buffer) = (Vec::new(), vec![0; PIECE]);
+    while let length @ 1.. = swu.read(&mut buffer)? {
+        pack.extend_from_slice(&buffer[..length]);
+    }
+    swu.finish()?;
+    let found = Digest(Sha256::digest(&pack).into());
+    if found != expected {
+        let detail = format!("its SHA-256 is {found}, sw-description says {expected}");
+        return Err(Refusal::Pack { detail }.into());
+    }
+    match agent.add_pack_alone(&pack)? {
+        Response::Composed { sha256, .. } => Ok(sha256),
+        other => Err(Refusal::State { detail: format!("the slots answered {other:?}") }.into()),
+    }
 }
 
 fn receive<R: Read>(
@@ -190,7 +220,9 @@ fn outcome(agent: &Agent, sha256: Digest, stream: &UnixStream) -> Result<(bool, 
         let slot = match slots.record().standing(sha256) {
             Standing::OnTrial(slot) => slot,
             Standing::Runs(_) | Standing::Kept(_) => {
-                return Ok((true, evidence::success(slots.record())));
+                let record = slots.record().clone();
+                drop(slots);
+                return Ok((true, evidence::success(&record, &agent.running_packs())));
             }
             Standing::Absent | Standing::Waits(_) | Standing::Bad(_) => {
                 return Ok((

@@ -1,9 +1,10 @@
 //! One connection: calls in, answers out, one after the other.
 
-use super::{Agent, room::Room};
+use super::{Agent, compose::Change, room::Room};
 use crate::enrolment::Binding;
 use crate::link::Link;
 use crate::link::tls::Admission;
+use bundle::PACK_LIMIT;
 use keyring::{KEYRING_LIMIT, fingerprint};
 use protocol::{
     Answer, Bytes, Call, CallError, Decoder, Digest, Event, Feature, Hello, Info, Refusal, Reply,
@@ -60,11 +61,14 @@ struct Session<'a, L> {
     begun: Option<Digest>,
     /// The keyring this peer is sending.
     keyring: Vec<u8>,
+    /// The pack this peer is sending.
+    pack: Vec<u8>,
 }
 
 impl<'a, L: Link> Session<'a, L> {
     fn new(agent: &'a Agent, link: &'a mut L, peer: Peer, max_frame: u32) -> Self {
-        Self { agent, link, peer, max_frame, greeted: false, begun: None, keyring: Vec::new() }
+        let (keyring, pack) = Default::default();
+        Self { agent, link, peer, max_frame, greeted: false, begun: None, keyring, pack }
     }
 
     /// Returns why it ended.
@@ -136,11 +140,20 @@ impl<'a, L: Link> Session<'a, L> {
             Request::Write { offset, chunk } => Ok(self.write(offset, &chunk)),
             Request::Enrol { proof, name } => Ok(self.enrol(&proof, &name)),
             Request::Keyring { offset, total, chunk } => Ok(self.keyring(offset, total, &chunk)),
+            Request::Pack { offset, total, chunk } => {
+                match gather(&mut self.pack, (offset, total), &chunk, PACK_LIMIT) {
+                    Ok(None) => Ok(Ok(Response::Written { received: self.pack.len() as u64 })),
+                    Ok(Some(pack)) => self.with_heartbeat(call.number, move |agent| {
+                        agent.once(call.id, name, |agent| agent.add_pack(&pack))
+                    }),
+                    Err(refusal) => Ok(Err(refusal)),
+                }
+            }
             request => {
                 if let Request::Begin { sha256, .. } = request {
                     self.begun = Some(sha256);
                 }
-                self.with_heartbeat(call.number, call.id, request)
+                self.with_heartbeat(call.number, move |agent| agent.answer(call.id, request))
             }
         }
     }
@@ -166,29 +179,16 @@ impl<'a, L: Link> Session<'a, L> {
         Ok(Response::Enrolled { role, proof })
     }
 
-    /// Takes a piece; from the beginning again whenever that comes.
     fn keyring(&mut self, offset: u32, total: u32, chunk: &Bytes) -> Result<Response, Refusal> {
-        if total as usize > KEYRING_LIMIT {
-            let limit = KEYRING_LIMIT as u64;
-            return Err(Refusal::TooLarge { found: total.into(), limit });
-        }
-        if offset == 0 {
-            self.keyring.clear();
-        }
-        if offset as usize != self.keyring.len() {
-            return Err(Refusal::Offset { expected: self.keyring.len() as u64 });
-        }
-        let after = self.keyring.len() + chunk.0.len();
-        if after > total as usize {
-            return Err(Refusal::TooLarge { found: after as u64, limit: total.into() });
-        }
-        self.keyring.extend_from_slice(&chunk.0);
-        if after == total as usize {
-            let text = String::from_utf8(std::mem::take(&mut self.keyring));
-            let text = text.map_err(|_| Refusal::Keyring { detail: "not UTF-8".into() })?;
-            self.agent.apply_keyring(&text)?;
-        }
-        Ok(Response::Keyring { received: after as u32 })
+        let limit = KEYRING_LIMIT as u64;
+        let whole = gather(&mut self.keyring, (offset, total), chunk, limit)?;
+        let Some(text) = whole else {
+            return Ok(Response::Keyring { received: self.keyring.len() as u32 });
+        };
+        let text = String::from_utf8(text);
+        let text = text.map_err(|_| Refusal::Keyring { detail: "not UTF-8".into() })?;
+        self.agent.apply_keyring(&text)?;
+        Ok(Response::Keyring { received: total })
     }
 
     fn hello(&mut self, version: Version, oldest: Version) -> Result<Response, Refusal> {
@@ -211,16 +211,15 @@ impl<'a, L: Link> Session<'a, L> {
     fn with_heartbeat(
         &mut self,
         number: u32,
-        id: RequestId,
-        request: Request,
+        work: impl FnOnce(&Agent) -> Result<Response, Refusal> + Send,
     ) -> Result<Result<Response, Refusal>, String> {
         let agent = self.agent;
         thread::scope(|scope| {
             let (done, outcome) = mpsc::sync_channel(1);
             let start = Instant::now();
-            let work = scope.spawn(move || {
+            let worker = scope.spawn(move || {
                 // The other end is gone only if the peer is: nobody is left to tell.
-                let _ = done.send(agent.answer(id, request));
+                let _ = done.send(work(agent));
             });
             loop {
                 match outcome.recv_timeout(HEARTBEAT) {
@@ -231,7 +230,7 @@ impl<'a, L: Link> Session<'a, L> {
                     }
                     Err(mpsc::RecvTimeoutError::Disconnected) => {
                         // Joined here, its panic is not ours: a line has one thread, which must live.
-                        let panicked = work.join().is_err();
+                        let panicked = worker.join().is_err();
                         return Err(format!("the work on a call ended, panicked: {panicked}"));
                     }
                 }
@@ -243,6 +242,30 @@ impl<'a, L: Link> Session<'a, L> {
         let frame = encode_frame(&answer.to_bytes());
         self.link.send(&frame, SEND).map_err(|error| error.to_string())
     }
+}
+
+/// Takes a piece of something sent whole; from the beginning again whenever that comes. Returns it once it is whole.
+fn gather(
+    buffer: &mut Vec<u8>,
+    (offset, total): (u32, u32),
+    chunk: &Bytes,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    if u64::from(total) > limit {
+        return Err(Refusal::TooLarge { found: total.into(), limit });
+    }
+    if offset == 0 {
+        buffer.clear();
+    }
+    if offset as usize != buffer.len() {
+        return Err(Refusal::Offset { expected: buffer.len() as u64 });
+    }
+    let after = buffer.len() + chunk.0.len();
+    if after > total as usize {
+        return Err(Refusal::TooLarge { found: after as u64, limit: total.into() });
+    }
+    buffer.extend_from_slice(&chunk.0);
+    Ok((after == total as usize).then(|| std::mem::take(buffer)))
 }
 
 impl Agent {
@@ -257,7 +280,7 @@ impl Agent {
 
     fn hello(&self, max_frame: u32) -> Hello {
         let room = self.room.is_some().then_some(Feature::Exposures);
-        let features = [Feature::Logs, Feature::Telemetry, Feature::Bench];
+        let features = [Feature::Logs, Feature::Telemetry, Feature::Bench, Feature::Packs];
         Hello {
             version: Version::CURRENT,
             oldest: Version::OLDEST,
@@ -345,6 +368,10 @@ impl Agent {
                 self.once(id, doing, |agent| agent.rollback(&reason).map(Response::Changed))
             }
             Request::Trial => Ok(Response::Trial(self.trial())),
+            Request::Packs => self.packs().map(Response::Packs),
+            Request::Unpack { name } => {
+                self.once(id, doing, |agent| agent.compose(Change::Remove(name)))
+            }
             Request::Exposure(exposure) => self.room()?.expose(exposure),
             Request::Detector(detector) => self.room()?.detector(detector),
             Request::Interlock(interlock) => self.room()?.interlock(interlock),
@@ -359,6 +386,7 @@ impl Agent {
             }
             Request::Hello { .. }
             | Request::Write { .. }
+            | Request::Pack { .. }
             | Request::Find
             | Request::Enrol { .. }
             | Request::Keyring { .. } => Err(Refusal::Unsupported),

@@ -70,6 +70,10 @@ impl<D: Disk> Slots<D> {
         &self.record
     }
 
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Prepares to receive a file; returns where and how much of it is there.
     pub fn begin(&mut self, sha256: Digest, total: u64) -> Result<(SlotId, u64), Refusal> {
         let limit = self.policy.limit;

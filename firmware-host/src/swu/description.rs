@@ -1,7 +1,7 @@
 //! `sw-description`: what an image is, for servers, for SWUpdate and for the box.
 
+use super::SwuError;
 use super::libconfig::{Value, parse, quoted};
-use super::{IMAGE, SwuError};
 use protocol::Digest;
 
 /// What an image says of itself.
@@ -12,7 +12,7 @@ pub struct Description {
     pub text: String,
     /// Revisions of hardware it is for.
     pub hardware: Vec<String>,
-    /// Name of the bundle in the image.
+    /// Name of the bundle in the image, or of the pack.
     pub file: String,
     pub sha256: Digest,
 }
@@ -21,11 +21,12 @@ impl Description {
     pub fn to_text(&self) -> String {
         let hardware: Vec<_> = self.hardware.iter().map(|revision| quoted(revision)).collect();
         format!(
-            "software =\n{{\n    version = {};\n    description = {};\n    hardware-compatibility: [ {} ];\n    files: (\n        {{\n            filename = {};\n            path = \"/var/lib/cxr-edge/incoming/{IMAGE}\";\n            sha256 = \"{}\";\n        }}\n    );\n}}\n",
+            "software =\n{{\n    version = {};\n    description = {};\n    hardware-compatibility: [ {} ];\n    files: (\n        {{\n            filename = {};\n            path = \"/var/lib/cxr-edge/incoming/{}\";\n            sha256 = \"{}\";\n        }}\n    );\n}}\n",
             quoted(&self.version),
             quoted(&self.text),
             hardware.join(", "),
             quoted(&self.file),
+            self.file,
             self.sha256,
         )
     }

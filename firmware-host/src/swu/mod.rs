@@ -1,10 +1,10 @@
-//! SWU images: a bundle in the wrapping that update servers and SWUpdate's own tools know.
+//! SWU images: a bundle, or a pack, in the wrapping that update servers and SWUpdate's own tools know.
 //!
 //! ```text
 //! cpio "newc" with checksums (070702), first to last:
 //!   sw-description       version, hardware, file name and SHA-256 of the image, as libconfig text
 //!   sw-description.sig   only where somebody wants SWUpdate itself to accept it
-//!   model.bundle         the bundle, byte for byte
+//!   model.bundle         the bundle, byte for byte; or pack.prompts, the pack
 //!   TRAILER!!!
 //! ```
 //!
@@ -23,6 +23,8 @@ use thiserror::Error;
 
 /// The bundle's name in the image.
 pub const IMAGE: &str = "model.bundle";
+/// The name of a pack, where the image holds one instead.
+pub const PACK: &str = "pack.prompts";
 /// The revision of hardware an image is for, where nobody says otherwise.
 pub const HARDWARE: &str = "1.0";
 
@@ -63,11 +65,12 @@ pub enum SwuError {
     Checksum { name: String, found: u32, expected: u32 },
 }
 
-/// Writes an image of `size` bytes, whose bytes add up to `sum` (see [`sum`]), behind its description.
+/// Writes an image of this name and `size` bytes, whose bytes add up to `sum` (see [`sum`]), behind its description.
 pub fn write(
     out: &mut impl Write,
     description: &str,
     signature: Option<&[u8]>,
+    name: &str,
     image: &mut impl Read,
     (size, expected): (u64, u32),
 ) -> Result<(), SwuError> {
@@ -82,7 +85,7 @@ pub fn write(
     if let Some(signature) = signature {
         small(SIGNATURE, signature)?;
     }
-    cpio::write_header(out, number + 1, IMAGE, size, expected)?;
+    cpio::write_header(out, number + 1, name, size, expected)?;
     let mut copied = 0;
     let mut found = 0;
     let mut buffer = vec![0; 64 << 10];
@@ -93,7 +96,7 @@ pub fn write(
     }
     if (copied, found) != (size, expected) {
         // Another file than the one that was announced: somebody wrote to it meanwhile.
-        return Err(SwuError::Checksum { name: IMAGE.into(), found, expected });
+        return Err(SwuError::Checksum { name: name.into(), found, expected });
     }
     cpio::pad(out, size)?;
     cpio::write_header(out, 0, cpio::TRAILER, 0, 0)?;

@@ -16,7 +16,7 @@ fn description(image: &[u8]) -> Description {
 fn packed(image: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
     let text = description(image).to_text();
-    write(&mut out, &text, signature, &mut &image[..], (image.len() as u64, sum(0, image)))
+    write(&mut out, &text, signature, IMAGE, &mut &image[..], (image.len() as u64, sum(0, image)))
         .unwrap();
     out
 }
@@ -72,7 +72,7 @@ fn whatever_asks_for_more_than_a_bundle_is_refused_by_name() {
     let with = |from: &str, to: &str| {
         let text = text.replace(from, to);
         let mut out = Vec::new();
-        write(&mut out, &text, None, &mut &image[..], (5, sum(0, image))).unwrap();
+        write(&mut out, &text, None, IMAGE, &mut &image[..], (5, sum(0, image))).unwrap();
         unpacked(&out).unwrap_err().to_string()
     };
     for (from, to, expected) in [

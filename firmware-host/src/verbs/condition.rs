@@ -1,11 +1,13 @@
 //! `info`, `slots`, `telemetry`, `logs`, `dump`.
 
 use crate::Target;
-use crate::output::{Output, forced_json, forced_text, record_json, record_text, trial_json};
+use crate::output::{
+    Output, forced_json, forced_text, packs_json, packs_text, record_json, record_text, trial_json,
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use firmware_host::{Device, DeviceError};
-use protocol::{Journal, LogLine, Refusal};
+use protocol::{Journal, LogLine, PackName, Refusal, SlotId, SlotPacks};
 use serde_json::json;
 use std::fs;
 use std::iter;
@@ -17,8 +19,10 @@ use std::time::Duration;
 const FOLLOW: Duration = Duration::from_millis(500);
 
 pub(crate) fn info(target: &Target, output: Output) -> Result<()> {
-    let (info, hello) = target.with(|device| Ok((device.info()?, device.hello().clone())))?;
+    let (info, hello, packs) = target
+        .with(|device| Ok((device.info()?, device.hello().clone(), running_packs(device)?)))?;
     let document = json!({
+        "packs": packs.as_deref().map(packs_json),
         "device": info.device, "agent": info.agent, "system": info.system, "board": info.board,
         "machine": info.machine, "uptime": info.uptime, "disk_free": info.disk_free,
         "disk_total": info.disk_total, "frames_dropped": info.frames_dropped,
@@ -40,21 +44,45 @@ pub(crate) fn info(target: &Target, output: Output) -> Result<()> {
         info.frames_dropped,
         if info.signatures_required { "required" } else { "NOT required" },
     );
+    let packs = packs.iter().flatten().map(|pack| format!("runs with pack {pack}"));
+    let text = iter::once(text).chain(packs).collect::<Vec<_>>().join("\n");
     output.say(&text, &document)
 }
 
 pub(crate) fn slots(target: &Target, output: Output) -> Result<()> {
-    let (record, trial) = target.with(|device| Ok((device.slots()?, device.trial_if_known()?)))?;
+    let (record, packs, trial) = target
+        .with(|device| Ok((device.slots()?, device.packs_if_known()?, device.trial_if_known()?)))?;
+    let mut document = record_json(&record);
+    add_packs(&mut document, packs.as_ref());
+    let of = |slot| packs_text(slot, packs.as_ref().map_or(&[], |packs| packs.of(slot)));
+    let packs = SlotId::ALL.into_iter().flat_map(of);
     let forced = trial.iter().flat_map(forced_text);
-    let text = iter::once(record_text(&record)).chain(forced).collect::<Vec<_>>().join("\n");
-    output.say(&text, &record_json(&record))
+    let lines = iter::once(record_text(&record)).chain(packs).chain(forced);
+    output.say(&lines.collect::<Vec<_>>().join("\n"), &document)
+}
+
+/// What the bundle that runs has; `None` from a box that is too old to have any.
+fn running_packs(device: &mut Device) -> Result<Option<Vec<PackName>>, DeviceError> {
+    let Some(packs) = device.packs_if_known()? else { return Ok(None) };
+    let running = device.slots()?.active;
+    Ok(Some(running.map_or_else(Vec::new, |slot| packs.of(slot).to_vec())))
+}
+
+/// To each slot of a record: its packs.
+fn add_packs(record: &mut serde_json::Value, packs: Option<&SlotPacks>) {
+    for slot in SlotId::ALL {
+        record["slots"][slot as usize]["packs"] =
+            packs.map(|packs| packs_json(packs.of(slot))).into();
+    }
 }
 
 pub(crate) fn telemetry(target: &Target, output: Output) -> Result<()> {
-    let (telemetry, trial, profile) = target.with(|device| {
-        Ok((device.telemetry()?, device.trial_if_known()?, device.profile_if_known()?))
+    let (telemetry, trial, profile, packs) = target.with(|device| {
+        let (telemetry, trial) = (device.telemetry()?, device.trial_if_known()?);
+        Ok((telemetry, trial, device.profile_if_known()?, running_packs(device)?))
     })?;
     let mut document = serde_json::to_value(&telemetry)?;
+    document["packs"] = packs.as_deref().map(packs_json).into();
     if let Some(profile) = &profile {
         document["profile"] = serde_json::to_value(profile)?;
     }
@@ -75,6 +103,7 @@ pub(crate) fn telemetry(target: &Target, output: Output) -> Result<()> {
     lines
         .extend(telemetry.temperatures.iter().map(|t| format!("{} {:.1} °C", t.sensor, t.celsius)));
     lines.extend(profile.iter().flat_map(machine::describe));
+    lines.extend(packs.iter().flatten().map(|pack| format!("runs with pack {pack}")));
     lines.extend(trial.iter().flat_map(forced_text));
     output.say(&lines.join("\n"), &document)
 }
@@ -148,12 +177,14 @@ impl Dump {
         let files = self.target.with(|device| {
             let (info, record, telemetry) = (device.info()?, device.slots()?, device.telemetry()?);
             let profile = device.profile_if_known()?;
+            let mut slots = record_json(&record);
+            add_packs(&mut slots, device.packs_if_known()?.as_ref());
             let trial = device.trial_if_known()?.as_ref().map(trial_json).transpose()?;
             let journals = [None, Some(Journal::Daemon), Some(Journal::Evidence)];
             let [ours, daemon, evidence] = journals.map(|journal| whole_log(device, journal));
             Ok([
                 ("info.json", serde_json::to_string_pretty(&info)?),
-                ("slots.json", serde_json::to_string_pretty(&record_json(&record))?),
+                ("slots.json", serde_json::to_string_pretty(&slots)?),
                 ("trial.json", serde_json::to_string_pretty(&trial)?),
                 ("telemetry.json", serde_json::to_string_pretty(&telemetry)?),
                 ("profile.json", serde_json::to_string_pretty(&profile)?),

@@ -1,6 +1,6 @@
 //! The verbs of the workstation: each opens a session, says a thing or two, and prints what came back.
 //!
-//! - [`push`]: a bundle into a slot
+//! - [`push`], [`pack`]: a bundle into a slot, or a pack with the bundle that runs
 //! - [`trial`]: verify, activate, trial, confirm, rollback
 //! - [`condition`]: what the box is and how it is: info, slots, telemetry, logs, dump
 //! - [`keys`], [`keyring`]: who may do what: keygen, code, enrol, keyring
@@ -18,6 +18,7 @@ mod keyring;
 mod keys;
 mod line;
 mod offline;
+mod pack;
 mod push;
 mod record;
 mod replay;

@@ -1,8 +1,10 @@
 //! `push`.
 
+use super::pack::{self, Parcel};
 use crate::output::Output;
 use crate::{DryRun, Target};
 use anyhow::{Context, Error, Result};
+use bundle::SealedPack;
 use clap::Args;
 use firmware_host::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,14 +12,19 @@ use protocol::{Digest, Release, SlotState};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Sends a bundle into the slot that does not run; continues where an earlier push broke off
+/// Sends a bundle into the slot that does not run, and continues where an earlier push broke off; or a pack, of which
+/// and the bundle that runs the box makes that slot
 #[derive(Debug, Args)]
 pub(crate) struct Push {
-    /// Written by `exporter quantize`
-    bundle: PathBuf,
+    /// A bundle written by `exporter quantize`, or a pack written by `exporter prompts`
+    #[arg(required_unless_present = "remove")]
+    bundle: Option<PathBuf>,
+    /// Make that slot of the bundle that runs without this pack
+    #[arg(long, value_name = "PACK", conflicts_with_all = ["bundle", "no_check"])]
+    remove: Option<String>,
     #[command(flatten)]
     target: Target,
     /// Send the file as it is and leave all checks to the box
@@ -29,16 +36,33 @@ pub(crate) struct Push {
 
 impl Push {
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let file = fs::read(&self.bundle)
-            .with_context(|| format!("cannot read {}", self.bundle.display()))?;
+        if let Some(name) = &self.remove {
+            return match self.dry.dry_run {
+                true => pack::rehearse(&self.target, &format!("without pack {name}"), output),
+                false => pack::remove(&self.target, name, output),
+            };
+        }
+        let path = self.bundle.as_deref().context("neither a file nor --remove")?;
+        let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if SealedPack::is_begun_by(&file) {
+            let parcel = Parcel::read(path, file, !self.no_check)?;
+            return match self.dry.dry_run {
+                true => pack::rehearse(&self.target, &pack::told(path, &parcel), output),
+                false => pack::push(&self.target, path, &parcel, output),
+            };
+        }
+        self.push_bundle(path, &file, output)
+    }
+
+    fn push_bundle(&self, path: &Path, file: &[u8], output: Output) -> Result<()> {
         let mut release = None;
         if !self.no_check {
-            let unusable = || format!("{} is not a usable bundle", self.bundle.display());
-            let bundle = bundle::Bundle::read(&file[..]).with_context(unusable)?;
+            let unusable = || format!("{} is not a usable bundle", path.display());
+            let bundle = bundle::Bundle::read(file).with_context(unusable)?;
             let parsed: Result<Release, _> = bundle.manifest.version.parse();
             release = Some(parsed.map_err(Error::msg).with_context(unusable)?);
         }
-        let sha256 = Digest(Sha256::digest(&file).into());
+        let sha256 = Digest(Sha256::digest(file).into());
         if self.dry.dry_run {
             return self.say_dry(file.len() as u64, sha256, release, output);
         }
@@ -47,7 +71,7 @@ impl Push {
         let mut resumed = None;
         let start = Instant::now();
         let slot = self.target.with(|device| {
-            let slot = device.push(&file, sha256, |progress: Progress| {
+            let slot = device.push(file, sha256, |progress: Progress| {
                 resumed.get_or_insert(progress.resumed);
                 bar.set_length(progress.total);
                 bar.set_position(progress.received);
@@ -56,7 +80,7 @@ impl Push {
             Ok(slot)
         });
         bar.finish_and_clear();
-        let slot = slot.with_context(|| format!("cannot push {}", self.bundle.display()))?;
+        let slot = slot.with_context(|| format!("cannot push {}", path.display()))?;
         let resumed = resumed.unwrap_or(0);
         let total = file.len() as u64;
         let seconds = start.elapsed().as_secs_f64();
@@ -66,7 +90,7 @@ impl Push {
         let sent = total - resumed;
         let text = format!(
             "slot {slot} holds {}, verified ({sent} of {total} bytes sent in {seconds:.1} s)",
-            self.bundle.display()
+            path.display()
         );
         output.say(&text, &document)
     }

@@ -2,9 +2,10 @@
 
 use crate::output::Output;
 use anyhow::{Context, Result, ensure};
-use bundle::Envelope;
+use bundle::{Envelope, SealedPack};
 use clap::{Args, Subcommand};
 use firmware_host::swu::{self, Description, Swu};
+use language::Pack;
 use protocol::{Digest, Release};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -13,17 +14,17 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Wraps a bundle for update servers and USB sticks, or looks into such an image
+/// Wraps a bundle or a pack for update servers and USB sticks, or looks into such an image
 #[derive(Debug, Subcommand)]
 pub(crate) enum SwuVerb {
     Make(Make),
     Inspect(Inspect),
 }
 
-/// Wraps a bundle into an SWU image
+/// Wraps a bundle or a pack into an SWU image
 #[derive(Debug, Args)]
 pub(crate) struct Make {
-    /// Written by `exporter quantize`
+    /// Written by `exporter quantize`; or a pack, by `exporter prompts`
     bundle: PathBuf,
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -66,6 +67,9 @@ impl Make {
     fn description(&self) -> Result<Description> {
         let unusable = || format!("{} is not a usable bundle", self.bundle.display());
         let (size, sha256, _) = digest(&self.bundle)?;
+        if self.is_pack()? {
+            return self.description_of_pack(sha256);
+        }
         let manifest = Envelope::read(open(&self.bundle)?, size).with_context(unusable)?.manifest;
         let release = manifest.version.parse::<Release>();
         let release = release.map_err(anyhow::Error::msg).with_context(unusable)?;
@@ -78,6 +82,28 @@ impl Make {
         })
     }
 
+    fn is_pack(&self) -> Result<bool> {
+        let mut begin = Vec::new();
+        let read = open(&self.bundle)?.take(4).read_to_end(&mut begin);
+        read.with_context(|| format!("cannot read {}", self.bundle.display()))?;
+        Ok(SealedPack::is_begun_by(&begin))
+    }
+
+    fn description_of_pack(&self, sha256: Digest) -> Result<Description> {
+        let pack = SealedPack::open(&self.bundle)?;
+        let unusable = || format!("{} is not a usable pack", self.bundle.display());
+        let read = Pack::unseal(&pack).with_context(unusable)?;
+        let release = read.version.parse::<Release>();
+        let release = release.map_err(anyhow::Error::msg).with_context(unusable)?;
+        Ok(Description {
+            version: release.to_string(),
+            text: format!("pack {} {release}", read.name),
+            hardware: self.hardware.clone(),
+            file: swu::PACK.into(),
+            sha256,
+        })
+    }
+
     fn pack(&self, description: &Description, signature: Option<&[u8]>) -> Result<u64> {
         let (size, sha256, sum) = digest(&self.bundle)?;
         ensure!(sha256 == description.sha256, "{} changed meanwhile", self.bundle.display());
@@ -85,7 +111,14 @@ impl Make {
         let part = self.out.with_added_extension("part");
         let written = (|| {
             let mut out = BufWriter::new(File::create(&part)?);
-            swu::write(&mut out, &description.to_text(), signature, &mut image, (size, sum))?;
+            swu::write(
+                &mut out,
+                &description.to_text(),
+                signature,
+                &description.file,
+                &mut image,
+                (size, sum),
+            )?;
             drop(out);
             durable::sync_file(&part)?;
             fs::rename(&part, &self.out)?;

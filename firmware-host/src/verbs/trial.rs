@@ -3,14 +3,15 @@
 use crate::output::{Output, record_json, record_text, trial_json, trial_text};
 use crate::{DryRun, Target};
 use anyhow::{Context, Result, bail, ensure};
+use bundle::SealedPack;
 use clap::Args;
-use firmware_host::DeviceError;
 use firmware_host::random::random;
+use firmware_host::{Device, DeviceError};
 use protocol::{BootId, BootRecord, Digest, Moment, Refusal, RequestId, SlotId, SlotState};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,8 +71,8 @@ pub(crate) struct Activate {
 impl Activate {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         if self.dry.dry_run {
-            let record = self.target.with(|device| Ok(device.slots()?))?;
-            let sha256 = self.candidate(&record)?;
+            let (record, sha256) =
+                self.target.with(|device| Ok((device.slots()?, self.candidate(device)?)))?;
             // How many attempts there will be only the box knows.
             return say_dry(&record, record.activate(sha256, u8::MAX, &NO_MOMENT)?, output);
         }
@@ -81,25 +82,41 @@ impl Activate {
             // Once chosen it stays chosen: a repeated call must mean the same bundle.
             let sha256 = match chosen {
                 Some(sha256) => sha256,
-                None => *chosen.insert(self.candidate(&device.slots()?)?),
+                None => *chosen.insert(self.candidate(device)?),
             };
             Ok(device.activate(id, sha256)?)
         })?;
         output.say(&record_text(&record), &record_json(&record))
     }
 
-    fn candidate(&self, record: &BootRecord) -> Result<Digest> {
+    fn candidate(&self, device: &mut Device) -> Result<Digest> {
+        let record = device.slots()?;
         if let Some(path) = &self.bundle {
             let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            if SealedPack::is_begun_by(&file) {
+                return with_pack(device, &record, path, &file);
+            }
             return Ok(Digest(Sha256::digest(&file).into()));
         }
         let fresh = |id: &SlotId| record.slot(*id).state == SlotState::Verified;
         let slot = self.slot.or_else(|| SlotId::ALL.into_iter().find(fresh));
         let Some(id) = slot else {
-            bail!("no slot holds a bundle that was pushed and not yet run")
+            bail!("no slot holds a bundle that was pushed and not yet run: name one with --slot")
         };
         record.slot(id).sha256.with_context(|| format!("slot {id} is empty"))
     }
+}
+
+/// The slot's file that was made with a pack; of two, the one that does not run.
+fn with_pack(device: &mut Device, record: &BootRecord, path: &Path, file: &[u8]) -> Result<Digest> {
+    let unusable = || format!("{} is not a usable pack", path.display());
+    let digest = Digest(SealedPack::read(file).with_context(unusable)?.digest());
+    let packs = device.packs_if_known()?.unwrap_or_default();
+    let has = |id: &SlotId| packs.of(*id).iter().any(|pack| pack.digest == digest);
+    let mut with: Vec<_> = SlotId::ALL.into_iter().filter(has).collect();
+    with.sort_by_key(|&id| record.active == Some(id));
+    let id = *with.first().with_context(|| format!("no slot has the pack {}", path.display()))?;
+    record.slot(id).sha256.with_context(|| format!("slot {id} is empty"))
 }
 
 /// Keeps the bundle on trial, once the daemon's word proves it; without it the old one comes back

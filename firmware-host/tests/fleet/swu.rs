@@ -125,7 +125,7 @@ fn an_image_is_read_in_less_memory_than_it_has_bytes() {
     };
     let mut out = BufWriter::new(File::create(&image).unwrap());
     let zeros = &mut std::io::repeat(0).take(size);
-    swu::write(&mut out, &description.to_text(), None, zeros, (size, 0)).unwrap();
+    swu::write(&mut out, &description.to_text(), None, swu::IMAGE, zeros, (size, 0)).unwrap();
     drop(out);
     // 100 MiB for everything, the program's own text included.
     let program = env!("CARGO_BIN_EXE_firmware-host");

@@ -3,11 +3,12 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use bundle::{Bundle, Manifest, SigningKey, section};
+use bundle::{Bundle, Manifest, SealedPack, SigningKey, section};
 use firmware_host::link::connect_tcp;
 use firmware_host::link::tls::{Client, Identity, Records, Tls};
 use firmware_host::{Kind, swu};
 use graph::{Backbone, ModelConfig, Pool, Preprocess};
+use language::{Codes, Language, Pack, Space};
 use machine::Machine;
 use protocol::{BootRecord, Candidate, Moment, Proven, Running, Terms};
 use serde_json::Value;
@@ -67,17 +68,52 @@ pub(crate) fn bundle(version: &str, size: usize, key: Option<&SigningKey>) -> Ve
     Bundle::seal(manifest, sections, key).unwrap().to_bytes().unwrap()
 }
 
+/// The space of the bundles and packs of these tests.
+pub(crate) fn space(id: u8) -> Space {
+    Space { id: [id; 32], width: 8, grid: [2, 3] }
+}
+
+/// A signed bundle whose language has `Finding 1`.
+pub(crate) fn speaking(version: &str, size: usize) -> Vec<u8> {
+    let plain = Bundle::read(bundle(version, size, None)).unwrap();
+    let model = plain.section(section::MODEL).unwrap().to_vec();
+    let language = Language::drawn(space(1), 1, 0, 5).to_bytes().unwrap();
+    let sections = vec![(section::MODEL.into(), model), (section::LANGUAGE.into(), language)];
+    let sealed = Bundle::seal(plain.manifest.clone(), sections, Some(&key())).unwrap();
+    sealed.to_bytes().unwrap()
+}
+
+/// A pack of one finding.
+pub(crate) fn pack(name: &str, version: &str, finding: &str, space: Space) -> Pack {
+    let Language { scale, mut prompts, .. } = Language::drawn(space, 1, 0, 6);
+    prompts[0].name = finding.into();
+    let (name, version) = (name.into(), version.into());
+    let mut pack = Pack { name, version, space, scale, prompts, golden: Vec::new() };
+    pack.prove_by(&[1, 2], Codes { scale: 1.0 / 64.0, zero: 128 }).unwrap();
+    pack
+}
+
+/// A signed pack of one finding that is called as the pack is.
+pub(crate) fn sealed(name: &str, version: &str) -> SealedPack {
+    pack(name, version, name, space(1)).seal(Some(&key())).unwrap()
+}
+
 /// A bundle as an SWU image.
 pub(crate) fn packed(version: &str, bundle: &[u8]) -> Vec<u8> {
+    packed_as(swu::IMAGE, version, bundle)
+}
+
+/// An SWU image of a file of this name.
+pub(crate) fn packed_as(name: &str, version: &str, bundle: &[u8]) -> Vec<u8> {
     let description = swu::Description {
         version: version.into(),
         text: format!("chest {version}"),
         hardware: vec![swu::HARDWARE.into()],
-        file: swu::IMAGE.into(),
+        file: name.into(),
         sha256: protocol::Digest(Sha256::digest(bundle).into()),
     };
     let (mut out, size) = (Vec::new(), (bundle.len() as u64, swu::sum(0, bundle)));
-    swu::write(&mut out, &description.to_text(), None, &mut &bundle[..], size).unwrap();
+    swu::write(&mut out, &description.to_text(), None, name, &mut &bundle[..], size).unwrap();
     out
 }
 

@@ -22,6 +22,7 @@ pub(super) fn attributes(agent: &Agent, fleet: &Fleet) -> BTreeMap<&'static str,
         ("floor", record.floor.to_string()),
         ("slot", record.active.map_or_else(|| "none".into(), |id| id.to_string())),
         ("runs", running(&record)),
+        ("packs", agent.running_packs()),
     ]);
     found.extend(info.board.map(|board| ("board", board)));
     if let Some(bundle) = installed(&record) {

@@ -6,7 +6,7 @@
 use super::client::{Client, HttpError};
 use super::messages::Artifact;
 use crate::agent::Agent;
-use crate::swu::{Swu, SwuError};
+use crate::swu::{self, Swu, SwuError};
 use protocol::{Digest, Refusal, Request, Response, SlotId, Standing};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -110,6 +110,12 @@ impl<'a> Source<'a> {
         let name = &artifact.name;
         let (image, sha256) = if name.ends_with(".swu") {
             let swu = Swu::open(whole).map_err(unfit)?;
+            if swu.description().file == swu::PACK {
+                let detail = format!(
+                    "{name} holds a pack, which is not installed on an update server's order: push it, or use a stick"
+                );
+                return Err(DownloadError::Unfit(detail));
+            }
             let sha256 = swu.description().sha256;
             (Image::Swu(Box::new(swu)), sha256)
         } else if name.ends_with(".bundle") {

@@ -56,7 +56,8 @@ impl Visitor<'_> {
                 self.hint(&action.id, "activated: on trial until it is confirmed");
             }
             Step::Succeed => {
-                let details = evidence::success(self.agent.slots().record());
+                let packs = self.agent.running_packs();
+                let details = evidence::success(self.agent.slots().record(), &packs);
                 action.end(true, details);
             }
             Step::Fail(failed) => {

@@ -18,11 +18,13 @@ use crate::Target;
 use crate::keys::Keys;
 use crate::output::{Ended, Output};
 use anyhow::{Context, Error, Result};
+use bundle::SealedPack;
 use clap::Args;
 use firmware_host::Kind;
 use inventory::{Entry, Inventory};
 use journal::{Journal, Outcome};
-use one::Order;
+use language::Pack;
+use one::{Order, What};
 use progress::Progress;
 use protocol::{Digest, Release, Standing};
 use serde_json::json;
@@ -35,10 +37,10 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use waves::Part;
 
-/// Rolls a bundle out to the boxes of an inventory, wave by wave
+/// Rolls a bundle or a pack out to the boxes of an inventory, wave by wave
 #[derive(Debug, Args)]
 pub(crate) struct Fleet {
-    /// Written by `exporter quantize`
+    /// Written by `exporter quantize`; or a pack for the bundles that run, by `exporter prompts`
     bundle: PathBuf,
     /// The boxes: [[boxes]] with name and address
     #[arg(long, value_name = "FILE")]
@@ -84,17 +86,13 @@ impl Fleet {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let file = fs::read(&self.bundle)
             .with_context(|| format!("cannot read {}", self.bundle.display()))?;
-        let unusable = || format!("{} is not a usable bundle", self.bundle.display());
-        let bundle = bundle::Bundle::read(&file[..]).with_context(unusable)?;
-        let release = bundle.manifest.version.parse::<Release>();
-        let release = release.map_err(Error::msg).with_context(unusable)?;
-        drop(bundle);
-        let inventory = Inventory::read(&self.inventory)?;
         let sha256 = Digest(Sha256::digest(&file).into());
+        let (what, release) = self.what(&file, sha256)?;
+        let inventory = Inventory::read(&self.inventory)?;
         if self.dry_run {
-            return self.rehearse(&inventory, sha256, release, output);
+            return self.rehearse(&inventory, sha256, (what, release), output);
         }
-        let order = Order { file, sha256, soak: self.soak, limit: self.limit };
+        let order = Order { file, what, soak: self.soak, limit: self.limit };
         let path = self.beside(self.state.as_ref(), "state.json");
         let mut journal = Journal::open(&path, &sha256.to_string(), self.split(&inventory))?;
         let anew = [Outcome::Unreachable, Outcome::Failed];
@@ -114,6 +112,20 @@ impl Fleet {
         rollout.progress.end();
         let journal = rollout.journal.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.report(&journal, sha256, halted, output)
+    }
+
+    /// What boxes know it by; of a bundle, its release.
+    fn what(&self, file: &[u8], sha256: Digest) -> Result<(What, Option<Release>)> {
+        if SealedPack::is_begun_by(file) {
+            let unusable = || format!("{} is not a usable pack", self.bundle.display());
+            let sealed = SealedPack::read(file).with_context(unusable)?;
+            Pack::unseal(&sealed).with_context(unusable)?;
+            return Ok((What::Pack(Digest(sealed.digest())), None));
+        }
+        let unusable = || format!("{} is not a usable bundle", self.bundle.display());
+        let bundle = bundle::Bundle::read(file).with_context(unusable)?;
+        let release = bundle.manifest.version.parse::<Release>();
+        Ok((What::Bundle(sha256), Some(release.map_err(Error::msg).with_context(unusable)?)))
     }
 
     /// A file that was named, or one beside the inventory.
@@ -140,16 +152,16 @@ impl Fleet {
         &self,
         inventory: &Inventory,
         sha256: Digest,
-        release: Release,
+        (what, release): (What, Option<Release>),
         output: Output,
     ) -> Result<()> {
         let mut boxes = Vec::new();
         for (at, wave) in self.split(inventory).iter().enumerate() {
             for entry in inventory.named(wave) {
-                let record = self.target(entry).with(|device| Ok(device.slots()?));
-                let (would, runs) = match &record {
+                let seen = self.target(entry).with(|device| Ok(what.seen(device)?));
+                let (would, runs) = match &seen {
                     Err(error) => (format!("unreachable: {error:#}"), String::new()),
-                    Ok(record) => (would(record, sha256, release), one::running(record)),
+                    Ok(seen) => (would(seen, release), one::running(&seen.record)),
                 };
                 boxes.push(
                     json!({ "name": entry.name, "wave": at + 1, "would": would, "now": runs }),
@@ -211,9 +223,9 @@ impl Fleet {
     }
 }
 
-fn would(record: &protocol::BootRecord, sha256: Digest, release: Release) -> String {
-    let standing = record.standing(sha256);
-    match (standing, record.trial(), record.allows(release)) {
+fn would(one::Seen { record, standing, .. }: &one::Seen, release: Option<Release>) -> String {
+    let allowed = release.map_or(Ok(()), |release| record.allows(release));
+    match (standing, record.trial(), allowed) {
         (Standing::Runs(_), ..) => "nothing: it runs already".into(),
         (Standing::OnTrial(_), ..) => "confirm: it is on trial".into(),
         (_, Some((slot, _)), _) => format!("refuse: slot {slot} is on trial"),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use firmware_host::random::random;
 use firmware_host::rollout::{self, Next};
 use firmware_host::{Device, DeviceError, Kind, Progress};
-use protocol::{BootRecord, Digest, Refusal, RequestId, Standing};
+use protocol::{BootRecord, Digest, Refusal, RequestId, SlotId, Standing};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,53 @@ const LINES: u64 = 20;
 /// What goes to every box.
 pub(super) struct Order {
     pub(super) file: Vec<u8>,
-    pub(super) sha256: Digest,
+    pub(super) what: What,
     /// On trial at least so long before a confirm is asked for.
     pub(super) soak: Duration,
     /// A box that is not confirmed by then has failed.
     pub(super) limit: Duration,
+}
+
+/// By what a box knows it again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What {
+    /// SHA-256 of the bundle's file.
+    Bundle(Digest),
+    /// Digest of the pack. What lies in a slot is that box's bundle and this pack.
+    Pack(Digest),
+}
+
+impl What {
+    /// How a box stands to it, and the SHA-256 of the slot's file with it, if one has it.
+    pub(super) fn seen(self, device: &mut Device) -> Result<Seen, DeviceError> {
+        let record = device.slots()?;
+        let file = match self {
+            Self::Bundle(sha256) => Some(sha256),
+            Self::Pack(digest) => {
+                let packs = device.packs_if_known()?.unwrap_or_default();
+                let has = |id: &SlotId| packs.of(*id).iter().any(|pack| pack.digest == digest);
+                let with: Vec<_> = SlotId::ALL.into_iter().filter(has).collect();
+                let first = with.iter().find(|&&id| record.active == Some(id)).or(with.first());
+                first.and_then(|&id| record.slot(id).sha256)
+            }
+        };
+        let standing = file.map_or(Standing::Absent, |file| record.standing(file));
+        Ok(Seen { record, standing, file })
+    }
+}
+
+/// A box, as far as it concerns a rollout.
+pub(super) struct Seen {
+    pub(super) record: BootRecord,
+    pub(super) standing: Standing,
+    file: Option<Digest>,
+}
+
+impl Seen {
+    fn file(&self) -> Result<Digest> {
+        self.file
+            .with_context(|| format!("no slot has it any more: {}", last_failure(&self.record)))
+    }
 }
 
 /// Hears what a box is at.
@@ -32,7 +74,9 @@ pub(super) type Step<'a> = &'a dyn Fn(&str);
 pub(super) fn roll_out(target: &Target, order: &Order, step: Step<'_>) -> Fared {
     let start = Instant::now();
     let (outcome, detail, evidence) = match install(target, order, step) {
-        Ok((outcome, record)) => (outcome, running(&record), Vec::new()),
+        Ok((outcome, record)) => {
+            (outcome, format!("{}{}", running(&record), packs(target)), Vec::new())
+        }
         Err(error) if is_out_of_reach(&error) => {
             (Outcome::Unreachable, format!("{error:#}"), Vec::new())
         }
@@ -43,9 +87,9 @@ pub(super) fn roll_out(target: &Target, order: &Order, step: Step<'_>) -> Fared 
 
 fn install(target: &Target, order: &Order, step: Step<'_>) -> Result<(Outcome, BootRecord)> {
     step("connecting");
-    let record = target.with(|device| Ok(device.slots()?))?;
-    match rollout::next(record.standing(order.sha256)) {
-        Next::Done => return Ok((Outcome::Already, record)),
+    let seen = look(target, order)?;
+    match rollout::next(seen.standing) {
+        Next::Done => return Ok((Outcome::Already, seen.record)),
         Next::Push => {
             push(target, order, step)?;
             activate(target, order, step)?;
@@ -57,11 +101,22 @@ fn install(target: &Target, order: &Order, step: Step<'_>) -> Result<(Outcome, B
     confirm(target, order).map(|record| (Outcome::Confirmed, record))
 }
 
+fn look(target: &Target, order: &Order) -> Result<Seen> {
+    target.with(|device| Ok(order.what.seen(device)?))
+}
+
 fn push(target: &Target, order: &Order, step: Step<'_>) -> Result<()> {
     let sent = target.with(|device| {
+        let sha256 = match order.what {
+            What::Bundle(sha256) => sha256,
+            What::Pack(_) => {
+                let told = |sent| step(&format!("{sent} bytes of the pack sent"));
+                return Ok(device.push_pack(&order.file, told)?.0);
+            }
+        };
         let percent = |sent: Progress| sent.received * 100 / sent.total.max(1);
         let told = |sent| step(&format!("{} % sent", percent(sent)));
-        Ok(device.push(&order.file, order.sha256, told)?)
+        Ok(device.push(&order.file, sha256, told)?)
     });
     sent.map(drop).context("push")
 }
@@ -69,7 +124,10 @@ fn push(target: &Target, order: &Order, step: Step<'_>) -> Result<()> {
 fn activate(target: &Target, order: &Order, step: Step<'_>) -> Result<()> {
     step("self-test");
     let id = new_id()?;
-    let done = target.with(|device| Ok(device.activate(id, order.sha256)?));
+    let done = target.with(|device| {
+        let file = order.what.seen(device)?.file()?;
+        Ok(device.activate(id, file)?)
+    });
     done.map(drop).context("activate")
 }
 
@@ -78,11 +136,11 @@ fn confirm(target: &Target, order: &Order) -> Result<BootRecord> {
     let start = Instant::now();
     let mut refused = None;
     loop {
-        let record = target.with(|device| Ok(device.slots()?)).context("trial")?;
-        match record.standing(order.sha256) {
-            Standing::Runs(_) => return Ok(record),
+        let seen = look(target, order).context("trial")?;
+        match seen.standing {
+            Standing::Runs(_) => return Ok(seen.record),
             Standing::OnTrial(_) => {}
-            _ => anyhow::bail!("the trial ended: {}", last_failure(&record)),
+            _ => anyhow::bail!("the trial ended: {}", last_failure(&seen.record)),
         }
         if start.elapsed() >= order.limit {
             let why = refused.map_or_else(String::new, |why| format!(": {why}"));
@@ -101,7 +159,10 @@ fn confirm(target: &Target, order: &Order) -> Result<BootRecord> {
 
 fn ask_to_confirm(target: &Target, order: &Order) -> Result<BootRecord> {
     let id = new_id()?;
-    target.with(|device| Ok(device.confirm(id, order.sha256)?))
+    target.with(|device| {
+        let file = order.what.seen(device)?.file()?;
+        Ok(device.confirm(id, file)?)
+    })
 }
 
 /// A refusal may pass: the box still gathers its proof. Anything else does not.
@@ -137,6 +198,16 @@ pub(super) fn running(record: &BootRecord) -> String {
         Some(bundle) => format!("slot {id} runs {} {}", bundle.id, bundle.release),
         None => format!("slot {id} runs"),
     }
+}
+
+/// What the bundle has that runs. A box that cannot be asked any more has done its part.
+fn packs(target: &Target) -> String {
+    let asked = target.with(|device| {
+        let running = device.slots()?.active;
+        Ok(device.packs_if_known()?.zip(running))
+    });
+    let Ok(Some((packs, slot))) = asked else { return String::new() };
+    packs.of(slot).iter().map(|pack| format!(", pack {pack}")).collect()
 }
 
 fn last_failure(record: &BootRecord) -> String {
