@@ -99,8 +99,11 @@ fn another_detector_is_told_and_changes_no_answer() {
     let sources: Vec<&str> = streams.iter().map(|s| s["source"].as_str().unwrap()).collect();
     assert_eq!(sources, ["all sources", "ROOM 1", "ROOM 2"]);
     let spool = daemon.folder.path().join("spool");
-    let audit = fs::read_to_string(spool.join("audit.log")).unwrap();
-    assert!(audit.contains("\"what\":\"drift\""), "{audit}");
+    // Told a moment after it is counted.
+    daemon.wait("the alarm in the audit log", |_| {
+        let audit = fs::read_to_string(spool.join("audit.log")).unwrap();
+        audit.contains("\"what\":\"drift\"").then_some(())
+    });
     let log = fs::read_to_string(spool.join("drift.log")).unwrap();
     assert!(!log.contains("1.2.2000") && !log.contains("Phantom") && !log.contains("P-1"));
     let after = daemon.findings("1.2.7");

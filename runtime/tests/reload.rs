@@ -118,7 +118,7 @@ fn sighup_changes_who_is_let_in_and_drops_no_association() {
     assert_eq!((&state["refused"], &state["restart"][0]), (&().into(), &"[worker]".into()));
     assert!(associates(&daemon, "XRAY3"));
     let state = reconfigure(&daemon, |text| {
-        text.replace("threads = 2", "threads = 1")
+        text.replace("\nthreads = 2", "")
             + "[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"127.0.0.1:9\"\n"
     });
     assert_eq!((&state["refused"], &state["restart"]), (&().into(), &serde_json::json!([])));

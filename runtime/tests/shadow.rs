@@ -235,17 +235,19 @@ fn a_shadow_that_dies_or_hangs_takes_no_answer_with_it() {
 #[test]
 fn a_shadow_that_wants_more_memory_than_it_may_have_ends_alone() {
     let daemon = daemon(with_shadow(2), "max_memory_bytes = 67108864");
-    // Where there are many processors, its threads alone take so much; elsewhere an image of 12 MB does.
+    // Where there are many processors, its threads alone take so much; elsewhere an image of 50 MB does.
     daemon.wait("the shadow", |daemon| {
         let status = status(daemon);
         (status["bundle"].is_object() || status["reason"].is_string()).then_some(())
     });
-    let dataset = fixtures::encode(&fixtures::chest("1.2.1", 2400, 1), fixtures::IMPLICIT);
+    let dataset = fixtures::encode(&fixtures::chest("1.2.1", 5000, 1), fixtures::IMPLICIT);
     assert_eq!(Scu::associate(daemon.dicom).store_bytes("1.2.1", &dataset), 0);
     assert_eq!(daemon.findings("1.2.1")["status"], "analysed");
     daemon.wait("its end", |daemon| {
         let why = status(daemon)["reason"].as_str()?.to_owned();
-        why.contains("its process ended: signal").then_some(())
+        // Whether it was reading or computing then.
+        let ends = ["its process ended: signal", "out of memory"];
+        ends.iter().any(|end| why.contains(end)).then_some(())
     });
     daemon.wait("the image to be counted", |daemon| {
         let skipped = &status(daemon)["skipped"];

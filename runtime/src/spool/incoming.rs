@@ -106,7 +106,8 @@ impl<'a> Incoming<'a> {
             && !room.grow(bytes.len() as u64)
         {
             self.room = None;
-            self.kept.drain(..self.written);
+            // Its memory goes too.
+            self.kept = self.kept.split_off(self.written);
             self.written = 0;
         }
         if self.room.is_some() && self.kept.capacity() < USUAL && self.kept.len() > PIECE {
