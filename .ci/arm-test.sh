@@ -2,7 +2,8 @@
 # Builds for aarch64 once and runs the tests under three emulated CPUs:
 #   cortex-a72  no dot products (Raspberry Pi 4)      cortex-a76  dot products (Raspberry Pi 5, Jetson Orin)
 #   max         and matrix multiplication (newer cores)
-# Arguments go to `cargo test`; without any, the int8 kernels are tested, and whole models for the bits they have on x86-64.
+# Arguments go to `cargo test`; without any, the int8 kernels are tested, phrases, and whole models for the bits they have
+# on x86-64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source .ci/arm-env.sh
@@ -23,5 +24,6 @@ if [ $# -gt 0 ]; then
   everywhere "${target[@]}" --lib --bins --tests "$@"
 else
   everywhere "${target[@]}" --lib --bins --tests -p kernels
+  everywhere "${target[@]}" --tests -p language
   everywhere "${whole[@]}" -p engine --test models
 fi

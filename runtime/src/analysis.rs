@@ -4,11 +4,11 @@ use crate::looks::{self, Known, Offer};
 use ::drift::Seen;
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
-use engine::{Analyzer, Findings, Mask, Options, Stage, Vectors};
+use engine::{Analyzer, Findings, Heat, Mask, NearestSentence, Options, Stage, Vectors};
 use radiograph::{File, Header, Radiograph, RadiographError, Source};
 use results::{
-    Account, BundleId, Finding, FoundBox, LabelCode, MaskSummary, Milliseconds, Record, Segment,
-    SourceId, Status,
+    Account, BundleId, Finding, FoundBox, HeatMap, LabelCode, MaskSummary, Milliseconds,
+    NearSentence, Record, Segment, SourceId, Status,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -39,11 +39,14 @@ pub(crate) struct Analysis {
 
 impl Loaded {
     pub(crate) fn new(bundle: &Bundle, threads: usize) -> Result<Self> {
-        let analyzer = Mutex::new(Analyzer::open(bundle, &Options::threads(threads))?);
+        let analyzer = Analyzer::open(bundle, &Options::threads(threads))?;
+        let mut codes = bundle.codes()?;
+        codes.extend(analyzer.zero_shot_codes());
         let (id, version) = (bundle.manifest.id.clone(), bundle.manifest.version.clone());
         let id = BundleId { id, digest: bundle.digest(), version };
         let known = Known::of_bundle(bundle).map(Arc::new);
-        Ok(Self { analyzer, id, codes: bundle.codes()?, vectors: Vectors::of(bundle)?, known })
+        let (analyzer, vectors) = (Mutex::new(analyzer), Vectors::of(bundle)?);
+        Ok(Self { analyzer, id, codes, vectors, known })
     }
 
     /// How images should look, or why nobody knows.
@@ -53,7 +56,7 @@ impl Loaded {
 
     /// Reproduces the bundle's golden vectors, after loading and now and then; how many there are.
     pub(crate) fn self_test(&self) -> Result<u32> {
-        let result = self.vectors.reproduce(self.lock().engine())?;
+        let result = self.lock().reproduce(&self.vectors)?;
         if let Some(mismatch) = result.mismatch {
             return Err(anyhow::Error::msg(mismatch.to_string()).context("self-test failed"));
         }
@@ -164,6 +167,25 @@ impl Loaded {
             width: b.width,
             height: b.height,
         };
+        let heat_map = |heat: &Heat| {
+            let [x, y] = heat.peak;
+            HeatMap {
+                name: heat.name.clone(),
+                rows: heat.rows as u32,
+                columns: heat.columns as u32,
+                x,
+                y,
+                most: heat.values.iter().copied().fold(0.0, f32::max),
+                area: heat.area,
+                values: heat.values.clone(),
+            }
+        };
+        let sentence = |near: &NearestSentence| NearSentence {
+            sentence: near.sentence.clone(),
+            similarity: near.similarity,
+            x: near.place[0],
+            y: near.place[1],
+        };
         let segment =
             |mask: &Mask| Segment::pack(&mask.name, [mask.height, mask.width], &mask.data);
         Record {
@@ -181,6 +203,8 @@ impl Loaded {
             milliseconds,
             segments: found.masks.iter().map(segment).collect(),
             codes: self.codes.clone(),
+            heat_maps: found.heat.iter().map(heat_map).collect(),
+            nearest: found.nearest.iter().map(sentence).collect(),
             ..Record::not_analysed(name.to_owned(), self.id.clone(), String::new())
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bundle::Bundle;
 use clap::Args;
 use radiograph::File;
-use results::{Kind, Record, Status};
+use results::{Finding, Kind, NearSentence, Record, Status};
 use std::{
     collections::BTreeSet,
     fmt::{self, Write as _},
@@ -32,7 +32,8 @@ pub(crate) struct Analyze {
     /// Longer side of the radiograph in the overlay, pixels
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=4096))]
     overlay_pixels: u32,
-    /// Folder for the findings as DICOM objects: NAME.sr.dcm, NAME.seg.dcm and NAME.sc.dcm for each DICOM file NAME
+    /// Folder for the findings as DICOM objects: NAME.sr.dcm, NAME.seg.dcm, NAME.sc.dcm, and NAME.heat.dcm where phrases
+    /// find something, for each DICOM file NAME
     #[arg(long, value_name = "DIR")]
     dicom: Option<PathBuf>,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -124,6 +125,7 @@ impl Analyze {
                 &analysis.masks,
                 &analysis.report,
                 self.overlay_pixels,
+                None,
             )?;
             durable::write(&path, &png)
                 .with_context(|| format!("cannot write {}", path.display()))?;
@@ -173,7 +175,7 @@ fn table(report: &Record) -> String {
             finding.name,
             "▇".repeat(filled),
             finding.probability * 100.0,
-            if finding.positive { "positive" } else { "" },
+            remarks(report, finding),
         );
     }
     for mask in report.all_masks() {
@@ -192,6 +194,13 @@ fn table(report: &Record) -> String {
             b.y
         );
     }
+    if !report.nearest.is_empty() {
+        text.push_str("  nearest training sentences, not a report:\n");
+    }
+    for near in &report.nearest {
+        let NearSentence { sentence, similarity, x, y } = near;
+        let _ = writeln!(text, "    {similarity:.3}  {sentence}, at ({x:.0}, {y:.0})");
+    }
     let _ = writeln!(
         text,
         "  {} · {} · {:.1} ms · not for diagnostic use",
@@ -202,10 +211,57 @@ fn table(report: &Record) -> String {
     text
 }
 
+/// `positive, zero-shot, looks most at (120, 340)`
+fn remarks(report: &Record, finding: &Finding) -> String {
+    let positive = finding.positive.then(|| "positive".to_owned());
+    let looks = report
+        .heat_map(&finding.name)
+        .map(|heat| format!("zero-shot, looks most at ({:.0}, {:.0})", heat.x, heat.y));
+    positive.into_iter().chain(looks).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use results::{BundleId, MaskSummary};
+    use results::{BundleId, HeatMap, MaskSummary};
+
+    #[test]
+    fn findings_by_phrases_and_sentences_are_marked_as_what_they_are() {
+        let finding = |name: &str, positive| Finding {
+            name: name.into(),
+            probability: 0.75,
+            threshold: 0.5,
+            positive,
+        };
+        let heat = HeatMap {
+            name: "Effusion".into(),
+            rows: 7,
+            columns: 7,
+            x: 120.4,
+            y: 340.0,
+            most: 0.8,
+            area: [0.0, 0.0, 500.0, 500.0],
+            values: Vec::new(),
+        };
+        let sentence = "there is a small effusion".into();
+        let near = NearSentence { sentence, similarity: 0.6128, x: 12.0, y: 34.6 };
+        let report = Record {
+            status: Status::Analysed,
+            findings: vec![finding("Cardiomegaly", true), finding("Effusion", true)],
+            heat_maps: vec![heat],
+            nearest: vec![near],
+            ..Record::not_analysed("x.dcm".into(), BundleId::default(), String::new())
+        };
+        let said = table(&report);
+        let line = |start: &str| said.lines().find(|line| line.trim().starts_with(start)).unwrap();
+        assert!(line("Cardiomegaly").ends_with("75.0 %  positive"), "{said}");
+        assert!(
+            line("Effusion").ends_with("positive, zero-shot, looks most at (120, 340)"),
+            "{said}"
+        );
+        assert_eq!(line("nearest"), "  nearest training sentences, not a report:");
+        assert_eq!(line("0.613"), "    0.613  there is a small effusion, at (12, 35)");
+    }
 
     #[test]
     fn every_mask_is_in_the_table() {

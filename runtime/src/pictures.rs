@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use engine::Mask;
-use results::{Record, Segment, Status};
+use results::{HeatMap, Record, Segment, Status};
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,6 +31,8 @@ pub(crate) struct Pictures {
 #[derive(Debug)]
 struct Request {
     key: Key,
+    /// Whose heat map alone is drawn.
+    finding: Option<String>,
     answer: oneshot::Sender<Result<Vec<u8>>>,
 }
 
@@ -51,15 +53,17 @@ impl Pictures {
         Ok(Self { spool, sender })
     }
 
-    /// The overlay of an answered image as a PNG file.
-    pub(crate) async fn png(&self, key: &Key) -> Result<Vec<u8>> {
-        let (spool, wanted) = (self.spool.clone(), key.clone());
-        let kept = tokio::task::spawn_blocking(move || spool.overlay(&wanted)).await;
-        if let Ok(Ok(png)) = kept {
-            return Ok(png);
+    /// The overlay of an answered image as a PNG file; of heat maps, that of `finding` alone if there is one.
+    pub(crate) async fn png(&self, key: &Key, finding: Option<String>) -> Result<Vec<u8>> {
+        if finding.is_none() {
+            let (spool, wanted) = (self.spool.clone(), key.clone());
+            let kept = tokio::task::spawn_blocking(move || spool.overlay(&wanted)).await;
+            if let Ok(Ok(png)) = kept {
+                return Ok(png);
+            }
         }
         let (answer, drawn) = oneshot::channel();
-        let request = Request { key: key.clone(), answer };
+        let request = Request { key: key.clone(), finding, answer };
         if self.sender.try_send(request).is_err() {
             bail!("too many pictures are asked for");
         }
@@ -72,13 +76,13 @@ fn work(spool: &Spool, longer: u32, requests: &Receiver<Request>) {
     if let Err(error) = rustix::process::setpriority_process(Some(thread), NICENESS) {
         log::warn!("drawing has the priority of answers: {error}");
     }
-    for Request { key, answer } in requests {
+    for Request { key, finding, answer } in requests {
         if answer.is_closed() {
             continue; // whoever asked has left
         }
-        let draw = || match spool.overlay(&key) {
-            Ok(png) => Ok(png),
-            Err(_) => draw(spool, &key, longer),
+        let draw = || match (&finding, spool.overlay(&key)) {
+            (None, Ok(png)) => Ok(png),
+            _ => draw(spool, &key, longer, finding.as_deref()),
         };
         let drawn =
             catch_unwind(AssertUnwindSafe(draw)).unwrap_or_else(|_| Err(anyhow!("panicked")));
@@ -86,17 +90,24 @@ fn work(spool: &Spool, longer: u32, requests: &Receiver<Request>) {
     }
 }
 
-fn draw(spool: &Spool, key: &Key, longer: u32) -> Result<Vec<u8>> {
+/// Kept if it is the one that everybody sees.
+fn draw(spool: &Spool, key: &Key, longer: u32, finding: Option<&str>) -> Result<Vec<u8>> {
     let record: Record = serde_json::from_slice(&spool.result(key).context("no answer")?)
         .context("the answer cannot be read")?;
     if record.status != Status::Analysed {
         bail!("the image was not analysed");
     }
+    record.heat_maps.iter().try_for_each(HeatMap::check)?;
+    if let Some(name) = finding.filter(|name| record.heat_map(name).is_none()) {
+        bail!("the result has no heat map of {name:?}");
+    }
     let image = fs::read(spool.image_path(key)).context("no image")?;
     let picture = radiograph::read(&image)?.image;
     let masks = record.segments.iter().map(mask).collect::<Result<Vec<_>>>()?;
-    let png = overlay::png(&picture, &masks, &record, longer)?;
-    if let Err(error) = spool.keep_overlay(key, &png) {
+    let png = overlay::png(&picture, &masks, &record, longer, finding)?;
+    if finding.is_none()
+        && let Err(error) = spool.keep_overlay(key, &png)
+    {
         log::warn!("{}: its overlay is not kept: {error}", key.label());
     }
     Ok(png)
@@ -139,14 +150,45 @@ mod tests {
         let (spool, key) = answered(folder.path(), Status::Analysed);
         assert!(spool.overlay(&key).is_err(), "nobody has asked");
         let pictures = Pictures::new(spool.clone(), 600).unwrap();
-        let png = pictures.png(&key).await.unwrap();
+        let png = pictures.png(&key, None).await.unwrap();
         let drawn = image::load_from_memory(&png).unwrap().to_rgb8();
         let (left, right) = (drawn.get_pixel(100, 200), drawn.get_pixel(500, 200));
         assert!(left[1] > left[0], "tinted: {left:?}");
         assert_eq!(right[0], right[1], "grey: {right:?}");
         assert_eq!(spool.overlay(&key).unwrap(), png);
         fs::remove_file(spool.image_path(&key)).unwrap();
-        assert_eq!(pictures.png(&key).await.unwrap(), png, "kept");
+        assert_eq!(pictures.png(&key, None).await.unwrap(), png, "kept");
+    }
+
+    #[tokio::test]
+    async fn the_heat_map_of_one_finding_is_drawn_alone_and_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, key) = answered(folder.path(), Status::Analysed);
+        let mut record: Record = serde_json::from_slice(&spool.result(&key).unwrap()).unwrap();
+        let heat = |name: &str, values: [f32; 2], x| HeatMap {
+            name: name.into(),
+            rows: 1,
+            columns: 2,
+            x,
+            y: 100.0,
+            most: 0.9,
+            area: [0.0, 0.0, 300.0, 200.0],
+            values: values.into(),
+        };
+        record.segments.clear();
+        record.heat_maps = vec![heat("left", [0.9, 0.1], 75.0), heat("right", [0.1, 0.9], 225.0)];
+        spool.answer(&key, &serde_json::to_vec(&record).unwrap()).unwrap();
+        let pictures = Pictures::new(spool.clone(), 600).unwrap();
+        for (name, tinted, grey) in [("left", 100, 500), ("right", 500, 100)] {
+            let png = pictures.png(&key, Some(name.into())).await.unwrap();
+            let drawn = image::load_from_memory(&png).unwrap().to_rgb8();
+            let colour = |x| drawn.get_pixel(x, 130).0;
+            assert!(colour(tinted)[0] > colour(tinted)[1] + 30, "{name}: {:?}", colour(tinted));
+            assert_eq!(colour(grey)[0], colour(grey)[1], "{name}: {:?}", colour(grey));
+        }
+        assert!(spool.overlay(&key).is_err(), "kept is what everybody sees");
+        let why = pictures.png(&key, Some("heart".into())).await.unwrap_err().to_string();
+        assert_eq!(why, "the result has no heat map of \"heart\"");
     }
 
     #[tokio::test]
@@ -154,11 +196,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (spool, key) = answered(folder.path(), Status::NotAnalysed);
         let pictures = Pictures::new(spool.clone(), 600).unwrap();
-        let why = pictures.png(&key).await.unwrap_err().to_string();
+        let why = pictures.png(&key, None).await.unwrap_err().to_string();
         assert_eq!(why, "the image was not analysed");
         let damaged = br#"{"file":"x","status":"analysed","bundle":{"id":"","digest":""},"segments":[{"name":"lung","rows":9,"columns":9,"bits":"zz"}],"milliseconds":{"read":0,"preprocess":0,"infer":0,"total":0}}"#;
         spool.answer(&key, damaged).unwrap();
-        assert!(pictures.png(&key).await.is_err());
+        assert!(pictures.png(&key, None).await.is_err());
         assert!(spool.overlay(&key).is_err());
     }
 }

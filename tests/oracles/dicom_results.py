@@ -1,6 +1,6 @@
 """Reads result objects back with pydicom and highdicom and holds them to the record they were made of.
 
-usage: dicom_results.py DIR     DIR/*/{source,sr,seg,sc,refused}.dcm, record.json, masks.bin (a byte a pixel)
+usage: dicom_results.py DIR     DIR/*/{source,sr,seg,heat,sc,refused}.dcm, record.json, masks.bin (a byte a pixel)
 """
 
 import io
@@ -77,6 +77,29 @@ def segmentation(case, record, source):
     return seg
 
 
+def drawn(heat, shape):
+    """A heat map over a picture: between the middles of places in proportion, beyond them as they are."""
+    values = np.array(heat["values"]).reshape(heat["rows"], heat["columns"])
+    assert heat["area"] == [0, 0, shape[1], shape[0]], "the whole picture"
+    for axis, (cells, pixels) in enumerate(zip(values.shape, shape)):
+        at = (np.arange(pixels) + 0.5) / pixels * cells - 0.5
+        values = np.apply_along_axis(lambda line: np.interp(at, np.arange(cells), line), axis, values)
+    return values
+
+
+def attention(case, record, source):
+    seg = hd.seg.segread(case / "heat.dcm")
+    assert seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL
+    positive = {f["name"] for f in record["findings"] if f["positive"]}
+    expected = [h for h in record["heat_maps"] if h["name"] in positive]
+    labels = [seg.get_segment_description(n + 1).segment_label for n in range(seg.number_of_segments)]
+    assert labels == [h["name"] for h in expected], labels
+    found = seg.get_pixels_by_source_instance([source.SOPInstanceUID], rescale_fractional=True)[0]
+    for n, heat in enumerate(expected):
+        difference = np.abs(found[..., n] - drawn(heat, found.shape[:2])).max()
+        assert difference < 0.5 / 255 + 1e-5, difference
+
+
 def certainty(group):
     numbers = [m for m in group.get_measurements() if m.name.value == "111012"]
     assert len(numbers) == 1, numbers
@@ -86,7 +109,17 @@ def certainty(group):
 def report(case, record, source, seg):
     content = hd.sr.srread(case / "sr.dcm").content
     groups = content.get_image_measurement_groups()
-    assert len(groups) == len(record["findings"]), len(groups)
+    assert len(groups) == len(record["findings"]) + 1, len(groups)
+    texts = {item.ConceptNameCodeSequence[0].CodeMeaning: item.TextValue for item in groups[-1][0].ContentSequence
+             if item.ValueType == "TEXT"}
+    said = texts["Nearest training sentence, not a report"]  # the last of them
+    assert said == "no pneumothorax is seen ? ? (similarity 0.750)", said
+    evaluations = groups[-1].get_qualitative_evaluations()
+    assert [e.value.meaning for e in evaluations] == ["Nearest training sentences, not a report"], evaluations
+    comments = [[i.TextValue for i in group[0].ContentSequence if i.ValueType == "TEXT"] for group in groups]
+    phrases = [any(text.startswith("Zero-shot") for text in all_of_it) for all_of_it in comments]
+    maps = {h["name"] for h in record["heat_maps"]}
+    assert phrases == [f["name"] in maps for f in record["findings"]] + [False], phrases
     for group, finding in zip(groups, record["findings"]):
         assert abs(certainty(group) - 100 * finding["probability"]) < 0.006, finding
         answers = [e.value.value for e in group.get_qualitative_evaluations()]
@@ -123,10 +156,11 @@ def main():
         try:
             record = json.loads((case / "record.json").read_text())
             source = header(case / "source.dcm")
-            for name in ("sr", "seg", "sc", "refused"):
+            for name in ("sr", "seg", "heat", "sc", "refused"):
                 same_patient(case, name)
                 check_codes(own(header(case / f"{name}.dcm")))
             report(case, record, source, segmentation(case, record, source))
+            attention(case, record, source)
             refused(case)
             picture = pydicom.dcmread(case / "sc.dcm").pixel_array
             assert picture.shape == (21, 33, 3) and list(picture[3, 5]) == [5, 3, 200], picture.shape

@@ -1,14 +1,17 @@
 //! From a radiograph to findings: gate, preprocessing, network, decoding.
 
 use crate::interpret::{Findings, digest, interpret};
+use crate::selftest::{SelfTest, Vectors};
+use crate::zero_shot::ZeroShot;
 use crate::{Engine, EngineError, Options};
-use bundle::{Bundle, Manifest};
+use bundle::{Bundle, LabelCode, Manifest};
 use radiograph::{NotAnalysed, Radiograph};
 
 /// A bundle ready to look at radiographs.
 pub struct Analyzer {
     engine: Engine,
     manifest: Manifest,
+    zero_shot: Option<ZeroShot>,
 }
 
 /// A part of [`Analyzer::analyze`]. A radiograph that is not analysed has only the first.
@@ -17,7 +20,7 @@ pub enum Stage {
     Gate,
     /// Resizing and normalising.
     Preprocess,
-    /// Network and decoding.
+    /// Network, decoding, findings by phrases.
     Infer,
 }
 
@@ -40,7 +43,8 @@ impl Analyzer {
             let reason = format!("its input is {shape:?}, the manifest says {expected:?}");
             return Err(EngineError::Onnx { reason });
         }
-        Ok(Self { engine, manifest })
+        let zero_shot = ZeroShot::open(bundle, &engine)?;
+        Ok(Self { engine, manifest, zero_shot })
     }
 
     pub fn engine(&mut self) -> &mut Engine {
@@ -49,6 +53,16 @@ impl Analyzer {
 
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Codes of the findings by phrases.
+    pub fn zero_shot_codes(&self) -> Vec<LabelCode> {
+        self.zero_shot.as_ref().map_or_else(Vec::new, ZeroShot::codes)
+    }
+
+    /// Runs the golden vectors and compares every byte.
+    pub fn reproduce(&mut self, vectors: &Vectors) -> Result<SelfTest, EngineError> {
+        vectors.reproduce(&mut self.engine, self.zero_shot.as_mut())
     }
 
     /// Gate, preprocessing, network, decoding.
@@ -81,7 +95,12 @@ impl Analyzer {
         after(Stage::Preprocess);
         let outputs = self.engine.run(&input)?;
         let size = [radiograph.image.height, radiograph.image.width];
-        let findings = interpret(&outputs, &self.manifest, size)?;
+        let mut findings = interpret(&outputs, &self.manifest, size)?;
+        if let Some(zero_shot) = &mut self.zero_shot {
+            let told = zero_shot.tell(&outputs, &self.manifest.preprocess.place(size))?;
+            findings.findings.extend(told.findings);
+            (findings.heat, findings.nearest) = (told.heat, told.nearest);
+        }
         after(Stage::Infer);
         let findings = Findings { input_digest: Some(digest(&input)), ..findings };
         Ok((Analysis::Analysed(findings), input))

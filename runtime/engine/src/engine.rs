@@ -6,9 +6,10 @@ use crate::int8_subgraph::{Int8Subgraph, LayerInfo};
 use crate::onnx::Document;
 use crate::operator::{Probe, Times};
 use crate::plan::{self, Plan, Target};
-use crate::qdq::{FloatValue, read};
-use crate::quantized::Activation;
+use crate::qdq::{FloatValue, Flow, read};
+use crate::quantized::{Activation, Source};
 use kernels::{Isa, Pool};
+use language::Codes;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tract_onnx::prelude::*;
@@ -80,6 +81,8 @@ pub struct Engine {
     /// The last image, whose memory the next one takes.
     image: Arc<Tensor>,
     outputs: Vec<String>,
+    /// Shapes and codes of the outputs that are dequantized activations, by name.
+    dequantized: Vec<(String, Vec<usize>, Codes)>,
     subgraphs: Vec<Arc<Int8Subgraph>>,
     probe: Arc<Mutex<Probe>>,
     share: IntegerShare,
@@ -120,10 +123,11 @@ impl Engine {
             }
         }
         let outputs = flow.outputs.iter().map(|(name, _)| name.clone()).collect();
+        let dequantized = dequantized(&flow);
         drop(flow);
         kernels::release_freed_memory();
         let engine = Self::start(plan, image, outputs, share, options, isa)?;
-        Ok(Self { pool: Some(pool), ..engine })
+        Ok(Self { pool: Some(pool), dequantized, ..engine })
     }
 
     /// A float ONNX model on plain tract: the yardstick int8 is compared with, never for the box.
@@ -167,6 +171,7 @@ impl Engine {
             input,
             image,
             outputs,
+            dequantized: Vec::new(),
             subgraphs,
             probe,
             share,
@@ -179,6 +184,31 @@ impl Engine {
     /// Shape of the input, `[1, C, H, W]`.
     pub fn input_shape(&self) -> &[usize] {
         &self.input
+    }
+
+    pub(crate) fn has_output(&self, name: &str) -> bool {
+        self.outputs.iter().any(|output| output == name)
+    }
+
+    /// How an output that is a dequantized activation was quantized; codes are 0 to 255, those of int8 128 higher.
+    pub fn codes_of(&self, name: &str) -> Result<Codes, EngineError> {
+        self.dequantized(name).map(|(_, codes)| codes)
+    }
+
+    /// Shape of such an output.
+    pub(crate) fn shape_of(&self, name: &str) -> Result<Vec<usize>, EngineError> {
+        self.dequantized(name).map(|(shape, _)| shape.to_vec())
+    }
+
+    fn dequantized(&self, name: &str) -> Result<(&[usize], Codes), EngineError> {
+        let known = self.dequantized.iter().find(|(known, ..)| known == name);
+        let known = known.map(|(_, shape, codes)| (&shape[..], *codes));
+        known.ok_or_else(|| EngineError::NotQuantized { name: name.to_owned() })
+    }
+
+    /// Who works; nobody in a float network.
+    pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
+        self.pool.clone()
     }
 
     /// Name of the instruction set in use.
@@ -318,6 +348,19 @@ fn isa(options: &Options) -> Result<Isa, EngineError> {
         None => Isa::from_env(),
     };
     found.map_err(|unknown| EngineError::Isa { reason: unknown.to_string() })
+}
+
+/// Outputs that are activations behind a DequantizeLinear: their shape, and how they were quantized.
+fn dequantized(flow: &Flow) -> Vec<(String, Vec<usize>, Codes)> {
+    let output = |(name, id): &(String, usize)| match &flow.floats[*id] {
+        FloatValue::Integers { dims, source: Source::Dequantize(at), .. } => {
+            let quant = flow.activations[*at].quant;
+            let codes = Codes { scale: quant.scale, zero: quant.zero };
+            Some((name.clone(), dims.clone(), codes))
+        }
+        _ => None,
+    };
+    flow.outputs.iter().filter_map(output).collect()
 }
 
 /// Multiplications of a tract model, as far as its operators tell.

@@ -37,6 +37,18 @@ pub enum EngineError {
         source: bundle::BundleError,
     },
 
+    #[error("no {what}: {reason}")]
+    NoLanguage { what: &'static str, reason: String },
+
+    #[error("the bundle's language cannot be used")]
+    Language {
+        #[from]
+        source: language::LanguageError,
+    },
+
+    #[error("output `{name}` is not quantized, expected int8 behind a DequantizeLinear")]
+    NotQuantized { name: String },
+
     #[error("the network has no output `{name}`, it has {found:?}")]
     Output { name: String, found: Vec<String> },
 

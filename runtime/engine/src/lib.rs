@@ -13,6 +13,7 @@
 //! engine          floats       → named floats
 //! decode          logits       → probabilities, masks, boxes
 //! interpret       outputs      → findings, by the manifest
+//! zero_shot       outputs      → findings by phrases, heat maps, nearest sentences
 //! analyzer        radiograph   → findings
 //! ```
 //!
@@ -51,12 +52,16 @@ mod qdq;
 mod quantized;
 mod reference;
 mod selftest;
+mod zero_shot;
 
 pub use analyzer::{Analysis, Analyzer, Stage};
-pub use decode::{Detection, Mask};
+pub use decode::{Detection, Heat, Mask};
 pub use engine::{Engine, IntegerShare, Intermediate, Options, Output, Outputs};
 pub use error::EngineError;
 pub use int8_subgraph::LayerInfo;
-pub use interpret::{Finding, Findings, Plane, Score, interpret, masks, planes, scores};
+pub use interpret::{
+    Finding, Findings, NearestSentence, Plane, Score, interpret, masks, planes, scores,
+};
 pub use reference::reference;
 pub use selftest::{Mismatch, SelfTest, Vectors, selftest};
+pub use zero_shot::{Told, ZeroShot};

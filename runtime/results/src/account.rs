@@ -13,6 +13,9 @@ pub struct Account {
     /// Of every mask, pixel by pixel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masks: Option<String>,
+    /// Of every heat map, place by place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heat: Option<String>,
     /// Of what was found: `Record::said`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
@@ -27,7 +30,7 @@ pub struct Account {
 impl Account {
     /// Of an image's file, and of what the network saw of it. The rest follows from the record: `Record::accounted`.
     pub fn new(file: String, input: Option<String>) -> Self {
-        Self { file, input, masks: None, said: None, about: None, arrival: None }
+        Self { file, input, masks: None, heat: None, said: None, about: None, arrival: None }
     }
 
     /// One line for a report: `account 1 file=… input=… masks=… about=… configuration=…`.
@@ -35,6 +38,7 @@ impl Account {
         let parts = [
             ("input", self.input.as_ref()),
             ("masks", self.masks.as_ref()),
+            ("heat", self.heat.as_ref()),
             ("about", self.about.as_ref()),
             ("configuration", configuration),
         ];
@@ -54,6 +58,7 @@ impl Account {
             match word.split_once('=')? {
                 ("input", value) => account.input = Some(digest(value)?),
                 ("masks", value) => account.masks = Some(digest(value)?),
+                ("heat", value) => account.heat = Some(digest(value)?),
                 ("about", value) => account.about = Some(digest(value)?),
                 ("configuration", value) => configuration = Some(digest(value)?),
                 // A later build may say more.

@@ -11,6 +11,7 @@ impl Record {
         let Some(account) = self.account.clone() else { return Ok(self) };
         let account = Account {
             masks: self.masks_digest()?,
+            heat: self.heat_digest(),
             said: Some(self.said()),
             about: Some(self.about()),
             arrival: Some(self.arrival()),
@@ -54,7 +55,31 @@ impl Record {
             }
         }
         hash.optional(self.embedding_digest.as_deref());
+        self.hash_language(&mut hash);
         hash.end()
+    }
+
+    /// Nothing where there is none: results of before keep their digests.
+    fn hash_language(&self, hash: &mut Hash) {
+        if !self.heat_maps.is_empty() {
+            hash.text("heat maps");
+            hash.count(self.heat_maps.len());
+        }
+        for heat in &self.heat_maps {
+            hash.text(&heat.name);
+            hash.count(heat.rows as usize);
+            hash.count(heat.columns as usize);
+            let place = [heat.x, heat.y, heat.most].into_iter().chain(heat.area);
+            place.for_each(|number| hash.number(number));
+        }
+        if !self.nearest.is_empty() {
+            hash.text("nearest sentences");
+            hash.count(self.nearest.len());
+        }
+        for near in &self.nearest {
+            hash.text(&near.sentence);
+            [near.similarity, near.x, near.y].into_iter().for_each(|number| hash.number(number));
+        }
     }
 
     /// When, about which study, with which settings.
@@ -101,6 +126,24 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Of every heat map place by place; `None` without any.
+    pub fn heat_digest(&self) -> Option<String> {
+        if self.heat_maps.iter().all(|heat| heat.values.is_empty()) {
+            return None;
+        }
+        let mut hash = Hash::new();
+        for heat in &self.heat_maps {
+            hash.text(&heat.name);
+            hash.count(heat.rows as usize);
+            hash.count(heat.columns as usize);
+            hash.count(heat.values.len());
+            heat.values.iter().for_each(|value| hash.number(*value));
+        }
+        Some(hash.end())
+    }
+}
+
 /// SHA-256 over entries that cannot run into each other.
 struct Hash(Sha256);
 
@@ -135,7 +178,7 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BundleId, Finding, FoundBox};
+    use crate::{BundleId, Finding, FoundBox, HeatMap, NearSentence};
 
     fn record() -> Record {
         let finding =
@@ -175,9 +218,57 @@ mod tests {
         assert_ne!(later.arrival(), record().arrival());
     }
 
+    fn with_language() -> Record {
+        let heat = HeatMap {
+            name: "a".into(),
+            rows: 1,
+            columns: 2,
+            x: 3.0,
+            y: 4.0,
+            most: 0.75,
+            area: [0.0, 0.0, 9.0, 9.0],
+            values: vec![0.5, 0.75],
+        };
+        let near =
+            NearSentence { sentence: "s is observed".into(), similarity: 0.5, x: 1.0, y: 2.0 };
+        Record { heat_maps: vec![heat], nearest: vec![near], ..record() }
+    }
+
+    #[test]
+    fn heat_maps_and_sentences_are_said_and_results_without_keep_their_digests() {
+        // Made before results had heat maps.
+        assert_eq!(
+            record().said(),
+            "20e36f9185aeee3c61de2002c1f84507f62fd1a5b15cf2b3a0c86c8be570ea30"
+        );
+        let said = with_language().said();
+        assert_ne!(said, record().said());
+        let changes: [fn(&mut Record); 6] = [
+            |record| record.heat_maps[0].x = 3.5,
+            |record| record.heat_maps[0].most = 0.5,
+            |record| record.heat_maps[0].area[3] = 8.0,
+            |record| record.nearest[0].sentence.push('!'),
+            |record| record.nearest[0].similarity = 0.25,
+            |record| record.nearest.clear(),
+        ];
+        for (at, change) in changes.iter().enumerate() {
+            let mut changed = with_language();
+            change(&mut changed);
+            assert_ne!(changed.said(), said, "change {at}");
+        }
+        // What is shown has no values, so they have a digest of their own.
+        assert_eq!(with_language().shown().said(), said);
+        assert_eq!((record().heat_digest(), with_language().shown().heat_digest()), (None, None));
+        let mut changed = with_language();
+        changed.heat_maps[0].values[0] = 0.25;
+        assert_ne!(changed.heat_digest(), with_language().heat_digest());
+        let account = with_language().accounted().unwrap().account.unwrap();
+        assert_eq!(account.heat, with_language().heat_digest());
+    }
+
     #[test]
     fn an_account_survives_json_and_the_line_of_a_report() {
-        let record = record().accounted().unwrap();
+        let record = with_language().accounted().unwrap();
         let json = serde_json::to_string(&record).unwrap();
         let read: Record = serde_json::from_str(&json).unwrap();
         assert_eq!(read, record);

@@ -31,6 +31,9 @@ pub enum ResultsError {
     #[error("segment {name} has {found:?} rows and columns, the source {expected:?}")]
     Shape { name: String, found: [u32; 2], expected: [u32; 2] },
 
+    #[error("the heat map of {name} is damaged: {reason}")]
+    HeatMap { name: String, reason: String },
+
     #[error(transparent)]
     TooLong(#[from] radiograph::elements::TooLong),
 

@@ -4,7 +4,8 @@
 //! record     the result as JSON: what people see, and all that the objects need
 //! source     which attributes of the image go into them, as bytes
 //! account    digests by which it can be held to image and bundle; digests  those of a record
-//! sr seg sc  the three kinds            content   items of a report
+//! sr seg sc  three kinds of object      content   items of a report
+//! heat       the fourth: where phrases look; heat_map  as the record has them
 //! modules    what they have in common   terms     codes and colours
 //! dataset    elements → file            uid time  deterministic identifiers, times of the record
 //! ```
@@ -33,6 +34,8 @@ mod dataset;
 mod device;
 mod digests;
 mod error;
+mod heat;
+mod heat_map;
 mod modules;
 mod record;
 mod sc;
@@ -49,6 +52,7 @@ pub use bundle::{Code, LabelCode, Side};
 pub use dataset::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, data_set, file_header};
 pub use device::Device;
 pub use error::ResultsError;
+pub use heat_map::{HeatMap, NearSentence};
 pub use record::{
     BundleId, Finding, FoundBox, MaskSummary, Milliseconds, Record, SourceId, Status,
 };
@@ -73,6 +77,8 @@ pub enum Kind {
     Seg,
     /// Secondary Capture: the overlay.
     Sc,
+    /// Fractional segmentation: where the phrases of positive findings look.
+    Heat,
 }
 
 /// An object to store.
@@ -104,6 +110,7 @@ pub fn object<E: Into<Box<dyn Error + Send + Sync>>>(
     let set = match kind {
         Kind::Sr => Some(sr::write(&context, &seg::regions(&context)?)),
         Kind::Seg => seg::write(&context, &seg::regions(&context)?),
+        Kind::Heat => heat::write(&context)?,
         Kind::Sc => {
             let drawing = drawing().map_err(|error| ResultsError::Drawing(error.into()))?;
             Some(sc::write(&context, drawing)?)
@@ -186,7 +193,9 @@ fn check_numbers(record: &Record) -> Result<(), ResultsError> {
             return wrong(value, "a number from 0 to 1");
         }
     }
-    for value in boxes.flat_map(|found| [found.x, found.y, found.width, found.height]) {
+    let places = record.nearest.iter().flat_map(|near| [near.similarity, near.x, near.y]);
+    let boxes = boxes.flat_map(|found| [found.x, found.y, found.width, found.height]);
+    for value in boxes.chain(places) {
         if !value.is_finite() {
             return wrong(value, "a finite number");
         }
@@ -195,7 +204,9 @@ fn check_numbers(record: &Record) -> Result<(), ResultsError> {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Sr, Self::Seg, Self::Sc];
+    pub const ALL: [Self; 4] = [Self::Sr, Self::Seg, Self::Sc, Self::Heat];
+    /// Those that a destination gets unless it says otherwise.
+    pub const USUAL: [Self; 3] = [Self::Sr, Self::Seg, Self::Sc];
 }
 
 impl fmt::Display for Kind {
@@ -209,6 +220,6 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let kind = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        kind.ok_or_else(|| format!("{text:?} is no kind of object, expected sr, seg or sc"))
+        kind.ok_or_else(|| format!("{text:?} is no kind of object, expected sr, seg, sc or heat"))
     }
 }

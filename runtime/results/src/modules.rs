@@ -1,4 +1,4 @@
-//! What the three kinds of object have in common, module by module (PS3.3 C.7, C.12).
+//! What the kinds of object have in common, module by module (PS3.3 C.7, C.12).
 
 use crate::{
     Device, Kind, Record,
@@ -28,6 +28,7 @@ impl Kind {
             Self::Sr => "sr",
             Self::Seg => "seg",
             Self::Sc => "sc",
+            Self::Heat => "heat",
         }
     }
 
@@ -35,7 +36,7 @@ impl Kind {
     pub fn sop_class_uid(self) -> &'static str {
         match self {
             Self::Sr => uids::COMPREHENSIVE3_DSR_STORAGE,
-            Self::Seg => uids::SEGMENTATION_STORAGE,
+            Self::Seg | Self::Heat => uids::SEGMENTATION_STORAGE,
             Self::Sc => uids::SECONDARY_CAPTURE_IMAGE_STORAGE,
         }
     }
@@ -45,6 +46,7 @@ impl Kind {
         match self {
             Self::Sc => ["OT", "9001", "AI overlay - unverified, not for diagnostic use"],
             Self::Seg => ["SEG", "9002", "AI regions - unverified, not for diagnostic use"],
+            Self::Heat => ["SEG", "9004", "AI attention - unverified, not for diagnostic use"],
             Self::Sr => ["SR", "9003", "AI findings - unverified, not for diagnostic use"],
         }
     }

@@ -1,7 +1,7 @@
 //! What is said about one image: the JSON object of `runtime analyze --json` and of `GET /images/{uid}`, and with it
 //! all that its DICOM objects are made of.
 
-use crate::{Account, Device, Segment};
+use crate::{Account, Device, HeatMap, NearSentence, Segment};
 use bundle::LabelCode;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,12 @@ pub struct Record {
     /// What it came from and what it says, as digests; none in results of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
+    /// One for each finding by phrases, which are among `findings`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heat_maps: Vec<HeatMap>,
+    /// Sentences of the training reports, the nearest first: an explanation to read, not a report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nearest: Vec<NearSentence>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,8 +154,14 @@ impl Record {
     }
 
     /// What people and programs see of it: without what only the DICOM objects need.
-    pub fn shown(self) -> Self {
+    pub fn shown(mut self) -> Self {
+        self.heat_maps.iter_mut().for_each(|heat| heat.values.clear());
         Self { segments: Vec::new(), codes: Vec::new(), device: None, overlay_pixels: None, ..self }
+    }
+
+    /// Where the phrases of a finding look; `None` of a finding that was trained.
+    pub fn heat_map(&self, finding: &str) -> Option<&HeatMap> {
+        self.heat_maps.iter().find(|heat| heat.name == finding)
     }
 
     pub fn not_analysed(file: String, bundle: BundleId, reason: String) -> Self {
@@ -176,6 +188,8 @@ impl Record {
             device: None,
             overlay_pixels: None,
             account: None,
+            heat_maps: Vec::new(),
+            nearest: Vec::new(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Segmentation (BINARY): every mask as a segment and as a frame, pixel on pixel with the source.
+//! Segmentation: every segment is a frame, pixel on pixel with the source. Masks are a BINARY one.
 
 use crate::{
     Kind, ResultsError, Segment,
@@ -55,50 +55,77 @@ pub(crate) fn regions(context: &Context<'_>) -> Result<Vec<Region>, ResultsError
 /// `None` without regions.
 pub(crate) fn write(context: &Context<'_>, regions: &[Region]) -> Option<DataSet> {
     let first = regions.first()?;
-    let mut set = context.start(Kind::Seg);
-    set.text(tags::IMAGE_TYPE, "DERIVED\\PRIMARY");
+    let size = [first.rows, first.columns];
+    let label = |region: &Region| Labelled {
+        name: region.name.clone(),
+        code: region.code.clone(),
+        description: DISCLAIMER.into(),
+        tracking: tracking(context, region),
+    };
+    let segments: Vec<Labelled> = regions.iter().map(label).collect();
+    let pixels = frames_in_bits(regions, first.rows as usize * first.columns as usize);
+    let mut set = segmentation(context, Kind::Seg, &segments, size, pixels);
     set.text(tags::CONTENT_LABEL, "AI_REGIONS");
+    set.text(tags::SEGMENTATION_TYPE, "BINARY");
+    set.u16s(tags::BITS_ALLOCATED, &[1]);
+    set.u16s(tags::BITS_STORED, &[1]);
+    set.u16s(tags::HIGH_BIT, &[0]);
+    Some(set)
+}
+
+/// What a segment shows.
+pub(crate) struct Labelled {
+    pub(crate) name: String,
+    pub(crate) code: LabelCode,
+    pub(crate) description: String,
+    /// Identifier and UID.
+    pub(crate) tracking: (String, String),
+}
+
+/// A segmentation whose every segment is a frame of the size of the source, without what depends on its type.
+pub(crate) fn segmentation(
+    context: &Context<'_>,
+    kind: Kind,
+    segments: &[Labelled],
+    [rows, columns]: [u32; 2],
+    pixels: Vec<u8>,
+) -> DataSet {
+    let mut set = context.start(kind);
+    set.text(tags::IMAGE_TYPE, "DERIVED\\PRIMARY");
     set.text(tags::CONTENT_DESCRIPTION, DISCLAIMER);
     set.empty(tags::CONTENT_CREATOR_NAME);
     set.text(tags::BURNED_IN_ANNOTATION, "NO");
-    set.text(tags::SEGMENTATION_TYPE, "BINARY");
     set.text(tags::SEGMENTS_OVERLAP, "UNDEFINED");
     context.chest(&mut set);
     context.lossy_compression(&mut set);
     context.common_instance_reference(&mut set);
 
-    let segments = regions.iter().enumerate().map(|(at, region)| segment(context, at, region));
-    set.items(tags::SEGMENT_SEQUENCE, segments.collect());
-    dimensions(context, &mut set);
+    let items = segments.iter().enumerate().map(|(at, labelled)| segment(context, at, labelled));
+    set.items(tags::SEGMENT_SEQUENCE, items.collect());
+    dimensions(context, kind, &mut set);
     set.item(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, shared_groups(context));
-    let frames = (0..regions.len()).map(|at| frame_groups(context, at));
+    let frames = (0..segments.len()).map(|at| frame_groups(context, at));
     set.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, frames.collect());
 
     set.u16s(tags::SAMPLES_PER_PIXEL, &[1]);
     set.text(tags::PHOTOMETRIC_INTERPRETATION, "MONOCHROME2");
-    set.text(tags::NUMBER_OF_FRAMES, &regions.len().to_string());
-    set.u16s(tags::ROWS, &[first.rows as u16]); // those of the source, which are 16-bit numbers
-    set.u16s(tags::COLUMNS, &[first.columns as u16]);
-    set.u16s(tags::BITS_ALLOCATED, &[1]);
-    set.u16s(tags::BITS_STORED, &[1]);
-    set.u16s(tags::HIGH_BIT, &[0]);
+    set.text(tags::NUMBER_OF_FRAMES, &segments.len().to_string());
+    set.u16s(tags::ROWS, &[rows as u16]); // those of the source, which are 16-bit numbers
+    set.u16s(tags::COLUMNS, &[columns as u16]);
     set.u16s(tags::PIXEL_REPRESENTATION, &[0]);
-    set.bytes(
-        tags::PIXEL_DATA,
-        frames_in_bits(regions, first.rows as usize * first.columns as usize),
-    );
-    Some(set)
+    set.bytes(tags::PIXEL_DATA, pixels);
+    set
 }
 
-fn segment(context: &Context<'_>, at: usize, region: &Region) -> DataSet {
+fn segment(context: &Context<'_>, at: usize, labelled: &Labelled) -> DataSet {
     /// As in the overlay, in turn.
     const COLOURS: [[u8; 3]; 4] =
         [[45, 212, 191], [192, 132, 252], [250, 128, 114], [163, 230, 53]];
-    let code = &region.code;
+    let code = &labelled.code;
     let mut set = DataSet::default();
     set.u16s(tags::SEGMENT_NUMBER, &[at as u16 + 1]);
-    set.text(tags::SEGMENT_LABEL, &named(&region.name));
-    set.text(tags::SEGMENT_DESCRIPTION, DISCLAIMER);
+    set.text(tags::SEGMENT_LABEL, &named(&labelled.name));
+    set.text(tags::SEGMENT_DESCRIPTION, &labelled.description);
     set.text(tags::SEGMENT_ALGORITHM_TYPE, "AUTOMATIC");
     set.text(tags::SEGMENT_ALGORITHM_NAME, &context.model());
     set.item(tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE, algorithm(context));
@@ -108,9 +135,9 @@ fn segment(context: &Context<'_>, at: usize, region: &Region) -> DataSet {
         kind.item(tags::SEGMENTED_PROPERTY_TYPE_MODIFIER_CODE_SEQUENCE, laterality(side));
     }
     set.item(tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, kind);
-    let (id, uid) = tracking(context, region);
-    set.text(tags::TRACKING_ID, &id);
-    set.text(tags::TRACKING_UID, &uid);
+    let (id, uid) = &labelled.tracking;
+    set.text(tags::TRACKING_ID, id);
+    set.text(tags::TRACKING_UID, uid);
     let colour = code.colour.unwrap_or(COLOURS[at % COLOURS.len()]);
     set.u16s(tags::RECOMMENDED_DISPLAY_CIE_LAB_VALUE, &cie_lab(colour));
     set
@@ -133,8 +160,8 @@ fn algorithm(context: &Context<'_>) -> DataSet {
 }
 
 /// One dimension, the segment: there is no frame of reference.
-fn dimensions(context: &Context<'_>, set: &mut DataSet) {
-    let uid = context.seed.uid("seg dimensions");
+fn dimensions(context: &Context<'_>, kind: Kind, set: &mut DataSet) {
+    let uid = context.seed.uid(&format!("{} dimensions", kind.name()));
     let mut organization = DataSet::default();
     organization.text(tags::DIMENSION_ORGANIZATION_UID, &uid);
     set.item(tags::DIMENSION_ORGANIZATION_SEQUENCE, organization);

@@ -9,6 +9,7 @@
 //!         finding   TID 1501   certainty, operating point, present or absent
 //!         region    TID 1410   frame of the segmentation, area
 //!         box       TID 1410   closed polyline, certainty
+//!         sentences TID 1501   the nearest of the training reports, marked as no report
 //! ```
 
 use crate::{
@@ -173,12 +174,16 @@ fn groups(context: &Context<'_>, regions: &[Region]) -> Vec<DataSet> {
             false => sct("272519000", "Absent"),
         };
         items.push(code(Contains, coded(&label.code), present));
+        if record.heat_map(&finding.name).is_some() {
+            items.push(text(Contains, dcm("121106", "Comment"), ZERO_SHOT));
+        }
         group("1501", items)
     });
     let regions = regions.iter().enumerate().map(|(at, region)| of_region(context, at, region));
     let boxes = record.boxes.iter().flatten().enumerate();
     let boxes = boxes.map(|(at, found)| of_box(context, at, found));
-    let groups: Vec<DataSet> = findings.chain(regions).chain(boxes).collect();
+    let groups = findings.chain(regions).chain(boxes).chain(nearest(context));
+    let groups: Vec<DataSet> = groups.collect();
     if groups.is_empty() {
         // A report without a group is one that readers fail on.
         let state = private("NOTHING-FOUND", "Nothing found");
@@ -190,6 +195,31 @@ fn groups(context: &Context<'_>, regions: &[Region]) -> Vec<DataSet> {
         )];
     }
     groups
+}
+
+/// Of a finding whose network was never taught it.
+const ZERO_SHOT: &str = "Zero-shot: found by phrases, never trained on labels of this finding.";
+
+/// Sentences of the training reports, under a heading that says what they are not.
+fn nearest(context: &Context<'_>) -> Option<DataSet> {
+    let sentences = &context.record.nearest;
+    if sentences.is_empty() {
+        return None;
+    }
+    let about = "image: nearest training sentences";
+    let mut items = tracked(about, &context.seed.uid("image nearest training sentences"));
+    items.extend(algorithm(context));
+    items.extend(account(context));
+    items.push(image(Contains, Some(dcm("121112", "Source of Measurement")), context.to_source()));
+    let heading = private("NEAREST", "Nearest training sentences, not a report");
+    items.push(code(Contains, private("ANALYSIS", "Analysis of the image"), heading));
+    for near in sentences {
+        let concept = private("NEAREST-SENTENCE", "Nearest training sentence, not a report");
+        let said = ascii(&near.sentence, 1000);
+        let said = format!("{said} (similarity {:.3})", near.similarity);
+        items.push(text(Contains, concept, &said));
+    }
+    Some(group("1501", items))
 }
 
 /// A group about the image as a whole.

@@ -42,6 +42,20 @@ pub(crate) struct Measured {
     pub(crate) parts: Vec<Part>,
     /// ONNX nodes that run in float.
     pub(crate) float_nodes: Vec<String>,
+    /// What phrases and sentences take on top; none of a bundle without language.
+    pub(crate) language: Option<Language>,
+}
+
+/// Findings by phrases and the nearest sentences of one image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Language {
+    pub(crate) findings: usize,
+    /// Prototypes that have a sentence.
+    pub(crate) sentences: usize,
+    /// Median, behind a run of the network each.
+    pub(crate) ms: f64,
+    /// Of the median of those runs.
+    pub(crate) share: f64,
 }
 
 /// Layers together that share the first component of their names.
@@ -117,6 +131,13 @@ impl Measured {
         let _ = writeln!(text, "ms by part: {}", parts.join(", "));
         if !self.float_nodes.is_empty() {
             let _ = writeln!(text, "in float: {}", self.float_nodes.join(", "));
+        }
+        if let Some(Language { findings, sentences, ms, share }) = &self.language {
+            let _ = writeln!(
+                text,
+                "language: {findings} findings by phrases, {sentences} sentences, {ms:.3} ms, {:.1} % of the network",
+                100.0 * share
+            );
         }
         self.summary(&mut text);
         text

@@ -20,10 +20,11 @@ use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
 use clap::{Args, ValueEnum};
 use end_to_end::EndToEnd;
-use engine::{Engine, Options};
+use engine::{Engine, Options, ZeroShot};
+use graph::Placement;
 use indicatif::{ProgressBar, ProgressStyle};
 use kernels::Isa;
-use measured::{Latency, Layer, Measured, Part};
+use measured::{Language, Latency, Layer, Measured, Part};
 use serde::Serialize;
 use std::{
     fs,
@@ -84,6 +85,7 @@ impl Scenario {
 
 /// Runs of which each layer's median is taken.
 const LAYER_RUNS: usize = 21;
+const LANGUAGE_RUNS: usize = 101;
 const WARM_UP: usize = 5;
 
 impl Bench {
@@ -115,6 +117,9 @@ impl Bench {
         engine.run(&input)?;
         let load_ms = milliseconds(began.elapsed());
         let (id, digest) = (bundle.manifest.id.clone(), bundle.digest());
+        let zero_shot = ZeroShot::open(&bundle, &engine)?;
+        let size = bundle.manifest.preprocess;
+        let placed = size.place([size.height, size.width]);
         drop(bundle);
 
         for _ in 0..WARM_UP {
@@ -125,6 +130,8 @@ impl Bench {
         let mut latencies = self.queries(&mut engine, &input)?;
         let peak = machine::peak(isa, self.threads).max(before);
         let (layers, whole_ms) = layers(&mut engine, &input, peak)?;
+        let language =
+            zero_shot.map(|it| language(&mut engine, it, &input, &placed)).transpose()?;
 
         let total: f64 = latencies.iter().sum();
         latencies.sort_by(f64::total_cmp);
@@ -160,6 +167,7 @@ impl Bench {
             floor_ms,
             outside_layers_ms: whole_ms - in_layers,
             processor: machine::processor(),
+            language,
         })
     }
 
@@ -230,6 +238,36 @@ fn layers(engine: &mut Engine, input: &[f32], peak: f64) -> Result<(Vec<Layer>, 
     };
     let layers = engine.layers().into_iter().enumerate().map(layer).collect();
     Ok((layers, percentile(&whole, 0.5)))
+}
+
+/// Median time of phrases and sentences, each behind a run of the network that left the caches as it does.
+fn language(
+    engine: &mut Engine,
+    mut zero_shot: ZeroShot,
+    input: &[f32],
+    placed: &Placement,
+) -> Result<Language> {
+    let (mut networks, mut phrases) = (Vec::new(), Vec::new());
+    for _ in 0..LANGUAGE_RUNS {
+        let start = Instant::now();
+        let outputs = engine.run(input)?;
+        let ran = Instant::now();
+        zero_shot.tell(&outputs, placed)?;
+        networks.push(milliseconds(ran - start));
+        phrases.push(milliseconds(ran.elapsed()));
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        percentile(&times, 0.5)
+    };
+    let (ms, network) = (median(phrases), median(networks));
+    let sentences = zero_shot.language().bank.iter().flat_map(|bank| &bank.sentences);
+    Ok(Language {
+        findings: zero_shot.codes().len(),
+        sentences: sentences.flatten().count(),
+        ms,
+        share: ms / network,
+    })
 }
 
 /// Nearest rank; `sorted` is not empty.

@@ -99,7 +99,7 @@ struct Written {
     tls: Option<ClientTls>,
     bearer_file: Option<PathBuf>,
     basic_file: Option<PathBuf>,
-    #[serde(default = "every_kind")]
+    #[serde(default = "usual_kinds")]
     objects: Vec<Kind>,
     #[serde(default)]
     commit: bool,
@@ -120,8 +120,8 @@ enum WrittenWhen {
     Positive,
 }
 
-fn every_kind() -> Vec<Kind> {
-    Kind::ALL.to_vec()
+fn usual_kinds() -> Vec<Kind> {
+    Kind::USUAL.to_vec()
 }
 
 impl TryFrom<Written> for Destination {
@@ -180,7 +180,7 @@ fn checked(written: Written) -> Result<Destination> {
     };
     ensure!(
         !written.objects.is_empty(),
-        "objects is empty, expected some of \"sr\", \"seg\", \"sc\""
+        "objects is empty, expected some of \"sr\", \"seg\", \"sc\", \"heat\""
     );
     let distinct: BTreeSet<Kind> = written.objects.iter().copied().collect();
     ensure!(distinct.len() == written.objects.len(), "objects names one kind twice");

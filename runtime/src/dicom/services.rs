@@ -58,9 +58,10 @@ mod tests {
 
     #[test]
     fn there_is_a_service_for_every_kind_of_result() {
-        let expected = Kind::ALL.map(|kind| (kind.to_string(), kind.sop_class_uid()));
+        let expected = Kind::USUAL.map(|kind| (kind.to_string(), kind.sop_class_uid()));
         let found = OBJECTS.map(|service| (service.word.to_owned(), service.proposal.class));
         assert_eq!(found, expected);
+        assert_eq!(Kind::Heat.sop_class_uid(), Kind::Seg.sop_class_uid(), "one service for both");
         assert_eq!(of_destination(false).len(), 3);
         assert_eq!(of_destination(true).last().map(|service| service.word), Some("commit"));
     }

@@ -102,11 +102,22 @@ pub(super) async fn image(State(shown): State<Shown>, Found(entry): Found) -> Re
     }
 }
 
-pub(super) async fn overlay(State(shown): State<Shown>, Found(entry): Found) -> Response {
+/// What an overlay shows beside what all show.
+#[derive(Debug, Deserialize)]
+pub(super) struct Look {
+    /// Of heat maps, that of this finding alone.
+    finding: Option<String>,
+}
+
+pub(super) async fn overlay(
+    State(shown): State<Shown>,
+    Found(entry): Found,
+    Query(Look { finding }): Query<Look>,
+) -> Response {
     if entry.state != ImageState::Answered {
         return missing("no overlay: the image is not analysed yet");
     }
-    match shown.parts.pictures.png(&entry.key).await {
+    match shown.parts.pictures.png(&entry.key, finding).await {
         Ok(bytes) => ([(header::CONTENT_TYPE, "image/png")], bytes).into_response(),
         Err(error) => missing(&format!("no overlay: {error}")),
     }

@@ -166,13 +166,14 @@ function exposures(now) {
 
 // ---- images ----
 
-function finding(f) {
+// `phrases`: it was found by phrases, never trained.
+function finding(f, phrases) {
   const bar = make("i"), tick = make("b"), track = make("div", { className: "track" }, bar, tick);
   bar.style.width = 100 * f.probability + "%";
   tick.style.left = `calc(${100 * f.threshold}% - 1px)`;
   track.setAttribute("aria-hidden", "true");
   return make("li", { className: "finding" + (f.positive ? " positive" : "") },
-    make("span", { textContent: f.name + (f.positive ? ", positive" : "") }),
+    make("span", { textContent: f.name + (phrases ? ", zero-shot" : "") + (f.positive ? ", positive" : "") }),
     make("span", { textContent: percent(f.probability), title: "threshold " + percent(f.threshold) }), track);
 }
 
@@ -187,13 +188,38 @@ function picture(image) {
   if (result?.status !== "analysed") return make("div", { className: "picture", textContent: result ? "not analysed" : image.state });
   const positive = (result.findings ?? []).filter((f) => f.positive).map((f) => f.name);
   const alt = `Radiograph of ${image.received}, ${positive.length ? "positive: " + positive.join(", ") : "no positive finding"}`;
-  const src = `images/${image.sop_instance_uid}/overlay.png`;
-  const button = make("button", { type: "button", onclick: () => enlarge(src, alt) }, make("img", { src, loading: "lazy", alt }));
+  const shown = make("img", { src: `images/${image.sop_instance_uid}/overlay.png`, loading: "lazy", alt });
+  const button = make("button", { type: "button", onclick: () => enlarge(shown.src, shown.alt) }, shown);
   button.setAttribute("aria-label", "Enlarge: " + alt);
   return make("div", { className: "picture" }, button);
 }
 
-function about(image) {
+// Whose phrases the picture shows: those of positive findings, or of one.
+function attention(image, shown) {
+  const maps = image.result?.heat_maps ?? [];
+  if (!maps.length || !shown) return [];
+  const plain = shown.src, alt = shown.alt;
+  const select = make("select", {}, make("option", { value: "", textContent: "positive findings" }),
+    ...maps.map(({ name }) => make("option", { value: name, textContent: name })));
+  select.onchange = () => {
+    const name = select.value;
+    shown.src = name ? `images/${image.sop_instance_uid}/overlay.png?finding=${encodeURIComponent(name)}` : plain;
+    shown.alt = name ? `${alt}. Where the phrases of ${name} look` : alt;
+    shown.closest("button").setAttribute("aria-label", "Enlarge: " + shown.alt);
+  };
+  return [make("p", { className: "choice" }, make("label", {}, "Phrases look at: ", select))];
+}
+
+function sentences(result) {
+  const near = result.nearest ?? [];
+  if (!near.length) return [];
+  return [make("div", { className: "sentences" },
+    make("h4", { textContent: "Nearest training sentences, not a report" }),
+    make("ul", {}, ...near.map((one) => make("li", {}, make("span", { textContent: one.similarity.toFixed(2) }),
+      make("q", { textContent: one.sentence })))))];
+}
+
+function about(image, shown) {
   const result = image.result;
   const body = make("div", { className: "about" },
     make("h3", { className: "uid", textContent: image.sop_instance_uid, title: image.sop_instance_uid }),
@@ -205,12 +231,15 @@ function about(image) {
     return body;
   }
   const sorted = [...(result.findings ?? [])].sort((a, b) => b.positive - a.positive || b.probability - a.probability);
-  const shown = Math.max(3, sorted.filter((f) => f.positive).length);
-  if (sorted.length) body.append(make("ul", { className: "findings" }, ...sorted.slice(0, shown).map(finding)));
-  if (sorted.length > shown) {
-    body.append(make("details", {}, make("summary", { textContent: `${sorted.length - shown} more` }),
-      make("ul", { className: "findings" }, ...sorted.slice(shown).map(finding))));
+  const first = Math.max(3, sorted.filter((f) => f.positive).length);
+  const phrases = new Set((result.heat_maps ?? []).map((heat) => heat.name));
+  const rows = sorted.map((f) => finding(f, phrases.has(f.name)));
+  if (rows.length) body.append(make("ul", { className: "findings" }, ...rows.slice(0, first)));
+  if (rows.length > first) {
+    body.append(make("details", {}, make("summary", { textContent: `${rows.length - first} more` }),
+      make("ul", { className: "findings" }, ...rows.slice(first))));
   }
+  body.append(...attention(image, shown), ...sentences(result));
   const rest = (result.masks?.length ? result.masks : result.mask ? [result.mask] : [])
     .map((mask) => `${mask.name}: ${percent(mask.area_fraction)} of the picture`);
   if (result.boxes?.length) rest.push(`${result.boxes.length} boxes`);
@@ -224,7 +253,8 @@ let soon = null;
 function images(list) {
   const nodes = keep(cards, list, (image) => {
     const hit = image.result?.findings?.some((f) => f.positive);
-    return make("li", {}, make("article", { className: "card" + (hit ? " hit" : "") }, picture(image), about(image)));
+    const shown = picture(image);
+    return make("li", {}, make("article", { className: "card" + (hit ? " hit" : "") }, shown, about(image, shown.querySelector("img"))));
   });
   arrange(byId("cards"), nodes);
   byId("none").hidden = nodes.length > 0;

@@ -11,7 +11,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use image::RgbImage;
-use results::{Kind, Record, Status};
+use results::{HeatMap, Kind, Record, Status};
 use std::{
     fs,
     path::Path,
@@ -129,6 +129,7 @@ fn outcome(record: &Record) -> &str {
 /// The overlay, drawn again from what the record holds.
 fn draw(record: &Record, image: &[u8], pixels: u32) -> Result<RgbImage> {
     let picture = radiograph::read(image)?.image;
+    record.heat_maps.iter().try_for_each(HeatMap::check)?;
     let masks = record.segments.iter().map(pictures::mask).collect::<Result<Vec<_>>>()?;
     overlay::rgb(&picture, &masks, record, pixels).context("the overlay has no pixels")
 }

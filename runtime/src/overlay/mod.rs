@@ -5,15 +5,19 @@
 //! │ radiograph           │ CXR EDGE      │
 //! │  tint: mask          │ Cardiomegaly  │
 //! │  frames: boxes       │ ▇▇▇▇▇|▇▇  73 %│
-//! │                      │ …             │
+//! │  tints, rings: where │ …             │
+//! │  phrases look        │ sentences     │
 //! │                      │ bundle, digest│
 //! └──────────────────────┴───────────────┘
 //! ```
 
 mod canvas;
+mod heat;
+mod sentences;
 
 use canvas::{Canvas, Colour, Weight};
 use engine::Mask;
+use heat::Place;
 use image::{
     ExtendedColorType, ImageEncoder, ImageError, RgbImage,
     codecs::png::{CompressionType, FilterType, PngEncoder},
@@ -31,8 +35,15 @@ const NEGATIVE: Colour = [79, 140, 201];
 /// One for each mask, in turn.
 const MASKS: [Colour; 4] = [[45, 212, 191], [192, 132, 252], [250, 128, 114], [163, 230, 53]];
 
-/// Draws everything on a canvas whose radiograph is `longer` pixels on its longer side.
-fn draw(picture: &Image<'_>, masks: &[Mask], report: &Record, longer: u32) -> Canvas {
+/// Draws everything on a canvas whose radiograph is `longer` pixels on its longer side. Of heat maps, that of `finding`,
+/// or those of positive findings.
+fn draw(
+    picture: &Image<'_>,
+    masks: &[Mask],
+    report: &Record,
+    longer: u32,
+    finding: Option<&str>,
+) -> Canvas {
     let scale = f64::from(longer) / picture.height.max(picture.width) as f64;
     let side = |pixels: usize| ((pixels as f64 * scale).round() as usize).max(1);
     let (height, width) = (side(picture.height), side(picture.width));
@@ -49,6 +60,9 @@ fn draw(picture: &Image<'_>, masks: &[Mask], report: &Record, longer: u32) -> Ca
     for (mask, colour) in masks.iter().zip(MASKS.into_iter().cycle()) {
         tint(&mut canvas, mask, colour, [top, height, width]);
     }
+    let maps = heat::chosen(report, finding);
+    let source = [picture.height, picture.width];
+    heat::draw(&mut canvas, &maps, source, Place { top, height, width }, unit);
     for found in report.boxes.iter().flatten() {
         frame(&mut canvas, found, top, scale as f32, unit);
     }
@@ -56,14 +70,15 @@ fn draw(picture: &Image<'_>, masks: &[Mask], report: &Record, longer: u32) -> Ca
     canvas
 }
 
-/// The overlay as a PNG file.
+/// The overlay as a PNG file, with the heat map of `finding` alone if there is one.
 pub(crate) fn png(
     picture: &Image<'_>,
     masks: &[Mask],
     report: &Record,
     longer: u32,
+    finding: Option<&str>,
 ) -> Result<Vec<u8>, ImageError> {
-    let canvas = draw(picture, masks, report, longer);
+    let canvas = draw(picture, masks, report, longer, finding);
     let mut bytes = Vec::new();
     PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up).write_image(
         &canvas.pixels,
@@ -81,7 +96,7 @@ pub(crate) fn rgb(
     report: &Record,
     longer: u32,
 ) -> Option<RgbImage> {
-    let Canvas { width, height, pixels } = draw(picture, masks, report, longer);
+    let Canvas { width, height, pixels } = draw(picture, masks, report, longer, None);
     RgbImage::from_raw(width as u32, height as u32, pixels)
 }
 
@@ -145,13 +160,15 @@ fn panel(canvas: &mut Canvas, report: &Record, left: f32, width: f32, unit: f32)
     y += 44.0 * unit;
 
     let masks = report.all_masks();
-    let footer = bottom - (20.0 + 27.0 * (3 + masks.len().max(1)) as f32) * unit;
+    let below = bottom - (20.0 + 27.0 * (3 + masks.len().max(1)) as f32) * unit;
+    let footer = below - sentences::height(&report.nearest, inner, unit);
     let row = 52.0 * unit;
     let rows = ((footer - y) / row).max(0.0) as usize;
     let sorted = by_importance(&report.findings);
     let shown = if sorted.len() > rows { rows.saturating_sub(1) } else { sorted.len() };
     for finding in &sorted[..shown] {
-        bar(canvas, finding, x, y, inner, unit);
+        let phrases = report.heat_map(&finding.name).is_some();
+        bar(canvas, finding, phrases, x, y, inner, unit);
         y += row;
     }
     if shown < sorted.len() {
@@ -169,7 +186,8 @@ fn panel(canvas: &mut Canvas, report: &Record, left: f32, width: f32, unit: f32)
         ("Unverified, not for diagnostic use".to_owned(), POSITIVE),
     ];
     let mut y = bottom - (12.0 + 27.0 * (3 + report.all_masks().len()) as f32) * unit;
-    canvas.fill(x, footer, inner, unit.max(1.0), LINE, 1.0);
+    canvas.fill(x, below, inner, unit.max(1.0), LINE, 1.0);
+    sentences::draw(canvas, &report.nearest, [x, footer], inner, unit);
     for (text, colour) in masks.chain(lines) {
         canvas.text(x, y, &text, 18.0 * unit, Weight::Regular, colour);
         y += 27.0 * unit;
@@ -184,7 +202,16 @@ fn by_importance(findings: &[Finding]) -> Vec<&Finding> {
     sorted
 }
 
-fn bar(canvas: &mut Canvas, finding: &Finding, x: f32, y: f32, width: f32, unit: f32) {
+/// `phrases`: it was found by phrases.
+fn bar(
+    canvas: &mut Canvas,
+    finding: &Finding,
+    phrases: bool,
+    x: f32,
+    y: f32,
+    width: f32,
+    unit: f32,
+) {
     let (weight, colour, fill) = if finding.positive {
         (Weight::Bold, TEXT, POSITIVE)
     } else {
@@ -193,8 +220,13 @@ fn bar(canvas: &mut Canvas, finding: &Finding, x: f32, y: f32, width: f32, unit:
     let size = 20.0 * unit;
     let percent = format!("{:.1} %", finding.probability * 100.0);
     let number = canvas::text_width(&percent, size, weight);
-    let name = shortened(&finding.name, size, weight, width - number - 10.0 * unit);
+    let kind = if phrases { "zero-shot" } else { "" };
+    let kind_width = canvas::text_width(kind, 0.75 * size, Weight::Regular);
+    let room = width - number - kind_width - 18.0 * unit;
+    let name = shortened(&finding.name, size, weight, room);
     canvas.text(x, y, &name, size, weight, colour);
+    let beside = x + canvas::text_width(&name, size, weight) + 8.0 * unit;
+    canvas.text(beside, y + 0.2 * size, kind, 0.75 * size, Weight::Regular, DIM);
     canvas.text(
         x + width - number,
         y,
@@ -226,108 +258,4 @@ fn shortened(name: &str, size: f32, weight: Weight, width: f32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use results::{BundleId, Status};
-
-    fn report() -> Record {
-        let finding = |name: &str, probability, threshold| Finding {
-            name: name.into(),
-            probability,
-            threshold,
-            positive: probability >= threshold,
-        };
-        let bundle = BundleId {
-            id: "chest-14".into(),
-            digest: "0123456789abcdef".into(),
-            ..BundleId::default()
-        };
-        Record {
-            status: Status::Analysed,
-            reason: None,
-            findings: vec![
-                finding("Cardiomegaly", 0.12, 0.4),
-                finding("Pleural effusion", 0.81, 0.5),
-                finding("Pneumonia", 0.46, 0.5),
-                finding("Enlarged cardiomediastinum of the very long name", 0.02, 0.3),
-            ],
-            masks: Vec::new(),
-            mask: Some(MaskSummary { name: "Lung".into(), area_fraction: 0.31 }),
-            boxes: Some(vec![FoundBox {
-                name: "Opacity".into(),
-                score: 0.7,
-                x: 60.0,
-                y: 90.0,
-                width: 80.0,
-                height: 70.0,
-            }]),
-            ..Record::not_analysed("chest.dcm".into(), bundle, String::new())
-        }
-    }
-
-    fn picture(height: usize, width: usize) -> Image<'static> {
-        let pixel = |i: usize| {
-            let (y, x) =
-                ((i / width) as f32 / height as f32 - 0.5, (i % width) as f32 / width as f32 - 0.5);
-            (1.0 - 2.0 * (y * y + x * x).sqrt()).clamp(0.0, 1.0)
-        };
-        Image::new(height, width, (0..height * width).map(pixel).collect()).unwrap()
-    }
-
-    #[test]
-    fn mask_box_and_bars_are_where_they_belong() {
-        let half = [Mask { name: "Lung".into(), height: 1, width: 2, data: vec![1, 0] }];
-        let canvas = draw(&picture(240, 200), &half, &report(), 960);
-        assert_eq!((canvas.width, canvas.height), (800 + 375, 960));
-        let at = |x, y| canvas.get(x, y);
-        let tinted = at(200, 480);
-        assert!(
-            tinted[1] > tinted[0] && at(600, 480)[0] == at(600, 480)[1],
-            "mask on the left half only"
-        );
-        assert_eq!(at(240 + 100, 360), POSITIVE, "upper edge of the box");
-        // First bar: the positive finding, filled to 81 %, empty beyond.
-        let bars: Vec<_> = (0..canvas.height)
-            .filter(|&y| at(800 + 30, y) == POSITIVE && at(800 + 200, y) == POSITIVE)
-            .collect();
-        assert!(!bars.is_empty());
-        assert_eq!(at(800 + 375 - 40, bars[0] + 2), LINE);
-    }
-
-    #[test]
-    fn every_mask_is_named_in_its_colour() {
-        let mut report = report();
-        let summary = |name: &str| MaskSummary { name: name.into(), area_fraction: 0.2 };
-        report.masks = vec![summary("Left lung"), summary("Right lung"), summary("Heart")];
-        let drawn = |report: &Record, colour: Colour| {
-            let canvas = draw(&picture(240, 200), &[], report, 960);
-            let panel = (800..canvas.width).flat_map(|x| (0..canvas.height).map(move |y| (x, y)));
-            panel.filter(|&(x, y)| canvas.get(x, y) == colour).count()
-        };
-        for colour in &MASKS[..3] {
-            assert!(drawn(&report, *colour) > 0, "{colour:?}");
-        }
-        assert_eq!(drawn(&report, MASKS[3]), 0);
-        report.masks.clear();
-        assert!(drawn(&report, MASKS[0]) > 0 && drawn(&report, MASKS[1]) == 0);
-    }
-
-    #[test]
-    fn any_shape_can_be_drawn() {
-        for (height, width) in [(1, 300), (300, 1), (128, 128)] {
-            let canvas = draw(&picture(height, width), &[], &report(), 256);
-            assert!(canvas.height >= 252 && canvas.width > 100);
-        }
-        let mut many = report();
-        many.findings = (0..99)
-            .map(|i| Finding {
-                name: format!("f{i}"),
-                probability: f32::NAN,
-                threshold: 2.0,
-                positive: false,
-            })
-            .collect();
-        many.boxes.as_mut().unwrap()[0].x = -1e9;
-        draw(&picture(128, 128), &[], &many, 256);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::verdict::Verdict;
 use anyhow::Result;
-use results::{Record, Segment};
+use results::{NearSentence, Record, Segment};
 
 /// In the order of the way from image to result. `now` has gone through JSON as `told` has.
 pub(super) fn records(told: &Record, now: &Record, verdict: &mut Verdict) -> Result<()> {
@@ -34,7 +34,34 @@ pub(super) fn records(told: &Record, now: &Record, verdict: &mut Verdict) -> Res
     if !told.all_masks().is_empty() || !now.all_masks().is_empty() {
         listed("areas", told.all_masks(), now.all_masks(), |mask| mask.name.clone(), verdict);
     }
+    language(told, now, verdict);
     masks(told, now, verdict)
+}
+
+/// Heat maps and sentences. What is shown of a result has no values: then their digest speaks.
+fn language(told: &Record, now: &Record, verdict: &mut Verdict) {
+    if !told.heat_maps.is_empty() || !now.heat_maps.is_empty() {
+        let is_whole = told.heat_maps.iter().all(|heat| !heat.values.is_empty());
+        let mut maps = now.heat_maps.clone();
+        if !is_whole {
+            maps.iter_mut().for_each(|heat| heat.values.clear());
+        }
+        listed("heat maps", &told.heat_maps, &maps, |heat| heat.name.clone(), verdict);
+        let kept = told.account.as_ref().and_then(|account| account.heat.clone());
+        match (kept, now.heat_digest()) {
+            (None, None) => {}
+            (Some(kept), Some(now)) => verdict.compare("heat maps' values", Some(&kept), &now),
+            (Some(_), None) => verdict.differs("heat maps' values", "now there are none"),
+            (None, Some(_)) if is_whole => {}
+            (None, Some(_)) => {
+                verdict.unknown("heat maps' values", "the result does not tell their digest")
+            }
+        }
+    }
+    if !told.nearest.is_empty() || !now.nearest.is_empty() {
+        let name = |near: &NearSentence| near.sentence.clone();
+        listed("nearest sentences", &told.nearest, &now.nearest, name, verdict);
+    }
 }
 
 /// Whether the result is as it was written: its own digests.

@@ -61,7 +61,7 @@ pub(crate) struct Setup {
     /// Who may send; one with a port is asked for an answer: [NAME=]AE[@ADDRESS[:PORT]][,certificate=NAME]
     #[arg(long = "peer", value_name = "PEER")]
     peers: Vec<PeerSpec>,
-    /// Who gets results: NAME=AE@HOST:PORT[,commit][,sr][,seg][,sc][,positive][,fallback=NAME][,ca=FILE]
+    /// Who gets results: NAME=AE@HOST:PORT[,commit][,sr][,seg][,sc][,heat][,positive][,fallback=NAME][,ca=FILE]
     /// [,certificate=FILE][,key=FILE], or NAME=URL[,…][,bearer=FILE][,basic=FILE]
     #[arg(long, value_name = "ARCHIVE")]
     pacs: Vec<PacsSpec>,

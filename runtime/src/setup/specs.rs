@@ -16,7 +16,7 @@ pub(crate) struct PeerSpec {
     pub(super) certificate: Option<String>,
 }
 
-/// `NAME=AE@HOST:PORT[,commit][,sr][,seg][,sc][,positive][,fallback=NAME][,ca=FILE][,certificate=FILE][,key=FILE]`
+/// `NAME=AE@HOST:PORT[,commit][,sr][,seg][,sc][,heat][,positive][,fallback=NAME][,ca=FILE][,certificate=FILE][,key=FILE]`
 /// or `NAME=URL[,…][,bearer=FILE][,basic=FILE]`: who gets results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PacsSpec {
@@ -133,15 +133,17 @@ impl PacsSpec {
             ("commit", To::Dicom { commit, .. }) if value.is_none() => *commit = true,
             ("bearer", To::Web { bearer, .. }) => *bearer = file()?,
             ("basic", To::Web { basic, .. }) => *basic = file()?,
-            ("sr" | "seg" | "sc", _) if value.is_none() => self.objects.push(key.to_owned()),
+            ("sr" | "seg" | "sc" | "heat", _) if value.is_none() => {
+                self.objects.push(key.to_owned())
+            }
             ("positive", _) if value.is_none() => self.positive = true,
             ("fallback", _) => self.fallback = Some(value.context("expected a name")?.to_owned()),
             ("ca", _) => self.ca = file()?,
             ("certificate", _) => self.certificate = file()?,
             ("key", _) => self.key = file()?,
             _ => bail!(
-                "is not known here, expected commit, sr, seg, sc, positive, fallback=NAME, ca=FILE, \
-                 certificate=FILE, key=FILE; with a URL bearer=FILE or basic=FILE"
+                "is not known here, expected commit, sr, seg, sc, heat, positive, fallback=NAME, \
+                 ca=FILE, certificate=FILE, key=FILE; with a URL bearer=FILE or basic=FILE"
             ),
         }
         Ok(())

@@ -1,10 +1,12 @@
-//! A network small enough for tests: one convolution, global average, one linear layer; as a signed bundle.
+//! A network small enough for tests: one convolution, global average, one linear layer; as a signed bundle. One of them
+//! has language too.
 
 use bundle::{
     Bundle, Golden, GoldenOutput, GoldenVector, Manifest, OperatingPoint, SigningKey, section,
 };
-use engine::{Engine, Options};
+use engine::{Engine, Options, ZeroShot};
 use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
+use language::{Language, Space};
 use prost::Message;
 use std::path::{Path, PathBuf};
 use tract_onnx::pb::{
@@ -16,6 +18,8 @@ use tract_onnx::pb::{
 pub(crate) const LABELS: [&str; 2] = ["Pneumonia", "Effusion"];
 const SIDE: usize = 64;
 const CHANNELS: usize = 8;
+/// Width of the space of images and texts.
+const JOINT: usize = 16;
 
 /// The key that signs [`write`]'s bundles.
 pub(crate) fn key() -> SigningKey {
@@ -39,9 +43,30 @@ pub(crate) fn write(folder: &Path, seed: u32) -> PathBuf {
     path
 }
 
+/// Writes `speaking.bundle` in `folder`: findings `Finding 1` to `Finding 3`, the first of them positive whatever is
+/// shown, and four sentences.
+pub(crate) fn write_speaking(folder: &Path) -> PathBuf {
+    let path = folder.join("speaking.bundle");
+    std::fs::write(&path, seal_with(9, true, Some(&language())).to_bytes().unwrap()).unwrap();
+    path
+}
+
+pub(crate) fn language() -> Language {
+    let space = Space { id: [1; 32], width: JOINT as u32, grid: [4, 4] };
+    let mut language = Language::drawn(space, 3, 8, 41);
+    for (prompt, threshold) in language.prompts.iter_mut().zip([0.0, 1.0, 1.0]) {
+        prompt.threshold = threshold;
+    }
+    language
+}
+
 /// A bundle; with `honest` golden vectors, or with one bit wrong.
 pub(crate) fn seal(seed: u32, honest: bool) -> Bundle {
-    let onnx = onnx(seed).encode_to_vec();
+    seal_with(seed, honest, None)
+}
+
+fn seal_with(seed: u32, honest: bool, language: Option<&Language>) -> Bundle {
+    let onnx = onnx(seed, language.is_some()).encode_to_vec();
     let preprocess =
         Preprocess { height: SIDE, width: SIDE, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
     let mut vector = GoldenVector {
@@ -51,14 +76,8 @@ pub(crate) fn seal(seed: u32, honest: bool) -> Bundle {
         outputs: Vec::new(),
     };
     let mut engine = Engine::from_onnx(&onnx, &[], &Options::threads(1)).unwrap();
-    for output in engine.run(&vector.input(&preprocess)).unwrap().outputs {
-        let bytes = output.data.iter().flat_map(|x| x.to_le_bytes()).collect();
-        vector.outputs.push(GoldenOutput { name: output.name, bytes });
-    }
-    if !honest {
-        vector.outputs[0].bytes[0] ^= 1;
-    }
-    let golden = Golden { vectors: vec![vector] }.to_bytes().unwrap();
+    let outputs = engine.run(&vector.input(&preprocess)).unwrap().outputs;
+    vector.outputs.extend(outputs.into_iter().map(golden));
     let head = Head { task: Task::Classification, labels: LABELS.map(Into::into).to_vec() };
     let model = ModelConfig {
         backbone: Backbone::Resnet18,
@@ -74,12 +93,31 @@ pub(crate) fn seal(seed: u32, honest: bool) -> Bundle {
         }],
         ..Manifest::new(&format!("test-{seed}"), &format!("1.{seed}.0"), model, preprocess)
     };
-    let sections = vec![(section::MODEL.to_owned(), onnx), (section::GOLDEN.to_owned(), golden)];
+    let mut sections = vec![(section::MODEL.to_owned(), onnx)];
+    if let Some(language) = language {
+        sections.push((section::LANGUAGE.to_owned(), language.to_bytes().unwrap()));
+        let plain = Bundle::seal(manifest.clone(), sections.clone(), None).unwrap();
+        let mut zero_shot = ZeroShot::open(&plain, &engine).unwrap().unwrap();
+        let outputs = engine.run(&vector.input(&preprocess)).unwrap();
+        vector.outputs.extend(zero_shot.derived(&outputs).unwrap().into_iter().map(golden));
+    }
+    if !honest {
+        vector.outputs[0].bytes[0] ^= 1;
+    }
+    let vectors = Golden { vectors: vec![vector] }.to_bytes().unwrap();
+    sections.push((section::GOLDEN.to_owned(), vectors));
     Bundle::seal(manifest, sections, Some(&key())).unwrap()
 }
 
+fn golden(output: engine::Output) -> GoldenOutput {
+    let bytes = output.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+    GoldenOutput { name: output.name, bytes }
+}
+
 /// image → conv 3x3/2, ReLU → global average → embedding → linear → classification, in QDQ form.
-fn onnx(seed: u32) -> ModelProto {
+///
+/// With language: 1x1/8 of the ReLU → language.places, and linear of the embedding → language.global.
+fn onnx(seed: u32, speaks: bool) -> ModelProto {
     let mut g = Builder {
         graph: GraphProto { name: "test".into(), ..GraphProto::default() },
         state: seed | 1,
@@ -91,22 +129,43 @@ fn onnx(seed: u32) -> ModelProto {
         vec![ints("kernel_shape", &[3, 3]), ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1])];
     let conv = g.node("Conv", &[&x, &weight, &bias], "conv", attributes);
     let relu = g.node("Relu", &[&conv], "relu", vec![]);
-    let x = g.quantized(&relu, 0.01, 0);
-    let mean = g.node("GlobalAveragePool", &[&x], "mean", vec![]);
+    let seen = g.quantized(&relu, 0.01, 0);
+    let mean = g.node("GlobalAveragePool", &[&seen], "mean", vec![]);
     let flat = g.node("Flatten", &[&mean], "flat", vec![]);
     let x = g.quantized_as(&flat, 0.005, 0, "embedding");
+    if speaks {
+        speak(&mut g, &seen, &x);
+    }
     let weight = g.weights("fc.weight", &[LABELS.len(), CHANNELS]);
     let bias = g.bias("fc.bias", LABELS.len(), 0.005 * 0.01);
     g.node("Gemm", &[&x, &weight, &bias], "classification", vec![int("transB", 1)]);
     g.graph.input = vec![info("image", &[1, 1, SIDE, SIDE])];
     g.graph.output =
         vec![info("embedding", &[1, CHANNELS]), info("classification", &[1, LABELS.len()])];
+    if speaks {
+        let places = info("language.places", &[1, JOINT, 4, 4]);
+        g.graph.output.extend([info("language.global", &[1, JOINT]), places]);
+    }
     ModelProto {
         ir_version: 8,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 13 }],
         graph: Some(g.graph),
         ..ModelProto::default()
     }
+}
+
+/// `language.places` of the feature map, `language.global` of the embedding.
+fn speak(g: &mut Builder, map: &str, embedding: &str) {
+    let weight = g.weights("places.weight", &[JOINT, CHANNELS, 1, 1]);
+    let bias = g.bias("places.bias", JOINT, 0.01 * 0.01);
+    let attributes = vec![ints("kernel_shape", &[1, 1]), ints("strides", &[8, 8])];
+    let places = g.node("Conv", &[map, &weight, &bias], "places", attributes);
+    g.quantized_as(&places, 0.03, 128, "language.places");
+    let weight = g.weights("global.weight", &[JOINT, CHANNELS]);
+    let bias = g.bias("global.bias", JOINT, 0.005 * 0.01);
+    let inputs = [embedding, &weight, &bias];
+    let global = g.node("Gemm", &inputs, "global", vec![int("transB", 1)]);
+    g.quantized_as(&global, 0.02, 128, "language.global");
 }
 
 struct Builder {

@@ -6,6 +6,7 @@
 mod boxes;
 pub(crate) mod dense;
 mod detect;
+mod heat;
 mod mask;
 pub(crate) mod yolo;
 
@@ -13,6 +14,8 @@ pub(crate) use boxes::{Candidate, strongest};
 pub use boxes::{Cells, Detection, boxes, suppress};
 pub(crate) use detect::best;
 pub use detect::{Detector, Level, detect};
+pub use heat::Heat;
+pub use language::sigmoid;
 pub use mask::{MASK_THRESHOLDS, Mask, mask, mask_of_probabilities};
 pub use yolo::anchored_boxes;
 
@@ -23,17 +26,6 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let total = shares.iter().fold(0.0, |sum, x| sum + x);
     shares.iter_mut().for_each(|x| *x /= total);
     shares
-}
-
-/// `1 / (1 + e^−x)`
-pub fn sigmoid(x: f32) -> f32 {
-    if x >= 0.0 {
-        1.0 / (1.0 + libm::expf(-x))
-    } else {
-        // e^−x would overflow to infinity for large −x: harmless, but this form keeps all digits.
-        let e = libm::expf(x);
-        e / (1.0 + e)
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 mod foreign;
 mod ours;
 
-use crate::decode::{self, Detection, Mask};
+use crate::decode::{self, Detection, Heat, Mask};
 use crate::{EngineError, Output, Outputs};
 use bundle::Manifest;
 use graph::Placement;
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// What the network says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Findings {
-    /// One per label of the classification head.
+    /// One per label of the classification head, then one for each finding by phrases.
     pub findings: Vec<Finding>,
     /// One per label of the segmentation head, in pixels of the source image.
     pub masks: Vec<Mask>,
@@ -27,6 +27,10 @@ pub struct Findings {
     /// SHA-256 of what the network saw, its input's bytes (f32, little endian), hexadecimal; `None` where the outputs
     /// alone are known.
     pub input_digest: Option<String>,
+    /// One for each finding by phrases, in their order; none where the outputs alone are known.
+    pub heat: Vec<Heat>,
+    /// The nearest sentences of the bundle's bank; an explanation, not a report.
+    pub nearest: Vec<NearestSentence>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,6 +41,16 @@ pub struct Finding {
     /// Positive from here on.
     pub threshold: f32,
     pub positive: bool,
+}
+
+/// A sentence of the training reports that the image is near to, and where it looks most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NearestSentence {
+    pub sentence: String,
+    /// Cosine, −1 to 1.
+    pub similarity: f32,
+    /// `x, y` in pixels of the source image: the middle of the place that the sentence looks at most.
+    pub place: [f32; 2],
 }
 
 /// A finding before anybody asks for its threshold.
@@ -60,10 +74,17 @@ pub struct Plane {
 }
 
 impl Findings {
+    /// Whether a finding comes from phrases, not from training.
+    pub fn is_zero_shot(&self, name: &str) -> bool {
+        self.heat.iter().any(|heat| heat.name == name)
+    }
+
     /// One number for each thing that is looked for, by name: `score/Pneumonia`, `mask/left lung` (its share of the
-    /// picture), `boxes/count` and `boxes/best`. The same names for every image of a network.
+    /// picture), `boxes/count` and `boxes/best`. The same names for every image of a network, whatever packs of phrases
+    /// came to it: findings by phrases are not among them.
     pub fn figures(&self) -> Vec<(String, f32)> {
-        let scores = self.findings.iter().map(|f| (format!("score/{}", f.name), f.probability));
+        let own = self.findings.iter().filter(|finding| !self.is_zero_shot(&finding.name));
+        let scores = own.map(|f| (format!("score/{}", f.name), f.probability));
         let masks =
             self.masks.iter().map(|m| (format!("mask/{}", m.name), m.area_fraction() as f32));
         let boxes = self.boxes.iter().flat_map(|boxes| {
@@ -92,6 +113,8 @@ pub fn interpret(
         embedding_digest: embedding.map(digest),
         embedding: embedding.map(<[f32]>::to_vec).unwrap_or_default(),
         input_digest: None,
+        heat: Vec::new(),
+        nearest: Vec::new(),
     })
 }
 

@@ -7,8 +7,9 @@ use bundle::{
     Activation, BoxHead, Boxes, Bundle, Contract, Dense, DenseForm, Golden, GoldenOutput,
     GoldenVector, Manifest, Meaning, OperatingPoint, Scores, Yolo, section,
 };
-use engine::{Analyzer, Options, interpret, selftest};
+use engine::{Analyzer, EngineError, Options, ZeroShot, interpret, selftest};
 use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
+use language::{Language, Space};
 use prost::Message;
 use std::path::PathBuf;
 
@@ -24,6 +25,11 @@ fn survives(bytes: &[u8]) -> bool {
     let count = analyzer.engine().input_shape().iter().product();
     if let Ok(outputs) = analyzer.engine().run(&vec![0.25; count]) {
         let _ = interpret(&outputs, analyzer.manifest(), [2000, 1500]);
+        if let Ok(Some(mut zero_shot)) = ZeroShot::open(&bundle, analyzer.engine()) {
+            zero_shot.derived(&outputs).unwrap();
+            let placed = bundle.manifest.preprocess.place([2000, 1500]);
+            zero_shot.tell(&outputs, &placed).unwrap();
+        }
     }
     true
 }
@@ -126,7 +132,12 @@ fn sealed(dice: &mut Dice, change: bool) -> Bundle {
     let graph = model.graph.as_mut().unwrap();
     let dims = &graph.input[0];
     let size = size_of(dims);
-    for (output, name) in graph.output.iter_mut().zip(["segmentation", "embedding"]) {
+    let speaks = dice.below(3) == 0;
+    let names = match speaks {
+        true => ["language.places", "language.global"],
+        false => ["segmentation", "embedding"],
+    };
+    for (output, name) in graph.output.iter_mut().zip(names) {
         let old = std::mem::replace(&mut output.name, name.into());
         for node in &mut graph.node {
             node.output
@@ -143,8 +154,19 @@ fn sealed(dice: &mut Dice, change: bool) -> Bundle {
     if change && dice.below(3) == 0 {
         mutate::bytes(&mut golden, dice);
     }
-    let sections =
+    let mut sections =
         vec![(section::MODEL.into(), model.encode_to_vec()), (section::GOLDEN.into(), golden)];
+    // Of a network drawn at random it may or may not be the language. One that has neither output is not to get it.
+    if change && speaks {
+        let side = |dice: &mut Dice| 1 + dice.below(8) as u32;
+        let space = Space { id: [0; 32], width: side(dice), grid: [side(dice), side(dice)] };
+        let drawn = Language::drawn(space, 1 + dice.below(3), dice.below(4), dice.next());
+        let mut bytes = drawn.to_bytes().unwrap();
+        if dice.below(2) == 0 {
+            mutate::bytes(&mut bytes, dice);
+        }
+        sections.push((section::LANGUAGE.into(), bytes));
+    }
     let mut manifest = manifest(dice, size);
     if change && dice.below(3) == 0 {
         let side = dice.number() as usize;
@@ -178,7 +200,10 @@ fn bundles_unchanged_are_loaded_and_run() {
         let Ok(bundle) = read else { continue };
         loaded += 1;
         let options = Options::threads(1);
-        Analyzer::open(&bundle, &options).unwrap();
+        let analyzer = Analyzer::open(&bundle, &options);
+        // Outputs of language without its section.
+        let lacks = matches!(analyzer, Err(EngineError::NoLanguage { .. }));
+        assert!(analyzer.is_ok() || lacks, "{:?}", analyzer.err());
     }
     assert!(loaded > 20, "{loaded} of 40");
 }

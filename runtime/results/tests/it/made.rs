@@ -5,8 +5,8 @@ use dicom_dictionary_std::tags;
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use image::RgbImage;
 use results::{
-    Account, BundleId, Code, Device, Finding, FoundBox, Kind, LabelCode, Object, Record,
-    ResultsError, Segment, Side, SourceId, Status,
+    Account, BundleId, Code, Device, Finding, FoundBox, HeatMap, Kind, LabelCode, NearSentence,
+    Object, Record, ResultsError, Segment, Side, SourceId, Status,
 };
 use sha2::{Digest, Sha256};
 use std::io;
@@ -107,7 +107,29 @@ fn ellipse([rows, columns]: [usize; 2], [y, x, height, width]: [f64; 4]) -> Vec<
     (0..rows * columns).map(inside).collect()
 }
 
-/// Findings, masks (one of them empty) and boxes, as if a network had seen the image of a file.
+/// A grid of 5x7 places with its peak right of the middle.
+pub(crate) fn heat_map(name: &str, [rows, columns]: [usize; 2]) -> HeatMap {
+    let value = |at: usize| {
+        let (row, column) = (at as f32 / 7.0, (at % 7) as f32);
+        0.9 - 0.02 * (row - 2.0).powi(2) - 0.03 * (column - 4.0).powi(2)
+    };
+    HeatMap {
+        name: name.into(),
+        rows: 5,
+        columns: 7,
+        x: columns as f32 * 4.5 / 7.0,
+        y: rows as f32 * 0.5,
+        most: 0.9,
+        area: [0.0, 0.0, columns as f32, rows as f32],
+        values: (0..35).map(|at| value(at).clamp(0.0, 1.0)).collect(),
+    }
+}
+
+fn near(sentence: &str, similarity: f32) -> NearSentence {
+    NearSentence { sentence: sentence.into(), similarity, x: 12.5, y: 7.25 }
+}
+
+/// Findings (one by phrases), masks (one of them empty), boxes and sentences, as if a network had seen the image of a file.
 pub(crate) fn record(source: &[u8]) -> Record {
     let header = radiograph::header(source).unwrap();
     let size = [header.rows as usize, header.columns as usize];
@@ -155,6 +177,11 @@ pub(crate) fn record(source: &[u8]) -> Record {
             segment("right lung", [0.42, 0.3, 0.25, 0.15]),
         ],
         codes: codes(),
+        heat_maps: vec![heat_map("Pneumothorax", size)],
+        nearest: vec![
+            near("there is a small right apical pneumothorax", 0.8125),
+            near("no pneumothorax is seen — é", 0.75),
+        ],
         ..Record::not_analysed("chest.dcm".into(), bundle, String::new())
     }
 }

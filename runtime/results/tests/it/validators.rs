@@ -80,6 +80,7 @@ fn errors(validator: &Path, case: &Path) -> String {
         ("sr", "Comprehensive3DSR"),
         ("refused", "Comprehensive3DSR"),
         ("seg", "Segmentation"),
+        ("heat", "Segmentation"),
         ("sc", "SCImage"),
     ] {
         let object = said(validator, &case.join(name).with_extension("dcm"));
@@ -114,7 +115,7 @@ fn refusals(case: &Path) -> String {
             refusals += &format!("dsrdump, {name}: {}\n", String::from_utf8_lossy(&output.stderr));
         }
     }
-    let objects = ["sr.dcm", "seg.dcm", "sc.dcm"].map(|name| case.join(name));
+    let objects = ["sr.dcm", "seg.dcm", "heat.dcm", "sc.dcm"].map(|name| case.join(name));
     let output = Command::new("/usr/bin/dcentvfy").args(objects).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let errors = said.lines().filter(|line| line.starts_with("Error"));

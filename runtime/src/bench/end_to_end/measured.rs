@@ -118,6 +118,7 @@ impl Round {
                 Kind::Sr => ("make-sr", "sr"),
                 Kind::Seg => ("make-seg", "seg"),
                 Kind::Sc => ("make-sc", "sc"),
+                Kind::Heat => ("make-heat", "heat"),
             };
             if let Some(made) = way.at(Stage::Made(kind)) {
                 let took = made.saturating_duration_since(before);
