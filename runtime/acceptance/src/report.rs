@@ -47,6 +47,9 @@ pub struct Conditions {
     /// Instructions the network was computed with.
     pub instructions: String,
     pub threads: u32,
+    /// Processes that wanted a processor, the minute's mean before and after (`/proc/loadavg`).
+    #[serde(default)]
+    pub load: [Option<String>; 2],
     /// The temporary spool lay in memory, where a file costs no time.
     pub spool_in_memory: bool,
     /// SHA-256 of the plan, of the daemon's configuration, and of the labels or the index.

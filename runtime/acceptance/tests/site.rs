@@ -5,7 +5,8 @@ use acceptance::{
     Answer, Bundle, Case, Conditions, Estimate, Group, Metric, Plan, Report, Said, Studies,
     Verdict, page,
 };
-use std::{collections::BTreeMap, path::Path};
+use proptest::prelude::*;
+use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 const PLAN: &str = r#"
 site = "St. <Elsewhere>"
@@ -211,4 +212,25 @@ fn a_report_is_read_again_and_draws_the_same_page() {
     let error = Report::parse(newer.as_bytes()).unwrap_err().to_string();
     assert_eq!(error, "format 2, expected 1: made for a newer program");
     assert!(Report::parse(b"{}").is_err());
+}
+
+static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| report_of(PLAN, &site()[..12]).json());
+
+proptest! {
+    #[test]
+    fn noise_is_a_plan_or_an_error(text in "\\PC{0,200}", at in 0..PLAN.len(), cut in 0usize..40) {
+        let _ = Plan::parse(&text, Path::new(""));
+        let end = (at + cut).min(PLAN.len());
+        let _ = Plan::parse(&[&PLAN[..at], &text, &PLAN[end..]].concat(), Path::new(""));
+    }
+
+    #[test]
+    fn a_damaged_report_is_an_error_or_draws_some_page(at in 0usize..6000, byte in any::<u8>()) {
+        let mut json = WHOLE.clone();
+        let at = at % json.len();
+        json[at] = byte;
+        if let Ok(report) = Report::parse(&json) {
+            prop_assert!(page(&report).ends_with("</html>\n"));
+        }
+    }
 }

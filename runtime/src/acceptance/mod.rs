@@ -23,13 +23,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use files::Files;
 use serde_json::json;
-use stand::Stand;
+use stand::{Moment, Stand};
 use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use studies::Gathered;
 use through::Through;
@@ -100,7 +100,7 @@ fn measure(
     gathered: Gathered,
     files: &Files,
 ) -> Result<Report> {
-    let began = now();
+    let began = Moment::now();
     let Gathered { images, mut studies, truth } = gathered;
     ensure!(!images.is_empty(), "no image can be sent: {}", studies::why(&studies));
     let wait = Duration::from_secs_f64(plan.test.wait_seconds);
@@ -126,7 +126,7 @@ fn measure(
     let through = through?;
     studies.digest = through.digest.clone();
     files.write_key_list(&images, &through.cases)?;
-    let conditions = stand.conditions(began, now(), sha256(text.as_bytes()), truth)?;
+    let conditions = stand.conditions([began, Moment::now()], sha256(text.as_bytes()), truth)?;
     let bundle = stand.bundle(&through.signed_by);
     Ok(Report::of(plan, conditions, bundle, studies, through.windows_left_out, &through.cases))
 }
@@ -141,10 +141,6 @@ fn told_to_stop() -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-fn now() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 fn summary(report: &Report, written: &[PathBuf]) -> serde_json::Value {

@@ -19,7 +19,24 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
+
+/// When it is, and how busy the machine.
+#[derive(Clone, Debug)]
+pub(super) struct Moment {
+    time: String,
+    load: Option<String>,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        let load = fs::read_to_string("/proc/loadavg").ok();
+        let load = load.and_then(|text| Some(text.split_whitespace().next()?.to_owned()));
+        let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        Self { time, load }
+    }
+}
 
 /// Everything that a test needs to start the daemon.
 #[derive(Debug)]
@@ -78,19 +95,19 @@ impl Stand {
 
     pub(super) fn conditions(
         &self,
-        began: String,
-        ended: String,
+        [began, ended]: [Moment; 2],
         plan: String,
         truth: String,
     ) -> Result<Conditions> {
         let threads = Compute::new(&self.config.worker).threads.count;
         Ok(Conditions {
             program: format!("runtime {}", env!("CARGO_PKG_VERSION")),
-            began,
-            ended,
+            began: began.time,
+            ended: ended.time,
             processor: machine::processor(),
             instructions: Isa::from_env()?.name().to_owned(),
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
+            load: [began.load, ended.load],
             spool_in_memory: machine::is_in_memory(self.folder.path())?,
             plan,
             configuration: self.configuration.clone(),

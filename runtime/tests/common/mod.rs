@@ -12,6 +12,7 @@ pub(crate) mod peer;
 pub(crate) mod pki;
 pub(crate) mod reference;
 pub(crate) mod scu;
+pub(crate) mod site;
 pub(crate) mod slots;
 pub(crate) mod web;
 

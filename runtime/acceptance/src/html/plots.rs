@@ -91,9 +91,9 @@ pub(super) fn window_effect(
         let (x, y) = (x(tick), height - 8);
         write!(page.0, "<text x=\"{x:.0}\" y=\"{y}\" text-anchor=\"middle\">{tick:+}</text>")?;
     }
-    write!(
+    writeln!(
         page.0,
-        "</svg><figcaption>{name}: change of the probability, a point for each image.</figcaption></figure>\n"
+        "</svg><figcaption>{name}: change of the probability, a point for each image.</figcaption></figure>"
     )
 }
 
@@ -129,12 +129,12 @@ pub(super) fn times(page: &mut Page, times: &Times) -> std::fmt::Result {
             "<line class=\"point\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"12\" y2=\"140\"><title>{name}</title></line>"
         )?;
     }
-    write!(
+    writeln!(
         page.0,
         "<text x=\"26\" y=\"19\" text-anchor=\"end\">{most:.0}</text><text x=\"30\" y=\"156\">0 s</text>\
          <text x=\"280\" y=\"156\" text-anchor=\"end\">{:.3} s</text></svg>\
          <figcaption>Seconds from the announcement of the C-STORE to the result on disk. The lines are the median and \
-         the 95th percentile.</figcaption></figure>\n",
+         the 95th percentile.</figcaption></figure>",
         times.longest
     )
 }

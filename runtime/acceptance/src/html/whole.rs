@@ -187,9 +187,11 @@ pub(super) fn windows(page: &mut Page, report: &Report) -> std::fmt::Result {
 pub(super) fn times(page: &mut Page, report: &Report) -> std::fmt::Result {
     page.heading(2, "Time to the result")?;
     let Some(times) = &report.times else { return page.text("Nothing was analysed.") };
+    let [before, after] =
+        report.conditions.load.each_ref().map(|load| load.as_deref().unwrap_or("unknown"));
     page.text(&format!(
-        "{} images and repetitions, one at a time: median {:.3} s, 95th percentile {:.3} s, longest {:.3} s. What else \
-         the machine did meanwhile is not known.",
+        "{} images and repetitions, one at a time: median {:.3} s, 95th percentile {:.3} s, longest {:.3} s. The \
+         machine's load average was {before} before the test and {after} after it.",
         times.count, times.median, times.p95, times.longest
     ))?;
     plots::times(page, times)
