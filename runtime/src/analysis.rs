@@ -49,6 +49,11 @@ impl Loaded {
         Ok(Self { analyzer, id, codes, vectors, known })
     }
 
+    /// Findings by phrases, which no head of the manifest names.
+    pub(crate) fn zero_shot(&self) -> Vec<String> {
+        self.lock().zero_shot_codes().into_iter().map(|code| code.label).collect()
+    }
+
     /// How images should look, or why nobody knows.
     pub(crate) fn known(&self) -> Result<Arc<Known>, String> {
         self.known.clone()

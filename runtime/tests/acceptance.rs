@@ -227,7 +227,7 @@ fn what_cannot_be_accepted_is_refused_by_name_and_nothing_is_written() {
     refused(&own, other, "knows no finding `Edema`, it knows Pneumonia, Effusion");
     let unlabelled = "minimum_sensitivity = 0.4\n[[findings]]\nname = \"Effusion\"";
     refused(&own, unlabelled, "the labels speak of Infiltrate; the plan needs `Effusion`");
-    refused("bundle = \"chest.bundle\"", MET, "no bundle answers");
+    refused("bundle = \"chest.bundle\"", MET, "chest.bundle: signed by");
     fs::write(site.path("labels.csv"), "file,finding,truth\nimage-99.dcm,Infiltrate,1\n").unwrap();
     refused(&own, MET, "labels.csv: line 2: no image has this file (20 images were looked at)");
     assert!(!site.path("out.html").exists());

@@ -4,7 +4,7 @@
 use crate::{
     bench::machine,
     config::{Config, HttpConfig, SpoolConfig},
-    model::{self, BundleFile},
+    model::{self, About},
     profile::Compute,
     serve::Trial,
 };
@@ -45,6 +45,8 @@ pub(super) struct Stand {
     /// SHA-256 of the configuration's file.
     configuration: Option<String>,
     manifest: Manifest,
+    /// That have a probability.
+    findings: Vec<String>,
     digest: String,
     /// Removed at the end, with all images in it.
     folder: tempfile::TempDir,
@@ -59,22 +61,21 @@ impl Stand {
     /// Fails if the bundle knows none of the plan's findings.
     pub(super) fn of(plan: &Plan) -> Result<Self> {
         let (config, configuration) = configured(plan)?;
-        let BundleFile { path, sha256: wanted } =
-            model::active(&config.bundle)?.context("no bundle was activated yet")?;
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        if let Some(wanted) = wanted {
-            let (found, wanted) = (sha256(&bytes), wanted.to_string());
-            let name = path.display();
-            ensure!(found == wanted, "{name}: SHA-256 is {found}, the boot record says {wanted}");
-        }
-        let bundle = ::bundle::Bundle::read(bytes).with_context(|| path.display().to_string())?;
-        let manifest = bundle.manifest.clone();
-        check_findings(plan, &manifest)?;
+        let file = model::active(&config.bundle)?.context("no bundle was activated yet")?;
+        let threads = Compute::new(&config.worker).threads;
+        // As the daemon would: whoever signed it must be trusted, and its golden vectors come out right.
+        let (loaded, About { digest, .. }) = model::load(&config.bundle, &threads, &file)?;
+        let bundle = ::bundle::Bundle::open(&file.path)?;
+        let path = file.path;
+        ensure!(bundle.digest() == digest, "{}: was replaced just now", path.display());
+        let manifest = bundle.manifest;
+        let findings = findings(&manifest, loaded.zero_shot());
+        check_findings(plan, &manifest, &findings)?;
         let place = plan.test.folder.clone().unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::tempdir_in(&place)
             .with_context(|| format!("cannot make a folder in {}", place.display()))?;
         let config = apart(config, path, folder.path());
-        Ok(Self { config, configuration, manifest, digest: bundle.digest(), folder })
+        Ok(Self { config, configuration, manifest, findings, digest, folder })
     }
 
     pub(super) async fn start(&self) -> Result<Trial> {
@@ -143,7 +144,7 @@ impl Stand {
             intended_use: manifest.intended_use.clone(),
             operating_points: points.collect(),
             metrics: metrics.collect(),
-            findings: findings(manifest).to_vec(),
+            findings: self.findings.clone(),
         }
     }
 }
@@ -194,14 +195,18 @@ fn apart(config: Config, bundle: PathBuf, folder: &Path) -> Config {
     apart
 }
 
-/// Findings that have a probability.
-fn findings(manifest: &Manifest) -> &[String] {
-    manifest.head(Task::Classification).map_or(&[], |head| &head.labels)
+/// Findings that have a probability: trained ones, and those by phrases.
+fn findings(manifest: &Manifest, zero_shot: Vec<String>) -> Vec<String> {
+    let trained = manifest.head(Task::Classification).map_or(&[][..], |head| &head.labels);
+    trained.iter().cloned().chain(zero_shot).collect()
 }
 
-fn check_findings(plan: &Plan, manifest: &Manifest) -> Result<(), AcceptanceError> {
+fn check_findings(
+    plan: &Plan,
+    manifest: &Manifest,
+    known: &[String],
+) -> Result<(), AcceptanceError> {
     let bundle = format!("{} {}", manifest.id, manifest.version);
-    let known = findings(manifest);
     if known.is_empty() {
         let heads = manifest.model.heads.iter();
         let each = heads.map(|head| format!("{} ({})", head.task, head.labels.join(", ")));

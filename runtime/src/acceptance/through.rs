@@ -127,6 +127,7 @@ impl<'a> Through<'a> {
         let seconds = took.context("the daemon noted no times of this image")?.as_secs_f64();
         let mut all = Sha256::new_with_prefix(record.said());
         all.update(record.masks_digest()?.unwrap_or_default());
+        all.update(record.heat_digest().unwrap_or_default());
         let refused = match (record.status, record.parked) {
             (Status::Analysed, _) => None,
             (Status::NotAnalysed, true) => Some("given up after failures".to_owned()),
