@@ -40,14 +40,14 @@ pub enum BundleError {
 
     #[error(
         "not a pack: begins with {found:02x?}, expected {:02x?} (\"CXRP\")",
-        crate::pack::MAGIC
+        crate::format::PACK_MAGIC
     )]
     NotAPack { found: Vec<u8> },
 
     #[error("format {found} of a pack is unknown, expected 1")]
     UnknownPack { found: u16 },
 
-    #[error("a pack of {found} bytes, expected at most {}", crate::PACK_LIMIT)]
+    #[error("a pack of {found} bytes, expected at most {}", crate::format::PACK_LIMIT)]
     PackLength { found: u64 },
 
     #[error("the pack is damaged: {reason}")]

@@ -8,3 +8,8 @@ pub(crate) const MAGIC: [u8; 4] = *b"CXRB";
 /// 2. the manifest, then how pictures are fitted into the input; in format 1 they are stretched
 /// 3. the manifest, then what only networks of other tools need (`third.rs`)
 pub(crate) const NEWEST: u16 = 3;
+
+/// How a pack begins.
+pub(crate) const PACK_MAGIC: [u8; 4] = *b"CXRP";
+/// Longest pack, in bytes.
+pub const PACK_LIMIT: u64 = 16 << 20;

@@ -44,11 +44,12 @@ pub use codes::{Code, LabelCode, PRIVATE_SCHEME, Side, codes_to_bytes};
 pub use contract::{Activation, BoxHead, Boxes, Contract, Dense, DenseForm, Meaning, Scores, Yolo};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use error::BundleError;
+pub use format::PACK_LIMIT;
 pub use golden::{Golden, GoldenOutput, GoldenVector};
 pub use manifest::{
     Calibration, Histogram, Manifest, Metric, OperatingPoint, Provenance, SectionEntry, TensorRange,
 };
-pub use pack::{PACK_LIMIT, SealedPack};
+pub use pack::SealedPack;
 
 use ed25519_dalek::Signer;
 use sha2::{Digest, Sha256};

@@ -8,16 +8,14 @@
 //! Little endian. The signature covers everything before it. Crate `language` knows the rest of the contents, and which
 //! packs a bundle takes.
 
+use crate::format::{PACK_LIMIT, PACK_MAGIC as MAGIC};
 use crate::pieces::Pieces;
 use crate::{BundleError, Signature, SigningKey, VerifyingKey, vouched};
 use ed25519_dalek::Signer;
 use sha2::{Digest, Sha256};
 use std::{fs, io::Read, path::Path};
 
-pub(crate) const MAGIC: [u8; 4] = *b"CXRP";
 const FORMAT: u16 = 1;
-/// Longest pack, in bytes.
-pub const PACK_LIMIT: u64 = 16 << 20;
 /// Longest name and version, in bytes.
 const NAME_LIMIT: usize = 64;
 

@@ -1,7 +1,7 @@
 //! Bytes of the file. Every length is checked against what is there before anything is allocated.
 
-use crate::format::{MAGIC, NEWEST};
-use crate::pack::{self, SealedPack};
+use crate::format::{MAGIC, NEWEST, PACK_MAGIC};
+use crate::pack::SealedPack;
 use crate::pieces::Pieces;
 use crate::third::Third;
 use crate::{Bundle, BundleError, Envelope, Manifest, SectionEntry, Signature, section};
@@ -136,7 +136,7 @@ fn packs<R: Read>(rest: &mut Pieces<R>) -> Result<Vec<SealedPack>, BundleError> 
     let mut packs: Vec<SealedPack> = Vec::new();
     while rest.left() > 0 {
         let (found, expected) = (rest.length, rest.at);
-        if rest.take(rest.left().min(pack::MAGIC.len() as u64))? != pack::MAGIC {
+        if rest.take(rest.left().min(PACK_MAGIC.len() as u64))? != PACK_MAGIC {
             return Err(BundleError::Length { found, expected });
         }
         let bad = |source| BundleError::BadPack {
