@@ -46,6 +46,12 @@ pub enum EngineError {
         source: language::LanguageError,
     },
 
+    #[error("the bundle and its packs do not fit")]
+    Packs {
+        #[from]
+        source: language::PackError,
+    },
+
     #[error("output `{name}` is not quantized, expected int8 behind a DequantizeLinear")]
     NotQuantized { name: String },
 

@@ -12,7 +12,7 @@ use crate::{Engine, EngineError, Output, Outputs};
 use bundle::{Bundle, LabelCode, section};
 use graph::Placement;
 use kernels::{Isa, Pool};
-use language::{Codes, Image, Language, Near, Pack, Said, Scorer};
+use language::{Carrier, Codes, Image, Language, Near, Pack, Said, Scorer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -52,6 +52,8 @@ impl ZeroShot {
     /// `None` of a bundle without language. Language needs both, the section and the network's outputs: either alone is
     /// refused.
     pub fn open(bundle: &Bundle, engine: &Engine) -> Result<Option<Self>, EngineError> {
+        // Without language, no packs either.
+        let packs = Carrier::from(bundle).packs()?;
         let has = [GLOBAL, PLACES].map(|name| engine.has_output(name));
         match (bundle.section(section::LANGUAGE), has) {
             (None, [false, false]) => Ok(None),
@@ -64,7 +66,7 @@ impl ZeroShot {
             (Some(bytes), _) => {
                 let language = Language::from_bytes(bytes)?;
                 let taken = taken_names(bundle);
-                Self::new(language, Vec::new(), &taken, engine).map(Some)
+                Self::new(language, packs, &taken, engine).map(Some)
             }
         }
     }
@@ -126,7 +128,8 @@ impl ZeroShot {
         Ok(told)
     }
 
-    /// The same as numbers, as if the network had these outputs too: what golden vectors hold of it.
+    /// The same as numbers, as if the network had these outputs too: what golden vectors hold of it. Packs apart, which
+    /// come later and have their own.
     ///
     /// ```text
     /// zero-shot.scores   [findings, 2]        raw score, probability
@@ -135,7 +138,8 @@ impl ZeroShot {
     /// ```
     pub fn derived(&mut self, outputs: &Outputs) -> Result<Vec<Output>, EngineError> {
         let [rows, columns] = self.language.space.grid.map(|side| side as usize);
-        let (said, near) = self.answer(outputs)?;
+        let (mut said, near) = self.answer(outputs)?;
+        said.truncate(self.language.prompts.len());
         let scores: Vec<f32> = said.iter().flat_map(|it| [it.raw, it.probability]).collect();
         let heat: Vec<f32> = said.iter().flat_map(|it| &it.heat).copied().collect();
         let nearest: Vec<f32> = near

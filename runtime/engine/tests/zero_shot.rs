@@ -9,7 +9,7 @@ use bundle::{Bundle, Golden, GoldenOutput, GoldenVector, LabelCode, Manifest, se
 use engine::{Analysis, Analyzer, Engine, EngineError, Findings, Options, ZeroShot, selftest};
 use graph::{Backbone, Fit, ModelConfig, Pool, Preprocess};
 use kernels::Isa;
-use language::{Language, Space, definition};
+use language::{Language, Pack, Space, definition};
 use prost::Message;
 use qdq::{Layer, Qdq, Real, Rectify};
 use radiograph::{Image, Radiograph, Source};
@@ -135,6 +135,46 @@ fn findings_heat_maps_and_sentences_are_those_of_the_formulas() {
     assert_eq!(found.figures(), []);
 }
 
+/// A bundle with a pack of one finding, whose phrases are those of the first of a drawn language.
+fn with_pack(bundle: Bundle, finding: &str) -> Bundle {
+    let Language { space, scale, mut prompts, .. } = Language::drawn(space(), 1, 0, 99);
+    prompts[0].name = finding.into();
+    let (name, version, golden) = ("pack".into(), "1.0.0".into(), Vec::new());
+    let pack = Pack { name, version, space, scale, prompts, golden };
+    bundle.with_packs(vec![pack.seal(None).unwrap()])
+}
+
+#[test]
+fn a_pack_adds_its_findings_behind_the_bundles_own_and_changes_none_of_them() {
+    let bundle = seal(&BOTH, Some(&Language::drawn(space(), 2, 8, 6)), None);
+    let before = analyse(&bundle, Isa::best());
+    let after = analyse(&with_pack(bundle.clone(), "More"), Isa::best());
+    assert_eq!(after.findings[..2], before.findings);
+    assert_eq!((after.findings[2].name.as_str(), after.heat[2].name.as_str()), ("More", "More"));
+    assert_eq!(after.heat[..2], before.heat);
+    assert_eq!(after.nearest, before.nearest);
+    // What it says is what a bundle would say that had been made with it.
+    let alone = seal(&BOTH, Some(&Language::drawn(space(), 1, 0, 99)), None);
+    let alone = analyse(&alone, Isa::best());
+    assert_eq!(after.findings[2].probability.to_bits(), alone.findings[0].probability.to_bits());
+    assert_eq!(after.heat[2].values, alone.heat[0].values);
+}
+
+#[test]
+fn a_pack_that_does_not_fit_its_bundle_is_refused_by_name() {
+    let speaking = seal(&BOTH, Some(&Language::drawn(space(), 2, 0, 6)), None);
+    for (bundle, expected) in [
+        (with_pack(speaking, "Finding 2"), "pack `pack` has finding `Finding 2`"),
+        (with_pack(seal(&[], None, None), "More"), "has no language"),
+    ] {
+        let Err(EngineError::Packs { source }) = Analyzer::open(&bundle, &options(Isa::best()))
+        else {
+            panic!("it is refused")
+        };
+        assert!(source.to_string().contains(expected), "{source}");
+    }
+}
+
 #[test]
 fn every_instruction_set_says_the_same_to_the_bit() {
     let bundle = seal(&BOTH, Some(&Language::drawn(space(), 3, 9, 6)), None);
@@ -210,6 +250,12 @@ fn golden_vectors_hold_what_phrases_say_and_a_bit_that_differs_is_named() {
         selftest(&mut engine, &bundle).unwrap()
     };
     let proven = prove(&vector);
+    assert!(proven.passed() && proven.outputs == 6, "{proven:?}");
+    // Whatever was added to the bundle since.
+    let golden = Golden { vectors: vec![vector.clone()] };
+    let packed = with_pack(seal(&BOTH, Some(&language), Some(golden)), "More");
+    let mut engine = Engine::open(&packed, &options(Isa::best())).unwrap();
+    let proven = selftest(&mut engine, &packed).unwrap();
     assert!(proven.passed() && proven.outputs == 6, "{proven:?}");
     for name in ["zero-shot.scores", "zero-shot.heat", "zero-shot.nearest"] {
         let mut wrong = vector.clone();
