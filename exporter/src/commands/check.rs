@@ -1,5 +1,6 @@
 //! `exporter check`: is this bundle whole, and signed by whom?
 
+use super::pack;
 use crate::verify::Network;
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, section};
@@ -8,9 +9,10 @@ use serde_json::json;
 use std::path::PathBuf;
 use terminal::Terminal;
 
-/// Checks structure, digests, signature and golden vectors of a bundle
+/// Checks structure, digests, signature and golden vectors of a bundle with its packs, or of a pack
 #[derive(Debug, Args)]
 pub(crate) struct Check {
+    /// A bundle, or a pack
     bundle: PathBuf,
     /// Public key (PEM or 64 hexadecimal digits) that must have signed it; may be repeated
     #[arg(long, value_name = "PUB")]
@@ -20,10 +22,13 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
         let name = self.bundle.display();
+        let trusted = self.key.iter().map(|path| keyring::read_public_key(path));
+        let trusted = trusted.collect::<Result<Vec<_>, _>>()?;
+        if pack::is_one(&self.bundle)? {
+            return pack::check(&self.bundle, &trusted, terminal);
+        }
         let bundle = Bundle::open(&self.bundle)?;
         if !self.key.is_empty() {
-            let trusted = self.key.iter().map(|path| keyring::read_public_key(path));
-            let trusted = trusted.collect::<Result<Vec<_>, _>>()?;
             bundle.check_signature(&trusted).with_context(|| name.to_string())?;
         }
         let preprocess = bundle.manifest.preprocess;
@@ -43,17 +48,20 @@ impl Check {
                 );
             }
         }
+        let packs = pack::check_behind(&bundle).with_context(|| name.to_string())?;
         let key = bundle.signature().map(|signature| hex::encode(signature.key.as_bytes()));
         let document = json!({
             "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
             "trusted": !self.key.is_empty(), "golden_vectors": golden.vectors.len(),
+            "packs": packs,
         });
         let signer = key.map_or("not signed".into(), |key| format!("signed by {key}"));
-        let text = format!(
-            "{name}: whole, {signer}, {} golden vectors reproduced\ndigest {}",
-            golden.vectors.len(),
-            bundle.digest()
-        );
-        terminal.print(&document, &text)
+        let mut lines = vec![format!(
+            "{name}: whole, {signer}, {} golden vectors reproduced",
+            golden.vectors.len()
+        )];
+        lines.extend(bundle.packs().iter().map(pack::line));
+        lines.push(format!("digest {}", bundle.digest()));
+        terminal.print(&document, &lines.join("\n"))
     }
 }

@@ -1,7 +1,8 @@
 //! `exporter inspect`: what a bundle says about itself, and its sections as files.
 
+use super::pack;
 use crate::write;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bundle::{Bundle, LabelCode, section};
 use clap::Args;
 use engine::{Engine, EngineError, Options};
@@ -16,9 +17,10 @@ use std::{
 use terminal::Terminal;
 use tract_onnx::pb::ModelProto;
 
-/// Prints manifest, integer share and sizes of a bundle
+/// Prints manifest, integer share, packs and sizes of a bundle; or what a pack asks for
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
+    /// A bundle, or a pack
     bundle: PathBuf,
     /// Write every section as a file into this folder
     #[arg(long, value_name = "DIR")]
@@ -41,6 +43,10 @@ pub(crate) struct IntegerShare {
 
 impl Inspect {
     pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
+        if pack::is_one(&self.bundle)? {
+            ensure!(self.extract.is_none(), "{}: a pack has no sections", self.bundle.display());
+            return pack::inspect(&self.bundle, terminal);
+        }
         let bundle = Bundle::open(&self.bundle)?;
         if let Some(folder) = &self.extract {
             for entry in &bundle.manifest.sections {
@@ -61,7 +67,7 @@ impl Inspect {
         let document = json!({
             "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
             "integer_share": share, "float_nodes": engine.as_ref().ok().map(|share| &share.float_nodes),
-            "manifest": manifest, "codes": codes,
+            "manifest": manifest, "codes": codes, "packs": bundle.packs().iter().map(pack::about).collect::<Vec<_>>(),
         });
         let in_float = [line_of_share(share.as_ref()), line_of_float(&engine)];
         terminal.print(&document, &self.text(&bundle, &codes, in_float, key.as_deref()))
@@ -91,6 +97,7 @@ impl Inspect {
         for entry in &manifest.sections {
             lines.push(format!("section       {:<14} {:>10} bytes", entry.name, entry.size));
         }
+        lines.extend(bundle.packs().iter().map(pack::line));
         for point in &manifest.operating_points {
             lines.push(format!(
                 "threshold     {} {:.4}, {}",

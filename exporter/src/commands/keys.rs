@@ -1,5 +1,6 @@
 //! `exporter keygen` and `exporter sign`: ed25519 keys as PEM files.
 
+use super::pack;
 use crate::write;
 use anyhow::Result;
 use bundle::Bundle;
@@ -17,14 +18,15 @@ pub(crate) struct Keygen {
     out: PathBuf,
 }
 
-/// Replaces the signature of a bundle
+/// Replaces the signature of a bundle, or of a pack
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
+    /// A bundle, whose packs keep theirs; or a pack
     bundle: PathBuf,
     /// Private key (PEM)
     #[arg(long, value_name = "KEY")]
     key: PathBuf,
-    /// Where to write; the bundle itself if absent
+    /// Where to write; the file itself if absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -43,6 +45,9 @@ impl Keygen {
 impl Sign {
     pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
         let key = keyring::read_private_key(&self.key)?;
+        if pack::is_one(&self.bundle)? {
+            return pack::sign(&self.bundle, &key, self.out, terminal);
+        }
         let mut bundle = Bundle::open(&self.bundle)?;
         bundle.sign(Some(&key))?;
         let out = self.out.unwrap_or(self.bundle);

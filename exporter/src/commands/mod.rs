@@ -9,6 +9,7 @@ mod import;
 mod inspect;
 mod keys;
 mod onnx;
+mod pack;
 mod quantize;
 #[cfg(test)]
 mod tests;
