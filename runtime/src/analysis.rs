@@ -1,6 +1,7 @@
 //! What happens to one image: bytes → radiograph → gate → network → report.
 
 use crate::looks::{self, Known, Offer};
+use crate::packs::{self, Packs};
 use ::drift::Seen;
 use anyhow::{Context, Result, ensure};
 use bundle::Bundle;
@@ -24,6 +25,7 @@ pub(crate) struct Loaded {
     id: BundleId,
     codes: Vec<LabelCode>,
     vectors: Vectors,
+    packs: Packs,
     /// How images should look, or why nobody knows.
     known: Result<Arc<Known>, String>,
 }
@@ -43,10 +45,10 @@ impl Loaded {
         let mut codes = bundle.codes()?;
         codes.extend(analyzer.zero_shot_codes());
         let (id, version) = (bundle.manifest.id.clone(), bundle.manifest.version.clone());
-        let id = BundleId { id, digest: bundle.digest(), version };
+        let id = BundleId { id, digest: bundle.digest(), version, packs: packs::names(bundle) };
         let known = Known::of_bundle(bundle).map(Arc::new);
         let (analyzer, vectors) = (Mutex::new(analyzer), Vectors::of(bundle)?);
-        Ok(Self { analyzer, id, codes, vectors, known })
+        Ok(Self { analyzer, id, codes, vectors, packs: Packs::of(bundle)?, known })
     }
 
     /// Findings by phrases, which no head of the manifest names.
@@ -59,7 +61,7 @@ impl Loaded {
         self.known.clone()
     }
 
-    /// Reproduces the bundle's golden vectors, after loading and now and then; how many there are.
+    /// Reproduces the golden vectors of the bundle and its packs, after loading and now and then; how many there are.
     pub(crate) fn self_test(&self) -> Result<u32> {
         let result = self.lock().reproduce(&self.vectors)?;
         if let Some(mismatch) = result.mismatch {
@@ -67,6 +69,7 @@ impl Loaded {
         }
         let vectors = u32::try_from(result.vectors).unwrap_or(u32::MAX);
         ensure!(vectors > 0, "the bundle has no golden vectors to prove itself with");
+        self.packs.prove().context("self-test failed")?;
         Ok(vectors)
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     Output,
     analysis::{AnalyseError, Analysis, Loaded},
-    device, overlay, print_json,
+    device, overlay, packs, print_json,
 };
 use anyhow::{Context, Result, bail, ensure};
 use bundle::Bundle;
@@ -26,6 +26,9 @@ pub(crate) struct Analyze {
     /// Bundle written by `exporter quantize`
     #[arg(long)]
     bundle: PathBuf,
+    /// Packs to add to it, written by `exporter prompts`: who signed them is not asked here; may be repeated
+    #[arg(long, value_name = "PACK")]
+    prompts: Vec<PathBuf>,
     /// Where to draw the findings: a PNG, or a folder if there are several files
     #[arg(long, value_name = "OUT.png")]
     overlay: Option<PathBuf>,
@@ -60,7 +63,7 @@ impl Analyze {
                 bail!("{}: a second file of this name, expected one for --dicom", file.display());
             }
         }
-        let bundle = Bundle::open(&self.bundle)?;
+        let bundle = packs::with(Bundle::open(&self.bundle)?, &self.prompts)?;
         let loaded = Loaded::new(&bundle, self.threads as usize)
             .with_context(|| format!("{}", self.bundle.display()))?;
         drop(bundle);

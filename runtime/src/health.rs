@@ -300,8 +300,7 @@ mod tests {
             id: "chest".into(),
             version: "1.0.0".into(),
             digest: "00".into(),
-            slot: None,
-            signed_by: None,
+            ..About::default()
         };
         Facts {
             model: ModelStatus { bundle: Some(about), reason: None },

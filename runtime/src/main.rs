@@ -26,6 +26,7 @@ mod metrics;
 mod model;
 mod outbox;
 mod overlay;
+mod packs;
 mod pictures;
 mod profile;
 mod queue;

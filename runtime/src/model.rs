@@ -7,6 +7,7 @@ use crate::{
     analysis::Loaded,
     audit::{Audit, Event},
     config::BundleConfig,
+    packs,
     profile::Threads,
     trust::{configured, trusted},
 };
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use bundle::{Bundle, VerifyingKey};
 use machine::Machine;
 use protocol::{BootRecord, Candidate, Digest, SlotId, SlotState};
+use results::PackId;
 use serde::Serialize;
 use std::{
     fs, io,
@@ -86,6 +88,9 @@ pub(crate) struct About {
     pub(crate) id: String,
     pub(crate) version: String,
     pub(crate) digest: String,
+    /// What was added to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) packs: Vec<PackId>,
     pub(crate) slot: Option<String>,
     /// Key of a trusted signer, hexadecimal.
     pub(crate) signed_by: Option<String>,
@@ -358,6 +363,7 @@ fn read(
         id: bundle.manifest.id.clone(),
         version: bundle.manifest.version.clone(),
         digest: bundle.digest(),
+        packs: packs::names(&bundle),
         slot: None,
         signed_by,
     };

@@ -54,7 +54,7 @@ pub use device::Device;
 pub use error::ResultsError;
 pub use heat_map::{HeatMap, NearSentence};
 pub use record::{
-    BundleId, Finding, FoundBox, MaskSummary, Milliseconds, Record, SourceId, Status,
+    BundleId, Finding, FoundBox, MaskSummary, Milliseconds, PackId, Record, SourceId, Status,
 };
 pub use segment::Segment;
 

@@ -84,6 +84,17 @@ pub struct BundleId {
     pub digest: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
+    /// What was added to it on the box. The digest is that of the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs: Vec<PackId>,
+}
+
+/// A pack behind the bundle that spoke.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackId {
+    pub name: String,
+    pub version: String,
+    pub digest: String,
 }
 
 /// A DICOM image.

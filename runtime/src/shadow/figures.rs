@@ -4,7 +4,7 @@ use super::agreement::{Difference, Times};
 use results::BundleId;
 
 /// A bundle as people tell it from others.
-pub(super) fn called(BundleId { id, version, digest }: &BundleId) -> String {
+pub(super) fn called(BundleId { id, version, digest, .. }: &BundleId) -> String {
     let short: String = digest.chars().take(12).collect();
     format!("{id} {version} ({short})")
 }

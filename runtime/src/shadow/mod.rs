@@ -292,7 +292,7 @@ impl Thread {
         let memory = self.config.max_memory_bytes;
         match Child::start(&Order::new(&target.file, &self.bundle, images, memory)) {
             Ok(child) => {
-                let BundleId { id, version, digest } = &child.bundle;
+                let BundleId { id, version, digest, .. } = &child.bundle;
                 log::info!("bundle {id} {version} ({digest}) looks on");
                 let mut state = lock(&self.state);
                 state.status.bundle = Some(child.bundle.clone());

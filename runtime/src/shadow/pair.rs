@@ -204,8 +204,12 @@ pub(super) mod tests {
         mask: &[u8],
         boxes: &[f32],
     ) -> Record {
-        let bundle =
-            BundleId { id: "chest".into(), digest: digest.into(), version: "1.0.0".into() };
+        let bundle = BundleId {
+            id: "chest".into(),
+            digest: digest.into(),
+            version: "1.0.0".into(),
+            packs: Vec::new(),
+        };
         let finding = |&(name, probability): &(&str, f32)| Finding {
             name: name.into(),
             probability,

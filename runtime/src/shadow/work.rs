@@ -112,8 +112,8 @@ impl Order {
             Ok(loaded) => loaded,
             Err(error) => return print_json(&Said::Refused(format!("{error:#}"))),
         };
-        let model::About { id, digest, version, .. } = about;
-        print_json(&Said::Ready(BundleId { id, digest, version }))?;
+        let model::About { id, digest, version, packs, .. } = about;
+        print_json(&Said::Ready(BundleId { id, digest, version, packs }))?;
         for line in io::stdin().lock().lines() {
             let line = line.context("standard input cannot be read")?;
             let found = self.image(&line).and_then(|bytes| loaded.analyse(&line, &bytes));

@@ -285,7 +285,9 @@ impl Worker {
         let reason = format!("parked after {attempts} attempts: {why}");
         log::error!("{}: parked after {attempts} attempts", job.key.label());
         let bundle = match self.model.status().bundle {
-            Some(About { id, version, digest, .. }) => BundleId { id, digest, version },
+            Some(About { id, version, digest, packs, .. }) => {
+                BundleId { id, digest, version, packs }
+            }
             None => BundleId::default(),
         };
         let report = Record::not_analysed(job.file.clone(), bundle, reason);

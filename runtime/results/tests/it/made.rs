@@ -153,6 +153,7 @@ pub(crate) fn record(source: &[u8]) -> Record {
         id: "chest-14".into(),
         digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(),
         version: "1.4.0".into(),
+        packs: Vec::new(),
     };
     Record {
         sop_instance_uid: Some(header.sop_instance_uid.clone()),
