@@ -8,7 +8,7 @@
 //! ```
 
 use crate::{
-    evaluate_text::{pages, retrieval, zero_shot},
+    evaluate_text::{pages, prompted, retrieval, zero_shot},
     index::{Record, write_whole},
     measure::{
         Evaluated, Measured, Run, Settings,
@@ -22,7 +22,10 @@ use crate::{
     terminal::Terminal,
 };
 use anyhow::{Context, Result};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// What to measure, on what.
 #[derive(Clone, Debug)]
@@ -36,7 +39,13 @@ pub struct Evaluation {
 #[derive(Clone, Debug)]
 pub enum What {
     Learnt(TaskArg),
-    ZeroShot { classes: Vec<String> },
+    ZeroShot {
+        classes: Vec<String>,
+    },
+    /// Findings of a `findings.toml`, each for itself.
+    Prompts {
+        findings: PathBuf,
+    },
     Retrieval,
     Linear(LinearSettings),
 }
@@ -80,6 +89,7 @@ impl Evaluation {
         match &self.what {
             What::Learnt(task) => task.task().measure(run, terminal),
             What::ZeroShot { classes } => zero_shot_of(run, classes, terminal),
+            What::Prompts { findings } => prompted_of(run, findings, terminal),
             What::Retrieval => retrieval_of(run, terminal),
             What::Linear(settings) => linear(run, settings, terminal),
         }
@@ -121,6 +131,19 @@ fn zero_shot_of(run: &Run<'_>, classes: &[String], terminal: &Terminal) -> Resul
     }
     run.say(&result, terminal)?;
     Ok(Measured { figures: Vec::new(), answers: run.answers(|| pages::zero_shot_answers(&result)) })
+}
+
+fn prompted_of(run: &Run<'_>, findings: &Path, terminal: &Terminal) -> Result<Measured> {
+    let findings = words::findings(findings)?;
+    let (trained, records) = prior(run)?;
+    let result = prompted(&trained, &records, run.asked.split, &findings, run.asked.resampling)?;
+    if let Some(folder) = run.report_folder()? {
+        let subject = run.subject("Findings in words", result.images, result.patients);
+        let page = pages::prompted_page(&subject, &result);
+        write_whole(&folder.join("index.html"), page.as_bytes())?;
+    }
+    run.say(&result, terminal)?;
+    Ok(Measured { figures: Vec::new(), answers: run.answers(|| pages::prompted_answers(&result)) })
 }
 
 fn retrieval_of(run: &Run<'_>, terminal: &Terminal) -> Result<Measured> {

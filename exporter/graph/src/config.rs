@@ -75,6 +75,9 @@ pub enum Task {
     // Bundles hold a task as its position: append.
     #[serde(rename = "yolov3-leaky")]
     Yolov3,
+    /// PRIOR's joint space of images and reports ([`crate::Graph::with_language`]): no labels of its own, what is asked for
+    /// in words stands beside the network.
+    Language,
 }
 
 impl Task {
@@ -143,6 +146,7 @@ impl fmt::Display for Task {
             Self::Detection => "detection",
             Self::Yolov3Relu => "yolov3",
             Self::Yolov3 => "yolov3-leaky",
+            Self::Language => "language",
         })
     }
 }

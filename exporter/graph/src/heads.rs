@@ -15,6 +15,7 @@ pub(crate) fn append(graph: &mut Graph, head: &Head, features: &Features, pooled
         Task::Detection => detection(graph, head, features),
         Task::Yolov3Relu => yolov3(graph, head, features, &Op::Relu),
         Task::Yolov3 => yolov3(graph, head, features, &Op::LeakyRelu { slope: 0.1 }),
+        Task::Language => unreachable!("`ModelConfig::graph` refuses it"),
     }
 }
 

@@ -15,6 +15,7 @@ mod config;
 mod densenet;
 mod efficientnet;
 mod heads;
+mod language;
 mod mobilenet;
 mod network;
 mod op;
@@ -27,6 +28,7 @@ mod shape;
 
 pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, Pool, Task};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
+pub use language::{LANGUAGE_GLOBAL, LANGUAGE_PLACES};
 pub use network::CheckpointError;
 pub use op::{Op, Unary};
 pub use placement::{Fit, Placement};
@@ -63,7 +65,7 @@ pub struct Node {
 /// A tensor handed to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// `embedding`, `classification`, `segmentation`, `detection.p3`, …
+    /// `embedding`, `classification`, `segmentation`, `detection.p3`, `language.global`, …
     pub name: String,
     /// The node that makes it.
     pub node: String,

@@ -36,6 +36,14 @@ pub enum CheckpointError {
 
     #[error("the heads {0} and {1} both find boxes, expected at most one")]
     TwoDetectors(Task, Task),
+
+    #[error(
+        "[model] has a language head, expected none: a PRIOR checkpoint's [prior] describes it"
+    )]
+    Language,
+
+    #[error("the image encoder `{0}` has no pooled embedding, which a language head reads")]
+    NoPool(String),
 }
 
 impl CheckpointConfig {
@@ -94,6 +102,9 @@ impl ModelConfig {
         graph.push(name, pool, &[&c5]);
         graph.outputs.push(Output { name: "embedding".into(), node: name.into() });
         for (at, head) in self.heads.iter().enumerate() {
+            if head.task == Task::Language {
+                return Err(CheckpointError::Language);
+            }
             if head.labels.is_empty() {
                 return Err(CheckpointError::NoLabels(head.task));
             }

@@ -28,6 +28,8 @@ impl Truth {
                 Task::Detection | Task::Yolov3 | Task::Yolov3Relu => {
                     record.boxes_of(&head.labels).is_some()
                 }
+                // Of a language head the findings in words tell.
+                Task::Language => false,
             }
         })
     }

@@ -29,6 +29,12 @@ pub enum CheckpointError {
     #[error("{} is being written: every time it was read it had changed meanwhile", folder.display())]
     Busy { folder: PathBuf },
 
+    #[error("{} is no PRIOR checkpoint: config.toml has no [prior]", folder.display())]
+    NoPrior { folder: PathBuf },
+
+    #[error("[{name}] of {}: {reason}", path.display())]
+    Table { path: PathBuf, name: &'static str, reason: String },
+
     #[error("{}: operating_points: {reason}", path.display())]
     OperatingPoints { path: PathBuf, reason: String },
 

@@ -6,7 +6,7 @@ use crate::{
     pretrain::{Loading, Pairs, Pictures, Prepared, PretrainConfig, Stage, Trainer},
     prior::{Objective, Prior},
     terminal::Terminal,
-    text::{Encoded, wordpiece::Words},
+    text::{Encoded, Words},
 };
 use anyhow::{Context, Result, ensure};
 use clap::Args;

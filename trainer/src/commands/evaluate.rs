@@ -48,6 +48,9 @@ pub struct EvaluateArgs {
     /// Zero-shot: findings to tell apart without training, `Pneumonia,No Finding`
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     classes: Vec<String>,
+    /// Zero-shot: findings to score each for itself, by their phrases in a findings.toml
+    #[arg(long, value_name = "TOML", conflicts_with = "classes")]
+    prompts: Option<PathBuf>,
     /// Linear: findings to probe; default: every one that train and val have both with and without
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     labels: Vec<String>,
@@ -104,6 +107,7 @@ impl EvaluateArgs {
         let (linear, zero_shot) = (Measurable::Linear, Measurable::ZeroShot);
         for (flag, given, task) in [
             ("--classes", !self.classes.is_empty(), zero_shot),
+            ("--prompts", self.prompts.is_some(), zero_shot),
             ("--labels", !self.labels.is_empty(), linear),
             ("--fraction", self.fraction.is_some(), linear),
             ("--features", self.features.is_some(), linear),
@@ -113,7 +117,10 @@ impl EvaluateArgs {
         }
         let what = match self.task {
             Measurable::Learnt(task) => What::Learnt(task),
-            Measurable::ZeroShot => What::ZeroShot { classes: self.classes },
+            Measurable::ZeroShot => match self.prompts {
+                Some(findings) => What::Prompts { findings },
+                None => What::ZeroShot { classes: self.classes },
+            },
             Measurable::Retrieval => What::Retrieval,
             Measurable::Linear => {
                 let fraction = self.fraction.unwrap_or(1.0);
@@ -166,6 +173,7 @@ mod tests {
     fn what_a_task_does_not_heed_is_refused() {
         for (flag, value, of) in [
             ("--classes", "Mass", "zero-shot"),
+            ("--prompts", "findings.toml", "zero-shot"),
             ("--labels", "Mass", "linear"),
             ("--fraction", "0.1", "linear"),
             ("--features", "f.jsonl", "linear"),

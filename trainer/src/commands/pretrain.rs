@@ -9,7 +9,7 @@ use crate::{
         Shown, TEXT_ENCODER, leave_out, write_report,
     },
     terminal::Terminal,
-    text::{bert::BertConfig, hugging_face::Pretrained, wordpiece::Words},
+    text::{Words, bert::BertConfig, hugging_face::Pretrained},
 };
 use anyhow::{Context, Result, ensure};
 use clap::Args;

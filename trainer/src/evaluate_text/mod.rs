@@ -4,9 +4,11 @@
 //! Prototypes are mixed without noise, unless `released_quirks.noise` asks for it; then the caller seeds libtorch.
 
 pub(crate) mod pages;
+mod prompted;
 mod retrieval;
 mod zero_shot;
 
+pub use prompted::{FindingFigures, Prompted, PromptedScores, prompted};
 pub use retrieval::{AtK, Query, Retrieval, retrieval};
 pub use zero_shot::{ImageScores, ZeroShot, zero_shot};
 

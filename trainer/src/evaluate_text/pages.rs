@@ -1,10 +1,10 @@
 //! What a PRIOR checkpoint says without training, as pages and as predictions.
 
-use super::{AtK, Retrieval, ZeroShot};
+use super::{AtK, FindingFigures, Prompted, Retrieval, ZeroShot};
 use crate::{
     measure::{
         page::{Subject, begin, cell},
-        predictions::{Answer, ImageAnswer, Ranked, RankedReport, Score},
+        predictions::{Answer, ImageAnswer, Ranked, RankedReport, Score, ScoredFinding},
     },
     plot::escape,
 };
@@ -18,6 +18,22 @@ pub(crate) fn zero_shot_answers(result: &ZeroShot) -> Vec<ImageAnswer> {
             answer: Answer::ZeroShot {
                 scores: result.classes.iter().zip(&image.scores).map(score).collect(),
                 truth: result.classes[image.truth].clone(),
+            },
+        })
+        .collect()
+}
+
+pub(crate) fn prompted_answers(result: &Prompted) -> Vec<ImageAnswer> {
+    let named = |at: usize| result.findings[at].name.clone();
+    let images = result.answers.iter();
+    images
+        .map(|image| ImageAnswer {
+            id: image.id.clone(),
+            patient: image.patient.clone(),
+            answer: Answer::Prompts {
+                findings: (image.scores.iter().zip(&image.truth).enumerate())
+                    .map(|(at, (&score, &truth))| ScoredFinding { name: named(at), score, truth })
+                    .collect(),
             },
         })
         .collect()
@@ -55,6 +71,21 @@ pub(crate) fn zero_shot_page(subject: &Subject<'_>, result: &ZeroShot) -> String
     html.push_str("</table>\n<table><tr><th>class<th>AUROC against the others\n");
     for (class, area) in &result.auroc {
         html.push_str(&format!("<tr><td>{}<td>{}\n", escape(class), number(*area)));
+    }
+    html.push_str("</table>\n<p><small>Not for diagnostic use.</small></p>\n");
+    html
+}
+
+pub(crate) fn prompted_page(subject: &Subject<'_>, result: &Prompted) -> String {
+    let mut html = begin(subject);
+    html.push_str(
+        "<p>Each finding by its own phrases, for and against, without training.</p>\n\
+         <table><tr><th>finding<th>images<th>with it<th>AUROC<th>average precision\n",
+    );
+    for FindingFigures { name, images, positive, auroc, average_precision } in &result.findings {
+        let [auroc, precision] = [*auroc, *average_precision].map(cell);
+        let name = escape(name);
+        html.push_str(&format!("<tr><td>{name}<td>{images}<td>{positive}{auroc}{precision}\n"));
     }
     html.push_str("</table>\n<p><small>Not for diagnostic use.</small></p>\n");
     html

@@ -145,7 +145,7 @@ fn cosines(trained: &Trained, pairs: &[Pair]) -> Result<Vec<Vec<f32>>> {
     let reports: Vec<Encoded> = pairs
         .iter()
         .map(|pair| trained.words.encode(&pair.sentences, trained.max_tokens()))
-        .collect::<Result<_>>()?;
+        .collect::<Result<_, _>>()?;
     let objective = trained.objective()?;
     let similarity = tch::no_grad(|| -> Result<Tensor> {
         let text = texts(trained, &reports, &objective);

@@ -200,7 +200,7 @@ fn edge(protocol: Protocol, task: Task) -> Recipe {
         seed: 0,
     };
     match task {
-        Task::Classification => classification,
+        Task::Classification | Task::Language => classification,
         // Few images have masks or boxes, so an epoch is short; nothing can be blended.
         Task::Segmentation | Task::Detection | Task::Yolov3 | Task::Yolov3Relu => Recipe {
             batch: 8,

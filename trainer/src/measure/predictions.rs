@@ -32,11 +32,24 @@ pub struct ImageAnswer {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "task", rename_all = "kebab-case")]
 pub enum Answer {
-    Classification { findings: Vec<Finding> },
-    Linear { findings: Vec<Finding> },
-    Segmentation { regions: Vec<Region> },
+    Classification {
+        findings: Vec<Finding>,
+    },
+    Linear {
+        findings: Vec<Finding>,
+    },
+    Segmentation {
+        regions: Vec<Region>,
+    },
     Detection(Boxes),
-    ZeroShot { scores: Vec<Score>, truth: String },
+    ZeroShot {
+        scores: Vec<Score>,
+        truth: String,
+    },
+    #[serde(rename = "zero-shot")]
+    Prompts {
+        findings: Vec<ScoredFinding>,
+    },
     Retrieval(Ranked),
 }
 
@@ -47,6 +60,16 @@ pub struct Finding {
     pub probability: f32,
     /// From which probability on the finding is called.
     pub threshold: f32,
+    /// `null` where nobody said.
+    pub truth: Option<bool>,
+}
+
+/// A finding that phrases ask for.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScoredFinding {
+    pub name: String,
+    /// In `[0, 1]`, not calibrated.
+    pub score: f32,
     /// `null` where nobody said.
     pub truth: Option<bool>,
 }

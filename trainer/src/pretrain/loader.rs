@@ -7,7 +7,7 @@ use super::{Pairs, Pictures, Sample};
 use crate::{
     data::augment::Augmentation,
     prior::Quirks,
-    text::{Encoded, wordpiece::Words},
+    text::{Encoded, Words},
 };
 use anyhow::{Context, Result, anyhow};
 use rand::{Rng, SeedableRng, seq::SliceRandom};

@@ -2,7 +2,7 @@
 
 use crate::{
     index::Record,
-    text::{report, wordpiece::Words},
+    text::{Words, report},
 };
 use anyhow::{Result, ensure};
 use sha2::{Digest, Sha256};

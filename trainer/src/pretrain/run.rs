@@ -7,7 +7,7 @@ use super::{
 use crate::{
     checkpoint::{self, State},
     prior::{BATCH, Objective, Prior, PriorConfig, TAU},
-    text::wordpiece::{self, Words},
+    text::Words,
 };
 use anyhow::{Context, Result, bail, ensure};
 use std::{collections::HashMap, fs, path::PathBuf, rc::Rc, sync::Arc};
@@ -110,7 +110,7 @@ impl Run {
         if resume {
             run.resume()?;
         } else if run.first() {
-            let path = run.out.join(wordpiece::FILE);
+            let path = run.out.join(words::FILE);
             fs::write(&path, run.loading.words.to_json()?)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }

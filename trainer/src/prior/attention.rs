@@ -41,9 +41,7 @@ impl LocalAttention {
 
     /// `image [B, P, D]`, `text [B, S, D]`, `present [B, S]` (1 = sentence, 0 = padding)
     pub(super) fn forward(&self, image: &Tensor, text: &Tensor, present: &Tensor) -> Attended {
-        let attend = |q: Tensor, k: Tensor| (q.matmul(&k.transpose(-1, -2)) / self.scale).sigmoid();
-        let sentence_map = attend(text.apply(&self.text.query), image.apply(&self.image.key));
-        let place_map = attend(image.apply(&self.image.query), text.apply(&self.text.key));
+        let [sentence_map, place_map] = self.logits(image, text).map(|logits| logits.sigmoid());
         let heard = &place_map * present.unsqueeze(1);
         Attended {
             places: heard.matmul(&text.apply(&self.text.value)),
@@ -51,5 +49,15 @@ impl LocalAttention {
             place_map: heard,
             sentence_map,
         }
+    }
+
+    /// Of both maps, how much each sentence looks at each place `[B, S, P]` and each place listens to each sentence
+    /// `[B, P, S]`, before the sigmoid.
+    pub(super) fn logits(&self, image: &Tensor, text: &Tensor) -> [Tensor; 2] {
+        let product = |q: Tensor, k: Tensor| q.matmul(&k.transpose(-1, -2)) / self.scale;
+        [
+            product(text.apply(&self.text.query), image.apply(&self.image.key)),
+            product(image.apply(&self.image.query), text.apply(&self.text.key)),
+        ]
     }
 }

@@ -24,9 +24,9 @@ mod matching;
 mod model;
 mod trained;
 
-pub use ::checkpoint::prior::{PriorConfig, Quirks, Tau, Term, Weights};
+pub(crate) use ::checkpoint::prior::{BATCH, TAU};
+pub use ::checkpoint::prior::{Objective, PriorConfig, Quirks, Tau, Term, Weights};
 pub use batch::{Batch, Noise};
 pub use matching::assign;
-pub use model::{Losses, Objective, Prior};
+pub use model::{Losses, Prior};
 pub use trained::Trained;
-pub(crate) use trained::{BATCH, TAU};

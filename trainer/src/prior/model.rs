@@ -1,7 +1,7 @@
 //! The model and its losses.
 
 use super::{
-    Batch, Noise, PriorConfig, Quirks, Term, Weights, align,
+    Batch, Noise, Objective, PriorConfig, Quirks, Term, Weights, align,
     attention::LocalAttention,
     bank::{Bank, gumbel},
     batch::Slots,
@@ -37,14 +37,6 @@ pub struct Prior {
     logit_scale: Tensor,
     local_logit_scale: Tensor,
     group: Option<Rc<Group>>,
-}
-
-/// What one step minimises.
-#[derive(Clone, Copy, Debug)]
-pub struct Objective {
-    pub weights: Weights,
-    /// Temperature of the prototypes' softmax at this step.
-    pub tau: f64,
 }
 
 /// The terms of one batch, unweighted, each `[]`.
@@ -232,6 +224,20 @@ impl Prior {
         let attended = self.local.forward(places, &text, &present);
         let mean = |map: Tensor| map.mean_dim([1_i64, 2].as_slice(), false, None);
         (mean(attended.place_map) + mean(attended.sentence_map)) / 2.0
+    }
+
+    /// How much one phrase, a text of one sentence, looks at each place of these images (`[B, P, D]`) and how much the
+    /// place listens, before the sigmoid: `[B, P]` each.
+    pub fn local_logits(
+        &self,
+        places: &Tensor,
+        phrase: &Batch,
+        objective: &Objective,
+    ) -> [Tensor; 2] {
+        let read = self.read(phrase, &self.slots(phrase, objective), objective, None, false);
+        let text = read.sentences.narrow(1, 0, 1).expand([places.size()[0], -1, -1], false);
+        let [look, listen] = self.local.logits(places, &text);
+        [look.squeeze_dim(1), listen.squeeze_dim(2)]
     }
 
     /// Factor of the global similarities in zero-shot classification; the released code forgets to

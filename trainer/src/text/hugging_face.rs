@@ -6,7 +6,7 @@
 //! model.safetensors | pytorch_model.bin    weights, with or without the prefix `bert.`
 //! ```
 
-use super::{bert::BertConfig, wordpiece::Words};
+use super::{Words, bert::BertConfig};
 use crate::checkpoint;
 use anyhow::{Context, Result, ensure};
 use std::{collections::HashMap, fs, path::Path};

@@ -19,7 +19,7 @@ use tch::Device;
 use trainer::{
     index::Record,
     pretrain::{Pairs, PretrainConfig, Run, Setup},
-    text::wordpiece::Words,
+    text::Words,
 };
 
 /// Two stages, so that there is a boundary: 24 pairs, batch 4, 6 steps an epoch.

@@ -78,6 +78,8 @@ impl Refitting<'_> {
                 Task::Classification => judge.findings(),
                 Task::Segmentation => judge.regions(),
                 Task::Detection | Task::Yolov3 | Task::Yolov3Relu => judge.boxes(),
+                // What it finds stands in a section of its own, fitted there.
+                Task::Language => {}
             }
         }
         Ok(refits)

@@ -29,7 +29,7 @@ impl Detector {
         match task {
             Task::Detection => Some(Self::AnchorFree),
             Task::Yolov3 | Task::Yolov3Relu => Some(Self::Yolov3),
-            Task::Classification | Task::Segmentation => None,
+            Task::Classification | Task::Segmentation | Task::Language => None,
         }
     }
 

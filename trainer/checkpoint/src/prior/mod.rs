@@ -2,9 +2,11 @@
 
 mod parameters;
 mod quirks;
+mod reading;
 
 pub use parameters::parameters;
 pub use quirks::Quirks;
+pub use reading::{BATCH, Objective, Reading, TAU};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

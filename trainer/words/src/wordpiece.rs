@@ -1,12 +1,11 @@
 //! Words to numbers: a WordPiece tokenizer read from a Hugging Face folder or built from the reports.
 
-use super::Encoded;
-use crate::checkpoint::one_line;
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::{Encoded, FILE, WordsError};
+use checkpoint::one_line;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
+    fs, io,
     path::Path,
 };
 use tokenizers::{
@@ -15,8 +14,11 @@ use tokenizers::{
     pre_tokenizers::bert::BertPreTokenizer,
 };
 
-/// File a checkpoint keeps its words in.
-pub const FILE: &str = "tokenizer.json";
+/// All that a folder may hold of a tokenizer; the first that is there decides, the last says whether it is lower-cased.
+pub const FILES: [&str; 3] = [FILE, VOCABULARY, SETTINGS];
+
+const VOCABULARY: &str = "vocab.txt";
+const SETTINGS: &str = "tokenizer_config.json";
 
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
@@ -34,30 +36,38 @@ impl Words {
     ///
     /// A `vocab.txt` is lower-cased unless `tokenizer_config.json` says `"do_lower_case": false`, as
     /// Hugging Face does.
-    pub fn open(folder: &Path) -> Result<Self> {
-        let (json, list) = (folder.join(FILE), folder.join("vocab.txt"));
+    pub fn open(folder: &Path) -> Result<Self, WordsError> {
+        let (json, list) = (folder.join(FILE), folder.join(VOCABULARY));
+        let unusable =
+            |path: &Path, reason: String| WordsError::Tokenizer { path: path.into(), reason };
         if json.is_file() {
-            let tokenizer = Tokenizer::from_file(&json)
-                .map_err(|e| anyhow!("{} is no tokenizer: {}", json.display(), one_line(&e)))?;
-            return Self::new(tokenizer).with_context(|| format!("cannot use {}", json.display()));
+            let tokenizer = Tokenizer::from_file(&json);
+            let tokenizer = tokenizer.map_err(|error| unusable(&json, one_line(&error)))?;
+            return Self::new(tokenizer).map_err(|error| unusable(&json, error.to_string()));
         }
-        let text = fs::read_to_string(&list).with_context(|| {
-            format!("no tokenizer in {}: expected {FILE} or vocab.txt", folder.display())
+        let text = fs::read_to_string(&list).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => WordsError::NoTokenizer { folder: folder.into() },
+            _ => WordsError::Read { path: list.clone(), source },
         })?;
         let vocabulary = text.lines().map(|line| line.trim_end().to_owned()).collect();
         Self::from_vocabulary(vocabulary, lower_cases(folder)?)
-            .with_context(|| format!("cannot use {}", list.display()))
+            .map_err(|error| unusable(&list, error.to_string()))
     }
 
     /// The `size` most useful pieces of these texts: every character, and the most frequent words.
-    pub fn build<'a>(texts: impl IntoIterator<Item = &'a str>, size: usize) -> Result<Self> {
+    pub fn build<'a>(
+        texts: impl IntoIterator<Item = &'a str>,
+        size: usize,
+    ) -> Result<Self, WordsError> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for text in texts {
             for word in words(text)? {
                 *counts.entry(word).or_default() += 1;
             }
         }
-        ensure!(!counts.is_empty(), "the reports hold no words to build a vocabulary from");
+        if counts.is_empty() {
+            return Err(WordsError::NoWords);
+        }
         let characters: BTreeSet<char> = counts.keys().flat_map(|word| word.chars()).collect();
         let mut vocabulary: Vec<String> = SPECIAL.map(str::to_owned).to_vec();
         vocabulary.extend(characters.iter().map(char::to_string));
@@ -78,14 +88,33 @@ impl Words {
     }
 
     /// What [`Self::open`] reads.
-    pub fn to_json(&self) -> Result<String> {
-        self.tokenizer.to_string(false).map_err(|e| anyhow!("cannot write the tokenizer: {e}"))
+    pub fn to_json(&self) -> Result<String, WordsError> {
+        let json = self.tokenizer.to_string(false);
+        json.map_err(|error| WordsError::Write { reason: error.to_string() })
+    }
+
+    /// A phrase in tokens: one sentence, of which `[CLS]` and `[SEP]` are no part; with `end_counts`, as the released code
+    /// has it, `[SEP]` is.
+    pub fn prompt(
+        &self,
+        phrase: &str,
+        limit: usize,
+        end_counts: bool,
+    ) -> Result<Encoded, WordsError> {
+        let mut prompt = self.encode(&[phrase.to_owned()], limit)?;
+        if prompt.sentences == 0 {
+            return Err(WordsError::EmptyPrompt { text: phrase.into() });
+        }
+        if let (true, Some(end)) = (end_counts, prompt.sentence.last_mut()) {
+            *end = 1;
+        }
+        Ok(prompt)
     }
 
     /// Tokens of a report in at most `limit`, its sentences one after the other, each tokenised on its own.
     ///
     /// `[SEP]` stays when the rest is cut. Sentences without tokens are left out.
-    pub fn encode(&self, sentences: &[String], limit: usize) -> Result<Encoded> {
+    pub fn encode(&self, sentences: &[String], limit: usize) -> Result<Encoded, WordsError> {
         let mut report =
             Encoded { ids: vec![self.begin], sentence: vec![0], sentences: 0, padding: 0 };
         for sentence in sentences {
@@ -104,7 +133,11 @@ impl Words {
 
     /// As the released code does: sentences are joined without a space, so that words fuse and the sentence of a token
     /// drifts, into `[SEP]` and the `[PAD]`s behind it (up to `limit`), and a cut report loses its `[SEP]`.
-    pub fn encode_as_released(&self, sentences: &[String], limit: usize) -> Result<Encoded> {
+    pub fn encode_as_released(
+        &self,
+        sentences: &[String],
+        limit: usize,
+    ) -> Result<Encoded, WordsError> {
         let mut owner = vec![0];
         for (at, sentence) in sentences.iter().enumerate() {
             owner.resize(owner.len() + self.pieces(sentence)?.len(), at as i64 + 1);
@@ -130,15 +163,14 @@ impl Words {
         Ok(report)
     }
 
-    fn pieces(&self, text: &str) -> Result<Vec<i64>> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, false)
-            .map_err(|error| anyhow!("cannot tokenise `{text}`: {error}"))?;
+    fn pieces(&self, text: &str) -> Result<Vec<i64>, WordsError> {
+        let encoding =
+            self.tokenizer.encode_fast(text, false).map_err(|error| unread(text, &error))?;
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 
-    fn from_vocabulary(vocabulary: Vec<String>, lower_case: bool) -> Result<Self> {
+    fn from_vocabulary(vocabulary: Vec<String>, lower_case: bool) -> Result<Self, WordsError> {
+        let vocabulary_error = |reason: String| WordsError::Vocabulary { reason };
         let numbered: HashMap<String, u32> =
             vocabulary.into_iter().enumerate().map(|(at, piece)| (piece, at as u32)).collect();
         // By its file format: the builder wants the hash map of a crate of its own.
@@ -149,22 +181,23 @@ impl Words {
             "max_input_chars_per_word": 100,
             "vocab": numbered,
         });
-        let model: WordPiece =
-            serde_json::from_str(&model.to_string()).context("not a WordPiece vocabulary")?;
+        let model: WordPiece = serde_json::from_str(&model.to_string())
+            .map_err(|error| vocabulary_error(error.to_string()))?;
         let mut tokenizer = Tokenizer::new(model);
         tokenizer
             .with_normalizer(Some(normalizer(lower_case)))
-            .map_err(|error| anyhow!("the vocabulary's marks: {error}"))?;
+            .map_err(|error| vocabulary_error(format!("its marks: {error}")))?;
         tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
         Self::new(tokenizer)
     }
 
-    fn new(mut tokenizer: Tokenizer) -> Result<Self> {
+    fn new(mut tokenizer: Tokenizer) -> Result<Self, WordsError> {
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|error| anyhow!("{error}"))?;
-        let id = |mark: &str| {
+        let whole = tokenizer.with_truncation(None);
+        whole.map_err(|error| WordsError::Vocabulary { reason: error.to_string() })?;
+        let id = |mark: &'static str| {
             let id = tokenizer.get_model().token_to_id(mark).or(tokenizer.token_to_id(mark));
-            id.map(i64::from).with_context(|| format!("the vocabulary has no {mark}"))
+            id.map(i64::from).ok_or(WordsError::NoMark { mark })
         };
         let (begin, end, _) = (id("[CLS]")?, id("[SEP]")?, id("[UNK]")?);
         // Where a vocabulary has none, Hugging Face fills with the first piece too.
@@ -178,8 +211,8 @@ fn normalizer(lower_case: bool) -> BertNormalizer {
 }
 
 /// The words of a text as BERT cuts them, lower-cased.
-fn words(text: &str) -> Result<Vec<String>> {
-    let failed = |error| anyhow!("cannot read `{text}` as words: {error}");
+fn words(text: &str) -> Result<Vec<String>, WordsError> {
+    let failed = |error: tokenizers::Error| unread(text, &error);
     let mut normalized = NormalizedString::from(text);
     normalizer(true).normalize(&mut normalized).map_err(failed)?;
     let mut cut = PreTokenizedString::from(normalized);
@@ -188,15 +221,21 @@ fn words(text: &str) -> Result<Vec<String>> {
     Ok(pieces.into_iter().map(|(word, ..)| word.to_owned()).collect())
 }
 
-fn lower_cases(folder: &Path) -> Result<bool> {
-    let path = folder.join("tokenizer_config.json");
+fn unread(text: &str, error: &tokenizers::Error) -> WordsError {
+    WordsError::Text { text: text.into(), reason: one_line(error) }
+}
+
+fn lower_cases(folder: &Path) -> Result<bool, WordsError> {
+    let path = folder.join(SETTINGS);
     if !path.is_file() {
         return Ok(true);
     }
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(WordsError::Read { path, source }),
+    };
     let config: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+        serde_json::from_str(&text).map_err(|source| WordsError::NotJson { path, source })?;
     Ok(config.get("do_lower_case").and_then(serde_json::Value::as_bool).unwrap_or(true))
 }
 
@@ -231,6 +270,17 @@ mod tests {
         assert_eq!(report.ids[5], words.end);
         assert_eq!(report.sentence, [0, 1, 1, 1, 2, 0]);
         assert_eq!(report.sentences, 2);
+    }
+
+    #[test]
+    fn a_prompt_is_one_sentence_and_its_end_mark_counts_only_where_asked() {
+        let words = built();
+        let plain = words.prompt("No effusion.", 64, false).unwrap();
+        assert_eq!((&plain.sentence[..], plain.sentences), (&[0, 1, 1, 1, 0][..], 1));
+        let released = words.prompt("No effusion.", 64, true).unwrap();
+        assert_eq!((&released.ids, &released.sentence[..]), (&plain.ids, &[0, 1, 1, 1, 1][..]));
+        let error = words.prompt(" ", 64, false).unwrap_err().to_string();
+        assert!(error.contains("no tokens"), "{error}");
     }
 
     #[test]

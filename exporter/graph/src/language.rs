@@ -1,0 +1,75 @@
+//! PRIOR's joint space on the image's side: where an image and its places meet the words of reports.
+
+use crate::{CheckpointError, Graph, Op, Output};
+
+/// Output: the image in the joint space, `v [D]`.
+pub const LANGUAGE_GLOBAL: &str = "language.global";
+/// Output: its places in the joint space, `V [D, h, w]`.
+pub const LANGUAGE_PLACES: &str = "language.places";
+
+/// Nodes, and so parameters, by the names PRIOR's checkpoints have.
+const GLOBAL: &str = "global_image_projection";
+const PLACES: &str = "local_image_projection";
+
+impl Graph {
+    /// The network with two more outputs of `width` D: a linear layer on the pooled embedding, and one on every place of the
+    /// map before the pool, which is a 1x1 convolution.
+    pub fn with_language(&self, width: usize) -> Result<Self, CheckpointError> {
+        let no_pool = || CheckpointError::NoPool(self.name.clone());
+        let embedding = self.outputs.iter().find(|output| output.name == "embedding");
+        let pool = embedding.and_then(|output| self.node(&output.node)).ok_or_else(no_pool)?;
+        if !matches!(pool.op, Op::GlobalAvgPool | Op::AttentionPool2d { .. }) {
+            return Err(no_pool());
+        }
+        let (pooled, map) = (pool.name.clone(), pool.inputs[0].clone());
+        let shapes = self.shapes().map_err(|_| no_pool())?;
+        let channels = shapes[map.as_str()][0];
+        let mut graph = self.clone();
+        let global = Op::Linear { in_features: channels, out_features: width };
+        let places = Op::conv2d([channels, width], 1, 1, 0, 1, true);
+        for (output, node, op, input) in
+            [(LANGUAGE_GLOBAL, GLOBAL, global, pooled), (LANGUAGE_PLACES, PLACES, places, map)]
+        {
+            let node = graph.push(node, op, &[&input]);
+            graph.outputs.push(Output { name: output.into(), node });
+        }
+        Ok(graph)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Backbone, Head, ModelConfig, Pool, Task};
+
+    #[test]
+    fn every_backbone_and_pool_gets_the_projections_of_a_prior_checkpoint() {
+        for backbone in Backbone::ALL {
+            for pool in [Pool::Mean, Pool::Attention] {
+                let model = ModelConfig { width: 16, ..ModelConfig::encoder(backbone, pool) };
+                let graph = model.graph([1, 96, 64]).unwrap().with_language(32).unwrap();
+                let shapes = graph.shapes().unwrap();
+                let of = |name: &str| {
+                    let output = graph.outputs.iter().find(|output| output.name == name).unwrap();
+                    shapes[output.node.as_str()].clone()
+                };
+                assert_eq!(of(LANGUAGE_GLOBAL), [32], "{backbone}");
+                assert_eq!(of(LANGUAGE_PLACES), [32, 3, 2], "{backbone}");
+                let names: Vec<String> = graph.params().into_iter().map(|p| p.name).collect();
+                assert!(names.contains(&"local_image_projection.bias".to_owned()), "{backbone}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_claims_a_language_head_is_refused_by_name() {
+        let head = Head { task: Task::Language, labels: vec!["x".into()] };
+        let model = ModelConfig {
+            heads: vec![head],
+            ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean)
+        };
+        let error = model.graph([1, 64, 64]).unwrap_err();
+        assert_eq!(error, CheckpointError::Language);
+        assert!(error.to_string().contains("[prior]"), "{error}");
+    }
+}
