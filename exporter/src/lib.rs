@@ -6,6 +6,7 @@
 //! ```text
 //! read        checkpoints, foreign networks, images
 //! passes      fold, equalize, round, correct biases; the float and the eight-bit network
+//! prompts     phrases folded into vectors: findings asked for in words
 //! calibrate   observe, choose ranges and float layers by what each costs the task
 //! write       ONNX, operating points, manifest, golden vectors, signed bundle
 //! verify      int8 against float: what the task loses, and where
@@ -13,7 +14,7 @@
 //! distill     a student learns from a teacher (libtorch)
 //! ```
 //!
-//! Rooms need each other in one direction: `commands → write → calibrate → verify → passes → read`. Start reading in
+//! Rooms need each other in one direction: `commands → write → calibrate → verify → prompts → passes → read`. Start reading in
 //! `commands/quantize.rs`, then `calibrate/mod.rs`.
 
 mod calibrate;
@@ -23,6 +24,7 @@ mod distill;
 #[cfg(test)]
 mod fixtures;
 mod passes;
+mod prompts;
 mod read;
 mod verify;
 mod write;

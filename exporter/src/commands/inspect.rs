@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bundle::{Bundle, LabelCode, section};
 use clap::Args;
 use engine::{Engine, EngineError, Options};
+use language::{Language, Prompt};
 use prost::Message;
 use serde::Serialize;
 use serde_json::json;
@@ -63,28 +64,25 @@ impl Inspect {
         let share = engine.as_ref().ok().map(|share| IntegerShare::of(onnx, share)).transpose()?;
         let manifest = &bundle.manifest;
         let codes = bundle.codes()?;
+        let language = write::language::of_bundle(&bundle)?;
         let key = bundle.signature().map(|signature| hex::encode(signature.key.as_bytes()));
         let document = json!({
             "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
             "integer_share": share, "float_nodes": engine.as_ref().ok().map(|share| &share.float_nodes),
-            "manifest": manifest, "codes": codes, "packs": bundle.packs().iter().map(pack::about).collect::<Vec<_>>(),
+            "manifest": manifest, "codes": codes, "language": language.as_ref().map(described),
+            "packs": bundle.packs().iter().map(pack::about).collect::<Vec<_>>(),
         });
         let in_float = [line_of_share(share.as_ref()), line_of_float(&engine)];
-        terminal.print(&document, &self.text(&bundle, &codes, in_float, key.as_deref()))
+        let about = About { codes: &codes, language: language.as_ref(), key: key.as_deref() };
+        terminal.print(&document, &self.text(&bundle, in_float, &about))
     }
 
-    fn text(
-        &self,
-        bundle: &Bundle,
-        codes: &[LabelCode],
-        in_float: [String; 2],
-        key: Option<&str>,
-    ) -> String {
+    fn text(&self, bundle: &Bundle, in_float: [String; 2], about: &About<'_>) -> String {
         let manifest = &bundle.manifest;
         let mut lines = vec![
             format!("{}: {} {}", self.bundle.display(), manifest.id, manifest.version),
             format!("digest        {}", bundle.digest()),
-            format!("signed by     {}", key.unwrap_or("nobody")),
+            format!("signed by     {}", about.key.unwrap_or("nobody")),
             format!("network       {}", manifest.architecture()),
         ];
         lines.extend(in_float);
@@ -104,16 +102,70 @@ impl Inspect {
                 point.name, point.threshold, point.chosen
             ));
         }
-        for LabelCode { label, code, .. } in codes {
+        for LabelCode { label, code, .. } in about.codes {
             let (value, scheme, meaning) = (code.value(), code.scheme(), code.meaning());
             lines.push(format!("code          {label}: {value} {scheme} {meaning}"));
         }
+        lines.extend(about.language.iter().flat_map(|language| lines_of_language(language)));
         if let Some(card) = bundle.section(section::MODEL_CARD) {
             lines.push(String::new());
             lines.push(String::from_utf8_lossy(card).into_owned());
         }
         lines.join("\n")
     }
+}
+
+/// What stands in sections of a bundle.
+struct About<'a> {
+    codes: &'a [LabelCode],
+    language: Option<&'a Language>,
+    key: Option<&'a str>,
+}
+
+/// What is asked for in words, without its vectors.
+fn described(language: &Language) -> serde_json::Value {
+    let finding = |prompt: &Prompt| {
+        json!({
+            "name": prompt.name, "positive": prompt.positive_phrases, "negative": prompt.negative_phrases,
+            "threshold": prompt.threshold, "chosen": prompt.chosen, "code": prompt.code,
+            "calibration": prompt.calibration.map(|platt| [platt.slope, platt.offset]),
+        })
+    };
+    let Language { space, scale, prompts, bank } = language;
+    let bank = bank.as_ref().map(|bank| {
+        let sentences: Vec<&String> = bank.sentences.iter().flatten().collect();
+        json!({ "prototypes": bank.prototypes.len(), "reviewed": bank.reviewed, "sentences": sentences })
+    });
+    json!({
+        "space": hex::encode(space.id), "width": space.width, "grid": space.grid, "scale": scale,
+        "findings": prompts.iter().map(finding).collect::<Vec<_>>(), "bank": bank,
+    })
+}
+
+fn lines_of_language(language: &Language) -> Vec<String> {
+    let Language { space, prompts, bank, .. } = language;
+    let [rows, columns] = space.grid;
+    let mut lines = vec![format!(
+        "language      width {}, {rows}x{columns} places, space {}",
+        space.width,
+        &hex::encode(space.id)[..16]
+    )];
+    lines.extend(prompts.iter().map(|prompt| {
+        let Prompt { name, positive_phrases, negative_phrases, threshold, chosen, .. } = prompt;
+        let (positive, negative) = (positive_phrases.len(), negative_phrases.len());
+        format!(
+            "in words      {name}: {positive} phrases for, {negative} against, threshold {threshold:.4}, {chosen}"
+        )
+    }));
+    lines.extend(bank.iter().map(|bank| {
+        let sentences = bank.sentences.iter().flatten().count();
+        let prototypes = bank.prototypes.len();
+        format!(
+            "bank          {prototypes} prototypes, {sentences} sentences, list {}",
+            &bank.reviewed[..16]
+        )
+    }));
+    lines
 }
 
 /// What the engine runs in which arithmetic.

@@ -10,6 +10,7 @@ mod inspect;
 mod keys;
 mod onnx;
 mod pack;
+mod prompts;
 mod quantize;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ enum Verb {
     Distill(distill::Distill),
     Quantize(Box<quantize::Quantize>),
     Onnx(onnx::Onnx),
+    Prompts(prompts::Prompts),
     Verify(verify::Verify),
     Drift(drift::Drift),
     Inspect(inspect::Inspect),
@@ -57,6 +59,7 @@ impl Cli {
             Verb::Distill(verb) => verb.run(terminal),
             Verb::Quantize(verb) => verb.run(terminal),
             Verb::Onnx(verb) => verb.run(terminal),
+            Verb::Prompts(verb) => verb.run(terminal),
             Verb::Verify(verb) => verb.run(terminal),
             Verb::Drift(verb) => verb.run(terminal),
             Verb::Inspect(verb) => verb.run(terminal),

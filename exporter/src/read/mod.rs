@@ -8,6 +8,7 @@
 //! quantized   ONNX file                     → whether it came quantized
 //! weights     parameters by name, checked against a graph
 //! images      folder or index               → network inputs, in a fixed order
+//! prior       what a checkpoint of PRIOR knows of words
 //! selected    which images of an index are meant
 //! origin      what a bundle was made of, by its digest
 //! ```
@@ -18,6 +19,7 @@ pub(crate) mod foreign;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod origin;
+pub(crate) mod prior;
 pub(crate) mod quantized;
 pub(crate) mod selected;
 pub(crate) mod weights;

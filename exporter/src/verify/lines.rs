@@ -3,7 +3,7 @@
 use super::{Answer, Sides};
 use bundle::{Meaning, Metric};
 use engine::decode::Detector;
-use graph::Task;
+use graph::{LANGUAGE_GLOBAL, LANGUAGE_PLACES, Task};
 use metrics::{
     bootstrap::{Patients, Resampling, weighted_mean},
     detection::{Counting, ImageBoxes, Matched, RSNA_THRESHOLDS},
@@ -65,7 +65,9 @@ pub(crate) fn lines(sides: &Sides, answers: &[Answer]) -> Vec<Line> {
             similarity_line(answers, &kind.output(level), "cosine-with-float", cosine)
         }));
     }
-    lines.extend(similarity_line(answers, "embedding", "cosine-with-float", cosine));
+    for output in ["embedding", LANGUAGE_GLOBAL, LANGUAGE_PLACES] {
+        lines.extend(similarity_line(answers, output, "cosine-with-float", cosine));
+    }
     lines
 }
 
@@ -157,7 +159,7 @@ fn precision_line(answers: &[Answer], classes: usize) -> Option<Line> {
 }
 
 /// Means of paired values.
-fn means_line(task: &str, metric: String, values: &[(&str, [f64; 2])]) -> Option<Line> {
+pub(super) fn means_line(task: &str, metric: String, values: &[(&str, [f64; 2])]) -> Option<Line> {
     let patients: Vec<&str> = values.iter().map(|(patient, _)| *patient).collect();
     let sides = [0, 1].map(|side| values.iter().map(|(_, both)| both[side]).collect::<Vec<f64>>());
     let of = |weights: &[u32]| {
@@ -168,7 +170,7 @@ fn means_line(task: &str, metric: String, values: &[(&str, [f64; 2])]) -> Option
 }
 
 /// `of` gives both sides' figure where each image counts as often as it is told; `None` where there is none.
-fn line(
+pub(super) fn line(
     task: &str,
     metric: String,
     patients: &[&str],
@@ -198,8 +200,29 @@ impl Line {
         Self { task, metric, float, int8: value, difference, interval, n: n as usize, thresholds }
     }
 
+    /// `of` one side alone, with the interval of the figure itself.
+    pub(super) fn of_one(
+        task: &str,
+        metric: String,
+        patients: &[&str],
+        of: impl Fn(&[u32]) -> Option<f64>,
+    ) -> Option<Self> {
+        let resampled = Patients::new(patients.iter().copied());
+        let estimate = resampled.estimate(Resampling::STANDARD, of)?;
+        Some(Self {
+            task: task.into(),
+            metric,
+            float: None,
+            int8: estimate.value,
+            difference: None,
+            interval: [estimate.low, estimate.high],
+            n: patients.len(),
+            thresholds: None,
+        })
+    }
+
     /// Measured at these thresholds.
-    fn at(self, thresholds: [f32; 2]) -> Self {
+    pub(super) fn at(self, thresholds: [f32; 2]) -> Self {
         Self { thresholds: Some(thresholds), ..self }
     }
 
@@ -233,6 +256,7 @@ pub(crate) fn worst_drop(lines: &[Line]) -> Option<(f64, String)> {
         ("segmentation", "dice/", "cosine-with-float"),
         ("detection", "map", "cosine-with-float"),
         ("embedding", "cosine-with-float", "cosine-with-float"),
+        ("language", "cosine-with-float", "cosine-with-float"),
     ]
     .into_iter()
     .filter_map(|(task, measured, otherwise)| judged(task, measured, otherwise))

@@ -7,6 +7,7 @@ mod report;
 mod shapes;
 mod sides;
 mod truth;
+mod words;
 
 pub(crate) use layers::{LayerError, LayerErrors};
 pub(crate) use lines::{Line, lines, worst_drop};
@@ -15,6 +16,7 @@ pub(crate) use report::{Page, html};
 pub(crate) use shapes::Shapes;
 pub(crate) use sides::{Side, Sides};
 pub(crate) use truth::Truth;
+pub(crate) use words::Words;
 
 use crate::passes::interpreter::Outputs;
 use anyhow::Result;

@@ -7,13 +7,14 @@ use super::{
 use anyhow::Result;
 use bundle::{Manifest, Metric};
 use graph::{Fit, Normalisation, PictureFilter, Preprocess};
+use language::{Language, Prompt};
 use std::fmt::Write;
 
-/// Everything in it comes from the manifest, so card and manifest cannot disagree.
-pub(crate) fn markdown(manifest: &Manifest) -> Result<String> {
+/// Everything in it comes from the manifest and the findings in words, so card and bundle cannot disagree.
+pub(crate) fn markdown(manifest: &Manifest, language: Option<&Language>) -> Result<String> {
     let mut card = String::new();
     let quantized = Quantized::of(manifest)?;
-    write(&mut card, manifest, quantized.as_ref())
+    write(&mut card, manifest, quantized.as_ref(), language)
         .expect("a string takes all that is written to it");
     Ok(card)
 }
@@ -22,6 +23,7 @@ fn write(
     card: &mut String,
     manifest: &Manifest,
     quantized: Option<&Quantized>,
+    language: Option<&Language>,
 ) -> std::fmt::Result {
     let Manifest { id, version, model, calibration, provenance, .. } = manifest;
     writeln!(card, "# {id} {version}\n")?;
@@ -29,7 +31,7 @@ fn write(
     writeln!(card, "- Licence: {}", manifest.licence)?;
     writeln!(card, "- Network: {}, 8-bit integers", manifest.architecture())?;
     write_input(card, &manifest.preprocess)?;
-    for head in &model.heads {
+    for head in model.heads.iter().filter(|head| !head.labels.is_empty()) {
         writeln!(card, "- {}: {}", head.task, head.labels.join(", "))?;
     }
     let foreign = manifest.contract.as_ref();
@@ -58,18 +60,57 @@ fn write(
     writeln!(card, "- Made by {}", provenance.tool)?;
     write_arithmetic(card, manifest, quantized.and_then(|it| it.arithmetic.as_ref()))?;
 
-    writeln!(card, "\n## Operating points\n\n| finding | threshold | chosen |\n|---|---|---|")?;
-    for point in &manifest.operating_points {
-        writeln!(card, "| {} | {:.4} | {} |", point.name, point.threshold, point.chosen)?;
+    if language.is_none() || !manifest.operating_points.is_empty() {
+        write_points(card, manifest)?;
+        if let Some(quantized) = quantized {
+            write_refits(card, quantized, foreign.is_some())?;
+        }
     }
-    if let Some(quantized) = quantized {
-        write_refits(card, quantized, foreign.is_some())?;
+    if let Some(language) = language {
+        write_language(card, language)?;
     }
     write_metrics(card, &manifest.metrics, foreign.is_some())?;
     writeln!(
         card,
         "\n## Limits\n\nNot a medical device. Findings are probabilities learnt from the data named \
          above; other equipment, patients and findings were not examined."
+    )
+}
+
+fn write_points(card: &mut String, manifest: &Manifest) -> std::fmt::Result {
+    writeln!(card, "\n## Operating points\n\n| finding | threshold | chosen |\n|---|---|---|")?;
+    for point in &manifest.operating_points {
+        writeln!(card, "| {} | {:.4} | {} |", point.name, point.threshold, point.chosen)?;
+    }
+    Ok(())
+}
+
+/// What was asked for in words, with the words.
+fn write_language(card: &mut String, language: &Language) -> std::fmt::Result {
+    let Language { space, prompts, bank, .. } = language;
+    writeln!(card, "\n## Findings in words\n")?;
+    writeln!(
+        card,
+        "Scored by PRIOR's zero-shot formula from the phrases below: no image was labelled for them in training. Joint \
+         space of width {}, places {}x{}.\n",
+        space.width, space.grid[0], space.grid[1]
+    )?;
+    if !prompts.is_empty() {
+        writeln!(card, "| finding | phrases for | phrases against | threshold | chosen |")?;
+        writeln!(card, "|---|---|---|---|---|")?;
+    }
+    for Prompt { name, positive_phrases, negative_phrases, threshold, chosen, .. } in prompts {
+        let [positive, negative] = [positive_phrases, negative_phrases].map(|list| list.join("; "));
+        writeln!(card, "| {name} | {positive} | {negative} | {threshold:.4} | {chosen} |")?;
+    }
+    let Some(bank) = bank else { return Ok(()) };
+    let sentences = bank.sentences.iter().flatten().count();
+    writeln!(
+        card,
+        "\nNearest training sentences: {} prototypes, {sentences} reviewed sentences out of the list with SHA-256 {}. \
+         They explain what the network sees by what it was trained on; they are no report.",
+        bank.prototypes.len(),
+        bank.reviewed
     )
 }
 

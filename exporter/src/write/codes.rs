@@ -162,7 +162,8 @@ const OBJECTS: &[(&[&str], Term)] = &[
     (&["chest tube"], dicom("112173", "DCM", "Chest tube")),
 ];
 
-fn known(label: &str) -> Option<LabelCode> {
+/// Of a label that our table has.
+pub(crate) fn known(label: &str) -> Option<LabelCode> {
     let name = label.to_lowercase().replace('_', " ");
     let whole = |code: Term, category: Category, site: Option<Term>| LabelCode {
         label: label.into(),

@@ -7,6 +7,7 @@
 //! package           manifest and sections sealed into one file
 //! drift             how calibration images look, for the box to notice others
 //! codes             what labels are called in DICOM objects
+//! language          findings in words, fitted
 //! golden            vectors by which a box proves itself
 //! provenance        origin of the network, as data
 //! card              the same for people; sbom: what the tool is made of
@@ -18,6 +19,7 @@ mod card;
 pub(crate) mod codes;
 pub(crate) mod drift;
 mod golden;
+pub(crate) mod language;
 pub(crate) mod manifest;
 pub(crate) mod npy;
 pub(crate) mod observed;

@@ -5,6 +5,7 @@ use crate::verify::Network;
 use anyhow::{Context, Result};
 use bundle::SigningKey;
 use bundle::{Bundle, LabelCode, Manifest, section};
+use language::Language;
 
 /// Lets the network that ships draw its golden vectors, and seals it with its manifest; signed where there is a key.
 pub(crate) fn seal(
@@ -12,7 +13,7 @@ pub(crate) fn seal(
     onnx: Vec<u8>,
     network: &Network,
     codes: &[LabelCode],
-    drift: Option<Vec<u8>>,
+    (drift, language): (Option<Vec<u8>>, Option<&Language>),
     key: Option<&SigningKey>,
 ) -> Result<Bundle> {
     let size = [manifest.preprocess.height, manifest.preprocess.width];
@@ -26,11 +27,15 @@ pub(crate) fn seal(
     let mut sections = vec![
         (section::MODEL, onnx),
         (section::GOLDEN, golden.to_bytes()?),
-        (section::MODEL_CARD, card::markdown(&manifest)?.into_bytes()),
+        (section::MODEL_CARD, card::markdown(&manifest, language)?.into_bytes()),
         (section::SBOM, bill.into_bytes()),
         (section::CODES, bundle::codes_to_bytes(codes)),
     ];
     sections.extend(drift.map(|bytes| (section::DRIFT, bytes)));
+    if let Some(language) = language {
+        let bytes = language.to_bytes().context("no box would take these findings in words")?;
+        sections.push((section::LANGUAGE, bytes));
+    }
     let sections = sections.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
     Ok(Bundle::seal(manifest, sections, key)?)
 }

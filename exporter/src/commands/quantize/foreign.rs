@@ -59,8 +59,8 @@ impl Quantize {
         let (fitted, nothing) = (&described.operating_points, Table::new());
         let refits = self.refit(fitted, &nothing, index, &network, &mut manifest, terminal)?;
         let drift = self.reference(&network, &manifest, terminal)?;
-        let bundle = package::seal(manifest, onnx, &network, &codes, drift, key.as_ref())?;
-        self.conclude(&bundle, &network, &sensitivities, &refits, terminal)
+        let bundle = package::seal(manifest, onnx, &network, &codes, (drift, None), key.as_ref())?;
+        self.conclude(&bundle, &network, &sensitivities, (&refits, &[]), terminal)
     }
 
     /// Of a float file.

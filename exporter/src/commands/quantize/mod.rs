@@ -16,6 +16,7 @@ use crate::{
     verify::Network,
     write::{
         self,
+        language::{Evidence, Fitted, Wording},
         manifest::Identity,
         operating_points::{Refit, Refitting},
         provenance::Quantized,
@@ -69,6 +70,12 @@ pub(crate) struct Quantize {
         default_value_t
     )]
     fit: Fit,
+    /// With --checkpoint, of PRIOR: findings asked for in words, whose phrases the text encoder reads now
+    #[arg(long, value_name = "TOML", requires = "checkpoint")]
+    prompts: Option<PathBuf>,
+    /// With --checkpoint, of PRIOR: reviewed sentences, one a line, of which an image's nearest are shown; no other ships
+    #[arg(long, value_name = "TXT", requires = "checkpoint")]
+    bank: Option<PathBuf>,
     /// Folder of images, or an index (its test split is never used)
     #[arg(long, value_name = "DIR|INDEX")]
     calibration: PathBuf,
@@ -134,6 +141,29 @@ impl Quantize {
         Ok(refits)
     }
 
+    /// Probabilities and thresholds of findings in words, where `--calibration` is an index: on the images that `training`
+    /// names, unless the user says otherwise.
+    fn fit(
+        &self,
+        wording: &mut Wording,
+        training: &Table,
+        network: &Network,
+        manifest: &mut Manifest,
+        terminal: Terminal,
+    ) -> Result<Vec<Fitted>> {
+        if self.calibration.is_dir() {
+            return Ok(wording.unfitted());
+        }
+        let (records, selection) =
+            (records::read(&self.calibration)?, self.selected.or_trained(training)?);
+        let (selection, split) = (&selection, Split::Val);
+        let evidence = Evidence { network, manifest, records, selection, split };
+        let progress = terminal.progress(0).with_message("fitting findings in words");
+        let (fitted, metrics) = wording.fit(&evidence, &progress)?;
+        manifest.metrics.extend(metrics);
+        Ok(fitted)
+    }
+
     /// How the calibration's images look to the network that ships, if there are enough of them.
     fn reference(
         &self,
@@ -152,7 +182,7 @@ impl Quantize {
         bundle: &Bundle,
         network: &Network,
         sensitivities: &[Sensitivity],
-        refits: &[Refit],
+        (refits, fitted): (&[Refit], &[Fitted]),
         terminal: Terminal,
     ) -> Result<()> {
         let bytes = bundle.to_bytes()?;
@@ -167,10 +197,13 @@ impl Quantize {
             "signed": bundle.signature().is_some(), "observer": manifest.calibration.observer,
             "images": manifest.calibration.images, "float_nodes": manifest.float_nodes,
             "integer_share": share, "sensitivity": sensitivities, "operating_points": refits,
+            "findings_in_words": fitted,
         });
-        let refits: String = refits.iter().map(|refit| format!("\n{}", refit.text())).collect();
+        let refits = refits.iter().map(|refit| format!("\n{}", refit.text()));
+        let fitted = fitted.iter().map(|fitted| format!("\n{}", fitted.text()));
+        let thresholds: String = refits.chain(fitted).collect();
         let text = format!(
-            "{}: {} {}, {:.1} MB, {}, calibrated on {} images ({})\ndigest {}{refits}{}",
+            "{}: {} {}, {:.1} MB, {}, calibrated on {} images ({})\ndigest {}{thresholds}{}",
             self.out.display(),
             manifest.id,
             manifest.version,

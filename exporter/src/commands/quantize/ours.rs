@@ -6,7 +6,9 @@ use crate::{
     read::checkpoint::Checkpoint,
     verify::Network,
     write::{
-        codes, manifest,
+        codes,
+        language::Wording,
+        manifest,
         onnx::{Batch, quantized_model},
         package,
     },
@@ -19,7 +21,11 @@ use terminal::Terminal;
 impl Quantize {
     pub(super) fn ours(&self, folder: &Path, terminal: Terminal) -> Result<()> {
         let key = self.sign.as_deref().map(keyring::read_private_key).transpose()?;
-        let checkpoint = Checkpoint::open(folder)?;
+        let mut checkpoint = Checkpoint::open(folder)?;
+        let mut wording = match (self.prompts.as_deref(), self.bank.as_deref()) {
+            (None, None) => None,
+            (prompts, bank) => Some(Wording::of(folder, &mut checkpoint, prompts, bank)?),
+        };
         let codes = codes::of(&checkpoint.config.model, self.identity.codes.as_deref())?;
         let source = Source::of(&checkpoint, folder);
         let outcome = calibrate::quantize(&self.rounding, &source, &self.calibration, terminal)?;
@@ -29,8 +35,19 @@ impl Quantize {
         let (fitted, training) = (&checkpoint.operating_points, &checkpoint.document);
         let index = &self.calibration;
         let refits = self.refit(fitted, training, index, &network, &mut manifest, terminal)?;
+        let fit = |wording| self.fit(wording, training, &network, &mut manifest, terminal);
+        let fitted = wording.as_mut().map(fit).transpose()?.unwrap_or_default();
+        let language = wording.as_ref().map(Wording::language);
         let drift = self.reference(&network, &manifest, terminal)?;
-        let bundle = package::seal(manifest, onnx, &network, &codes, drift, key.as_ref())?;
-        self.conclude(&bundle, &network, &outcome.sensitivities, &refits, terminal)
+        let bundle = package::seal(
+            manifest,
+            onnx,
+            &network,
+            &codes,
+            (drift, language.as_ref()),
+            key.as_ref(),
+        )?;
+        let thresholds = (&refits[..], &fitted[..]);
+        self.conclude(&bundle, &network, &outcome.sensitivities, thresholds, terminal)
     }
 }

@@ -3,9 +3,12 @@
 mod drift;
 mod fit;
 mod foreign;
+mod language;
 mod observers;
 mod operating;
 mod oracles;
+#[cfg(feature = "distill")]
+mod parity;
 mod place;
 mod prior;
 mod recipes;

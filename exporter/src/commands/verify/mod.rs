@@ -8,6 +8,7 @@ use crate::{
     read::{images::spread, selected::Selected},
     verify::{
         self, Answer, LayerError, LayerErrors, Line, Network, Page, Shapes, Side, Sides, Truth,
+        Words,
     },
     write::{
         self,
@@ -18,9 +19,13 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, Manifest, OperatingPoint, section};
 use clap::Args;
+use language::Language;
 use records::{Record, Selection, Split};
 use reference::Reference;
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 use terminal::Terminal;
 
 /// Tensors shown in the summary.
@@ -49,6 +54,10 @@ pub(crate) struct Verify {
     /// Compare on at most this many images, spread evenly
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// What the index calls the region of a finding in words, where not as the finding: `Effusion=pleural_effusion`,
+    /// `Pneumonia=boxes.Lung Opacity`; may be given often
+    #[arg(long = "region", value_name = "FINDING=REGION", value_parser = region)]
+    regions: Vec<(String, String)>,
     /// With --json: also one line for each quantized tensor
     #[arg(long)]
     layers: bool,
@@ -148,6 +157,8 @@ impl Verify {
         let float = Interpreter::new(&graph, &weights)?;
         let shapes = Shapes::of(&graph)?;
 
+        let language = write::language::of_bundle(bundle)?;
+        let mut words = self.words(language.as_ref(), manifest, reference)?;
         let (selection, records) = self.records(manifest)?;
         let progress = terminal.progress(0).with_message("comparing");
         progress.set_length(records.len() as u64);
@@ -170,19 +181,50 @@ impl Verify {
                 layers.add(name, float, int8);
             }
             let size = [radiograph.image.height, radiograph.image.width];
+            if let Some(words) = &mut words {
+                words.ask(record, [&outputs, &int8], &manifest.preprocess.place(size))?;
+            }
             let truth = Truth::of(record, &manifest.model, size)
                 .with_context(|| format!("image `{}`", record.id))?;
             answers.push(Answer::new(&shapes, &sides, [outputs, int8], &truth, size)?);
             progress.inc(1);
         }
         progress.finish_and_clear();
+        let mut lines = verify::lines(&sides, &answers);
+        lines.extend(words.iter().flat_map(Words::lines));
         Ok(Comparison {
             selection,
-            lines: verify::lines(&sides, &answers),
+            lines,
             layers: layers.worst_first(),
             share: IntegerShare::of(bundle.require(section::MODEL)?, &network.integer_share())?,
             images: answers.len(),
         })
+    }
+
+    /// The findings in words of a bundle that has some, ready for both networks.
+    fn words<'a>(
+        &self,
+        language: Option<&'a Language>,
+        manifest: &Manifest,
+        reference: &Reference,
+    ) -> Result<Option<Words<'a>>> {
+        let regions: BTreeMap<String, String> = self.regions.iter().cloned().collect();
+        match (language, &reference.prior) {
+            (Some(language), Some(prior)) => {
+                ensure!(
+                    prior.space == language.space.id,
+                    "the checkpoint's joint space is another than the bundle's"
+                );
+                Words::new(language, manifest, prior, regions).map(Some)
+            }
+            _ => {
+                ensure!(
+                    regions.is_empty(),
+                    "--region is for findings in words, which the bundle lacks"
+                );
+                Ok(None)
+            }
+        }
     }
 
     /// Images of the split that thresholds are for, unless the user says otherwise.
@@ -243,5 +285,14 @@ impl Verify {
             text.push(format!("{layer:<40} {sqnr_db:6.1} dB  cosine {cosine:.5}"));
         }
         text.join("\n")
+    }
+}
+
+fn region(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((finding, region)) if !finding.is_empty() && !region.is_empty() => {
+            Ok((finding.to_owned(), region.to_owned()))
+        }
+        _ => Err("expected a finding and what the index calls its region, FINDING=REGION".into()),
     }
 }

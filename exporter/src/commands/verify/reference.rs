@@ -1,12 +1,12 @@
 //! The float network a bundle was made of, wherever it comes from.
 
 use crate::{
-    read::{checkpoint::Checkpoint, foreign, origin, weights::Weights},
+    read::{checkpoint::Checkpoint, foreign, origin, prior::Prior, weights::Weights},
     write::{manifest, provenance::Quantized},
 };
 use anyhow::{Result, bail, ensure};
 use bundle::{Bundle, Manifest, OperatingPoint};
-use graph::Graph;
+use graph::{Graph, Task};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,6 +17,8 @@ pub(crate) struct Reference {
     pub(crate) graph: Graph,
     pub(crate) weights: Weights,
     pub(crate) points: Vec<OperatingPoint>,
+    /// Where the bundle has a language head: what reads its phrases in float.
+    pub(crate) prior: Option<Prior>,
 }
 
 impl Reference {
@@ -61,7 +63,7 @@ impl Reference {
             Some(folder) => folder.to_owned(),
             None => origin::checkpoint(path, digest)?,
         };
-        let checkpoint = Checkpoint::open(&folder)?;
+        let mut checkpoint = Checkpoint::open(&folder)?;
         if checkpoint.digest != *digest {
             bail!(
                 "{}: weights have SHA-256 {}, but {} was made of {digest}",
@@ -70,8 +72,14 @@ impl Reference {
                 path.display()
             );
         }
+        let prior = manifest.head(Task::Language).map(|_| Prior::open(&folder)).transpose()?;
+        if let Some(prior) = &prior {
+            (checkpoint.graph, checkpoint.weights) =
+                prior.with_projections(&checkpoint.graph, &checkpoint.weights)?;
+        }
         let heads = &checkpoint.config.model.heads;
         Ok(Self {
+            prior,
             points: manifest::operating_points(&checkpoint.operating_points, heads),
             graph: checkpoint.graph,
             weights: checkpoint.weights,
@@ -94,7 +102,7 @@ impl Reference {
         }
         let foreign = foreign::open(&fs::canonicalize(&file)?)?;
         let points = before(manifest)?;
-        Ok(Self { graph: foreign.graph, weights: foreign.weights, points })
+        Ok(Self { graph: foreign.graph, weights: foreign.weights, points, prior: None })
     }
 }
 

@@ -1,0 +1,103 @@
+//! An image in the joint space, in the integers of an int8 network: what a box scores findings in words on.
+
+use crate::passes::interpreter::Outputs;
+use anyhow::{Context, Result, ensure};
+use bundle::Manifest;
+use graph::{LANGUAGE_GLOBAL, LANGUAGE_PLACES};
+use language::{Codes, Image, Space};
+
+/// Nodes of both outputs, by which the manifest knows their quantization.
+const NODES: [&str; 2] = ["global_image_projection", "local_image_projection"];
+
+/// How a network rounds both outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rounding {
+    global: Scale,
+    places: Scale,
+}
+
+/// `x = (q − zero)·scale`
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Scale {
+    scale: f32,
+    zero: i32,
+}
+
+/// `v` and `V` of one image.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Embedded {
+    global: Vec<i16>,
+    places: Vec<u8>,
+}
+
+impl Rounding {
+    /// As calibration found them.
+    pub(crate) fn of(manifest: &Manifest) -> Result<Self> {
+        let of = |node: &str| {
+            let tensor = manifest.calibration.tensors.iter().find(|tensor| tensor.name == node);
+            let tensor = tensor.with_context(|| {
+                format!("the manifest has no range of `{node}`, expected that of a language head")
+            })?;
+            Ok::<_, anyhow::Error>(Scale { scale: tensor.scale, zero: tensor.zero })
+        };
+        Ok(Self { global: of(NODES[0])?, places: of(NODES[1])? })
+    }
+
+    /// Of the places, as a scorer packs phrases for.
+    pub(crate) fn codes(&self) -> Result<Codes> {
+        Ok(Codes { scale: self.places.scale, zero: self.places.unsigned(self.places.zero)? })
+    }
+
+    /// Both outputs as the integers they were rounded to.
+    pub(crate) fn embedded(&self, outputs: &Outputs, space: &Space) -> Result<Embedded> {
+        let width = space.width as usize;
+        let (global, places) =
+            (output(outputs, LANGUAGE_GLOBAL)?, output(outputs, LANGUAGE_PLACES)?);
+        let global = self.global.codes(LANGUAGE_GLOBAL, global, width)?;
+        let by_channel = self.places.codes(LANGUAGE_PLACES, places, width * space.places())?;
+        let mut places = vec![0; by_channel.len()];
+        for (channel, row) in by_channel.chunks_exact(space.places()).enumerate() {
+            for (place, &code) in row.iter().enumerate() {
+                places[place * width + channel] = self.places.unsigned(code)?;
+            }
+        }
+        let zero = self.global.zero;
+        Ok(Embedded { global: global.iter().map(|q| (q - zero) as i16).collect(), places })
+    }
+}
+
+impl Scale {
+    /// Refuses numbers that are not exactly what codes stand for: such an output is not on integers.
+    fn codes(self, name: &str, values: &[f32], count: usize) -> Result<Vec<i32>> {
+        ensure!(values.len() == count, "`{name}` has {} values, expected {count}", values.len());
+        let code = |&x: &f32| {
+            let q = (x / self.scale).round_ties_even() as i32 + self.zero;
+            let again = (q - self.zero) as f32 * self.scale;
+            ensure!(
+                again.to_bits() == x.to_bits() || (again == 0.0 && x == 0.0),
+                "`{name}` holds {x}, expected a multiple of {}: it is not on integers",
+                self.scale
+            );
+            Ok(q)
+        };
+        values.iter().map(code).collect()
+    }
+
+    /// Signed codes begin at −128.
+    fn unsigned(self, code: i32) -> Result<u8> {
+        u8::try_from(code).with_context(|| format!("a code of places is {code}, expected 0 to 255"))
+    }
+}
+
+/// Values of a network's output.
+pub(crate) fn output<'a>(outputs: &'a Outputs, name: &str) -> Result<&'a [f32]> {
+    let found = outputs.iter().find(|(own, _)| own == name);
+    let (_, values) = found.with_context(|| format!("the network has no output `{name}`"))?;
+    Ok(values)
+}
+
+impl Embedded {
+    pub(crate) fn image(&self) -> Image<'_> {
+        Image { global: &self.global, places: &self.places }
+    }
+}
