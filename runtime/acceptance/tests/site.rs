@@ -135,6 +135,20 @@ fn a_flipped_label_changes_the_figures() {
 }
 
 #[test]
+fn images_of_one_patient_are_no_independent_evidence() {
+    let mut cases = site();
+    // Ten images of two patients, one of whom is missed once.
+    cases.iter_mut().take(10).for_each(|case| case.patient = 100 + case.number % 2);
+    let report = report_of(PLAN, &cases);
+    let alone = report_of(PLAN, &site()).findings[0].sensitivity.unwrap();
+    let found = report.findings[0].sensitivity.unwrap();
+    assert_eq!((found.hits, found.of, found.patients), (9, 10, 2));
+    assert!(found.effective < 10.0 && found.estimate.low < alone.estimate.low, "{found:?}");
+    assert!(page(&report).contains("Clopper-Pearson, by patient"));
+    assert_eq!(report.studies.patients, 22);
+}
+
+#[test]
 fn too_few_cases_are_said_with_the_number_that_is_needed_and_never_pass() {
     let cases: Vec<Case> = site().into_iter().filter(|c| c.number < 4 || c.number > 10).collect();
     let report = report_of(PLAN, &cases);

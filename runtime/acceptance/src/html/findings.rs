@@ -5,6 +5,7 @@ use super::{
     plots,
 };
 use crate::{Figures, Report, Subgroup};
+use metrics::proportion::Proportion;
 
 pub(super) fn finding(page: &mut Page, report: &Report, figures: &Figures) -> std::fmt::Result {
     page.heading(2, &figures.name)?;
@@ -39,7 +40,10 @@ fn measures(page: &mut Page, figures: &Figures) -> std::fmt::Result {
         }
         false => (format!("{at}, told by the site"), "delta method on the logit scale"),
     };
-    let exact = "Clopper-Pearson";
+    let exact = |found: Option<Proportion>| match found {
+        Some(found) if found.patients < found.of => "Clopper-Pearson, by patient",
+        _ => "Clopper-Pearson",
+    };
     let ranked = match figures.auroc {
         Some(auroc) if auroc.low == auroc.high => {
             "bootstrap over patients: of a perfect order it has no width, so it says nothing"
@@ -50,8 +54,8 @@ fn measures(page: &mut Page, figures: &Figures) -> std::fmt::Result {
         vec![what.into(), value.into(), method.into()]
     };
     let mut rows = vec![
-        row("sensitivity", share(figures.sensitivity.as_ref()), exact),
-        row("specificity", share(figures.specificity.as_ref()), exact),
+        row("sensitivity", share(figures.sensitivity.as_ref()), exact(figures.sensitivity)),
+        row("specificity", share(figures.specificity.as_ref()), exact(figures.specificity)),
         row("AUROC", estimate(figures.auroc.as_ref()), ranked),
         row("prevalence", at, ""),
         row("positive predictive value", estimate(figures.ppv.as_ref()), method),
