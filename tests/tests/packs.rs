@@ -1,7 +1,7 @@
 //! A pack comes to a box that runs a bundle with language: its finding is in the next answer, and with the pack it goes.
 
 #[path = "../../runtime/engine/tests/int8/qdq.rs"]
-#[expect(dead_code, clippy::unwrap_used, reason = "not every layer is drawn here")]
+#[expect(dead_code, reason = "not every layer is drawn here")]
 mod qdq;
 
 use anyhow::{Context, Result, ensure};
