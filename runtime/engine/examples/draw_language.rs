@@ -14,6 +14,7 @@ use language::{Language, Space};
 use prost::Message;
 use qdq::{Layer, Qdq, Real, Rectify};
 use std::{env, error::Error, fs};
+use tract_onnx::pb::tensor_proto::DataType;
 
 const USAGE: &str = "expected OUT.bundle FINDINGS PROTOTYPES [SIDE]";
 /// `D` of the released PRIOR.
@@ -69,9 +70,8 @@ fn resnet_50(side: usize) -> Vec<u8> {
     }
     let mean = net.global_pool(&y);
     let flat = net.node("Flatten", &[&mean.name], vec![qdq::int("axis", 1)]);
-    let linear = net.linear(&mean, WIDTH, true);
-    let global = net.quantized(&linear, [WIDTH, 1, 1], 3.0).name;
-    let places = net.conv(&y, Layer::square(WIDTH, 1, 1, Rectify::None)).name;
+    let global = head(&mut net, "Gemm", &flat, &mean, &[]);
+    let places = head(&mut net, "Conv", &y.name, &y, &[1, 1]);
     let named = [(flat, "embedding"), (global, "language.global"), (places, "language.places")];
     for (made, _) in &named {
         net.output(&Real { name: made.clone(), shape: [1; 3], scale: 1.0 });
@@ -86,6 +86,27 @@ fn resnet_50(side: usize) -> Vec<u8> {
         }
     }
     model.encode_to_vec()
+}
+
+/// A Conv or Gemm to [`WIDTH`] channels whose results are about ±3 whatever the scale of its input, which grows from
+/// layer to layer of a drawn network.
+fn head(net: &mut Qdq, op: &str, input: &str, x: &Real, more: &[usize]) -> String {
+    let features = x.shape[0];
+    let shape = [&[WIDTH, features], more].concat();
+    let codes = (0..WIDTH * features).map(|_| (net.below(256) as u8).max(1)).collect();
+    let codes = net.constant(qdq::raw(DataType::Int8, &shape, codes));
+    let scale = 1.0 / (x.scale * 40.0 * 74.0 * (features as f32).sqrt());
+    let scales = net.constant(qdq::floats(&[WIDTH], &[scale; WIDTH]));
+    let zeros = net.constant(qdq::raw(DataType::Int8, &[WIDTH], vec![0; WIDTH]));
+    let axis = vec![qdq::int("axis", 0)];
+    let weights = net.node("DequantizeLinear", &[&codes, &scales, &zeros], axis);
+    let bias = net.bias(WIDTH, x.scale, &[scale; WIDTH]);
+    let attributes = match op {
+        "Gemm" => vec![qdq::int("transB", 1)],
+        _ => vec![qdq::ints("kernel_shape", &[1, 1])],
+    };
+    let made = net.node(op, &[input, &weights, &bias], attributes);
+    net.quantized(&made, [WIDTH, x.shape[1], x.shape[2]], 6.0).name
 }
 
 fn bottleneck(net: &mut Qdq, x: &Real, width: usize, stride: usize) -> Real {

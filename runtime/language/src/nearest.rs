@@ -10,7 +10,7 @@
 
 use crate::LanguageError;
 use crate::image::Codes;
-use crate::numbers::{dot, sigmoid};
+use crate::numbers::{dot, sigmoids};
 use crate::products::Products;
 use crate::section::{Bank, Space, Vector};
 use kernels::{Isa, Pool};
@@ -105,18 +105,23 @@ impl Prototypes {
         let (high, rest) = rest.split_at(kept.len() * sites);
         let (low, values) = rest.split_at(kept.len() * sites);
 
+        let attention = |(look, prototype): (&[f32], &Prototype)| -> Vec<f32> {
+            look.iter().map(|x| x + prototype.look_bias).collect()
+        };
+        let mut attention: Vec<f32> =
+            looks.chunks_exact(sites).zip(kept).flat_map(attention).collect();
+        sigmoids(&mut attention);
         // By places, so that one place of all prototypes lies together.
-        let mut weights = vec![0.0; looks.len()];
-        for (k, (look, prototype)) in looks.chunks_exact(sites).zip(kept).enumerate() {
-            for (p, x) in look.iter().enumerate() {
-                weights[p * kept.len() + k] = sigmoid(x + prototype.look_bias);
+        let mut weights = vec![0.0; attention.len()];
+        for (k, attention) in attention.chunks_exact(sites).enumerate() {
+            for (p, weight) in attention.iter().enumerate() {
+                weights[p * kept.len() + k] = *weight;
             }
         }
         let squares = squared_lengths(&weights, &gram(values, &self.value_bias, sites), kept.len());
         let similarity = |(k, prototype): (usize, &Prototype)| {
             let (mut product, mut total) = (0.0, 0.0);
-            for p in 0..sites {
-                let weight = weights[p * kept.len() + k];
+            for (p, weight) in attention[k * sites..][..sites].iter().enumerate() {
                 product += weight * (high[k * sites + p] + low[k * sites + p]);
                 total += weight;
             }
@@ -139,7 +144,7 @@ impl Prototypes {
                     prototype: *number,
                     sentence: sentence.clone(),
                     similarity: similarities[k],
-                    weights: (0..sites).map(|p| weights[p * kept.len() + k]).collect(),
+                    weights: attention[k * sites..][..sites].to_vec(),
                 });
             }
         }

@@ -52,9 +52,9 @@ pub(crate) struct Language {
     pub(crate) findings: usize,
     /// Prototypes that have a sentence.
     pub(crate) sentences: usize,
-    /// Median, behind a run of the network each.
+    /// Least of many runs, behind a run of the network each.
     pub(crate) ms: f64,
-    /// Of the median of those runs.
+    /// Of the least of those runs of the network.
     pub(crate) share: f64,
 }
 

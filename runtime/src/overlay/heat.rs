@@ -7,9 +7,9 @@ use results::{Finding, HeatMap, Record};
 /// One for each heat map, in turn; none is a mask's.
 const COLOURS: [Colour; 3] = [[255, 82, 82], [255, 214, 64], [64, 196, 255]];
 /// Strongest tint.
-const COVER: f32 = 0.55;
+const COVER: f32 = 0.5;
 /// Less attention than this share of the way from the least to the most has no tint.
-const FAINT: f32 = 0.4;
+const FAINT: f32 = 0.6;
 /// A map that varies less than this says nothing of places.
 const FLAT: f32 = 0.02;
 
@@ -88,7 +88,10 @@ fn mark(
     let x = heat.x * place.width as f32 / source[1] as f32;
     let y = heat.y * place.height as f32 / source[0] as f32 + place.top as f32;
     ring(canvas, [x, y], 13.0 * unit, 3.0 * unit, colour);
-    let left = (x + 20.0 * unit).min(place.width as f32 - width).max(0.0);
+    // Right of the ring, or left of it where there is no room.
+    let gap = 20.0 * unit;
+    let right = x + gap + width <= place.width as f32;
+    let left = if right { x + gap } else { (x - gap - width).max(0.0) };
     let mut top = (y - height / 2.0).clamp(0.0, (canvas.height as f32 - height).max(0.0));
     let covers = |top: f32, chip: &[f32; 4]| {
         left < chip[0] + chip[2]
