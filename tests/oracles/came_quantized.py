@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a small network on eight bits as another tool's quantizer does, and what `exporter quantize --model` needs beside.
 
-usage: came_quantized.py DIR [--network convolutions|tokens] [--by onnxruntime|nncf|pytorch-fx]
+usage: came_quantized.py DIR [--network convolutions|tokens] [--by onnxruntime|nncf|pytorch-fx|pytorch-pt2e]
 
     DIR/float.onnx      drawn from a seed; of PyTorch's quantizer, PyTorch's own export
     DIR/model.onnx      QuantizeLinear, DequantizeLinear, by the tool
@@ -209,7 +209,23 @@ def by_pytorch_fx(source, out, inputs):
     torch.onnx.export(convert_fx(prepared), images[0], out, input_names=["image"], opset_version=17, dynamo=False)
 
 
-TOOLS = {"onnxruntime": by_onnxruntime, "nncf": by_nncf, "pytorch-fx": by_pytorch_fx}
+def by_pytorch_pt2e(source, out, inputs):
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    images = [torch.from_numpy(image) for image in inputs]
+    network = pytorch_network()
+    torch.onnx.export(network, images[0], source, input_names=["image"], opset_version=17, dynamo=False)
+    # The quantizer finds layers by what only `strict` notes down; without it nothing is quantized.
+    traced = torch.export.export(network, (images[0],), strict=True).module()
+    prepared = prepare_pt2e(traced, x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config()))
+    for image in images:
+        prepared(image)
+    torch.onnx.export(convert_pt2e(prepared), (images[0],), out, input_names=["image"], dynamo=True, external_data=False)
+
+
+TOOLS = {"onnxruntime": by_onnxruntime, "nncf": by_nncf, "pytorch-fx": by_pytorch_fx, "pytorch-pt2e": by_pytorch_pt2e}
 
 
 def main():

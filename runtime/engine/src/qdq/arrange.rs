@@ -117,7 +117,7 @@ impl<'a> Walk<'a> {
         self.copied(view, wanted)
     }
 
-    fn copied(&mut self, view: &View, wanted: &Layout) -> View {
+    pub(super) fn copied(&mut self, view: &View, wanted: &Layout) -> View {
         let output = self.flow.activations.len();
         let Activation { name, quant, .. } = &self.flow.activations[view.at];
         let (name, quant) = (format!("{name}.copy{output}"), *quant);

@@ -117,6 +117,7 @@ pub(super) enum Arithmetic {
 
 impl Bounds {
     pub(super) const NONE: Self = Self { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
+    pub(super) const POSITIVE: Self = Self { lo: 0.0, hi: f32::INFINITY };
 
     pub(super) fn and(self, other: Self) -> Self {
         Self { lo: self.lo.max(other.lo).min(other.hi), hi: self.hi.max(other.lo).min(other.hi) }
@@ -195,6 +196,23 @@ impl FloatOp {
         (rows.len, columns.len) == (spec.rows, spec.columns)
             && rows.stride == one(rows.len, spec.y.row)
             && columns.stride == one(columns.len, spec.y.column)
+    }
+
+    /// The quantization of its result where that has only values of its inputs, which all are quantized alike.
+    pub(super) fn keeps(&self, activations: &[Activation]) -> Option<Quant> {
+        let moves = matches!(
+            self.op,
+            FloatOpKind::Concat
+                | FloatOpKind::Copy(_)
+                | FloatOpKind::MaxPool(_)
+                | FloatOpKind::Nearest
+                | FloatOpKind::Unary(Unary::Same)
+        );
+        // 0 is a code, too.
+        let codes = self.bounds == Bounds::NONE || self.bounds == Bounds::POSITIVE;
+        let first = activations[*self.inputs.first()?].quant;
+        let alike = self.inputs.iter().all(|&at| activations[at].quant.same(first));
+        (moves && codes && alike).then_some(first)
     }
 
     /// The step that makes activation `output`, quantized as `quant`.

@@ -39,7 +39,12 @@ impl Walk<'_> {
         let readable =
             own.lies_as(&Layout::dense(&own.dims)) || own.lies_as(&Layout::plain(&own.dims));
         if !(readable && view.layout.lies_as(own)) {
-            let arranged = self.arranged(&view, &Layout::dense(dims));
+            let dense = Layout::dense(dims);
+            let arranged = self.arranged(&view, &dense);
+            // Floats are read in the activation's own order, also where a view of it lies densely.
+            let own = &self.flow.activations[arranged.at].layout;
+            let read = own.dims == *dims && own.lies_as(&dense);
+            let arranged = if read { arranged } else { self.copied(&arranged, &dense) };
             self.values.insert(key, Value::Dequantized(arranged));
         }
     }

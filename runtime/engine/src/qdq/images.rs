@@ -5,6 +5,7 @@
 use super::constant::RealConstant;
 use super::dequantized::{Dequantized, QuantizedConstant};
 use super::float_op::{FloatOp, FloatOpKind};
+use super::weighted::Bias;
 use crate::EngineError;
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::{dims, values};
@@ -190,7 +191,7 @@ impl NodeReader<'_> {
         &self,
         x: &Dequantized<'_>,
         weights: &QuantizedConstant<'_>,
-        bias: Option<&QuantizedConstant<'_>>,
+        bias: Option<&Bias<'_>>,
     ) -> Result<FloatOp, EngineError> {
         let found = dims(weights.tensor);
         let groups = usize::try_from(self.int("group", 1)).unwrap_or(0);
@@ -243,7 +244,7 @@ impl NodeReader<'_> {
         groups: usize,
         x: &Dequantized<'_>,
         weights: &QuantizedConstant<'_>,
-        bias: Option<&QuantizedConstant<'_>>,
+        bias: Option<&Bias<'_>>,
     ) -> Result<Conv, EngineError> {
         let [in_c, each, kh, kw] = dims(weights.tensor)[..] else { unreachable!("checked before") };
         let from: Vec<i8> =

@@ -11,6 +11,7 @@
 //! pad         borders of images                constant    constants as real numbers
 //! arithmetic  sums and products of what has other shapes
 //! floats      float tensors on the way         flow        what comes out of the walk
+//! settle      what needs no QuantizeLinear
 //! ```
 //!
 //! What does not fit that pattern stays ONNX, a [`FloatSubgraph`](crate::float_subgraph::FloatSubgraph), and tract runs
@@ -30,6 +31,7 @@ mod matrices;
 mod operations;
 mod pad;
 mod resize;
+mod settle;
 mod tokens;
 mod views;
 mod walk;

@@ -57,7 +57,12 @@ impl NodeReader<'_> {
         if self.node.op_type == "ReduceMean" {
             let given = self.constant(1).and_then(values);
             let axes = given.or_else(|| self.ints("axes").map(<[i64]>::to_vec));
-            if !axes.as_ref().is_some_and(|axes| axes == &[2, 3] || axes == &[-2, -1]) {
+            let of_image = axes.as_ref().is_some_and(|axes| {
+                let mut axes: Vec<i64> = axes.iter().map(|axis| axis.rem_euclid(4)).collect();
+                axes.sort_unstable();
+                axes == [2, 3]
+            });
+            if x.dims().len() != 4 || !of_image {
                 return self.mean_over_tokens(x, &axes.unwrap_or_default(), keep);
             }
         }
@@ -171,7 +176,7 @@ impl NodeReader<'_> {
     /// What Relu or Clip leave of the reals; `None` where the bounds are not constants.
     pub(super) fn bounds(&self) -> Option<Bounds> {
         if self.node.op_type == "Relu" {
-            return Some(Bounds { lo: 0.0, hi: f32::INFINITY });
+            return Some(Bounds::POSITIVE);
         }
         let bound = |at: usize, name: &str, otherwise: f32| match self.input(at) {
             None => Some(self.float(name, otherwise)),

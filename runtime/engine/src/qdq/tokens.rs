@@ -4,6 +4,7 @@
 use super::dequantized::{Dequantized, QuantizedConstant, View};
 use super::float_op::{Bounds, FloatOp, FloatOpKind};
 use super::walk::{Value, Walk};
+use super::weighted::Bias;
 use crate::EngineError;
 use crate::layout::{Layout, fits};
 use crate::onnx::attributes::NodeReader;
@@ -70,7 +71,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// `MatMul → Add` of an int32 bias: the bias of the linear layer.
+    /// `MatMul → Add` of an int32 or float bias: the bias of the linear layer.
     pub(super) fn biased(
         &self,
         reader: &NodeReader<'a>,
@@ -78,17 +79,24 @@ impl<'a> Walk<'a> {
         bias: &str,
     ) -> Result<Option<FloatOp>, EngineError> {
         let FloatOpKind::Conv(conv) = &pending.op else { return Ok(None) };
-        let Some(Value::QuantizedConstant(constant)) = self.values.get(bias) else {
-            return Ok(None);
+        let found = match self.values.get(bias) {
+            Some(Value::QuantizedConstant(constant)) if is(constant.tensor, DataType::Int32) => {
+                Some(Bias::Steps(constant))
+            }
+            Some(&Value::Constant(tensor)) if dims(tensor).last() == Some(&conv.out_c) => {
+                values(tensor).filter(|bias: &Vec<f32>| bias.len() == conv.out_c).map(Bias::Real)
+            }
+            _ => None,
         };
+        let Some(bias) = found else { return Ok(None) };
         let point = conv.bias.iter().all(|bias| *bias == 0) && pending.bounds == Bounds::NONE;
         let last = pending.layout.axes().and_then(|axes| axes.last());
         let channels = last.is_some_and(|axis| axis.len == conv.out_c && axis.stride <= 1);
-        if !point || !channels || !is(constant.tensor, DataType::Int32) {
+        if !point || !channels {
             return Ok(None);
         }
         let quant = self.flow.activations[pending.inputs[0]].quant;
-        let bias = reader.bias(conv.out_c, quant, &conv.weight_scale, constant)?;
+        let bias = reader.bias(conv.out_c, quant, &conv.weight_scale, &bias)?;
         let conv = Conv { bias, ..Conv::clone(conv) };
         reader.check_accumulators(&conv)?;
         let name = format!("{}+{}", pending.name, node_name(reader.node));

@@ -28,7 +28,7 @@ pub(super) enum Value<'a> {
 }
 
 /// Most bytes that constants may take which a file holds shorter.
-const MAX_REPEATED: u64 = 1 << 28;
+pub(super) const MAX_REPEATED: u64 = 1 << 28;
 
 /// Reads the graph. A float convolution or matrix product must be `declared` by node name, or by a
 /// prefix of it that ends before a `/` or a `.`.
@@ -86,7 +86,7 @@ pub(super) struct Walk<'a> {
     /// Level of each activation.
     pub(super) levels: Vec<usize>,
     /// Bytes of constants that grew when they were read.
-    repeated: u64,
+    pub(super) repeated: u64,
     pub(super) flow: Flow,
 }
 
@@ -104,16 +104,12 @@ impl<'a> Walk<'a> {
             return Err(reader.error("attribute `output_dtype` is not the zero point's type"));
         }
         let Some(name) = reader.input(0) else { return Err(reader.error("no input")) };
-        let tensor = reader.node.output[0].clone();
+        let tensor = &reader.node.output[0];
         let known = self.values.get(name).cloned();
-        let (step, level, shape, layout) = match known {
-            Some(Value::FloatOp(pending)) => {
-                let output = self.flow.activations.len();
-                let step = pending.step(&self.flow.activations, output, quant);
-                (step, self.level(&pending.inputs), pending.shape, pending.layout)
-            }
+        let view = match known {
+            Some(Value::FloatOp(pending)) => self.made(tensor, &pending, quant)?,
             Some(Value::Dequantized(view)) if self.flow.activations[view.at].quant.same(quant) => {
-                return Ok(Value::Integers(view)); // the same integers, seen otherwise
+                view // the same integers, seen otherwise
             }
             Some(Value::Dequantized(view)) => {
                 let view = self.alone(&view, &view.layout.compact());
@@ -122,12 +118,10 @@ impl<'a> Walk<'a> {
                     op: FloatOpKind::Unary(Unary::Same),
                     inputs: vec![view.at],
                     shape: self.flow.activations[view.at].shape,
-                    layout: view.layout.clone(),
+                    layout: view.layout,
                     bounds: Bounds::NONE,
                 };
-                let output = self.flow.activations.len();
-                let step = same.step(&self.flow.activations, output, quant);
-                (step, self.levels[view.at], same.shape, view.layout)
+                self.made(tensor, &same, quant)?
             }
             Some(Value::Float) => {
                 let id = self.float(name)?;
@@ -143,20 +137,12 @@ impl<'a> Walk<'a> {
                     clamp: [0, 255],
                 };
                 let subgraph = matches!(self.flow.floats[id], FloatValue::FloatSubgraph(_));
-                (step, self.flow.levels[id] + usize::from(subgraph), shape, Layout::plain(&dims))
+                let level = self.flow.levels[id] + usize::from(subgraph);
+                let layout = Layout::plain(&dims);
+                self.take(step, level, Activation { name: tensor.clone(), shape, quant, layout })?
             }
             _ => return Err(reader.error(format!("`{name}` is a constant or already integers"))),
         };
-        self.repeated += step.op.repeated_bytes();
-        if self.repeated > MAX_REPEATED {
-            let what = "constants, repeated along axes".into();
-            let (found, limit) = (self.repeated, MAX_REPEATED);
-            return Err(EngineError::TooLarge { what, found, limit });
-        }
-        let view = View { at: step.output, layout: layout.clone() };
-        self.flow.activations.push(Activation { name: tensor, shape, quant, layout });
-        self.levels.push(level);
-        self.flow.steps.push((level, step));
         Ok(Value::Integers(view))
     }
 
@@ -229,13 +215,15 @@ impl<'a> Walk<'a> {
         if let Some(made) = self.with_number(&reader)? {
             return Ok(Some(made));
         }
-        let waits = |at: &usize| {
-            let value = reader.input(*at).and_then(|name| self.values.get(name));
-            matches!(value, Some(Value::FloatOp(_)))
-        };
         let either = if matches!(op, "Add" | "Sub" | "Mul" | "Div") { 2 } else { 1 };
-        if let Some(at) = (0..either).find(waits) {
-            return self.after(&reader, at);
+        if let Some(at) = (0..either).find(|at| self.waits(&reader, *at))
+            && let Some(made) = self.after(&reader, at)?
+        {
+            return Ok(Some(made));
+        }
+        self.settle(&reader)?;
+        if (0..either).any(|at| self.waits(&reader, at)) {
+            return Ok(None);
         }
         if (0..reader.node.input.len()).all(|at| self.real(&reader, at).is_none()) {
             return Ok(None);
@@ -269,13 +257,10 @@ impl<'a> Walk<'a> {
             "LayerNormalization" => self.layer_norm(&reader, x)?,
             "Conv" | "Gemm" | "MatMul" => {
                 let Some(weights) = self.weights(&reader, 1) else { return Ok(None) };
-                let bias = self.weights(&reader, 2);
-                if bias.is_none() && reader.input(2).is_some() {
-                    return Err(reader.error("the bias is not int32 with DequantizeLinear"));
-                }
+                let bias = self.bias(&reader)?;
                 match op {
-                    "Conv" => Some(reader.conv(x, weights, bias)?),
-                    _ => reader.linear(x, weights, bias)?,
+                    "Conv" => Some(reader.conv(x, weights, bias.as_ref())?),
+                    _ => reader.linear(x, weights, bias.as_ref())?,
                 }
             }
             "Add" => match &inputs[..] {
@@ -290,11 +275,8 @@ impl<'a> Walk<'a> {
             "Sub" | "Div" => None,
             "ConvTranspose" => {
                 let Some(weights) = self.weights(&reader, 1) else { return Ok(None) };
-                let bias = self.weights(&reader, 2);
-                if bias.is_none() && reader.input(2).is_some() {
-                    return Err(reader.error("the bias is not int32 with DequantizeLinear"));
-                }
-                Some(reader.conv_transpose(x, weights, bias)?)
+                let bias = self.bias(&reader)?;
+                Some(reader.conv_transpose(x, weights, bias.as_ref())?)
             }
             "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" => {
                 let constants: Vec<_> = (0..reader.node.input.len())
@@ -330,6 +312,12 @@ impl<'a> Walk<'a> {
             found => found,
         };
         Ok(pending.map(Value::FloatOp))
+    }
+
+    /// Whether an input of a node waits for its QuantizeLinear.
+    fn waits(&self, reader: &NodeReader<'a>, at: usize) -> bool {
+        let value = reader.input(at).and_then(|name| self.values.get(name));
+        matches!(value, Some(Value::FloatOp(_)))
     }
 
     /// The parts of a Split.
@@ -418,7 +406,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn level(&self, inputs: &[usize]) -> usize {
+    pub(super) fn level(&self, inputs: &[usize]) -> usize {
         inputs.iter().map(|&at| self.levels[at]).max().unwrap_or(0)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::dequantized::{Dequantized, QuantizedConstant};
 use super::float_op::{FloatOp, FloatOpKind};
+use super::walk::{Value, Walk};
 use crate::EngineError;
 use crate::layout::Layout;
 use crate::onnx::attributes::NodeReader;
@@ -10,12 +11,35 @@ use crate::onnx::node_name;
 use crate::quantized::{Conv, Quant, Shape, Window};
 use std::sync::Arc;
 
+/// What is added to the sums of a layer.
+pub(super) enum Bias<'a> {
+    /// int32, in units of input scale times weight scale.
+    Steps(&'a QuantizedConstant<'a>),
+    /// Float, as NNCF writes it, and TensorRT wants it.
+    Real(Vec<f32>),
+}
+
+impl<'a> Walk<'a> {
+    /// Input 2 of a layer.
+    pub(super) fn bias(&self, reader: &NodeReader<'a>) -> Result<Option<Bias<'_>>, EngineError> {
+        let Some(name) = reader.input(2) else { return Ok(None) };
+        match self.values.get(name) {
+            Some(Value::QuantizedConstant(bias)) => Ok(Some(Bias::Steps(bias))),
+            Some(Value::Constant(tensor)) => {
+                let bias = values(tensor).map(Bias::Real);
+                bias.map(Some).ok_or_else(|| reader.error("the bias is neither int32 nor float"))
+            }
+            _ => Err(reader.error("the bias is no constant")),
+        }
+    }
+}
+
 impl NodeReader<'_> {
     pub(super) fn conv(
         &self,
         x: &Dequantized<'_>,
         weights: &QuantizedConstant<'_>,
-        bias: Option<&QuantizedConstant<'_>>,
+        bias: Option<&Bias<'_>>,
     ) -> Result<FloatOp, EngineError> {
         let [out_c, in_c, kh, kw] = dims(weights.tensor)[..] else {
             return Err(
@@ -54,7 +78,7 @@ impl NodeReader<'_> {
         &self,
         x: &Dequantized<'_>,
         weights: &QuantizedConstant<'_>,
-        bias: Option<&QuantizedConstant<'_>>,
+        bias: Option<&Bias<'_>>,
     ) -> Result<Option<FloatOp>, EngineError> {
         let &[a, b] = &dims(weights.tensor)[..] else { return Ok(None) };
         let transposed = self.node.op_type == "Gemm" && self.int("transB", 0) == 1;
@@ -92,7 +116,7 @@ impl NodeReader<'_> {
         axis: usize,
         x: &Dequantized<'_>,
         weights: &QuantizedConstant<'_>,
-        bias: Option<&QuantizedConstant<'_>>,
+        bias: Option<&Bias<'_>>,
     ) -> Result<Conv, EngineError> {
         let mut values =
             values(weights.tensor).ok_or_else(|| self.error("weights are not int8"))?;
@@ -128,6 +152,40 @@ impl NodeReader<'_> {
 
     /// int32 in units of `s_x · s_w[n]`, or the accumulators would mean something else.
     pub(super) fn bias(
+        &self,
+        out_c: usize,
+        x: Quant,
+        weight_scale: &[f32],
+        bias: &Bias<'_>,
+    ) -> Result<Vec<i32>, EngineError> {
+        match bias {
+            Bias::Steps(bias) => self.bias_in_steps(out_c, x, weight_scale, bias),
+            Bias::Real(bias) => self.real_bias(out_c, x, weight_scale, bias),
+        }
+    }
+
+    /// Rounded to whole units, ties to even: off by at most half of one, which is a small share of a step of the output.
+    fn real_bias(
+        &self,
+        out_c: usize,
+        x: Quant,
+        weight_scale: &[f32],
+        bias: &[f32],
+    ) -> Result<Vec<i32>, EngineError> {
+        if bias.len() != out_c {
+            return Err(self.error(format!("{} biases, expected {out_c}", bias.len())));
+        }
+        let rounded = |(bias, scale): (&f32, &f32)| {
+            let units = (f64::from(*bias) / f64::from(x.scale * scale)).round_ties_even();
+            let fits = units.abs() <= f64::from(i32::MAX);
+            let reason =
+                || self.error(format!("a bias of {bias} is {units} units, expected 32 bits"));
+            if fits { Ok(units as i32) } else { Err(reason()) }
+        };
+        bias.iter().zip(weight_scale).map(rounded).collect()
+    }
+
+    fn bias_in_steps(
         &self,
         out_c: usize,
         x: Quant,

@@ -8,6 +8,7 @@ mod attributes;
 mod hostile;
 mod images;
 mod onnx_runtime;
+mod others;
 mod qdq;
 mod qdq_images;
 mod qdq_tokens;
