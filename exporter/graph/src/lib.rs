@@ -14,6 +14,7 @@
 mod config;
 mod densenet;
 mod efficientnet;
+mod fit;
 mod heads;
 mod language;
 mod mobilenet;
@@ -27,11 +28,12 @@ mod resnet;
 mod shape;
 
 pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, Pool, Task};
+pub use fit::{Fit, Side, UnknownFit};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
 pub use language::{LANGUAGE_GLOBAL, LANGUAGE_PLACES};
 pub use network::CheckpointError;
 pub use op::{Op, Unary};
-pub use placement::{Fit, Placement};
+pub use placement::Placement;
 pub use preprocess::{Normalisation, PictureFilter, Preprocess};
 pub use resample::{Coordinates, Filter, Resample, Tap};
 pub use shape::ShapeError;

@@ -72,7 +72,9 @@ impl Preprocess {
             Self { filter: filter @ PictureFilter::Gaussian, .. } => {
                 foreign("filter", filter, "triangle")
             }
-            Self { fit: fit @ Fit::CentreCrop, .. } => foreign("fit", fit, "stretch or pad"),
+            Self { fit: fit @ (Fit::CentreCrop | Fit::ResizeCrop(_)), .. } => {
+                foreign("fit", fit, "stretch or pad")
+            }
             _ => Ok(()),
         }
     }

@@ -1,70 +1,27 @@
 //! Where a picture lies in the network's input, and back from places of the input to places of the picture.
 
-use serde::{Deserialize, Serialize};
-use std::{error::Error, fmt, str::FromStr};
-
-/// How a picture of another shape is brought to the input's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fit {
-    /// Each side for itself: all of the input is picture, its aspect is lost.
-    #[default]
-    Stretch,
-    /// The aspect is kept, the picture in the middle, what is left beside it black.
-    // Bundles hold this as its position: append.
-    Pad,
-    /// The aspect is kept, what does not fit is cut off on both sides alike.
-    CentreCrop,
-}
+use crate::Fit;
+use std::ops::Range;
 
 /// Where a picture lies in the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Rows and columns of the picture.
     pub source: [usize; 2],
-    /// Rows above and columns left of what the network sees of it, in pixels of the picture.
+    /// Rows above and columns left that are cut off before anything is resized, in pixels of the picture.
     pub cut: [usize; 2],
-    /// Rows and columns of what the network sees of it; at least 1.
+    /// Rows and columns of what is resized, in pixels of the picture; at least 1.
     pub seen: [usize; 2],
     /// Rows and columns of the input.
     pub input: [usize; 2],
     /// Rows above and columns left of the picture, in pixels of the input.
     pub offset: [usize; 2],
-    /// Rows and columns it takes there, in pixels of the input; at least 1.
+    /// Rows and columns of the resized picture, in pixels of the input; at least 1.
     pub size: [usize; 2],
-}
-
-impl fmt::Display for Fit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stretch => "stretch",
-            Self::Pad => "pad",
-            Self::CentreCrop => "centre-crop",
-        })
-    }
-}
-
-/// A name that is no [`Fit`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownFit(String);
-
-impl fmt::Display for UnknownFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "found `{}`, expected stretch, pad or centre-crop", self.0)
-    }
-}
-
-impl Error for UnknownFit {}
-
-impl FromStr for Fit {
-    type Err = UnknownFit;
-
-    fn from_str(name: &str) -> Result<Self, UnknownFit> {
-        [Self::Stretch, Self::Pad, Self::CentreCrop]
-            .into_iter()
-            .find(|fit| fit.to_string() == name)
-            .ok_or_else(|| UnknownFit(name.to_owned()))
-    }
+    /// Rows above and columns left that are cut off the resized picture.
+    pub skipped: [usize; 2],
+    /// Rows and columns of it in the input; at least 1.
+    pub shown: [usize; 2],
 }
 
 impl Placement {
@@ -72,20 +29,31 @@ impl Placement {
         let size = match fit {
             Fit::Stretch | Fit::CentreCrop => input,
             Fit::Pad => contained(source, input),
+            Fit::ResizeCrop(side) => shortened(source, side.pixels()),
         };
         let seen = match fit {
-            Fit::Stretch | Fit::Pad => source,
+            Fit::Stretch | Fit::Pad | Fit::ResizeCrop(_) => source,
             Fit::CentreCrop => contained(input, source),
         };
-        let offset = [0, 1].map(|axis| (input[axis] - size[axis]) / 2);
+        let offset = [0, 1].map(|axis| input[axis].saturating_sub(size[axis]) / 2);
         // As TorchXRayVision's crop: of an odd side, the half pixel goes to the end.
         let cut = [0, 1].map(|axis| source[axis] / 2 - seen[axis] / 2);
-        Self { source, cut, seen, input, offset, size }
+        let skipped = [0, 1].map(|axis| half(size[axis].saturating_sub(input[axis])));
+        let shown = [0, 1].map(|axis| size[axis].min(input[axis]));
+        Self { source, cut, seen, input, offset, size, skipped, shown }
     }
 
-    /// Whether the network sees all of the picture.
+    /// Whether all of the picture is resized.
     pub fn is_whole(&self) -> bool {
         self.seen == self.source
+    }
+
+    /// Of the pixels that are resized, those whose middle the network sees, along an axis (0 rows, 1 columns).
+    pub fn visible(&self, axis: usize) -> Range<usize> {
+        let (seen, size, skipped) = (self.seen[axis], self.size[axis], self.skipped[axis]);
+        // The first whose middle, (at + ½)·size/seen, is no less than `edge`.
+        let first = |edge: usize| (2 * edge * seen).saturating_sub(size).div_ceil(2 * size);
+        first(skipped)..first(skipped + self.shown[axis]).min(seen)
     }
 
     /// `[source]`, row by row → `[seen]`.
@@ -98,19 +66,19 @@ impl Placement {
         rows.flat_map(|row| &row[self.cut[1]..][..self.seen[1]]).copied().collect()
     }
 
-    /// `[size]`, row by row → `[input]`, with `outside` where no picture is.
+    /// `[shown]`, row by row → `[input]`, with `outside` where no picture is.
     ///
     /// # Panics
-    /// If `pixels` is not `[size]`.
+    /// If `pixels` is not `[shown]`.
     pub fn embed<T: Copy>(&self, pixels: Vec<T>, outside: T) -> Vec<T> {
-        assert_eq!(pixels.len(), self.size[0] * self.size[1], "pixels");
-        if self.size == self.input {
+        assert_eq!(pixels.len(), self.shown[0] * self.shown[1], "pixels");
+        if self.shown == self.input {
             return pixels;
         }
         let mut all = vec![outside; self.input[0] * self.input[1]];
         let rows = all.chunks_exact_mut(self.input[1]).skip(self.offset[0]);
-        for (to, from) in rows.zip(pixels.chunks_exact(self.size[1])) {
-            to[self.offset[1]..][..self.size[1]].copy_from_slice(from);
+        for (to, from) in rows.zip(pixels.chunks_exact(self.shown[1])) {
+            to[self.offset[1]..][..self.shown[1]].copy_from_slice(from);
         }
         all
     }
@@ -125,8 +93,8 @@ impl Placement {
             if self.size[axis] == self.input[axis] {
                 return share;
             }
-            let place = self.offset[axis] as f64 + share * self.size[axis] as f64;
-            place / self.input[axis] as f64
+            let before = self.offset[axis] as f64 - self.skipped[axis] as f64;
+            (before + share * self.size[axis] as f64) / self.input[axis] as f64
         };
         let [x1, y1, x2, y2] = corners;
         [share(x1, 1), share(y1, 0), share(x2, 1), share(y2, 0)]
@@ -146,7 +114,8 @@ impl Placement {
         if self.size[axis] == self.input[axis] {
             return Some((self.cut[axis] as f32 + first * scale, length * scale));
         }
-        let (offset, size) = (self.offset[axis] as f32, self.size[axis] as f32);
+        let (offset, size) =
+            (self.offset[axis] as f32 - self.skipped[axis] as f32, self.size[axis] as f32);
         let begin = (first - offset).clamp(0.0, size);
         let end = (first + length - offset).clamp(0.0, size);
         (end > begin).then_some((begin * scale, (end - begin) * scale))
@@ -166,10 +135,20 @@ fn contained(source: [usize; 2], within: [usize; 2]) -> [usize; 2] {
     size.map(|side| side as usize)
 }
 
+/// `source` with its shorter side `side` long; the longer one's fraction of a pixel is dropped, as torchvision does.
+fn shortened([height, width]: [usize; 2], side: usize) -> [usize; 2] {
+    if width <= height { [side * height / width, side] } else { [side, side * width / height] }
+}
+
+/// Half of what is cut off; of an odd number Python's `round` takes the even neighbour.
+fn half(more: usize) -> usize {
+    more / 2 + usize::from(more % 4 == 3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Preprocess;
+    use crate::{Preprocess, Side};
 
     fn place(fit: Fit, source: [usize; 2]) -> Placement {
         Preprocess { height: 8, width: 12, fit, ..Preprocess::PRIOR }.place(source)
@@ -223,6 +202,40 @@ mod tests {
         assert_eq!(at.cropped(&[0, 1, 2, 3, 4, 10, 11, 12, 13, 14]), [1, 2, 11, 12]);
     }
 
+    /// Rows and columns, size, what is skipped: by torchvision's `_compute_resized_output_size` and `center_crop`.
+    #[test]
+    fn a_picture_is_resized_and_cropped_to_the_pixel_as_torchvision_does() {
+        let fit = Fit::ResizeCrop(Side::new(10).unwrap());
+        for (source, size, skipped) in [
+            ([100, 100], [10, 10], [1, 1]),
+            ([100, 157], [10, 15], [1, 4]), // 15.7; (15 - 8) / 2 is 3.5, the even one is 4
+            ([133, 100], [13, 10], [2, 1]), // 13.3; 2.5, the even one is 2
+            ([5, 5], [10, 10], [1, 1]),
+            ([1, 1000], [10, 10_000], [1, 4996]),
+        ] {
+            let at = Preprocess { height: 8, width: 8, fit, ..Preprocess::PRIOR }.place(source);
+            assert_eq!((at.size, at.skipped), (size, skipped), "{source:?}");
+            assert_eq!((at.shown, at.offset, at.is_whole()), ([8, 8], [0, 0], true));
+        }
+        // A side below the input's gets black, as torchvision's crop gives it.
+        let at = place(fit, [50, 50]); // 8x12
+        assert_eq!((at.size, at.skipped, at.shown), ([10, 10], [1, 0], [8, 10]));
+        assert_eq!(at.offset, [0, 1]);
+    }
+
+    #[test]
+    fn of_a_resized_and_cropped_picture_the_middle_is_seen() {
+        let fit = Fit::ResizeCrop(Side::new(10).unwrap());
+        let at = Preprocess { height: 8, width: 8, fit, ..Preprocess::PRIOR }.place([100, 100]);
+        assert_eq!([at.visible(0), at.visible(1)], [10..90, 10..90]);
+        assert_eq!(at.into_source([0.0, 2.0, 8.0, 4.0]), Some([10.0, 30.0, 80.0, 40.0]));
+        let [x1, y1, x2, y2] = at.into_input([0.1, 0.3, 0.9, 0.7]).map(|x| (x * 1e6).round() / 1e6);
+        assert_eq!([x1, y1, x2, y2], [0.0, 0.25, 1.0, 0.75]);
+        let whole = place(Fit::Stretch, [100, 30]);
+        assert_eq!([whole.visible(0), whole.visible(1)], [0..100, 0..30]);
+        assert_eq!(place(Fit::Pad, [400, 300]).visible(1), 0..300);
+    }
+
     #[test]
     fn boxes_of_a_cropped_picture_come_back_to_where_they_were() {
         let at = place(Fit::CentreCrop, [8, 100]);
@@ -246,14 +259,5 @@ mod tests {
         assert_eq!(at.into_source([0.0, 0.0, 6.0, 8.0]), Some([0.0, 0.0, 200.0, 400.0]));
         assert_eq!(at.into_source([0.0, 0.0, 2.0, 8.0]), None);
         assert_eq!(at.into_source([10.5, 0.0, 1.0, 8.0]), None);
-    }
-
-    #[test]
-    fn every_fit_has_its_name_back() {
-        for fit in [Fit::Stretch, Fit::Pad, Fit::CentreCrop] {
-            assert_eq!(fit.to_string().parse(), Ok(fit));
-        }
-        let error = "crop".parse::<Fit>().unwrap_err().to_string();
-        assert_eq!(error, "found `crop`, expected stretch, pad or centre-crop");
     }
 }

@@ -116,9 +116,15 @@ fn write_language(card: &mut String, language: &Language) -> std::fmt::Result {
 
 fn write_input(card: &mut String, preprocess: &Preprocess) -> std::fmt::Result {
     let fitted = match preprocess.fit {
-        Fit::Stretch => "stretched",
-        Fit::Pad => "padded with black",
-        Fit::CentreCrop => "cropped to its middle and resized",
+        Fit::Stretch => "stretched".to_owned(),
+        Fit::Pad => "padded with black".into(),
+        Fit::CentreCrop => "cropped to its middle and resized".into(),
+        Fit::ResizeCrop(side) => {
+            format!(
+                "its shorter side resized to {} pixels, the middle of that cropped",
+                side.pixels()
+            )
+        }
     };
     let Preprocess { height, width, .. } = preprocess;
     let each: Vec<String> = preprocess

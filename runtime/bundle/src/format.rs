@@ -7,7 +7,8 @@ pub(crate) const MAGIC: [u8; 4] = *b"CXRB";
 /// 1. the manifest
 /// 2. the manifest, then how pictures are fitted into the input; in format 1 they are stretched
 /// 3. the manifest, then what only networks of other tools need (`third.rs`)
-pub(crate) const NEWEST: u16 = 3;
+/// 4. the same, whose pictures are resized and then cropped (`Fit::ResizeCrop`), which boxes of before cannot do
+pub(crate) const NEWEST: u16 = 4;
 
 /// How a pack begins.
 pub(crate) const PACK_MAGIC: [u8; 4] = *b"CXRP";

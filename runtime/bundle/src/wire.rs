@@ -19,7 +19,8 @@ pub(crate) fn head(manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
     let damaged = |reason: String| BundleError::Manifest { reason };
     let third = Third::of(manifest);
     let (format, manifest) = match manifest.preprocess.fit {
-        _ if third.is_needed() => (3_u16, postcard::to_allocvec(&(manifest, third))),
+        Fit::ResizeCrop(_) => (4_u16, postcard::to_allocvec(&(manifest, third))),
+        _ if third.is_needed() => (3, postcard::to_allocvec(&(manifest, third))),
         Fit::Stretch => (1, postcard::to_allocvec(manifest)),
         fit => (2, postcard::to_allocvec(&(manifest, fit))),
     };
@@ -126,6 +127,10 @@ fn front<R: Read>(rest: &mut Pieces<R>) -> Result<Front, BundleError> {
         1 => {}
         2 => manifest.preprocess.fit = postcard::from_bytes(more).map_err(damaged)?,
         _ => postcard::from_bytes::<Third>(more).map_err(damaged)?.add_to(&mut manifest)?,
+    }
+    if let (1..=3, fit @ Fit::ResizeCrop(_)) = (format, manifest.preprocess.fit) {
+        let reason = format!("format {format} has no fit `{fit}`, expected format 4");
+        return Err(BundleError::Manifest { reason });
     }
     let signature = rest.signature(&head)?;
     Ok(Front { manifest, signature, head: Sha256::digest(&head).into() })

@@ -154,11 +154,11 @@ pub fn network_input(image: &Image<'_>, preprocess: &graph::Preprocess) -> Vec<f
 pub fn fitted(image: &Image<'_>, preprocess: &graph::Preprocess) -> Vec<f32> {
     let placement = preprocess.place([image.height, image.width]);
     let seen = Window { first: placement.cut, size: placement.seen };
+    let shown = Window { first: placement.skipped, size: placement.shown };
+    let (rows, size) = (image.rows(), placement.size);
     let pixels = match preprocess.filter {
-        PictureFilter::Triangle => resize::triangle(image.rows(), seen, placement.size),
-        PictureFilter::Gaussian => {
-            resize::gaussian(image.rows(), seen, placement.size, preprocess.mean)
-        }
+        PictureFilter::Triangle => resize::triangle(rows, seen, size, shown),
+        PictureFilter::Gaussian => resize::gaussian(rows, seen, size, shown, preprocess.mean),
     };
     placement.embed(pixels, 0.0)
 }

@@ -105,7 +105,8 @@ impl<'a> Image<'a> {
     pub fn resize(&self, height: usize, width: usize) -> Image<'static> {
         assert!(height > 0 && width > 0, "a picture has at least one pixel");
         let all = Window { first: [0, 0], size: [self.height, self.width] };
-        let pixels = resize::triangle(self.rows(), all, [height, width]);
+        let to = [height, width];
+        let pixels = resize::triangle(self.rows(), all, to, Window { first: [0, 0], size: to });
         Image { height, width, source: Source::Greys(pixels) }
     }
 

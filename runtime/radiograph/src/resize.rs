@@ -10,8 +10,9 @@
 //! picture is made once, and no more of them are held than the ring has room for.
 
 use crate::{rows::Rows, taps::Taps};
+use std::ops::Range;
 
-/// The part of a picture that is resized.
+/// Part of a picture: what is resized, or what is made of the resized one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     /// First row and column.
@@ -21,6 +22,17 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// `inner`, a window of this one, in the picture.
+    fn within(self, inner: Self) -> Self {
+        let first = [0, 1].map(|axis| self.first[axis] + inner.first[axis]);
+        Self { first, size: inner.size }
+    }
+
+    /// The rows or columns.
+    fn along(self, axis: usize) -> Range<usize> {
+        self.first[axis]..self.first[axis] + self.size[axis]
+    }
+
     fn rows(self, rows: &mut Rows<'_>, mut look: impl FnMut(&[f32])) {
         let mut row = vec![0.0; self.size[1]];
         for y in 0..self.size[0] {
@@ -36,23 +48,29 @@ impl Window {
     }
 }
 
-/// Resizes to `[H, W]` with the triangle filter, widened when shrinking (antialiasing).
-pub(crate) fn triangle(mut rows: Rows<'_>, from: Window, to: [usize; 2]) -> Vec<f32> {
+/// Resizes to `[H, W]` with the triangle filter, widened when shrinking (antialiasing); makes `part` of it.
+pub(crate) fn triangle(mut rows: Rows<'_>, from: Window, to: [usize; 2], part: Window) -> Vec<f32> {
     if from.size == to {
-        return from.pixels(&mut rows);
+        return from.within(part).pixels(&mut rows);
     }
-    let taps = [0, 1].map(|axis| Taps::triangles(from.size[axis], to[axis]));
+    let taps = [0, 1].map(|axis| Taps::triangles(from.size[axis], to[axis], part.along(axis)));
     separable(&mut rows, from, &taps, 0.0)
 }
 
 /// As scikit-image's `resize`: where it shrinks, blurred by a Gaussian of `(factor − 1) / 2` pixels, then linear between
-/// pixels, with `outside` beside the picture; no pixel is darker or lighter than the picture's.
-pub(crate) fn gaussian(mut rows: Rows<'_>, from: Window, to: [usize; 2], outside: f32) -> Vec<f32> {
+/// pixels, with `outside` beside the picture; no pixel is darker or lighter than the picture's. Makes `part` of it.
+pub(crate) fn gaussian(
+    mut rows: Rows<'_>,
+    from: Window,
+    to: [usize; 2],
+    part: Window,
+    outside: f32,
+) -> Vec<f32> {
     if from.size == to {
-        return from.pixels(&mut rows);
+        return from.within(part).pixels(&mut rows);
     }
     // Where one side shrinks, both have their own sigma; where none does, there is no blur.
-    let taps = [0, 1].map(|axis| Taps::gaussians(from.size[axis], to[axis]));
+    let taps = [0, 1].map(|axis| Taps::gaussians(from.size[axis], to[axis], part.along(axis)));
     let mut resized = separable(&mut rows, from, &taps, outside);
     let mut ends = NO_ENDS;
     from.rows(&mut rows, |row| ends = with(ends, row));
@@ -95,7 +113,7 @@ struct Ring<'r, 'a> {
     /// Row `y` is at `y % capacity`.
     rows: Vec<f32>,
     capacity: usize,
-    /// How many were read.
+    /// The first that is not yet read.
     read: usize,
 }
 
@@ -103,10 +121,11 @@ impl<'r, 'a> Ring<'r, 'a> {
     /// Room for all that any of `taps` needs.
     fn new(source: &'r mut Rows<'a>, from: Window, taps: &[Taps]) -> Self {
         let capacity = taps.iter().map(|taps| taps.weights.len()).max().unwrap_or(0);
-        Self { source, from, rows: vec![0.0; capacity * from.size[1]], capacity, read: 0 }
+        let read = taps.iter().map(|taps| taps.first).min().unwrap_or(0);
+        Self { source, from, rows: vec![0.0; capacity * from.size[1]], capacity, read }
     }
 
-    /// Reads all rows before `end`.
+    /// Reads the rows before `end` that are not yet read.
     fn fill(&mut self, end: usize) {
         let ([y, x], width) = (self.from.first, self.from.size[1]);
         while self.read < end {

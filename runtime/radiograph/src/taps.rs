@@ -1,5 +1,7 @@
 //! Which pixels of a line make one pixel of a resized line, and with which weights.
 
+use std::ops::Range;
+
 /// The source pixels that make one destination pixel, and their weights, which with `beyond` add up to 1.
 pub(crate) struct Taps {
     pub(crate) first: usize,
@@ -9,10 +11,10 @@ pub(crate) struct Taps {
 }
 
 impl Taps {
-    /// One for each of `to` pixels made from `from` pixels.
-    pub(crate) fn triangles(from: usize, to: usize) -> Vec<Self> {
+    /// One for each pixel in `part` of `to` pixels that are made from `from` pixels.
+    pub(crate) fn triangles(from: usize, to: usize, part: Range<usize>) -> Vec<Self> {
         let scale = from as f64 / to as f64; // source pixels per destination pixel
-        (0..to).map(|i| Self::triangle((i as f64 + 0.5) * scale, scale.max(1.0), from)).collect()
+        part.map(|i| Self::triangle((i as f64 + 0.5) * scale, scale.max(1.0), from)).collect()
     }
 
     /// Around `center` (source coordinates), reaching `support` pixels to either side.
@@ -26,10 +28,10 @@ impl Taps {
         Self { first, weights: raw.iter().map(|w| (w / total) as f32).collect(), beyond: 0.0 }
     }
 
-    pub(crate) fn gaussians(from: usize, to: usize) -> Vec<Self> {
+    pub(crate) fn gaussians(from: usize, to: usize, part: Range<usize>) -> Vec<Self> {
         let scale = from as f64 / to as f64;
         let kernel = kernel(((scale - 1.0) / 2.0).max(0.0));
-        (0..to).map(|i| Self::gaussian((i as f64 + 0.5) * scale - 0.5, &kernel, from)).collect()
+        part.map(|i| Self::gaussian((i as f64 + 0.5) * scale - 0.5, &kernel, from)).collect()
     }
 
     /// Linear between the blurred pixels on either side of `place`, a pixel's centre being a whole number.

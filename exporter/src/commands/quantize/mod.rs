@@ -62,7 +62,8 @@ pub(crate) struct Quantize {
         value_parser = mean_and_std
     )]
     normalise: Option<(f32, f32)>,
-    /// With --model alone: how pictures that are not of its input's shape are fitted in, `stretch`, `pad` or `centre-crop`
+    /// With --model alone: how pictures that are not of its input's shape are fitted in, `stretch`, `pad`, `centre-crop` or
+    /// `resize-crop:N` (the shorter side to N pixels, then the middle)
     #[arg(
         long,
         requires = "model",

@@ -15,7 +15,7 @@ pub(super) fn preprocess(
     preset: Option<Preset>,
     [channels, height, width]: [usize; 3],
 ) -> Result<Preprocess> {
-    let table = over(table, preset);
+    let table = over(table, preset, [height, width]);
     ensure!(
         channels == 1 || channels == 3,
         "the network's input has {channels} channels, expected 1 (grey) or 3 (grey, repeated)"
@@ -53,8 +53,8 @@ pub(super) fn preprocess(
 }
 
 /// The file's keys, and the preset's where it has none.
-fn over(table: &InputTable, preset: Option<Preset>) -> InputTable {
-    let usual = preset.map(Preset::input).unwrap_or_default();
+fn over(table: &InputTable, preset: Option<Preset>, size: [usize; 2]) -> InputTable {
+    let usual = preset.map(|preset| preset.input(size)).unwrap_or_default();
     let table = table.clone();
     InputTable {
         size: table.size.or(usual.size),

@@ -2,7 +2,7 @@
 
 use super::file::{InputTable, Numbers};
 use bundle::Activation;
-use graph::{Fit, PictureFilter};
+use graph::{Fit, PictureFilter, Side};
 use std::fmt;
 
 /// Fills in what a file does not say.
@@ -10,9 +10,10 @@ use std::fmt;
 pub(crate) enum Preset {
     /// TorchXRayVision 1.x: −1024 to 1024, cropped, scikit-image's filter; its 18 labels on logits
     Torchxrayvision,
-    /// torchvision's mean and deviation; says nothing of the outputs
+    /// torchvision's: the shorter side to 256, the middle 224 (or as much of another size), its mean and deviation; says
+    /// nothing of the outputs
     Imagenet,
-    /// The 14 labels of CheXpert on logits, ImageNet's mean and deviation
+    /// The 14 labels of CheXpert on logits, ImageNet's mean and deviation, stretched
     Chexpert,
 }
 
@@ -57,7 +58,13 @@ const CHEXPERT: [&str; 14] = [
 ];
 
 impl Preset {
-    pub(super) fn input(self) -> InputTable {
+    /// For a network that takes `size` pixels.
+    pub(super) fn input(self, [height, width]: [usize; 2]) -> InputTable {
+        let imagenet = InputTable {
+            mean: Some(Numbers::Each(vec![0.485, 0.456, 0.406])),
+            deviation: Some(Numbers::Each(vec![0.229, 0.224, 0.225])),
+            ..InputTable::default()
+        };
         match self {
             Self::Torchxrayvision => InputTable {
                 range: Some([-1024.0, 1024.0]),
@@ -67,11 +74,12 @@ impl Preset {
                 filter: Some(PictureFilter::Gaussian),
                 ..InputTable::default()
             },
-            Self::Imagenet | Self::Chexpert => InputTable {
-                mean: Some(Numbers::Each(vec![0.485, 0.456, 0.406])),
-                deviation: Some(Numbers::Each(vec![0.229, 0.224, 0.225])),
-                ..InputTable::default()
+            // 256 for 224, 342 for 299.
+            Self::Imagenet => InputTable {
+                fit: Side::new((height.min(width) * 16 + 7) / 14).map(Fit::ResizeCrop),
+                ..imagenet
             },
+            Self::Chexpert => imagenet,
         }
     }
 

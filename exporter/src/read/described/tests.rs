@@ -100,6 +100,16 @@ fn presets_fill_in_what_the_file_does_not_say() {
     let chexpert = of(Preset::Chexpert, None, &facts(3, &["y"])).unwrap();
     assert_eq!(chexpert.contract.model().heads[0].labels.len(), 14);
     assert_eq!(chexpert.preprocess.others.unwrap()[1].std, 0.225);
+    assert_eq!(chexpert.preprocess.fit, Fit::Stretch);
+    let findings = |fit: &str, input| {
+        let text = format!("[input]\n{fit}\n{FINDINGS}");
+        let facts = Facts { input, ..facts(3, &["y"]) };
+        of(Preset::Imagenet, Some(&text), &facts).unwrap().preprocess.fit.to_string()
+    };
+    assert_eq!(findings("", [3, 224, 224]), "resize-crop:256");
+    assert_eq!(findings("", [3, 299, 299]), "resize-crop:342");
+    assert_eq!(findings("fit = \"resize-crop:232\"", [3, 224, 224]), "resize-crop:232");
+    assert_eq!(findings("fit = \"stretch\"", [3, 224, 224]), "stretch");
     let error = of(Preset::Imagenet, None, &facts(3, &["y"])).unwrap_err();
     assert!(error.contains("preset imagenet") && error.contains("nothing says"), "{error}");
     let error = of(Preset::Chexpert, None, &one).unwrap_err();
@@ -124,7 +134,10 @@ fn what_the_network_does_not_have_is_refused_by_name() {
             "deviation 0, expected numbers, the deviation positive",
         ),
         (format!("[input]\nrange = [1, 0]\n{FINDINGS}"), "range is [1, 0]"),
-        (format!("[input]\nfit = \"crop\"\n{FINDINGS}"), "unknown variant `crop`"),
+        (
+            format!("[input]\nfit = \"crop\"\n{FINDINGS}"),
+            "found `crop`, expected stretch, pad, centre-crop or resize-crop:N",
+        ),
         (
             FINDINGS.replace("kind", "name = \"z\"\nkind"),
             "name `z`, the network's outputs are [\"y\"]",

@@ -4,7 +4,7 @@ use crate::{
     Activation, BoxHead, Boxes, Bundle, BundleError, Contract, Dense, DenseForm, Envelope,
     Manifest, Meaning, Scores, SigningKey, section,
 };
-use graph::{Backbone, Fit, ModelConfig, Normalisation, PictureFilter, Pool, Preprocess};
+use graph::{Backbone, Fit, ModelConfig, Normalisation, PictureFilter, Pool, Preprocess, Side};
 use proptest::prelude::*;
 
 #[test]
@@ -59,7 +59,8 @@ fn what_is_sealed_is_read_back() {
 
 #[test]
 fn only_what_needs_the_newer_format_is_written_in_it() {
-    for (fit, format) in [(Fit::Stretch, 1), (Fit::Pad, 2), (Fit::CentreCrop, 3)] {
+    let resized = Fit::ResizeCrop(Side::new(256).unwrap());
+    for (fit, format) in [(Fit::Stretch, 1), (Fit::Pad, 2), (Fit::CentreCrop, 3), (resized, 4)] {
         let preprocess = Preprocess { fit, ..Preprocess::PRIOR };
         let bundle = Bundle::seal(Manifest { preprocess, ..manifest() }, Vec::new(), None);
         let bytes = bundle.unwrap().to_bytes().unwrap();
@@ -67,10 +68,23 @@ fn only_what_needs_the_newer_format_is_written_in_it() {
         let read = Bundle::read(bytes.clone()).unwrap();
         assert_eq!(read.manifest.preprocess, preprocess);
         let mut newer = bytes;
-        newer[4] = 4;
+        newer[4] = 5;
         let error = Bundle::read(newer).unwrap_err().to_string();
-        assert_eq!(error, "format 4 is unknown, expected 1 to 3");
+        assert_eq!(error, "format 5 is unknown, expected 1 to 4");
     }
+}
+
+#[test]
+fn a_resized_and_cropped_picture_is_said_in_bytes_that_stay() {
+    let fit = Fit::ResizeCrop(Side::new(256).unwrap());
+    let preprocess = Preprocess { fit, ..Preprocess::PRIOR };
+    let sealed = Bundle::seal(Manifest { preprocess, ..manifest() }, Vec::new(), None);
+    let mut bytes = sealed.unwrap().to_bytes().unwrap();
+    // Position 3 and the side, no filter, no other channels, no contract; then the signature's mark.
+    assert_eq!(bytes[bytes.len() - 7..], [3, 0x80, 0x02, 0, 0, 0, 0]);
+    bytes[4] = 3;
+    let error = Bundle::read(bytes).unwrap_err().to_string();
+    assert!(error.contains("format 3 has no fit `resize-crop:256`, expected format 4"), "{error}");
 }
 
 #[test]

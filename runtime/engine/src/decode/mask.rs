@@ -54,15 +54,16 @@ pub fn mask_of_probabilities(
 ) -> Mask {
     let [height, width] = placed.source;
     assert_eq!(probability.len(), rows * columns, "probabilities");
-    let [seen_rows, seen_columns] = placed.seen;
+    let [visible_rows, visible_columns] = [0, 1].map(|axis| placed.visible(axis));
+    let first = placed.cut[1] + visible_columns.start;
     let across: Vec<(usize, usize, f32)> =
-        (0..seen_columns).map(|x| between(x, columns, placed, 1)).collect();
+        visible_columns.map(|x| between(x, columns, placed, 1)).collect();
     let mut data = vec![0; height * width];
-    for y in 0..seen_rows {
+    for y in visible_rows {
         let (top, bottom, down) = between(y, rows, placed, 0);
         let row = |at: usize| &probability[at * columns..][..columns];
         let (top, bottom) = (row(top), row(bottom));
-        let to = &mut data[(placed.cut[0] + y) * width + placed.cut[1]..][..seen_columns];
+        let to = &mut data[(placed.cut[0] + y) * width + first..][..across.len()];
         for (to, &(left, right, fraction)) in to.iter_mut().zip(&across) {
             let upper = top[left] * (1.0 - fraction) + top[right] * fraction;
             let lower = bottom[left] * (1.0 - fraction) + bottom[right] * fraction;
@@ -72,15 +73,16 @@ pub fn mask_of_probabilities(
     Mask { name: name.to_owned(), height, width, data }
 }
 
-/// Pixel `at` of what the network sees, along an axis, between the centres of `cells` over the input: lower, upper, how far from
-/// the lower.
+/// Pixel `at` of what is resized, one that the network sees, along an axis, between the centres of `cells` over the
+/// input: lower, upper, how far from the lower.
 fn between(at: usize, cells: usize, placed: &Placement, axis: usize) -> (usize, usize, f32) {
-    let [source, input, offset, size] =
-        [placed.seen, placed.input, placed.offset, placed.size].map(|pair| pair[axis]);
-    // The pixel's centre is (offset + (at + ½)·size/source)·cells/input − ½ cells along, here over `whole`.
+    let [source, input, offset, size, skipped] =
+        [placed.seen, placed.input, placed.offset, placed.size, placed.skipped]
+            .map(|pair| pair[axis]);
+    // The pixel's centre is (offset − skipped + (at + ½)·size/source)·cells/input − ½ cells along, here over `whole`.
     let whole = 2 * source * input;
-    let place =
-        ((2 * offset * source + (2 * at + 1) * size) * cells).saturating_sub(source * input);
+    let along = 2 * offset * source + (2 * at + 1) * size - 2 * skipped * source;
+    let place = (along * cells).saturating_sub(source * input);
     let lower = (place / whole).min(cells - 1);
     // In f64, exact to its last digit, so that a common factor of both changes nothing.
     (lower, (lower + 1).min(cells - 1), ((place % whole) as f64 / whole as f64) as f32)
@@ -131,6 +133,19 @@ mod tests {
         for row in found.data.chunks_exact(80) {
             let inside: Vec<usize> = (0..80).filter(|&x| row[x] == 1).collect();
             assert_eq!(inside, (20..50).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_after_resizing_is_not_in_the_mask() {
+        // Of 10x20 the middle 8x8: columns 24 to 56 of 80, rows 4 to 36 of 40; of those, all but the last quarter.
+        let fit = Fit::ResizeCrop(graph::Side::new(10).unwrap());
+        let placed = placed(fit, [8, 8], [40, 80]);
+        let found = mask("lung", &[50.0, 50.0, 50.0, -50.0], [1, 4], &placed, 0.5);
+        for (y, row) in found.data.chunks_exact(80).enumerate() {
+            let inside: Vec<usize> = (0..80).filter(|&x| row[x] == 1).collect();
+            let expected = if (4..36).contains(&y) { 24..48 } else { 0..0 };
+            assert_eq!(inside, expected.collect::<Vec<_>>(), "row {y}");
         }
     }
 }

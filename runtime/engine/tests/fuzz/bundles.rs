@@ -8,7 +8,7 @@ use bundle::{
     GoldenVector, Manifest, Meaning, OperatingPoint, Scores, Yolo, section,
 };
 use engine::{Analyzer, EngineError, Options, ZeroShot, interpret, selftest};
-use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
+use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Side, Task};
 use language::{Language, Space};
 use prost::Message;
 use std::path::PathBuf;
@@ -46,10 +46,11 @@ fn manifest(dice: &mut Dice, size: [usize; 2]) -> Manifest {
         heads: heads.into_iter().map(|task| head(task, dice.below(4))).collect(),
         ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean)
     };
+    let side = Side::new(1 + dice.below(300)).expect("below the most");
     let preprocess = Preprocess {
         height: size[0],
         width: size[1],
-        fit: dice.pick(&[Fit::Stretch, Fit::Pad, Fit::CentreCrop]),
+        fit: dice.pick(&[Fit::Stretch, Fit::Pad, Fit::CentreCrop, Fit::ResizeCrop(side)]),
         ..Preprocess::PRIOR
     };
     let contract = (dice.below(2) == 0).then(|| contract(dice));

@@ -7,6 +7,7 @@ mod noise;
 mod people;
 mod pictures;
 mod support;
+mod torchvision;
 mod torchxrayvision;
 mod written;
 

@@ -66,7 +66,7 @@ fn cover(mask: &Image<'_>, preprocess: &Preprocess) -> Vec<f32> {
             radiograph::fitted(mask, &Preprocess { height: rows, width: columns, ..*preprocess })
         }
         // A padded picture may begin within a cell.
-        Fit::Pad | Fit::CentreCrop => {
+        Fit::Pad | Fit::CentreCrop | Fit::ResizeCrop(_) => {
             let fine = radiograph::fitted(mask, preprocess);
             let at = |y: usize, x: usize| fine[y * preprocess.width + x];
             let cell = |y: usize, x: usize| {

@@ -3,7 +3,7 @@
 
 use super::{super::*, *};
 use crate::{Kind, Radiograph, fitted, gate, taps::Taps};
-use graph::{Fit, PictureFilter, Preprocess};
+use graph::{Fit, PictureFilter, Preprocess, Side};
 use proptest::{prelude::*, test_runner::RngSeed};
 use std::path::{Path, PathBuf};
 
@@ -55,16 +55,22 @@ impl Display {
 fn fitted_whole(pixels: &[f32], source: [usize; 2], preprocess: &Preprocess) -> Vec<f32> {
     let at = preprocess.place(source);
     let seen = at.cropped(pixels);
+    let shown = |resized: &[f32]| -> Vec<f32> {
+        let rows = resized.chunks_exact(at.size[1]).skip(at.skipped[0]).take(at.shown[0]);
+        rows.flat_map(|row| &row[at.skipped[1]..][..at.shown[1]]).copied().collect()
+    };
     let resized = match preprocess.filter {
-        _ if at.seen == at.size => seen,
+        _ if at.seen == at.size => shown(&seen),
         PictureFilter::Triangle => {
-            let taps = [0, 1].map(|axis| Taps::triangles(at.seen[axis], at.size[axis]));
-            separable(&seen, at.seen[1], &taps, 0.0)
+            let taps =
+                [0, 1].map(|axis| Taps::triangles(at.seen[axis], at.size[axis], 0..at.size[axis]));
+            shown(&separable(&seen, at.seen[1], &taps, 0.0))
         }
         PictureFilter::Gaussian => {
             let outside = preprocess.mean;
-            let taps = [0, 1].map(|axis| Taps::gaussians(at.seen[axis], at.size[axis]));
-            let mut resized = separable(&seen, at.seen[1], &taps, outside);
+            let taps =
+                [0, 1].map(|axis| Taps::gaussians(at.seen[axis], at.size[axis], 0..at.size[axis]));
+            let mut resized = shown(&separable(&seen, at.seen[1], &taps, outside));
             let [mut low, mut high] = ends(&seen);
             let [darkest, lightest] = ends(&resized);
             if (darkest..=lightest).contains(&outside) {
@@ -182,18 +188,16 @@ prop_compose! {
 }
 
 fn preprocess() -> impl Strategy<Value = Preprocess> {
-    let fits = vec![Fit::Stretch, Fit::Pad, Fit::CentreCrop];
+    let resized = (1usize..80).prop_map(|side| Fit::ResizeCrop(Side::new(side).unwrap()));
+    let fits = prop_oneof![
+        3 => prop::sample::select(vec![Fit::Stretch, Fit::Pad, Fit::CentreCrop]),
+        2 => resized,
+    ];
     let filters = vec![PictureFilter::Triangle, PictureFilter::Gaussian];
     let sizes = (1usize..60, 1usize..60);
-    (sizes, prop::sample::select(fits), prop::sample::select(filters)).prop_map(
-        |((height, width), fit, filter)| Preprocess {
-            height,
-            width,
-            fit,
-            filter,
-            ..Preprocess::PRIOR
-        },
-    )
+    (sizes, fits, prop::sample::select(filters)).prop_map(|((height, width), fit, filter)| {
+        Preprocess { height, width, fit, filter, ..Preprocess::PRIOR }
+    })
 }
 
 proptest! {
