@@ -109,7 +109,7 @@ def networks():
     }
 
 
-def drawn(make, channels: int):
+def drawn(make, channels: int, side: int = SIDE):
     """A network with random weights, and batch statistics of noise."""
     import torch
 
@@ -122,7 +122,7 @@ def drawn(make, channels: int):
             module.eval()
     with torch.no_grad():
         for _ in range(2):
-            network(torch.randn(2, channels, SIDE, SIDE) * 0.5)
+            network(torch.randn(2, channels, side, side) * 0.5)
     return network.eval()
 
 

@@ -9,6 +9,7 @@ pictures.
     zoo/bin/python exporter/benches/zoo_int8.py --form dynamo         files of PyTorch's default exporter
     zoo/bin/python exporter/benches/zoo_int8.py --time zoo.jsonl      all that zoo.jsonl lacks, one and two threads: the
                                                                       table for `exporter/docs/foreign-networks.md`
+    zoo/bin/python exporter/benches/zoo_int8.py --time zoo.jsonl --prepared files    the same from files quantized before
 
 A network is quantized by `exporter quantize --int8 --model` and by `quantize_static` (QDQ, u8 and s8, a scale for each
 channel of weights, after `quant_pre_process`), both on 16 pictures of noise, both with the smallest and the largest value
@@ -21,10 +22,14 @@ as range. Noise, because the networks' batch statistics are of noise. OpenVINO r
 
 With `--patience` a round counts only while nobody else uses the processors, as in `runtime/benches/peers.py`; without it
 every round counts, and the load stands below the table. `--time FILE` writes a JSON line for each network as soon as it is
-measured, and leaves out those that the file has: stop it and start it again as you like.
+measured, and leaves out those that the file has: stop it and start it again as you like. `--prepared FOLDER` keeps both
+quantized files of each network with their figures, and takes them from there while the network's own file is the same; so
+quantize on a busy machine (`--rounds 0 --prepared FOLDER`) and time on an idle one. Nothing but the network's file is
+compared: give another folder, or empty it, for an exporter of another version.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -138,11 +143,13 @@ def in_our_engine(arguments, file: Path, fed: list[np.ndarray], raw: Path) -> li
     from peers import Worker
 
     found = []
+    fed[0].tofile(raw)
+    worker = Worker("ours", [arguments.ours, file, 1, raw], None)
     for image in fed:
         image.tofile(raw)
-        worker = Worker("ours", [arguments.ours, file, 1, raw], None)
-        found.append({name: np.array(value, np.float32) for name, value in json.loads(worker.ask("outputs")).items()})
-        worker.close()
+        answer = json.loads(worker.ask(f"outputs {raw}"))
+        found.append({name: np.array(value, np.float32) for name, value in answer.items()})
+    worker.close()
     return found
 
 
@@ -195,22 +202,35 @@ def in_turns(workers, counts: dict, at: int) -> dict:
     return {worker.engine: statistics.median(worker.latencies(counts[worker.engine])) for worker in workers[at:] + workers[:at]}
 
 
-def measure(arguments, name: str, folder: Path, calibration, test) -> dict:
+def prepare(arguments, name: str, folder: Path, calibration, test) -> tuple[dict, Path, Path]:
+    """Figures of a network, and the files that both quantizers made of it."""
     file = arguments.folder / f"{name}.{arguments.form}.onnx"
-    ours, theirs, raw = (folder / f"{name}.{end}" for end in ("ours.onnx", "theirs.onnx", "f32"))
+    kept = arguments.prepared or folder
+    ours, theirs, figures = (kept / f"{name}.{arguments.form}.{end}" for end in ("ours.onnx", "theirs.onnx", "json"))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if figures.exists() and (found := json.loads(figures.read_text()))["sha256"] == digest:
+        return found["row"], ours, theirs
     share = by_us(arguments, file, ours, folder / "calibration")["integer_share"]
     row = {"network": name, "share": share["integer_macs"] / max(share["integer_macs"] + share["float_macs"], 1)}
     network = Network(file)
     fed = [network.feed(image)[network.input] for image in test]
-    exact, found = network.outputs(test), in_our_engine(arguments, ours, fed, raw)
+    exact, found = network.outputs(test), in_our_engine(arguments, ours, fed, folder / "image.f32")
     row |= {"sqnr": decibels(exact, found), "apart": apart(Network(ours).outputs(test), found)}
     by_onnxruntime(file, theirs, calibration)
     row["sqnr_onnxruntime"] = decibels(exact, Network(theirs).outputs(test))
+    figures.write_text(json.dumps({"sha256": digest, "row": row}))
+    return row, ours, theirs
+
+
+def measure(arguments, name: str, folder: Path, calibration, test) -> dict:
+    row, ours, theirs = prepare(arguments, name, folder, calibration, test)
     if arguments.rounds:
-        fed[0].tofile(raw)
-        row["times"] = {str(threads): times(arguments, threads, ours, theirs, raw) for threads in arguments.threads}
-    for made in (ours, theirs, raw):
-        made.unlink()
+        raw = folder / "image.f32"
+        np.repeat(test[0], Network(ours).channels, axis=1).tofile(raw)
+        row = row | {"times": {str(threads): times(arguments, threads, ours, theirs, raw) for threads in arguments.threads}}
+    if not arguments.prepared:
+        ours.unlink()
+        theirs.unlink()
     return row
 
 
@@ -263,6 +283,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="turns that are timed; 0: no times (default 7)")
     parser.add_argument("--patience", type=float, default=0, help="seconds to wait in all for an idle machine, for each time")
     parser.add_argument("--time", type=Path, metavar="FILE", help="a JSON line a network, resumed where the file ends; prints the table")
+    parser.add_argument("--prepared", type=Path, metavar="FOLDER", help="where quantized files are kept, and taken from (default: nowhere)")
     parser.add_argument("--exporter", type=Path, default=ROOT / "target/debug/exporter")
     parser.add_argument("--ours", type=Path, default=ROOT / "target/release/examples/alternate")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -279,6 +300,8 @@ def arguments_of() -> argparse.Namespace:
 def run(arguments, names: list[str]) -> list[dict]:
     """A row for each network, told as soon as it is there."""
     rows = []
+    if arguments.prepared:
+        arguments.prepared.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         calibration = pictures(folder / "calibration", CALIBRATION, 1)

@@ -1,10 +1,10 @@
 //! Times a model when told to, so that engines can take turns on one machine.
 //!
 //! `alternate MODEL.onnx THREADS [IMAGE.f32]`: prints the load time in milliseconds and `ready`; then answers each line
-//! on standard input: `N` runs N times and prints the N latencies in milliseconds, `outputs` prints the results and
-//! `memory` the resident and the highest resident megabytes, both as JSON, `layers` a table
-//! with the machine's peak. The instruction set is
-//! `CXR_ISA` or the best. `runtime/benches/peers.py` speaks to it.
+//! on standard input: `N` runs N times and prints the N latencies in milliseconds, `outputs` prints the results,
+//! `outputs IMAGE.f32` those of another image, and `memory` the resident and the highest resident megabytes, all as
+//! JSON, `layers` a table with the machine's peak. The instruction set is `CXR_ISA` or the best.
+//! `runtime/benches/peers.py` speaks to it.
 #![expect(clippy::print_stdout, reason = "a program that answers on its output")]
 
 use engine::{Engine, Options};
@@ -33,11 +33,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("load {load:.1} ms, first result {first:.1} ms, {isa}\nready");
     stdout().flush()?;
     for line in stdin().lock().lines() {
-        match line?.trim() {
-            "layers" => layers(&mut engine, &image)?,
-            "outputs" => outputs(&mut engine, &image)?,
-            "memory" => memory()?,
-            count => {
+        let line = line?;
+        match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
+            ("layers", _) => layers(&mut engine, &image)?,
+            ("outputs", "") => outputs(&mut engine, &image)?,
+            ("outputs", file) => outputs(&mut engine, &floats(&fs::read(file)?)?)?,
+            ("memory", _) => memory()?,
+            (count, _) => {
                 let mut latencies = Vec::new();
                 for _ in 0..count.parse()? {
                     let start = Instant::now();
