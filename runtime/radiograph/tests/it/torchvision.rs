@@ -43,9 +43,10 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Of white's distance from black: of floats a millionth, of Pillow's whole grey values those of two roundings.
+/// Of white's distance from black: of floats four millionths, as torch's weights are 32-bit floats; of Pillow's
+/// whole grey values those of two roundings.
 #[test]
-fn the_input_is_torchvisions_within_a_millionth_and_pillows_within_one_grey_value() {
+fn the_input_is_torchvisions_within_four_millionths_and_pillows_within_one_grey_value() {
     let (bytes, _) = GOLDEN.as_chunks::<4>();
     let golden: Vec<f32> = bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     assert_eq!(golden.len(), PICTURES.len() * 2 * SIDE * SIDE);
@@ -53,7 +54,7 @@ fn the_input_is_torchvisions_within_a_millionth_and_pillows_within_one_grey_valu
         let (floats, pillow) = golden.split_at(SIDE * SIDE);
         let input = network_input(&picture(height, width), &preprocess(resize_crop()));
         let (off, of_pillow) = (furthest(&input, floats), furthest(&input, pillow));
-        assert!(off <= 1e-6, "{height}x{width}: {off}");
+        assert!(off <= 4e-6, "{height}x{width}: {off}");
         assert!(of_pillow <= 1.0 / 255.0, "{height}x{width}: {of_pillow}");
         let ends = [f32::min, f32::max].map(|of| floats.iter().copied().fold(floats[0], of));
         assert!(ends[1] - ends[0] > 0.2, "{height}x{width}: the golden picture shows nothing");
