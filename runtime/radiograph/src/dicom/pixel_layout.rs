@@ -45,6 +45,8 @@ impl PixelLayout {
         let fits = high < allocated && high + 1 >= stored;
         expect("HighBit", high, fits, "at least BitsStored - 1 and below BitsAllocated")?;
         let sign = elements.integer(tags::PIXEL_REPRESENTATION, "PixelRepresentation")?;
+        let signed = sign == Some(1);
+        expect("PixelRepresentation", 1, !signed || samples == 1, "0 for colour")?;
         let planar = elements.integer(tags::PLANAR_CONFIGURATION, "PlanarConfiguration")?;
         Ok(Self {
             rows: rows as usize,
@@ -55,7 +57,7 @@ impl PixelLayout {
             allocated,
             stored,
             shift: high + 1 - stored,
-            signed: sign == Some(1),
+            signed,
             planar: planar == Some(1),
         })
     }

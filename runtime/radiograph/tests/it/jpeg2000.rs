@@ -40,6 +40,14 @@ pub(crate) fn colour() -> Phantom {
     phantom.with(tags::SAMPLES_PER_PIXEL, VR::US, PrimitiveValue::from(3u16))
 }
 
+/// Their grey would be below black.
+#[test]
+fn colours_of_signed_samples_are_refused_by_name() {
+    let phantom = colour().with(tags::PIXEL_REPRESENTATION, VR::US, PrimitiveValue::from(1u16));
+    let error = read(&file(&phantom, COLOUR)).unwrap_err().to_string();
+    assert!(error.contains("PixelRepresentation") && error.contains("0 for colour"), "{error}");
+}
+
 /// Red is the phantom, green the same upside down, blue the same mirrored.
 #[test]
 fn colours_come_back_exactly_in_their_order() {
