@@ -58,12 +58,19 @@ pub(crate) struct Setup {
     /// Where the page is [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     http: Option<SocketAddr>,
-    /// Who may send; one with a port is asked for an answer: [NAME=]AE[@ADDRESS[:PORT]][,certificate=NAME]
-    #[arg(long = "peer", value_name = "PEER")]
+    // As an attribute: rustdoc would take brackets for links.
+    #[arg(
+        long = "peer",
+        value_name = "PEER",
+        help = "Who may send; one with a port is asked for an answer: [NAME=]AE[@ADDRESS[:PORT]][,certificate=NAME]"
+    )]
     peers: Vec<PeerSpec>,
-    /// Who gets results: NAME=AE@HOST:PORT[,commit][,sr][,seg][,sc][,heat][,positive][,fallback=NAME][,ca=FILE]
-    /// [,certificate=FILE][,key=FILE], or NAME=URL[,…][,bearer=FILE][,basic=FILE]
-    #[arg(long, value_name = "ARCHIVE")]
+    #[arg(
+        long,
+        value_name = "ARCHIVE",
+        help = "Who gets results: NAME=AE@HOST:PORT[,commit][,sr][,seg][,sc][,heat][,positive][,fallback=NAME][,ca=FILE] \
+                [,certificate=FILE][,key=FILE], or NAME=URL[,…][,bearer=FILE][,basic=FILE]"
+    )]
     pacs: Vec<PacsSpec>,
     /// The bundle that answers
     #[arg(long, value_name = "FILE", conflicts_with = "slots")]
