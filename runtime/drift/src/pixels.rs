@@ -15,7 +15,7 @@ pub struct Frame {
     pub white: f32,
 }
 
-/// Names of the numbers that [`pixels`] gives, in its order.
+/// Names of the numbers that `pixels` gives, in its order.
 pub const PIXELS: [&str; 16] = [
     "pixels/mean",
     "pixels/deviation",
