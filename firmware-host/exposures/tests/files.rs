@@ -153,8 +153,13 @@ fn a_lamp_without_a_living_daemon_shows_trouble() {
     assert!(shown(folder.path()).is_err());
 }
 
+/// Each waits for the disk.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(64, |cases| cases.parse().expect("a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn damage_anywhere_never_panics_nor_makes_an_entry_up(at in 0_usize..5 * 512, bits in 1_u8..) {

@@ -58,16 +58,14 @@ fn fragment(data: &[u8]) -> PDataValue {
     }
 }
 
-/// One C-STORE to a peer that says `greeting` at once, `answer` when it has heard the object, and closes.
+/// One C-STORE to a peer that says `greeting` and `answer` at once, listens, and says nothing more.
 async fn store(greeting: Vec<u8>, answer: Vec<u8>) -> Result<Response, ScuError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serve = async {
         let mut stream = listener.accept().await.unwrap().0;
         let mut heard = [0; 4096];
-        let _ = stream.read(&mut heard).await;
         let _ = stream.write_all(&greeting).await;
-        let _ = stream.read(&mut heard).await;
         let _ = stream.write_all(&answer).await;
         let _ = stream.shutdown().await;
         while stream.read(&mut heard).await.is_ok_and(|n| n > 0) {}
@@ -144,9 +142,55 @@ fn blocking_store(greeting: Vec<u8>, answer: Vec<u8>) -> Result<Response, ScuErr
     runtime.block_on(store(greeting, answer))
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+/// A command set of elements that answers have, in any order, with values of any length.
+fn command_set() -> impl Strategy<Value = Vec<u8>> {
+    let element = prop::sample::select(
+        &[0x0000_u16, 0x0002, 0x0100, 0x0120, 0x0800, 0x0900, 0x0902, 0x1000][..],
+    );
+    let value = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..8),
+        Just(0x8001_u16.to_le_bytes().to_vec()),
+        Just(vec![0, 0]),
+        Just(vec![1, 0]),
+        Just(0x0101_u16.to_le_bytes().to_vec()),
+    ];
+    prop::collection::vec((element, value), 0..10).prop_map(|elements| {
+        let mut bytes = Vec::new();
+        for (element, value) in elements {
+            bytes.extend([0, 0]);
+            bytes.extend(element.to_le_bytes());
+            bytes.extend((value.len() as u32).to_le_bytes());
+            bytes.extend(value);
+        }
+        bytes
+    })
+}
 
+/// What a peer may say at any time.
+fn pdu() -> impl Strategy<Value = Vec<u8>> {
+    let fragment = (0_u8..4, any::<bool>(), any::<bool>(), command_set()).prop_map(
+        |(presentation_context_id, is_command, is_last, data)| PDataValue {
+            presentation_context_id,
+            value_type: if is_command { PDataValueType::Command } else { PDataValueType::Data },
+            is_last,
+            data,
+        },
+    );
+    prop_oneof![
+        4 => prop::collection::vec(fragment, 1..4)
+            .prop_map(|data| bytes_of(&Pdu::PData { data })),
+        1 => Just(good_answer()),
+        1 => Just(acceptance()),
+        1 => Just(bytes_of(&Pdu::ReleaseRQ)),
+        1 => Just(bytes_of(&Pdu::ReleaseRP)),
+        1 => (1_u8..9, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, body)| {
+            let length = (body.len() as u32).to_be_bytes();
+            [&[kind, 0][..], &length, &body].concat()
+        }),
+    ]
+}
+
+proptest! {
     #[test]
     fn noise_for_an_answer_is_an_error_never_a_panic(
         greeting in prop::collection::vec(any::<u8>(), 0..80),
@@ -185,6 +229,19 @@ proptest! {
             if parts.add(&value).is_err() {
                 break;
             }
+        }
+    }
+
+    /// Whole messages in any order: an error, or the answer to our message.
+    #[test]
+    fn a_peer_that_says_anything_never_panics_nor_answers_for_another_message(
+        accepts: bool,
+        greeting in prop::collection::vec(pdu(), 0..3),
+        answer in prop::collection::vec(pdu(), 0..5),
+    ) {
+        let greeting = if accepts { acceptance() } else { greeting.concat() };
+        if let Ok(response) = blocking_store(greeting, answer.concat()) {
+            prop_assert_eq!((response.field, response.answers), (0x8001, 1));
         }
     }
 }
