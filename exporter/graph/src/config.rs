@@ -22,6 +22,11 @@ pub struct ModelConfig {
     #[serde(default = "published_width")]
     pub width: usize,
     pub pool: Pool,
+    /// Pixels of the input to a place of the last feature map, each way. The published ResNets have 32; with 16 or 8 their
+    /// last stages do not shrink, so that places lie closer.
+    // Bundles do not hold it: what ships is the network itself.
+    #[serde(default, skip_serializing_if = "OutputStride::is_published", with = "in_text_alone")]
+    pub output_stride: OutputStride,
     /// Tasks solved on top of the backbone; none for a pure encoder.
     #[serde(default)]
     pub heads: Vec<Head>,
@@ -48,6 +53,46 @@ pub enum Backbone {
 pub enum Pool {
     Mean,
     Attention,
+}
+
+/// How much smaller the last feature map is than the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "usize", into = "usize")]
+pub enum OutputStride {
+    S8,
+    S16,
+    #[default]
+    S32,
+}
+
+impl OutputStride {
+    /// In pixels.
+    pub fn pixels(self) -> usize {
+        match self {
+            Self::S8 => 8,
+            Self::S16 => 16,
+            Self::S32 => 32,
+        }
+    }
+
+    pub fn is_published(&self) -> bool {
+        *self == Self::S32
+    }
+}
+
+impl TryFrom<usize> for OutputStride {
+    type Error = String;
+
+    fn try_from(pixels: usize) -> Result<Self, String> {
+        let known = [Self::S8, Self::S16, Self::S32].into_iter().find(|own| own.pixels() == pixels);
+        known.ok_or_else(|| format!("output_stride is {pixels}, expected 8, 16 or 32"))
+    }
+}
+
+impl From<OutputStride> for usize {
+    fn from(stride: OutputStride) -> Self {
+        stride.pixels()
+    }
 }
 
 /// One task with its outputs.
@@ -93,7 +138,13 @@ impl ModelConfig {
 
     /// A backbone without heads.
     pub fn encoder(backbone: Backbone, pool: Pool) -> Self {
-        Self { backbone, width: published_width(), pool, heads: Vec::new() }
+        Self {
+            backbone,
+            width: published_width(),
+            pool,
+            output_stride: OutputStride::S32,
+            heads: Vec::new(),
+        }
     }
 }
 
@@ -153,4 +204,24 @@ impl fmt::Display for Task {
 
 fn published_width() -> usize {
     64
+}
+
+/// Nothing where positions count, as in a bundle's manifest.
+mod in_text_alone {
+    use super::OutputStride;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(it: &OutputStride, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { it.serialize(to) } else { ().serialize(to) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<OutputStride, D::Error> {
+        if from.is_human_readable() {
+            OutputStride::deserialize(from)
+        } else {
+            <()>::deserialize(from).map(|()| OutputStride::S32)
+        }
+    }
 }

@@ -27,7 +27,7 @@ mod resample;
 mod resnet;
 mod shape;
 
-pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, Pool, Task};
+pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, OutputStride, Pool, Task};
 pub use fit::{Fit, Side, UnknownFit};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
 pub use language::{LANGUAGE_GLOBAL, LANGUAGE_PLACES};

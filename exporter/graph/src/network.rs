@@ -28,6 +28,9 @@ pub enum CheckpointError {
     #[error("the backbone is foreign: a network of another tool, which no checkpoint describes")]
     ForeignBackbone,
 
+    #[error("output_stride is {found}, expected 32: {what} has no other")]
+    OutputStride { found: usize, what: String },
+
     #[error("the {0} head has no labels")]
     NoLabels(Task),
 
@@ -89,7 +92,9 @@ impl ModelConfig {
         if self.width == 0 || !self.width.is_multiple_of(4) || self.width > 1024 {
             return Err(CheckpointError::Width(self.width));
         }
+        self.output_stride_fits()?;
         let (mut graph, features) = self.backbone(input_shape);
+        let stride = self.output_stride.pixels();
         let c5 = features.c5().to_owned();
         let channels = features.channels[4];
         let pool = match self.pool {
@@ -97,7 +102,7 @@ impl ModelConfig {
             Pool::Attention => Op::AttentionPool2d {
                 channels,
                 heads: 8,
-                tokens: input_shape[1].div_ceil(32) * input_shape[2].div_ceil(32),
+                tokens: input_shape[1].div_ceil(stride) * input_shape[2].div_ceil(stride),
             },
         };
         let name = if self.pool == Pool::Mean { "avgpool" } else { "attnpool" };
@@ -123,7 +128,28 @@ impl ModelConfig {
         Ok(graph)
     }
 
-    /// The nodes that make C1–C5, whose strides are 2, 4, 8, 16, 32: what distillation compares.
+    /// Refuses what is built for the published stride of 32.
+    fn output_stride_fits(&self) -> Result<(), CheckpointError> {
+        if self.output_stride.is_published() {
+            return Ok(());
+        }
+        let refused = |what: String| {
+            Err(CheckpointError::OutputStride { found: self.output_stride.pixels(), what })
+        };
+        match self.backbone {
+            Backbone::Resnet18 | Backbone::Resnet34 | Backbone::Resnet50 => {}
+            other => return refused(format!("the backbone {other}")),
+        }
+        let built_on_32 =
+            |head: &&Head| head.task == Task::Segmentation || Task::DETECTORS.contains(&head.task);
+        match self.heads.iter().find(built_on_32) {
+            Some(head) => refused(format!("the {} head", head.task)),
+            None => Ok(()),
+        }
+    }
+
+    /// The nodes that make C1–C5, whose strides are 2, 4, 8, 16, 32 or no more than the output stride: what distillation
+    /// compares.
     pub fn features(&self, input_shape: [usize; 3]) -> Result<[String; 5], CheckpointError> {
         self.graph(input_shape)?;
         Ok(self.backbone(input_shape).1.names)
@@ -142,9 +168,15 @@ impl ModelConfig {
             Backbone::Densenet121 => densenet::backbone(&mut graph, self.width),
             Backbone::EfficientnetB0 => efficientnet::backbone(&mut graph, self.width),
             Backbone::Mobilenetv2 => mobilenet::backbone(&mut graph, self.width),
-            Backbone::Resnet18 => resnet::backbone(&mut graph, [2, 2, 2, 2], 1, self.width),
-            Backbone::Resnet34 => resnet::backbone(&mut graph, [3, 4, 6, 3], 1, self.width),
-            Backbone::Resnet50 => resnet::backbone(&mut graph, [3, 4, 6, 3], 4, self.width),
+            Backbone::Resnet18 => {
+                resnet::backbone(&mut graph, [2, 2, 2, 2], 1, self.width, self.output_stride)
+            }
+            Backbone::Resnet34 => {
+                resnet::backbone(&mut graph, [3, 4, 6, 3], 1, self.width, self.output_stride)
+            }
+            Backbone::Resnet50 => {
+                resnet::backbone(&mut graph, [3, 4, 6, 3], 4, self.width, self.output_stride)
+            }
         };
         (graph, features)
     }
@@ -153,6 +185,7 @@ impl ModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OutputStride;
 
     fn classifier(backbone: Backbone) -> Graph {
         let head = Head { task: Task::Classification, labels: vec!["x".into(); 1000] };
@@ -207,5 +240,53 @@ mod tests {
             let sides = names.map(|name| shapes[name.as_str()][1]);
             assert_eq!(sides, [112, 56, 28, 14, 7], "{backbone} of width {width}");
         }
+    }
+
+    #[test]
+    fn a_smaller_output_stride_gives_a_finer_map_by_the_same_weights() {
+        for backbone in [Backbone::Resnet18, Backbone::Resnet34, Backbone::Resnet50] {
+            let published = ModelConfig { width: 8, ..ModelConfig::encoder(backbone, Pool::Mean) };
+            for (output_stride, sides) in [
+                (OutputStride::S16, [112, 56, 28, 14, 14]),
+                (OutputStride::S8, [112, 56, 28, 28, 28]),
+            ] {
+                let config = ModelConfig { output_stride, ..published.clone() };
+                let graph = config.graph([1, 224, 224]).unwrap();
+                let shapes = graph.shapes().unwrap();
+                let names = config.features([1, 224, 224]).unwrap();
+                assert_eq!(names.map(|name| shapes[name.as_str()][1]), sides, "{backbone}");
+                assert_eq!(graph.params(), published.graph([1, 224, 224]).unwrap().params());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_built_for_a_stride_of_32_is_refused_at_another() {
+        let config = |backbone, task| ModelConfig {
+            output_stride: OutputStride::S8,
+            heads: vec![Head { task, labels: vec!["x".into()] }],
+            ..ModelConfig::encoder(backbone, Pool::Mean)
+        };
+        let error = |backbone, task| config(backbone, task).graph([1, 64, 64]).unwrap_err();
+        for task in [Task::Segmentation, Task::Detection, Task::Yolov3] {
+            let error = error(Backbone::Resnet18, task).to_string();
+            assert!(error.contains(&format!("the {task} head")), "{error}");
+        }
+        let error = error(Backbone::Mobilenetv2, Task::Classification).to_string();
+        assert!(error.contains("the backbone mobilenetv2"), "{error}");
+        config(Backbone::Resnet18, Task::Classification).graph([1, 64, 64]).unwrap();
+    }
+
+    #[test]
+    fn an_attention_pool_has_a_position_for_each_place_of_a_finer_map() {
+        let config = ModelConfig {
+            output_stride: OutputStride::S16,
+            ..ModelConfig::encoder(Backbone::Resnet18, Pool::Attention)
+        };
+        let graph = config.graph([1, 64, 96]).unwrap();
+        graph.shapes().unwrap();
+        let position =
+            graph.params().into_iter().find(|p| p.name.ends_with("positional_embedding"));
+        assert_eq!(position.unwrap().shape[0], 1 + 4 * 6);
     }
 }

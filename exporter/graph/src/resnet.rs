@@ -1,8 +1,9 @@
 //! ResNet-18/34/50 with torchvision's names (v1.5: the stride sits on the 3x3 convolution).
 
-use crate::{Graph, Op};
+use crate::{Graph, Op, OutputStride};
 
-/// The feature maps C1–C5 heads build on: names, channels; strides are 2, 4, 8, 16, 32.
+/// The feature maps C1–C5 heads build on: names, channels; strides are 2, 4, 8, 16, 32, or no more than a ResNet's output
+/// stride.
 pub(crate) struct Features {
     pub(crate) names: [String; 5],
     pub(crate) channels: [usize; 5],
@@ -20,6 +21,7 @@ pub(crate) fn backbone(
     blocks: [usize; 4],
     expansion: usize,
     width: usize,
+    output: OutputStride,
 ) -> Features {
     let image = graph.input.clone();
     let c1 = conv_bn(graph, "conv1", "bn1", &image, conv(graph.input_shape[0], width, 7, 2));
@@ -30,14 +32,17 @@ pub(crate) fn backbone(
     let mut features = Features { names: Default::default(), channels: [width; 5] };
     features.names[0] = c1;
     let mut channels = width;
+    let mut reached = 4;
     for (stage, count) in blocks.into_iter().enumerate() {
+        let shrinks = stage > 0 && reached < output.pixels();
+        reached *= if shrinks { 2 } else { 1 };
         for index in 0..count {
             let block = Block {
                 name: format!("layer{}.{index}", stage + 1),
                 input: channels,
                 width: width << stage,
                 output: (width << stage) * expansion,
-                stride: if stage > 0 && index == 0 { 2 } else { 1 },
+                stride: if shrinks && index == 0 { 2 } else { 1 },
             };
             x = if expansion == 1 { block.basic(graph, &x) } else { block.bottleneck(graph, &x) };
             channels = block.output;

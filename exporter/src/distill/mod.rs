@@ -132,6 +132,7 @@ fn student_config(recipe: &Recipe, teacher: &CheckpointConfig) -> Result<Checkpo
         backbone: recipe.student,
         width: recipe.width.unwrap_or(teacher.model.width),
         pool: recipe.pool,
+        output_stride: teacher.model.output_stride,
         heads: teacher.model.heads.clone(),
     };
     let config = CheckpointConfig { model, preprocess: teacher.preprocess };

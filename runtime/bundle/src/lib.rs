@@ -13,7 +13,7 @@
 //! ```
 //! use bundle::{Bundle, Manifest, SigningKey, section};
 //! # use graph::{Backbone, ModelConfig, Pool, Preprocess};
-//! # let model = ModelConfig { backbone: Backbone::Resnet18, width: 64, pool: Pool::Mean, heads: Vec::new() };
+//! # let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
 //! # let preprocess = Preprocess { height: 224, width: 224, mean: 0.5, std: 0.25, ..Preprocess::PRIOR };
 //!
 //! let manifest = Manifest::new("chest", "1.0.0", model, preprocess);

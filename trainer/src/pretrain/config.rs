@@ -7,7 +7,7 @@ use crate::{
     text::bert::BertConfig,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use graph::{Backbone, CheckpointConfig, ModelConfig, Pool, Preprocess};
+use graph::{Backbone, CheckpointConfig, ModelConfig, OutputStride, Pool, Preprocess};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
 use tch::{Device, Kind};
@@ -75,6 +75,8 @@ pub struct Architecture {
     pub backbone: Backbone,
     pub width: usize,
     pub pool: Pool,
+    #[serde(default, skip_serializing_if = "OutputStride::is_published")]
+    pub output_stride: OutputStride,
     #[serde(default)]
     pub released_quirks: Quirks,
 }
@@ -184,9 +186,9 @@ impl PretrainConfig {
 
     /// `[model]` and `[preprocess]` of the checkpoint this run makes.
     pub fn checkpoint(&self) -> CheckpointConfig {
-        let Architecture { backbone, width, pool, .. } = self.model;
+        let Architecture { backbone, width, pool, output_stride, .. } = self.model;
         CheckpointConfig {
-            model: ModelConfig { backbone, width, pool, heads: Vec::new() },
+            model: ModelConfig { backbone, width, pool, output_stride, heads: Vec::new() },
             preprocess: self.preprocess,
         }
     }
@@ -290,6 +292,11 @@ impl PretrainConfig {
             ensure!(
                 w.global > 0.0 || w.local_text > 0.0 || w.local_image > 0.0,
                 "stage {} aligns nothing",
+                stage.name
+            );
+            ensure!(
+                w.image == 0.0 || self.model.output_stride.is_published(),
+                "stage {} draws images again, whose decoder is built for model.output_stride = 32: set its weights.image to 0",
                 stage.name
             );
         }

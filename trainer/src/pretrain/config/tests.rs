@@ -44,6 +44,21 @@ fn what_the_released_code_does_not_know_is_refused_beside_its_way_of_rotating() 
 }
 
 #[test]
+fn a_finer_map_goes_without_the_image_decoder_that_is_built_for_the_published_one() {
+    let read = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+        PretrainConfig::read(&examples().join("phantom.toml"), &changes)
+    };
+    let error = format!("{:#}", read(&["model.output_stride=8"]).unwrap_err());
+    assert!(error.contains("stage reconstruction draws images again"), "{error}");
+    let config = read(&["model.output_stride=8", "stage.2.weights.image=0.0"]).unwrap();
+    let graph = config.checkpoint().graph().unwrap();
+    assert_eq!(graph.shapes().unwrap()["layer4.1.relu"], [128, 12, 12]);
+    let error = format!("{:#}", read(&["model.output_stride=12"]).unwrap_err());
+    assert!(error.contains("output_stride is 12, expected 8, 16 or 32"), "{error}");
+}
+
+#[test]
 fn settings_reach_into_stages_and_unknown_ones_are_refused() {
     let path = examples().join("demo.toml");
     let changes = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
