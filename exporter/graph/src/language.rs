@@ -6,14 +6,20 @@ use crate::{CheckpointError, Graph, Op, Output};
 pub const LANGUAGE_GLOBAL: &str = "language.global";
 /// Output: its places in the joint space, `V [D, h, w]`.
 pub const LANGUAGE_PLACES: &str = "language.places";
+/// Output of a network whose pool is the mean: its places by the projection that the image as a whole goes through,
+/// `G [D, h, w]`. Their mean is `v`.
+pub const LANGUAGE_GLOBAL_PLACES: &str = "language.global_places";
 
 /// Nodes, and so parameters, by the names PRIOR's checkpoints have.
 const GLOBAL: &str = "global_image_projection";
 const PLACES: &str = "local_image_projection";
+/// The same weights as [`GLOBAL`], at every place.
+const GLOBAL_PLACES: &str = "global_places_projection";
 
 impl Graph {
-    /// The network with two more outputs of `width` D: a linear layer on the pooled embedding, and one on every place of the
-    /// map before the pool, which is a 1x1 convolution.
+    /// The network with more outputs of `width` D: a linear layer on the pooled embedding, and one on every place of the
+    /// map before the pool, which is a 1x1 convolution. Where the pool is the mean, the first layer on every place as well:
+    /// of an attention pool, no place has a share that a layer could tell.
     pub fn with_language(&self, width: usize) -> Result<Self, CheckpointError> {
         let no_pool = || CheckpointError::NoPool(self.name.clone());
         let embedding = self.outputs.iter().find(|output| output.name == "embedding");
@@ -27,10 +33,15 @@ impl Graph {
         let mut graph = self.clone();
         let global = Op::Linear { in_features: channels, out_features: width };
         let places = Op::conv2d([channels, width], 1, 1, 0, 1, true);
-        for (output, node, op, input) in
-            [(LANGUAGE_GLOBAL, GLOBAL, global, pooled), (LANGUAGE_PLACES, PLACES, places, map)]
-        {
-            let node = graph.push(node, op, &[&input]);
+        let mut heads = vec![
+            (LANGUAGE_GLOBAL, GLOBAL, global, &pooled),
+            (LANGUAGE_PLACES, PLACES, places.clone(), &map),
+        ];
+        if pool.op == Op::GlobalAvgPool {
+            heads.push((LANGUAGE_GLOBAL_PLACES, GLOBAL_PLACES, places, &map));
+        }
+        for (output, node, op, input) in heads {
+            let node = graph.push(node, op, &[input]);
             graph.outputs.push(Output { name: output.into(), node });
         }
         Ok(graph)
@@ -55,6 +66,10 @@ mod tests {
                 };
                 assert_eq!(of(LANGUAGE_GLOBAL), [32], "{backbone}");
                 assert_eq!(of(LANGUAGE_PLACES), [32, 3, 2], "{backbone}");
+                match pool {
+                    Pool::Mean => assert_eq!(of(LANGUAGE_GLOBAL_PLACES), [32, 3, 2], "{backbone}"),
+                    Pool::Attention => assert_eq!(graph.outputs.len(), 3, "{backbone}"),
+                }
                 let names: Vec<String> = graph.params().into_iter().map(|p| p.name).collect();
                 assert!(names.contains(&"local_image_projection.bias".to_owned()), "{backbone}");
             }

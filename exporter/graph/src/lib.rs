@@ -30,7 +30,7 @@ mod shape;
 pub use config::{Backbone, CheckpointConfig, Head, ModelConfig, OutputStride, Pool, Task};
 pub use fit::{Fit, Side, UnknownFit};
 pub use heads::{ANCHOR_INPUT, ANCHORS};
-pub use language::{LANGUAGE_GLOBAL, LANGUAGE_PLACES};
+pub use language::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES};
 pub use network::CheckpointError;
 pub use op::{Op, Unary};
 pub use placement::Placement;

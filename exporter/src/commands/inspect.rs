@@ -131,14 +131,15 @@ fn described(language: &Language) -> serde_json::Value {
             "calibration": prompt.calibration.map(|platt| [platt.slope, platt.offset]),
         })
     };
-    let Language { space, scale, prompts, bank } = language;
+    let Language { space, scale, prompts, bank, usual } = language;
+    let heat = if usual.is_some() { "shares of the score" } else { "local attention" };
     let bank = bank.as_ref().map(|bank| {
         let sentences: Vec<&String> = bank.sentences.iter().flatten().collect();
         json!({ "prototypes": bank.prototypes.len(), "reviewed": bank.reviewed, "sentences": sentences })
     });
     json!({
         "space": hex::encode(space.id), "width": space.width, "grid": space.grid, "scale": scale,
-        "findings": prompts.iter().map(finding).collect::<Vec<_>>(), "bank": bank,
+        "findings": prompts.iter().map(finding).collect::<Vec<_>>(), "bank": bank, "heat": heat,
     })
 }
 

@@ -72,7 +72,7 @@ impl Prompts {
             None => (wording.unfitted(), CODES),
             Some(bundle) => (
                 self.fit(&mut wording, bundle, terminal)?,
-                Rounding::of(&bundle.manifest)?.codes()?,
+                Rounding::of(&bundle.manifest)?.codes()?.places,
             ),
         };
         let Language { space, scale, prompts, .. } = wording.language();

@@ -6,7 +6,7 @@
 
 use crate::read::weights::{Array, Weights};
 use calibration::{QuantParams, QuantWeights, Range, quantize_bias, quantize_weights};
-use graph::{Graph, LANGUAGE_GLOBAL, LANGUAGE_PLACES, Node, Op};
+use graph::{Graph, LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Node, Op};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
@@ -379,7 +379,8 @@ fn relu_of<'a>(graph: &'a Graph, node: &'a Node) -> Option<&'a Node> {
 
 /// A convolution or linear layer that nobody reads but the caller; findings in words read the joint space as codes.
 fn makes_logits(graph: &Graph, node: &Node) -> bool {
-    let joint = |name: &str| [LANGUAGE_GLOBAL, LANGUAGE_PLACES].contains(&name);
+    let joint =
+        |name: &str| [LANGUAGE_GLOBAL, LANGUAGE_PLACES, LANGUAGE_GLOBAL_PLACES].contains(&name);
     let mut outputs = graph.outputs.iter().filter(|output| output.node == node.name);
     is_layer(node)
         && graph.readers(&node.name).next().is_none()

@@ -3,17 +3,20 @@
 use crate::passes::interpreter::Outputs;
 use anyhow::{Context, Result, ensure};
 use bundle::Manifest;
-use graph::{LANGUAGE_GLOBAL, LANGUAGE_PLACES};
-use language::{Codes, Image, Space};
+use graph::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES};
+use language::{Codes, Image, MapCodes, Space};
 
-/// Nodes of both outputs, by which the manifest knows their quantization.
-const NODES: [&str; 2] = ["global_image_projection", "local_image_projection"];
+/// Nodes of the outputs, by which the manifest knows their quantization.
+const NODES: [&str; 3] =
+    ["global_image_projection", "local_image_projection", "global_places_projection"];
 
-/// How a network rounds both outputs.
+/// How a network rounds its outputs in the joint space.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rounding {
     global: Scale,
     places: Scale,
+    /// Where the pool is the mean.
+    global_places: Option<Scale>,
 }
 
 /// `x = (q − zero)·scale`
@@ -23,46 +26,51 @@ struct Scale {
     zero: i32,
 }
 
-/// `v` and `V` of one image.
+/// `v`, `V` and, where the network tells it, `G` of one image.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Embedded {
     global: Vec<i16>,
     places: Vec<u8>,
+    global_places: Option<Vec<u8>>,
 }
 
 impl Rounding {
     /// As calibration found them.
     pub(crate) fn of(manifest: &Manifest) -> Result<Self> {
-        let of = |node: &str| {
-            let tensor = manifest.calibration.tensors.iter().find(|tensor| tensor.name == node);
-            let tensor = tensor.with_context(|| {
-                format!("the manifest has no range of `{node}`, expected that of a language head")
-            })?;
-            Ok::<_, anyhow::Error>(Scale { scale: tensor.scale, zero: tensor.zero })
+        let find = |node: &str| {
+            let tensor = manifest.calibration.tensors.iter().find(|tensor| tensor.name == node)?;
+            Some(Scale { scale: tensor.scale, zero: tensor.zero })
         };
-        Ok(Self { global: of(NODES[0])?, places: of(NODES[1])? })
+        let of = |node: &str| {
+            find(node).with_context(|| {
+                format!("the manifest has no range of `{node}`, expected that of a language head")
+            })
+        };
+        Ok(Self { global: of(NODES[0])?, places: of(NODES[1])?, global_places: find(NODES[2]) })
     }
 
-    /// Of the places, as a scorer packs phrases for.
-    pub(crate) fn codes(&self) -> Result<Codes> {
-        Ok(Codes { scale: self.places.scale, zero: self.places.unsigned(self.places.zero)? })
+    /// Of both maps, as a scorer packs phrases for.
+    pub(crate) fn codes(&self) -> Result<MapCodes> {
+        let codes = |own: Scale| -> Result<Codes> {
+            Ok(Codes { scale: own.scale, zero: own.unsigned(own.zero)? })
+        };
+        let global_places = self.global_places.map(codes).transpose()?;
+        Ok(MapCodes { places: codes(self.places)?, global_places })
     }
 
-    /// Both outputs as the integers they were rounded to.
+    /// The outputs as the integers they were rounded to.
     pub(crate) fn embedded(&self, outputs: &Outputs, space: &Space) -> Result<Embedded> {
         let width = space.width as usize;
-        let (global, places) =
-            (output(outputs, LANGUAGE_GLOBAL)?, output(outputs, LANGUAGE_PLACES)?);
-        let global = self.global.codes(LANGUAGE_GLOBAL, global, width)?;
-        let by_channel = self.places.codes(LANGUAGE_PLACES, places, width * space.places())?;
-        let mut places = vec![0; by_channel.len()];
-        for (channel, row) in by_channel.chunks_exact(space.places()).enumerate() {
-            for (place, &code) in row.iter().enumerate() {
-                places[place * width + channel] = self.places.unsigned(code)?;
-            }
-        }
+        let global =
+            self.global.codes(LANGUAGE_GLOBAL, output(outputs, LANGUAGE_GLOBAL)?, width)?;
         let zero = self.global.zero;
-        Ok(Embedded { global: global.iter().map(|q| (q - zero) as i16).collect(), places })
+        let of = |name: &str, own: Scale| own.map(name, output(outputs, name)?, space);
+        let global_places = self.global_places.map(|own| of(LANGUAGE_GLOBAL_PLACES, own));
+        Ok(Embedded {
+            global: global.iter().map(|q| (q - zero) as i16).collect(),
+            places: of(LANGUAGE_PLACES, self.places)?,
+            global_places: global_places.transpose()?,
+        })
     }
 }
 
@@ -83,6 +91,19 @@ impl Scale {
         values.iter().map(code).collect()
     }
 
+    /// `values [D, P]` → `[P, D]`
+    fn map(self, name: &str, values: &[f32], space: &Space) -> Result<Vec<u8>> {
+        let (width, places) = (space.width as usize, space.places());
+        let by_channel = self.codes(name, values, width * places)?;
+        let mut by_place = vec![0; by_channel.len()];
+        for (channel, row) in by_channel.chunks_exact(places).enumerate() {
+            for (place, &code) in row.iter().enumerate() {
+                by_place[place * width + channel] = self.unsigned(code)?;
+            }
+        }
+        Ok(by_place)
+    }
+
     /// Signed codes begin at −128.
     fn unsigned(self, code: i32) -> Result<u8> {
         u8::try_from(code).with_context(|| format!("a code of places is {code}, expected 0 to 255"))
@@ -98,6 +119,7 @@ pub(crate) fn output<'a>(outputs: &'a Outputs, name: &str) -> Result<&'a [f32]> 
 
 impl Embedded {
     pub(crate) fn image(&self) -> Image<'_> {
-        Image { global: &self.global, places: &self.places }
+        let global_places = self.global_places.as_deref();
+        Image { global: &self.global, places: &self.places, global_places }
     }
 }

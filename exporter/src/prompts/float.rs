@@ -6,6 +6,7 @@ use super::{
 };
 use crate::read::prior::Prior;
 use anyhow::{Result, ensure};
+use language::Vector;
 
 /// What an image is compared with for one side of a finding: the mean of its phrases.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +112,29 @@ impl FloatPrompt {
             raw: (whole + 0.5 * local) / 1.5,
             heat: look.iter().zip(&listen).map(|(a, b)| 0.5 * (a + b)).collect(),
         }
+    }
+}
+
+impl FloatPrompt {
+    /// What each place adds to the score, as the scorer computes it: `map [D, P]` of `language.global_places`, `usual [P]` of
+    /// `[D]`.
+    pub(crate) fn shares(&self, map: &[f32], usual: &[Vector], scale: f64) -> Vec<f64> {
+        let places = usual.len();
+        let mean = |row: &[f32]| row.iter().map(|&x| f64::from(x)).sum::<f64>() / places as f64;
+        let length = map.chunks_exact(places).map(mean).map(|x| x * x).sum::<f64>().sqrt();
+        let factors = self.positive.text.iter().zip(&self.negative.text).map(|(a, b)| a - b);
+        let mut shares = vec![0.0; places];
+        for ((at, factor), row) in factors.enumerate().zip(map.chunks_exact(places)) {
+            for ((share, &x), usual) in shares.iter_mut().zip(row).zip(usual) {
+                let usual = f64::from(usual.values[at]) * f64::from(usual.scale);
+                *share += factor * (f64::from(x) / length.max(1e-12) - usual);
+            }
+        }
+        let squashed = |share: &f64| {
+            let x = scale / 49.0 * share;
+            (1.0 + x / (1.0 + x.abs())) / 2.0
+        };
+        shares.iter().map(squashed).collect()
     }
 }
 

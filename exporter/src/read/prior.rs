@@ -20,8 +20,12 @@ const SPACE: [&str; 8] = [
     "sentence_bank.",
     "text_encoder.",
 ];
-/// Those of them that the network itself needs.
-const OF_IMAGES: [&str; 2] = ["global_image_projection.", "local_image_projection."];
+/// Nodes of the network's outputs in the joint space, and the layer of the checkpoint whose weights each has.
+const OF_IMAGES: [(&str, &str); 3] = [
+    ("global_image_projection", "global_image_projection"),
+    ("local_image_projection", "local_image_projection"),
+    ("global_places_projection", "global_image_projection"),
+];
 
 /// What a checkpoint knows of words.
 pub(crate) struct Prior {
@@ -90,11 +94,13 @@ impl Prior {
     ) -> Result<(Graph, Weights)> {
         let graph = graph.with_language(self.width())?;
         let mut all = weights.clone();
-        for node in graph.nodes.iter().filter(|node| {
-            OF_IMAGES.iter().any(|prefix| prefix.strip_suffix('.') == Some(node.name.as_str()))
-        }) {
+        for node in &graph.nodes {
+            let Some((_, layer)) = OF_IMAGES.iter().find(|(own, _)| *own == node.name) else {
+                continue;
+            };
             for param in node.params() {
-                let mut array = self.weights[&param.name].clone();
+                let part = param.name.strip_prefix(&node.name).expect("parameters have its name");
+                let mut array = self.weights[&format!("{layer}{part}")].clone();
                 // A linear layer at every place is a 1x1 convolution.
                 if matches!(node.op, Op::Conv2d { .. }) && array.shape.len() == 2 {
                     array.shape.extend([1, 1]);

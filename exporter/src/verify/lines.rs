@@ -3,7 +3,7 @@
 use super::{Answer, Sides};
 use bundle::{Meaning, Metric};
 use engine::decode::Detector;
-use graph::{LANGUAGE_GLOBAL, LANGUAGE_PLACES, Task};
+use graph::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Task};
 use metrics::{
     bootstrap::{Patients, Resampling, weighted_mean},
     detection::{Counting, ImageBoxes, Matched, RSNA_THRESHOLDS},
@@ -65,7 +65,7 @@ pub(crate) fn lines(sides: &Sides, answers: &[Answer]) -> Vec<Line> {
             similarity_line(answers, &kind.output(level), "cosine-with-float", cosine)
         }));
     }
-    for output in ["embedding", LANGUAGE_GLOBAL, LANGUAGE_PLACES] {
+    for output in ["embedding", LANGUAGE_GLOBAL, LANGUAGE_PLACES, LANGUAGE_GLOBAL_PLACES] {
         lines.extend(similarity_line(answers, output, "cosine-with-float", cosine));
     }
     lines

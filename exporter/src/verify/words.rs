@@ -20,7 +20,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use bundle::Manifest;
-use graph::{LANGUAGE_GLOBAL, LANGUAGE_PLACES, Placement};
+use graph::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Placement};
 use kernels::{Isa, Pool};
 use language::{Language, Scorer, Space};
 use metrics::{bootstrap::weighted_mean, figure, overlap::Overlap, ranking::Ranking};
@@ -109,7 +109,11 @@ impl<'a> Words<'a> {
         let said = self.scorer.score(embedded.image());
         for (at, said) in said.into_iter().enumerate() {
             let prompt = &self.language.prompts[at];
-            let score = self.float[at].score(global, places, self.scale);
+            let mut score = self.float[at].score(global, places, self.scale);
+            if let Some(usual) = &self.language.usual {
+                let map = output(float, LANGUAGE_GLOBAL_PLACES)?;
+                score.heat = self.float[at].shares(map, usual, self.scale);
+            }
             let raw = [score.raw as f32, said.raw];
             let heat = [score.heat.iter().map(|&x| x as f32).collect(), said.heat];
             let region = self.regions.get(&prompt.name).unwrap_or(&prompt.name);

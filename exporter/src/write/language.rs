@@ -5,7 +5,7 @@
 //! reviewed sentences ────────────▶ bank ───┴▶ Wording ─ fit on val ─▶ section language.bin
 //! ```
 
-use super::codes;
+use super::{codes, usual};
 use crate::{
     prompts::{
         bank,
@@ -14,7 +14,11 @@ use crate::{
         fold::{self, Folded},
         text::TextEncoder,
     },
-    read::{checkpoint::Checkpoint, images::Input, prior::Prior},
+    read::{
+        checkpoint::Checkpoint,
+        images::{ImageSet, Input},
+        prior::Prior,
+    },
     verify::Network,
 };
 use anyhow::{Context, Result, ensure};
@@ -22,7 +26,7 @@ use bundle::{Manifest, Metric};
 use graph::{Graph, Head, Task};
 use indicatif::ProgressBar;
 use kernels::{Isa, Pool};
-use language::{Bank, Language, Platt, Prompt, Scorer, Space};
+use language::{Bank, Language, Platt, Prompt, Scorer, Space, Vector};
 use metrics::{
     bootstrap::{Patients, Resampling},
     figure,
@@ -38,6 +42,7 @@ pub(crate) struct Wording {
     scale: f32,
     findings: Vec<Folded>,
     bank: Option<Bank>,
+    usual: Option<Vec<Vector>>,
 }
 
 /// What became of one finding.
@@ -100,7 +105,23 @@ impl Wording {
             scale: prior.scale,
             findings: findings.map(folded).transpose()?.unwrap_or_default(),
             bank: None,
+            usual: None,
         })
+    }
+
+    /// Looks at images as they come, so that heat maps can be told against what is usual; where the network tells what its
+    /// places add to the score.
+    pub(crate) fn look(
+        &mut self,
+        network: &Network,
+        manifest: &Manifest,
+        images: &ImageSet,
+        progress: &ProgressBar,
+    ) -> Result<()> {
+        let rounding = Rounding::of(manifest)?;
+        let preprocess = &manifest.preprocess;
+        self.usual = usual::usual(network, &rounding, &self.space, images, preprocess, progress)?;
+        Ok(())
     }
 
     pub(crate) fn language(&self) -> Language {
@@ -109,6 +130,7 @@ impl Wording {
             scale: self.scale,
             prompts: self.findings.iter().map(|folded| folded.prompt.clone()).collect(),
             bank: self.bank.clone(),
+            usual: self.usual.clone(),
         }
     }
 
@@ -137,7 +159,7 @@ impl Wording {
     fn known(&self, evidence: &Evidence<'_>, progress: &ProgressBar) -> Result<Vec<Vec<Known>>> {
         let Evidence { network, manifest, records, selection, split } = evidence;
         let rounding = Rounding::of(manifest)?;
-        let language = Language { bank: None, ..self.language() };
+        let language = Language { bank: None, usual: None, ..self.language() };
         let mut all: Vec<Vec<Known>> = vec![Vec::new(); self.findings.len()];
         if all.is_empty() {
             return Ok(all);

@@ -8,6 +8,7 @@
 //! drift             how calibration images look, for the box to notice others
 //! codes             what labels are called in DICOM objects
 //! language          findings in words, fitted
+//! usual             what places say of images as they come, which heat maps are told against
 //! golden            vectors by which a box proves itself
 //! provenance        origin of the network, as data
 //! card              the same for people; sbom: what the tool is made of
@@ -28,6 +29,7 @@ pub(crate) mod operating_points;
 pub(crate) mod package;
 pub(crate) mod provenance;
 mod sbom;
+mod usual;
 
 use anyhow::{Context, Result};
 use std::path::Path;

@@ -2,8 +2,9 @@
 //! bundle's section.
 //!
 //! ```text
-//! language.global [1, D]        int8 ─┐
-//! language.places [1, D, h, w]  int8 ─┴─▶ language::Scorer ─▶ findings, heat maps, sentences
+//! language.global        [1, D]        int8 ─┐
+//! language.places        [1, D, h, w]  int8 ─┼─▶ language::Scorer ─▶ findings, heat maps, sentences
+//! language.global_places [1, D, h, w]  int8 ─┘   the last where the language has what places usually say
 //! ```
 
 use crate::decode::Heat;
@@ -12,13 +13,14 @@ use crate::{Engine, EngineError, Output, Outputs};
 use bundle::{Bundle, LabelCode, section};
 use graph::Placement;
 use kernels::{Isa, Pool};
-use language::{Carrier, Codes, Image, Language, Near, Pack, Said, Scorer};
+use language::{Carrier, Codes, Image, Language, MapCodes, Near, Pack, Said, Scorer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Outputs of a network that has language.
 const GLOBAL: &str = "language.global";
 const PLACES: &str = "language.places";
+const GLOBAL_PLACES: &str = "language.global_places";
 
 /// What [`ZeroShot::derived`] adds to the outputs, for golden vectors.
 const SCORES: &str = "zero-shot.scores";
@@ -34,7 +36,7 @@ pub struct ZeroShot {
     language: Language,
     packs: Vec<Pack>,
     global: Codes,
-    places: Codes,
+    maps: MapCodes,
 }
 
 /// What was said of one image.
@@ -83,17 +85,21 @@ impl ZeroShot {
             return Err(language::LanguageError::Twice { name }.into());
         }
         let global = engine.codes_of(GLOBAL)?;
-        let places = engine.codes_of(PLACES)?;
+        let global_places = global_places(&language, engine)?;
+        let maps = MapCodes { places: engine.codes_of(PLACES)?, global_places };
         let space = language.space;
         let width = space.width as usize;
         let [rows, columns] = space.grid.map(|side| side as usize);
         shape(engine, GLOBAL, &[1, width])?;
         shape(engine, PLACES, &[1, width, rows, columns])?;
+        if maps.global_places.is_some() {
+            shape(engine, GLOBAL_PLACES, &[1, width, rows, columns])?;
+        }
         let isa = Isa::from_name(engine.isa())
             .map_err(|unknown| EngineError::Isa { reason: unknown.to_string() })?;
         let pool = engine.pool().unwrap_or_else(|| Arc::new(Pool::new(1)));
-        let scorer = Scorer::new(&language, &packs, places, isa, &pool)?;
-        Ok(Self { scorer, language, packs, global, places })
+        let scorer = Scorer::new(&language, &packs, maps, isa, &pool)?;
+        Ok(Self { scorer, language, packs, global, maps })
     }
 
     pub fn language(&self) -> &Language {
@@ -162,19 +168,43 @@ impl ZeroShot {
 
     fn answer(&mut self, outputs: &Outputs) -> Result<(Vec<Said>, Vec<Near>), EngineError> {
         let global = outputs.require(GLOBAL)?;
-        let places = outputs.require(PLACES)?;
-        let width = self.language.space.width as usize;
-        let sites = self.language.space.places();
         let global: Vec<i16> = global.data.iter().map(|x| self.global.steps(*x)).collect();
-        // Channels first as ONNX has them, innermost as products want them.
-        let mut codes = vec![0; sites * width];
-        for (channel, plane) in places.data.chunks_exact(sites).enumerate() {
-            for (site, x) in plane.iter().enumerate() {
-                codes[site * width + channel] = self.places.code(*x);
-            }
-        }
-        let image = Image { global: &global, places: &codes };
+        let width = self.language.space.width as usize;
+        let places = by_place(outputs.require(PLACES)?, width, self.maps.places);
+        let of_global =
+            |codes| outputs.require(GLOBAL_PLACES).map(|map| by_place(map, width, codes));
+        let global_places = self.maps.global_places.map(of_global).transpose()?;
+        let global_places = global_places.as_deref();
+        let image = Image { global: &global, places: &places, global_places };
         Ok((self.scorer.score(image), self.scorer.nearest(image, SENTENCES)))
+    }
+}
+
+/// Codes of a map, channels first as ONNX has them, innermost as products want them.
+fn by_place(map: &Output, width: usize, codes: Codes) -> Vec<u8> {
+    let sites = map.data.len() / width;
+    let mut all = vec![0; map.data.len()];
+    for (channel, plane) in map.data.chunks_exact(sites).enumerate() {
+        for (site, x) in plane.iter().enumerate() {
+            all[site * width + channel] = codes.code(*x);
+        }
+    }
+    all
+}
+
+/// The codes of what places add to the global score: language and network have both or neither.
+fn global_places(language: &Language, engine: &Engine) -> Result<Option<Codes>, EngineError> {
+    match (&language.usual, engine.has_output(GLOBAL_PLACES)) {
+        (Some(_), true) => engine.codes_of(GLOBAL_PLACES).map(Some),
+        (None, false) => Ok(None),
+        (Some(_), false) => Err(no_output(GLOBAL_PLACES)),
+        (None, true) => {
+            let reason = format!(
+                "the network has it, section {} not what places usually say",
+                section::LANGUAGE
+            );
+            Err(EngineError::NoLanguage { what: GLOBAL_PLACES, reason })
+        }
     }
 }
 

@@ -38,7 +38,9 @@ fn network(outputs: &[&str]) -> Vec<u8> {
                 let linear = net.linear(&mean, WIDTH, true);
                 net.quantized(&linear, [WIDTH, 1, 1], 3.0).name
             }
-            "language.places" => net.conv(&y, Layer::square(WIDTH, 1, 1, Rectify::None)).name,
+            "language.places" | "language.global_places" => {
+                net.conv(&y, Layer::square(WIDTH, 1, 1, Rectify::None)).name
+            }
             "language.places in float" => {
                 net.bare_conv(&y, Layer::square(WIDTH, 1, 1, Rectify::None))
             }
@@ -60,6 +62,7 @@ fn network(outputs: &[&str]) -> Vec<u8> {
 }
 
 const BOTH: [&str; 2] = ["language.global", "language.places"];
+const ALL: [&str; 3] = ["language.global", "language.places", "language.global_places"];
 
 fn seal(outputs: &[&str], language: Option<&Language>, golden: Option<Golden>) -> Bundle {
     let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
@@ -133,6 +136,37 @@ fn findings_heat_maps_and_sentences_are_those_of_the_formulas() {
     }
     // A pack may come and go: what drift compares stays.
     assert_eq!(found.figures(), []);
+}
+
+#[test]
+fn heat_maps_are_what_places_add_to_the_score_where_the_bundle_has_what_is_usual() {
+    let plain = Language::drawn(space(), 3, 8, 6);
+    let language = plain.clone().with_usual(4);
+    let bundle = with_pack(seal(&ALL, Some(&language), None), "More");
+    let found = analyse(&bundle, Isa::best());
+    for isa in Isa::available() {
+        assert_eq!(analyse(&bundle, isa), found, "{isa:?}");
+    }
+    let before = analyse(&with_pack(seal(&BOTH, Some(&plain), None), "More"), Isa::best());
+    assert_eq!((&found.findings, &found.nearest), (&before.findings, &before.nearest));
+
+    let mut engine = Engine::open(&bundle, &options(Isa::best())).unwrap();
+    let preprocess = bundle.manifest.preprocess;
+    let outputs = engine.run(&radiograph::network_input(&radiograph().image, &preprocess)).unwrap();
+    let planes = &outputs.require("language.global_places").unwrap().data;
+    let sites = GRID[0] * GRID[1];
+    let places: Vec<f64> =
+        (0..sites * WIDTH).map(|at| f64::from(planes[at % WIDTH * sites + at / WIDTH])).collect();
+    let Language { prompts: more, .. } = Language::drawn(space(), 1, 0, 99);
+    let prompts = language.prompts.iter().chain(&more);
+    let usual = language.usual.as_ref().unwrap();
+    assert_eq!(found.heat.len(), 4);
+    for (heat, prompt) in found.heat.iter().zip(prompts) {
+        let expected = definition::shares(prompt, language.scale, usual, &places);
+        for (found, expected) in heat.values.iter().zip(&expected) {
+            assert!((f64::from(*found) - expected).abs() < 2e-5, "{found} {expected}");
+        }
+    }
 }
 
 /// A bundle with a pack of one finding, whose phrases are those of the first of a drawn language.
@@ -221,6 +255,14 @@ fn half_of_language_is_refused_by_the_name_of_what_lacks() {
         let found = error(outputs, language);
         assert!(found.starts_with(expected), "{found}");
     }
+    let shares = language.clone().with_usual(1);
+    let lacking = error(&BOTH, Some(&shares));
+    assert!(
+        lacking.starts_with("no language.global_places: the bundle has a section"),
+        "{lacking}"
+    );
+    let useless = error(&ALL, some);
+    assert!(useless.starts_with("no language.global_places: the network has it"), "{useless}");
     let other = |space| Language::drawn(space, 1, 0, 1);
     let narrow = error(&BOTH, Some(&other(Space { width: 19, ..space() })));
     assert!(narrow.contains("`language.global` has shape [1, 20], expected [1, 19]"), "{narrow}");

@@ -30,8 +30,20 @@ impl Language {
         if self.prompts.is_empty() && self.bank.is_none() {
             return Err(LanguageError::invalid("the language", "empty", "findings or a bank"));
         }
+        self.usual.iter().try_for_each(|usual| check_usual(usual, &self.space))?;
         self.bank.iter().try_for_each(|bank| bank.check(&self.space))
     }
+}
+
+/// One vector a place.
+fn check_usual(usual: &[Vector], space: &Space) -> Checked {
+    let what = "what places usually say";
+    if usual.len() != space.places() {
+        let found = format!("{} vectors", usual.len());
+        return Err(LanguageError::invalid(what, found, space.places().to_string()));
+    }
+    let mut places = usual.iter().enumerate();
+    places.try_for_each(|(at, vector)| vector.check(space, || format!("{what}, place {at}")))
 }
 
 impl Pack {

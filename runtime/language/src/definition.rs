@@ -5,7 +5,9 @@
 //! g      = σ(scale · (cos⁺ − cos⁻))                     cos± = unit(v) · text±
 //! l±     = ½ (mean_p σ(look±·V_p + b) + mean_p σ(listen±·V_p + b))
 //! raw    = (g + ½ σ(l⁺ − l⁻)) / 1.5                     PRIOR's zero-shot score of two classes
-//! heat_p = ½ (σ(look⁺·V_p + b) + σ(listen⁺·V_p + b))
+//! heat_p = ½ (σ(look⁺·V_p + b) + σ(listen⁺·V_p + b))      without `usual`
+//! heat_p = ½ (1 + x / (1 + |x|))                            with it, of
+//! x      = scale/49 · (text⁺ − text⁻)·(G_p / |mean G| − usual_p)
 //! ```
 
 use crate::section::{Bank, Prompt, Side, Vector};
@@ -33,6 +35,23 @@ pub fn score(prompt: &Prompt, scale: f32, global: &[f64], places: &[f64]) -> Sco
     let mean = |heat: &[f64]| heat.iter().sum::<f64>() / heat.len() as f64;
     let local = sigmoid(mean(&positive) - mean(&negative));
     Scored { raw: (global_score + 0.5 * local) / 1.5, heat: positive }
+}
+
+/// What each place adds to the score: `[P]`, between 0 and 1. `places [P, D]` are of `language.global_places`.
+///
+/// # Panics
+/// If sizes do not agree.
+pub fn shares(prompt: &Prompt, scale: f32, usual: &[Vector], places: &[f64]) -> Vec<f64> {
+    let width = places.len() / usual.len();
+    let mean = |at: usize| places.iter().skip(at).step_by(width).sum::<f64>() / usual.len() as f64;
+    let length = (0..width).map(|at| mean(at) * mean(at)).sum::<f64>().sqrt();
+    let difference = |of: &[f64]| dot(&prompt.positive.text, of) - dot(&prompt.negative.text, of);
+    let place = |(place, usual): (&[f64], &Vector)| {
+        let share = if length > 0.0 { difference(place) / length } else { 0.0 };
+        let x = f64::from(scale) / 49.0 * (share - difference(&reals(usual)));
+        (1.0 + x / (1.0 + x.abs())) / 2.0
+    };
+    places.chunks_exact(width).zip(usual).map(place).collect()
 }
 
 /// The similarity of each prototype with what it attends to, `[K]`; 0 where that is nothing.

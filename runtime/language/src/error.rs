@@ -4,7 +4,7 @@ use thiserror::Error;
 #[derive(Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum LanguageError {
-    #[error("the language's format {found} is unknown, expected {expected}")]
+    #[error("the language's format {found} is unknown, expected 1 to {expected}")]
     UnknownFormat { found: u8, expected: u8 },
 
     #[error("the language is damaged: {reason}")]

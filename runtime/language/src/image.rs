@@ -22,6 +22,20 @@ impl Codes {
     }
 }
 
+/// The codes of both maps of a network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MapCodes {
+    pub places: Codes,
+    /// Of a network that tells what its places add to the global score.
+    pub global_places: Option<Codes>,
+}
+
+impl From<Codes> for MapCodes {
+    fn from(places: Codes) -> Self {
+        Self { places, global_places: None }
+    }
+}
+
 /// An embedded image, as the network's integers.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a> {
@@ -29,6 +43,8 @@ pub struct Image<'a> {
     pub global: &'a [i16],
     /// `V [P, D]`, one place after the other, of [`Codes`].
     pub places: &'a [u8],
+    /// `G [P, D]`, one place after the other, of [`MapCodes::global_places`].
+    pub global_places: Option<&'a [u8]>,
 }
 
 impl Image<'_> {
@@ -37,5 +53,6 @@ impl Image<'_> {
     pub(crate) fn check(&self, space: &Space) {
         let expected = (space.width as usize, space.places() * space.width as usize);
         assert_eq!((self.global.len(), self.places.len()), expected, "embedding and places");
+        assert!(self.global_places.is_none_or(|own| own.len() == expected.1), "shares of places");
     }
 }

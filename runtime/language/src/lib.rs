@@ -15,6 +15,7 @@
 //! wire, code  section ⇄ bytes                             image     v and V as the network's integers
 //! scorer      v, V → probability, heat map                nearest   V → sentences
 //! products    V by vectors, in integers                   numbers   sigmoid and others, the same bits everywhere
+//! shares      G → heat maps: what places add to the score
 //! sealed      a pack as a file                         carrier   which packs a bundle takes
 //! definition  the formulas in plain f64, the oracle       golden    a pack proves itself on the images of `trial`
 //! ```
@@ -35,12 +36,13 @@ mod products;
 mod scorer;
 mod sealed;
 mod section;
+mod shares;
 mod trial;
 mod wire;
 
 pub use carrier::{Carrier, PackError};
 pub use error::LanguageError;
-pub use image::{Codes, Image};
+pub use image::{Codes, Image, MapCodes};
 pub use nearest::Near;
 pub use numbers::sigmoid;
 pub use scorer::{Said, Scorer};

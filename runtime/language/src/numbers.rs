@@ -11,6 +11,13 @@ pub fn sigmoid(x: f32) -> f32 {
     }
 }
 
+/// `½ + ½ x / (1 + |x|)`: between 0 and 1, ½ at 0, and unlike [`sigmoid`] still rising where `x` is large. What is beyond a
+/// million counts as that.
+pub(crate) fn squash(x: f32) -> f32 {
+    let x = x.clamp(-1e6, 1e6);
+    0.5 + 0.5 * x / (1.0 + x.abs())
+}
+
 /// [`sigmoid`] of many finite numbers, in place and within a few units in the last place: additions and multiplications
 /// in one order, which compilers can vectorise.
 pub(crate) fn sigmoids(values: &mut [f32]) {

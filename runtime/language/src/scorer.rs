@@ -3,14 +3,16 @@
 //! ```text
 //! V [P, D] u8 ──▶ one product with all vectors of all findings (kernels) ──▶ [4 · findings, P] f32 ──▶ σ, means
 //! v [D]      ──▶ products with text⁺, text⁻ in i64 ──▶ cosines
+//! G [P, D] u8 ──▶ `shares` ──▶ heat maps, where the language has them
 //! ```
 
 use crate::LanguageError;
-use crate::image::{Codes, Image};
+use crate::image::{Codes, Image, MapCodes};
 use crate::nearest::{Near, Prototypes};
 use crate::numbers::{logit, mean, sigmoid};
 use crate::products::Products;
 use crate::section::{Language, Pack, Platt, Prompt, Side, Space, Vector};
+use crate::shares::Shares;
 use kernels::{Isa, Pool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +28,8 @@ pub struct Said {
     /// Positive from here on.
     pub threshold: f32,
     pub positive: bool,
-    /// How much the phrases for it attend to each place, `[h, w]`, in `[0, 1]`.
+    /// Where it is seen, `[h, w]`, in `[0, 1]`: what each place adds to the score, or how much the phrases for it attend
+    /// to the place ([`Language::usual`]).
     pub heat: Vec<f32>,
 }
 
@@ -36,6 +39,7 @@ pub struct Scorer {
     prompts: Vec<Packed>,
     /// `None` without prompts: a bank alone.
     products: Option<Products>,
+    shares: Option<Shares>,
     prototypes: Option<Prototypes>,
     pool: Arc<Pool>,
 }
@@ -64,11 +68,12 @@ impl Scorer {
     pub fn new(
         language: &Language,
         packs: &[Pack],
-        codes: Codes,
+        codes: impl Into<MapCodes>,
         isa: Isa,
         pool: &Arc<Pool>,
     ) -> Result<Self, LanguageError> {
         language.check()?;
+        let MapCodes { places: codes, global_places } = codes.into();
         let mut all: Vec<(f32, &Prompt)> =
             language.prompts.iter().map(|prompt| (language.scale, prompt)).collect();
         for pack in packs {
@@ -86,10 +91,15 @@ impl Scorer {
         let prototypes = bank
             .map(|bank| Prototypes::pack(bank, &language.space, codes, isa, pool))
             .transpose()?;
-        Self::pack(language.space, &all, prototypes.flatten(), codes, isa, pool)
+        let mut scorer = Self::pack(language.space, &all, prototypes.flatten(), codes, isa, pool)?;
+        if let (Some(usual), false) = (&language.usual, all.is_empty()) {
+            let codes = global_places.ok_or_else(Shares::no_codes)?;
+            scorer.shares = Some(Shares::pack(&all, usual, &language.space, codes, isa, pool)?);
+        }
+        Ok(scorer)
     }
 
-    /// The findings of a pack alone.
+    /// The findings of a pack alone, whose heat maps are the local attention.
     pub fn of_pack(
         pack: &Pack,
         codes: Codes,
@@ -123,7 +133,7 @@ impl Scorer {
             _ => Some(Products::pack(&vectors, &space, codes, isa, pool)?),
         };
         let prompts = prompts.iter().map(|&(scale, prompt)| Packed::of(scale, prompt)).collect();
-        Ok(Self { space, prompts, products, prototypes, pool: pool.clone() })
+        Ok(Self { space, prompts, products, shares: None, prototypes, pool: pool.clone() })
     }
 
     pub fn space(&self) -> &Space {
@@ -133,7 +143,7 @@ impl Scorer {
     /// One answer for each finding, in order.
     ///
     /// # Panics
-    /// If the image is not of this space.
+    /// If the image is not of this space, or lacks what the language needs of it.
     pub fn score(&mut self, image: Image<'_>) -> Vec<Said> {
         image.check(&self.space);
         let Some(products) = &mut self.products else { return Vec::new() };
@@ -144,7 +154,15 @@ impl Scorer {
         let of = |(prompt, products): (&Packed, &[f32])| {
             prompt.score(image.global, length, products, places)
         };
-        self.prompts.iter().zip(products.chunks_exact(CHANNELS * places)).map(of).collect()
+        let products = products.chunks_exact(CHANNELS * places);
+        let mut said: Vec<Said> = self.prompts.iter().zip(products).map(of).collect();
+        if let Some(shares) = &mut self.shares {
+            let map = image.global_places.expect("a network whose language has shares tells them");
+            for (said, heat) in said.iter_mut().zip(shares.heat(map, &self.pool)) {
+                said.heat = heat;
+            }
+        }
+        said
     }
 
     /// The `count` nearest sentences of the bank, nearest first; fewer where it has fewer.

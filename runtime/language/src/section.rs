@@ -13,6 +13,10 @@ pub struct Language {
     pub scale: f32,
     pub prompts: Vec<Prompt>,
     pub bank: Option<Bank>,
+    /// What places usually say, `[P]` of `[D]`: the mean of `G_p / |v|` over images that nobody chose for a finding. With it,
+    /// heat maps are what places add to the global score; without, they are the local attention.
+    #[serde(skip)] // of the second format, where it stands behind the rest
+    pub usual: Option<Vec<Vector>>,
 }
 
 /// The space that images and texts share.

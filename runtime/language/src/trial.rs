@@ -10,6 +10,8 @@ pub struct TrialImage {
     global: Vec<i16>,
     /// `[P, D]`, 0 to 255.
     places: Vec<u8>,
+    /// `[P, D]`, 0 to 255.
+    global_places: Vec<u8>,
 }
 
 impl TrialImage {
@@ -17,11 +19,13 @@ impl TrialImage {
         let mut bytes = Bytes(seed);
         let global = (0..space.width).map(|_| i16::from(bytes.next().max(1)) - 128).collect();
         let count = space.places() * space.width as usize;
-        Self { global, places: (0..count).map(|_| bytes.next()).collect() }
+        let mut map = || (0..count).map(|_| bytes.next()).collect();
+        Self { global, places: map(), global_places: map() }
     }
 
     pub fn image(&self) -> Image<'_> {
-        Image { global: &self.global, places: &self.places }
+        let global_places = Some(&self.global_places[..]);
+        Image { global: &self.global, places: &self.places, global_places }
     }
 }
 
@@ -32,7 +36,14 @@ impl Language {
         let mut draw = Draw { bytes: Bytes(seed), width: space.width as usize };
         let prompts = (1..=findings).map(|number| draw.prompt(number)).collect();
         let bank = (prototypes > 0).then(|| draw.bank(prototypes));
-        Self { space, scale: 20.0, prompts, bank }
+        Self { space, scale: 20.0, prompts, bank, usual: None }
+    }
+
+    /// The same, with heat maps of what places add to the global score.
+    pub fn with_usual(self, seed: u64) -> Self {
+        let mut draw = Draw { bytes: Bytes(seed), width: self.space.width as usize };
+        let usual = (0..self.space.places()).map(|_| draw.vector(1.0)).collect();
+        Self { usual: Some(usual), ..self }
     }
 }
 

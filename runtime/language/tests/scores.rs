@@ -4,12 +4,15 @@
 
 use kernels::{Isa, Pool};
 use language::{
-    Codes, Image, Language, Near, Pack, Platt, Said, Scorer, Space, TrialImage, definition,
+    Codes, Image, Language, MapCodes, Near, Pack, Platt, Said, Scorer, Space, TrialImage,
+    definition,
 };
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 const CODES: Codes = Codes { scale: 1.0 / 64.0, zero: 121 };
+const GLOBAL_CODES: Codes = Codes { scale: 1.0 / 48.0, zero: 116 };
+const MAPS: MapCodes = MapCodes { places: CODES, global_places: Some(GLOBAL_CODES) };
 
 fn space(width: u32, grid: [u32; 2]) -> Space {
     Space { id: [3; 32], width, grid }
@@ -24,15 +27,18 @@ fn drawn() -> Language {
 
 fn run(language: &Language, isa: Isa, threads: usize, seed: u64) -> (Vec<Said>, Vec<Near>) {
     let pool = Arc::new(Pool::new(threads));
-    let mut scorer = Scorer::new(language, &[], CODES, isa, &pool).unwrap();
+    let mut scorer = Scorer::new(language, &[], MAPS, isa, &pool).unwrap();
     let image = TrialImage::new(&language.space, seed);
     (scorer.score(image.image()), scorer.nearest(image.image(), 4))
 }
 
 fn real(image: Image<'_>) -> (Vec<f64>, Vec<f64>) {
-    let places = image.places.iter().map(|&q| f64::from(i16::from(q) - i16::from(CODES.zero)));
-    let places = places.map(|x| x * f64::from(CODES.scale));
-    (image.global.iter().map(|&q| f64::from(q)).collect(), places.collect())
+    (image.global.iter().map(|&q| f64::from(q)).collect(), reals(image.places, CODES))
+}
+
+fn reals(map: &[u8], codes: Codes) -> Vec<f64> {
+    let steps = map.iter().map(|&q| f64::from(i16::from(q) - i16::from(codes.zero)));
+    steps.map(|x| x * f64::from(codes.scale)).collect()
 }
 
 #[test]
@@ -84,6 +90,94 @@ fn scores_and_heat_maps_are_those_of_the_formulas() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn shares_of_places_are_those_of_the_formulas_and_have_the_same_bits_everywhere() {
+    let mut hash = Sha256::new();
+    for (width, grid) in [(75, [5, 7]), (768, [7, 7]), (32, [24, 24]), (8, [1, 1])] {
+        let plain = Language::drawn(space(width, grid), 6, 0, 5);
+        let language = plain.clone().with_usual(8);
+        let usual = language.usual.as_ref().unwrap();
+        for seed in 0..3 {
+            let image = TrialImage::new(&language.space, seed);
+            let map = reals(image.image().global_places.unwrap(), GLOBAL_CODES);
+            let said = run(&language, Isa::scalar(), 1, seed).0;
+            for isa in Isa::available() {
+                assert_eq!(run(&language, isa, 2, seed).0, said, "{isa:?}, image {seed}");
+            }
+            let scores = |said: &[Said]| said.iter().map(|it| it.raw).collect::<Vec<_>>();
+            assert_eq!(scores(&said), scores(&run(&plain, Isa::best(), 1, seed).0));
+            for (said, prompt) in said.iter().zip(&language.prompts) {
+                let expected = definition::shares(prompt, language.scale, usual, &map);
+                assert_eq!(said.heat.len(), expected.len());
+                for (found, expected) in said.heat.iter().zip(&expected) {
+                    assert!((f64::from(*found) - expected).abs() < 2e-5, "{found} {expected}");
+                    hash.update(found.to_le_bytes());
+                }
+                let (least, most) = (expected.iter(), expected.iter());
+                let least = least.copied().fold(1.0, f64::min);
+                let most = most.copied().fold(0.0, f64::max);
+                assert!(most - least > 0.05 || grid == [1, 1], "all places alike: {least} {most}");
+            }
+        }
+    }
+    // As above: boxes in the field would disagree.
+    assert_eq!(
+        hex::encode(hash.finalize()),
+        "c74c1bdb0bde0020fbda3d20b92b6e2fed47f529c5e5992552d420a9c5a6bb6d"
+    );
+}
+
+#[test]
+fn what_is_usual_and_what_the_score_is_made_of_add_up_to_the_score() {
+    let language = Language::drawn(space(24, [3, 4]), 1, 0, 4).with_usual(2);
+    let (usual, prompt) = (language.usual.as_ref().unwrap(), &language.prompts[0]);
+    let image = TrialImage::new(&language.space, 5);
+    let map = reals(image.image().global_places.unwrap(), GLOBAL_CODES);
+    // heat = ½ (1 + x / (1 + |x|)), so x = y / (1 − |y|) with y = 2 heat − 1.
+    let added = run(&language, Isa::best(), 1, 5).0[0].heat.clone();
+    let added = added.iter().map(|&heat| 2.0 * f64::from(heat) - 1.0);
+    let added: f64 = added.map(|y| 49.0 * y / (1.0 - y.abs())).sum::<f64>() / 12.0;
+    let mean: Vec<f64> =
+        (0..24).map(|at| map.iter().skip(at).step_by(24).sum::<f64>() / 12.0).collect();
+    let length = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let text = |vector: &language::Vector, of: &[f64]| -> f64 {
+        vector.dequantized().iter().zip(of).map(|(a, b)| f64::from(*a) * b).sum()
+    };
+    let difference = |of: &[f64]| text(&prompt.positive.text, of) - text(&prompt.negative.text, of);
+    let usually = usual.iter().map(|place| {
+        difference(&place.dequantized().iter().map(|&x| f64::from(x)).collect::<Vec<_>>())
+    });
+    let expected = difference(&mean) / length - usually.sum::<f64>() / 12.0;
+    let expected = expected * f64::from(language.scale);
+    assert!((added - expected).abs() < 1e-2 * expected.abs().max(1.0), "{added} {expected}");
+}
+
+#[test]
+fn a_language_with_shares_asks_its_network_for_them() {
+    let language = Language::drawn(space(24, [3, 4]), 1, 0, 4).with_usual(2);
+    let pool = Arc::new(Pool::new(1));
+    let error = Scorer::new(&language, &[], CODES, Isa::best(), &pool).err().unwrap().to_string();
+    assert!(error.starts_with("the network's `language.global_places` is missing"), "{error}");
+}
+
+#[test]
+fn a_pack_gets_the_heat_maps_of_the_language_it_is_added_to() {
+    let pack = pack();
+    let pool = Arc::new(Pool::new(1));
+    let language = Language::drawn(pack.space, 1, 0, 1).with_usual(3);
+    let usual = language.usual.as_ref().unwrap();
+    let packs = [pack.clone()];
+    let mut scorer = Scorer::new(&language, &packs, MAPS, Isa::best(), &pool).unwrap();
+    let image = TrialImage::new(&pack.space, 1);
+    let said = scorer.score(image.image());
+    let map = reals(image.image().global_places.unwrap(), GLOBAL_CODES);
+    let expected = definition::shares(&pack.prompts[0], pack.scale, usual, &map);
+    assert_eq!(said[1].name, "New Finding 1");
+    for (found, expected) in said[1].heat.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 2e-5, "{found} {expected}");
     }
 }
 
@@ -151,11 +245,23 @@ fn an_image_of_zeros_is_no_nearer_to_either_side() {
     let pool = Arc::new(Pool::new(1));
     let mut scorer = Scorer::new(&language, &[], CODES, Isa::best(), &pool).unwrap();
     let (global, places) = ([0; 16], [CODES.zero; 64]);
-    let image = Image { global: &global, places: &places };
+    let image = Image { global: &global, places: &places, global_places: Some(&places) };
     let zeros = definition::score(&language.prompts[0], 20.0, &[0.0; 16], &[0.0; 64]);
     let said = &scorer.score(image)[0];
     assert!((f64::from(said.raw) - zeros.raw).abs() < 1e-6, "{said:?}");
     assert!(scorer.nearest(image, 1)[0].similarity.is_finite());
+    let language = language.with_usual(1);
+    let codes = MapCodes { places: CODES, global_places: Some(CODES) };
+    let mut scorer = Scorer::new(&language, &[], codes, Isa::best(), &pool).unwrap();
+    let expected = definition::shares(
+        &language.prompts[0],
+        20.0,
+        language.usual.as_ref().unwrap(),
+        &[0.0; 64],
+    );
+    for (found, expected) in scorer.score(image)[0].heat.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 2e-5, "{found} {expected}");
+    }
 }
 
 fn pack() -> Pack {

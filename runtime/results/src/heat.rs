@@ -35,7 +35,7 @@ pub(crate) fn write(context: &Context<'_>) -> Result<Option<DataSet>, ResultsErr
     let label = |heat: &&HeatMap| Labelled {
         name: heat.name.clone(),
         code: record.code(&heat.name),
-        description: format!("Attention of phrases to places, no probability. {DISCLAIMER}"),
+        description: format!("Where phrases find it, no probability. {DISCLAIMER}"),
         tracking: (
             format!("attention: {}", named(&heat.name)),
             context.seed.uid(&format!("attention {}", heat.name)),

@@ -165,6 +165,19 @@ impl Quantize {
         Ok(fitted)
     }
 
+    /// What places of the calibration's images usually say of findings in words.
+    fn look(
+        &self,
+        wording: &mut Wording,
+        network: &Network,
+        manifest: &Manifest,
+        terminal: Terminal,
+    ) -> Result<()> {
+        let images = ImageSet::find(&self.calibration, self.rounding.images_limit())?;
+        let progress = terminal.progress(0).with_message("looking at what is usual");
+        wording.look(network, manifest, &images, &progress)
+    }
+
     /// How the calibration's images look to the network that ships, if there are enough of them.
     fn reference(
         &self,

@@ -35,6 +35,9 @@ impl Quantize {
         let (fitted, training) = (&checkpoint.operating_points, &checkpoint.document);
         let index = &self.calibration;
         let refits = self.refit(fitted, training, index, &network, &mut manifest, terminal)?;
+        if let Some(wording) = &mut wording {
+            self.look(wording, &network, &manifest, terminal)?;
+        }
         let fit = |wording| self.fit(wording, training, &network, &mut manifest, terminal);
         let fitted = wording.as_mut().map(fit).transpose()?.unwrap_or_default();
         let language = wording.as_ref().map(Wording::language);

@@ -24,8 +24,12 @@ fn whole() -> Language {
 
 #[test]
 fn what_is_written_is_read() {
-    for language in [whole(), Language::drawn(space(), 1, 0, 3), Language::drawn(space(), 0, 2, 3)]
-    {
+    for language in [
+        whole(),
+        Language::drawn(space(), 1, 0, 3),
+        Language::drawn(space(), 0, 2, 3),
+        whole().with_usual(5),
+    ] {
         let bytes = language.to_bytes().unwrap();
         let read = Language::from_bytes(&bytes).unwrap();
         assert_eq!(read, language);
@@ -37,12 +41,25 @@ fn what_is_written_is_read() {
 fn the_format_keeps_its_bytes() {
     let digest = hex::encode(Sha256::digest(whole().to_bytes().unwrap()));
     assert_eq!(digest, "a62526f846ae1d5e706c475b7763e81f0597aeccb3891009c70c66dbb5a1e988");
+    let digest = hex::encode(Sha256::digest(whole().with_usual(5).to_bytes().unwrap()));
+    assert_eq!(digest, "702436097c6240f25d4b85c83f1e485f104f805eb8b33b653c8d7af350e26a18");
 }
 
 #[test]
 fn what_does_not_agree_is_refused_by_name() {
     type Change = fn(&mut Language);
-    let changes: [(Change, &str); 16] = [
+    let changes: [(Change, &str); 18] = [
+        (
+            |l| l.usual = Some(vec![l.prompts[0].positive.text.clone(); 5]),
+            "what places usually say is 5 vectors, expected 6",
+        ),
+        (
+            |l| {
+                let short = Vector { scale: 1.0, values: vec![1; 11] };
+                l.usual = Some(vec![short; 6]);
+            },
+            "what places usually say, place 0 is 11 values, expected 12",
+        ),
         (
             |l| l.space.width = 11,
             "text in the positive side of `Finding 1` is 12 values, expected 11",
@@ -78,7 +95,11 @@ fn what_does_not_agree_is_refused_by_name() {
         let written = language.to_bytes().unwrap_err().to_string();
         assert!(written.contains(expected), "{written:?} does not say {expected:?}");
         // The same by the reader, of bytes that somebody else wrote.
-        let bytes = postcard::to_extend(&language, vec![FORMAT]).unwrap();
+        let bytes = match &language.usual {
+            None => postcard::to_extend(&language, vec![FIRST]),
+            Some(usual) => postcard::to_extend(&(&language, usual), vec![SECOND]),
+        };
+        let bytes = bytes.unwrap();
         let read = Language::from_bytes(&bytes).unwrap_err().to_string();
         assert_eq!(read, written);
     }
@@ -90,9 +111,9 @@ fn another_format_and_bytes_behind_the_end_are_refused() {
     bytes.push(0);
     let error = Language::from_bytes(&bytes).unwrap_err().to_string();
     assert!(error.contains("1 bytes after its end"), "{error}");
-    bytes[0] = 2;
+    bytes[0] = 3;
     let error = Language::from_bytes(&bytes).unwrap_err();
-    assert_eq!(error, LanguageError::UnknownFormat { found: 2, expected: 1 });
+    assert_eq!(error, LanguageError::UnknownFormat { found: 3, expected: 2 });
     assert!(Language::from_bytes(&[]).is_err());
 }
 
@@ -115,13 +136,20 @@ proptest! {
     #[test]
     fn noise_never_panics(bytes: Vec<u8>) {
         let _ = Language::from_bytes(&bytes);
-        let _ = Language::from_bytes(&[&[FORMAT][..], &bytes].concat());
+        let _ = Language::from_bytes(&[&[FIRST][..], &bytes].concat());
+        let _ = Language::from_bytes(&[&[SECOND][..], &bytes].concat());
     }
 
     /// A change in one place is an error or another valid language, which is written again as it was read.
     #[test]
-    fn a_damaged_section_is_refused_or_valid(at: prop::sample::Index, to: u8, cut: bool) {
-        let mut bytes = whole().to_bytes().unwrap();
+    fn a_damaged_section_is_refused_or_valid(
+        at: prop::sample::Index,
+        to: u8,
+        cut: bool,
+        second: bool,
+    ) {
+        let whole = if second { whole().with_usual(5) } else { whole() };
+        let mut bytes = whole.to_bytes().unwrap();
         let at = at.index(bytes.len());
         if cut {
             bytes.truncate(at);
