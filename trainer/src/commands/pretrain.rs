@@ -11,8 +11,10 @@ use crate::{
     terminal::Terminal,
     text::{Words, bert::BertConfig, hugging_face::Pretrained},
 };
-use anyhow::{Context, Result, ensure};
+use ::checkpoint::prior::parameters;
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use graph::Graph;
 use serde_json::json;
 use std::{
     collections::HashMap,
@@ -51,6 +53,9 @@ pub struct PretrainArgs {
     /// Checkpoint of an image encoder to begin with
     #[arg(long, value_name = "DIR")]
     image_encoder: Option<PathBuf>,
+    /// PRIOR checkpoint to begin with, words and all: to go on with larger images, other stages or other data
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["text_encoder", "image_encoder"])]
+    prior: Option<PathBuf>,
     /// Keep resized images here; default: `cache` in the checkpoint folder
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -191,6 +196,9 @@ impl PretrainArgs {
             let ours = |(name, tensor)| (format!("{TEXT_ENCODER}{name}"), tensor);
             return Ok((words, text, weights.into_iter().map(ours).collect()));
         }
+        if let Some(folder) = &self.prior {
+            return prior_start(folder, config);
+        }
         ensure!(!config.freeze_text, "freeze-text is set, and there is no --text-encoder to keep");
         let words = if self.resume {
             Words::open(&self.out)?
@@ -201,6 +209,35 @@ impl PretrainArgs {
         let text = config.text_encoder(words.count());
         Ok((words, text, HashMap::new()))
     }
+}
+
+/// Words and weights of a PRIOR checkpoint, all of them; those that do not fit are refused by name when the run begins.
+fn prior_start(
+    folder: &Path,
+    config: &PretrainConfig,
+) -> Result<(Words, BertConfig, HashMap<String, Tensor>)> {
+    let checkpoint = checkpoint::load(folder)?;
+    let name = folder.display();
+    ensure!(
+        checkpoint.tables.contains_key("prior"),
+        "{name} has no [prior], expected the checkpoint of `trainer pretrain`"
+    );
+    let words = Words::open(folder)?;
+    let text = config.text_encoder(words.count());
+    let graph = config.checkpoint().graph()?;
+    let width = graph.shapes()?[embedding(&graph)?][0];
+    let wanted = parameters(&graph, width, &config.prior(text.clone()));
+    if let Some(missing) = wanted.iter().find(|param| !checkpoint.weights.contains_key(&param.name))
+    {
+        bail!("{name} has no `{}`, expected all that this configuration has", missing.name);
+    }
+    Ok((words, text, checkpoint.weights))
+}
+
+/// The node of the pooled feature.
+fn embedding(graph: &Graph) -> Result<&str> {
+    let output = graph.outputs.iter().find(|output| output.name == "embedding");
+    Ok(output.context("the image encoder has no pooled embedding")?.node.as_str())
 }
 
 /// Weights of an image encoder by our names; heads are not used.

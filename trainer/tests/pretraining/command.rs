@@ -41,6 +41,40 @@ fn a_run_begins_with_the_encoders_it_is_given() {
 }
 
 #[test]
+fn a_run_goes_on_from_a_whole_prior_at_another_size_and_grid() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trainer::index::write(&folder.join("index.jsonl"), &records(folder)).unwrap();
+    let nothing = ["--set", "stage.0.epochs=0", "--set", "stage.1.epochs=0"];
+    let mean = [&nothing[..], &["--set", "model.pool=mean", "--set", "seed=5"]].concat();
+    let (fine, _, error) = pretrain(folder, "true", &mean);
+    assert!(fine, "{error}");
+    let donor = folder.join("donor");
+    fs::rename(folder.join("out"), &donor).unwrap();
+    let from = ["--prior", donor.to_str().unwrap(), "--set", "model.pool=mean"];
+    let larger = ["preprocess.height=64", "preprocess.width=64", "model.output_stride=16"];
+    let larger = larger.iter().flat_map(|change| ["--set", change]);
+    let larger: Vec<&str> = larger.chain(["--set", "stage.1.weights.image=0.0"]).collect();
+    let (fine, _, error) = pretrain(folder, "true", &[&nothing[..], &from, &larger].concat());
+    assert!(fine, "{error}");
+    let ours = checkpoint::load(&folder.join("out")).unwrap();
+    assert_eq!(ours.config.preprocess.height, 64);
+    let donor_weights = checkpoint::load(&donor).unwrap().weights;
+    assert_eq!(ours.weights.len(), donor_weights.len());
+    ours.weights.iter().for_each(|(name, own)| assert!(own.equal(&donor_weights[name]), "{name}"));
+    let words = |of: &Path| fs::read(of.join("tokenizer.json")).unwrap();
+    assert_eq!(words(&folder.join("out")), words(&donor));
+
+    fs::remove_dir_all(folder.join("out")).unwrap();
+    let other = [&nothing[..], &from, &["--set", "joint.prototypes=4"]].concat();
+    let (fine, _, error) = pretrain(folder, "true", &other);
+    assert!(!fine && error.contains("sentence_bank.embed.weight"), "{error}");
+    let attention = [&nothing[..], &from[..2]].concat();
+    let (fine, _, error) = pretrain(folder, "true", &attention);
+    assert!(!fine && error.contains("has no `image_encoder.atten_pool."), "{error}");
+}
+
+#[test]
 fn a_text_encoder_that_is_not_given_cannot_be_kept() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
