@@ -9,7 +9,7 @@
 use crate::gemm::implicit::ImplicitGemm;
 use crate::gemm::packed::PackedConv;
 use crate::gemm::plan::{TapSource, TilePlan};
-use crate::gemm::run::{ConvRun, OutputTarget};
+use crate::gemm::run::{ConvRun, FloatOrder, OutputTarget};
 use crate::gemm::split::WorkSplit;
 use crate::gemm::strided::StridedKernel;
 use crate::gemm::tile::Requant;
@@ -202,10 +202,29 @@ impl Conv {
     /// # Panics
     /// As [`Conv::run`], and if the convolution was packed with a residual.
     pub fn run_f32(&self, x: &[u8], y: &mut [f32], pool: &Pool, scratch: &mut Scratch) {
+        self.drive_f32(x, y, FloatOrder::ByChannel, pool, scratch);
+    }
+
+    /// As [`Conv::run_f32`], pixel by pixel: `[pixels, out_channels]`.
+    ///
+    /// # Panics
+    /// As [`Conv::run_f32`].
+    pub fn run_f32_by_pixel(&self, x: &[u8], y: &mut [f32], pool: &Pool, scratch: &mut Scratch) {
+        self.drive_f32(x, y, FloatOrder::ByPixel, pool, scratch);
+    }
+
+    fn drive_f32(
+        &self,
+        x: &[u8],
+        y: &mut [f32],
+        order: FloatOrder,
+        pool: &Pool,
+        scratch: &mut Scratch,
+    ) {
         let expected = self.packed.spec.out_channels * self.packed.spec.out_pixels();
         assert!(y.len() >= expected, "output of {} floats, expected {expected}", y.len());
         assert!(self.packed.residual.is_none(), "a residual needs requantization");
-        self.drive(x, OutputTarget::Floats(y.as_mut_ptr()), pool, &mut scratch.0);
+        self.drive(x, OutputTarget::Floats { y: y.as_mut_ptr(), order }, pool, &mut scratch.0);
     }
 
     fn drive(&self, x: &[u8], target: OutputTarget<'_>, pool: &Pool, scratch: &mut [u8]) {

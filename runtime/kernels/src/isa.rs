@@ -204,8 +204,8 @@ impl Isa {
         }
     }
 
-    /// Runs loops that were compiled for the set's own vectors.
-    pub(crate) fn vectorize(self, body: impl Loop) {
+    /// Runs loops that were compiled for the set's own vectors. Results are the same: nothing is fused or reordered.
+    pub fn vectorize(self, body: impl Loop) {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` is made only where the CPU has the set.

@@ -93,6 +93,7 @@ mod case;
 mod random;
 
 pub use affine::{Affine, GroupNorm};
+pub use arch::generic::Loop;
 pub use binary::{Add, Beside, Mul};
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;

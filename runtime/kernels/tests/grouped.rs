@@ -132,6 +132,11 @@ fn depthwise_convolutions_equal_the_definition_on_every_instruction_set() {
                     let mut y = vec![0.0; floats.len()];
                     conv.run_f32(&x, &mut y, &pool, &mut scratch);
                     assert_eq!(y, floats, "{isa:?} {spec:?}");
+                    conv.run_f32_by_pixel(&x, &mut y, &pool, &mut scratch);
+                    for (at, expected) in floats.iter().enumerate() {
+                        let (channel, pixel) = (at / spec.out_pixels(), at % spec.out_pixels());
+                        assert_eq!(y[pixel * channels + channel], *expected, "{isa:?} {spec:?}");
+                    }
                 }
             }
         }

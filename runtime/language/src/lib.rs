@@ -14,8 +14,8 @@
 //! section     what ships: Language, Prompt, Bank, Pack    check     what makes it valid
 //! wire, code  section ⇄ bytes                             image     v and V as the network's integers
 //! scorer      v, V → probability, heat map                nearest   V → sentences
-//! products    V by vectors, in integers                   numbers   sigmoid and others, the same bits everywhere
-//! shares      G → heat maps: what places add to the score
+//! products    V by vectors, in integers                   similar   its loops over all prototypes
+//! shares      G → heat maps: what places add to the score numbers   sigmoid and others, the same bits everywhere
 //! sealed      a pack as a file                         carrier   which packs a bundle takes
 //! definition  the formulas in plain f64, the oracle       golden    a pack proves itself on the images of `trial`
 //! ```
@@ -37,6 +37,7 @@ mod scorer;
 mod sealed;
 mod section;
 mod shares;
+mod similar;
 mod trial;
 mod wire;
 

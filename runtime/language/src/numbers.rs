@@ -18,14 +18,13 @@ pub(crate) fn squash(x: f32) -> f32 {
     0.5 + 0.5 * x / (1.0 + x.abs())
 }
 
-/// [`sigmoid`] of many finite numbers, in place and within a few units in the last place: additions and multiplications
-/// in one order, which compilers can vectorise.
-pub(crate) fn sigmoids(values: &mut [f32]) {
-    for x in values {
-        let e = exp_of_negative(-x.abs());
-        let share = 1.0 / (1.0 + e);
-        *x = if *x >= 0.0 { share } else { e * share };
-    }
+/// [`sigmoid`] of a finite number, within a few units in the last place: additions and multiplications in one order, of
+/// which compilers make vectors.
+#[inline(always)]
+pub(crate) fn sigmoid_of_finite(x: f32) -> f32 {
+    let e = exp_of_negative(-x.abs());
+    let share = 1.0 / (1.0 + e);
+    if x >= 0.0 { share } else { e * share }
 }
 
 /// `e^x` for `x ≤ 0`, by `2^n · e^r` with `|r| ≤ ½ ln 2`; what is below the smallest normal number counts as that.
@@ -56,21 +55,34 @@ pub(crate) fn mean(values: impl ExactSizeIterator<Item = f32>) -> f32 {
     values.fold(0.0, |sum, x| sum + x) / count
 }
 
-/// Products of the same places, summed in eight lanes, then the lanes from the first to the last: an order that
-/// compilers can vectorise.
+/// Products of the same places, summed in eight lanes, then the lanes from the first to the last: an order of which
+/// compilers make vectors.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = a.as_chunks::<8>();
-    let (b, b_rest) = b.as_chunks::<8>();
-    let mut lanes = [0.0_f32; 8];
-    for (a, b) in a.iter().zip(b) {
-        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+    dots(a, [b])[0]
+}
+
+/// [`dot`] of `a` with each of `others`, which are as long: sums that do not wait for each other.
+#[inline(always)]
+pub(crate) fn dots<const N: usize>(a: &[f32], others: [&[f32]; N]) -> [f32; N] {
+    let (whole, rest) = a.as_chunks::<8>();
+    let others = others.map(|b| {
+        let (others, rest) = b[..a.len()].as_chunks::<8>();
+        (&others[..whole.len()], rest)
+    });
+    let mut sums = [[0.0_f32; 8]; N];
+    for (at, a) in whole.iter().enumerate() {
+        for (lanes, (b, _)) in sums.iter_mut().zip(&others) {
+            for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(&b[at])) {
+                *lane += a * b;
+            }
+        }
+    }
+    for (lanes, (_, b)) in sums.iter_mut().zip(&others) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(rest.iter().zip(*b)) {
             *lane += a * b;
         }
     }
-    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += a * b;
-    }
-    lanes.iter().fold(0.0, |sum, x| sum + x)
+    sums.map(|lanes| lanes.iter().fold(0.0, |sum, x| sum + x))
 }
 
 #[cfg(test)]
@@ -78,11 +90,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_sigmoids_are_those_of_one_within_a_few_units_in_the_last_place() {
+    fn the_sigmoid_of_the_bank_is_the_other_one_within_a_few_units_in_the_last_place() {
         let values: Vec<f32> = (-40_000..=40_000).map(|at| at as f32 / 397.0).collect();
-        let mut all = values.clone();
-        sigmoids(&mut all);
-        for (x, found) in values.iter().zip(all) {
+        for x in &values {
+            let found = sigmoid_of_finite(*x);
             let exact = 1.0 / (1.0 + (-f64::from(*x)).exp());
             let error = (f64::from(found) - exact).abs();
             assert!(error <= 5e-7 * exact + 1e-37, "{x}: {found} {exact}");

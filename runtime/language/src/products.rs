@@ -10,7 +10,7 @@ use kernels::{Buffer, Conv, ConvSpec, ConvWeights, Isa, Pool, Scratch};
 pub(crate) struct Products {
     conv: Conv,
     input: Buffer,
-    /// `[N, P]`.
+    /// `[N, P]` or `[P, N]`.
     results: Vec<f32>,
     scratch: Scratch,
 }
@@ -81,6 +81,13 @@ impl Products {
     pub(crate) fn run(&mut self, places: &[u8], pool: &Pool) -> &[f32] {
         self.input[..places.len()].copy_from_slice(places);
         self.conv.run_f32(&self.input, &mut self.results, pool, &mut self.scratch);
+        &self.results
+    }
+
+    /// `[P, N]`
+    pub(crate) fn run_by_place(&mut self, places: &[u8], pool: &Pool) -> &[f32] {
+        self.input[..places.len()].copy_from_slice(places);
+        self.conv.run_f32_by_pixel(&self.input, &mut self.results, pool, &mut self.scratch);
         &self.results
     }
 }

@@ -1,7 +1,7 @@
 //! From sums to outputs, for forms that multiply in their own way, and by the scalar definition.
 
 use super::plan::Block;
-use super::run::{ConvRun, OutputTarget};
+use super::run::{ConvRun, FloatOrder, OutputTarget};
 use super::tile::{Output, Tile};
 use crate::scalar;
 
@@ -12,7 +12,7 @@ impl ConvRun<'_> {
         let conv = self.conv;
         let Block { channel, channels, .. } = conv.plan.blocks[block];
         let output = match self.target {
-            OutputTarget::Floats(_) => Output::Sums(std::ptr::null_mut()),
+            OutputTarget::Floats { .. } => Output::Sums(std::ptr::null_mut()),
             OutputTarget::Bytes { y, residual } => Output::Bytes {
                 y: y.wrapping_add(first * conv.spec.out_stride + channel),
                 stride: conv.spec.out_stride,
@@ -71,7 +71,17 @@ impl ConvRun<'_> {
         let Block { channel, channels, .. } = conv.plan.blocks[block];
         let scale = &conv.scale[block * lanes..][..channels];
         match self.target {
-            OutputTarget::Floats(y) => {
+            OutputTarget::Floats { y, order: FloatOrder::ByPixel } => {
+                for (pixel, sums) in sums.chunks_exact(lanes).enumerate() {
+                    let at = (first + pixel) * conv.spec.out_channels + channel;
+                    // SAFETY: pixel and channels exist, says the caller, and no other thread has them; `Conv::run_f32_by_pixel`
+                    // checked the length.
+                    let row = unsafe { std::slice::from_raw_parts_mut(y.add(at), channels) };
+                    let products = sums.iter().zip(scale).map(|(sum, scale)| *sum as f32 * scale);
+                    row.iter_mut().zip(products).for_each(|(y, product)| *y = product);
+                }
+            }
+            OutputTarget::Floats { y, order: FloatOrder::ByChannel } => {
                 for (n, scale) in scale.iter().enumerate() {
                     let plane = y.wrapping_add((channel + n) * conv.spec.out_pixels() + first);
                     for (pixel, sum) in sums[n..].iter().step_by(lanes).enumerate() {

@@ -23,5 +23,14 @@ unsafe impl Sync for ConvRun<'_> {}
 #[derive(Clone, Copy)]
 pub(crate) enum OutputTarget<'a> {
     Bytes { y: *mut u8, residual: Option<(*const u8, &'a Residual)> },
-    Floats(*mut f32),
+    Floats { y: *mut f32, order: FloatOrder },
+}
+
+/// How floats lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FloatOrder {
+    /// `[channels, pixels]`
+    ByChannel,
+    /// `[pixels, channels]`
+    ByPixel,
 }

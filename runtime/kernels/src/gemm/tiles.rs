@@ -162,7 +162,7 @@ impl ConvRun<'_> {
                         .map(|(r, add)| (r.wrapping_add(first * add.stride + channel), add)),
                 }
             }
-            OutputTarget::Bytes { .. } | OutputTarget::Floats(_) => Output::Sums(sums),
+            OutputTarget::Bytes { .. } | OutputTarget::Floats { .. } => Output::Sums(sums),
         };
         // SAFETY: the kernel came from an `Isa`, which proves the CPU has it; pointers are as `Tile` documents:
         // rows end at most at the end of the input, behind which SLACK bytes are readable.

@@ -114,6 +114,16 @@ impl Case {
         y
     }
 
+    /// Pixel by pixel, brought into the order of the other.
+    pub(crate) fn run_f32_by_pixel(&self, conv: &Conv, pool: &Pool) -> Vec<f32> {
+        let (channels, pixels) = (self.spec.out_channels, self.spec.out_pixels());
+        let mut scratch = Scratch::with_bytes(conv.scratch_bytes(pool.threads()));
+        let mut y = vec![-7.0; channels * pixels + 3];
+        conv.run_f32_by_pixel(&self.x, &mut y, pool, &mut scratch);
+        let by_channel = (0..channels * pixels).map(|at| y[at % pixels * channels + at / pixels]);
+        by_channel.chain(y[channels * pixels..].iter().copied()).collect()
+    }
+
     pub(crate) fn check(&self, isa: Isa, pool: &Pool) {
         self.check_packed(&self.pack(isa), isa.name(), pool);
     }

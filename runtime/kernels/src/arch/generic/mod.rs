@@ -7,7 +7,7 @@ pub(crate) mod lookup;
 
 /// Loops in plain Rust that compilers make vectors of: [`Isa::vectorize`](crate::Isa) runs them compiled for an
 /// instruction set. `run` and all it calls is `inline(always)`, or it would be compiled for the base set only.
-pub(crate) trait Loop: Sized {
+pub trait Loop: Sized {
     fn run(self);
 
     /// The same where compilers do not find the best instructions.
