@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let side: usize = side.first().map_or(Ok(224), |side| side.parse())?;
     let grid = [(side / 32) as u32; 2];
     let space = Space { id: [0; 32], width: WIDTH as u32, grid };
-    let language = Language::drawn(space, findings.parse()?, prototypes.parse()?, 1);
+    let language = Language::drawn(space, findings.parse()?, prototypes.parse()?, 1).with_usual(2);
 
     let preprocess = Preprocess { height: side, width: side, ..Preprocess::PRIOR };
     let model = ModelConfig::encoder(Backbone::Resnet50, Pool::Mean);
@@ -72,7 +72,13 @@ fn resnet_50(side: usize) -> Vec<u8> {
     let flat = net.node("Flatten", &[&mean.name], vec![qdq::int("axis", 1)]);
     let global = head(&mut net, "Gemm", &flat, &mean, &[]);
     let places = head(&mut net, "Conv", &y.name, &y, &[1, 1]);
-    let named = [(flat, "embedding"), (global, "language.global"), (places, "language.places")];
+    let global_places = head(&mut net, "Conv", &y.name, &y, &[1, 1]);
+    let named = [
+        (flat, "embedding"),
+        (global, "language.global"),
+        (places, "language.places"),
+        (global_places, "language.global_places"),
+    ];
     for (made, _) in &named {
         net.output(&Real { name: made.clone(), shape: [1; 3], scale: 1.0 });
     }
