@@ -14,6 +14,7 @@ mod current;
 mod device;
 mod dial;
 mod dicom;
+mod dicomweb;
 mod drift;
 mod exposures;
 mod forced;

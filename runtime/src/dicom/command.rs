@@ -24,6 +24,8 @@ pub(crate) struct Command {
 }
 
 pub(crate) const C_STORE_RQ: u16 = 0x0001;
+pub(crate) const C_FIND_RQ: u16 = 0x0020;
+pub(crate) const C_MOVE_RQ: u16 = 0x0021;
 pub(crate) const C_ECHO_RQ: u16 = 0x0030;
 pub(crate) const N_EVENT_REPORT_RQ: u16 = 0x0100;
 pub(crate) const C_CANCEL_RQ: u16 = 0x0fff;

@@ -111,8 +111,10 @@ pub(crate) fn statement(config: &DicomConfig) -> String {
         line(format!("| {code:04X} | {meaning} |"));
     }
     line(SCU.into());
-    for Service { name, proposal, .. } in
-        services::of_destination(true).into_iter().chain([services::ECHO])
+    for Service { name, proposal, .. } in services::of_destination(true)
+        .into_iter()
+        .chain([services::ECHO])
+        .chain(services::OF_ARCHIVE)
     {
         let syntaxes: Vec<&str> = proposal.syntaxes.iter().copied().map(syntax_name).collect();
         line(format!("| {name} | {} | {} |", proposal.class, syntaxes.join(", ")));
@@ -174,12 +176,16 @@ can be decoded) is acknowledged too and answered \"not analysed\" with the reaso
 |---|---|";
 
 const SCU: &str = "
-## Sending results (SCU)
+## Sending results, and pulling studies (SCU)
 
 To each of `[[destinations]]` with an address, one association for many objects.
 Storage commitment is proposed where `commit = true`. What archives answer, and what becomes of it, stands in
 [delivery](delivery.md). Reports about storage commitment (N-EVENT-REPORT) are taken on the same association
 and on one that the archive opens.
+
+Studies are pulled by `runtime acceptance` alone, from the archive of its plan: C-FIND level by level, then
+C-MOVE of a series to a storage SCP of its own, which lives as long as the test. See
+[acceptance test](acceptance.md).
 
 | service | SOP class UID | transfer syntaxes proposed |
 |---|---|---|";

@@ -12,6 +12,7 @@
 //! command       command sets of C-ECHO and C-STORE; no I/O          bytes ↔ Command
 //! dataset       what the first bytes of a data set claim to be      bytes → Claim
 //! commitment    data sets of storage commitment; no I/O
+//! query         data sets of C-FIND and C-MOVE; no I/O               Question → bytes → Answer
 //! scu           our side of associations that we ask for
 //! services      what we ask other nodes for
 //! sink          an archive that keeps nothing, for `runtime bench`
@@ -37,6 +38,7 @@ pub(crate) mod listener;
 pub(crate) mod negotiation;
 pub(crate) mod ping;
 mod places;
+pub(crate) mod query;
 pub(crate) mod scp;
 pub(crate) mod scu;
 pub(crate) mod services;

@@ -1,7 +1,7 @@
 //! What we ask other nodes for: the one table that couriers propose, `runtime dicom ping` asks for, and the conformance
 //! statement prints.
 
-use super::{VERIFICATION, commitment, scu::Proposal};
+use super::{VERIFICATION, commitment, query, scu::Proposal};
 
 /// A service that we use.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,20 @@ pub(crate) const ECHO: Service = Service {
     name: "Verification (`runtime dicom ping`)",
     proposal: Proposal { class: VERIFICATION, syntaxes: &["1.2.840.10008.1.2"] },
 };
+
+/// What an archive is asked for that studies are pulled from.
+pub(crate) const OF_ARCHIVE: [Service; 2] = [
+    Service {
+        word: "find",
+        name: "Study Root Query/Retrieve, FIND (`runtime acceptance`)",
+        proposal: Proposal { class: query::FIND, syntaxes: &query::SYNTAXES },
+    },
+    Service {
+        word: "move",
+        name: "Study Root Query/Retrieve, MOVE (`runtime acceptance`)",
+        proposal: Proposal { class: query::MOVE, syntaxes: &query::SYNTAXES },
+    },
+];
 
 /// What a destination is asked for.
 pub(crate) fn of_destination(commits: bool) -> Vec<Service> {

@@ -5,7 +5,6 @@
 
 use super::{
     Outbox, Source,
-    authorization::authorization,
     database::DatabaseError,
     rows::{Link, Row},
     state::{Event, Millis, Policy, State},
@@ -19,6 +18,7 @@ use crate::{
         scu::{Association, Object, Peer, Proposal, ScuError},
         services,
     },
+    dicomweb::{Server, authorization::authorization},
     shutdown::Shutdown,
     tls::client::Connector,
 };
@@ -144,9 +144,9 @@ impl Courier {
                     return Verdict::new(Event::Later(reason), true);
                 }
             };
-            let timeout = self.destination.timeout;
-            let answer = stow::store(url, file, tls.as_ref(), who.as_ref(), timeout).await;
-            return verdict::of_stow(answer);
+            let (tls, authorization) = (tls.as_ref(), who.as_ref());
+            let server = Server { url, tls, authorization, timeout: self.destination.timeout };
+            return verdict::of_stow(stow::store(server, file).await);
         }
         let Some(dataset) = results::data_set(file) else {
             let reason = "what we made is no Part 10 file".to_owned();

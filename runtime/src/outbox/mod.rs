@@ -10,12 +10,11 @@
 //! ```
 //!
 //! `state` what becomes of a delivery; pure. `verdict` what an answer means; pure. `route` who gets what; pure.
-//! `database`, `questions`, `rows`, `noted`, `history` SQL. `desk` what people ask and decide, `decisions` how that gets into the audit log. `source` makes the objects. `courier` brings them, `authorization` says who we are to web servers. Start at [`Outbox::run`].
+//! `database`, `questions`, `rows`, `noted`, `history` SQL. `desk` what people ask and decide, `decisions` how that gets into the audit log. `source` makes the objects. `courier` brings them. Start at [`Outbox::run`].
 //!
 //! Nothing here is in the way of an acknowledgement or of an answer: the router works behind the worker, and
 //! what it missed (a crash, a full disk, a broken database) it finds in the spool at the next start.
 
-mod authorization;
 mod courier;
 mod database;
 mod decisions;

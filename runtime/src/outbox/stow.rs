@@ -1,20 +1,13 @@
 //! STOW-RS (PS3.18 10.5): one object in one POST.
 
-use crate::{
-    dial::{Unreachable, dial},
-    tls::{Connection, client::Connector},
-};
-use http_body_util::{BodyExt, Full, Limited};
+use crate::dicomweb::{Server, WebAnswer, WebError};
 use hyper::{
-    Request, Uri,
-    body::{Bytes, Incoming},
-    client::conn::http1::handshake,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, RETRY_AFTER},
+    Request,
+    body::Bytes,
+    header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
-use thiserror::Error;
 
 /// What the server says about the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,78 +32,25 @@ pub(super) enum Said {
     Failed(Option<u16>),
 }
 
-#[derive(Debug, Error)]
-pub(super) enum StowError {
-    #[error("{0}")]
-    Unreachable(#[from] Unreachable),
-    #[error("no answer in {limit:?}")]
-    Silent { limit: Duration },
-    #[error("{0}")]
-    Broken(String),
-}
-
 const MOST_ANSWER_BYTES: usize = 1 << 20;
 /// The object is binary and begins with 128 zeros; this cannot be in it by accident.
 const BOUNDARY: &str = "cxr-edge-7c0e4a52c1d84a0f9e6b";
 
-/// Sends `object`, a Part 10 file, to `url`. `timeout`: connecting, and the whole exchange after that.
-pub(super) async fn store(
-    url: &Uri,
-    object: &[u8],
-    tls: Option<&Connector>,
-    authorization: Option<&HeaderValue>,
-    timeout: Duration,
-) -> Result<StowAnswer, StowError> {
-    let host = url.host().unwrap_or_default();
-    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
-    let address = format!("{host}:{port}");
-    let stream = dial(&address, tls, timeout).await?;
-    let exchange = exchange(url, object, authorization, stream);
-    tokio::time::timeout(timeout, exchange)
-        .await
-        .unwrap_or(Err(StowError::Silent { limit: timeout }))
-}
-
-async fn exchange(
-    url: &Uri,
-    object: &[u8],
-    authorization: Option<&HeaderValue>,
-    stream: Connection,
-) -> Result<StowAnswer, StowError> {
-    let broken = |error: hyper::Error| StowError::Broken(chain(&error));
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::post(path);
-    let request = match authorization {
-        Some(value) => request.header(AUTHORIZATION, value),
-        None => request,
-    };
-    let request = request
-        .header(HOST, url.authority().map_or("", |authority| authority.as_str()))
-        .header(
-            CONTENT_TYPE,
-            format!("multipart/related; type=\"application/dicom\"; boundary={BOUNDARY}"),
-        )
-        .header(ACCEPT, "application/dicom+json")
-        .body(Full::new(body(object)))
-        .map_err(|error| StowError::Broken(error.to_string()))?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let location = response.headers().get(LOCATION);
-        let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|text| wait(text, SystemTime::now()));
-        let said = said(response.into_body()).await?;
-        Ok(StowAnswer { status, said, location, retry_after })
-    };
-    tokio::pin!(answer, connection);
-    let ended = tokio::select! {
-        answer = &mut answer => return answer,
-        ended = &mut connection => ended,
-    };
-    // The server has closed; what it said before is there.
-    answer.await.map_err(|error| ended.map_or_else(broken, |()| error))
+/// Sends `object`, a Part 10 file, to the studies of `server`.
+pub(super) async fn store(server: Server<'_>, object: &[u8]) -> Result<StowAnswer, WebError> {
+    let content_type =
+        format!("multipart/related; type=\"application/dicom\"; boundary={BOUNDARY}");
+    let request = Request::builder()
+        .method("POST")
+        .header(CONTENT_TYPE, content_type)
+        .header(ACCEPT, "application/dicom+json");
+    let path = server.url.path_and_query().map_or("/", |path| path.as_str());
+    let answer = server.exchange(path, request, body(object), MOST_ANSWER_BYTES).await?;
+    let WebAnswer { status, headers, body } = &answer;
+    let location = headers.get(LOCATION);
+    let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let retry_after = wait(answer.header(RETRY_AFTER), SystemTime::now());
+    Ok(StowAnswer { status: *status, said: read(body), location, retry_after })
 }
 
 /// How long a `Retry-After` means: seconds, or a date.
@@ -133,12 +73,6 @@ fn body(object: &[u8]) -> Bytes {
     body.into()
 }
 
-async fn said(body: Incoming) -> Result<Said, StowError> {
-    let body = Limited::new(body, MOST_ANSWER_BYTES).collect().await;
-    let body = body.map_err(|error| StowError::Broken(format!("its answer: {error}")))?;
-    Ok(read(&body.to_bytes()))
-}
-
 /// Reads a store response (PS3.18 I.2) in DICOM JSON.
 fn read(body: &[u8]) -> Said {
     let Ok(response) = serde_json::from_slice::<Value>(body) else { return Said::Nothing };
@@ -153,12 +87,6 @@ fn read(body: &[u8]) -> Said {
         return Said::Failed(reason.and_then(|reason| u16::try_from(reason).ok()));
     }
     if response["00081199"]["Value"][0].is_object() { Said::Stored } else { Said::Nothing }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes: Vec<_> =
-        std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 #[cfg(test)]

@@ -12,9 +12,12 @@
 
 use super::{
     state::Event,
-    stow::{Said, StowAnswer, StowError},
+    stow::{Said, StowAnswer},
 };
-use crate::dicom::scu::{Response, ScuError};
+use crate::{
+    dicom::scu::{Response, ScuError},
+    dicomweb::WebError,
+};
 use std::time::Duration;
 
 /// What follows for one delivery, and for the connection.
@@ -66,7 +69,7 @@ pub(crate) fn of_error(error: &ScuError) -> Verdict {
 }
 
 /// Of a STOW-RS request.
-pub(super) fn of_stow(answer: Result<StowAnswer, StowError>) -> Verdict {
+pub(super) fn of_stow(answer: Result<StowAnswer, WebError>) -> Verdict {
     let StowAnswer { status, said, location, retry_after } = match answer {
         Ok(answer) => answer,
         Err(error) => return Verdict::new(Event::Later(error.to_string()), true),
@@ -127,6 +130,7 @@ pub(crate) fn of_question(answer: Result<Response, ScuError>) -> Option<Verdict>
 mod tests {
     use super::*;
     use crate::dicom::ended::Ended;
+    use crate::dicom::scu::Operations;
     use std::time::Duration;
 
     fn meaning(event: &Event) -> &'static str {
@@ -144,6 +148,7 @@ mod tests {
             answers: 1,
             status,
             comment: "said so".into(),
+            operations: Operations::default(),
             has_dataset: false,
         }
     }
@@ -215,7 +220,7 @@ mod tests {
             let verdict = of_stow(Ok(StowAnswer { status, said, location, retry_after }));
             assert_eq!(meaning(&verdict.event), expected, "{status} {said:?}");
         }
-        let silent = of_stow(Err(StowError::Silent { limit: Duration::from_secs(1) }));
+        let silent = of_stow(Err(WebError::Silent { limit: Duration::from_secs(1) }));
         assert_eq!((meaning(&silent.event), silent.pause), ("later", true));
     }
 

@@ -1,8 +1,8 @@
 //! Command sets of what we ask, and of what comes back (PS3.7). No I/O.
 
 use crate::dicom::command::{
-    C_STORE_RQ, CommandError, N_EVENT_REPORT_RQ, NO_DATASET, RESPONSE, elements, put, u16_value,
-    with_length,
+    C_FIND_RQ, C_MOVE_RQ, C_STORE_RQ, CommandError, N_EVENT_REPORT_RQ, NO_DATASET, RESPONSE,
+    elements, put, u16_value, with_length,
 };
 use dicom_core::VR;
 use radiograph::elements::text;
@@ -10,13 +10,15 @@ use radiograph::elements::text;
 pub(crate) const N_ACTION_RQ: u16 = 0x0130;
 
 /// What is asked, of which instance.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request<'a> {
     pub(crate) field: u16,
     pub(crate) class: &'a str,
     pub(crate) instance: Option<&'a str>,
     /// Of N-ACTION.
     pub(crate) action: Option<u16>,
+    /// AE title that a C-MOVE sends to.
+    pub(crate) destination: Option<&'a str>,
     pub(crate) urgent: bool,
     pub(crate) has_dataset: bool,
 }
@@ -28,7 +30,10 @@ impl Request<'_> {
         put(&mut body, if requested { 0x0003 } else { 0x0002 }, VR::UI, self.class);
         put(&mut body, 0x0100, VR::US, self.field.to_le_bytes());
         put(&mut body, 0x0110, VR::US, message_id.to_le_bytes());
-        if self.field == C_STORE_RQ {
+        if let Some(destination) = self.destination {
+            put(&mut body, 0x0600, VR::AE, destination);
+        }
+        if [C_STORE_RQ, C_FIND_RQ, C_MOVE_RQ].contains(&self.field) {
             // MEDIUM is 0, HIGH is 1.
             put(&mut body, 0x0700, VR::US, u16::from(self.urgent).to_le_bytes());
         }
@@ -60,13 +65,35 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// Error Comment: at most 64 printable characters of it.
     pub(crate) comment: String,
+    pub(crate) operations: Operations,
     pub(crate) has_dataset: bool,
+}
+
+/// C-STOREs that a C-MOVE led to, as far as the peer says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Operations {
+    pub(crate) completed: u16,
+    pub(crate) failed: u16,
+    pub(crate) warning: u16,
+}
+
+impl Operations {
+    pub(crate) fn done(self) -> u32 {
+        [self.completed, self.failed, self.warning].map(u32::from).iter().sum()
+    }
+}
+
+impl Response {
+    /// Whether others follow (PS3.7 annex C.5).
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.status, 0xff00 | 0xff01)
+    }
 }
 
 impl Said {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CommandError> {
         let (mut field, mut answers, mut status, mut dataset) = (None, None, None, None);
-        let mut comment = String::new();
+        let (mut comment, mut operations) = (String::new(), Operations::default());
         for (element, value) in elements(bytes)? {
             match element {
                 0x0100 => field = Some(u16_value("command field", value)?),
@@ -74,6 +101,9 @@ impl Said {
                 0x0800 => dataset = Some(u16_value("data set type", value)?),
                 0x0900 => status = Some(u16_value("status", value)?),
                 0x0902 => comment = printable(&text(value)),
+                0x1021 => operations.completed = u16_value("completed operations", value)?,
+                0x1022 => operations.failed = u16_value("failed operations", value)?,
+                0x1023 => operations.warning = u16_value("operations with warnings", value)?,
                 _ => {}
             }
         }
@@ -90,6 +120,7 @@ impl Said {
             answers: answers.ok_or(missing("message id being responded to"))?,
             status: status.ok_or(missing("status"))?,
             comment,
+            operations,
             has_dataset: dataset.ok_or(missing("data set type"))? != NO_DATASET,
         }))
     }
@@ -111,6 +142,7 @@ mod tests {
         class: "1.2.840.10008.1.1",
         instance: None,
         action: None,
+        destination: None,
         urgent: false,
         has_dataset: false,
     };
@@ -138,6 +170,37 @@ mod tests {
         let bytes = request.encode(1);
         let tags: Vec<u16> = elements(&bytes).unwrap().iter().map(|element| element.0).collect();
         assert_eq!(tags, [0x0000, 0x0003, 0x0100, 0x0110, 0x0800, 0x1001, 0x1008]);
+    }
+
+    #[test]
+    fn a_move_names_its_destination_and_its_answer_counts_operations() {
+        let request = Request {
+            field: C_MOVE_RQ,
+            class: "1.2",
+            destination: Some("BOX"),
+            has_dataset: true,
+            ..ECHO
+        };
+        let bytes = request.encode(3);
+        let tags: Vec<u16> = elements(&bytes).unwrap().iter().map(|element| element.0).collect();
+        assert_eq!(tags, [0x0000, 0x0002, 0x0100, 0x0110, 0x0600, 0x0700, 0x0800]);
+        let mut body = Vec::new();
+        for (element, value) in [
+            (0x0100, C_MOVE_RQ | RESPONSE),
+            (0x0120, 3),
+            (0x0800, NO_DATASET),
+            (0x0900, 0xff00),
+            (0x1020, 9),
+            (0x1021, 4),
+            (0x1022, 2),
+            (0x1023, 1),
+        ] {
+            put(&mut body, element, VR::US, value.to_le_bytes());
+        }
+        let Said::Response(response) = Said::parse(&with_length(&body)).unwrap() else { panic!() };
+        let Operations { completed, failed, warning } = response.operations;
+        assert_eq!((completed, failed, warning, response.is_pending()), (4, 2, 1, true));
+        assert_eq!(response.operations.done(), 7);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Our side of an association that we ask for: C-ECHO, C-STORE, N-ACTION, on the same [`Wire`] as the SCP.
+//! Our side of an association that we ask for: C-ECHO, C-STORE, N-ACTION, C-FIND, C-MOVE, on the same [`Wire`] as the SCP.
 //!
 //! ```text
 //! proposal   A-ASSOCIATE-RQ out, AC in; no I/O
 //! message    command sets out and in; no I/O
+//! retrieve   C-FIND and C-MOVE: many answers to one question
 //! ```
 //!
 //! One message at a time. Every wait has a deadline, and nothing that the peer sends makes us hold more than
@@ -11,8 +12,9 @@
 
 mod message;
 mod proposal;
+mod retrieve;
 
-pub(crate) use message::{Response, Said};
+pub(crate) use message::{Operations, Response, Said};
 pub(crate) use proposal::{Accepted, Proposal};
 
 use super::{
@@ -148,14 +150,8 @@ impl Association {
     }
 
     pub(crate) async fn echo(&mut self) -> Result<Response, ScuError> {
-        let request = Request {
-            field: C_ECHO_RQ,
-            class: super::VERIFICATION,
-            instance: None,
-            action: None,
-            urgent: false,
-            has_dataset: false,
-        };
+        let request =
+            Request { field: C_ECHO_RQ, class: super::VERIFICATION, ..Request::default() };
         self.ask(&request, None).await
     }
 
@@ -164,9 +160,9 @@ impl Association {
             field: C_STORE_RQ,
             class: object.class,
             instance: Some(object.instance),
-            action: None,
             urgent: object.urgent,
             has_dataset: true,
+            ..Request::default()
         };
         self.ask(&request, Some(object.dataset)).await
     }
@@ -187,8 +183,8 @@ impl Association {
             class,
             instance: Some(instance),
             action: Some(action),
-            urgent: false,
             has_dataset: true,
+            ..Request::default()
         };
         self.ask(&request, Some(&dataset)).await
     }
@@ -236,40 +232,63 @@ impl Association {
         request: &Request<'_>,
         dataset: Option<&[u8]>,
     ) -> Result<Response, ScuError> {
+        self.begin(request, dataset).await?;
+        let until = Instant::now() + self.timeout;
+        loop {
+            let first = self.wire.receive_until(until, "an answer", self.timeout).await?;
+            if let Some((response, _)) = self.take(request.field, first, until).await? {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Sends a request under a number of its own.
+    async fn begin(
+        &mut self,
+        request: &Request<'_>,
+        dataset: Option<&[u8]>,
+    ) -> Result<(), ScuError> {
         let class = request.class;
         let context = self.context(class);
         let id = context.ok_or_else(|| ScuError::NoContext { class: class.into() })?.id;
         self.messages = self.messages.wrapping_add(1).max(1);
         let command = request.encode(self.messages);
         self.send(id, PDataValueType::Command, &command).await?;
-        if let Some(dataset) = dataset {
-            self.send(id, PDataValueType::Data, dataset).await?;
+        match dataset {
+            Some(dataset) => self.send(id, PDataValueType::Data, dataset).await,
+            None => Ok(()),
         }
-        let until = Instant::now() + self.timeout;
-        loop {
-            let first = self.wire.receive_until(until, "an answer", self.timeout).await?;
-            match self.message(first, until).await? {
-                (context, Said::Event(command), dataset) => {
-                    self.events.push_back(Event { command, context, dataset });
-                    if self.events.len() > MOST_EVENTS {
-                        return Err(Ended::Protocol("reports without end".into()).into());
-                    }
+    }
+
+    /// The answer to our last request, a `field`, that begins with `first`; none: it was a report, and is kept.
+    async fn take(
+        &mut self,
+        field: u16,
+        first: Pdu,
+        until: Instant,
+    ) -> Result<Option<(Response, Option<Vec<u8>>)>, ScuError> {
+        match self.message(first, until).await? {
+            (context, Said::Event(command), dataset) => {
+                self.events.push_back(Event { command, context, dataset });
+                if self.events.len() > MOST_EVENTS {
+                    return Err(Ended::Protocol("reports without end".into()).into());
                 }
-                (_, Said::Response(response), _)
-                    if response.field != request.field | command::RESPONSE
-                        || response.answers != self.messages =>
-                {
-                    return Err(Ended::Protocol(format!(
-                        "answer {:04x} to message {}, expected {:04x} to {}",
-                        response.field,
-                        response.answers,
-                        request.field | command::RESPONSE,
-                        self.messages
-                    ))
-                    .into());
-                }
-                (_, Said::Response(response), _) => return Ok(response),
+                Ok(None)
             }
+            (_, Said::Response(response), _)
+                if response.field != field | command::RESPONSE
+                    || response.answers != self.messages =>
+            {
+                Err(Ended::Protocol(format!(
+                    "answer {:04x} to message {}, expected {:04x} to {}",
+                    response.field,
+                    response.answers,
+                    field | command::RESPONSE,
+                    self.messages
+                ))
+                .into())
+            }
+            (_, Said::Response(response), dataset) => Ok(Some((response, dataset))),
         }
     }
 

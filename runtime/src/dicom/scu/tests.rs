@@ -41,9 +41,8 @@ fn good_answer() -> Vec<u8> {
         field: C_STORE_RQ,
         class: CLASS,
         instance: Some("1.2.3"),
-        action: None,
-        urgent: false,
         has_dataset: true,
+        ..Request::default()
     };
     let command = Command::parse(&request.encode(1)).unwrap();
     bytes_of(&Pdu::PData { data: vec![fragment(&command.response(&Status::success()))] })
@@ -95,14 +94,8 @@ async fn store(greeting: Vec<u8>, answer: Vec<u8>) -> Result<Response, ScuError>
 #[tokio::test]
 async fn a_good_answer_is_taken_and_one_about_something_else_is_not() {
     assert_eq!(store(acceptance(), good_answer()).await.unwrap().status, 0);
-    let request = |field, has_dataset| Request {
-        field,
-        class: CLASS,
-        instance: None,
-        action: None,
-        urgent: false,
-        has_dataset,
-    };
+    let request =
+        |field, has_dataset| Request { field, class: CLASS, has_dataset, ..Request::default() };
     let success = Status::success();
     let answer_to =
         |request: Request<'_>, id| Command::parse(&request.encode(id)).unwrap().response(&success);

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 /// The value of the header `Authorization`. Read each time, so that a renewed token is used. It is marked as
 /// sensitive, and no error quotes it.
-pub(super) fn authorization(credentials: &Credentials) -> Result<HeaderValue> {
+pub(crate) fn authorization(credentials: &Credentials) -> Result<HeaderValue> {
     let text = match credentials {
         Credentials::Bearer(file) => {
             let token = secret(file)?;
