@@ -2,6 +2,7 @@
 
 mod destinations;
 mod exposures;
+mod pacs;
 mod shadow;
 mod spool;
 
@@ -9,6 +10,7 @@ mod spool;
 pub(crate) use destinations::destinations_of;
 pub(crate) use destinations::{Credentials, Destination, Target, When};
 pub(crate) use exposures::ExposuresConfig;
+pub(crate) use pacs::{Archive, Pacs};
 pub(crate) use shadow::ShadowConfig;
 pub(crate) use spool::{SpoolConfig, WorkerConfig};
 

@@ -55,6 +55,7 @@ fn a_sites_figures_follow_from_its_labels_and_the_daemons_answers() {
         report["repeatability"],
         serde_json::json!({ "images": 20, "repeats": 40, "different": [] })
     );
+    assert_eq!(report["direct"], serde_json::json!({ "images": 20, "different": [] }));
     assert_eq!(report["times"]["count"], 60);
     assert_eq!(report["bundle"]["signed_by"], model::public_key());
     let settings: Vec<&str> = report["windows"]
@@ -76,7 +77,7 @@ fn a_sites_figures_follow_from_its_labels_and_the_daemons_answers() {
         assert!(!text.contains("P-1") && !text.contains("1.2.3") && !text.contains("Phantom^"));
     }
     let list = fs::read_to_string(site.path("cases.csv")).unwrap();
-    assert!(list.contains("1,1,") && list.contains("image-00.dcm\",1.2.1\n"), "{list}");
+    assert!(list.contains("1,1,") && list.contains("image-00.dcm\",1.2.1,1.2.1.1\n"), "{list}");
 }
 
 #[test]
@@ -269,19 +270,8 @@ fn a_stopped_test_leaves_no_image_and_no_report_behind() {
 /// Judged by axe-core; screenshots lie in `target/tmp/report`.
 #[test]
 fn the_report_can_be_read_by_everybody_and_printed() {
-    let (python, axe) = match browser::tools() {
-        Ok(tools) => tools,
-        Err(missing) => return skip::because(missing),
-    };
     let site = Site::new();
     let (output, _) = site.accept(&site.plan(&site.bundle_of_the_plan(), MET));
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
-    fs::create_dir_all(&shots).unwrap();
-    let output = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report.py"))
-        .args([&site.path("out.html"), &axe, &shots])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    browser::read_report(&site.path("out.html"), "report");
 }

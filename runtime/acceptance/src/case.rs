@@ -14,6 +14,8 @@ pub struct Case {
     pub truths: BTreeMap<String, Option<bool>>,
     pub groups: Vec<Group>,
     pub answer: Answer,
+    /// Digest of what the network says of the file without the daemon.
+    pub direct: String,
     /// What was said of the same pixels, sent again.
     pub again: Vec<Answer>,
     /// With other window settings, by the setting's name; empty of images that were not tried.

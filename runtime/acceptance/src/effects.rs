@@ -33,6 +33,26 @@ impl Repeatability {
     }
 }
 
+/// Whether the daemon says what its network says of the same file when it is asked directly: no socket, no spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Direct {
+    pub images: u64,
+    /// Numbers of images that had another answer.
+    pub different: Vec<u32>,
+}
+
+impl Direct {
+    pub(crate) fn of(cases: &[Case]) -> Self {
+        let differs = |case: &&Case| case.direct != case.answer.digest;
+        let different = cases.iter().filter(differs).map(|case| case.number).collect();
+        Self { images: cases.len() as u64, different }
+    }
+
+    pub fn is_exact(&self) -> bool {
+        self.different.is_empty()
+    }
+}
+
 /// One window setting and what it does to the findings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowEffect {

@@ -24,7 +24,7 @@ pub enum AcceptanceError {
     NotATable(#[source] csv::Error),
 
     #[error(
-        "the columns are {found}, expected `finding`, `truth`, and one of `file`, `sop_instance_uid`, `study_instance_uid`"
+        "the columns are {found}, expected `finding`, `truth`, and one of `file`, `sop_instance_uid`, `study_instance_uid`, `accession_number`"
     )]
     Columns { found: String },
 
@@ -44,6 +44,16 @@ pub enum AcceptanceError {
 
     #[error("line {line}: `{finding}` was said of this image already in line {before}")]
     SaidTwice { line: u64, before: u64, finding: String },
+
+    #[error(
+        "the labels name images by `{column}`, and an archive is asked for studies: expected `study_instance_uid` or `accession_number`"
+    )]
+    NotAStudy { column: &'static str },
+
+    #[error(
+        "line {line}: {column} is {found:?}, expected digits and dots (a UID), or 1 to 16 printable characters without *, ? and \\ (an accession number)"
+    )]
+    StudyName { line: u64, column: &'static str, found: String },
 
     #[error("the labels speak of {found}; the plan needs `{wanted}`")]
     NotLabelled { wanted: String, found: String },

@@ -17,6 +17,8 @@ pub struct Plan {
     pub person: String,
     pub daemon: Daemon,
     pub studies: Studies,
+    /// The archive that the studies are pulled from. Its table is read by the daemon's own client code.
+    pub pacs: Option<toml::Table>,
     #[serde(default)]
     pub test: Test,
     #[serde(default)]
@@ -41,7 +43,8 @@ pub struct Daemon {
     pub allow_unsigned: bool,
 }
 
-/// Images and what is true of them: a folder with a table, or an index. One of the two.
+/// Images and what is true of them: a folder with a table, an index, or a table of studies that `[pacs]` holds. One of
+/// the three.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Studies {
@@ -90,6 +93,8 @@ pub struct Limits {
     pub not_analysed: Option<f64>,
     /// Most seconds from C-STORE to the result, 95th percentile.
     pub seconds: Option<f64>,
+    /// Largest share of studies that were asked for and did not come whole; none: each must come.
+    pub not_pulled: Option<f64>,
 }
 
 /// What is written.
@@ -155,13 +160,19 @@ impl Plan {
             "keys of bundles where `config` has them",
         )?;
         let Studies { folder, labels, index, split } = &self.studies;
-        let (a, b) = (folder.is_some(), index.is_some());
-        expect(a != b, "[studies]", one(a, b), "`folder` or `index`, one of the two")?;
+        let (a, b, pulled) = (folder.is_some(), index.is_some(), self.pacs.is_some());
+        let found = match [a, b, pulled].into_iter().filter(|named| *named).count() {
+            0 => "neither",
+            2 => "two of them",
+            _ => "all of them",
+        };
+        let one = a ^ b ^ pulled && !(a && b);
+        expect(one, "[studies]", found, "`folder`, `index` or a table [pacs], one of the three")?;
         expect(
-            a == labels.is_some(),
+            b != labels.is_some(),
             "[studies]",
             "another pair",
-            "`labels` where there is a `folder`",
+            "`labels` where there is a `folder` or [pacs]",
         )?;
         expect(b || split.is_none(), "[studies]", "`split` of a folder", "`split` of an `index`")?;
         self.check_numbers()?;
@@ -185,7 +196,14 @@ impl Plan {
         for percent in window_percent {
             within("test.window_percent", *percent, -90.0..=200.0, "-90 to 200")?;
         }
-        let Limits { not_analysed, seconds } = self.limits;
+        let Limits { not_analysed, seconds, not_pulled } = self.limits;
+        expect(
+            not_pulled.is_none() || self.pacs.is_some(),
+            "limits.not_pulled",
+            "told without [pacs]",
+            "studies that are pulled",
+        )?;
+        within("limits.not_pulled", not_pulled.unwrap_or(0.0), 0.0..=1.0, "0 to 1")?;
         within("limits.not_analysed", not_analysed.unwrap_or(0.0), 0.0..=1.0, "0 to 1")?;
         within("limits.seconds", seconds.unwrap_or(1.0), 0.001..=3600.0, "0.001 to 3600")?;
         for finding in &self.findings {
@@ -293,7 +311,9 @@ minimum_sensitivity = 0.8
             ("0.08", "0.0", "prevalence of `Pneumonia` is 0, expected above 0"),
             ("\"A. Physicist\"", "\" \"", "person is empty, expected a name"),
             ("config =", "bundle = \"b\"\nconfig =", "[daemon] is both, expected `config` or"),
-            ("folder = \"studies\"\n", "", "[studies] is neither, expected `folder` or `index`"),
+            ("folder = \"studies\"\n", "", "[studies] is neither, expected `folder`, `index` or"),
+            ("[[findings]]", "[pacs]\n[[findings]]", "[studies] is two of them, expected `folder`"),
+            ("[[findings]]", "[limits]\nnot_pulled = 0.1\n[[findings]]", "told without [pacs]"),
             ("minimum_sensitivity = 0.8", "", "nothing can be accepted"),
             ("site =", "sight =", "unknown field `sight`"),
             ("[daemon]", "[test]\nrepeats = 0\n[daemon]", "test.repeats is 0, expected 1 to 100"),

@@ -1,8 +1,8 @@
 //! The report: all that was found, and whether it is accepted. The page and every figure on it are made of this alone.
 
 use crate::{
-    AcceptanceError, Case, Criterion, Figures, Repeatability, Said, Times, Verdict, WindowEffect,
-    claims::Bundle, effects, plan::Plan,
+    AcceptanceError, Case, Criterion, Direct, Figures, Pulled, Repeatability, Said, Times, Verdict,
+    WindowEffect, claims::Bundle, effects, plan::Plan,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +28,9 @@ pub struct Report {
     /// What must hold for all findings.
     pub limits: Vec<Criterion>,
     pub repeatability: Repeatability,
+    /// What the network says without the daemon; none: a program that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
     pub windows: Vec<WindowEffect>,
     /// Why images that were to be tried with other window settings could not, and how many.
     pub windows_left_out: BTreeMap<String, u64>,
@@ -71,6 +74,9 @@ pub struct Studies {
     pub not_analysed: BTreeMap<String, u64>,
     /// SHA-256 over the digests of the images' files, in the order they were sent.
     pub digest: String,
+    /// Where an archive was asked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<Pulled>,
 }
 
 /// One image, without anything of its header.
@@ -115,6 +121,7 @@ impl Report {
             findings,
             limits,
             repeatability,
+            direct: Some(Direct::of(cases)),
             windows: effects::windows(&names, cases),
             windows_left_out,
             times,
@@ -167,6 +174,12 @@ impl Report {
             };
             reasons.push(format!("repeatability: {what}"));
         }
+        if let Some(direct) = self.direct.as_ref().filter(|direct| !direct.is_exact()) {
+            let images = direct.different.len();
+            reasons.push(format!(
+                "daemon beside analyzer: {images} images had another answer without the daemon"
+            ));
+        }
         reasons
     }
 }
@@ -183,7 +196,13 @@ fn counted(studies: Studies, cases: &[Case]) -> Studies {
 fn limits(plan: &Plan, studies: &Studies, times: Option<&Times>) -> Vec<Criterion> {
     let declined: u64 = studies.not_analysed.values().sum();
     let share = (studies.images > 0).then(|| declined as f64 / studies.images as f64);
+    let not_pulled = studies.pulled.as_ref().map(Pulled::share_missing);
     let known = [
+        (
+            "share of studies that were asked for and did not come whole",
+            not_pulled,
+            not_pulled.map(|_| plan.limits.not_pulled.unwrap_or(0.0)),
+        ),
         ("share of images that were not analysed", share, plan.limits.not_analysed),
         (
             "seconds to the result, 95th percentile",

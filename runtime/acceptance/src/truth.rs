@@ -13,6 +13,8 @@ pub struct Known {
     pub file: String,
     pub sop_instance_uid: String,
     pub study_instance_uid: String,
+    /// Empty where a header has none.
+    pub accession_number: String,
 }
 
 /// Truth of an image by finding; `None`: somebody looked and was not certain.
@@ -20,60 +22,102 @@ pub type Truths = BTreeMap<String, Option<bool>>;
 
 /// How a line names its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
+pub(crate) enum Column {
     File,
     Sop,
     Study,
+    Accession,
 }
 
 impl Column {
-    const ALL: [(&'static str, Self); 3] = [
+    const ALL: [(&'static str, Self); 4] = [
         ("file", Self::File),
         ("sop_instance_uid", Self::Sop),
         ("study_instance_uid", Self::Study),
+        ("accession_number", Self::Accession),
     ];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, column)| *column == self).map_or("", |(name, _)| name)
     }
 }
 
-/// Truths of `images`, in their order, from the bytes of a table with columns `finding`, `truth` and one that names the
-/// image: `file` (the path, or as much of its end as is needed), `sop_instance_uid`, or `study_instance_uid`, which means
-/// all images of the study.
+/// A table with columns `finding`, `truth` and one that names the image: `file` (the path, or as much of its end as is
+/// needed), `sop_instance_uid`, or `study_instance_uid` or `accession_number`, which mean all images of the study.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub(crate) column: Column,
+    pub(crate) rows: Vec<Row>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) line: u64,
+    pub(crate) name: String,
+    pub(crate) finding: String,
+    truth: Option<bool>,
+}
+
+impl Table {
+    pub(crate) fn read(table: &[u8]) -> Result<Self, AcceptanceError> {
+        let table = table.strip_prefix(b"\xef\xbb\xbf").unwrap_or(table); // as spreadsheets begin
+        let delimiter = delimiter(table);
+        let mut reader =
+            csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).from_reader(table);
+        let head = reader.headers().map_err(AcceptanceError::NotATable)?.clone();
+        let place = |name: &str| head.iter().position(|own| own.eq_ignore_ascii_case(name));
+        let named: Vec<(Column, usize)> = Column::ALL
+            .into_iter()
+            .filter_map(|(name, column)| Some((column, place(name)?)))
+            .collect();
+        let (&[(column, at)], Some(finding_at), Some(truth_at)) =
+            (&named[..], place("finding"), place("truth"))
+        else {
+            let found = head.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            return Err(AcceptanceError::Columns { found });
+        };
+        let mut rows = Vec::new();
+        for row in reader.records() {
+            let row = row.map_err(AcceptanceError::NotATable)?;
+            let line = row.position().map_or(0, csv::Position::line);
+            let cell = |at: usize, what| match row.get(at).unwrap_or_default() {
+                "" => Err(AcceptanceError::Empty { line, what }),
+                text => Ok(text.to_owned()),
+            };
+            let (name, finding) = (cell(at, column.name())?, cell(finding_at, "finding")?);
+            let truth = truth(&cell(truth_at, "truth")?, line)?;
+            rows.push(Row { line, name, finding, truth });
+        }
+        Ok(Self { column, rows })
+    }
+}
+
+/// Truths of `images`, in their order, from the bytes of a table.
 pub fn read(table: &[u8], images: &[Known]) -> Result<Vec<Truths>, AcceptanceError> {
-    let table = table.strip_prefix(b"\xef\xbb\xbf").unwrap_or(table); // as spreadsheets begin
-    let delimiter = delimiter(table);
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).from_reader(table);
-    let head = reader.headers().map_err(AcceptanceError::NotATable)?.clone();
-    let place = |name: &str| head.iter().position(|own| own.eq_ignore_ascii_case(name));
-    let named: Vec<(Column, usize)> =
-        Column::ALL.into_iter().filter_map(|(name, column)| Some((column, place(name)?))).collect();
-    let (&[(column, at)], Some(finding_at), Some(truth_at)) =
-        (&named[..], place("finding"), place("truth"))
-    else {
-        let found = head.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(AcceptanceError::Columns { found });
-    };
-    let lookup = Lookup::new(column, images);
+    truths(Table::read(table)?, images, |_| true)
+}
+
+/// The same of images that an archive was asked for: a study that did not come is no mistake of the table.
+pub fn read_pulled(table: &[u8], images: &[Known]) -> Result<Vec<Truths>, AcceptanceError> {
+    let table = Table::read(table)?;
+    let known: BTreeSet<&str> = images.iter().map(|image| name(image, table.column)).collect();
+    truths(table, images, |row| known.contains(&*row.name))
+}
+
+fn truths(
+    table: Table,
+    images: &[Known],
+    counts: impl Fn(&Row) -> bool,
+) -> Result<Vec<Truths>, AcceptanceError> {
+    let lookup = Lookup::new(table.column, images);
     let mut truths = vec![Truths::new(); images.len()];
     let mut said: BTreeMap<(usize, String), u64> = BTreeMap::new();
-    for row in reader.records() {
-        let row = row.map_err(AcceptanceError::NotATable)?;
-        let line = row.position().map_or(0, csv::Position::line);
-        let cell = |at: usize, what| match row.get(at).unwrap_or_default() {
-            "" => Err(AcceptanceError::Empty { line, what }),
-            text => Ok(text),
-        };
-        let (name, finding) = (cell(at, column.name())?, cell(finding_at, "finding")?);
-        let truth = truth(cell(truth_at, "truth")?, line)?;
-        for image in lookup.find(name, line)? {
-            if let Some(before) = said.insert((image, finding.to_owned()), line) {
-                let finding = finding.to_owned();
+    for Row { line, name, finding, truth } in table.rows.into_iter().filter(|row| counts(row)) {
+        for image in lookup.find(&name, line)? {
+            if let Some(before) = said.insert((image, finding.clone()), line) {
                 return Err(AcceptanceError::SaidTwice { line, before, finding });
             }
-            truths[image].insert(finding.to_owned(), truth);
+            truths[image].insert(finding.clone(), truth);
         }
     }
     Ok(truths)
@@ -107,11 +151,7 @@ impl<'a> Lookup<'a> {
     fn new(column: Column, images: &'a [Known]) -> Self {
         let mut by: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, image) in images.iter().enumerate() {
-            let name = match column {
-                Column::File => last(&image.file),
-                Column::Sop => &image.sop_instance_uid,
-                Column::Study => &image.study_instance_uid,
-            };
+            let name = name(image, column);
             by.entry(name).or_default().push(at);
         }
         Self { column, images, by }
@@ -142,6 +182,16 @@ impl<'a> Lookup<'a> {
             1 => Ok(found),
             count => Err(AcceptanceError::Ambiguous { line, name: name.into(), count }),
         }
+    }
+}
+
+/// What a line calls an image; of a path, its end.
+fn name(image: &Known, column: Column) -> &str {
+    match column {
+        Column::File => last(&image.file),
+        Column::Sop => &image.sop_instance_uid,
+        Column::Study => &image.study_instance_uid,
+        Column::Accession => &image.accession_number,
     }
 }
 
@@ -176,6 +226,7 @@ mod tests {
                 file: file.into(),
                 sop_instance_uid: sop.into(),
                 study_instance_uid: study.into(),
+                accession_number: format!("A{study}"),
             })
             .to_vec()
     }
@@ -201,6 +252,17 @@ mod tests {
         assert_eq!(of(&by_instance), [None, None, yes]);
         let by_study = truths("study_instance_uid\tfinding\ttruth\n9.1\tMass\t0\n");
         assert_eq!(of(&by_study), [no, no, None]);
+        let by_number = truths("accession_number,finding,truth\nA9.2,Mass,1\n");
+        assert_eq!(of(&by_number), [None, None, yes]);
+    }
+
+    #[test]
+    fn a_study_that_did_not_come_has_no_truth_and_is_no_mistake() {
+        let table = b"study_instance_uid,finding,truth\n9.1,Mass,0\n9.7,Mass,1\n";
+        let error = read(table, &images()).unwrap_err().to_string();
+        assert!(error.contains("line 3: no image has this study_instance_uid"), "{error}");
+        let truths = read_pulled(table, &images()).unwrap();
+        assert_eq!(truths.iter().filter(|truths| !truths.is_empty()).count(), 2);
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn case(number: u32, truth: Option<bool>, probability: f32) -> Case {
         patient: number,
         truths: BTreeMap::from([("Mass".to_owned(), truth)]),
         groups: vec![Group { axis: "sex".into(), value: sex.into() }],
+        direct: answer.digest.clone(),
         again: vec![answer.clone(), answer.clone()],
         answer,
         windows: Vec::new(),

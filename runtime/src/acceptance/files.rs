@@ -2,7 +2,7 @@
 
 use super::studies::Image;
 use crate::{Output, print_json};
-use ::acceptance::{Case, Files as Planned, Report, page, sign, verify as check};
+use ::acceptance::{Case, Files as Planned, Known, Report, page, sign, verify as check};
 use anyhow::{Context, Result, bail, ensure};
 use keyring::{SigningKey, VerifyingKey};
 use serde_json::json;
@@ -70,11 +70,18 @@ impl Files {
     /// Which image a number means, for the site alone; if the plan asks for it.
     pub(super) fn write_key_list(&self, images: &[Image], cases: &[Case]) -> Result<()> {
         let Some(path) = &self.key_list else { return Ok(()) };
-        let mut text = String::from("number,patient,file,sop_instance_uid\n");
+        let mut text = String::from("number,patient,file,sop_instance_uid,study_instance_uid\n");
         for (image, case) in images.iter().zip(cases) {
-            let file = image.path.display().to_string().replace('"', "\"\"");
-            let uid = &image.known.sop_instance_uid;
-            text.push_str(&format!("{},{},\"{file}\",{uid}\n", case.number, case.patient));
+            // What was pulled and is not kept has no file any more.
+            let file = match image.known.file.is_empty() {
+                true => String::new(),
+                false => image.path.display().to_string().replace('"', "\"\""),
+            };
+            let Known { sop_instance_uid, study_instance_uid, .. } = &image.known;
+            let (number, patient) = (case.number, case.patient);
+            text.push_str(&format!(
+                "{number},{patient},\"{file}\",{sop_instance_uid},{study_instance_uid}\n"
+            ));
         }
         let write = || {
             durable::write(path, text.as_bytes())?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! acceptance.toml ─▶ studies    images and what is true of them; a label that fits none ends the test
+//!                    pull       or out of the site's archive: what its labels name
 //!                    stand      the daemon as this site configures it, on a spool of its own
 //!                    through    every image by C-STORE, again, and with other window settings (`windows`)
 //!                    files      page, JSON, signature: each is there whole, or none is; and --verify
@@ -12,12 +13,13 @@
 
 mod files;
 mod groups;
+mod pull;
 mod stand;
 mod studies;
 mod through;
 mod windows;
 
-use crate::{Output, print_json};
+use crate::{Output, config::Pacs, print_json};
 use ::acceptance::{Plan, Report, sha256};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
@@ -27,11 +29,12 @@ use stand::{Moment, Stand};
 use std::{
     fs,
     io::{self, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
-use studies::Gathered;
+use studies::{Gathered, Wanted};
 use through::Through;
 use tokio::signal::unix;
 
@@ -50,6 +53,9 @@ pub(crate) struct Acceptance {
     /// Write over a report that is there
     #[arg(long, requires = "config")]
     replace: bool,
+    /// Keep what is pulled from the archive in this folder, which is empty or made; without it, nothing of it stays
+    #[arg(long, value_name = "FOLDER", requires = "config")]
+    keep_pulled: Option<PathBuf>,
     /// Say whether a report is as it was signed: its page, its JSON or its signature; the others lie beside it
     #[arg(long, value_name = "REPORT", conflicts_with = "config", requires = "keys")]
     verify: Option<PathBuf>,
@@ -80,9 +86,27 @@ impl Acceptance {
         let plan = Plan::parse(&text, base).map_err(|error| error.of_file(path))?;
         // What would keep the report from being written is better known before than after hours.
         let files = Files::of(&plan.report, self.replace)?;
+        let pacs = plan.pacs.as_ref().map(|table| Pacs::read(table, base)).transpose();
+        let pacs = pacs.with_context(|| path.display().to_string())?;
+        let keep = self.keep(pacs.is_some())?;
         let stand = Stand::of(&plan)?;
-        let gathered = studies::gather(&plan)?;
-        let report = measure(&plan, &text, &stand, gathered, &files)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start threads")?;
+        let report = runtime.block_on(async {
+            let mut stop = Stop::new()?;
+            let gathered = match &pacs {
+                None => studies::gather(&plan)?,
+                Some(pacs) => {
+                    let wanted = Wanted::read(&plan)?;
+                    stop.unless(wanted.pull(pacs, stand.folder(), keep)).await?
+                }
+            };
+            measure(&plan, &text, &stand, gathered, &files, &mut stop).await
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        let report = report?;
         let written = files.write(&report)?;
         if output.json {
             print_json(&summary(&report, &written))?;
@@ -91,39 +115,44 @@ impl Acceptance {
         }
         Ok(if report.accepted { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCEPTED) })
     }
+
+    /// The folder for what is pulled: nobody else's, and nothing in it.
+    fn keep(&self, pulls: bool) -> Result<Option<&Path>> {
+        let Some(folder) = &self.keep_pulled else { return Ok(None) };
+        let name = folder.display();
+        ensure!(pulls, "--keep-pulled {name}: the plan has no [pacs], so nothing is pulled");
+        if !folder.exists() {
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(folder)
+                .with_context(|| format!("cannot make a folder {name}"))?;
+        }
+        let mut entries = fs::read_dir(folder).with_context(|| format!("cannot read {name}"))?;
+        ensure!(
+            entries.next().is_none(),
+            "{name}: is not empty, expected a folder with nothing in it"
+        );
+        Ok(Some(folder))
+    }
 }
 
-fn measure(
+async fn measure(
     plan: &Plan,
     text: &str,
     stand: &Stand,
     gathered: Gathered,
     files: &Files,
+    stop: &mut Stop,
 ) -> Result<Report> {
     let began = Moment::now();
     let Gathered { images, mut studies, truth } = gathered;
     ensure!(!images.is_empty(), "no image can be sent: {}", studies::why(&studies));
-    let wait = Duration::from_secs_f64(plan.test.wait_seconds);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    let through = runtime.block_on(async {
-        let told = told_to_stop()?;
-        let trial = stand.start().await?;
-        let through = Through::new(&trial, plan, wait);
-        // Whoever stops a test leaves no image behind: the folder goes with the stand.
-        let through = tokio::select! {
-            through = through.everything(&images) => through,
-            () = told => Err(anyhow!("stopped by a signal: nothing is written")),
-        };
-        let stopped = trial.stop().await;
-        let through = through?;
-        stopped?;
-        anyhow::Ok(through)
-    });
-    runtime.shutdown_timeout(Duration::from_secs(5));
+    let trial = stand.start().await?;
+    let through = Through::new(&trial, stand, plan);
+    let through = stop.unless(through.everything(&images)).await;
+    let stopped = trial.stop().await;
     let through = through?;
+    stopped?;
     studies.digest = through.digest.clone();
     files.write_key_list(&images, &through.cases)?;
     let conditions = stand.conditions([began, Moment::now()], sha256(text.as_bytes()), truth)?;
@@ -131,16 +160,27 @@ fn measure(
     Ok(Report::of(plan, conditions, bundle, studies, through.windows_left_out, &through.cases))
 }
 
-/// Comes with SIGTERM or SIGINT.
-fn told_to_stop() -> Result<impl Future<Output = ()>> {
-    let mut terminate = unix::signal(unix::SignalKind::terminate())?;
-    let mut interrupt = unix::signal(unix::SignalKind::interrupt())?;
-    Ok(async move {
+/// SIGTERM and SIGINT. Whoever stops a test leaves no image behind: the folder goes with the stand.
+struct Stop {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let terminate = unix::signal(unix::SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: unix::signal(unix::SignalKind::interrupt())? })
+    }
+
+    /// What comes of `work`, unless a signal comes first.
+    async fn unless<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let stopped = || Err(anyhow!("stopped by a signal: nothing is written"));
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            done = work => done,
+            _ = self.terminate.recv() => stopped(),
+            _ = self.interrupt.recv() => stopped(),
         }
-    })
+    }
 }
 
 fn summary(report: &Report, written: &[PathBuf]) -> serde_json::Value {
@@ -151,6 +191,7 @@ fn summary(report: &Report, written: &[PathBuf]) -> serde_json::Value {
         "criteria": criteria,
         "images": report.studies.images,
         "patients": report.studies.patients,
+        "pulled": report.studies.pulled,
         "files": written,
     })
 }
@@ -159,6 +200,10 @@ fn summary(report: &Report, written: &[PathBuf]) -> serde_json::Value {
 fn table(report: &Report, written: &[PathBuf]) -> String {
     let mut text =
         format!("{} images of {} patients\n", report.studies.images, report.studies.patients);
+    if let Some(pulled) = &report.studies.pulled {
+        let (missing, all) = (pulled.missing.len(), pulled.studies);
+        text.push_str(&format!("{missing} of {all} studies did not come whole from the archive\n"));
+    }
     for criterion in report.criteria() {
         let found = criterion.found.as_ref().map_or("none".into(), ToString::to_string);
         let verdict = criterion.verdict.words();
@@ -172,6 +217,10 @@ fn table(report: &Report, written: &[PathBuf]) -> String {
     }
     let exact = if report.repeatability.is_exact() { "passed" } else { "failed" };
     text.push_str(&format!("{exact:>16}  repeatability, to the bit\n"));
+    if let Some(direct) = &report.direct {
+        let same = if direct.is_exact() { "passed" } else { "failed" };
+        text.push_str(&format!("{same:>16}  daemon beside analyzer, to the bit\n"));
+    }
     let word = if report.accepted { "accepted" } else { "not accepted" };
     let paths: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
     text.push_str(&format!("{word}; see {}\n", paths.join(", ")));

@@ -2,6 +2,7 @@
 //! tells.
 
 use crate::{
+    analysis::Loaded,
     bench::machine,
     config::{Config, HttpConfig, SpoolConfig},
     model::{self, About},
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use bundle::Manifest;
 use graph::Task;
 use kernels::Isa;
+use results::Record;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -48,6 +50,8 @@ pub(super) struct Stand {
     /// That have a probability.
     findings: Vec<String>,
     digest: String,
+    /// The bundle beside the daemon, for what it says of a file directly.
+    loaded: Loaded,
     /// Removed at the end, with all images in it.
     folder: tempfile::TempDir,
 }
@@ -75,7 +79,18 @@ impl Stand {
         let folder = tempfile::tempdir_in(&place)
             .with_context(|| format!("cannot make a folder in {}", place.display()))?;
         let config = apart(config, path, folder.path());
-        Ok(Self { config, configuration, manifest, findings, digest, folder })
+        Ok(Self { config, configuration, manifest, findings, digest, loaded, folder })
+    }
+
+    /// Where images may lie meanwhile: nobody else's, and removed at the end.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the bundle says of a file without the daemon. By the way that a record takes, through JSON.
+    pub(super) fn direct(&self, bytes: &[u8]) -> Result<Record> {
+        let record = self.loaded.analyse("direct", bytes)?.report;
+        Ok(serde_json::from_slice(&serde_json::to_vec(&record)?)?)
     }
 
     pub(super) async fn start(&self) -> Result<Trial> {

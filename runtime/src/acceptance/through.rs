@@ -1,7 +1,7 @@
 //! Every image through the daemon: as it is, again, and with other window settings. One at a time, so that a time is the
 //! time of one image.
 
-use super::{groups, studies::Image, windows};
+use super::{groups, stand::Stand, studies::Image, windows};
 use crate::{
     instances::Numbered,
     serve::Trial,
@@ -16,10 +16,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tokio::task::block_in_place;
 
 /// A daemon at work, and what is asked of it.
 pub(super) struct Through<'a> {
     trial: &'a Trial,
+    stand: &'a Stand,
     plan: &'a Plan,
     wait: Duration,
 }
@@ -36,8 +38,8 @@ pub(super) struct Sent {
 }
 
 impl<'a> Through<'a> {
-    pub(super) fn new(trial: &'a Trial, plan: &'a Plan, wait: Duration) -> Self {
-        Self { trial, plan, wait }
+    pub(super) fn new(trial: &'a Trial, stand: &'a Stand, plan: &'a Plan) -> Self {
+        Self { trial, stand, plan, wait: Duration::from_secs_f64(plan.test.wait_seconds) }
     }
 
     pub(super) async fn everything(&self, images: &[Image]) -> Result<Sent> {
@@ -74,6 +76,7 @@ impl<'a> Through<'a> {
     async fn one(&self, image: &Image, object: &Numbered, patient: u32) -> Result<Case> {
         let original = &object.header.sop_instance_uid;
         let answer = self.answer(object, original, object.original()).await?;
+        let direct = block_in_place(|| self.stand.direct(&object.bytes))?;
         let mut again = Vec::new();
         for repeat in 0..self.plan.test.repeats {
             let instance = instance(original, &format!("again {repeat}"));
@@ -85,6 +88,7 @@ impl<'a> Through<'a> {
             truths: image.truths.clone(),
             groups: groups::of(&object.bytes, &object.header, image.told.as_ref()),
             answer,
+            direct: said(&direct)?,
             again,
             windows: Vec::new(),
         })
@@ -125,9 +129,7 @@ impl<'a> Through<'a> {
         let way = self.trial.spool.stages.of(key.sequence);
         let took = way.and_then(|way| way.between(Stage::Opened, Stage::Committed));
         let seconds = took.context("the daemon noted no times of this image")?.as_secs_f64();
-        let mut all = Sha256::new_with_prefix(record.said());
-        all.update(record.masks_digest()?.unwrap_or_default());
-        all.update(record.heat_digest().unwrap_or_default());
+        let digest = said(&record)?;
         let refused = match (record.status, record.parked) {
             (Status::Analysed, _) => None,
             (Status::NotAnalysed, true) => Some("given up after failures".to_owned()),
@@ -138,8 +140,16 @@ impl<'a> Through<'a> {
             (name, Said { probability, threshold, positive })
         });
         let findings = findings.collect();
-        Ok(Answer { refused, findings, digest: hex::encode(all.finalize()), seconds })
+        Ok(Answer { refused, findings, digest, seconds })
     }
+}
+
+/// SHA-256 of all that a record says, every pixel of masks and heat maps included.
+fn said(record: &Record) -> Result<String> {
+    let mut all = Sha256::new_with_prefix(record.said());
+    all.update(record.masks_digest()?.unwrap_or_default());
+    all.update(record.heat_digest().unwrap_or_default());
+    Ok(hex::encode(all.finalize()))
 }
 
 /// Whose image it is: by the index, by the header, else one of its own.

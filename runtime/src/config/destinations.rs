@@ -48,6 +48,22 @@ pub(crate) enum Credentials {
     Basic(PathBuf),
 }
 
+impl Credentials {
+    pub(super) fn of(bearer: Option<PathBuf>, basic: Option<PathBuf>) -> Result<Option<Self>> {
+        ensure!(
+            bearer.is_none() || basic.is_none(),
+            "`bearer_file` and `basic_file`: expected one of the two"
+        );
+        Ok(bearer.map(Self::Bearer).or(basic.map(Self::Basic)))
+    }
+
+    pub(super) fn path(&mut self) -> &mut PathBuf {
+        match self {
+            Self::Bearer(file) | Self::Basic(file) => file,
+        }
+    }
+}
+
 /// What is routed to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
@@ -67,11 +83,8 @@ impl Destination {
     /// The files it names, for making them relative to something.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let secret = match &mut self.target {
-            Target::Stow {
-                credentials: Some(Credentials::Bearer(file) | Credentials::Basic(file)),
-                ..
-            } => Some(file),
-            _ => None,
+            Target::Stow { credentials, .. } => credentials.as_mut().map(Credentials::path),
+            Target::Dicom { .. } => None,
         };
         self.tls.iter_mut().flat_map(ClientTls::paths).chain(secret)
     }
@@ -139,24 +152,13 @@ fn checked(written: Written) -> Result<Destination> {
         (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()),
         "a name has 1 to 64 printable characters without blanks"
     );
-    let credentials = match (written.bearer_file, written.basic_file) {
-        (Some(_), Some(_)) => bail!("`bearer_file` and `basic_file`: expected one of the two"),
-        (bearer, basic) => bearer.map(Credentials::Bearer).or(basic.map(Credentials::Basic)),
-    };
+    let credentials = Credentials::of(written.bearer_file, written.basic_file)?;
     let target = match (written.address, written.url, written.ae_title) {
         (Some(_), Some(_), _) => bail!("`address` and `url`: expected one of the two"),
         (None, None, _) => bail!("expected `address` (C-STORE) or `url` (STOW-RS)"),
         (Some(_), None, None) => bail!("`address` needs `ae_title`"),
         (Some(address), None, Some(ae_title)) => {
-            ensure!(
-                is_ae_title(&ae_title),
-                "ae_title is {ae_title:?}, expected 1 to 16 printable characters without blanks at the ends"
-            );
-            let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-            ensure!(
-                port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)),
-                "address is {address:?}, expected HOST:PORT"
-            );
+            check_address(&ae_title, &address)?;
             ensure!(
                 credentials.is_none(),
                 "`address` with `bearer_file` or `basic_file`: only STOW-RS knows them"
@@ -165,16 +167,7 @@ fn checked(written: Written) -> Result<Destination> {
         }
         (None, Some(url), _) => {
             ensure!(!written.commit, "`commit` and `url`: only C-STORE knows storage commitment");
-            let url = studies(&url)?;
-            match (url.scheme_str(), &written.tls) {
-                (Some("https"), None) => bail!("url is https, expected `tls` with `ca`"),
-                (Some("http"), Some(_)) => bail!("`tls` and a url with http: expected https"),
-                _ => {}
-            }
-            ensure!(
-                credentials.is_none() || url.scheme_str() == Some("https") || is_loopback(&url),
-                "url is http, and a secret would be read on the way: expected https"
-            );
+            let url = web(&url, written.tls.is_some(), credentials.is_some())?;
             Target::Stow { url, credentials }
         }
     };
@@ -200,6 +193,35 @@ fn checked(written: Written) -> Result<Destination> {
         timeout: written.timeout_seconds,
         commit_within: written.commit_seconds,
     })
+}
+
+/// A peer that is called by DICOM's own protocol.
+pub(super) fn check_address(ae_title: &str, address: &str) -> Result<()> {
+    ensure!(
+        is_ae_title(ae_title),
+        "ae_title is {ae_title:?}, expected 1 to 16 printable characters without blanks at the ends"
+    );
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    ensure!(
+        port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)),
+        "address is {address:?}, expected HOST:PORT"
+    );
+    Ok(())
+}
+
+/// A web server's studies; secrets only go where nobody reads them on the way.
+pub(super) fn web(text: &str, has_tls: bool, has_secret: bool) -> Result<Uri> {
+    let url = studies(text)?;
+    match (url.scheme_str(), has_tls) {
+        (Some("https"), false) => bail!("url is https, expected `tls` with `ca`"),
+        (Some("http"), true) => bail!("`tls` and a url with http: expected https"),
+        _ => {}
+    }
+    ensure!(
+        !has_secret || url.scheme_str() == Some("https") || is_loopback(&url),
+        "url is http, and a secret would be read on the way: expected https"
+    );
+    Ok(url)
 }
 
 /// The URL to send to: of a server, or of its studies.

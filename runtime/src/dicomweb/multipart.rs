@@ -109,10 +109,9 @@ fn split<'a>(bytes: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
 /// The parameter, quoted or not; of characters that RFC 2046 allows.
 fn boundary(content_type: &str) -> Option<&str> {
     let lower = content_type.to_ascii_lowercase();
-    let found = lower.match_indices("boundary=").map(|(at, name)| (at, at + name.len()));
-    let (_, from) = found
-        .filter(|(at, _)| content_type[..*at].trim_end_matches([' ', '\t']).ends_with(';'))
-        .next()?;
+    let mut found = lower.match_indices("boundary=").map(|(at, name)| (at, at + name.len()));
+    let (_, from) =
+        found.find(|(at, _)| content_type[..*at].trim_end_matches([' ', '\t']).ends_with(';'))?;
     let value = &content_type[from..];
     let value = match value.strip_prefix('"') {
         Some(quoted) => quoted.split_once('"')?.0,

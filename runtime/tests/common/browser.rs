@@ -1,6 +1,7 @@
 //! What a test of a page in Chromium needs: `make setup` brings it.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -24,4 +25,17 @@ pub(crate) fn tools() -> Result<(PathBuf, PathBuf), String> {
         return Err(format!("no {}: make setup", axe.display()));
     }
     Ok((python, axe))
+}
+
+/// Has a report judged by axe-core, at two widths; screenshots lie in `target/tmp`, in a folder of this name.
+pub(crate) fn read_report(html: &Path, shots: &str) {
+    let (python, axe) = match tools() {
+        Ok(tools) => tools,
+        Err(missing) => return skip::because(missing),
+    };
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join(shots);
+    fs::create_dir_all(&shots).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report.py");
+    let output = Command::new(python).arg(script).args([html, &axe, &shots]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -4,7 +4,7 @@ use super::peer::{Peer, start};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
@@ -37,6 +37,17 @@ impl Orthanc {
         Some(Self { http, _peer: peer, _folder: folder })
     }
 
+    /// Gives it a DICOM file.
+    pub(crate) fn put(&self, file: &[u8]) {
+        let head = format!(
+            "POST /instances HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+            self.http,
+            file.len()
+        );
+        let answer = self.exchange(&[head.as_bytes(), file].concat());
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+
     /// SOP Instance UIDs of what it holds.
     pub(crate) fn held(&self) -> BTreeSet<String> {
         let uid = |instance: &serde_json::Value| main_tag(instance, "SOPInstanceUID");
@@ -62,12 +73,26 @@ impl Orthanc {
     }
 
     fn get(&self, path: &str) -> Vec<serde_json::Value> {
-        let mut stream = TcpStream::connect(self.http).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        let question = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http);
+        let answer = self.exchange(question.as_bytes());
         let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         serde_json::from_slice(&answer[head + 4..]).unwrap()
+    }
+
+    /// Asked again where it hangs up too early for its own answer: each question may be repeated.
+    fn exchange(&self, question: &[u8]) -> Vec<u8> {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.http)?;
+            stream.write_all(question)?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).map(|_| answer)
+        };
+        let again = |answer: &io::Result<Vec<u8>>| {
+            answer.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionReset)
+        };
+        let answers = std::iter::repeat_with(ask).take(10);
+        let mut answers = answers.skip_while(again);
+        answers.next().expect("it answers within ten times").unwrap()
     }
 }
 

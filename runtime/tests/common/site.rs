@@ -77,6 +77,26 @@ impl Site {
         fs::write(self.path("labels.csv"), table).unwrap();
     }
 
+    /// Labels by study: one row for each image's, and `more` rows.
+    pub(crate) fn label_studies(&self, column: &str, name: impl Fn(usize) -> String, more: &str) {
+        let row =
+            |at: usize| format!("{},Infiltrate,{}\n", name(at), u8::from(self.truth[&file(at)]));
+        let rows: String = (0..IMAGES).map(row).collect();
+        fs::write(self.path("labels.csv"), format!("{column},finding,truth\n{rows}{more}"))
+            .unwrap();
+    }
+
+    /// The same plan, with studies out of an archive.
+    pub(crate) fn plan_pulled(&self, pacs: &str, more: &str) -> String {
+        let plan = self.plan(&self.bundle_of_the_plan(), more);
+        let text = fs::read_to_string(&plan).unwrap();
+        let from = "folder = \"studies\"\nlabels = \"labels.csv\"";
+        assert!(text.contains(from));
+        let pulled = text.replace(from, &format!("labels = \"labels.csv\"\n[pacs]\n{pacs}"));
+        fs::write(&plan, pulled).unwrap();
+        plan
+    }
+
     /// Writes `index.jsonl`, and one image more in another split.
     pub(crate) fn index(&self) {
         let record = |at: usize| {
@@ -121,6 +141,16 @@ impl Site {
     }
 }
 
+/// Study Instance UID of an image.
+pub(crate) fn study(at: usize) -> String {
+    format!("1.2.{}.1", at + 1)
+}
+
+/// Accession number of an image's study.
+pub(crate) fn accession(at: usize) -> String {
+    format!("A{at}-B")
+}
+
 fn file(at: usize) -> String {
     format!("image-{at:02}.dcm")
 }
@@ -135,6 +165,7 @@ fn draw(path: &Path, at: usize) {
     put(0x0010, 0x0020, VR::LO, format!("P-{at}"));
     put(0x0010, 0x0040, VR::CS, if at.is_multiple_of(2) { "F" } else { "M" }.into());
     put(0x0010, 0x1010, VR::AS, format!("{:03}Y", 30 + at));
+    put(0x0008, 0x0050, VR::SH, accession(at));
     put(0x0008, 0x0070, VR::LO, "ACME".into());
     put(0x0008, 0x1010, VR::SH, format!("ROOM{}", at % 2));
     put(0x0028, 0x1050, VR::DS, format!("{}", 1300 + 40 * at));

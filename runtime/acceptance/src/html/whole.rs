@@ -4,7 +4,7 @@ use super::{
     elements::{Cell, Page, class, escaped, estimate, figure, none, numbers},
     plots,
 };
-use crate::{Criterion, Report, Verdict};
+use crate::{Criterion, Pulled, Report, Verdict};
 use std::{collections::BTreeMap, fmt::Write};
 
 pub(super) fn head(page: &mut Page, report: &Report) -> std::fmt::Result {
@@ -67,7 +67,17 @@ pub(super) fn criteria(page: &mut Page, report: &Report) -> std::fmt::Result {
         none().into(),
         Cell::Verdict(verdict),
     ];
-    let rows = report.criteria().map(criterion).chain([repeatability]);
+    let direct = report.direct.as_ref().map(|direct| {
+        let verdict = if direct.is_exact() { Verdict::Passed } else { Verdict::Failed };
+        vec![
+            Cell::from("daemon beside analyzer"),
+            "the same to the bit".into(),
+            format!("{} of {} images differ", direct.different.len(), direct.images).into(),
+            none().into(),
+            Cell::Verdict(verdict),
+        ]
+    });
+    let rows = report.criteria().map(criterion).chain([repeatability]).chain(direct);
     let head =
         ["", "wanted", "found, 95 % interval", "independent images: there, needed", "verdict"];
     page.table("Criteria", &head, rows)?;
@@ -121,7 +131,35 @@ pub(super) fn studies(page: &mut Page, report: &Report) -> std::fmt::Result {
                 reasons(&studies.not_sendable),
             ),
         ],
-    )
+    )?;
+    studies.pulled.as_ref().map_or(Ok(()), |pulled| asked_for(page, pulled))
+}
+
+/// What an archive was asked for, and what did not come.
+fn asked_for(page: &mut Page, pulled: &Pulled) -> std::fmt::Result {
+    page.heading(3, "Pulled from the archive")?;
+    let whole = pulled.studies - pulled.missing.len() as u64;
+    page.text(&format!(
+        "By {}. Studies that the labels name: {}; that came whole: {whole}; images that came: {}. A study that did not \
+         come is in no figure, and never counts as negative.",
+        pulled.by, pulled.studies, pulled.images
+    ))?;
+    if !pulled.left_out.is_empty() {
+        page.note(&format!("Series not asked for, by modality: {}.", reasons(&pulled.left_out)))?;
+    }
+    if pulled.unasked > 0 {
+        page.note(&format!("Objects that came unasked, and were dropped: {}.", pulled.unasked))?;
+    }
+    if pulled.missing.is_empty() {
+        return Ok(());
+    }
+    let rows = pulled.missing.iter().map(|missing| -> Vec<Cell> {
+        let of = missing.of.map_or("unknown".into(), |of| of.to_string());
+        let came = format!("{} of {of}", missing.came);
+        vec![missing.line.to_string().into(), came.into(), missing.why.as_str().into()]
+    });
+    let head = ["line of the labels", "images that came", "why"];
+    page.table("Asked for, and did not come whole", &head, rows)
 }
 
 fn reasons(of: &BTreeMap<String, u64>) -> String {
@@ -137,6 +175,13 @@ pub(super) fn repeatability(page: &mut Page, report: &Report) -> std::fmt::Resul
         repeated.images,
         repeated.repeats,
         numbers(&repeated.different)
+    ))?;
+    let Some(direct) = &report.direct else { return Ok(()) };
+    page.text(&format!(
+        "{} images were also given to the network directly, without the daemon, and compared in the same way. Images \
+         with another answer: {}.",
+        direct.images,
+        numbers(&direct.different)
     ))
 }
 
