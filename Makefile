@@ -50,8 +50,8 @@ fuzz:
 	PROPTEST_CASES=$$((8000 * $(FUZZ_SECONDS))) $(CARGO) test -p firmware-host --lib noise
 	PROPTEST_CASES=$$((15000 * $(FUZZ_SECONDS))) $(CARGO) test -p protocol -p bundle -- --test-threads 1
 	PROPTEST_CASES=$$((40 * $(FUZZ_SECONDS))) $(CARGO) test -p exposures
-	PROPTEST_CASES=$$((600 * $(FUZZ_SECONDS))) $(CARGO) test -p runtime --bins dicom::scu::tests -- --test-threads 1
-	PROPTEST_CASES=$$((5000 * $(FUZZ_SECONDS))) $(CARGO) test -p runtime --bins panics -- --skip scu::tests --test-threads 1
+	PROPTEST_CASES=$$((600 * $(FUZZ_SECONDS))) $(CARGO) test -p runtime --bins -- dicom::scu::tests dicom::scu::retrieve --test-threads 1
+	PROPTEST_CASES=$$((5000 * $(FUZZ_SECONDS))) $(CARGO) test -p runtime --bins panics -- --skip scu::tests --skip scu::retrieve --test-threads 1
 	PROPTEST_CASES=$$((7500 * $(FUZZ_SECONDS))) $(CARGO) test -p results --test it hostile
 
 # Miri interprets: a few cases of everything take minutes, and 600,000 roundings would take an hour.

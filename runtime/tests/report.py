@@ -24,6 +24,8 @@ def walk(browser):
     browser.width(1280, 900)
     drawings = browser.ask("[...document.querySelectorAll('svg')].map((s) => s.getBoundingClientRect().height)")
     assert len(drawings) >= 3 and min(drawings) > 50, drawings
+    browser.ask("[...document.querySelectorAll('h2')].find((h) => h.textContent === 'Studies').scrollIntoView()")
+    browser.shot("report-studies.png")
     asked = browser.ask("performance.getEntriesByType('resource').length")
     assert asked == 0, f"the report asks for {asked} other files"
     pages = browser.call("Page.printToPDF", preferCSSPageSize=True)["data"]
