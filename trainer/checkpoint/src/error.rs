@@ -26,6 +26,9 @@ pub enum CheckpointError {
     #[error("cannot use {}", path.display())]
     Tensors { path: PathBuf, source: TensorError },
 
+    #[error("cannot use {}: {found}, expected a safetensors file", path.display())]
+    Unlike { path: PathBuf, found: String },
+
     #[error("{} is being written: every time it was read it had changed meanwhile", folder.display())]
     Busy { folder: PathBuf },
 

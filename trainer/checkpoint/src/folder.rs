@@ -6,7 +6,7 @@
 
 use crate::{
     COMMIT, CONFIG, CheckpointError, MODEL, OPTIMIZER, STATE, State, Tensors, aside, one_line,
-    tensor,
+    tensor, unlike,
 };
 use bytes::Bytes;
 use graph::CheckpointConfig;
@@ -94,8 +94,19 @@ pub fn read_optimizer(folder: &Path) -> Result<Tensors, CheckpointError> {
 pub fn read_tensors(path: &Path) -> Result<Tensors, CheckpointError> {
     let file =
         fs::read(path).map_err(|source| CheckpointError::Read { path: path.into(), source })?;
+    let unlike = || CheckpointError::Unlike { path: path.into(), found: unlike::weights(&file) };
+    if !unlike::begins_as_safetensors(&file) {
+        return Err(unlike());
+    }
     tensor::parse(&file.into())
         .map_err(|source| CheckpointError::Tensors { path: path.into(), source })
+}
+
+/// Whether a file begins as safetensors do, whatever its name ends with.
+pub fn is_safetensors(path: &Path) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(9).read_to_end(&mut begin)?;
+    Ok(unlike::begins_as_safetensors(&begin))
 }
 
 /// Whether `folder` holds a checkpoint, possibly of an interrupted save.

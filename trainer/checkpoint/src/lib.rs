@@ -13,6 +13,7 @@
 //! writer     save: everything aside, then one rename decides
 //! prior      [prior]: shape of a pre-training model, names and shapes of its parameters
 //! torch_file files of torch.save, whatever their age
+//! unlike     what people have in place of weights
 //! ```
 //!
 //! Start in `writer.rs`, which draws how a save happens; `folder.rs` says how a reader copes with it.
@@ -24,10 +25,13 @@ pub mod prior;
 mod state;
 mod tensor;
 pub mod torch_file;
+mod unlike;
 mod writer;
 
 pub use error::CheckpointError;
-pub use folder::{Checkpoint, encoder_name, exists, read_optimizer, read_state, read_tensors};
+pub use folder::{
+    Checkpoint, encoder_name, exists, is_safetensors, read_optimizer, read_state, read_tensors,
+};
 pub use operating::operating_points;
 pub use state::{Stage, State};
 pub use tensor::{Dtype, Tensor, TensorError, Tensors, View};

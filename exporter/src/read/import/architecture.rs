@@ -63,6 +63,18 @@ impl Family {
         })
     }
 
+    /// Whether a parameter of this name, without the prefix, takes part in what the encoder computes. Profilers leave counters.
+    pub(super) fn computes_with(self, name: &str) -> bool {
+        let parts: &[&str] = match self {
+            Self::ResNet => &["conv1.", "bn1.", "layer"],
+            Self::DenseNet | Self::EfficientNet | Self::MobileNetV2 => &["features."],
+        };
+        let counter = ["num_batches_tracked", "total_ops", "total_params"]
+            .iter()
+            .any(|counter| name.ends_with(counter));
+        !counter && parts.iter().any(|part| name.starts_with(part))
+    }
+
     /// Which of the family, told apart by what the later stages hold.
     pub(super) fn backbone(self, weights: &Weights, prefix: &str) -> Result<Backbone> {
         let has = |name: &str| weights.contains_key(&format!("{prefix}{name}"));
@@ -98,9 +110,36 @@ impl Family {
     }
 }
 
-/// Names that torchvision gave up, as it reads them itself: `denselayer1.norm.1.weight` is `denselayer1.norm1.weight` today.
+/// Children of torchvision's ResNet in order, ReLU and max-pool (2 and 3) without parameters.
+const CHILDREN: [(&str, &str); 6] = [
+    ("0.", "conv1."),
+    ("1.", "bn1."),
+    ("4.", "layer1."),
+    ("5.", "layer2."),
+    ("6.", "layer3."),
+    ("7.", "layer4."),
+];
+
+/// Torchvision's names of today: it reads `denselayer1.norm.1.weight` as `denselayer1.norm1.weight`, and many take a ResNet
+/// apart by `nn.Sequential(*list(resnet.children())[:-1])`, whose `4.0.conv1.weight` is `layer1.0.conv1.weight`.
 pub(super) fn renamed(weights: Weights) -> Weights {
+    let has = |prefix: &str, name: &str| weights.contains_key(&format!("{prefix}{name}"));
+    let is_taken_apart = |prefix: &&str| {
+        (prefix.is_empty() || prefix.ends_with('.'))
+            && ["1.running_mean", "4.0.conv1.weight", "7.0.conv1.weight"]
+                .iter()
+                .all(|name| has(prefix, name))
+    };
+    let stems = weights.iter().filter(|(_, array)| array.shape.len() == 4);
+    let prefixes = stems.filter_map(|(name, _)| name.strip_suffix("0.weight"));
+    let taken_apart: Vec<String> = prefixes.filter(is_taken_apart).map(str::to_owned).collect();
     let today = |name: String| {
+        let child = taken_apart.iter().find_map(|prefix| {
+            let rest = name.strip_prefix(prefix)?;
+            let (number, own) = CHILDREN.iter().find(|(number, _)| rest.starts_with(number))?;
+            Some(format!("{prefix}{own}{}", &rest[number.len()..]))
+        });
+        let name = child.unwrap_or(name);
         let Some((before, after)) = name.split_once(".denselayer") else { return name };
         let mut after = after.to_owned();
         for part in ["norm", "conv"] {

@@ -16,6 +16,11 @@ pub(super) fn convert(
     let stem_name = family.stem();
     let stem = &foreign[&format!("{prefix}{stem_name}")].shape;
     ensure!(stem.len() == 4, "`{prefix}{stem_name}` has shape {stem:?}, expected [O, I, kH, kW]");
+    ensure!(
+        [1, 3].contains(&stem[1]),
+        "`{prefix}{stem_name}` takes {} channels, expected 1 (grey) or 3 (RGB)",
+        stem[1]
+    );
     let pool_prefix = pool_prefix(foreign, prefix);
     let pool = if pool_prefix.is_some() { Pool::Attention } else { Pool::Mean };
     let side = match &pool_prefix {
@@ -45,11 +50,24 @@ pub(super) fn convert(
         names.push((theirs, param.name));
     }
     weights::check(&weights, &graph)?;
+    let dropped = rest(foreign, &names);
+    let inside = |name: &&String| {
+        let of_pool = pool_prefix.as_ref().is_some_and(|pool| name.starts_with(pool));
+        of_pool || name.strip_prefix(prefix).is_some_and(|rest| family.computes_with(rest))
+    };
+    let foreign_parts: Vec<&String> = dropped.iter().filter(inside).collect();
+    if let [first, ..] = foreign_parts[..] {
+        bail!(
+            "`{first}` is no part of torchvision's {} ({} such parameters): the file holds a network of another kind",
+            graph.name,
+            foreign_parts.len()
+        );
+    }
     Ok(Imported {
         tables: toml::Table::new(),
         weights,
         words: None,
-        dropped: rest(foreign, &names),
+        dropped,
         names,
         kind: format!("{}, width {}, {pool:?} pool", graph.name, config.model.width).to_lowercase(),
         config,
@@ -161,6 +179,58 @@ mod tests {
             assert_eq!(imported.config.model, config);
             assert_eq!(imported.weights, weights, "{backbone}");
         }
+    }
+
+    #[test]
+    fn a_network_with_more_in_it_than_torchvisions_is_refused() {
+        for name in [
+            "layer1.0.se.fc1.weight",
+            "conv1.bias",
+            "layer4.2.conv1.weight",
+            "layer2.0.conv1.lora_A.default.weight",
+        ] {
+            let mut foreign = torchvision();
+            foreign.insert(name.into(), Array { shape: vec![1], values: vec![0.5] });
+            let error = convert(&foreign, ("", Family::ResNet), None).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}` is no part of")), "{error}");
+        }
+        let mut foreign = torchvision();
+        for name in ["layer1.0.conv1.total_ops", "total_params", "fc.0.weight", "projector.weight"]
+        {
+            foreign.insert(name.into(), Array { shape: vec![1], values: vec![0.0] });
+        }
+        let imported = convert(&foreign, ("", Family::ResNet), None).unwrap();
+        assert_eq!(imported.dropped.len(), 5);
+    }
+
+    #[test]
+    fn a_stem_that_is_neither_grey_nor_rgb_is_refused() {
+        for channels in [2, 4, 9] {
+            let mut foreign = torchvision();
+            let stem =
+                Array { shape: vec![8, channels, 7, 7], values: vec![0.1; 8 * channels * 49] };
+            foreign.insert("conv1.weight".into(), stem);
+            let error = convert(&foreign, ("", Family::ResNet), None).unwrap_err().to_string();
+            assert!(error.contains(&format!("takes {channels} channels, expected 1")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_resnet_taken_apart_into_its_children_is_known_again() {
+        let plain = convert(&torchvision(), ("", Family::ResNet), None).unwrap();
+        let theirs = |name: &str| {
+            let numbers = [("conv1.", "0."), ("bn1.", "1."), ("layer1.", "4."), ("layer2.", "5.")];
+            let numbers = numbers.into_iter().chain([("layer3.", "6."), ("layer4.", "7.")]);
+            let child = numbers.into_iter().find_map(|(own, number)| {
+                Some(format!("backbone.{number}{}", name.strip_prefix(own)?))
+            });
+            child.unwrap_or_else(|| format!("backbone.{name}"))
+        };
+        let foreign: Weights =
+            torchvision().into_iter().map(|(name, array)| (theirs(&name), array)).collect();
+        assert!(foreign.contains_key("backbone.4.0.conv1.weight"));
+        let imported = super::super::convert(foreign, &super::super::Options::default()).unwrap();
+        assert_eq!((imported.weights, imported.config), (plain.weights, plain.config));
     }
 
     #[test]

@@ -55,9 +55,11 @@ pub(crate) struct Imported {
     pub(crate) kind: String,
 }
 
-/// Reads `.safetensors` as such, everything else as a file of `torch.save`. Integers (counters) are left out.
+/// Reads what begins as safetensors do as such, everything else as a file of `torch.save`: names are often wrong. Integers
+/// (counters) are left out.
 pub(crate) fn read(path: &Path) -> Result<Weights> {
-    let mut tensors = if path.extension().is_some_and(|ending| ending == "safetensors") {
+    let cannot = || format!("cannot read {}", path.display());
+    let mut tensors = if checkpoint::is_safetensors(path).with_context(cannot)? {
         checkpoint::read_tensors(path)?
     } else {
         torch_file::read(path)?

@@ -8,13 +8,17 @@
 //!
 //! Dicts within the file give their key to the names in them: `{"student": {"conv1.weight": …}}` holds
 //! `student.conv1.weight`. Only the dict under `state_dict`, where there is one, is taken without its key
-//! and alone, since optimizers and settings stand beside it.
+//! and alone, since optimizers and settings stand beside it; unless the same parameters stand there a second
+//! time (timm's `state_dict_ema`): then all keep their keys, and who reads chooses.
 
-use crate::tensor::{self, Dtype, Tensor, Tensors};
+use crate::{
+    tensor::{self, Dtype, Tensor, Tensors},
+    unlike,
+};
 use bytes::Bytes;
 use pickle::{Pickle, Storage, TensorShape, Value};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -51,13 +55,13 @@ pub fn read(path: &Path) -> std::result::Result<Tensors, TorchFileError> {
     let file =
         fs::read(path).map_err(|source| TorchFileError::Read { path: path.into(), source })?;
     let file = Bytes::from(file);
-    let tensors = if file.starts_with(b"PK\x03\x04") {
-        archive(&file)
-    } else if file.starts_with(&[0x80, 2]) {
-        before_1_6(&file)
-    } else {
-        let found = file.get(..4).unwrap_or(&file);
-        Err(format!("begins with {found:02x?}, expected a file of torch.save"))
+    let tensors = match file[..] {
+        [b'P', b'K', 3, 4, ..] => archive(&file),
+        [0x80, 2..=5, ..] => before_1_6(&file),
+        _ => Err(format!(
+            "{}, expected a safetensors file or one of torch.save",
+            unlike::weights(&file)
+        )),
     };
     tensors.map_err(|reason| TorchFileError::Unusable { path: path.into(), reason })
 }
@@ -67,6 +71,10 @@ fn archive(file: &Bytes) -> Result<Tensors> {
     let index = archive.names().find(|name| name.ends_with("/data.pkl"));
     let index = index.ok_or("the archive has no data.pkl")?.to_owned();
     let root = index.trim_end_matches("data.pkl").to_owned();
+    ensure!(
+        archive.file(&format!("{root}constants.pkl")).is_err(),
+        "a program of torch.jit.save, expected tensors by name: torch.save(model.state_dict(), …)"
+    );
     if let Ok(order) = archive.file(&format!("{root}byteorder")) {
         let found = String::from_utf8_lossy(order);
         ensure!(order == b"little", "numbers in byte order {found}, expected little");
@@ -137,17 +145,25 @@ fn named(value: &Value) -> Result<Vec<(String, TensorShape)>> {
     let mut all = Vec::new();
     collect(entries, "", &mut all);
     if all.is_empty() {
-        let text = |key: &Value| match key {
-            Value::Text(key) => Some(format!("`{key}`")),
-            _ => None,
+        let found = match entries.len() {
+            0 => "an empty dict".to_owned(),
+            n => format!("{n} entries: {}", some_of(entries)),
         };
-        let keys: Vec<String> = entries.iter().filter_map(|(key, _)| text(key)).collect();
         return Err(format!(
-            "no tensors by name, found {}: torch.save(model.state_dict(), …) writes them",
-            if keys.is_empty() { "an empty dict".to_owned() } else { keys.join(", ") }
+            "no tensors by name, found {found}; torch.save(model.state_dict(), …) writes them"
         ));
     }
     Ok(all)
+}
+
+/// The first keys of a dict, and what stands under them.
+fn some_of(entries: &[(Value, Value)]) -> String {
+    let one = |(key, value): &(Value, Value)| match key {
+        Value::Text(key) => format!("`{key}` ({})", value.what()),
+        other => format!("{} ({})", other.what(), value.what()),
+    };
+    let shown: Vec<String> = entries.iter().take(5).map(one).collect();
+    shown.join(", ") + if entries.len() > shown.len() { ", …" } else { "" }
 }
 
 fn collect(entries: &[(Value, Value)], prefix: &str, all: &mut Vec<(String, TensorShape)>) {
@@ -156,7 +172,14 @@ fn collect(entries: &[(Value, Value)], prefix: &str, all: &mut Vec<(String, Tens
         _ => None,
     });
     if let Some(nested) = state_dict {
-        return collect(nested, prefix, all);
+        let (mut own, mut beside) = (Vec::new(), Vec::new());
+        collect(nested, prefix, &mut own);
+        let is_other = |key: &Value| !matches!(key, Value::Text(key) if key == "state_dict");
+        let others = entries.iter().filter(|(key, _)| is_other(key)).cloned().collect::<Vec<_>>();
+        collect(&others, prefix, &mut beside);
+        if !twice(&own, &beside) {
+            return all.append(&mut own);
+        }
     }
     for (key, value) in entries {
         match (key, value) {
@@ -169,6 +192,17 @@ fn collect(entries: &[(Value, Value)], prefix: &str, all: &mut Vec<(String, Tens
             _ => {}
         }
     }
+}
+
+/// Whether most of the parameters of `own` are in `beside` too, by the ends of their names: prefixes differ.
+fn twice(own: &[(String, TensorShape)], beside: &[(String, TensorShape)]) -> bool {
+    fn end((name, shape): &(String, TensorShape)) -> (&str, &[usize]) {
+        let from = name.rmatch_indices('.').nth(2).map_or(0, |(at, _)| at + 1);
+        (&name[from..], &shape.size)
+    }
+    let there: HashSet<_> = beside.iter().map(end).collect();
+    let again = own.iter().filter(|tensor| there.contains(&end(tensor))).count();
+    again * 2 > own.len()
 }
 
 /// The numbers of a tensor, one after the other in its own order.

@@ -374,13 +374,24 @@ fn call(what: &Value, arguments: Value) -> Result<Value> {
     match (name.as_str(), &arguments[..]) {
         (
             "torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor",
-            [Value::Storage(storage), offset, size, stride, ..],
-        ) => Ok(Value::Tensor(TensorShape {
-            storage: storage.clone(),
-            offset: offset.size()?,
-            size: size.sizes()?,
-            stride: stride.sizes()?,
-        })),
+            [Value::Storage(storage), offset, size, stride, rest @ ..],
+        ) => {
+            // After requires_grad and hooks: marks that change what the numbers mean.
+            if let Some(Value::Dict(marks)) = rest.get(2)
+                && !marks.is_empty()
+            {
+                return Err(format!(
+                    "a tensor of storage {} is stored negated or conjugated, expected its numbers: save a clone() of it",
+                    storage.key
+                ));
+            }
+            Ok(Value::Tensor(TensorShape {
+                storage: storage.clone(),
+                offset: offset.size()?,
+                size: size.sizes()?,
+                stride: stride.sizes()?,
+            }))
+        }
         (
             "torch._utils _rebuild_parameter" | "torch._utils _rebuild_parameter_with_state",
             [tensor @ Value::Tensor(_), ..],

@@ -3,9 +3,9 @@
 use super::Result;
 use std::collections::BTreeMap;
 
-/// Members by name.
+/// Members by name, and how they are compressed (0: not at all).
 pub(super) struct Archive<'a> {
-    members: BTreeMap<String, &'a [u8]>,
+    members: BTreeMap<String, (u16, &'a [u8])>,
 }
 
 const END: &[u8] = b"PK\x05\x06";
@@ -31,15 +31,11 @@ impl<'a> Archive<'a> {
             let (name, extra, comment) = (entry.u16(28)?, entry.u16(30)?, entry.u16(32)?);
             let text = entry.0.get(46..46 + name as usize).ok_or("a name lies outside")?;
             let text = String::from_utf8_lossy(text).into_owned();
-            ensure!(
-                entry.u16(10)? == 0,
-                "`{text}` is compressed, expected it stored as torch.save does"
-            );
             let local = Fields(bytes.get(place as usize..).ok_or("a member lies outside")?);
             ensure!(local.0.starts_with(LOCAL), "`{text}` is not where the directory says");
             let begin = 30 + local.u16(26)? as usize + local.u16(28)? as usize;
             let data = local.0.get(begin..begin + size as usize);
-            members.insert(text, data.ok_or("a member ends outside")?);
+            members.insert(text, (entry.u16(10)?, data.ok_or("a member ends outside")?));
             at += 46 + usize::from(name) + usize::from(extra) + usize::from(comment);
         }
         Ok(Self { members })
@@ -50,7 +46,10 @@ impl<'a> Archive<'a> {
     }
 
     pub(super) fn file(&self, name: &str) -> Result<&'a [u8]> {
-        self.members.get(name).copied().ok_or_else(|| format!("the archive has no {name}"))
+        let (method, data) =
+            self.members.get(name).ok_or_else(|| format!("the archive has no {name}"))?;
+        ensure!(*method == 0, "`{name}` is compressed, expected it stored as torch.save does");
+        Ok(data)
     }
 }
 
