@@ -45,6 +45,8 @@ fn lines(path: &Path) -> Result<Vec<(usize, Record)>, IndexError> {
     let base = path.parent().unwrap_or(Path::new("")).to_owned();
     let base = std::path::absolute(&base).unwrap_or(base);
     let mut records = Vec::new();
+    // The mark some editors put before a text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (at, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;

@@ -18,8 +18,11 @@ use std::fmt;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
+    #[value(alias = "training")]
     Train,
+    #[value(aliases = ["valid", "validation", "validate"])]
     Val,
+    #[value(alias = "testing")]
     Test,
     /// Kept from every use but the last.
     Holdout,

@@ -41,7 +41,8 @@ fn an_index_written_is_read_back_with_absolute_paths() {
         line("2", "q", "test", "b.png", r#","age":"52""#),
     ];
     let manifest = folder.path().join("manifest.jsonl");
-    fs::write(&manifest, text.join("\n")).unwrap();
+    // As an editor on Windows leaves it.
+    fs::write(&manifest, format!("\u{feff}{}", text.join("\r\n"))).unwrap();
     let records = read(&manifest).unwrap();
     assert_eq!(records[0].image_path(), folder.path().join("a.png"));
     assert_eq!(records[0].truth("Hernia"), Truth::Uncertain);

@@ -53,9 +53,7 @@ pub(super) fn of_table(
         optional("Sex"),
         optional("Report Impression"),
     );
-    // pandas writes the index of its rows as a column without a name.
-    let findings: Vec<_> =
-        table.others(&FACTS).into_iter().filter(|(name, _)| !name.starts_with("Unnamed")).collect();
+    let findings = table.others(&FACTS);
     let mut records = Vec::new();
     for row in table.rows() {
         let own = row.text(path);
@@ -70,8 +68,8 @@ pub(super) fn of_table(
                 labels.insert(name.clone(), label);
             }
         }
-        let text = |column: Option<_>| column.map(|column| row.text(column).to_owned());
-        let report = text(report).filter(|report| !report.is_empty());
+        let text = |column: Option<_>| Some(row.stated(column?)?.to_owned());
+        let report = text(report);
         records.push(Record {
             id: own.to_owned(),
             split,
@@ -97,13 +95,27 @@ pub(super) fn patient(path: &str) -> Option<&str> {
 
 /// By its column; the tables of the test set have none: there, by the name of the file (`view2_lateral.jpg`).
 fn is_lateral(row: &Row<'_>, side: Option<Column>, path: Column) -> Result<bool, IndexError> {
-    let said = side.map(|side| row.text(side)).filter(|said| !said.is_empty());
+    let said = side.and_then(|side| row.stated(side));
     let name = row.text(path).rsplit(['/', '\\']).next().unwrap_or_default().to_ascii_lowercase();
-    match (said, name.contains("frontal"), name.contains("lateral")) {
-        (Some("Frontal"), _, _) | (None, true, false) => Ok(false),
-        (Some("Lateral"), _, _) | (None, false, true) => Ok(true),
-        (Some(_), _, _) => Err(row.wrong(side.unwrap_or(path), "Frontal or Lateral")),
-        (None, _, _) => {
+    let named = match (name.contains("frontal"), name.contains("lateral")) {
+        (true, false) => Some(false),
+        (false, true) => Some(true),
+        _ => None,
+    };
+    let said = match (said, side) {
+        (Some(said), Some(side)) => Some(match said.to_ascii_lowercase().as_str() {
+            "frontal" => false,
+            "lateral" => true,
+            _ => return Err(row.wrong(side, "Frontal or Lateral")),
+        }),
+        _ => None,
+    };
+    match (said, named) {
+        (Some(said), Some(named)) if said != named => {
+            Err(row.wrong(path, "the view that column Frontal/Lateral says"))
+        }
+        (Some(lateral), _) | (None, Some(lateral)) => Ok(lateral),
+        (None, None) => {
             let expected =
                 "a name with `frontal` or `lateral`, as column Frontal/Lateral says neither";
             Err(row.wrong(path, expected))
@@ -111,15 +123,16 @@ fn is_lateral(row: &Row<'_>, side: Option<Column>, path: Column) -> Result<bool,
     }
 }
 
-/// Blank = not mentioned.
+/// Blank = not mentioned. `1.0`, `1.00` and `True` are 1.
 pub(super) fn label(row: &Row<'_>, column: Column) -> Result<Option<Label>, IndexError> {
-    match row.text(column) {
-        "" => Ok(None),
-        "1" | "1.0" => Ok(Some(Label::Positive)),
-        "0" | "0.0" => Ok(Some(Label::Negative)),
-        "-1" | "-1.0" => Ok(Some(Label::Uncertain)),
-        _ => Err(row.wrong(column, "1, 0, -1 or nothing")),
+    let Some(text) = row.stated(column) else { return Ok(None) };
+    if let Ok(present) = text.to_ascii_lowercase().parse::<bool>() {
+        return Ok(Some(present.into()));
     }
+    let labels = [(1.0, Label::Positive), (0.0, Label::Negative), (-1.0, Label::Uncertain)];
+    let number: Option<f64> = text.parse().ok();
+    let label = labels.into_iter().find(|(value, _)| number == Some(*value));
+    label.map(|(_, label)| Some(label)).ok_or_else(|| row.wrong(column, "1, 0, -1 or nothing"))
 }
 
 /// Paths begin with the data set's own folder (`CheXpert-v1.0-small/…`), which may be `root` itself.

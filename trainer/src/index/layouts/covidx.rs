@@ -4,6 +4,7 @@
 use super::{DataSet, decode, no_layout};
 use crate::index::{IndexError, Record, Split};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -11,6 +12,7 @@ use std::{
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let root = data.root;
     let mut records = Vec::new();
+    one_version(root)?;
     let has_val = list(root, "val")?.is_some();
     for (part, split) in [
         ("train", has_val.then_some(Split::Train)),
@@ -27,6 +29,22 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     }
     data.measure(&mut records)?;
     Ok(records)
+}
+
+/// Lists of two versions put one patient into two splits and name one class twice.
+fn one_version(root: &Path) -> Result<(), IndexError> {
+    let mut lists = BTreeMap::new();
+    for part in ["train", "val", "test"] {
+        if let Some(path) = list(root, part)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            lists.insert(name[part.len()..].to_owned(), name);
+        }
+    }
+    let names: Vec<String> = lists.into_values().collect();
+    if names.len() < 2 {
+        return Ok(());
+    }
+    Err(no_layout(root, "covidx", &names.join(" and "), "lists of one version"))
 }
 
 /// The last of `part_COVIDx*.txt` by name: the newest version.

@@ -34,7 +34,7 @@ pub(super) fn file(path: &Path) -> Result<String, IndexError> {
 
 /// The text of a file, without the mark some programs put before it. `Err((line, why))` where its encoding is not sure.
 fn table(bytes: &[u8]) -> Result<String, (usize, String)> {
-    if bytes.starts_with(b"PK\x03\x04") {
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\xd0\xcf\x11\xe0") {
         return Err((1, "a workbook or an archive; save it as a CSV table".into()));
     }
     if let Some(text) = utf16(bytes) {

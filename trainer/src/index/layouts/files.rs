@@ -4,7 +4,7 @@ use crate::index::{IndexError, Record};
 use radiograph::{Listing, RadiographError, has_picture_ending, probe_file};
 use rayon::prelude::*;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -36,6 +36,12 @@ impl Pictures {
         Ok(Self(named))
     }
 
+    /// Those that none of `records` is about.
+    pub(super) fn without<'a>(&'a self, records: &[Record]) -> Vec<&'a PathBuf> {
+        let named: BTreeSet<&Path> = records.iter().map(|record| record.image.as_path()).collect();
+        self.0.values().flatten().filter(|path| !named.contains(path.as_path())).collect()
+    }
+
     /// The picture of this name, if there is one; an error if there are several.
     pub(super) fn get(&self, name: &str) -> Result<Option<PathBuf>, IndexError> {
         match self.0.get(name).map(Vec::as_slice) {
@@ -61,8 +67,10 @@ pub(super) fn located(root: &Path, written: &str) -> PathBuf {
     let slashes = written.replace('\\', "/");
     let after_root = root.file_name().and_then(|name| name.to_str()).and_then(|name| {
         let folder = format!("{name}/");
-        let at = slashes.rfind(&format!("/{folder}")).map(|at| at + 1);
-        let at = at.or_else(|| slashes.starts_with(&folder).then_some(0))?;
+        // A folder of this name inside the data set is another one.
+        let absolute = slashes.starts_with('/') || slashes.get(1..2) == Some(":");
+        let inner = slashes.rfind(&format!("/{folder}")).filter(|_| absolute).map(|at| at + 1);
+        let at = inner.or_else(|| slashes.starts_with(&folder).then_some(0))?;
         Some(root.join(&slashes[at + folder.len()..]))
     });
     let places = [Some(root.join(written)), Some(root.join(&slashes)), after_root];
@@ -71,13 +79,50 @@ pub(super) fn located(root: &Path, written: &str) -> PathBuf {
     places.find(|path| path.is_file()).unwrap_or(first)
 }
 
-/// Fills in the pixels of every picture from its header.
+/// Fills in the pixels of every picture from its header; where a table has said them, they must be the same.
 pub(super) fn measure(records: &mut [Record]) -> Result<(), IndexError> {
     records.par_iter_mut().try_for_each(|record| {
         let probe = probe_file(&record.image).map_err(|error| unreadable(&record.image, &error))?;
+        let (found, said) = ([probe.width, probe.height], [record.width, record.height]);
+        if said != [0, 0] && found != said {
+            return Err(resized(&record.image, found, said));
+        }
         (record.width, record.height) = (probe.width, probe.height);
         Ok(())
     })
+}
+
+/// Warns of pictures with something drawn in them that are no DICOM and not of the size they were published in, `side` a side: who
+/// made them smaller may have made the boxes smaller too, or not.
+pub(super) fn warn_of_copies<'a>(drawn_in: impl Iterator<Item = &'a Record>, side: u32) {
+    if let Some(warning) = copies(drawn_in, side) {
+        log::warn!("{warning}");
+    }
+}
+
+pub(super) fn copies<'a>(drawn_in: impl Iterator<Item = &'a Record>, side: u32) -> Option<String> {
+    let is_original = |record: &Record| {
+        let dicom = || probe_file(&record.image).is_ok_and(|probe| probe.header.is_some());
+        [record.width, record.height] == [side, side] || dicom()
+    };
+    let copies: Vec<&Record> = drawn_in.filter(|record| !is_original(record)).collect();
+    let first = copies.first()?;
+    Some(format!(
+        "{} pictures with boxes or masks have another size than the published {side}x{side}, {} is {}x{}: boxes and masks are taken \
+         to be in pixels of the pictures here",
+        copies.len(),
+        first.image.display(),
+        first.width,
+        first.height
+    ))
+}
+
+fn resized(path: &Path, found: [u32; 2], expected: [u32; 2]) -> IndexError {
+    let reason = format!(
+        "it has {}x{} pixels, but what is drawn in it is in pixels of a picture of {}x{}, expected the original",
+        found[0], found[1], expected[0], expected[1]
+    );
+    IndexError::Picture { path: path.to_owned(), reason }
 }
 
 /// The whole chain of causes in one line, without the file's name, which is said before.
@@ -124,6 +169,8 @@ mod tests {
         }
         assert_eq!(located(&root, "p2/a.png"), root.join("p2/a.png"));
         assert!(!located(&root, "/old/a.png").is_file());
+        // Another folder of the root's name, inside it.
+        assert_eq!(located(&root, "p2/chest/p1/a.png"), root.join("p2/chest/p1/a.png"));
     }
 
     #[test]

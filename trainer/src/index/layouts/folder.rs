@@ -16,11 +16,13 @@ use crate::index::{IndexError, Record, Split};
 use clap::ValueEnum;
 use radiograph::RadiographError;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
 const FACTS: [&str; 3] = ["image", "patient_id", "split"];
+const OTHER_TABLES: [&str; 8] =
+    ["xlsx", "xls", "ods", "json", "jsonl", "parquet", "feather", "pkl"];
 
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let root = data.root;
@@ -52,14 +54,21 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     Ok(records)
 }
 
-/// `labels.csv` or `labels.csv.gz`, in small letters or capitals.
+/// `labels.csv`, `.tsv` or `.txt`, packed by gzip or not, in small letters or capitals.
 fn table<'a>(root: &Path, others: &'a [PathBuf]) -> Result<Option<&'a PathBuf>, IndexError> {
-    let is_table = |path: &&PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        let own = ["labels.csv", "labels.csv.gz"].iter().any(|own| name.eq_ignore_ascii_case(own));
-        own && path.parent() == Some(root)
+    let ending = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let own = name.strip_prefix("labels.").filter(|_| path.parent() == Some(root))?;
+        Some(own.strip_suffix(".gz").unwrap_or(own).to_owned())
     };
-    let mut tables = others.iter().filter(is_table);
+    let is = |path: &PathBuf, endings: &[&str]| {
+        ending(path).is_some_and(|own| endings.contains(&own.as_str()))
+    };
+    if let Some(path) = others.iter().find(|path| is(path, &OTHER_TABLES)) {
+        let reason = "labels in a form that is not read, expected labels.csv".to_owned();
+        return Err(IndexError::Picture { path: path.clone(), reason });
+    }
+    let mut tables = others.iter().filter(|path| is(path, &["csv", "tsv", "txt"]));
     match (tables.next(), tables.next()) {
         (Some(one), Some(two)) => {
             let reason = format!("{} is a table of labels too, expected one", one.display());
@@ -75,9 +84,13 @@ fn relative(root: &Path, path: &Path) -> String {
 
 /// Reports and other objects of a DICOM folder that have no picture are left out.
 fn of_pictures(data: &mut DataSet<'_>, pictures: Vec<PathBuf>) -> Result<Vec<Record>, IndexError> {
-    let mut records = Vec::new();
+    let (mut records, mut seen) = (Vec::new(), HashSet::new());
     for image in pictures {
         let id = relative(data.root, &image);
+        if !seen.insert(image.canonicalize().unwrap_or_else(|_| image.clone())) {
+            data.left_out.add(Kind::Files, "that are links to a picture of the folder", id);
+            continue;
+        }
         if has_no_picture(&image) {
             data.left_out.add(Kind::Files, "of DICOM without a picture", id);
             continue;
@@ -128,16 +141,14 @@ fn of_table(
         {
             return Err(row.wrong(image, &format!("a picture that line {first} does not name")));
         }
-        let split = match split {
-            Some(column) if !row.text(column).is_empty() => Some(
-                Split::from_str(row.text(column), true)
-                    .map_err(|_| row.wrong(column, "train, val, test or holdout"))?,
-            ),
-            _ => None,
+        let own = split.and_then(|column| Some((column, row.stated(column)?)));
+        let of = |(column, text)| {
+            Split::from_str(text, true)
+                .map_err(|_| row.wrong(column, "train, val, test or holdout"))
         };
+        let split = own.map(of).transpose()?;
         // A blank is nobody in particular.
-        let patient =
-            patient.map(|patient| row.text(patient)).filter(|patient| !patient.is_empty());
+        let patient = patient.and_then(|patient| row.stated(patient));
         records.push(Record {
             split,
             source: "folder".into(),

@@ -17,8 +17,12 @@ mod vindr;
 pub(super) use table::Table;
 mod mimic_cxr;
 
-use super::{IndexError, LeftOut, Record, left_out};
-use std::{fs, path::Path};
+use super::{IndexError, LabelledBox, LeftOut, Record, left_out};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A data set's arrangement of files, by the name its users know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -80,22 +84,71 @@ impl<'a> DataSet<'a> {
         let (count, limit) = (self.left_out.missing(), self.skip_missing);
         match missing.into_iter().next() {
             Some((path, reason)) if count > limit => {
-                let (it, them) =
-                    if count == 1 { ("it is one", "it") } else { ("it is one of those", "them") };
+                let them = if count == 1 { "it" } else { "them" };
                 let reason = format!(
-                    "{it} {reason}; {count} are missing, expected at most {limit}; --skip-missing {count} leaves {them} out"
+                    "it is among the images {reason}, {count} in all, expected at most {limit}; --skip-missing {count} \
+                     leaves {them} out"
                 );
                 Err(IndexError::Picture { path, reason })
             }
-            _ => Ok(()),
+            _ => one_record_a_picture(records),
+        }
+    }
+
+    /// A reader, or a table joined with another, may draw one box twice.
+    fn no_box_twice(&mut self, records: &mut [Record]) {
+        for record in records {
+            let mut all: Vec<LabelledBox> = Vec::new();
+            for own in std::mem::take(&mut record.boxes) {
+                let same = |other: &LabelledBox| {
+                    LabelledBox { source: own.source.clone(), ..other.clone() } == own
+                };
+                if all.iter().any(same) {
+                    self.left_out.add(
+                        left_out::Kind::Boxes,
+                        "drawn a second time",
+                        record.id.as_str(),
+                    );
+                } else {
+                    all.push(own);
+                }
+            }
+            record.boxes = all;
+        }
+    }
+
+    /// Pictures that lie there and are in no row of the table.
+    fn leave_unnamed(&mut self, pictures: &files::Pictures, records: &[Record]) {
+        for path in pictures.without(records) {
+            let name = path.strip_prefix(self.root).unwrap_or(path).display().to_string();
+            self.left_out.add(left_out::Kind::Images, "that the table does not name", name);
         }
     }
 
     /// Fills in the pixels of every picture from its header, those that may be missing apart.
     fn measure(&mut self, records: &mut Vec<Record>) -> Result<(), IndexError> {
         self.keep_existing(records)?;
+        self.no_box_twice(records);
         files::measure(records)
     }
+}
+
+/// Two rows about one picture would say two things of it, or count it twice.
+fn one_record_a_picture(records: &[Record]) -> Result<(), IndexError> {
+    let mut seen: HashMap<PathBuf, &str> = HashMap::new();
+    for record in records {
+        let place = record.image.canonicalize().unwrap_or_else(|_| record.image.clone());
+        // Equal ids are told apart by the rules of the index, which know their lines.
+        let first = seen.insert(place, &record.id).filter(|first| *first != record.id);
+        if let Some(first) = first {
+            let reason = format!(
+                "`{}` and `{first}` are both this picture, expected one row of it",
+                record.id
+            );
+            return Err(IndexError::Picture { path: record.image.clone(), reason });
+        }
+    }
+    Ok(())
 }
 
 impl Layout {

@@ -3,13 +3,22 @@
 //!
 //! Boxes were drawn in 880 images only: in the others nobody looked, so they are unknown, not absent.
 
-use super::{DataSet, decode, files::Pictures, left_out::Kind, no_layout, table::Table};
+use super::{
+    DataSet, decode,
+    files::{Pictures, warn_of_copies},
+    left_out::Kind,
+    no_layout,
+    table::Table,
+};
 use crate::index::{IndexError, Label, LabelledBox, NIH_FINDINGS, Record, Split};
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
+
+/// Of every published picture.
+const SIDE: u32 = 1024;
 
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let root = data.root;
@@ -60,6 +69,8 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
         data.left_out.add(Kind::Boxes, "of images in no row of the table", name);
     }
     data.measure(&mut records)?;
+    data.leave_unnamed(&pictures, &records);
+    warn_of_copies(records.iter().filter(|record| !record.boxes.is_empty()), SIDE);
     Ok(records)
 }
 

@@ -6,7 +6,8 @@
 
 use super::{
     DataSet,
-    files::{Pictures, stem},
+    chexpert::label,
+    files::{Pictures, stem, warn_of_copies},
     no_layout,
     table::Table,
 };
@@ -15,6 +16,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
 };
+
+/// Of every published picture.
+const SIDE: u32 = 1024;
 
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let root = data.root;
@@ -35,11 +39,19 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
     for row in table.rows() {
         let name = row.text(id);
-        let positive = match row.text(target) {
-            "0" => false,
-            "1" => true,
+        let positive = match label(&row, target)? {
+            Some(Label::Negative) => false,
+            Some(Label::Positive) => true,
             _ => return Err(row.wrong(target, "0 or 1")),
         };
+        if let Some(side) = sides.iter().find(|side| !positive && row.stated(**side).is_some()) {
+            return Err(row.wrong(*side, "nothing, as Target is 0"));
+        }
+        let class = classes.get(name).map(String::as_str).unwrap_or_default();
+        if !class.is_empty() && (class == RSNA_BOX) != positive {
+            let expected = format!("what fits the class of this image, `{class}`");
+            return Err(row.wrong(target, &expected));
+        }
         let image = pictures.get(name)?.unwrap_or_else(|| folder.join(format!("{name}.dcm")));
         let record = records.entry(name.to_owned()).or_insert_with(|| Record {
             id: name.to_owned(),
@@ -48,7 +60,7 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
             image,
             rsna: Some(Rsna {
                 patient_id: name.to_owned(),
-                detailed_class: classes.get(name).cloned().unwrap_or_default(),
+                detailed_class: class.to_owned(),
                 target: u8::from(positive),
             }),
             labels: BTreeMap::from([(RSNA_BOX.to_owned(), Label::from(positive))]),
@@ -72,15 +84,27 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     }
     let mut records: Vec<Record> = records.into_values().collect();
     data.measure(&mut records)?;
+    data.leave_unnamed(&pictures, &records);
+    warn_of_copies(records.iter().filter(|record| !record.boxes.is_empty()), SIDE);
     Ok(records)
 }
 
-/// Rows repeat for every box; they all say the same.
+/// Rows repeat for every box; they must all say the same.
 fn detailed_classes(path: &Path) -> Result<HashMap<String, String>, IndexError> {
     if !path.is_file() {
         return Ok(HashMap::new());
     }
     let table = Table::read(path)?;
     let (id, class) = (table.column(&["patientId"])?, table.column(&["class"])?);
-    Ok(table.rows().map(|row| (row.text(id).to_owned(), row.text(class).to_owned())).collect())
+    let mut classes = HashMap::new();
+    for row in table.rows() {
+        let own = row.text(class).to_owned();
+        let first = classes.entry(row.text(id).to_owned()).or_insert_with(|| own.clone());
+        if *first != own {
+            return Err(
+                row.wrong(class, &format!("`{first}`, as an earlier row says of this image"))
+            );
+        }
+    }
+    Ok(classes)
 }

@@ -6,7 +6,7 @@
 
 use super::{
     DataSet,
-    files::{Pictures, stem, unreadable},
+    files::{Pictures, stem, unreadable, warn_of_copies},
     no_layout,
     table::Table,
 };
@@ -14,11 +14,13 @@ use crate::index::{IndexError, Label, Record, RegionMask, write_whole};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use rayon::prelude::*;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 const CLASS: &str = "pneumothorax";
+/// Of every published picture.
+const SIDE: u32 = 1024;
 
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let (root, masks) = (data.root, data.masks);
@@ -32,11 +34,19 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     let code = table.column(&[" EncodedPixels", "EncodedPixels"])?;
     let pictures = Pictures::by(&images, stem)?;
     let mut runs: BTreeMap<&str, Vec<Vec<[usize; 2]>>> = BTreeMap::new();
+    let mut without = BTreeSet::new();
     for row in table.rows() {
         let own = runs.entry(row.text(id)).or_default();
-        let text = row.text(code);
-        if text != "-1" {
-            own.push(parse(text).ok_or_else(|| row.wrong(code, "-1 or pairs of numbers"))?);
+        match row.text(code) {
+            "-1" => {
+                without.insert(row.text(id));
+            }
+            text => own.push(parse(text).ok_or_else(|| row.wrong(code, "-1 or pairs of numbers"))?),
+        }
+        if !own.is_empty() && without.contains(row.text(id)) {
+            return Err(
+                row.wrong(code, "either -1 or regions for one image, as its other rows say")
+            );
         }
     }
     let record = |(id, regions): (&&str, &Vec<_>)| {
@@ -52,6 +62,9 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     };
     let mut records: Vec<Record> = runs.iter().map(record).collect::<Result<_, IndexError>>()?;
     data.measure(&mut records)?;
+    data.leave_unnamed(&pictures, &records);
+    let drawn_in = |record: &&Record| !runs[record.id.as_str()].is_empty();
+    warn_of_copies(records.iter().filter(drawn_in), SIDE);
     records.par_iter_mut().try_for_each(|record| {
         let regions = &runs[record.id.as_str()];
         record.patient_id = patient(&record.image)?.unwrap_or_else(|| record.id.clone());

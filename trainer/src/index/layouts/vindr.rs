@@ -32,7 +32,7 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     for (table, folder, split) in parts {
         let table = root.join(table);
         if table.is_file() && (folder == "test" || records.is_empty()) {
-            records.extend(of_table(&table, &root.join(folder), split)?);
+            records.extend(of_table(data, &table, &root.join(folder), split)?);
         }
     }
     if records.is_empty() {
@@ -43,7 +43,12 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     Ok(records)
 }
 
-fn of_table(path: &Path, folder: &Path, split: Option<Split>) -> Result<Vec<Record>, IndexError> {
+fn of_table(
+    data: &mut DataSet<'_>,
+    path: &Path,
+    folder: &Path,
+    split: Option<Split>,
+) -> Result<Vec<Record>, IndexError> {
     let table = Table::read(path)?;
     let id = table.column(&["image_id"])?;
     let class = table.column(&["class_name"])?;
@@ -52,12 +57,24 @@ fn of_table(path: &Path, folder: &Path, split: Option<Split>) -> Result<Vec<Reco
     let sides = ["x_min", "y_min", "x_max", "y_max"].map(|name| table.column(&[name]));
     let [x1, y1, x2, y2] = sides;
     let sides = [x1?, y1?, x2?, y2?];
+    // Kaggle's smaller copies say how large the original was: boxes are in its pixels.
+    let size = table.optional(&["width"]).zip(table.optional(&["height"]));
     let mut images: BTreeMap<&str, Readings> = BTreeMap::new();
-    let mut classes = BTreeSet::new();
+    let (mut sizes, mut classes) = (BTreeMap::new(), BTreeSet::new());
+    let mut nothing = BTreeSet::new();
     for row in table.rows() {
         let reader = reader.map_or("consensus", |reader| row.text(reader));
         let own = images.entry(row.text(id)).or_default().entry(reader.to_owned()).or_default();
+        if let Some((width, height)) = size {
+            sizes.insert(row.text(id), (row.whole(width)?, row.whole(height)?));
+        }
         let name = row.text(class);
+        if name == NOTHING {
+            nothing.insert((row.text(id), reader));
+        }
+        if nothing.contains(&(row.text(id), reader)) && (name != NOTHING || !own.is_empty()) {
+            return Err(row.wrong(class, "`No finding` alone, or findings, of one reader"));
+        }
         if name != NOTHING {
             classes.insert(name.to_owned());
             own.entry(name.to_owned()).or_default().push(labelled(&row, name, reader, sides)?);
@@ -70,11 +87,14 @@ fn of_table(path: &Path, folder: &Path, split: Option<Split>) -> Result<Vec<Reco
         record.patient_id = record.id.clone();
         record.split = split;
         record.source = "vindr".into();
+        (record.width, record.height) = sizes.get(id).copied().unwrap_or_default();
         let missing = || folder.join(format!("{id}.dicom"));
         record.image = pictures.get(id)?.unwrap_or_else(missing);
         Ok(record)
     };
-    images.iter().map(record).collect()
+    let records: Vec<Record> = images.iter().map(record).collect::<Result<_, IndexError>>()?;
+    data.leave_unnamed(&pictures, &records);
+    Ok(records)
 }
 
 fn labelled(

@@ -11,13 +11,13 @@
 //! Frontal views (PA, AP) only. A record carries its study's findings and impression when they are four sentences or
 //! more, which is what PRIOR learns from; images with a shorter report stay for the other tasks.
 
-use super::{DataSet, Table, decode, left_out::Kind};
+use super::{DataSet, Table, chexpert::label, decode, left_out::Kind};
 use crate::{
     index::{IndexError, Label, LeftOut, Record, Split},
     text::report::{self, Basis},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -48,7 +48,6 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     let metadata =
         Table::find(root, "mimic-cxr-2.0.0-metadata")?.ok_or_else(|| no_data_set(root))?;
     let splits = splits(root)?;
-    let labels = labels(root)?;
     let mut reports = Reports { root, known: HashMap::new() };
     let [dicom, subject, study, view, rows, columns] = metadata.columns([
         "dicom_id",
@@ -58,13 +57,14 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
         "Rows",
         "Columns",
     ])?;
+    let labels = labels(root, &metadata.rows().map(|row| row.text(study)).collect())?;
     let mut records = Vec::new();
     for row in metadata.rows() {
         let (id, patient, study) = (row.text(dicom), row.text(subject), row.text(study));
         if !VIEWS.contains(&row.text(view)) {
-            let reason = match row.text(view) {
-                "" => "without a view".to_owned(),
-                other => format!("of view {other}"),
+            let reason = match row.stated(view) {
+                None => "without a view".to_owned(),
+                Some(other) => format!("of view {other}"),
             };
             data.left_out.add(Kind::Images, reason, id);
             continue;
@@ -129,13 +129,17 @@ fn splits(root: &Path) -> Result<HashMap<String, Split>, IndexError> {
             "test" => Split::Test,
             _ => return Err(row.wrong(split, "train, validate or test")),
         };
-        splits.insert(row.text(dicom).to_owned(), of);
+        if splits.insert(row.text(dicom).to_owned(), of).is_some_and(|first| first != of) {
+            return Err(row.wrong(split, "what an earlier row says of this image"));
+        }
     }
     Ok(splits)
 }
 
-/// Findings of each study; blank = not mentioned.
-fn labels(root: &Path) -> Result<HashMap<String, BTreeMap<String, Label>>, IndexError> {
+type Labels = HashMap<String, BTreeMap<String, Label>>;
+
+/// Findings of each of the `studies`; blank = not mentioned.
+fn labels(root: &Path, studies: &HashSet<&str>) -> Result<Labels, IndexError> {
     let Some(table) = Table::find(root, "mimic-cxr-2.0.0-chexpert")? else {
         log::warn!("{}: no mimic-cxr-2.0.0-chexpert.csv(.gz), so no labels", root.display());
         return Ok(HashMap::new());
@@ -146,16 +150,19 @@ fn labels(root: &Path) -> Result<HashMap<String, BTreeMap<String, Label>>, Index
     for row in table.rows() {
         let mut known = BTreeMap::new();
         for (name, column) in FINDINGS.iter().zip(findings) {
-            let label = match row.text(column) {
-                "" => continue,
-                "1" | "1.0" => Label::Positive,
-                "0" | "0.0" => Label::Negative,
-                "-1" | "-1.0" => Label::Uncertain,
-                _ => return Err(row.wrong(column, "1, 0, -1 or nothing")),
-            };
-            known.insert((*name).to_owned(), label);
+            if let Some(label) = label(&row, column)? {
+                known.insert((*name).to_owned(), label);
+            }
         }
-        labels.insert(row.text(study).to_owned(), known);
+        let first = labels.insert(row.text(study).to_owned(), known);
+        if first.is_some_and(|first| first != labels[row.text(study)]) {
+            return Err(row.wrong(study, "a study of which no earlier row says something else"));
+        }
+    }
+    // As after pandas wrote the numbers of studies as `50414267.0`.
+    if !labels.is_empty() && !labels.keys().any(|study| studies.contains(study.as_str())) {
+        let reason = format!("none of its {} studies is in the table of metadata", labels.len());
+        return Err(IndexError::Picture { path: table.path().to_owned(), reason });
     }
     Ok(labels)
 }

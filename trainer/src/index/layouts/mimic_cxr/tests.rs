@@ -154,3 +154,38 @@ fn nothing_is_learned_from_a_report_that_does_not_speak_of_the_picture() {
     let whole = "CHEST, TWO VIEWS: Clear. Heart normal. No effusion.\nIMPRESSION: Normal.";
     assert_eq!(learnt(whole).unwrap().sentences, 4);
 }
+
+#[test]
+fn tables_that_contradict_themselves_or_fit_no_study_are_refused() {
+    let refused = |name: &str, table: &str, expected: &str| {
+        let folder = data_set();
+        let packed = folder.path().join(format!("{name}.gz"));
+        if packed.exists() {
+            fs::remove_file(packed).unwrap();
+        }
+        fs::write(folder.path().join(name), table).unwrap();
+        let error = records(&mut DataSet::new(folder.path(), Path::new(""))).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let split = "dicom_id,study_id,subject_id,split\n02aa804e-bde0afdd,50414267,10000032,";
+    refused(
+        "mimic-cxr-2.0.0-split.csv",
+        &format!("{split}train\n{}test\n", split.lines().last().unwrap()),
+        ":3: `split` is `test`, expected what an earlier row says of this image",
+    );
+    let labels = |rows: [(&str, &str); 2]| {
+        let row = |(study, first)| format!("10000032,{study},{first}{}\n", ",".repeat(13));
+        format!("subject_id,study_id,{}\n{}", FINDINGS.join(","), rows.map(row).concat())
+    };
+    let table = "mimic-cxr-2.0.0-chexpert.csv";
+    refused(
+        table,
+        &labels([("50414267", "1.0"), ("50414267", "0.0")]),
+        ":3: `study_id` is `50414267`, expected a study of which no earlier row",
+    );
+    refused(
+        table,
+        &labels([("50414267.0", "1.0"), ("53189527.0", "0.0")]),
+        "chexpert.csv: none of its 2 studies is in the table of metadata",
+    );
+}

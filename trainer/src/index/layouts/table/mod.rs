@@ -6,7 +6,10 @@ mod parse;
 use super::decode;
 use crate::index::IndexError;
 use parse::{Fields, Unclear, parse};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// A table with a header.
 #[derive(Debug)]
@@ -48,10 +51,12 @@ impl Table {
         Ok(table)
     }
 
-    /// Two columns of one name must say the same.
+    /// Two columns of one name must say the same, however the name is written.
     fn no_column_twice(&self) -> Result<(), IndexError> {
-        for (second, name) in self.header.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let Some(first) = self.header[..second].iter().position(|own| own == name) else {
+        let keys: Vec<String> = self.header.iter().map(|name| key(name)).collect();
+        for (second, name) in self.header.iter().enumerate().filter(|(at, _)| !keys[*at].is_empty())
+        {
+            let Some(first) = keys[..second].iter().position(|own| *own == keys[second]) else {
                 continue;
             };
             let differs = |row: &Row<'_>| row.text(Column(first)) != row.text(Column(second));
@@ -67,6 +72,10 @@ impl Table {
             }
         }
         Ok(())
+    }
+
+    pub(in crate::index) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The first of `names` the header has: published versions of one table differ.
@@ -95,14 +104,18 @@ impl Table {
             names.iter().find_map(|name| self.header.iter().position(|own| fits(own, name)))
         };
         let exact = at(&|own, name| own == name);
-        exact.or_else(|| at(&|own, name| own.trim() == name.trim())).map(Column)
+        let trimmed = || at(&|own, name| own.trim() == name.trim());
+        exact.or_else(trimmed).or_else(|| at(&|own, name| key(own) == key(name))).map(Column)
     }
 
-    /// Columns with a name that are none of `known`.
+    /// Columns with a name that are none of `known`, each name once; pandas calls `Unnamed: 0` what has no name.
     pub(in crate::index) fn others(&self, known: &[&str]) -> Vec<(String, Column)> {
+        let mut seen: BTreeSet<String> = known.iter().map(|name| key(name)).collect();
         let all = self.header.iter().enumerate();
         let all = all.map(|(at, name)| (name.trim().to_owned(), Column(at)));
-        all.filter(|(name, _)| !known.contains(&name.as_str()) && !name.is_empty()).collect()
+        all.filter(|(name, _)| !name.is_empty() && !name.starts_with("Unnamed:"))
+            .filter(|(name, _)| seen.insert(key(name)))
+            .collect()
     }
 
     pub(in crate::index) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
@@ -110,11 +123,26 @@ impl Table {
     }
 }
 
+/// Fields that pandas takes as missing, beside the empty one.
+const MISSING: [&str; 11] =
+    ["NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "null", "None"];
+
+/// `Patient_ID`, `patient id` and `PatientID` are one name; of a name without letters and digits, all of it.
+fn key(name: &str) -> String {
+    let own: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+    if own.is_empty() { name.trim().to_owned() } else { own.to_lowercase() }
+}
+
 impl<'a> Row<'a> {
     /// Without white space around it, and without what keeps Excel from counting: `="007"` is 007.
     pub(in crate::index) fn text(&self, column: Column) -> &'a str {
         let text = self.fields[column.0].trim();
         text.strip_prefix("=\"").and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+    }
+
+    /// [`Self::text`], unless it is nothing or what pandas reads and writes for nothing.
+    pub(in crate::index) fn stated(&self, column: Column) -> Option<&'a str> {
+        Some(self.text(column)).filter(|text| !text.is_empty() && !MISSING.contains(text))
     }
 
     pub(in crate::index) fn line(&self) -> usize {

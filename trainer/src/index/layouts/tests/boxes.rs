@@ -32,7 +32,7 @@ fn rsna_joins_the_rows_of_an_image_and_reads_inverted_pictures() {
     let apart = dicom.iter().zip(&*jpeg).map(|(a, b)| (a - b).abs()).sum::<f32>();
     assert!(apart / (dicom.len() as f32) < 0.02);
 
-    work.text("stage_2_train_labels.csv", "patientId,x,y,width,height,Target\naa,1,2,x,4,1\n");
+    work.text("stage_2_train_labels.csv", "patientId,x,y,width,height,Target\nbb,1,2,x,4,1\n");
     let error = work.error(Layout::Rsna);
     assert_eq!(error, "DIR/stage_2_train_labels.csv:2: `width` is `x`, expected a number");
 }

@@ -1,6 +1,7 @@
 //! Phantoms written in every layout, read back.
 
 mod boxes;
+mod contradictions;
 mod cxr_mini;
 mod findings;
 mod masks;
@@ -93,11 +94,11 @@ fn a_folder_needs_nothing_but_pictures() {
     let records = work.index(Layout::Folder);
     assert_eq!((records[0].split, records[0].labels["Mass"]), (Some(Split::Val), Label::Positive));
     assert_eq!(records[1].truth("Edema"), Truth::Uncertain);
-    work.text("labels.csv", "image,split\na/one.jpg,training\n");
+    work.text("labels.csv", "image,split\na/one.jpg,trained\n");
     let error = work.error(Layout::Folder);
     assert_eq!(
         error,
-        "DIR/labels.csv:2: `split` is `training`, expected train, val, test or holdout"
+        "DIR/labels.csv:2: `split` is `trained`, expected train, val, test or holdout"
     );
 }
 

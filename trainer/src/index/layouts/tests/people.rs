@@ -29,7 +29,7 @@ fn a_table_means_the_same_whatever_program_wrote_it() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
-    let tables: [&[u8]; 9] = [
+    let tables: [&[u8]; 14] = [
         b"image,patient_id,Edema\na.png,007,1\nb.png,8,0\n",
         b"image,patient_id,Edema\ra.png,007,1\rb.png,8,0\r",
         b"image,patient_id,Edema\r\r\na.png,007,1\r\r\nb.png,8,0\r\r\n",
@@ -39,6 +39,11 @@ fn a_table_means_the_same_whatever_program_wrote_it() {
         b"sep=;\nimage;patient_id;Edema\na.png;007;1\nb.png;8;0\n",
         "image,patient_id,Edema\na.png\u{a0},\u{a0}007,1\nb.png,8,0".as_bytes(),
         &utf16,
+        b"Image,Patient_ID,Edema\na.png,007,+1\nb.png,8,0\n",
+        b"image,PatientID,Edema\na.png,007,1.00\nb.png,8,-0.0\n",
+        b",Unnamed: 0,image,patient id,Edema\n0,2,a.png,007,True\n1,3,b.png,8,False\n",
+        b"image,patient_id,Edema,edema\na.png,007,1,1\nb.png,8,0,0\n",
+        b"image,patient_id,Edema,Mass\na.png,007,1,nan\nb.png,8,0,NA\n",
     ];
     for table in tables {
         let found = labelled(table).unwrap();
@@ -50,7 +55,7 @@ fn a_table_means_the_same_whatever_program_wrote_it() {
 
 #[test]
 fn a_table_that_could_mean_two_things_is_refused_where_it_does() {
-    let refused: [(&[u8], &str); 13] = [
+    let refused: [(&[u8], &str); 16] = [
         (
             b"image,Edema,Edema\na.png,1,1\nb.png,1,0\n",
             "labels.csv:3: column `Edema` is there twice, with `1` and with `0`",
@@ -61,7 +66,15 @@ fn a_table_that_could_mean_two_things_is_refused_where_it_does() {
         ),
         (b"image,Edema\na.png,1,0\n", "labels.csv:2: 3 fields, expected 2"),
         (b"# of 2020\nimage,Edema\na.png,1\n", "labels.csv:2: 2 fields, expected 1"),
-        (b"image,Edema\na.png,NA\n", "labels.csv:2: `Edema` is `NA`, expected 1, 0, -1 or nothing"),
+        (b"image,Edema\na.png,u\n", "labels.csv:2: `Edema` is `u`, expected 1, 0, -1 or nothing"),
+        (
+            b"image,Edema, edema\na.png,1,0\n",
+            "labels.csv:2: column ` edema` is there twice, with `1` and with `0`",
+        ),
+        (
+            b"image,PatientID,patient_id\na.png,1,2\n",
+            "labels.csv:2: column `patient_id` is there twice, with `1` and with `2`",
+        ),
         (b"image;Edema\na.png;1,0\n", "labels.csv:2: `Edema` is `1,0`"),
         (
             b"image,Edema\na.png,1\n\"b.png,0\n",
@@ -71,10 +84,11 @@ fn a_table_that_could_mean_two_things_is_refused_where_it_does() {
         (b"image,Edema\na.png,1\0\n", "labels.csv:2: a NUL byte"),
         (b"PK\x03\x04", "labels.csv:1: a workbook"),
         (b"image,Edema\na.png,1\nb.png,0\n\x1a", "labels.csv:4: 1 fields"),
-        (b"Image,Edema\na.png,1\n", "column `image` is missing, the header has Image,Edema"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "labels.csv:1: a workbook"),
+        (b"file,Edema\na.png,1\n", "column `image` is missing, the header has file,Edema"),
         (
-            b"image,split\na.png,validation\n",
-            "labels.csv:2: `split` is `validation`, expected train, val, test or holdout",
+            b"image,split\na.png,dev\n",
+            "labels.csv:2: `split` is `dev`, expected train, val, test or holdout",
         ),
     ];
     for (table, expected) in refused {
@@ -85,8 +99,20 @@ fn a_table_that_could_mean_two_things_is_refused_where_it_does() {
 
 #[test]
 fn a_blank_patient_is_nobody_in_particular() {
-    let found = labelled(b"image,patient_id\na.png,\nb.png,\n").unwrap();
-    assert_eq!([found[0].1.as_str(), found[1].1.as_str()], ["a.png", "b.png"]);
+    for blank in ["", "nan", "NULL"] {
+        let table = format!("image,patient_id\na.png,{blank}\nb.png,{blank}\n");
+        let found = labelled(table.as_bytes()).unwrap();
+        assert_eq!([found[0].1.as_str(), found[1].1.as_str()], ["a.png", "b.png"]);
+    }
+}
+
+#[test]
+fn splits_are_known_by_the_names_other_tools_give_them() {
+    let work = Workplace::new();
+    (0..3).for_each(|at| work.jpeg(at, &format!("{at}.png")));
+    work.text("labels.csv", "image,split\n0.png,Training\n1.png,valid\n2.png,testing\n");
+    let splits: Vec<_> = work.index(Layout::Folder).iter().map(|record| record.split).collect();
+    assert_eq!(splits, [Split::Train, Split::Val, Split::Test].map(Some));
 }
 
 #[test]
@@ -97,6 +123,17 @@ fn a_table_of_labels_is_found_in_capitals_and_two_are_refused() {
     assert_eq!(work.index(Layout::Folder)[0].truth("Edema"), Truth::Positive);
     work.text("labels.csv", "image,Edema\na.png,0\n");
     assert!(work.error(Layout::Folder).contains("is a table of labels too, expected one"));
+}
+
+#[test]
+fn labels_in_another_kind_of_table_are_read_or_refused_and_never_passed_over() {
+    let work = Workplace::new();
+    work.jpeg(0, "a.png");
+    work.text("labels.tsv", "image\tEdema\na.png\t1\n");
+    assert_eq!(work.index(Layout::Folder)[0].truth("Edema"), Truth::Positive);
+    work.text("Labels.xlsx", "PK");
+    let error = work.error(Layout::Folder);
+    assert!(error.contains("DIR/Labels.xlsx: labels in a form that is not read"), "{error}");
 }
 
 #[test]
@@ -125,6 +162,22 @@ fn what_a_folder_has_and_its_index_has_not_is_counted() {
     assert_eq!(left_out["images"], serde_json::json!({ "that labels.csv does not name": 3 }));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_picture_that_links_lead_to_is_one_picture() {
+    let work = Workplace::new();
+    work.jpeg(0, "one/a.png");
+    work.jpeg(1, "one/b.png");
+    std::os::unix::fs::symlink("one", work.root().join("two")).unwrap();
+    std::os::unix::fs::symlink("one/a.png", work.root().join("c.png")).unwrap();
+    let root = work.root();
+    let mut data = DataSet::new(&root, Path::new(""));
+    assert_eq!(Layout::Folder.records(&mut data).unwrap().len(), 2);
+    let left_out = serde_json::to_value(&data.left_out).unwrap();
+    let expected = serde_json::json!({ "that are links to a picture of the folder": 1 });
+    assert_eq!(left_out["files"], expected);
+}
+
 #[test]
 fn dicom_objects_without_a_picture_are_left_out() {
     let work = Workplace::new();
@@ -141,82 +194,4 @@ fn dicom_objects_without_a_picture_are_left_out() {
     assert_eq!(Layout::Folder.records(&mut data).unwrap().len(), 1);
     let left_out = serde_json::to_value(&data.left_out).unwrap();
     assert_eq!(left_out, serde_json::json!({ "files": { "of DICOM without a picture": 1 } }));
-}
-
-const NIH: &str = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,\
-                   OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],";
-
-fn nih(labels: &str) -> String {
-    format!("{NIH}\n00000001_000.png,{labels},0,1,58,M,PA,2682,2749,0.143,0.143,\n")
-}
-
-#[test]
-fn nih_contradictions_and_lists_that_fit_nothing_are_refused() {
-    let work = Workplace::new();
-    work.jpeg(0, "images/00000001_000.png");
-    work.text("Data_Entry_2017.csv", &nih("No Finding|Mass"));
-    assert!(
-        work.error(Layout::Nih)
-            .contains(":2: `Finding Labels` is `No Finding|Mass`, expected `No Finding` alone")
-    );
-    work.text("Data_Entry_2017.csv", &nih("Mass").replace(',', ";"));
-    assert_eq!(work.index(Layout::Nih)[0].truth("Mass"), Truth::Positive);
-    work.text("Data_Entry_2017.csv", &nih("Mass"));
-    work.text("test_list.txt", "00000001_000.jpg\r00000002_000.jpg\r");
-    assert!(
-        work.error(Layout::Nih)
-            .contains("test_list.txt: none of its 2 names is in the table of images")
-    );
-    work.text("test_list.txt", "\u{feff}00000001_000.png\r\n");
-    assert_eq!(work.index(Layout::Nih)[0].split, Some(Split::Test));
-    work.text(
-        "BBox_List_2017.csv",
-        "Image Index,Finding Label,Bbox [x,y,w,h],,,\n2.png,Mass,5,6,20,30,,,\n",
-    );
-    let root = work.root();
-    let mut data = DataSet::new(&root, Path::new(""));
-    Layout::Nih.records(&mut data).unwrap();
-    let expected = serde_json::json!({ "boxes": { "of images in no row of the table": 1 } });
-    assert_eq!(serde_json::to_value(&data.left_out).unwrap(), expected);
-    work.jpeg(1, "images_002/images/00000001_000.png");
-    assert!(work.error(Layout::Nih).contains("`00000001_000.png` is also"));
-}
-
-#[test]
-fn rsna_rows_of_one_image_must_agree() {
-    let work = Workplace::new();
-    work.jpeg(0, "stage_2_train_images/a1.png");
-    work.text(
-        "stage_2_train_labels.csv",
-        "patientId,x,y,width,height,Target\na1,,,,,0\na1,1,2,10,10,1\n",
-    );
-    let error = work.error(Layout::Rsna);
-    assert!(
-        error.contains(":3: `Target` is `1`, expected what an earlier row says of this image"),
-        "{error}"
-    );
-}
-
-#[test]
-fn chexpert_knows_its_views_by_column_or_name_and_guesses_none() {
-    let work = Workplace::new();
-    let frontal = "CheXpert-v1.0/test/patient64741/study1/view1_frontal.jpg";
-    work.jpeg(0, "test/patient64741/study1/view1_frontal.jpg");
-    work.jpeg(1, "train/patient00001/study1/view1_frontal.jpg");
-    let train = "Path,Frontal/Lateral,Edema\nCheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg,Frontal,1\n";
-    work.text("train.csv", train);
-    let lateral = frontal.replace("1_frontal", "2_lateral");
-    work.text(
-        "test_labels.csv",
-        &format!("Path,Edema\n{frontal},1\n{},0\n", lateral.replace('/', "\\")),
-    );
-    let records = work.index(Layout::Chexpert);
-    assert_eq!((records.len(), records[1].split), (2, Some(Split::Test)));
-    work.text("test_labels.csv", &format!("Path,Edema\n{},1\n", frontal.replace("_frontal", "")));
-    assert!(work.error(Layout::Chexpert).contains("expected a name with `frontal` or `lateral`"));
-    work.text("train.csv", &train.replace(",Frontal,", ",Oblique,"));
-    assert!(
-        work.error(Layout::Chexpert)
-            .contains("`Frontal/Lateral` is `Oblique`, expected Frontal or Lateral")
-    );
 }
