@@ -43,6 +43,7 @@ impl Selftest {
                 "passed": result.passed() && of_packs.is_ok(),
                 "vectors": result.vectors,
                 "outputs": result.outputs,
+                "unproven": result.unproven,
                 "mismatch": result.mismatch,
                 "packs": packs::names(&bundle),
                 "pack_vectors": of_packs.as_ref().ok(),
@@ -64,6 +65,10 @@ impl Selftest {
                 result.vectors,
                 engine.isa()
             )?;
+            if !result.unproven.is_empty() {
+                let names = result.unproven.join(", ");
+                writeln!(io::stdout(), "no golden vector holds {names}: nothing proves them")?;
+            }
             if !bundle.packs().is_empty() {
                 let names: Vec<_> = bundle.packs().iter().map(|pack| pack.name()).collect();
                 writeln!(io::stdout(), "{of_packs} golden vectors of packs {}", names.join(", "))?;

@@ -11,7 +11,7 @@ use bundle::{
 use e2e::edge::Edge;
 use e2e::radiographs::{self, Syntax};
 use engine::{Engine, Options, ZeroShot};
-use graph::{Backbone, ModelConfig, Pool, Preprocess};
+use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
 use language::{Codes, Language, Pack, Space};
 use prost::Message;
 use qdq::{Layer, Qdq, Real, Rectify};
@@ -58,7 +58,8 @@ fn network() -> Result<Vec<u8>> {
 
 /// With `Finding 1` and `Finding 2`, sentences, and golden vectors of all that.
 fn speaking() -> Result<Bundle> {
-    let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
+    let heads = vec![Head { task: Task::Language, labels: Vec::new() }];
+    let model = ModelConfig { heads, ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean) };
     let preprocess = Preprocess { height: SIDE, width: SIDE, ..Preprocess::PRIOR };
     let manifest = Manifest::new("drawn", "1.0.0", model, preprocess);
     let language = Language::drawn(space(), 2, 8, 6).to_bytes()?;

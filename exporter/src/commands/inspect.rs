@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bundle::{Bundle, LabelCode, section};
 use clap::Args;
 use engine::{Engine, EngineError, Options};
-use language::{Language, Prompt};
+use language::{Carrier, Language, Prompt};
 use prost::Message;
 use serde::Serialize;
 use serde_json::json;
@@ -64,7 +64,7 @@ impl Inspect {
         let share = engine.as_ref().ok().map(|share| IntegerShare::of(onnx, share)).transpose()?;
         let manifest = &bundle.manifest;
         let codes = bundle.codes()?;
-        let language = write::language::of_bundle(&bundle)?;
+        let language = Carrier::from(&bundle).language()?;
         let key = bundle.signature().map(|signature| hex::encode(signature.key.as_bytes()));
         let document = json!({
             "bundle": self.bundle, "digest": bundle.digest(), "signed_by": key,
@@ -124,13 +124,6 @@ struct About<'a> {
 
 /// What is asked for in words, without its vectors.
 fn described(language: &Language) -> serde_json::Value {
-    let finding = |prompt: &Prompt| {
-        json!({
-            "name": prompt.name, "positive": prompt.positive_phrases, "negative": prompt.negative_phrases,
-            "threshold": prompt.threshold, "chosen": prompt.chosen, "code": prompt.code,
-            "calibration": prompt.calibration.map(|platt| [platt.slope, platt.offset]),
-        })
-    };
     let Language { space, scale, prompts, bank, usual } = language;
     let heat = if usual.is_some() { "shares of the score" } else { "local attention" };
     let bank = bank.as_ref().map(|bank| {
@@ -139,7 +132,7 @@ fn described(language: &Language) -> serde_json::Value {
     });
     json!({
         "space": hex::encode(space.id), "width": space.width, "grid": space.grid, "scale": scale,
-        "findings": prompts.iter().map(finding).collect::<Vec<_>>(), "bank": bank, "heat": heat,
+        "findings": prompts.iter().map(pack::finding).collect::<Vec<_>>(), "bank": bank, "heat": heat,
     })
 }
 

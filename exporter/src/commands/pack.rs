@@ -118,11 +118,12 @@ pub(super) fn about(sealed: &SealedPack) -> Value {
     })
 }
 
-fn finding(prompt: &Prompt) -> Value {
+/// A finding in words without its vectors, for programs.
+pub(super) fn finding(prompt: &Prompt) -> Value {
     json!({
         "name": prompt.name, "threshold": prompt.threshold, "chosen": prompt.chosen, "code": prompt.code,
         "positive": prompt.positive_phrases, "negative": prompt.negative_phrases,
-        "calibration": prompt.calibration.map(|it| json!({ "slope": it.slope, "offset": it.offset })),
+        "calibration": prompt.calibration.map(|platt| [platt.slope, platt.offset]),
     })
 }
 

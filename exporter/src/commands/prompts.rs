@@ -1,7 +1,7 @@
 //! `exporter prompts`: findings in words for boxes that already have the network.
 
 use crate::{
-    prompts::{embed::Rounding, text::TextEncoder},
+    prompts::text::TextEncoder,
     read::{checkpoint::Checkpoint, prior::Prior, selected::Selected},
     verify::Network,
     write::{
@@ -11,9 +11,9 @@ use crate::{
     },
 };
 use anyhow::{Context, Result, ensure};
-use bundle::{Bundle, section};
+use bundle::{Bundle, Manifest, section};
 use clap::Args;
-use language::{Codes, Language, Pack};
+use language::{Carrier, Codes, Language, Pack};
 use records::Split;
 use serde_json::json;
 use std::{collections::BTreeSet, path::PathBuf};
@@ -70,10 +70,13 @@ impl Prompts {
         let mut wording = Wording::read(&prior, &encoder, &graph, Some(&self.findings), &taken)?;
         let (fitted, codes) = match &bundle {
             None => (wording.unfitted(), CODES),
-            Some(bundle) => (
-                self.fit(&mut wording, bundle, terminal)?,
-                Rounding::of(&bundle.manifest)?.codes()?.places,
-            ),
+            Some(bundle) => {
+                let manifest = &bundle.manifest;
+                let onnx = bundle.require(section::MODEL)?;
+                let network = Network::open(&manifest.float_nodes, onnx)?;
+                let fitted = self.fit(&mut wording, manifest, &network, terminal)?;
+                (fitted, network.rounding()?.maps.places)
+            }
         };
         let Language { space, scale, prompts, .. } = wording.language();
         let (name, version) = (self.name.clone(), self.version.clone());
@@ -87,7 +90,7 @@ impl Prompts {
     /// Refuses a bundle that these phrases do not fit.
     fn language_of(&self, bundle: &Bundle, prior: &Prior) -> Result<Language> {
         let name = self.bundle.as_deref().unwrap_or(&self.out).display();
-        let language = write::language::of_bundle(bundle).with_context(|| name.to_string())?;
+        let language = Carrier::from(bundle).language().with_context(|| name.to_string())?;
         let language = language.with_context(|| {
             format!("{name} has no language head: expected a bundle made with --prompts or --bank")
         })?;
@@ -104,18 +107,17 @@ impl Prompts {
     fn fit(
         &self,
         wording: &mut Wording,
-        bundle: &Bundle,
+        manifest: &Manifest,
+        network: &Network,
         terminal: Terminal,
     ) -> Result<Vec<Fitted>> {
         let Some(data) = &self.data else { return Ok(wording.unfitted()) };
-        let manifest = &bundle.manifest;
-        let network = Network::open(&manifest.float_nodes, bundle.require(section::MODEL)?)?;
         let selection = match Quantized::of(manifest)? {
             Some(quantized) if !self.selected.is_asked() => quantized.selection(),
             _ => self.selected.or_trained(&provenance::table(manifest)?)?,
         };
         let evidence = Evidence {
-            network: &network,
+            network,
             manifest,
             records: records::read(data)?,
             selection: &selection,

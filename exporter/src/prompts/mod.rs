@@ -6,14 +6,12 @@
 //! float   phrases → FloatPrompt   with text fixed, the local attention is linear in the places
 //! fold    findings → Prompts      the same in 8 bits; read/prior.rs says which joint space
 //! bank    reviewed sentences → Bank   a sentence for each prototype
-//! embed   outputs of an int8 network → its integers, what a box scores phrases on
 //! fit     scores and truth → Platt, threshold
 //! ```
 //!
 //! `D` is the width of the joint space, `P` the places of the last feature map.
 
 pub(crate) mod bank;
-pub(crate) mod embed;
 pub(crate) mod fit;
 pub(crate) mod float;
 pub(crate) mod fold;

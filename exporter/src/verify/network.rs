@@ -1,8 +1,10 @@
 //! The bundle's network as the box runs it, seen with the exporter's names.
 
-use crate::passes::interpreter::Outputs;
+use crate::passes::interpreter::{Outputs, output};
 use anyhow::{Context, Result};
-use engine::{Engine, IntegerShare, Intermediate, Options};
+use bundle::Manifest;
+use engine::{Engine, IntegerShare, Intermediate, Options, ZeroShot};
+use language::{Embedded, Language, Rounding, Space};
 use std::cell::RefCell;
 
 /// A quantized network, loaded into the engine.
@@ -47,6 +49,23 @@ impl Network {
 
     pub(crate) fn integer_share(&self) -> IntegerShare {
         self.engine.borrow().integer_share().clone()
+    }
+
+    /// How it rounds images in the joint space.
+    pub(crate) fn rounding(&self) -> Result<Rounding> {
+        Ok(self.engine.borrow().rounding()?)
+    }
+
+    /// An image in the joint space, in the integers that a box scores findings in words on.
+    pub(crate) fn embedded(&self, outputs: &Outputs, space: &Space) -> Result<Embedded> {
+        self.rounding()?.embedded(space, |name| output(outputs, name))
+    }
+
+    /// Findings in words as a box answers them.
+    pub(crate) fn zero_shot(&self, language: &Language, manifest: &Manifest) -> Result<ZeroShot> {
+        let engine = self.engine.borrow();
+        ZeroShot::new(language.clone(), Vec::new(), manifest, &engine)
+            .context("no box would take these findings in words")
     }
 
     /// Outputs for one input `[C, H, W]`.

@@ -5,21 +5,18 @@
 //! centre, and a place by chance.
 
 use super::{
-    Line,
+    Line, Network,
     lines::{line, means_line},
 };
 use crate::{
-    passes::{interpreter::Outputs, noise::Noise},
-    prompts::{
-        embed::{Rounding, output},
-        fit::calibrated,
-        float::FloatPrompt,
-        text::TextEncoder,
+    passes::{
+        interpreter::{Outputs, output},
+        noise::Noise,
     },
+    prompts::{fit::calibrated, float::FloatPrompt, text::TextEncoder},
     read::prior::Prior,
 };
 use anyhow::{Context, Result};
-use bundle::Manifest;
 use graph::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Placement};
 use kernels::{Isa, Pool};
 use language::{Language, Scorer, Space};
@@ -32,7 +29,7 @@ const TASK: &str = "language";
 /// Phrases of a bundle, ready to be asked of both networks.
 pub(crate) struct Words<'a> {
     language: &'a Language,
-    rounding: Rounding,
+    network: &'a Network,
     scorer: Scorer,
     float: Vec<FloatPrompt>,
     scale: f64,
@@ -63,7 +60,7 @@ impl<'a> Words<'a> {
     /// Reads the phrases of `language` again, in float.
     pub(crate) fn new(
         language: &'a Language,
-        manifest: &Manifest,
+        network: &'a Network,
         prior: &Prior,
         regions: BTreeMap<String, String>,
     ) -> Result<Self> {
@@ -80,15 +77,15 @@ impl<'a> Words<'a> {
                 "--region names `{other}`, expected one of the bundle's findings in words"
             );
         }
-        let (rounding, pool) = (Rounding::of(manifest)?, Arc::new(Pool::new(1)));
+        let (maps, pool) = (network.rounding()?.maps, Arc::new(Pool::new(1)));
         let alone = Language { bank: None, ..language.clone() };
         // A scorer of nothing has nothing to pack.
-        let scorer = Scorer::new(&alone, &[], rounding.codes()?, Isa::best(), &pool)?;
+        let scorer = Scorer::new(&alone, &[], maps, Isa::best(), &pool)?;
         Ok(Self {
             answers: vec![Vec::new(); float.len()],
             scale: f64::from(prior.scale),
             language,
-            rounding,
+            network,
             scorer,
             float,
             regions,
@@ -105,7 +102,7 @@ impl<'a> Words<'a> {
     ) -> Result<()> {
         let space = self.language.space;
         let (global, places) = (output(float, LANGUAGE_GLOBAL)?, output(float, LANGUAGE_PLACES)?);
-        let embedded = self.rounding.embedded(int8, &space)?;
+        let embedded = self.network.embedded(int8, &space)?;
         let said = self.scorer.score(embedded.image());
         for (at, said) in said.into_iter().enumerate() {
             let prompt = &self.language.prompts[at];

@@ -9,7 +9,6 @@ use super::{codes, usual};
 use crate::{
     prompts::{
         bank,
-        embed::Rounding,
         fit::{self, Known},
         fold::{self, Folded},
         text::TextEncoder,
@@ -21,7 +20,7 @@ use crate::{
     },
     verify::Network,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bundle::{Manifest, Metric};
 use graph::{Graph, Head, Task};
 use indicatif::ProgressBar;
@@ -118,9 +117,8 @@ impl Wording {
         images: &ImageSet,
         progress: &ProgressBar,
     ) -> Result<()> {
-        let rounding = Rounding::of(manifest)?;
         let preprocess = &manifest.preprocess;
-        self.usual = usual::usual(network, &rounding, &self.space, images, preprocess, progress)?;
+        self.usual = usual::usual(network, &self.space, images, preprocess, progress)?;
         Ok(())
     }
 
@@ -158,14 +156,13 @@ impl Wording {
     /// By finding: the raw scores of the images of which it is known.
     fn known(&self, evidence: &Evidence<'_>, progress: &ProgressBar) -> Result<Vec<Vec<Known>>> {
         let Evidence { network, manifest, records, selection, split } = evidence;
-        let rounding = Rounding::of(manifest)?;
         let language = Language { bank: None, usual: None, ..self.language() };
         let mut all: Vec<Vec<Known>> = vec![Vec::new(); self.findings.len()];
         if all.is_empty() {
             return Ok(all);
         }
-        let pool = Arc::new(Pool::new(1));
-        let mut scorer = Scorer::new(&language, &[], rounding.codes()?, Isa::best(), &pool)?;
+        let (pool, maps) = (Arc::new(Pool::new(1)), network.rounding()?.maps);
+        let mut scorer = Scorer::new(&language, &[], maps, Isa::best(), &pool)?;
         let truth =
             |record: &Record, at: usize| record.truth(&self.findings[at].prompt.name).certain();
         let judges = records.iter().filter(|record| {
@@ -179,7 +176,7 @@ impl Wording {
             let of_image = || format!("image `{}`", record.id);
             let input = Input::read(&record.image, &manifest.preprocess)?;
             let outputs = network.infer(&input.pixels).with_context(of_image)?;
-            let embedded = rounding.embedded(&outputs, &self.space).with_context(of_image)?;
+            let embedded = network.embedded(&outputs, &self.space).with_context(of_image)?;
             for (at, said) in scorer.score(embedded.image()).iter().enumerate() {
                 let Some(positive) = truth(record, at) else { continue };
                 let patient = record.group().to_owned();
@@ -263,19 +260,4 @@ fn measured(name: &str, known: &[Known], evidence: &Evidence<'_>) -> Option<Metr
 /// Names that findings of the network's own heads have.
 fn taken(heads: &[Head]) -> BTreeSet<String> {
     heads.iter().flat_map(|head| &head.labels).cloned().collect()
-}
-
-/// The language of a bundle, if it has one.
-pub(crate) fn of_bundle(bundle: &bundle::Bundle) -> Result<Option<Language>> {
-    let bytes = bundle.section(bundle::section::LANGUAGE);
-    let language = bytes.map(Language::from_bytes).transpose();
-    let language = language.with_context(|| format!("section {}", bundle::section::LANGUAGE))?;
-    let has_head = bundle.manifest.head(Task::Language).is_some();
-    ensure!(
-        has_head == language.is_some(),
-        "the bundle has a language {}, expected both or none: a head and section {}",
-        if has_head { "head alone" } else { "section alone" },
-        bundle::section::LANGUAGE
-    );
-    Ok(language)
 }

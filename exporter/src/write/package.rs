@@ -7,7 +7,7 @@ use bundle::SigningKey;
 use bundle::{Bundle, LabelCode, Manifest, section};
 use language::Language;
 
-/// Lets the network that ships draw its golden vectors, and seals it with its manifest; signed where there is a key.
+/// Lets the network and the phrases that ship draw their golden vectors, and seals it with its manifest; signed where there is a key.
 pub(crate) fn seal(
     manifest: Manifest,
     onnx: Vec<u8>,
@@ -17,9 +17,14 @@ pub(crate) fn seal(
     key: Option<&SigningKey>,
 ) -> Result<Bundle> {
     let size = [manifest.preprocess.height, manifest.preprocess.width];
+    let mut zero_shot = language.map(|it| network.zero_shot(it, &manifest)).transpose()?;
     let golden = golden::vectors(&manifest.preprocess, |input| {
-        let outputs = network.run(input)?;
+        let mut outputs = network.run(input)?;
         engine::interpret(&outputs, &manifest, size).context("the outputs cannot be decoded")?;
+        if let Some(zero_shot) = &mut zero_shot {
+            let derived = zero_shot.derived(&outputs)?;
+            outputs.outputs.extend(derived);
+        }
         Ok(outputs.outputs.into_iter().map(|output| (output.name, output.data)).collect())
     })?;
     let bill = sbom::cyclonedx(&manifest.id, &manifest.version)?;

@@ -1,7 +1,7 @@
 //! What places usually say to the global score: a network's own mean over images, which heat maps are told against.
 
 use crate::{
-    prompts::embed::{Rounding, output},
+    passes::interpreter::output,
     read::images::{ImageSet, Input},
     verify::Network,
 };
@@ -13,13 +13,12 @@ use language::{Space, Vector};
 /// Mean over `images` of `G_p / |mean_p G_p|`, one vector a place; `None` of a network that has no such output.
 pub(crate) fn usual(
     network: &Network,
-    rounding: &Rounding,
     space: &Space,
     images: &ImageSet,
     preprocess: &graph::Preprocess,
     progress: &ProgressBar,
 ) -> Result<Option<Vec<Vector>>> {
-    if rounding.codes()?.global_places.is_none() {
+    if network.rounding()?.maps.global_places.is_none() {
         return Ok(None);
     }
     progress.set_length(images.paths.len() as u64);

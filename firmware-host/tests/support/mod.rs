@@ -7,7 +7,7 @@ use bundle::{Bundle, Manifest, SealedPack, SigningKey, section};
 use firmware_host::link::connect_tcp;
 use firmware_host::link::tls::{Client, Identity, Records, Tls};
 use firmware_host::{Kind, swu};
-use graph::{Backbone, ModelConfig, Pool, Preprocess};
+use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
 use language::{Codes, Language, Pack, Space};
 use machine::Machine;
 use protocol::{BootRecord, Candidate, Moment, Proven, Running, Terms};
@@ -79,7 +79,9 @@ pub(crate) fn speaking(version: &str, size: usize) -> Vec<u8> {
     let model = plain.section(section::MODEL).unwrap().to_vec();
     let language = Language::drawn(space(1), 1, 0, 5).to_bytes().unwrap();
     let sections = vec![(section::MODEL.into(), model), (section::LANGUAGE.into(), language)];
-    let sealed = Bundle::seal(plain.manifest.clone(), sections, Some(&key())).unwrap();
+    let mut manifest = plain.manifest.clone();
+    manifest.model.heads.push(Head { task: Task::Language, labels: Vec::new() });
+    let sealed = Bundle::seal(manifest, sections, Some(&key())).unwrap();
     sealed.to_bytes().unwrap()
 }
 

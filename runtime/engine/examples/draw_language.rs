@@ -9,7 +9,7 @@ mod qdq;
 
 use bundle::{Bundle, Golden, GoldenOutput, GoldenVector, Manifest, section};
 use engine::{Engine, Options, Output, ZeroShot};
-use graph::{Backbone, ModelConfig, Pool, Preprocess};
+use graph::{Backbone, Head, ModelConfig, Pool, Preprocess, Task};
 use language::{Language, Space};
 use prost::Message;
 use qdq::{Layer, Qdq, Real, Rectify};
@@ -29,7 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let language = Language::drawn(space, findings.parse()?, prototypes.parse()?, 1).with_usual(2);
 
     let preprocess = Preprocess { height: side, width: side, ..Preprocess::PRIOR };
-    let model = ModelConfig::encoder(Backbone::Resnet50, Pool::Mean);
+    let head = Head { task: Task::Language, labels: Vec::new() };
+    let model =
+        ModelConfig { heads: vec![head], ..ModelConfig::encoder(Backbone::Resnet50, Pool::Mean) };
     let manifest = Manifest::new("drawn-resnet50-language", "1.0.0", model, preprocess);
     let mut sections = vec![
         (section::MODEL.to_owned(), resnet_50(side)),

@@ -8,8 +8,9 @@ use crate::operator::{Probe, Times};
 use crate::plan::{self, Plan, Target};
 use crate::qdq::{FloatValue, Flow, read};
 use crate::quantized::{Activation, Source};
+use graph::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES};
 use kernels::{Isa, Pool};
-use language::Codes;
+use language::{Codes, MapCodes, Rounding};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tract_onnx::prelude::*;
@@ -190,12 +191,16 @@ impl Engine {
         self.outputs.iter().any(|output| output == name)
     }
 
-    /// How an output that is a dequantized activation was quantized; codes are 0 to 255, those of int8 128 higher.
-    pub fn codes_of(&self, name: &str) -> Result<Codes, EngineError> {
-        self.dequantized(name).map(|(_, codes)| codes)
+    /// How the outputs of language were quantized; codes are 0 to 255, those of int8 128 higher.
+    pub fn rounding(&self) -> Result<Rounding, EngineError> {
+        let codes_of = |name| self.dequantized(name).map(|(_, codes)| codes);
+        let has_shares = self.has_output(LANGUAGE_GLOBAL_PLACES);
+        let global_places = has_shares.then(|| codes_of(LANGUAGE_GLOBAL_PLACES)).transpose()?;
+        let maps = MapCodes { places: codes_of(LANGUAGE_PLACES)?, global_places };
+        Ok(Rounding { global: codes_of(LANGUAGE_GLOBAL)?, maps })
     }
 
-    /// Shape of such an output.
+    /// Shape of an output that is a dequantized activation.
     pub(crate) fn shape_of(&self, name: &str) -> Result<Vec<usize>, EngineError> {
         self.dequantized(name).map(|(shape, _)| shape.to_vec())
     }

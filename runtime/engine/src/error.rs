@@ -37,8 +37,13 @@ pub enum EngineError {
         source: bundle::BundleError,
     },
 
-    #[error("no {what}: {reason}")]
-    NoLanguage { what: &'static str, reason: String },
+    #[error("the bundle has language, but its network has no output `{output}`")]
+    NoLanguage { output: &'static str },
+
+    #[error(
+        "the network has output `{output}`, but the bundle's language not what places usually say"
+    )]
+    NoUsual { output: &'static str },
 
     #[error("the bundle's language cannot be used")]
     Language {

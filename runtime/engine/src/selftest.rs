@@ -5,6 +5,7 @@ use crate::{Engine, EngineError};
 use bundle::{Bundle, Golden};
 use graph::Preprocess;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How the golden vectors came out.
@@ -13,6 +14,8 @@ pub struct SelfTest {
     pub vectors: usize,
     /// Outputs compared, over all vectors.
     pub outputs: usize,
+    /// Outputs that no vector holds: of bundles from before findings by phrases were among them.
+    pub unproven: Vec<String>,
     /// The first difference; none means that every byte agrees.
     pub mismatch: Option<Mismatch>,
 }
@@ -29,6 +32,10 @@ pub struct Mismatch {
 }
 
 impl SelfTest {
+    fn of(vectors: usize) -> Self {
+        Self { vectors, outputs: 0, unproven: Vec::new(), mismatch: None }
+    }
+
     pub fn passed(&self) -> bool {
         self.mismatch.is_none()
     }
@@ -73,13 +80,17 @@ impl Vectors {
         mut zero_shot: Option<&mut ZeroShot>,
     ) -> Result<SelfTest, EngineError> {
         let vectors = &self.golden.vectors;
-        let mut result = SelfTest { vectors: vectors.len(), outputs: 0, mismatch: None };
+        let (mut result, mut unproven) = (SelfTest::of(vectors.len()), BTreeSet::new());
+        let held: BTreeSet<&String> =
+            vectors.iter().flat_map(|it| &it.outputs).map(|output| &output.name).collect();
         for (vector, golden) in vectors.iter().enumerate() {
             let mut outputs = engine.run(&golden.input(&self.preprocess))?;
             if let Some(zero_shot) = &mut zero_shot {
                 let derived = zero_shot.derived(&outputs)?;
                 outputs.outputs.extend(derived);
             }
+            let names = outputs.outputs.iter().map(|output| &output.name);
+            unproven.extend(names.filter(|name| !held.contains(name)).cloned());
             for expected in &golden.outputs {
                 let found = outputs.require(&expected.name)?;
                 result.outputs += 1;
@@ -88,6 +99,7 @@ impl Vectors {
                 }
             }
         }
+        result.unproven = unproven.into_iter().collect();
         Ok(result)
     }
 }

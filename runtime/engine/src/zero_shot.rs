@@ -10,17 +10,12 @@
 use crate::decode::Heat;
 use crate::interpret::{Finding, NearestSentence};
 use crate::{Engine, EngineError, Output, Outputs};
-use bundle::{Bundle, LabelCode, section};
-use graph::Placement;
+use bundle::{Bundle, LabelCode, Manifest};
+use graph::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Placement, Task};
 use kernels::{Isa, Pool};
-use language::{Carrier, Codes, Image, Language, MapCodes, Near, Pack, Said, Scorer};
+use language::{Carrier, Language, Near, Pack, Rounding, Said, Scorer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Outputs of a network that has language.
-const GLOBAL: &str = "language.global";
-const PLACES: &str = "language.places";
-const GLOBAL_PLACES: &str = "language.global_places";
 
 /// What [`ZeroShot::derived`] adds to the outputs, for golden vectors.
 const SCORES: &str = "zero-shot.scores";
@@ -35,8 +30,7 @@ pub struct ZeroShot {
     scorer: Scorer,
     language: Language,
     packs: Vec<Pack>,
-    global: Codes,
-    maps: MapCodes,
+    rounding: Rounding,
 }
 
 /// What was said of one image.
@@ -51,55 +45,55 @@ pub struct Told {
 }
 
 impl ZeroShot {
-    /// `None` of a bundle without language. Language needs both, the section and the network's outputs: either alone is
-    /// refused.
+    /// `None` of a bundle without language.
     pub fn open(bundle: &Bundle, engine: &Engine) -> Result<Option<Self>, EngineError> {
+        let carrier = Carrier::from(bundle);
         // Without language, no packs either.
-        let packs = Carrier::from(bundle).packs()?;
-        let has = [GLOBAL, PLACES].map(|name| engine.has_output(name));
-        match (bundle.section(section::LANGUAGE), has) {
-            (None, [false, false]) => Ok(None),
-            (None, _) => {
-                let reason = "the network has it, the bundle has no section";
-                Err(EngineError::NoLanguage { what: section::LANGUAGE, reason: reason.into() })
-            }
-            (Some(_), [false, _]) => Err(no_output(GLOBAL)),
-            (Some(_), [_, false]) => Err(no_output(PLACES)),
-            (Some(bytes), _) => {
-                let language = Language::from_bytes(bytes)?;
-                let taken = taken_names(bundle);
-                Self::new(language, packs, &taken, engine).map(Some)
-            }
-        }
+        let packs = carrier.packs()?;
+        let language = carrier.language()?;
+        let speaking = language.map(|it| Self::new(it, packs, &bundle.manifest, engine));
+        speaking.transpose()
     }
 
-    fn new(
+    /// Of parts that a bundle is made of. Refuses a network without the outputs that they need.
+    pub fn new(
         language: Language,
         packs: Vec<Pack>,
-        taken: &BTreeSet<&String>,
+        manifest: &Manifest,
         engine: &Engine,
     ) -> Result<Self, EngineError> {
+        let taken = taken_names(manifest);
         let prompts = || language.prompts.iter().chain(packs.iter().flat_map(|pack| &pack.prompts));
         if let Some(again) = prompts().find(|prompt| taken.contains(&prompt.name)) {
             let name = again.name.clone();
             return Err(language::LanguageError::Twice { name }.into());
         }
-        let global = engine.codes_of(GLOBAL)?;
-        let global_places = global_places(&language, engine)?;
-        let maps = MapCodes { places: engine.codes_of(PLACES)?, global_places };
+        let missing = |name: &&str| !engine.has_output(name);
+        if let Some(output) = [LANGUAGE_GLOBAL, LANGUAGE_PLACES].into_iter().find(missing) {
+            return Err(EngineError::NoLanguage { output });
+        }
+        let rounding = engine.rounding()?;
+        rounding.check()?;
+        match (&language.usual, rounding.maps.global_places) {
+            (Some(_), None) => {
+                return Err(EngineError::NoLanguage { output: LANGUAGE_GLOBAL_PLACES });
+            }
+            (None, Some(_)) => return Err(EngineError::NoUsual { output: LANGUAGE_GLOBAL_PLACES }),
+            _ => {}
+        }
         let space = language.space;
         let width = space.width as usize;
         let [rows, columns] = space.grid.map(|side| side as usize);
-        shape(engine, GLOBAL, &[1, width])?;
-        shape(engine, PLACES, &[1, width, rows, columns])?;
-        if maps.global_places.is_some() {
-            shape(engine, GLOBAL_PLACES, &[1, width, rows, columns])?;
+        shape(engine, LANGUAGE_GLOBAL, &[1, width])?;
+        shape(engine, LANGUAGE_PLACES, &[1, width, rows, columns])?;
+        if language.usual.is_some() {
+            shape(engine, LANGUAGE_GLOBAL_PLACES, &[1, width, rows, columns])?;
         }
         let isa = Isa::from_name(engine.isa())
             .map_err(|unknown| EngineError::Isa { reason: unknown.to_string() })?;
         let pool = engine.pool().unwrap_or_else(|| Arc::new(Pool::new(1)));
-        let scorer = Scorer::new(&language, &packs, maps, isa, &pool)?;
-        Ok(Self { scorer, language, packs, global, maps })
+        let scorer = Scorer::new(&language, &packs, rounding.maps, isa, &pool)?;
+        Ok(Self { scorer, language, packs, rounding })
     }
 
     pub fn language(&self) -> &Language {
@@ -167,57 +161,18 @@ impl ZeroShot {
     }
 
     fn answer(&mut self, outputs: &Outputs) -> Result<(Vec<Said>, Vec<Near>), EngineError> {
-        let global = outputs.require(GLOBAL)?;
-        let global: Vec<i16> = global.data.iter().map(|x| self.global.steps(*x)).collect();
-        let width = self.language.space.width as usize;
-        let places = by_place(outputs.require(PLACES)?, width, self.maps.places);
-        let of_global =
-            |codes| outputs.require(GLOBAL_PLACES).map(|map| by_place(map, width, codes));
-        let global_places = self.maps.global_places.map(of_global).transpose()?;
-        let global_places = global_places.as_deref();
-        let image = Image { global: &global, places: &places, global_places };
+        let embedded = self.rounding.embedded(&self.language.space, |name| {
+            outputs.require(name).map(|output| output.data.as_slice())
+        })?;
+        let image = embedded.image();
         Ok((self.scorer.score(image), self.scorer.nearest(image, SENTENCES)))
     }
 }
 
-/// Codes of a map, channels first as ONNX has them, innermost as products want them.
-fn by_place(map: &Output, width: usize, codes: Codes) -> Vec<u8> {
-    let sites = map.data.len() / width;
-    let mut all = vec![0; map.data.len()];
-    for (channel, plane) in map.data.chunks_exact(sites).enumerate() {
-        for (site, x) in plane.iter().enumerate() {
-            all[site * width + channel] = codes.code(*x);
-        }
-    }
-    all
-}
-
-/// The codes of what places add to the global score: language and network have both or neither.
-fn global_places(language: &Language, engine: &Engine) -> Result<Option<Codes>, EngineError> {
-    match (&language.usual, engine.has_output(GLOBAL_PLACES)) {
-        (Some(_), true) => engine.codes_of(GLOBAL_PLACES).map(Some),
-        (None, false) => Ok(None),
-        (Some(_), false) => Err(no_output(GLOBAL_PLACES)),
-        (None, true) => {
-            let reason = format!(
-                "the network has it, section {} not what places usually say",
-                section::LANGUAGE
-            );
-            Err(EngineError::NoLanguage { what: GLOBAL_PLACES, reason })
-        }
-    }
-}
-
 /// Labels of the network's own findings.
-fn taken_names(bundle: &Bundle) -> BTreeSet<&String> {
-    let head = bundle.manifest.head(graph::Task::Classification);
+fn taken_names(manifest: &Manifest) -> BTreeSet<&String> {
+    let head = manifest.head(Task::Classification);
     head.iter().flat_map(|head| &head.labels).collect()
-}
-
-fn no_output(what: &'static str) -> EngineError {
-    let reason =
-        format!("the bundle has a section {}, the network has no such output", section::LANGUAGE);
-    EngineError::NoLanguage { what, reason }
 }
 
 fn shape(engine: &Engine, name: &str, expected: &[usize]) -> Result<(), EngineError> {

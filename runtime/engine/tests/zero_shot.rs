@@ -7,7 +7,7 @@ mod qdq;
 
 use bundle::{Bundle, Golden, GoldenOutput, GoldenVector, LabelCode, Manifest, section};
 use engine::{Analysis, Analyzer, Engine, EngineError, Findings, Options, ZeroShot, selftest};
-use graph::{Backbone, Fit, ModelConfig, Pool, Preprocess};
+use graph::{Backbone, Fit, Head, ModelConfig, Pool, Preprocess, Task};
 use kernels::Isa;
 use language::{Language, Pack, Space, definition};
 use prost::Message;
@@ -65,7 +65,17 @@ const BOTH: [&str; 2] = ["language.global", "language.places"];
 const ALL: [&str; 3] = ["language.global", "language.places", "language.global_places"];
 
 fn seal(outputs: &[&str], language: Option<&Language>, golden: Option<Golden>) -> Bundle {
-    let model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
+    seal_as(language.is_some(), outputs, language, golden)
+}
+
+fn seal_as(
+    head: bool,
+    outputs: &[&str],
+    language: Option<&Language>,
+    golden: Option<Golden>,
+) -> Bundle {
+    let mut model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
+    model.heads.extend(head.then(|| Head { task: Task::Language, labels: Vec::new() }));
     let preprocess = Preprocess { height: SIDE, width: SIDE, fit: Fit::Pad, ..Preprocess::PRIOR };
     let mut sections = vec![(section::MODEL.to_owned(), network(outputs))];
     let language = language.map(|it| (section::LANGUAGE.to_owned(), it.to_bytes().unwrap()));
@@ -231,43 +241,52 @@ fn a_finding_by_phrases_has_its_code_or_one_of_ours() {
 
 #[test]
 fn half_of_language_is_refused_by_the_name_of_what_lacks() {
-    let error = |outputs: &[&str], language: Option<&Language>| {
-        let bundle = seal(outputs, language, None);
+    let error = |head: bool, outputs: &[&str], language: Option<&Language>| {
+        let bundle = seal_as(head, outputs, language, None);
         let error = Analyzer::open(&bundle, &options(Isa::best())).err().expect("it is refused");
         match error {
-            EngineError::Language { source } => source.to_string(),
+            EngineError::Packs { source } => source.to_string(),
             error => error.to_string(),
         }
     };
     let language = Language::drawn(space(), 1, 0, 1);
     let some = Some(&language);
-    for (outputs, language, expected) in [
-        (&BOTH[..], None, "no language.bin: the network has it"),
-        (&BOTH[..1], some, "no language.places: the bundle has a section language.bin"),
-        (&BOTH[1..], some, "no language.global: the bundle has a section language.bin"),
-        (&[], some, "no language.global"),
+    for (head, outputs, language, expected) in [
+        (true, &BOTH[..], None, "bundle drawn 1.0.0 has a language head and no language.bin"),
+        (false, &BOTH, some, "bundle drawn 1.0.0 has language.bin and no language head"),
+        (true, &BOTH[..1], some, "the bundle has language, but its network has no output"),
+        (true, &BOTH[1..], some, "the bundle has language, but its network has no output"),
+        (true, &[], some, "the bundle has language, but its network has no output"),
         (
+            true,
             &["language.global", "language.places in float"],
             some,
             "output `language.places` is not quantized",
         ),
     ] {
-        let found = error(outputs, language);
+        let found = error(head, outputs, language);
         assert!(found.starts_with(expected), "{found}");
     }
-    let shares = language.clone().with_usual(1);
-    let lacking = error(&BOTH, Some(&shares));
-    assert!(
-        lacking.starts_with("no language.global_places: the bundle has a section"),
-        "{lacking}"
-    );
-    let useless = error(&ALL, some);
-    assert!(useless.starts_with("no language.global_places: the network has it"), "{useless}");
+    assert!(error(true, &BOTH[..1], some).ends_with("`language.places`"));
+    assert!(error(true, &BOTH[1..], some).ends_with("`language.global`"));
+    let lacking = error(true, &BOTH, Some(&language.clone().with_usual(1)));
+    assert!(lacking.ends_with("has no output `language.global_places`"), "{lacking}");
+    let useless = error(true, &ALL, some);
+    assert!(useless.starts_with("the network has output `language.global_places`"), "{useless}");
     let other = |space| Language::drawn(space, 1, 0, 1);
-    let narrow = error(&BOTH, Some(&other(Space { width: 19, ..space() })));
+    let narrow = error(true, &BOTH, Some(&other(Space { width: 19, ..space() })));
     assert!(narrow.contains("`language.global` has shape [1, 20], expected [1, 19]"), "{narrow}");
-    let coarse = error(&BOTH, Some(&other(Space { grid: [3, 12], ..space() })));
+    let coarse = error(true, &BOTH, Some(&other(Space { grid: [3, 12], ..space() })));
     assert!(coarse.contains("`language.places` has shape [1, 20, 6, 6]"), "{coarse}");
+}
+
+#[test]
+fn a_network_whose_outputs_are_called_as_those_of_language_speaks_only_if_its_manifest_says_so() {
+    let found = analyse(&seal(&BOTH, None, None), Isa::best());
+    assert_eq!(
+        (&found.findings[..], &found.heat[..], &found.nearest[..]),
+        (&[][..], &[][..], &[][..])
+    );
 }
 
 #[test]
@@ -293,6 +312,13 @@ fn golden_vectors_hold_what_phrases_say_and_a_bit_that_differs_is_named() {
     };
     let proven = prove(&vector);
     assert!(proven.passed() && proven.outputs == 6, "{proven:?}");
+    assert_eq!(proven.unproven, [""; 0]);
+    // A bundle from before what phrases say was among them still proves itself, and says what that leaves out.
+    let mut old = vector.clone();
+    old.outputs.retain(|output| !output.name.starts_with("zero-shot."));
+    let proven = prove(&old);
+    assert!(proven.passed() && proven.outputs == 3, "{proven:?}");
+    assert_eq!(proven.unproven, ["zero-shot.heat", "zero-shot.nearest", "zero-shot.scores"]);
     // Whatever was added to the bundle since.
     let golden = Golden { vectors: vec![vector.clone()] };
     let packed = with_pack(seal(&BOTH, Some(&language), Some(golden)), "More");

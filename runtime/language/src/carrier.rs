@@ -6,7 +6,8 @@
 //! ```
 
 use crate::{Language, LanguageError, Pack};
-use bundle::{Bundle, Envelope, Manifest, SealedPack};
+use bundle::{Bundle, Envelope, Manifest, SealedPack, section};
+use graph::Task;
 use protocol::Release;
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -27,6 +28,9 @@ pub enum PackError {
         "bundle {bundle} has no language: packs are for networks of PRIOR's that ship with theirs"
     )]
     NoLanguage { bundle: String },
+
+    #[error("bundle {bundle} has {found} and no {missing}: language needs both")]
+    Half { bundle: String, found: &'static str, missing: &'static str },
 
     #[error("the language of bundle {bundle} cannot be used")]
     Bundle { bundle: String, source: LanguageError },
@@ -52,7 +56,7 @@ pub enum PackError {
 
 impl<'a> From<&'a Bundle> for Carrier<'a> {
     fn from(bundle: &'a Bundle) -> Self {
-        let section = bundle.section(bundle::section::LANGUAGE);
+        let section = bundle.section(section::LANGUAGE);
         Self { manifest: &bundle.manifest, section, packs: bundle.packs() }
     }
 }
@@ -70,14 +74,19 @@ impl<'a> Carrier<'a> {
         self.packs().map(drop)
     }
 
-    /// The bundle's own language, without its packs. `None` where it has none, nor packs.
+    /// The bundle's own language, without its packs. `None` where it has none, nor packs. The manifest's head says whether
+    /// the network speaks.
     pub fn language(&self) -> Result<Option<Language>, PackError> {
-        match self.section {
-            Some(section) => Language::from_bytes(section)
+        const HEAD: &str = "a language head";
+        let half = |found, missing| PackError::Half { bundle: self.name(), found, missing };
+        match (self.manifest.head(Task::Language), self.section) {
+            (Some(_), Some(section)) => Language::from_bytes(section)
                 .map(Some)
                 .map_err(|source| PackError::Bundle { bundle: self.name(), source }),
-            None if self.packs.is_empty() => Ok(None),
-            None => Err(PackError::NoLanguage { bundle: self.name() }),
+            (Some(_), None) => Err(half(HEAD, section::LANGUAGE)),
+            (None, Some(_)) => Err(half(section::LANGUAGE, "language head")),
+            (None, None) if self.packs.is_empty() => Ok(None),
+            (None, None) => Err(PackError::NoLanguage { bundle: self.name() }),
         }
     }
 

@@ -1,3 +1,4 @@
+use crate::Codes;
 use thiserror::Error;
 
 /// Why language cannot be used.
@@ -18,6 +19,12 @@ pub enum LanguageError {
 
     #[error("pack `{pack}` is of space {found}, the network's is {expected}")]
     OtherSpace { pack: String, found: String, expected: String },
+
+    #[error(
+        "output `{output}` holds {found}, expected what a code of scale {} and zero {} stands for: it is not on integers",
+        codes.scale, codes.zero
+    )]
+    NotOnIntegers { output: String, found: f32, codes: Codes },
 
     #[error("its products cannot be packed: {reason}")]
     Products { reason: String },

@@ -43,7 +43,7 @@ mod wire;
 
 pub use carrier::{Carrier, PackError};
 pub use error::LanguageError;
-pub use image::{Codes, Image, MapCodes};
+pub use image::{Codes, Embedded, Image, MapCodes, Rounding};
 pub use nearest::Near;
 pub use numbers::sigmoid;
 pub use scorer::{Said, Scorer};

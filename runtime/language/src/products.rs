@@ -1,7 +1,6 @@
 //! Products of places with vectors: exact sums of integers, then one `f32` multiplication each.
 
 use crate::LanguageError;
-use crate::check::MOST_SCALE;
 use crate::image::Codes;
 use crate::section::{Space, Vector};
 use kernels::{Buffer, Conv, ConvSpec, ConvWeights, Isa, Pool, Scratch};
@@ -33,18 +32,12 @@ impl Products {
         weights: &[i8],
         scales: &[f32],
         space: &Space,
-        Codes { scale, zero }: Codes,
+        codes: Codes,
         isa: Isa,
         pool: &Pool,
     ) -> Result<Self, LanguageError> {
-        if !(scale.is_normal() && scale > 0.0 && scale <= MOST_SCALE) {
-            let expected = format!("a positive scale up to {MOST_SCALE}");
-            return Err(LanguageError::invalid(
-                "the scale of the network's places",
-                scale,
-                expected,
-            ));
-        }
+        codes.check("places")?;
+        let Codes { scale, zero } = codes;
         let width = space.width as usize;
         let spec = ConvSpec {
             in_channels: width,

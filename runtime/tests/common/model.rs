@@ -79,8 +79,9 @@ fn seal_with(seed: u32, honest: bool, language: Option<&Language>) -> Bundle {
     let outputs = engine.run(&vector.input(&preprocess)).unwrap().outputs;
     vector.outputs.extend(outputs.into_iter().map(golden));
     let head = Head { task: Task::Classification, labels: LABELS.map(Into::into).to_vec() };
-    let model =
-        ModelConfig { heads: vec![head], ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean) };
+    let speaks = language.map(|_| Head { task: Task::Language, labels: Vec::new() });
+    let heads = [head].into_iter().chain(speaks).collect();
+    let model = ModelConfig { heads, ..ModelConfig::encoder(Backbone::Resnet18, Pool::Mean) };
     let manifest = Manifest {
         operating_points: vec![OperatingPoint {
             name: LABELS[0].into(),

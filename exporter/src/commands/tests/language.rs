@@ -3,21 +3,19 @@
 use super::run;
 use crate::{
     fixtures::prior::{self, PICTURES, PriorPlace},
-    passes::{fold, interpreter::Interpreter},
-    prompts::{
-        embed::{Rounding, output},
-        float::FloatPrompt,
-        text::TextEncoder,
+    passes::{
+        fold,
+        interpreter::{Interpreter, output},
     },
+    prompts::{float::FloatPrompt, text::TextEncoder},
     read::{checkpoint::Checkpoint, images::Input, prior::Prior},
     verify::Network,
-    write,
 };
-use bundle::{Bundle, section};
+use bundle::{Bundle, Golden, SectionEntry, section};
 use checkpoint::prior::Quirks;
 use graph::{Backbone, LANGUAGE_GLOBAL, LANGUAGE_PLACES, Task};
 use kernels::{Isa, Pool};
-use language::{Language, Scorer};
+use language::{Carrier, Language, Scorer};
 use serde_json::json;
 use std::{
     fs,
@@ -64,10 +62,8 @@ fn scores(place: &PriorPlace, bundle: &Bundle, language: &Language) -> Vec<Vec<[
     let interpreter = Interpreter::new(&graph, &weights).unwrap();
     let onnx = bundle.require(section::MODEL).unwrap();
     let network = Network::open(&bundle.manifest.float_nodes, onnx).unwrap();
-    let rounding = Rounding::of(&bundle.manifest).unwrap();
-    let pool = Arc::new(Pool::new(1));
-    let codes = rounding.codes().unwrap();
-    let mut scorer = Scorer::new(language, &[], codes, Isa::best(), &pool).unwrap();
+    let (pool, maps) = (Arc::new(Pool::new(1)), network.rounding().unwrap().maps);
+    let mut scorer = Scorer::new(language, &[], maps, Isa::best(), &pool).unwrap();
     let mut of = |at: usize| {
         let path = place.folder.path().join(format!("images/{at}.png"));
         let input = Input::read(&path, &bundle.manifest.preprocess).unwrap();
@@ -75,7 +71,7 @@ fn scores(place: &PriorPlace, bundle: &Bundle, language: &Language) -> Vec<Vec<[
         let global = output(&outputs, LANGUAGE_GLOBAL).unwrap();
         let places = output(&outputs, LANGUAGE_PLACES).unwrap();
         let int8 = network.infer(&input.pixels).unwrap();
-        let embedded = rounding.embedded(&int8, &language.space).unwrap();
+        let embedded = network.embedded(&int8, &language.space).unwrap();
         let said = scorer.score(embedded.image());
         let float = float.iter();
         float
@@ -89,7 +85,7 @@ fn scores(place: &PriorPlace, bundle: &Bundle, language: &Language) -> Vec<Vec<[
 }
 
 fn language(bundle: &Bundle) -> Language {
-    write::language::of_bundle(bundle).unwrap().expect("it has findings in words")
+    Carrier::from(bundle).language().unwrap().expect("it has findings in words")
 }
 
 /// Nobody knows anything.
@@ -128,14 +124,48 @@ fn a_bundle_scores_phrases_as_the_float_network_does() {
     }
     assert!(spread > 0.05, "the images are all alike: {spread}");
     assert!(worst < 0.25 * spread, "{worst} beside a spread of {spread}");
-    // Golden vectors hold both outputs, and the same inputs give the same bytes.
-    let golden = bundle.golden().unwrap();
-    let names: Vec<&str> =
-        golden.vectors[0].outputs.iter().map(|output| output.name.as_str()).collect();
-    assert!(names.contains(&LANGUAGE_GLOBAL) && names.contains(&LANGUAGE_PLACES), "{names:?}");
     run(&[&"check", &place.folder.path().join("a.bundle")]).unwrap();
     let again = quantize(&place, &index, "b.bundle", true).unwrap();
     assert_eq!(again.to_bytes().unwrap(), bundle.to_bytes().unwrap());
+}
+
+#[test]
+fn golden_vectors_hold_what_phrases_and_the_bank_say_and_check_names_a_bit_that_differs() {
+    let place = PriorPlace::new(true);
+    let bundle = quantize(&place, &place.index(nothing), "a.bundle", true).unwrap();
+    let golden = bundle.golden().unwrap();
+    let path = place.folder.path().join("changed.bundle");
+    let check = |golden: &Golden| {
+        let part = |entry: &SectionEntry| {
+            let bytes = bundle.section(&entry.name).unwrap().to_vec();
+            (entry.name.clone(), bytes)
+        };
+        let mut sections: Vec<_> = bundle.manifest.sections.iter().map(part).collect();
+        let own = sections.iter_mut().find(|(name, _)| name == section::GOLDEN).unwrap();
+        own.1 = golden.to_bytes().unwrap();
+        let changed = Bundle::seal(bundle.manifest.clone(), sections, None).unwrap();
+        fs::write(&path, changed.to_bytes().unwrap()).unwrap();
+        run(&[&"check", &path])
+    };
+    check(&golden).unwrap();
+    let of = [LANGUAGE_GLOBAL, LANGUAGE_PLACES, "zero-shot.scores", "zero-shot.heat"];
+    for name in of.into_iter().chain(["zero-shot.nearest"]) {
+        for vector in 0..golden.vectors.len() {
+            let mut wrong = golden.clone();
+            let outputs = &mut wrong.vectors[vector].outputs;
+            let output = outputs.iter_mut().find(|output| output.name == name).unwrap();
+            *output.bytes.last_mut().unwrap() ^= 1;
+            let error = check(&wrong).unwrap_err();
+            let expected = format!("golden vector {vector}, output `{name}`: value ");
+            assert!(error.contains(&expected), "{error}");
+        }
+    }
+    // Packs and bundles from before that are whole too.
+    let mut old = golden;
+    for vector in &mut old.vectors {
+        vector.outputs.retain(|output| !output.name.starts_with("zero-shot."));
+    }
+    check(&old).unwrap();
 }
 
 #[test]

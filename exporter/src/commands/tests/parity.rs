@@ -2,9 +2,11 @@
 
 use crate::{
     fixtures::prior::{self, PICTURES, PriorPlace},
-    passes::{fold, interpreter::Interpreter},
+    passes::{
+        fold,
+        interpreter::{Interpreter, output},
+    },
     prompts::{
-        embed::output,
         float::{FloatPrompt, FloatSide},
         text::TextEncoder,
     },

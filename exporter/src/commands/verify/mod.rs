@@ -19,7 +19,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, Manifest, OperatingPoint, section};
 use clap::Args;
-use language::Language;
+use language::{Carrier, Language};
 use records::{Record, Selection, Split};
 use reference::Reference;
 use std::{
@@ -157,8 +157,8 @@ impl Verify {
         let float = Interpreter::new(&graph, &weights)?;
         let shapes = Shapes::of(&graph)?;
 
-        let language = write::language::of_bundle(bundle)?;
-        let mut words = self.words(language.as_ref(), manifest, reference)?;
+        let language = Carrier::from(bundle).language()?;
+        let mut words = self.words(language.as_ref(), network, reference)?;
         let (selection, records) = self.records(manifest)?;
         let progress = terminal.progress(0).with_message("comparing");
         progress.set_length(records.len() as u64);
@@ -205,7 +205,7 @@ impl Verify {
     fn words<'a>(
         &self,
         language: Option<&'a Language>,
-        manifest: &Manifest,
+        network: &'a Network,
         reference: &Reference,
     ) -> Result<Option<Words<'a>>> {
         let regions: BTreeMap<String, String> = self.regions.iter().cloned().collect();
@@ -215,7 +215,7 @@ impl Verify {
                     prior.space == language.space.id,
                     "the checkpoint's joint space is another than the bundle's"
                 );
-                Words::new(language, manifest, prior, regions).map(Some)
+                Words::new(language, network, prior, regions).map(Some)
             }
             _ => {
                 ensure!(

@@ -13,6 +13,13 @@ use std::collections::HashMap;
 /// Values of every output, by name, in the graph's order.
 pub(crate) type Outputs = Vec<(String, Vec<f32>)>;
 
+/// Values of one output.
+pub(crate) fn output<'a>(outputs: &'a Outputs, name: &str) -> Result<&'a [f32]> {
+    let found = outputs.iter().find(|(own, _)| own == name);
+    let (_, values) = found.with_context(|| format!("the network has no output `{name}`"))?;
+    Ok(values)
+}
+
 /// A network ready to run in float.
 pub(crate) struct Interpreter<'a> {
     graph: &'a Graph,

@@ -16,9 +16,15 @@ fn key() -> SigningKey {
 
 /// With findings `Finding 1`, `Finding 2` by phrases and the label `Effusion` of its network.
 fn bundle(language: Option<Vec<u8>>) -> Bundle {
+    with_head(language.is_some(), language)
+}
+
+fn with_head(speaks: bool, language: Option<Vec<u8>>) -> Bundle {
     let mut model = ModelConfig::encoder(Backbone::Resnet18, Pool::Mean);
     let labels = vec!["Effusion".to_owned()];
     model.heads.push(Head { task: Task::Classification, labels });
+    let speaks = speaks.then(|| Head { task: Task::Language, labels: Vec::new() });
+    model.heads.extend(speaks);
     let manifest = Manifest::new("chest", "1.0.0", model, Preprocess::PRIOR);
     let section = language.map(|bytes| (section::LANGUAGE.to_owned(), bytes));
     Bundle::seal(manifest, section.into_iter().collect(), Some(&key())).unwrap()
@@ -51,6 +57,25 @@ fn a_pack_is_unsealed_as_it_was_sealed_and_the_same_gives_the_same_bytes() {
     assert_eq!(one.seal(Some(&key())).unwrap().to_bytes(), sealed.to_bytes());
     let none = Pack { prompts: Vec::new(), ..one };
     assert!(none.seal(None).unwrap_err().to_string().contains("expected findings"));
+}
+
+#[test]
+fn a_bundle_with_half_of_language_is_refused_by_the_name_of_what_lacks() {
+    let error = |speaks, language| {
+        let bundle = with_head(speaks, language);
+        Carrier::from(&bundle).language().unwrap_err().to_string()
+    };
+    let language = Language::drawn(space(1), 2, 4, 5).to_bytes().unwrap();
+    assert_eq!(
+        error(true, None),
+        "bundle chest 1.0.0 has a language head and no language.bin: language needs both"
+    );
+    assert_eq!(
+        error(false, Some(language)),
+        "bundle chest 1.0.0 has language.bin and no language head: language needs both"
+    );
+    assert!(Carrier::from(&bundle(None)).language().unwrap().is_none());
+    assert!(Carrier::from(&speaking()).language().unwrap().is_some());
 }
 
 #[test]
