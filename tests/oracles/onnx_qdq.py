@@ -162,20 +162,27 @@ class Picture:
         # What was moved and scaled lies on the steps.
         return np.rint(Exact(model, self.codes, {}).scaled(node)[0]) if same else None
 
-    def node_by_node(self, model):
-        """What of this run is not what the file means, or not what ONNX Runtime makes of the same inputs."""
-        image = {model.graph.input[0].name: self.image}
+    def onnxruntimes(self, model):
+        """What ONNX Runtime makes of our codes, each operator's result by name."""
         engine = session(cut(model, {name: codes.shape for name, codes in self.codes.items()}))
         wanted = {i.name for i in engine.get_inputs()}
         fed = {f"{name}.fed": codes for name, codes in self.codes.items() if f"{name}.fed" in wanted}
-        theirs, exact = run(engine, {**image, **fed}), Exact(model, self.codes, image)
+        return run(engine, {model.graph.input[0].name: self.image, **fed})
+
+    def steps(self, theirs):
+        """Tensor → how many steps each code of ours is from ONNX Runtime's."""
+        return {name: np.abs(ours.astype(int) - theirs[name].astype(int).reshape(ours.shape)) for name, ours in self.codes.items()}
+
+    def node_by_node(self, model):
+        """What of this run is not what the file means, or not what ONNX Runtime makes of the same inputs."""
+        theirs = self.onnxruntimes(model)
+        apart, exact = self.steps(theirs), Exact(model, self.codes, {model.graph.input[0].name: self.image})
         definition = Definition(exact)
         report = {"picture": self.name, "tensors": 0, "values": 0, "ties": 0, "off_by_one": 0, "worst_steps": 0}
         report |= {"wrong": {}, "wrong_in_ort": {}, "apart": {}, "wrong_outputs": {}, "without_definition": []}
         report |= {"to_the_bit": 0, "other_bits": {}, "rough_in_ort": {}}
         for name, node in quantizers(model).items():
-            ours, other = self.codes[name], theirs[name]
-            steps = np.abs(ours.astype(int) - other.astype(int).reshape(ours.shape))
+            ours, other, steps = self.codes[name], theirs[name], apart[name]
             report["tensors"] += 1
             report["values"] += int(ours.size)
             report["off_by_one"] += int((steps == 1).sum())

@@ -11,18 +11,22 @@ use crate::{
     verify::{Activation, Network},
     write::{self, npy},
 };
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, section};
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use terminal::Terminal;
 
 /// Writes model.onnx and, for each picture, input, activations and outputs as .npy
 #[derive(Debug, Args)]
 pub(crate) struct Dump {
-    bundle: PathBuf,
-    /// Pictures besides the bundle's golden vectors
+    /// Bundle, or a quantized network (*.onnx)
+    file: PathBuf,
+    /// Pictures besides the bundle's golden vectors; of a network its inputs, raw little-endian f32
     images: Vec<PathBuf>,
     /// Folder to write
     #[arg(long, value_name = "DIR")]
@@ -62,12 +66,16 @@ impl Inputs {
 
 impl Dump {
     pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
-        let bundle = Bundle::open(&self.bundle)?;
-        let preprocess = bundle.manifest.preprocess;
-        let onnx = bundle.require(section::MODEL)?;
-        let network = Network::open(&bundle.manifest.float_nodes, onnx)?;
-        write::file(&self.out.join(section::MODEL), onnx)?;
+        let onnx = self.file.extension().is_some_and(|extension| extension == "onnx");
+        let count = if onnx { self.network() } else { self.bundle() }?;
+        let document = json!({ "folder": self.out, "pictures": count });
+        terminal.print(&document, &format!("{}: {count} pictures", self.out.display()))
+    }
 
+    /// Returns the number of pictures.
+    fn bundle(&self) -> Result<usize> {
+        let bundle = Bundle::open(&self.file)?;
+        let preprocess = bundle.manifest.preprocess;
         let golden = bundle.golden()?;
         let mut inputs: Vec<Vec<f32>> =
             golden.vectors.iter().map(|vector| vector.input(&preprocess)).collect();
@@ -75,12 +83,32 @@ impl Dump {
             let radiograph = radiograph::read_file(path)?;
             inputs.push(radiograph::network_input(&radiograph.image, &preprocess));
         }
-        let shape = [1, preprocess.channels(), preprocess.height, preprocess.width];
+        let onnx = bundle.require(section::MODEL)?;
+        self.all(&Network::open(&bundle.manifest.float_nodes, onnx)?, onnx, &inputs)
+    }
+
+    fn network(&self) -> Result<usize> {
+        ensure!(!self.images.is_empty(), "a network has no pictures of its own: name its inputs");
+        let onnx = fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        let network = Network::open(&[], &onnx)?;
+        let expected = 4 * network.input_shape().iter().product::<usize>();
+        let read = |path: &PathBuf| -> Result<Vec<f32>> {
+            let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+            let (path, found) = (path.display(), bytes.len());
+            ensure!(found == expected, "{path}: {found} bytes, expected {expected}");
+            Ok(bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect())
+        };
+        let inputs = self.images.iter().map(read).collect::<Result<Vec<_>>>()?;
+        self.all(&network, &onnx, &inputs)
+    }
+
+    fn all(&self, network: &Network, onnx: &[u8], inputs: &[Vec<f32>]) -> Result<usize> {
+        write::file(&self.out.join(section::MODEL), onnx)?;
+        let [c, h, w] = network.input_shape();
         for (at, input) in inputs.iter().enumerate() {
-            dump(&network, &shape, input, &self.out.join(at.to_string()))?;
+            dump(network, &[1, c, h, w], input, &self.out.join(at.to_string()))?;
         }
-        let document = json!({ "folder": self.out, "pictures": inputs.len() });
-        terminal.print(&document, &format!("{}: {} pictures", self.out.display(), inputs.len()))
+        Ok(inputs.len())
     }
 }
 
