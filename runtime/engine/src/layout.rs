@@ -191,7 +191,8 @@ impl Layout {
         Some(Self { dims, axes, offset: self.offset })
     }
 
-    /// `count` values of an axis from `first` on, every `step`th.
+    /// `count` values of an axis from `first` on, every `step`th. Of a dimension that a Reshape merged: neighbours, in
+    /// whole steps of its outermost axis, as the half of shuffled channels is.
     pub(crate) fn sliced(
         &self,
         at: usize,
@@ -199,7 +200,10 @@ impl Layout {
         count: usize,
         step: usize,
     ) -> Option<Self> {
-        let axis = *self.axes()?.get(at)?;
+        let Some(axes) = self.axes() else {
+            return self.cut(at, first, count).filter(|_| step == 1);
+        };
+        let axis = *axes.get(at)?;
         let last = count.checked_sub(1)?.checked_mul(step)?.checked_add(first)?;
         if last >= axis.len {
             return None;
@@ -209,6 +213,27 @@ impl Layout {
         sliced.axes[at] = Axis::new(count, axis.stride * step);
         sliced.offset += first * axis.stride;
         Some(sliced)
+    }
+
+    /// [`Self::sliced`] through the outermost axis of a merged dimension.
+    fn cut(&self, at: usize, first: usize, count: usize) -> Option<Self> {
+        let within: usize = self.dims.get(at + 1..)?.iter().product();
+        let mut inner = self.len();
+        let cut = self.axes.iter().position(|axis| {
+            inner /= axis.len;
+            axis.len > 1 && inner.is_multiple_of(within) && inner < within * self.dims[at]
+        })?;
+        let (axis, each) = (self.axes[cut], inner / within);
+        let (whole, end) = (axis.len * each == self.dims[at], first.checked_add(count)?);
+        let steps = first.is_multiple_of(each) && count.is_multiple_of(each);
+        if !whole || !steps || count == 0 || end > self.dims[at] {
+            return None;
+        }
+        let mut part = self.clone();
+        part.dims[at] = count;
+        part.axes[cut] = Axis::new(count / each, axis.stride);
+        part.offset += first / each * axis.stride;
+        Some(part)
     }
 
     /// As if repeated along axes of one value, or new ones in front, until it has these dimensions.
@@ -294,6 +319,24 @@ mod tests {
         let answers = Layout::ordered(&[1, 2, 5, 4], &[0, 2, 1, 3]);
         let tokens = answers.transposed(&[0, 2, 1, 3]).unwrap().reshaped(&[1, 5, 8]);
         assert!(tokens.lies_as(&Layout::dense(&[1, 5, 8])) && tokens.axes().is_some());
+    }
+
+    #[test]
+    fn halves_of_shuffled_channels_are_views() {
+        // Channels as two groups of three, then in turns: 0 3 1 4 2 5. Two pixels.
+        let image = Layout::plain(&[1, 6, 1, 2]);
+        let groups = image.reshaped(&[1, 2, 3, 1, 2]).transposed(&[0, 2, 1, 3, 4]).unwrap();
+        let shuffled = groups.reshaped(&[1, 6, 1, 2]);
+        assert!(shuffled.axes().is_none());
+        let second = shuffled.sliced(1, 2, 4, 1).unwrap();
+        assert_eq!(second.dims, [1, 4, 1, 2]);
+        assert_eq!(positions(&second), positions(&shuffled)[4..]);
+        // Through the middle of a turn, beyond the end, every other one, along pixels of one axis.
+        assert!(shuffled.sliced(1, 1, 3, 1).is_none() && shuffled.sliced(1, 4, 4, 1).is_none());
+        assert!(shuffled.sliced(1, 0, 2, 2).is_none() && shuffled.sliced(1, 0, 0, 1).is_none());
+        let right = shuffled.sliced(3, 1, 1, 1).unwrap();
+        let every_other: Vec<usize> = positions(&shuffled).into_iter().skip(1).step_by(2).collect();
+        assert_eq!(positions(&right), every_other);
     }
 
     #[test]

@@ -80,6 +80,15 @@ impl Rearrange {
                 }
             },
             [CopyAxis { len, x: 0, y: 1 }] => y[..len].fill(through(x[0])),
+            [CopyAxis { len, x: 1, y: 2 }, CopyAxis { len: 2, x: apart, y: 1 }] => {
+                let y = &mut y[..2 * len];
+                let in_turns = x[..len].iter().zip(&x[apart..][..len]);
+                let (pairs, _) = y.as_chunks_mut::<2>();
+                pairs.iter_mut().zip(in_turns).for_each(|(y, (a, b))| *y = [*a, *b]);
+                if let Some(table) = &self.table {
+                    table.bytes(y);
+                }
+            }
             [axis] => (0..axis.len).for_each(|at| y[at * axis.y] = through(x[at * axis.x])),
             [outer, ref inner @ ..] => {
                 for at in 0..outer.len {

@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
     /// all of a slice.
     pub(super) fn alone(&mut self, view: &View, wanted: &Layout) -> View {
         let whole = view.layout.len() == self.flow.activations[view.at].shape.len();
-        if whole { self.arranged(view, wanted) } else { self.copied(view, wanted) }
+        if whole { self.arranged(view, wanted) } else { self.moved(view, wanted) }
     }
 
     /// The order of the first operand, where it has the same dimensions.
@@ -109,6 +109,10 @@ impl<'a> Walk<'a> {
         {
             return view.clone();
         }
+        self.moved(view, wanted)
+    }
+
+    fn moved(&mut self, view: &View, wanted: &Layout) -> View {
         if pairs(&view.layout, wanted).is_none() {
             // By way of ONNX's own order, which any other can be read from.
             let dense = self.copied(view, &Layout::dense(&wanted.dims));

@@ -59,7 +59,7 @@ impl NodeReader<'_> {
         let (length, parts) = (x.dims[axis], self.node.output.len());
         let given = self.constant(1).and_then(values);
         let given = given.or_else(|| self.ints("split").map(<[i64]>::to_vec));
-        if given.is_none() && self.input(1).is_some() || x.axes().is_none() {
+        if given.is_none() && self.input(1).is_some() {
             return Ok(None);
         }
         let even = length.div_ceil(parts);

@@ -325,11 +325,14 @@ impl<'a> Walk<'a> {
         let reader = self.reader(at);
         let parts = match reader.input(0).and_then(|name| self.values.get(name)) {
             Some(Value::Dequantized(view)) => {
-                let wanted = Layout::dense(&view.layout.dims);
-                let seen = view.layout.axes().is_some();
                 let view = view.clone();
-                let view = if seen { view } else { self.arranged(&view, &wanted) };
-                reader.split(&view.layout)?.map(|parts| (view.at, parts))
+                match reader.split(&view.layout)? {
+                    None if view.layout.axes().is_none() => {
+                        let view = self.arranged(&view, &Layout::dense(&view.layout.dims));
+                        reader.split(&view.layout)?.map(|parts| (view.at, parts))
+                    }
+                    parts => parts.map(|parts| (view.at, parts)),
+                }
             }
             _ => None,
         };

@@ -164,6 +164,35 @@ fn without_fusion_every_activation_is_seen() {
     assert_eq!(seen(true), (3, 3));
 }
 
+/// ShuffleNet's blocks: half of the shuffled channels goes on, the other is joined to what comes of it.
+#[test]
+fn halves_of_shuffled_channels_are_read_where_they_lie() {
+    for (seed, groups) in [(0, 2), (1, 2), (2, 3)] {
+        let [c, h, w] = [4 * groups, 5, 7];
+        let (mut net, x) = Qdq::new(seed, seed % 2 == 1, [3, h, w]);
+        let x = net.conv(&x, Layer::square(c, 1, 1, Rectify::None));
+        let sides = [groups, c / groups, h, w];
+        let apart = net.reshaped(&x, &sides);
+        let order = vec![qdq::ints("perm", &[0, 2, 1, 3, 4])];
+        let turned = Real { name: net.node("Transpose", &[&apart.name], order), ..x };
+        let shuffled = net.reshaped(&turned, &[c, h, w]);
+        let first = net.node("Split", &[&shuffled.name], vec![qdq::int("axis", 1)]);
+        let second = format!("{first}.second");
+        net.graph.node.last_mut().unwrap().output.push(second.clone());
+        let half = |name: String| Real { name, shape: [c / 2, h, w], ..x.clone() };
+        let (first, second) = (half(first), half(second));
+        let made = net.conv(&second, Layer::square(c / 2, 3, 1, Rectify::Relu));
+        let joined = net.concat(&[&first, &made]);
+        net.output(&joined);
+        let (onnx, x) = (net.bytes(), image(seed, [3, h, w]));
+        let engine = Engine::from_onnx(&onnx, &[], &options("scalar", 1, true)).unwrap();
+        let layers = engine.layers();
+        let count = |kind| layers.iter().filter(|layer| layer.kind == kind).count();
+        assert_eq!((count("copy"), count("append")), (1, 1), "{groups} groups");
+        as_defined(&onnx, &x).unwrap();
+    }
+}
+
 /// tract's own reading of the same file computes in float between Q and DQ: an independent oracle.
 #[test]
 fn integers_agree_with_float_within_the_rounding_of_8_bits() {
