@@ -1,4 +1,5 @@
-//! Which additions disappear into the convolution before them, which upsampling into the concatenation behind it.
+//! Which additions disappear into the convolution before them, which upsampling into the concatenation behind it, and
+//! whose results are written where a concatenation would copy them to.
 
 use crate::quantized::{Op, Quantized, Source, Step};
 
@@ -13,24 +14,49 @@ pub(crate) struct Fused<'a> {
     pub(crate) table: Option<&'a Step>,
     /// Of a concatenation: the upsampling that makes an input, where there is one and nobody else reads it.
     pub(crate) nearest: Vec<Option<&'a Step>>,
+    /// Of a concatenation: which inputs are in their place already.
+    placed: Vec<bool>,
+    /// The activation that the result is a part of, and which channel it begins at.
+    pub(crate) part_of: Option<(usize, usize)>,
 }
 
 impl<'a> Fused<'a> {
-    fn alone(step: &'a Step) -> Self {
-        Self { step, add: None, table: None, nearest: vec![None; step.inputs.len()] }
+    pub(crate) fn alone(step: &'a Step) -> Self {
+        let inputs = step.inputs.len();
+        let (nearest, placed) = (vec![None; inputs], vec![false; inputs]);
+        Self { step, add: None, table: None, nearest, placed, part_of: None }
     }
 
-    /// The activation that is written.
+    /// The activation that is made.
     pub(crate) fn output(&self) -> usize {
         let before = self.add.map_or(self.step.output, |(add, _)| add.output);
         self.table.map_or(before, |table| table.output)
     }
 
+    /// The activation whose memory is written.
+    pub(crate) fn memory(&self) -> usize {
+        self.part_of.map_or(self.output(), |(whole, _)| whole)
+    }
+
+    /// Which of the step's inputs are read.
+    pub(crate) fn read(&self) -> impl Iterator<Item = usize> {
+        (0..self.placed.len()).filter(|at| !self.placed[*at])
+    }
+
     /// The activations that are read.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = usize> {
-        let own = self.step.inputs.iter().zip(&self.nearest);
-        let own = own.map(|(&input, nearest)| nearest.map_or(input, |nearest| nearest.inputs[0]));
+        let own = self.read().map(|at| (self.step.inputs[at], self.nearest[at]));
+        let own = own.map(|(input, nearest)| nearest.map_or(input, |nearest| nearest.inputs[0]));
         own.chain(self.add.map(|(_, residual)| residual))
+    }
+
+    /// Whether its kernel leaves out what lies between the channels of a pixel and the next pixel.
+    fn writes_parts(&self) -> bool {
+        match self.step.op {
+            Op::Conv(_) | Op::MaxPool { table: None, .. } | Op::Table(_) => true,
+            Op::AvgPool { .. } => self.step.clamp == [0, 255],
+            _ => false,
+        }
     }
 
     /// Names of the steps in order, joined by `+`.
@@ -47,8 +73,8 @@ pub(crate) fn keep(net: &Quantized) -> Vec<Fused<'_>> {
 }
 
 /// Moves a convolution to the addition that alone reads it, and upsampling to the concatenation that alone reads it. Of two
-/// convolutions before an addition the later one goes: the earlier one's result is the residual. All roundings stay, so no
-/// bit changes.
+/// convolutions before an addition the later one goes: the earlier one's result is the residual. What only a concatenation
+/// reads, and as it is, is made in its place there. All roundings stay, so no bit changes.
 pub(crate) fn fuse(net: &Quantized) -> Vec<Fused<'_>> {
     let mut readers = vec![0_usize; net.activations.len()];
     let outputs = net.float_outputs.iter().map(|output| match output.source {
@@ -98,6 +124,20 @@ pub(crate) fn fuse(net: &Quantized) -> Vec<Fused<'_>> {
             gone[before] = true;
             plan[at] = Fused { table: Some(step), ..plan[before].clone() };
         }
+    }
+    for (at, step) in net.steps.iter().enumerate() {
+        let Op::Concat(tables) = &step.op else { continue };
+        let mut first = 0;
+        for (part, (&x, table)) in step.inputs.iter().zip(tables).enumerate() {
+            let alone = table.is_none() && plan[at].nearest[part].is_none();
+            let maker = only_reader(x).filter(|at| alone && !gone[*at] && plan[*at].writes_parts());
+            if let Some(maker) = maker {
+                plan[maker].part_of = Some((step.output, first));
+                plan[at].placed[part] = true;
+            }
+            first += net.activations[x].shape.c;
+        }
+        gone[at] = plan[at].placed.iter().all(|placed| *placed);
     }
     plan.into_iter().zip(gone).filter(|(_, gone)| !gone).map(|(fused, _)| fused).collect()
 }

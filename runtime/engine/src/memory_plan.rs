@@ -31,8 +31,9 @@ pub(crate) fn plan(net: &Quantized, steps: &[Fused<'_>]) -> Result<MemoryPlan, E
         .collect();
     net.raw_inputs.iter().for_each(|&at| lifetimes[at].from = 0);
     for (at, fused) in steps.iter().enumerate() {
-        lifetimes[fused.output()].from = at;
-        lifetimes[fused.output()].to = at;
+        // The first of several that make parts of it.
+        let made = &mut lifetimes[fused.memory()];
+        (made.from, made.to) = (made.from.min(at), at);
         fused.inputs().for_each(|input| lifetimes[input].to = at);
     }
     let outputs = net.float_outputs.iter().map(|output| match output.source {
@@ -44,6 +45,11 @@ pub(crate) fn plan(net: &Quantized, steps: &[Fused<'_>]) -> Result<MemoryPlan, E
     let places = share(steps, &mut lifetimes);
     let mut plan = allocate(&lifetimes);
     plan.offsets = places.iter().map(|&place| plan.offsets[place]).collect();
+    for fused in steps {
+        if let Some((whole, first)) = fused.part_of {
+            plan.offsets[fused.output()] = plan.offsets[whole] + first;
+        }
+    }
     if plan.bytes as u64 > MAX_ARENA {
         let found = plan.bytes as u64;
         let what = "the activations' arena".into();
@@ -70,6 +76,7 @@ fn share(steps: &[Fused<'_>], lifetimes: &mut [Lifetime]) -> Vec<usize> {
         let Some((_, residual)) = fused.add else { continue };
         let (place, output) = (places[residual], fused.output());
         let last = lifetimes[place].to == at && !fused.step.inputs.contains(&residual);
+        let last = last && fused.part_of.is_none();
         if last && lifetimes[place].bytes == lifetimes[output].bytes {
             places[output] = place;
             lifetimes[place].to = lifetimes[output].to;
@@ -156,8 +163,7 @@ mod tests {
         // `input` is multiplied, 2 is added, 3 is the result; 1 is never written. 2 is read by step `last` at last.
         let place_of_result = |input: usize, last: usize| {
             let (conv, add) = (step(&[input], 1), step(&[1, 2], 3));
-            let nearest = vec![None];
-            let fused = Fused { step: &conv, add: Some((&add, 2)), table: None, nearest };
+            let fused = Fused { add: Some((&add, 2)), ..Fused::alone(&conv) };
             let mut lifetimes = [life(0, 64), life(0, 0), life(last, 64), life(5, 64)];
             let place = share(&[fused], &mut lifetimes)[3];
             assert_eq!(lifetimes[place].to, 5, "the place lives as long as the result");

@@ -33,18 +33,28 @@ impl Lookup {
         self.table[usize::from(q)]
     }
 
-    /// Every byte through the table, over the pool's threads.
-    pub fn in_place(&self, y: &mut [u8], pool: &Pool) {
-        let rows = y.len();
-        pool.split_rows(y, rows, 1, |_, y| self.bytes(y));
+    /// Every row through the table, over the pool's threads; rows of `x` are those of `y`.
+    pub fn in_place(&self, rows: &Rows, y: &mut [u8], pool: &Pool) {
+        assert_eq!(rows.x_stride, rows.y_stride, "strides");
+        let y = &mut y[..rows.bytes(rows.y_stride)];
+        pool.split_rows(y, rows.pixels, rows.y_stride, |pixels, y| {
+            self.rows(&Rows { pixels: pixels.len(), ..*rows }, y);
+        });
     }
 
     /// Every byte through the table.
     pub(crate) fn bytes(&self, y: &mut [u8]) {
+        let channels = y.len();
+        self.rows(&Rows { pixels: 1, channels, x_stride: channels, y_stride: channels }, y);
+    }
+
+    fn rows(&self, rows: &Rows, y: &mut [u8]) {
+        let y = &mut y[..rows.bytes(rows.y_stride)];
         let to = y.as_mut_ptr();
         let x = to.cast_const();
-        let (channels, pixels) = (y.len(), 1);
-        let (x_stride, y_stride, table) = (channels, channels, &*self.table);
+        let dense = rows.y_stride == rows.channels;
+        let (channels, pixels) = if dense { (y.len(), 1) } else { (rows.channels, rows.pixels) };
+        let (x_stride, y_stride, table) = (rows.x_stride, rows.y_stride, &*self.table);
         let lookup =
             TableLookup { table, x, x_stride, y: to, y_stride, channels, pixels, repeat: 1 };
         // SAFETY: the function came from an `Isa`, which proves the CPU has it; it reads and writes this slice, each

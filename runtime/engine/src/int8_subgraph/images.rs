@@ -115,7 +115,7 @@ impl ImageKernel {
             Self::Linear(resize, table) => {
                 resize.run(x(0), y, pool);
                 if let Some(table) = table {
-                    table.in_place(&mut y[..h * w * c], pool);
+                    table.in_place(&rows, y, pool);
                 }
             }
             Self::Affine(affine) => affine.run(&rows, x(0), y, pool),

@@ -45,6 +45,7 @@ fn kernel(
     let activation = |at: usize| &net.activations[step.inputs[at]];
     let y = &net.activations[step.output];
     let (shape, quant) = (y.shape, y.quant);
+    let out_stride = net.activations[fused.memory()].shape.c;
     let zeros = |x: &Activation| [x.quant.zero, quant.zero];
     let clamp = || {
         let full = step.clamp == [0, 255];
@@ -59,7 +60,7 @@ fn kernel(
             let x = activation(0);
             let scale = conv.multipliers(x.quant, quant);
             let weights = conv_weights(conv, &scale, x.quant.zero, quant.zero, step.clamp);
-            let spec = conv_spec(conv);
+            let spec = ConvSpec { out_stride, ..conv_spec(conv) };
             let conv = kernels::Conv::pack(isa, &spec, weights, residual)?;
             kind = conv_kind(&spec, residual.is_some());
             let table = fused.table.and_then(|step| match &step.op {
@@ -80,30 +81,28 @@ fn kernel(
             if fused.nearest.iter().any(Option::is_some) {
                 kind = "nearest+concat".into();
             }
-            let mut first = 0;
-            let mut part = |at: usize, table: &Option<Table>| {
-                let x = activation(at).shape;
-                let part = match fused.nearest[at] {
+            let part = |at: usize| {
+                let first = (0..at).map(|before| activation(before).shape.c).sum();
+                let table = &tables[at];
+                Ok(match fused.nearest[at] {
                     Some(before @ Step { op: Op::Nearest { table: own }, .. }) => ConcatInput {
                         first,
                         nearest: Some(upsampling(net, before, shape.c)?),
                         table: lookup(&both(own, table)),
                     },
                     _ => ConcatInput { first, nearest: None, table: lookup(table) },
-                };
-                first += x.c;
-                Ok(part)
+                })
             };
-            let parts = tables.iter().enumerate().map(|(at, table)| part(at, table));
-            LayerKernel::Concat(parts.collect::<Result<_, SpecError>>()?)
+            LayerKernel::Concat(fused.read().map(part).collect::<Result<_, SpecError>>()?)
         }
         Op::MaxPool { window, table } => LayerKernel::MaxPool(
-            MaxPool::new(isa, pool_spec(window, activation(0).shape))?,
+            MaxPool::new(isa, pool_spec(window, activation(0).shape, out_stride))?,
             lookup(table),
         ),
         Op::AvgPool { window, counted } => {
             let x = activation(0);
-            let (spec, ratio) = (pool_spec(window, x.shape), x.quant.scale / quant.scale);
+            let spec = pool_spec(window, x.shape, out_stride);
+            let ratio = x.quant.scale / quant.scale;
             LayerKernel::AvgPool(AvgPool::new(isa, spec, ratio, zeros(x), *counted)?, clamp())
         }
         Op::Nearest { table } => {
@@ -252,7 +251,7 @@ fn conv_spec(conv: &Conv) -> ConvSpec {
     }
 }
 
-fn pool_spec(window: &Window, x: Shape) -> PoolSpec {
+fn pool_spec(window: &Window, x: Shape, out_stride: usize) -> PoolSpec {
     PoolSpec {
         channels: x.c,
         kernel: window.kernel,
@@ -262,7 +261,7 @@ fn pool_spec(window: &Window, x: Shape) -> PoolSpec {
         in_h: x.h,
         in_w: x.w,
         in_stride: x.c,
-        out_stride: x.c,
+        out_stride,
     }
 }
 

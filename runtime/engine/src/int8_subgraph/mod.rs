@@ -60,6 +60,8 @@ pub struct LayerInfo {
 struct ActivationSlot {
     activation: Activation,
     place: Range<usize>,
+    /// Bytes from one pixel to the next: more than there are channels where it is a part of another activation.
+    stride: usize,
 }
 
 #[derive(Debug)]
@@ -125,7 +127,7 @@ pub(crate) struct Workspace {
 /// What an observer sees after each layer.
 pub(crate) struct LayerSeen<'a> {
     pub(crate) layer: usize,
-    /// What it made and its values, `H x W x C`; none for a layer that ends in float.
+    /// What it made and its values, `H x W x C`; none for a layer that ends in float or makes a part of an activation.
     pub(crate) made: Option<(&'a Activation, &'a [u8])>,
 }
 
@@ -142,15 +144,23 @@ impl Int8Subgraph {
         let net = collapsed.as_ref().unwrap_or(net);
         let steps = if fused { fuse(net) } else { keep(net) };
         let plan = memory_plan::plan(net, &steps)?;
-        let slots: Vec<ActivationSlot> = net
+        let mut slots: Vec<ActivationSlot> = net
             .activations
             .iter()
             .zip(plan.offsets)
             .map(|(activation, start)| ActivationSlot {
                 place: start..start + slot_bytes(activation),
+                stride: activation.shape.c,
                 activation: activation.clone(),
             })
             .collect();
+        for fused in &steps {
+            if let Some((whole, _)) = fused.part_of {
+                let (end, stride) = (slots[whole].place.end, slots[whole].stride);
+                let part = &mut slots[fused.output()];
+                (part.place.end, part.stride) = (end, stride);
+            }
+        }
         let layers: Vec<Layer> =
             steps.iter().map(|fused| layer(net, fused, isa)).collect::<Result<_, _>>()?;
         let float_outputs = net
@@ -225,14 +235,16 @@ impl Int8Subgraph {
         for (at, layer) in self.layers.iter().enumerate() {
             self.run_layer(layer, arena, scratch, pool, inputs.floats);
             let slot = &self.slots[layer.output];
-            let values = &arena[slot.place.start..][..slot.activation.shape.len()];
-            see(LayerSeen { layer: at, made: Some((&slot.activation, values)) });
+            let values = &arena[slot.place.start..];
+            let whole = slot.stride == slot.activation.shape.c;
+            let made = whole.then(|| (&slot.activation, &values[..slot.activation.shape.len()]));
+            see(LayerSeen { layer: at, made });
         }
         let mut tail = self.layers.len();
         for ((kernel, _), y) in self.float_outputs.iter().zip(outputs.floats) {
             match kernel {
                 &FloatKernel::Dequantize { at, channels: c } => {
-                    let ActivationSlot { activation, place } = &self.slots[at];
+                    let ActivationSlot { activation, place, .. } = &self.slots[at];
                     let quant = activation.quant;
                     let x = &arena[place.clone()];
                     kernels::dequantize_to_nchw(x, c, c, quant.scale, quant.zero, y);

@@ -15,7 +15,8 @@ impl Int8Subgraph {
     ) {
         let place = &self.slots[layer.output].place;
         let Shape { h, w, c } = self.slots[layer.output].activation.shape;
-        let quant = self.slots[layer.output].activation.quant;
+        let (quant, stride) =
+            (self.slots[layer.output].activation.quant, self.slots[layer.output].stride);
         let (before, rest) = arena.split_at_mut(place.start);
         let (y, after) = rest.split_at_mut(place.len());
         // `y` is alive, so no input overlaps it, but for what is added in place: each lies before or behind.
@@ -27,7 +28,7 @@ impl Int8Subgraph {
                 &after[from.start - place.end..from.end - place.end]
             }
         };
-        let rows = Rows { pixels: h * w, channels: c, x_stride: c, y_stride: c };
+        let rows = Rows { pixels: h * w, channels: c, x_stride: c, y_stride: stride };
         let table = match &layer.kernel {
             &LayerKernel::Quantize { input, channels: c, isa } => {
                 let (scale, zero) = (quant.scale, quant.zero);
@@ -111,7 +112,7 @@ impl Int8Subgraph {
             }
         };
         if let Some(table) = table {
-            table.in_place(&mut y[..h * w * c], pool);
+            table.in_place(&Rows { x_stride: stride, ..rows }, y, pool);
         }
     }
 }

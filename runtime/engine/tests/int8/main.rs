@@ -164,6 +164,42 @@ fn without_fusion_every_activation_is_seen() {
     assert_eq!(seen(true), (3, 3));
 }
 
+/// Convolutions of every form, with an addition, with a table; tables, pools; one part that others read, too.
+#[test]
+fn parts_of_a_concatenation_are_made_where_it_lies_with_the_same_bits() {
+    for seed in 0..6 {
+        let (mut net, x) = Qdq::new(seed, seed % 2 == 1, [4, 10, 13]);
+        let conv = |net: &mut Qdq, x: &Real, out_c, kernel| {
+            net.conv(x, Layer::square(out_c, kernel, 1, Rectify::Relu))
+        };
+        let plain = conv(&mut net, &x, 5, 1);
+        let windows = conv(&mut net, &x, 70, 3);
+        let depthwise = Layer { groups: 4, ..Layer::square(4, 3, 1, Rectify::Relu) };
+        let depthwise = net.conv(&x, depthwise);
+        let sum = residual(&mut net, &x);
+        let before = conv(&mut net, &x, 33, 1);
+        let table_behind = net.unary("Sigmoid", &before);
+        let table = net.unary("HardSwish", &x);
+        let of_pool = net.unary("Tanh", &x);
+        let largest = net.pool("MaxPool", &of_pool, 3, 1);
+        let mean = net.pool("AveragePool", &x, 3, 1);
+        let parts = [&plain, &windows, &depthwise, &sum, &table_behind, &table, &largest, &mean];
+        let whole = net.concat(&parts);
+        net.alike(&[&parts[..], &[&of_pool]].concat(), &whole);
+        let more = conv(&mut net, &whole, 16, 1);
+        let again = net.concat(&[&more, &whole]);
+        net.alike(&[&more], &again);
+        let last = conv(&mut net, &again, 8, 3);
+        net.output(&last);
+        net.output(&again);
+        let (onnx, x) = (net.bytes(), image(seed, [4, 10, 13]));
+        let engine = Engine::from_onnx(&onnx, &[], &options("scalar", 1, true)).unwrap();
+        let copies = engine.layers().into_iter().filter(|layer| layer.kind == "concat");
+        assert_eq!(copies.count(), 1, "the whole is copied once, into the second one");
+        as_defined(&onnx, &x).unwrap();
+    }
+}
+
 /// ShuffleNet's blocks: half of the shuffled channels goes on, the other is joined to what comes of it.
 #[test]
 fn halves_of_shuffled_channels_are_read_where_they_lie() {

@@ -172,6 +172,23 @@ impl Qdq {
         self.quantized(&name, [c, h, w], range)
     }
 
+    /// Gives `reals` the scale and the zero point of `of`. Nothing that was drawn from a scale of theirs may read them.
+    pub(crate) fn alike(&mut self, reals: &[&Real], of: &Real) {
+        let nodes = &mut self.graph.node;
+        let maker = |nodes: &[NodeProto], name: &str| {
+            let found = nodes.iter().position(|node| node.output[0] == name);
+            found.expect("a tensor of this network")
+        };
+        let parameters = nodes[maker(nodes, &of.name)].input[1..].to_vec();
+        for real in reals {
+            let dequantize = maker(nodes, &real.name);
+            let quantize = maker(nodes, &nodes[dequantize].input[0]);
+            for node in [dequantize, quantize] {
+                nodes[node].input[1..].clone_from_slice(&parameters);
+            }
+        }
+    }
+
     pub(crate) fn upsample(&mut self, x: &Real, factor: usize, linear: bool) -> Real {
         let empty = self.constant(floats(&[0], &[]));
         let factors = floats(&[4], &[1.0, 1.0, factor as f32, factor as f32]);
