@@ -15,7 +15,7 @@ pub(crate) struct Fused<'a> {
     /// Of a concatenation: the upsampling that makes an input, where there is one and nobody else reads it.
     pub(crate) nearest: Vec<Option<&'a Step>>,
     /// Of a concatenation: which inputs are in their place already.
-    placed: Vec<bool>,
+    pub(crate) placed: Vec<bool>,
     /// The activation that the result is a part of, and which channel it begins at.
     pub(crate) part_of: Option<(usize, usize)>,
 }

@@ -21,7 +21,8 @@ fn draw(seed: u64, signed: bool) -> (Vec<u8>, [usize; 3]) {
                 net.normalized(op, &x)
             }
             3 => {
-                let small = x.shape[1].min(x.shape[2]) < 3;
+                // A reflection needs something to reflect, of channels, too.
+                let small = x.shape[0] < 2 || x.shape[1].min(x.shape[2]) < 3;
                 let mode = ["constant", "edge", "reflect"][net.below(if small { 2 } else { 3 })];
                 let mut pads = [0, 0, 1, 2, 0, 0, 2, 1];
                 pads[5] = if net.below(3) == 0 { 1 } else { 0 };
