@@ -38,7 +38,13 @@ impl EnergyClasses {
 
     /// `(middle of a bin, weight)`: counts over the mean square of the class.
     pub(crate) fn bins(&self) -> Vec<(f64, f64)> {
-        let floor = self.median() - DEPTH;
+        let images: u64 = self.classes.values().map(|class| class.images).sum();
+        let mut passed = 0;
+        let median = self.classes.iter().find(|(_, class)| {
+            passed += class.images;
+            2 * passed >= images
+        });
+        let floor = median.map_or(0, |(&k, _)| k) - DEPTH;
         let of_class = |(&k, class): (&i32, &Class)| {
             // 2 · 4^k lies in the middle, as a factor.
             let weight = 0.5 * 4.0_f64.powi(-k.max(floor));
@@ -51,19 +57,6 @@ impl EnergyClasses {
             bins
         };
         self.classes.iter().flat_map(of_class).collect()
-    }
-
-    /// Class of the median image; 0 without any.
-    fn median(&self) -> i32 {
-        let total: u64 = self.classes.values().map(|class| class.images).sum();
-        let mut passed = 0;
-        for (&k, class) in &self.classes {
-            passed += class.images;
-            if 2 * passed >= total {
-                return k;
-            }
-        }
-        0
     }
 }
 

@@ -30,8 +30,14 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts finite `values`; `reach` is the largest magnitude among them.
     pub(crate) fn add(&mut self, values: &[f32], reach: f32) {
-        while !fits(reach, self.exponent) {
-            self.widen();
+        while f64::from(reach) >= f64::from(HALF) * exp2(self.exponent) {
+            let mut counts = vec![0; self.counts.len()];
+            for (at, count) in self.counts.iter().enumerate() {
+                let bin = (at as i32 - HALF) >> 1;
+                counts[(bin + HALF) as usize] += count;
+            }
+            self.counts = counts;
+            self.exponent += 1;
         }
         let inverse = exp2(-self.exponent);
         for &x in values {
@@ -76,20 +82,6 @@ impl Histogram {
         }
         counts
     }
-
-    fn widen(&mut self) {
-        let mut counts = vec![0; self.counts.len()];
-        for (at, count) in self.counts.iter().enumerate() {
-            let bin = (at as i32 - HALF) >> 1;
-            counts[(bin + HALF) as usize] += count;
-        }
-        self.counts = counts;
-        self.exponent += 1;
-    }
-}
-
-fn fits(reach: f32, exponent: i32) -> bool {
-    f64::from(reach) < f64::from(HALF) * exp2(exponent)
 }
 
 fn exp2(exponent: i32) -> f64 {

@@ -16,9 +16,13 @@ const CLIPPED: f64 = 2.0;
 
 /// The least squared error over all values.
 pub(crate) fn range(histogram: &Histogram, seen: Range) -> Range {
-    let bins = middles(histogram, seen);
+    // The middle of each bin, moved into what was seen (the outer bins reach further).
+    let half = histogram.width() / 2.0;
+    let middle = |edge: f64| ((edge + half) as f32).clamp(seen.lo, seen.hi);
+    let bins: Vec<(f32, f64)> =
+        histogram.bins().map(|(edge, count)| (middle(edge), count as f64)).collect();
     let fractions: Vec<f32> = (1..=STEPS).map(|step| step as f32 / STEPS as f32).collect();
-    search(seen, &fractions, |range| squared_error(&bins, range.activation()))
+    search(seen, &fractions, |range| squared_error(&bins, range.activation(), 1.0))
 }
 
 /// The least mean, over images, of squared error over mean square, clipping counted [`CLIPPED`] times.
@@ -28,7 +32,19 @@ pub(crate) fn range_by_image(classes: &EnergyClasses, seen: Range) -> Range {
     let fractions: Vec<f32> = std::iter::successors(Some(1.0), |f| Some(f * EIGHTH_OF_AN_OCTAVE))
         .take(OCTAVE_STEPS)
         .collect();
-    search(seen, &fractions, |range| clipped_error(&bins, range.activation()))
+    search(seen, &fractions, |range| squared_error(&bins, range.activation(), CLIPPED))
+}
+
+/// What lies outside the range counts `clipped` times.
+fn squared_error(bins: &[(f32, f64)], params: QuantParams, clipped: f64) -> f64 {
+    let Range { lo, hi } = params.range();
+    bins.iter()
+        .map(|&(x, weight)| {
+            let error = f64::from(x - params.round_trip(x));
+            let factor = if (lo..=hi).contains(&x) { 1.0 } else { clipped };
+            factor * weight * error * error
+        })
+        .sum()
 }
 
 /// Searches the upper end with the lower one fixed, then the lower, then the upper once more:
@@ -54,35 +70,6 @@ fn search(seen: Range, fractions: &[f32], error: impl Fn(Range) -> f64) -> Range
 enum End {
     Lo,
     Hi,
-}
-
-/// Middle and count of each bin, moved into what was seen (the outer bins reach further).
-fn middles(histogram: &Histogram, seen: Range) -> Vec<(f32, f64)> {
-    let half = histogram.width() / 2.0;
-    histogram
-        .bins()
-        .map(|(edge, count)| (((edge + half) as f32).clamp(seen.lo, seen.hi), count as f64))
-        .collect()
-}
-
-fn squared_error(bins: &[(f32, f64)], params: QuantParams) -> f64 {
-    bins.iter()
-        .map(|&(x, count)| {
-            let error = f64::from(x - params.round_trip(x));
-            count * error * error
-        })
-        .sum()
-}
-
-fn clipped_error(bins: &[(f32, f64)], params: QuantParams) -> f64 {
-    let Range { lo, hi } = params.range();
-    bins.iter()
-        .map(|&(x, weight)| {
-            let error = f64::from(x - params.round_trip(x));
-            let factor = if (lo..=hi).contains(&x) { 1.0 } else { CLIPPED };
-            factor * weight * error * error
-        })
-        .sum()
 }
 
 #[cfg(test)]

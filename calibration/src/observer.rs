@@ -88,7 +88,15 @@ impl Observer {
         Ok(match method {
             Method::MinMax => seen,
             Method::MovingAverage => self.average.unwrap_or(seen).with_zero(),
-            Method::Percentile(percent) => self.percentile(percent, seen),
+            Method::Percentile(percent) => {
+                // Outer edges of the bins where the tails reach their share, never beyond what was seen.
+                let tail = self.histogram.total() as f64 * (1.0 - percent / 100.0) / 2.0;
+                let width = self.histogram.width();
+                let lo = quantile(self.histogram.bins(), tail).map_or(seen.lo, |edge| edge as f32);
+                let hi = quantile(self.histogram.bins().rev(), tail)
+                    .map_or(seen.hi, |edge| (edge + width) as f32);
+                Range { lo: lo.max(seen.lo), hi: hi.min(seen.hi) }.with_zero()
+            }
             Method::Entropy => entropy::range(&self.histogram, seen),
             Method::Mse => mse::range(&self.histogram, seen),
             Method::ImageMse | Method::Auto => mse::range_by_image(&self.classes, seen),
@@ -105,16 +113,6 @@ impl Observer {
 
     pub fn histogram(&self) -> &Histogram {
         &self.histogram
-    }
-
-    /// Outer edges of the bins where the tails reach their share, never beyond what was seen.
-    fn percentile(&self, percent: f64, seen: Range) -> Range {
-        let tail = self.histogram.total() as f64 * (1.0 - percent / 100.0) / 2.0;
-        let width = self.histogram.width();
-        let lo = quantile(self.histogram.bins(), tail).map_or(seen.lo, |edge| edge as f32);
-        let hi = quantile(self.histogram.bins().rev(), tail)
-            .map_or(seen.hi, |edge| (edge + width) as f32);
-        Range { lo: lo.max(seen.lo), hi: hi.min(seen.hi) }.with_zero()
     }
 }
 

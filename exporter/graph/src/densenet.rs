@@ -27,7 +27,14 @@ pub(crate) fn backbone(graph: &mut Graph, width: usize) -> Features {
         features.names[at + 1].clone_from(&x);
         features.channels[at + 1] = channels;
         if at + 1 < BLOCKS.len() {
-            x = transition(graph, &format!("features.transition{}", at + 1), &x, channels);
+            // Half the channels, rows and columns.
+            let name = format!("features.transition{}", at + 1);
+            let y = graph.push(format!("{name}.norm"), norm(channels), &[&x]);
+            let y = graph.push(format!("{name}.relu"), Op::Relu, &[&y]);
+            let y = graph.push(format!("{name}.conv"), conv(channels, channels / 2, 1, 1), &[&y]);
+            let (kernel, stride, padding) = ([2; 2], [2; 2], [0; 4]);
+            let pool = Op::AvgPool2d { kernel, stride, padding, count_padding: true };
+            x = graph.push(format!("{name}.pool"), pool, &[&y]);
             channels /= 2;
         }
     }
@@ -60,16 +67,6 @@ fn block(
         joined = graph.push(format!("{name}.joined"), Op::Concat { axis: 0 }, &all);
     }
     joined
-}
-
-/// Half the channels, rows and columns.
-fn transition(graph: &mut Graph, name: &str, x: &str, channels: usize) -> String {
-    let y = graph.push(format!("{name}.norm"), norm(channels), &[x]);
-    let y = graph.push(format!("{name}.relu"), Op::Relu, &[&y]);
-    let y = graph.push(format!("{name}.conv"), conv(channels, channels / 2, 1, 1), &[&y]);
-    let (kernel, stride, padding) = ([2; 2], [2; 2], [0; 4]);
-    let pool = Op::AvgPool2d { kernel, stride, padding, count_padding: true };
-    graph.push(format!("{name}.pool"), pool, &[&y])
 }
 
 fn norm(channels: usize) -> Op {

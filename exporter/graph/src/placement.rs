@@ -29,7 +29,11 @@ impl Placement {
         let size = match fit {
             Fit::Stretch | Fit::CentreCrop => input,
             Fit::Pad => contained(source, input),
-            Fit::ResizeCrop(side) => shortened(source, side.pixels()),
+            // The longer side's fraction of a pixel is dropped, as torchvision does.
+            Fit::ResizeCrop(side) => {
+                let shorter = source[0].min(source[1]);
+                source.map(|length| side.pixels() * length / shorter)
+            }
         };
         let seen = match fit {
             Fit::Stretch | Fit::Pad | Fit::ResizeCrop(_) => source,
@@ -38,7 +42,11 @@ impl Placement {
         let offset = [0, 1].map(|axis| input[axis].saturating_sub(size[axis]) / 2);
         // As TorchXRayVision's crop: of an odd side, the half pixel goes to the end.
         let cut = [0, 1].map(|axis| source[axis] / 2 - seen[axis] / 2);
-        let skipped = [0, 1].map(|axis| half(size[axis].saturating_sub(input[axis])));
+        // Half of what is cut off; of an odd number Python's `round` takes the even neighbour.
+        let skipped = [0, 1].map(|axis| {
+            let more = size[axis].saturating_sub(input[axis]);
+            more / 2 + usize::from(more % 4 == 3)
+        });
         let shown = [0, 1].map(|axis| size[axis].min(input[axis]));
         Self { source, cut, seen, input, offset, size, skipped, shown }
     }
@@ -133,16 +141,6 @@ fn contained(source: [usize; 2], within: [usize; 2]) -> [usize; 2] {
         [rows, share(width, height, rows)]
     };
     size.map(|side| side as usize)
-}
-
-/// `source` with its shorter side `side` long; the longer one's fraction of a pixel is dropped, as torchvision does.
-fn shortened([height, width]: [usize; 2], side: usize) -> [usize; 2] {
-    if width <= height { [side * height / width, side] } else { [side, side * width / height] }
-}
-
-/// Half of what is cut off; of an odd number Python's `round` takes the even neighbour.
-fn half(more: usize) -> usize {
-    more / 2 + usize::from(more % 4 == 3)
 }
 
 #[cfg(test)]

@@ -60,7 +60,12 @@ impl Patients {
     /// How often each sample counts, once for each resample: for who wants more of them than one value.
     pub fn resamples(&self, resampling: Resampling) -> impl Iterator<Item = Vec<u32>> {
         let mut random = ChaCha8Rng::seed_from_u64(resampling.seed);
-        (0..resampling.replicates).map(move |_| self.resample(&mut random))
+        (0..resampling.replicates).map(move |_| {
+            // How often each sample counts when as many patients as there are are drawn with replacement.
+            let mut drawn = vec![0u32; self.count];
+            (0..self.count).for_each(|_| drawn[random.random_range(0..self.count)] += 1);
+            self.of_sample.iter().map(|&patient| drawn[patient]).collect()
+        })
     }
 
     /// The mean of one value a sample, with its interval.
@@ -74,13 +79,6 @@ impl Patients {
 
     pub fn count(&self) -> usize {
         self.count
-    }
-
-    /// How often each sample counts when as many patients as there are are drawn with replacement.
-    fn resample(&self, random: &mut ChaCha8Rng) -> Vec<u32> {
-        let mut drawn = vec![0u32; self.count];
-        (0..self.count).for_each(|_| drawn[random.random_range(0..self.count)] += 1);
-        self.of_sample.iter().map(|&patient| drawn[patient]).collect()
     }
 }
 

@@ -50,7 +50,16 @@ impl TryFrom<Saved> for OperatingPoint {
         if !(0.0..=1.0).contains(&threshold) {
             return Err(format!("the threshold of `{name}` is {threshold}, expected 0 to 1"));
         }
-        let criterion = criterion.or_else(|| from_words(chosen.as_deref()?));
+        // What checkpoints and bundles of before say; none for words no trainer wrote.
+        let of_words = || {
+            let words = chosen.as_deref()?.strip_suffix(" on the val split")?;
+            let known = [Criterion::Youden, Criterion::Dice, Criterion::F1];
+            let named = known.into_iter().find(|criterion| criterion.to_string() == words);
+            named.or_else(|| {
+                Some(Criterion::Sensitivity(words.strip_prefix("sensitivity ")?.parse().ok()?))
+            })
+        };
+        let criterion = criterion.or_else(of_words);
         if let Some(Criterion::Sensitivity(wanted)) = criterion
             && !(0.0..=1.0).contains(&wanted)
         {
@@ -59,15 +68,6 @@ impl TryFrom<Saved> for OperatingPoint {
         let chosen = chosen.filter(|_| criterion.is_none());
         Ok(Self { name, threshold, criterion, chosen })
     }
-}
-
-/// What `chosen` says in checkpoints and bundles of before; `None` for words no trainer wrote.
-fn from_words(chosen: &str) -> Option<Criterion> {
-    let known = [Criterion::Youden, Criterion::Dice, Criterion::F1];
-    let words = chosen.strip_suffix(" on the val split")?;
-    let sensitivity =
-        || Some(Criterion::Sensitivity(words.strip_prefix("sensitivity ")?.parse().ok()?));
-    known.into_iter().find(|criterion| criterion.to_string() == words).or_else(sensitivity)
 }
 
 #[cfg(test)]
