@@ -132,13 +132,11 @@ fn open_alone(path: &Path) -> io::Result<File> {
             _ => {}
         }
         // Who held the lock before may have renamed this very file to where readers look.
-        if fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|own| same(&own, &now))) {
+        let place = |file: fs::Metadata| (file.dev(), file.ino());
+        let now = fs::metadata(path).map(place);
+        if now.is_ok_and(|now| file.metadata().is_ok_and(|own| place(own) == now)) {
             file.set_len(0)?;
             return Ok(file);
         }
     }
-}
-
-fn same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
 }

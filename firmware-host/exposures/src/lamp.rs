@@ -59,7 +59,13 @@ impl LampFile {
         if self.last == Some(shown) {
             return Ok(());
         }
-        self.file.write_all_at(&seal(shown), 0)?;
+        let body = postcard::to_allocvec(&shown).expect("writing to memory cannot fail");
+        let mut bytes = [0; LENGTH];
+        bytes[0] = body.len() as u8;
+        bytes[1..=body.len()].copy_from_slice(&body);
+        let crc = crc32fast::hash(&bytes[..LENGTH - 4]);
+        bytes[LENGTH - 4..].copy_from_slice(&crc.to_le_bytes());
+        self.file.write_all_at(&bytes, 0)?;
         self.last = Some(shown);
         Ok(())
     }
@@ -81,16 +87,6 @@ pub fn shown(folder: &Path) -> io::Result<Shown> {
     let mut bytes = [0; LENGTH];
     file.read_exact(&mut bytes)?;
     open(&bytes).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the lamp file is damaged"))
-}
-
-fn seal(shown: Shown) -> [u8; LENGTH] {
-    let body = postcard::to_allocvec(&shown).expect("writing to memory cannot fail");
-    let mut bytes = [0; LENGTH];
-    bytes[0] = body.len() as u8;
-    bytes[1..=body.len()].copy_from_slice(&body);
-    let crc = crc32fast::hash(&bytes[..LENGTH - 4]);
-    bytes[LENGTH - 4..].copy_from_slice(&crc.to_le_bytes());
-    bytes
 }
 
 fn open(bytes: &[u8; LENGTH]) -> Option<Shown> {

@@ -369,6 +369,10 @@ impl Contents {
             role: *role,
             name: name.clone(),
         };
+        let one_box = |BoxKey { key, replaces }: &BoxKey| BoxLine {
+            key: fingerprint(key),
+            replaces: fingerprint(replaces),
+        };
         let file = File {
             format: FORMAT,
             epoch: self.epoch,
@@ -378,7 +382,7 @@ impl Contents {
             bundles: digits(&self.bundles),
             revoked: digits(&self.revoked),
             link: self.links.iter().map(line).collect(),
-            boxes: self.boxes.iter().map(BoxLine::of).collect(),
+            boxes: self.boxes.iter().map(one_box).collect(),
         };
         toml::to_string(&file).expect("numbers below 2^63 and strings are TOML")
     }
@@ -387,12 +391,6 @@ impl Contents {
 impl BoxKey {
     fn parse(BoxLine { key, replaces }: &BoxLine) -> Result<Self, KeyringError> {
         Ok(Self { key: key_of(key)?, replaces: key_of(replaces)? })
-    }
-}
-
-impl BoxLine {
-    fn of(BoxKey { key, replaces }: &BoxKey) -> Self {
-        Self { key: fingerprint(key), replaces: fingerprint(replaces) }
     }
 }
 
@@ -412,16 +410,15 @@ fn key_of(text: &str) -> Result<VerifyingKey, KeyringError> {
 
 /// Whose signature a line holds, which fits `body`.
 fn signer(line: &str, body: &str) -> Result<VerifyingKey, KeyringError> {
-    let (key, signature) = parts(line)
+    let parts = || {
+        let (key, signature) = line.strip_prefix(SIGNATURE)?.split_once(' ')?;
+        let signature: [u8; 64] = hex::decode(signature).ok()?.try_into().ok()?;
+        Some((public_key(key).ok()?, Signature::from_bytes(&signature)))
+    };
+    let (key, signature) = parts()
         .ok_or_else(|| KeyringError::SignatureLine { line: line.chars().take(100).collect() })?;
     let message = [SIGNED, body.as_bytes()].concat();
     let checked = key.verify_strict(&message, &signature);
     checked.map_err(|_| KeyringError::Forged { key: fingerprint(&key) })?;
     Ok(key)
-}
-
-fn parts(line: &str) -> Option<(VerifyingKey, Signature)> {
-    let (key, signature) = line.strip_prefix(SIGNATURE)?.split_once(' ')?;
-    let signature: [u8; 64] = hex::decode(signature).ok()?.try_into().ok()?;
-    Some((public_key(key).ok()?, Signature::from_bytes(&signature)))
 }

@@ -86,36 +86,29 @@ impl Machine {
     /// By the device tree; on a PC by what the kernel says of its cores.
     pub fn known_board(&self) -> Board {
         if let Some(model) = self.board() {
-            return by_model(&model);
+            // What the makers write into the device tree, whatever carrier board it is.
+            let known = [
+                ("AGX Orin", Board::JetsonAgxOrin),
+                ("Orin NX", Board::JetsonOrinNx),
+                ("Orin Nano", Board::JetsonOrinNano),
+                ("Raspberry Pi 5", Board::RaspberryPi5),
+                ("Raspberry Pi Compute Module 5", Board::RaspberryPi5),
+                ("Raspberry Pi 4", Board::RaspberryPi4),
+                ("Raspberry Pi Compute Module 4", Board::RaspberryPi4),
+            ];
+            let own = known.into_iter().find(|(name, _)| model.contains(name));
+            return own.map_or(Board::Generic, |(_, board)| board);
         }
         if self.exists("sys/devices/cpu_core/cpus") && self.exists("sys/devices/cpu_atom/cpus") {
             return Board::X86Hybrid;
         }
-        if self.is_virtual() { Board::VirtualMachine } else { Board::Generic }
-    }
-
-    /// The flag of x86, or the name that a virtual machine's firmware has.
-    fn is_virtual(&self) -> bool {
+        // The flag of x86, or the name that a virtual machine's firmware has.
         let described = self.text("proc/cpuinfo").unwrap_or_default();
-        let flags = described.lines().find(|line| line.starts_with("flags"));
-        if flags.is_some_and(|line| line.split_whitespace().any(|flag| flag == "hypervisor")) {
-            return true;
-        }
+        let flags = described.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
         let vendor = self.text("sys/class/dmi/id/sys_vendor").unwrap_or_default();
-        ["QEMU", "KVM", "VMware", "Xen", "innotek GmbH"].iter().any(|name| vendor.contains(name))
+        let makers = ["QEMU", "KVM", "VMware", "Xen", "innotek GmbH"];
+        let is_virtual = flags.split_whitespace().any(|flag| flag == "hypervisor")
+            || makers.iter().any(|name| vendor.contains(name));
+        if is_virtual { Board::VirtualMachine } else { Board::Generic }
     }
-}
-
-/// What the makers write into the device tree, whatever carrier board it is.
-fn by_model(model: &str) -> Board {
-    let known = [
-        ("AGX Orin", Board::JetsonAgxOrin),
-        ("Orin NX", Board::JetsonOrinNx),
-        ("Orin Nano", Board::JetsonOrinNano),
-        ("Raspberry Pi 5", Board::RaspberryPi5),
-        ("Raspberry Pi Compute Module 5", Board::RaspberryPi5),
-        ("Raspberry Pi 4", Board::RaspberryPi4),
-        ("Raspberry Pi Compute Module 4", Board::RaspberryPi4),
-    ];
-    known.iter().find(|(name, _)| model.contains(name)).map_or(Board::Generic, |(_, board)| *board)
 }

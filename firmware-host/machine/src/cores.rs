@@ -27,8 +27,10 @@ pub(crate) struct Choice {
 impl Machine {
     /// Every core that is online, as the kernel describes it.
     pub fn cores(&self) -> Vec<Core> {
+        let online = self.text("sys/devices/system/cpu/online").map(|text| list(&text));
+        let online = online.filter(|cores| !cores.is_empty()).unwrap_or_else(|| self.folders());
         let mut cores: Vec<_> =
-            self.online().into_iter().map(|number| self.core(number)).take(MOST_CORES).collect();
+            online.into_iter().map(|number| self.core(number)).take(MOST_CORES).collect();
         let told = |core: &Core| self.text(&file(core.number, "cpu_capacity"));
         let told: Vec<Option<u32>> =
             cores.iter().map(|core| told(core)?.trim().parse().ok()).collect();
@@ -58,11 +60,6 @@ impl Machine {
         whole.sort_by_key(|core| (std::cmp::Reverse(core.capacity), core.number));
         let chosen = whole.iter().take(MOST_THREADS).map(|core| core.number).collect();
         Choice { cores: chosen, pinned: fast.len() < cores.len() }
-    }
-
-    fn online(&self) -> Vec<u16> {
-        let told = self.text("sys/devices/system/cpu/online").map(|text| list(&text));
-        told.filter(|cores| !cores.is_empty()).unwrap_or_else(|| self.folders())
     }
 
     /// Kernels without hotplug do not say who is online.

@@ -26,7 +26,9 @@ pub const fn encoded_length(length: usize) -> usize {
 /// Turns a payload into a frame.
 pub fn encode_frame(payload: &[u8]) -> Vec<u8> {
     let crc = crc32fast::hash(payload).to_le_bytes();
-    let mut frame = Stuffing::with_room_for(payload.len());
+    let mut out = Vec::with_capacity(encoded_length(payload.len()));
+    out.push(0);
+    let mut frame = Stuffing { out, block: 0, after_full: false };
     frame.push(payload);
     frame.push(&crc);
     frame.end()
@@ -44,12 +46,6 @@ struct Stuffing {
 impl Stuffing {
     /// Longest block, its code included.
     const FULL: usize = 255;
-
-    fn with_room_for(payload: usize) -> Self {
-        let mut out = Vec::with_capacity(encoded_length(payload));
-        out.push(0);
-        Self { out, block: 0, after_full: false }
-    }
 
     fn push(&mut self, mut bytes: &[u8]) {
         while let [first, ..] = bytes {
