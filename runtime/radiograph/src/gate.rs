@@ -84,7 +84,8 @@ pub fn gate(radiograph: &Radiograph<'_>) -> Result<(), NotAnalysed> {
 /// The part of [`gate`] that needs no pixels.
 pub fn gate_header(header: &Header) -> Result<(), NotAnalysed> {
     if !matches!(header.modality.as_str(), "CR" | "DX") {
-        return Err(NotAnalysed::Modality(or_missing(&header.modality)));
+        let found = Some(&header.modality).filter(|modality| !modality.is_empty());
+        return Err(NotAnalysed::Modality(found.map_or("missing".into(), String::clone)));
     }
     if header.sop_class_uid == DX_FOR_PROCESSING {
         return Err(NotAnalysed::ForProcessing);
@@ -110,10 +111,6 @@ pub fn gate_header(header: &Header) -> Result<(), NotAnalysed> {
 }
 
 const DX_FOR_PROCESSING: &str = "1.2.840.10008.5.1.4.1.1.1.1.1";
-
-fn or_missing(value: &str) -> String {
-    if value.is_empty() { "missing".into() } else { value.into() }
-}
 
 /// Size and exposure.
 fn gate_picture(image: &Image<'_>) -> Result<(), NotAnalysed> {

@@ -31,7 +31,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Image<'static>, RadiographError> {
         (Colours::Rgb | Colours::YCbCr, Some(PixelFormat::RGB24)) => {
             raster::colour(&decoded, 3, 255.0)
         }
-        (Colours::Cmyk | Colours::Ycck, Some(PixelFormat::CMYK32)) => cmyk(&decoded),
+        (Colours::Cmyk | Colours::Ycck, Some(PixelFormat::CMYK32)) => {
+            // Luma of inks (255: all of it) on white paper, as Pillow's `convert("L")`.
+            let paper = |ink: u8| f64::from(255 - ink) / 255.0;
+            let pixel = |[c, m, y, k]: &[u8; 4]| {
+                luma([*c, *m, *y].map(|ink| paper(ink) * paper(*k))) as f32
+            };
+            decoded.as_chunks().0.iter().map(pixel).collect()
+        }
         (_, found) => {
             let reason = format!("{found:?} pixels, expected those of its header");
             return Err(RadiographError::Decode { format: "JPEG", reason });
@@ -129,12 +136,4 @@ impl Colours {
             Self::Ycck => ColorTransform::YCCK,
         }
     }
-}
-
-/// Luma of inks (255: all of it) on white paper, as Pillow's `convert("L")`.
-fn cmyk(inks: &[u8]) -> Vec<f32> {
-    let paper = |ink: u8| f64::from(255 - ink) / 255.0;
-    let pixel =
-        |[c, m, y, k]: &[u8; 4]| luma([*c, *m, *y].map(|ink| paper(ink) * paper(*k))) as f32;
-    inks.as_chunks().0.iter().map(pixel).collect()
 }

@@ -94,7 +94,11 @@ fn with([low, high]: [f32; 2], pixels: &[f32]) -> [f32; 2] {
 /// Rows first, then columns.
 fn separable(rows: &mut Rows<'_>, from: Window, taps: &[Vec<Taps>; 2], outside: f32) -> Vec<f32> {
     let [down, across] = taps;
-    let mut ring = Ring::new(rows, from, down);
+    // Room for all that any of `down` needs.
+    let capacity = down.iter().map(|taps| taps.weights.len()).max().unwrap_or(0);
+    let read = down.iter().map(|taps| taps.first).min().unwrap_or(0);
+    let room = vec![0.0; capacity * from.size[1]];
+    let mut ring = Ring { source: rows, from, rows: room, capacity, read };
     let mut sum = vec![0.0; from.size[1]];
     let mut out = Vec::with_capacity(down.len() * across.len()); // [H, W]
     for taps in down {
@@ -117,14 +121,7 @@ struct Ring<'r, 'a> {
     read: usize,
 }
 
-impl<'r, 'a> Ring<'r, 'a> {
-    /// Room for all that any of `taps` needs.
-    fn new(source: &'r mut Rows<'a>, from: Window, taps: &[Taps]) -> Self {
-        let capacity = taps.iter().map(|taps| taps.weights.len()).max().unwrap_or(0);
-        let read = taps.iter().map(|taps| taps.first).min().unwrap_or(0);
-        Self { source, from, rows: vec![0.0; capacity * from.size[1]], capacity, read }
-    }
-
+impl Ring<'_, '_> {
     /// Reads the rows before `end` that are not yet read.
     fn fill(&mut self, end: usize) {
         let ([y, x], width) = (self.from.first, self.from.size[1]);

@@ -14,41 +14,41 @@ impl Taps {
     /// One for each pixel in `part` of `to` pixels that are made from `from` pixels.
     pub(crate) fn triangles(from: usize, to: usize, part: Range<usize>) -> Vec<Self> {
         let scale = from as f64 / to as f64; // source pixels per destination pixel
-        part.map(|i| Self::triangle((i as f64 + 0.5) * scale, scale.max(1.0), from)).collect()
-    }
-
-    /// Around `center` (source coordinates), reaching `support` pixels to either side.
-    fn triangle(center: f64, support: f64, from: usize) -> Self {
-        let first = (center - support + 0.5).max(0.0) as usize;
-        let end = ((center + support + 0.5) as usize).min(from);
-        let raw: Vec<f64> = (first..end)
-            .map(|x| (1.0 - ((x as f64 + 0.5 - center) / support).abs()).max(0.0))
-            .collect();
-        let total: f64 = raw.iter().sum();
-        Self { first, weights: raw.iter().map(|w| (w / total) as f32).collect(), beyond: 0.0 }
+        let support = scale.max(1.0); // pixels that it reaches to either side
+        let around = |i: usize| {
+            let center = (i as f64 + 0.5) * scale;
+            let first = (center - support + 0.5).max(0.0) as usize;
+            let end = ((center + support + 0.5) as usize).min(from);
+            let raw: Vec<f64> = (first..end)
+                .map(|x| (1.0 - ((x as f64 + 0.5 - center) / support).abs()).max(0.0))
+                .collect();
+            let total: f64 = raw.iter().sum();
+            Self { first, weights: raw.iter().map(|w| (w / total) as f32).collect(), beyond: 0.0 }
+        };
+        part.map(around).collect()
     }
 
     pub(crate) fn gaussians(from: usize, to: usize, part: Range<usize>) -> Vec<Self> {
         let scale = from as f64 / to as f64;
         let kernel = kernel(((scale - 1.0) / 2.0).max(0.0));
-        part.map(|i| Self::gaussian((i as f64 + 0.5) * scale - 0.5, &kernel, from)).collect()
-    }
-
-    /// Linear between the blurred pixels on either side of `place`, a pixel's centre being a whole number.
-    fn gaussian(place: f64, kernel: &[f64], from: usize) -> Self {
         let radius = (kernel.len() / 2) as i64;
-        let (lower, fraction) = (place.floor() as i64, place - place.floor());
-        let weight = |x: i64| {
-            let of = |at: i64| usize::try_from(at).ok().and_then(|at| kernel.get(at));
-            let [left, right] = [x - lower + radius, x - lower - 1 + radius].map(of);
-            left.map_or(0.0, |w| w * (1.0 - fraction)) + right.map_or(0.0, |w| w * fraction)
+        // Linear between the blurred pixels on either side, a pixel's centre being a whole number.
+        let around = |i: usize| {
+            let place = (i as f64 + 0.5) * scale - 0.5;
+            let (lower, fraction) = (place.floor() as i64, place - place.floor());
+            let weight = |x: i64| {
+                let of = |at: i64| usize::try_from(at).ok().and_then(|at| kernel.get(at));
+                let [left, right] = [x - lower + radius, x - lower - 1 + radius].map(of);
+                left.map_or(0.0, |w| w * (1.0 - fraction)) + right.map_or(0.0, |w| w * fraction)
+            };
+            let reach = lower - radius..=lower + 1 + radius;
+            let inside = 0..from as i64;
+            let first = (*reach.start()).clamp(0, from as i64) as usize;
+            let beyond: f64 = reach.clone().filter(|x| !inside.contains(x)).map(weight).sum();
+            let weights = reach.filter(|x| inside.contains(x)).map(|x| weight(x) as f32).collect();
+            Self { first, weights, beyond: beyond as f32 }
         };
-        let reach = lower - radius..=lower + 1 + radius;
-        let inside = 0..from as i64;
-        let first = (*reach.start()).clamp(0, from as i64);
-        let beyond: f64 = reach.clone().filter(|x| !inside.contains(x)).map(weight).sum();
-        let weights = reach.filter(|x| inside.contains(x)).map(|x| weight(x) as f32).collect();
-        Self { first: first as usize, weights, beyond: beyond as f32 }
+        part.map(around).collect()
     }
 
     pub(crate) fn dot(&self, row: &[f32], outside: f32) -> f32 {

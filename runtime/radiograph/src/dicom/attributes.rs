@@ -3,10 +3,7 @@
 //! Text stays bytes in the file's character set: a name decoded and encoded again is a name changed.
 
 use super::{part10::Part10, scan::DataSet};
-use crate::{
-    RadiographError,
-    elements::{Element, Encoding},
-};
+use crate::{RadiographError, elements::Element};
 use dicom_core::{Tag, VR};
 
 /// An attribute and its value.
@@ -43,29 +40,25 @@ fn attribute(element: &Element<'_>) -> Result<Attribute, RadiographError> {
         let items = element.items()?.into_iter().map(item);
         AttributeValue::Items(items.collect::<Result<_, _>>()?)
     } else {
-        AttributeValue::Bytes(little_endian(value, vr, encoding))
+        let mut bytes = value.to_vec();
+        let width = match vr {
+            VR::US | VR::SS | VR::OW | VR::AT => 2,
+            VR::UL | VR::SL | VR::FL | VR::OF | VR::OL => 4,
+            VR::FD | VR::OD | VR::UV | VR::SV | VR::OV => 8,
+            _ => 1,
+        };
+        if encoding.big_endian {
+            bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+        }
+        AttributeValue::Bytes(bytes)
     };
     Ok(Attribute { tag, vr, value })
-}
-
-fn little_endian(value: &[u8], vr: VR, encoding: Encoding) -> Vec<u8> {
-    let mut bytes = value.to_vec();
-    let width = match vr {
-        VR::US | VR::SS | VR::OW | VR::AT => 2,
-        VR::UL | VR::SL | VR::FL | VR::OF | VR::OL => 4,
-        VR::FD | VR::OD | VR::UV | VR::SV | VR::OV => 8,
-        _ => 1,
-    };
-    if encoding.big_endian {
-        bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
-    }
-    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elements::ITEM;
+    use crate::elements::{Encoding, ITEM};
     use dicom_dictionary_std::tags;
 
     fn element(tag: Tag, vr: VR, value: impl AsRef<[u8]>) -> Vec<u8> {

@@ -20,7 +20,12 @@ pub(crate) fn decode(stream: &[u8], frame: &Frame) -> Result<Vec<u16>, Radiograp
         let (marker, body) = segments.next()?;
         match marker {
             DQT => tables.read_quantization(body)?,
-            DHT => tables.read_huffman(body)?,
+            DHT => {
+                for (class, place, table) in huffman::tables(body)? {
+                    let of_class = if class == 0 { &mut tables.dc } else { &mut tables.ac };
+                    of_class[place] = Some(table);
+                }
+            }
             DRI => tables.restart = u16_at(body, 0)?.into(),
             SOS => return tables.scan(body, frame, segments.rest),
             _ => {}
@@ -53,17 +58,6 @@ impl Tables {
             }
             self.quantization[usize::from(kind & 3)] = Some(table);
             body = &rest[64 * bytes..];
-        }
-        Ok(())
-    }
-
-    fn read_huffman(&mut self, body: &[u8]) -> Result<(), RadiographError> {
-        for (class, place, table) in huffman::tables(body)? {
-            if class == 0 {
-                self.dc[place] = Some(table);
-            } else {
-                self.ac[place] = Some(table);
-            }
         }
         Ok(())
     }

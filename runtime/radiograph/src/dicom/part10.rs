@@ -72,7 +72,12 @@ impl Meta {
                     let length = value.try_into().map(u32::from_le_bytes).unwrap_or_default();
                     claimed = Some(reader.position() as u64 + u64::from(length));
                 }
-                0x0010 => transfer_syntax = Some(uid(value)),
+                // Without its padding, fit to be printed.
+                0x0010 => {
+                    let text = String::from_utf8_lossy(&value[..value.len().min(64)]);
+                    let uid = text.trim_end_matches(['\0', ' ']).chars();
+                    transfer_syntax = Some(uid.filter(|c| !c.is_control()).collect::<String>());
+                }
                 _ => {}
             }
         }
@@ -86,12 +91,6 @@ impl Meta {
             transfer_syntax.ok_or(RadiographError::Missing { name: "TransferSyntaxUID" })?;
         Ok(Self { length, transfer_syntax })
     }
-}
-
-/// A UID without its padding, fit to be printed.
-fn uid(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&value[..value.len().min(64)]);
-    text.trim_end_matches(['\0', ' ']).chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Inflates as far as the limit allows.

@@ -70,7 +70,9 @@ fn frame<'a>(
         Some(RawPixels::Native { bytes, claimed, vr }) => {
             let big_endian = data_set.syntax.encoding().big_endian && *vr != VR::UN;
             let frame = if big_endian && (layout.allocated, *vr) == (8, VR::OW) {
-                let bytes = swapped(bytes);
+                // Bytes in big-endian words come in pairs, the later one first.
+                let bytes: Vec<u8> =
+                    bytes.chunks(2).flat_map(|pair| pair.iter().rev()).copied().collect();
                 Cow::Owned(bytes[native_frame(layout, &bytes, *claimed, index)?].to_vec())
             } else {
                 Cow::Borrowed(&bytes[native_frame(layout, bytes, *claimed, index)?])
@@ -123,11 +125,6 @@ fn native_frame(
         return Err(RadiographError::PixelLength { found: claimed, expected });
     }
     Ok(index * length..(index + 1) * length)
-}
-
-/// Bytes in big-endian words come in pairs, the later one first.
-fn swapped(bytes: &[u8]) -> Vec<u8> {
-    bytes.chunks(2).flat_map(|pair| pair.iter().rev()).copied().collect()
 }
 
 /// The compressed bytes of one frame, joined from its fragments.

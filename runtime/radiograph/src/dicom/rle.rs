@@ -36,7 +36,11 @@ pub(crate) fn decode(layout: &PixelLayout, stream: &[u8]) -> Result<Vec<u8>, Rad
                 cells.zip(&segment.bytes[..count]).for_each(|(cell, value)| *cell = *value);
             }
         }
-        segments.iter_mut().for_each(|segment| segment.forget(count));
+        for segment in &mut segments {
+            // Makes room: the first `count` have been used.
+            segment.bytes.copy_within(count..segment.count, 0);
+            segment.count -= count;
+        }
     }
     Ok(frame)
 }
@@ -85,12 +89,6 @@ impl<'a> Segment<'a> {
             self.count += length;
         }
         Some(())
-    }
-
-    /// Makes room: the first `count` have been used.
-    fn forget(&mut self, count: usize) {
-        self.bytes.copy_within(count..self.count, 0);
-        self.count -= count;
     }
 }
 

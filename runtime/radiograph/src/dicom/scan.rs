@@ -33,8 +33,23 @@ impl<'a> DataSet<'a> {
     pub(crate) fn scan(bytes: &'a [u8], syntax: TransferSyntax) -> Result<Self, RadiographError> {
         let mut reader = Reader::new(bytes, syntax.encoding());
         let (elements, pixels) = top_level(&mut reader)?;
-        let pixels = pixels.map(|head| raw_pixels(&mut reader, &head, syntax)).transpose()?;
-        Ok(Self { syntax, elements, pixels })
+        let Some(head) = pixels else { return Ok(Self { syntax, elements, pixels: None }) };
+        let bytes = reader.rest();
+        let pixels = match head.length {
+            Some(length) if !syntax.is_encapsulated() => RawPixels::Native {
+                bytes: &bytes[..bytes.len().min(length as usize)],
+                claimed: length.into(),
+                vr: head.vr.unwrap_or(VR::OW),
+            },
+            None if syntax.is_encapsulated() => RawPixels::Encapsulated(reader.fragments()?),
+            length => {
+                let found = if length.is_some() { "one value" } else { "fragments" };
+                let name = syntax.name();
+                let reason = format!("pixel data is {found}, which {name} does not allow");
+                return Err(RadiographError::Structure(reason));
+            }
+        };
+        Ok(Self { syntax, elements, pixels: Some(pixels) })
     }
 
     /// The elements before the pixel data, if there is any.
@@ -72,26 +87,4 @@ fn top_level<'a>(reader: &mut Reader<'a>) -> Result<(Elements<'a>, Option<Head>)
         }
     }
     Ok((Elements::top_level(found)?, pixels))
-}
-
-fn raw_pixels<'a>(
-    reader: &mut Reader<'a>,
-    head: &Head,
-    syntax: TransferSyntax,
-) -> Result<RawPixels<'a>, RadiographError> {
-    let bytes = reader.rest();
-    match head.length {
-        Some(length) if !syntax.is_encapsulated() => Ok(RawPixels::Native {
-            bytes: &bytes[..bytes.len().min(length as usize)],
-            claimed: length.into(),
-            vr: head.vr.unwrap_or(VR::OW),
-        }),
-        None if syntax.is_encapsulated() => Ok(RawPixels::Encapsulated(reader.fragments()?)),
-        length => {
-            let found = if length.is_some() { "one value" } else { "fragments" };
-            let name = syntax.name();
-            let reason = format!("pixel data is {found}, which {name} does not allow");
-            Err(RadiographError::Structure(reason))
-        }
-    }
 }

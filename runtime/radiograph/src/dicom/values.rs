@@ -64,23 +64,19 @@ impl<'a> Elements<'a> {
         if let Some(numbers) = numbers(&element) {
             return numbers.iter().map(f64::to_string).collect();
         }
-        element
-            .value
-            .split(|byte| *byte == b'\\')
-            .map(|part| self.decoded(&element, part))
-            .collect()
-    }
-
-    fn decoded(&self, element: &Element<'_>, bytes: &[u8]) -> String {
         // These are ASCII. Where they are not, a console wrote its own language in some character set.
         let is_plain = matches!(element.vr, VR::AE | VR::AS | VR::CS | VR::UR | VR::DS | VR::IS);
-        if is_plain && let Ok(text) = std::str::from_utf8(bytes) {
-            return clean(text);
-        }
-        let text = self.charset.decode(bytes).unwrap_or_default();
-        // What is not in the character set becomes `\\ooo`.
-        let is_wrong = text.contains('\\') || text.contains(char::REPLACEMENT_CHARACTER);
-        if is_plain && is_wrong { clean(&latin_1(bytes)) } else { clean(&text) }
+        let decoded = |bytes: &[u8]| {
+            if is_plain && let Ok(text) = std::str::from_utf8(bytes) {
+                return clean(text);
+            }
+            let text = self.charset.decode(bytes).unwrap_or_default();
+            // What is not in the character set becomes `\\ooo`.
+            let is_wrong = text.contains('\\') || text.contains(char::REPLACEMENT_CHARACTER);
+            let latin_1 = || bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
+            if is_plain && is_wrong { clean(&latin_1()) } else { clean(&text) }
+        };
+        element.value.split(|byte| *byte == b'\\').map(decoded).collect()
     }
 
     /// Empty if absent; anything but digits and dots is refused.
@@ -235,10 +231,6 @@ fn numbers(element: &Element<'_>) -> Option<Vec<f64>> {
         VR::FD | VR::OD => values(8, &|b| f64::from_bits(bits(element, b))),
         vr => values(integer_width(vr)?, &|b| integer(element, b) as f64),
     }
-}
-
-fn latin_1(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
 /// Without padding and control characters.

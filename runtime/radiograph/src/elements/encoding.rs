@@ -52,7 +52,8 @@ impl Encoding {
             out.extend_from_slice(&self.u16_bytes(length as u16));
         } else {
             out.extend_from_slice(if code.is_some() { &[0, 0] } else { &[] });
-            out.extend_from_slice(&self.u32_bytes(length));
+            let length = if self.big_endian { length.to_be_bytes() } else { length.to_le_bytes() };
+            out.extend_from_slice(&length);
         }
         out.extend_from_slice(value);
         let padding = if matches!(vr, VR::UI | VR::OB | VR::UN) { 0 } else { b' ' };
@@ -74,10 +75,6 @@ impl Encoding {
     }
 
     fn u16_bytes(self, n: u16) -> [u8; 2] {
-        if self.big_endian { n.to_be_bytes() } else { n.to_le_bytes() }
-    }
-
-    fn u32_bytes(self, n: u32) -> [u8; 4] {
         if self.big_endian { n.to_be_bytes() } else { n.to_le_bytes() }
     }
 }

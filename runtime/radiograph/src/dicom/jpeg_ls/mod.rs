@@ -21,7 +21,11 @@ pub(crate) fn decode(stream: &[u8], frame: &Frame) -> Result<Vec<u16>, Radiograp
     let mut segments = Segments { rest: stream };
     loop {
         match segments.next()? {
-            (LSE, [1, values @ ..]) => preset = Some(Preset::parse(values)?),
+            (LSE, [1, values @ ..]) => {
+                let word = |i: usize| u16_at(values, 2 * i).map(i32::from);
+                let thresholds = [word(1)?, word(2)?, word(3)?];
+                preset = Some(Preset { maxval: word(0)?, thresholds, reset: word(4)? });
+            }
             (LSE, _) => return Err(damaged("mapping tables are not supported")),
             (DRI, interval) if interval.iter().any(|byte| *byte != 0) => {
                 return Err(damaged("restart intervals are not supported"));
@@ -44,13 +48,6 @@ struct Preset {
     maxval: i32,
     thresholds: [i32; 3],
     reset: i32,
-}
-
-impl Preset {
-    fn parse(values: &[u8]) -> Result<Self, RadiographError> {
-        let word = |i: usize| u16_at(values, 2 * i).map(i32::from);
-        Ok(Self { maxval: word(0)?, thresholds: [word(1)?, word(2)?, word(3)?], reset: word(4)? })
-    }
 }
 
 /// What stays the same during a scan.
