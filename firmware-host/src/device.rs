@@ -69,11 +69,6 @@ impl DeviceError {
         }
     }
 
-    /// Whether a frame seems to be lost, the link being good otherwise.
-    fn is_lost_frame(&self) -> bool {
-        matches!(self, Self::Silent { .. } | Self::Refused(Refusal::Offset { .. }))
-    }
-
     /// For programs: what kind of failure it was.
     pub fn kind(&self) -> Kind {
         match self {
@@ -205,7 +200,11 @@ impl Device {
             let note = |received| progress(Progress { resumed, received, total });
             match self.send_chunks(file, &mut received, note) {
                 Ok(()) => {}
-                Err(error) if error.is_lost_frame() && idle_rounds < RESENDS => {
+                // A frame seems to be lost, the link being good otherwise.
+                Err(
+                    error @ (DeviceError::Silent { .. }
+                    | DeviceError::Refused(Refusal::Offset { .. })),
+                ) if idle_rounds < RESENDS => {
                     log::debug!("{error}; going on at the box's high-water mark");
                     received = self.begin(sha256, total)?;
                 }

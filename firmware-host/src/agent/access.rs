@@ -21,7 +21,7 @@ use machine::Machine;
 use protocol::{AdmittedKey, Digest, Keys, Refusal, Role};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -77,20 +77,16 @@ struct Line {
     name: String,
 }
 
-/// Nobody else may change what is in the folder. The group may look, where whoever made it has said so: the daemon
-/// reads the keyring. What is secret is for the owner alone, file by file.
-fn close(folder: &Path) -> io::Result<()> {
-    let mode = fs::metadata(folder)?.permissions().mode();
-    if mode & 0o027 == 0 {
-        return Ok(());
-    }
-    fs::set_permissions(folder, Permissions::from_mode(0o700))
-}
-
 impl Access {
     /// Opens the folder, which is made with a new key of the box where there is none.
     pub(super) fn open(folder: &Path, roots: &[VerifyingKey], sysroot: &Path) -> Result<Self> {
-        let made = durable::create_folders(folder).and_then(|()| close(folder));
+        // Nobody else may change what is in the folder. The group may look, where whoever made it has said so: the daemon
+        // reads the keyring. What is secret is for the owner alone, file by file.
+        let close = || match fs::metadata(folder)?.permissions().mode() & 0o027 {
+            0 => Ok(()),
+            _ => fs::set_permissions(folder, Permissions::from_mode(0o700)),
+        };
+        let made = durable::create_folders(folder).and_then(|()| close());
         made.with_context(|| format!("cannot use {}", folder.display()))?;
         let path = folder.join(KEYRING);
         let keyring = path.exists().then(|| Keyring::read(&path)).transpose()?;

@@ -34,22 +34,20 @@ impl Alive {
         self.notifier.ready();
         if let Some(pause) = self.notifier.watchdog {
             let thread = thread::Builder::new().name("watchdog".into());
-            thread.spawn(move || self.feed(pause))?;
+            thread.spawn(move || {
+                loop {
+                    let late = self.heartbeat.late(Instant::now());
+                    if late <= STUCK {
+                        self.notifier.alive();
+                    } else {
+                        log::error!(
+                            "systemd's watchdog is not fed: the watch has not moved for {late:.0?}"
+                        );
+                    }
+                    thread::sleep(pause);
+                }
+            })?;
         }
         Ok(())
-    }
-
-    fn feed(&self, pause: Duration) {
-        loop {
-            let late = self.heartbeat.late(Instant::now());
-            if late <= STUCK {
-                self.notifier.alive();
-            } else {
-                log::error!(
-                    "systemd's watchdog is not fed: the watch has not moved for {late:.0?}"
-                );
-            }
-            thread::sleep(pause);
-        }
     }
 }

@@ -22,7 +22,8 @@ pub(super) fn run(
     let arguments = arguments.iter().map(|argument| argument.replace("{bundle}", &bundle));
     let started = |error: io::Error| format!("cannot start {program}: {error}");
     // A file, not a pipe: the command may write as much as it likes, and its children may outlive it.
-    let output = unnamed_file().map_err(started)?;
+    let output = rustix::fs::memfd_create("output", rustix::fs::MemfdFlags::CLOEXEC);
+    let output = File::from(output.map_err(|error| started(error.into()))?);
     let (out, err) = (output.try_clone().map_err(started)?, output.try_clone().map_err(started)?);
     let child = Command::new(program)
         .args(arguments)
@@ -57,11 +58,6 @@ fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
         }
         thread::sleep(POLL);
     }
-}
-
-fn unnamed_file() -> io::Result<File> {
-    let memory = rustix::fs::memfd_create("output", rustix::fs::MemfdFlags::CLOEXEC)?;
-    Ok(memory.into())
 }
 
 /// The end of the output, on one line.

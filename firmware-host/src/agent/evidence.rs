@@ -26,19 +26,14 @@ pub(super) fn failure(headline: &str, record: &BootRecord, slots: &Path) -> Vec<
     let (_, end, _) = Logs::global().since(u64::MAX, 0);
     let (lines, ..) = Logs::global().since(end.saturating_sub(LINES), LINES as usize);
     details.extend(lines.iter().map(|line| format!("log: {:?} {}", line.level, line.message)));
-    details.extend(daemon(slots));
+    match journal::read(slots, Journal::Daemon) {
+        Ok(lines) => {
+            let end = lines.iter().skip(lines.len().saturating_sub(LINES as usize));
+            details.extend(end.map(|line| format!("daemon: {:?} {}", line.level, line.message)));
+        }
+        Err(error) => details.push(format!("the daemon's log cannot be read: {error}")),
+    }
     details
-}
-
-/// The end of the daemon's log.
-fn daemon(slots: &Path) -> Vec<String> {
-    let lines = match journal::read(slots, Journal::Daemon) {
-        Ok(lines) => lines,
-        Err(error) => return vec![format!("the daemon's log cannot be read: {error}")],
-    };
-    let skipped = lines.len().saturating_sub(LINES as usize);
-    let said = |line: &protocol::LogLine| format!("daemon: {:?} {}", line.level, line.message);
-    lines[skipped..].iter().map(said).collect()
 }
 
 pub(super) fn running(record: &BootRecord) -> String {

@@ -49,21 +49,16 @@ impl Agent {
             "slot {slot} gets the bundle of slot {running} {told}: {received} of {total} bytes are there"
         );
         if received < total {
-            self.copy(&mut reader, sha256)?;
+            // What the slot has already it leaves alone.
+            let (mut piece, mut offset) = (vec![0; PIECE], 0);
+            while let length @ 1.. = reader.read(&mut piece).map_err(disk)? {
+                // A piece at a time, so that others may look at the slots between two.
+                self.slots().write(sha256, offset, &piece[..length], Duration::ZERO)?;
+                offset += length as u64;
+            }
         }
         let slot = self.slots().finish(sha256, &self.now())?;
         Ok(Response::Composed { slot, sha256 })
-    }
-
-    /// What the slot has already it leaves alone.
-    fn copy(&self, reader: &mut impl Read, sha256: Digest) -> Result<(), Refusal> {
-        let (mut piece, mut offset) = (vec![0; PIECE], 0);
-        while let length @ 1.. = reader.read(&mut piece).map_err(disk)? {
-            // A piece at a time, so that others may look at the slots between two.
-            self.slots().write(sha256, offset, &piece[..length], Duration::ZERO)?;
-            offset += length as u64;
-        }
-        Ok(())
     }
 
     fn file(&self, slot: SlotId) -> Result<File, Refusal> {
@@ -91,18 +86,13 @@ impl Agent {
     pub(super) fn running_packs(&self) -> String {
         let Some(slot) = self.slots().record().active else { return "none".into() };
         match self.packs() {
-            Ok(packs) => described(packs.of(slot)),
+            Ok(packs) if packs.of(slot).is_empty() => "none".into(),
+            Ok(packs) => {
+                packs.of(slot).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            }
             Err(refusal) => refusal.to_string(),
         }
     }
-}
-
-/// `heart 1.0.0, lungs 2.1.0`, or none.
-fn described(packs: &[PackName]) -> String {
-    if packs.is_empty() {
-        return "none".into();
-    }
-    packs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Of a bundle's file that was checked before.

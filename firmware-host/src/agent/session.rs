@@ -187,7 +187,11 @@ impl<'a, L: Link> Session<'a, L> {
         };
         let text = String::from_utf8(text);
         let text = text.map_err(|_| Refusal::Keyring { detail: "not UTF-8".into() })?;
-        self.agent.apply_keyring(&text)?;
+        // From the next request on, for the link and for bundles.
+        let _change = self.agent.begin_change("keyring")?;
+        self.agent.access.apply(&text)?;
+        let trusted = self.agent.access.bundle_keys(&self.agent.config.policy.trusted);
+        self.agent.slots().trust(trusted);
         Ok(Response::Keyring { received: total })
     }
 
@@ -396,15 +400,6 @@ impl Agent {
     fn room(&self) -> Result<&Room, Refusal> {
         let detail = "this box serves no X-ray room: [exposures] is not configured";
         self.room.as_ref().ok_or_else(|| Refusal::State { detail: detail.into() })
-    }
-
-    /// A newer keyring: from the next request on, for the link and for bundles.
-    fn apply_keyring(&self, text: &str) -> Result<(), Refusal> {
-        let _change = self.begin_change("keyring")?;
-        self.access.apply(text)?;
-        let trusted = self.access.bundle_keys(&self.config.policy.trusted);
-        self.slots().trust(trusted);
-        Ok(())
     }
 
     fn once(

@@ -50,7 +50,16 @@ impl<D: Disk> Slots<D> {
             LoadError::Record(error) => io::Error::new(io::ErrorKind::InvalidData, error),
         })?;
         if record.is_none() {
-            set_damaged_copies_aside(&mut disk)?;
+            // Copies that are there, and neither is whole: no power cut does that. Kept for whoever looks.
+            for name in RECORD_FILES {
+                if disk.length(name)?.is_some() {
+                    log::error!(
+                        "{name} is damaged and kept as {name}.damaged; the slots count as empty"
+                    );
+                    disk.rename(name, &format!("{name}.damaged"))?;
+                }
+            }
+            disk.sync_folder()?;
         }
         let mut slots = Self {
             disk,
@@ -375,17 +384,6 @@ impl<D: Disk> Slots<D> {
         }
         Ok(())
     }
-}
-
-/// Both copies of the record exist and neither is whole: no power cut does that. Kept for whoever looks.
-fn set_damaged_copies_aside<D: Disk>(disk: &mut D) -> io::Result<()> {
-    for name in RECORD_FILES {
-        if disk.length(name)?.is_some() {
-            log::error!("{name} is damaged and kept as {name}.damaged; the slots count as empty");
-            disk.rename(name, &format!("{name}.damaged"))?;
-        }
-    }
-    disk.sync_folder()
 }
 
 /// The two copies of the boot record on a disk.

@@ -5,7 +5,7 @@
 
 use super::{Agent, Folder, Slots, command, config, config::Confirm, proof};
 use machine::heartbeat::Heartbeat;
-use protocol::{BootRecord, Candidate, Cause, Moment, Proven, Refusal, Running};
+use protocol::{Candidate, Cause, Moment, Proven, Refusal, Running};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -216,17 +216,17 @@ impl Watched {
 fn seen(agent: &Agent, before: Option<Watched>) -> Option<Watched> {
     let record = agent.slots().record().clone();
     let trial = record.candidate_on_trial()?;
-    before.filter(|watched| watched.trial == trial).or_else(|| Some(begun(agent, &record, trial)))
-}
-
-fn begun(agent: &Agent, record: &BootRecord, trial: Candidate) -> Watched {
+    if let Some(same) = before.filter(|watched| watched.trial == trial) {
+        return Some(same);
+    }
     let now = agent.now();
     let since = now.uptime.saturating_sub(record.notes.activation.age(&now));
     let limits = &agent.config.trial;
     // Loading takes the daemon as long as the self-test, at most.
     let patience = agent.config.activate.selftest_timeout + limits.silence;
     let watched = Watched::new(trial, since, patience, now.uptime);
-    Watched { next_check: now.uptime + limits.health_every, deaths: record.notes.deaths, ..watched }
+    let next_check = now.uptime + limits.health_every;
+    Some(Watched { next_check, deaths: record.notes.deaths, ..watched })
 }
 
 /// Sleeps until the boot record is another one than `generation`, or for `time`.

@@ -120,7 +120,12 @@ impl<R: Read> Counted<R> {
             |reason: &str| SwuError::Header { name: String::new(), reason: reason.into() };
         let numbers: Vec<u32> = fields
             .chunks(8)
-            .map(|digits| hexadecimal(digits).ok_or_else(|| damaged("no hexadecimal number")))
+            .map(|digits| {
+                let plain = digits.iter().all(u8::is_ascii_hexdigit);
+                let digits = std::str::from_utf8(digits).ok().filter(|_| plain);
+                let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                number.ok_or_else(|| damaged("no hexadecimal number"))
+            })
             .collect::<Result<_, _>>()?;
         let (size, name_size, checksum) = (numbers[6], u64::from(numbers[11]), numbers[12]);
         if !(2..=LONGEST_NAME).contains(&name_size) {
@@ -163,10 +168,4 @@ impl<R: Read> Counted<R> {
         }
         Ok(())
     }
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
-    let digits = std::str::from_utf8(digits).ok()?;
-    let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    u32::from_str_radix(digits, 16).ok().filter(|_| plain)
 }

@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::agent::evidence::running;
 use crate::agent::fleet::Fleet;
-use protocol::{BootRecord, SlotState};
+use protocol::SlotState;
 use std::collections::BTreeMap;
 
 /// Names that other tools know (`hw_*`, `sw_version`), then ours.
@@ -25,7 +25,12 @@ pub(super) fn attributes(agent: &Agent, fleet: &Fleet) -> BTreeMap<&'static str,
         ("packs", agent.running_packs()),
     ]);
     found.extend(info.board.map(|board| ("board", board)));
-    if let Some(bundle) = installed(&record) {
+    // The bundle that is confirmed: one on trial may be gone in a minute.
+    let installed = record.running().and_then(|(_, slot)| match slot.state {
+        SlotState::Confirmed => slot.bundle.as_ref(),
+        _ => record.slot(record.fallback()?).bundle.as_ref(),
+    });
+    if let Some(bundle) = installed {
         found.insert("sw_version", bundle.release.to_string());
         found.insert("bundle", bundle.id.clone());
         found.insert("bundle_digest", bundle.digest.to_string());
@@ -34,15 +39,6 @@ pub(super) fn attributes(agent: &Agent, fleet: &Fleet) -> BTreeMap<&'static str,
         found.insert("last_failure", format!("slot {}, {}", failure.slot, failure.cause));
     }
     found
-}
-
-/// The bundle that is confirmed: one on trial may be gone in a minute.
-fn installed(record: &BootRecord) -> Option<&protocol::Bundle> {
-    let (_, slot) = record.running()?;
-    match slot.state {
-        SlotState::Confirmed => slot.bundle.as_ref(),
-        _ => record.slot(record.fallback()?).bundle.as_ref(),
-    }
 }
 
 /// What must change before the server is told again: free space alone is no news.

@@ -174,12 +174,8 @@ fn checked(
 
 fn failed(place: &str, error: &ureq::Error) -> HttpError {
     let detail = error.to_string();
-    HttpError::Failed { place: place.into(), detail, unsent: is_unsent(error) }
-}
-
-/// It failed before the connection stood.
-fn is_unsent(error: &ureq::Error) -> bool {
-    match error {
+    // It failed before the connection stood.
+    let unsent = match error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
         ureq::Error::Timeout(at) => matches!(at, Timeout::Resolve | Timeout::Connect),
         ureq::Error::Io(error) => matches!(
@@ -189,7 +185,8 @@ fn is_unsent(error: &ureq::Error) -> bool {
                 | ErrorKind::NetworkUnreachable
         ),
         _ => false,
-    }
+    };
+    HttpError::Failed { place: place.into(), detail, unsent }
 }
 
 fn tls(fleet: &Fleet) -> Result<TlsConfig> {

@@ -52,7 +52,9 @@ pub(super) fn download(
         return Ok(());
     }
     let begun = agent.ask(Request::Begin { sha256, total }).map_err(refused)?;
-    let Response::Begun { slot, mut received } = begun else { return Err(odd(&begun)) };
+    let Response::Begun { slot, mut received } = begun else {
+        return Err(DownloadError::Passing(format!("the slots answered {begun:?}")));
+    };
     if received > 0 {
         known_part(agent, slot, received, &mut source)?;
     }
@@ -61,7 +63,8 @@ pub(super) fn download(
         received = agent.write_patiently(sha256, received, &buffer[..length]).map_err(refused)?;
         progress(received * 100 / total.max(1));
     }
-    if source.is_right() {
+    // If it is not the bundle announced, the slots will say so, and keep it as the reason.
+    if Digest(source.hasher.clone().finalize().into()) == sha256 {
         source.finish(artifact)?;
     }
     agent.ask(Request::Finish { sha256 }).map(drop).map_err(refused)
@@ -169,11 +172,6 @@ impl<'a> Source<'a> {
             }
             Image::Bundle { whole, .. } => whole.remote.jump(received),
         }
-    }
-
-    /// Whether the bundle is the one announced. If not, the slots will say so, and keep it as the reason.
-    fn is_right(&self) -> bool {
-        Digest(self.hasher.clone().finalize().into()) == self.sha256
     }
 
     /// Checks the rest of the file, and the whole of it against what the server says.
@@ -315,8 +313,4 @@ fn refused(refusal: Refusal) -> DownloadError {
         Refusal::State { .. } => DownloadError::Waits(refusal.to_string()),
         refusal => DownloadError::Unfit(refusal.to_string()),
     }
-}
-
-fn odd(response: &Response) -> DownloadError {
-    DownloadError::Passing(format!("the slots answered {response:?}"))
 }

@@ -142,8 +142,11 @@ impl Deployment {
         let id = || parse::<Cancelable>(bytes).ok().map(|order| order.id);
         let raw: RawDeployment = parse(bytes).map_err(|reason| BadOrder { id: id(), reason })?;
         let RawDeployment { id, deployment: order } = raw;
-        let artifact = order.chunks.into_iter().flat_map(|chunk| chunk.artifacts);
-        let artifact = only(artifact.collect()).and_then(Artifact::new);
+        let mut all: Vec<_> = order.chunks.into_iter().flat_map(|chunk| chunk.artifacts).collect();
+        let names: Vec<_> = all.iter().map(|artifact| artifact.filename.as_str()).collect();
+        let wrong = format!("found {} files ({}), expected one", names.len(), names.join(", "));
+        let only = all.pop().filter(|_| all.is_empty());
+        let artifact = only.ok_or(wrong).and_then(Artifact::new);
         let artifact = artifact.map_err(|reason| BadOrder { id: Some(id.clone()), reason })?;
         let open = order.window != Some(Window::Unavailable);
         Ok(Self {
@@ -168,13 +171,6 @@ impl Artifact {
             name,
         })
     }
-}
-
-fn only(mut artifacts: Vec<RawArtifact>) -> Result<RawArtifact, String> {
-    let names: Vec<_> = artifacts.iter().map(|artifact| artifact.filename.as_str()).collect();
-    let wrong = format!("found {} files ({}), expected one", names.len(), names.join(", "));
-    let first = artifacts.pop();
-    first.filter(|_| artifacts.is_empty()).ok_or(wrong)
 }
 
 fn digest<const N: usize>(
@@ -239,7 +235,12 @@ pub(super) fn feedback(id: &str, execution: Execution, details: &[String]) -> Va
         Execution::Succeeded => ("closed", "success"),
         Execution::Failed => ("closed", "failure"),
     };
-    let details: Vec<_> = details.iter().flat_map(|text| pieces(text)).take(MESSAGES).collect();
+    // A long text in several messages.
+    let pieces = |text: &String| {
+        let characters: Vec<char> = text.chars().collect();
+        characters.chunks(MESSAGE).map(String::from_iter).collect::<Vec<_>>()
+    };
+    let details: Vec<_> = details.iter().flat_map(pieces).take(MESSAGES).collect();
     json!({
         "id": id,
         "status": { "execution": execution, "result": { "finished": finished }, "details": details },
@@ -257,12 +258,6 @@ pub(super) fn attributes(values: &BTreeMap<&'static str, String>) -> Value {
         .map(|(name, value)| (*name, value.chars().take(ATTRIBUTE).collect::<String>()));
     let data: BTreeMap<_, _> = shortened.collect();
     json!({ "mode": "merge", "data": data })
-}
-
-/// A long text in several messages.
-fn pieces(text: &str) -> Vec<String> {
-    let characters: Vec<char> = text.chars().collect();
-    characters.chunks(MESSAGE).map(|piece| piece.iter().collect()).collect()
 }
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {

@@ -70,7 +70,8 @@ fn visits(agent: &Agent, fleet: &Fleet) -> Result<()> {
         let pause = clock::pause(visitor.interval, failures, asked);
         let [chance, ..] = random().context("no random numbers")?;
         visitor.wait(clock::spread(pause, chance));
-        if let Err(error) = visitor.note_end_of_trial() {
+        let has_ended = visitor.is_due(agent.slots().record());
+        if has_ended && let Err(error) = visitor.steps(None) {
             log::warn!("fleet: {error:#}");
         }
     }
@@ -208,9 +209,5 @@ impl<'a> Visitor<'a> {
     fn is_due(&self, record: &protocol::BootRecord) -> bool {
         let Some(action) = &self.notes.memory.action else { return false };
         action.phase == Phase::Trial && next(action, record, None) != Step::Watch
-    }
-
-    fn note_end_of_trial(&mut self) -> Result<()> {
-        if self.is_due(self.agent.slots().record()) { self.steps(None) } else { Ok(()) }
     }
 }
