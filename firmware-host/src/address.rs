@@ -47,8 +47,12 @@ impl Address {
                 .and_then(|line| client(Records::Short).connect(line, time))
                 .map(|tls| Way::of(tls, ours)),
         };
-        way.map_err(|error| unreachable(error, time))
-            .with_context(|| format!("cannot reach {self}"))
+        way.map_err(|error| match error.kind() {
+            // A handshake that is not answered is a box without a sign of life.
+            io::ErrorKind::TimedOut => DeviceError::Silent { what: "handshake", silence: time },
+            _ => DeviceError::Link(error),
+        })
+        .with_context(|| format!("cannot reach {self}"))
     }
 
     /// Without TLS: to a line that is configured so.
@@ -88,14 +92,6 @@ impl Way {
     fn of<L: Link + 'static>(tls: Tls<L>, workstation: VerifyingKey) -> Self {
         let proven = Binding { session: tls.binding(), workstation, of_box: tls.peer() };
         Self { link: Box::new(tls), proven: Some(proven) }
-    }
-}
-
-/// A handshake that is not answered is a box without a sign of life.
-fn unreachable(error: io::Error, silence: Duration) -> DeviceError {
-    match error.kind() {
-        io::ErrorKind::TimedOut => DeviceError::Silent { what: "handshake", silence },
-        _ => DeviceError::Link(error),
     }
 }
 

@@ -68,13 +68,22 @@ pub(crate) fn kind(error: &Error) -> Kind {
 }
 
 pub(crate) fn record_json(record: &BootRecord) -> Value {
+    let failure = record.last_failure.as_ref().map(|failure| {
+        json!({
+            "slot": failure.slot.to_string(),
+            "bundle": failure.bundle.as_ref().map(bundle_json),
+            "cause": failure.cause.to_string(),
+            "detail": failure.detail,
+            "at": failure.at,
+        })
+    });
     json!({
         "generation": record.generation,
         "active": record.active.map(|id| id.to_string()),
         "fallback": record.fallback().map(|id| id.to_string()),
         "floor": record.floor.to_string(),
         "slots": SlotId::ALL.map(|id| slot_json(id, record.slot(id))),
-        "last_failure": record.last_failure.as_ref().map(failure_json),
+        "last_failure": failure,
     })
 }
 
@@ -116,16 +125,6 @@ pub(crate) fn packs_text(slot: SlotId, packs: &[PackName]) -> impl Iterator<Item
 
 fn bundle_json(bundle: &protocol::Bundle) -> Value {
     json!({ "id": bundle.id, "release": bundle.release.to_string(), "digest": bundle.digest })
-}
-
-fn failure_json(failure: &Failure) -> Value {
-    json!({
-        "slot": failure.slot.to_string(),
-        "bundle": failure.bundle.as_ref().map(bundle_json),
-        "cause": failure.cause.to_string(),
-        "detail": failure.detail,
-        "at": failure.at,
-    })
 }
 
 pub(crate) fn record_text(record: &BootRecord) -> String {

@@ -150,7 +150,11 @@ impl LogsArgs {
                     log::warn!("{lost} lines are lost");
                 }
                 for line in &lines {
-                    output.say(&line_text(line), &line_json(line))?;
+                    let seconds = line.nanos as f64 / 1e9;
+                    let level = format!("{:?}", line.level).to_uppercase();
+                    let text =
+                        format!("{seconds:12.6} {level:5} {}: {}", line.target, line.message);
+                    output.say(&text, &line_json(line))?;
                 }
                 if lines.is_empty() {
                     thread::sleep(FOLLOW);
@@ -220,12 +224,6 @@ fn whole_log(device: &mut Device, journal: Option<Journal>) -> Result<String, De
         from = next;
     }
     Ok(text)
-}
-
-fn line_text(line: &LogLine) -> String {
-    let seconds = line.nanos as f64 / 1e9;
-    let level = format!("{:?}", line.level).to_uppercase();
-    format!("{seconds:12.6} {level:5} {}: {}", line.target, line.message)
 }
 
 fn line_json(line: &LogLine) -> serde_json::Value {

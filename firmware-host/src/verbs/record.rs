@@ -47,7 +47,11 @@ impl Record {
         let listening = Listening::open(&self.listen)?;
         let recording = Recording::create(&self.out).with_context(failed)?;
         if let Some(ready) = &self.ready_file {
-            durable::write(ready, json!({ "tcp": listening.tcp()? }).to_string().as_bytes())
+            let tcp = match &listening {
+                Listening::Tcp(listener) => Some(listener.local_addr()?.to_string()),
+                Listening::Line(_) => None,
+            };
+            durable::write(ready, json!({ "tcp": tcp }).to_string().as_bytes())
                 .with_context(|| format!("cannot write {}", ready.display()))?;
         }
         let pressed = AtomicBool::new(false);
@@ -98,13 +102,6 @@ impl Listening {
                 Self::Line(Wire::Tty(tty))
             }
         })
-    }
-
-    fn tcp(&self) -> Result<Option<String>> {
-        match self {
-            Self::Tcp(listener) => Ok(Some(listener.local_addr()?.to_string())),
-            Self::Line(_) => Ok(None),
-        }
     }
 
     /// The first who comes; none if it is over before.

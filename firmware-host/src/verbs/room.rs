@@ -5,7 +5,7 @@ use crate::output::Output;
 use anyhow::Result;
 use protocol::Exposure;
 use protocol::exposure::Outcome;
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(crate) fn room(target: &Target, output: Output) -> Result<()> {
     let room = target.with(|device| Ok(device.room()?))?;
@@ -13,9 +13,19 @@ pub(crate) fn room(target: &Target, output: Output) -> Result<()> {
         let celsius = detector.temperature.map(|tenths| f64::from(tenths) / 10.0);
         json!({ "readiness": detector.readiness.to_string(), "celsius": celsius })
     });
+    let latest = room.latest.as_ref().map(|exposure| {
+        let technique = exposure.technique;
+        json!({
+            "controller": exposure.controller, "epoch": exposure.epoch, "sequence": exposure.sequence,
+            "aborted": exposure.outcome == Outcome::Aborted,
+            "kilovolts": technique.kilovolts.map(|tenths| f64::from(tenths) / 10.0),
+            "milliampere_seconds": technique.charge.map(|thousandths| f64::from(thousandths) / 1e3),
+            "milliseconds": technique.duration.map(|tenths| f64::from(tenths) / 10.0),
+        })
+    });
     let document = json!({
         "lamp": room.lamp.to_string(), "missing": room.missing, "unexplained": room.unexplained,
-        "entries": room.entries, "latest": room.latest.as_ref().map(exposure_json),
+        "entries": room.entries, "latest": latest,
         "detector": detector, "interlock": room.interlock.map(|interlock| interlock.state.to_string()),
     });
     let mut lines = vec![
@@ -33,17 +43,6 @@ pub(crate) fn room(target: &Target, output: Output) -> Result<()> {
         lines.push(format!("interlock {}", interlock.state));
     }
     output.say(&lines.join("\n"), &document)
-}
-
-fn exposure_json(exposure: &Exposure) -> Value {
-    let technique = exposure.technique;
-    json!({
-        "controller": exposure.controller, "epoch": exposure.epoch, "sequence": exposure.sequence,
-        "aborted": exposure.outcome == Outcome::Aborted,
-        "kilovolts": technique.kilovolts.map(|tenths| f64::from(tenths) / 10.0),
-        "milliampere_seconds": technique.charge.map(|thousandths| f64::from(thousandths) / 1e3),
-        "milliseconds": technique.duration.map(|tenths| f64::from(tenths) / 10.0),
-    })
 }
 
 fn exposure_text(exposure: &Exposure) -> String {

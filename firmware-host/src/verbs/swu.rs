@@ -67,7 +67,10 @@ impl Make {
     fn description(&self) -> Result<Description> {
         let unusable = || format!("{} is not a usable bundle", self.bundle.display());
         let (size, sha256, _) = digest(&self.bundle)?;
-        if self.is_pack()? {
+        let mut begin = Vec::new();
+        let read = open(&self.bundle)?.take(4).read_to_end(&mut begin);
+        read.with_context(|| format!("cannot read {}", self.bundle.display()))?;
+        if SealedPack::is_begun_by(&begin) {
             return self.description_of_pack(sha256);
         }
         let manifest = Envelope::read(open(&self.bundle)?, size).with_context(unusable)?.manifest;
@@ -80,13 +83,6 @@ impl Make {
             file: swu::IMAGE.into(),
             sha256,
         })
-    }
-
-    fn is_pack(&self) -> Result<bool> {
-        let mut begin = Vec::new();
-        let read = open(&self.bundle)?.take(4).read_to_end(&mut begin);
-        read.with_context(|| format!("cannot read {}", self.bundle.display()))?;
-        Ok(SealedPack::is_begun_by(&begin))
     }
 
     fn description_of_pack(&self, sha256: Digest) -> Result<Description> {

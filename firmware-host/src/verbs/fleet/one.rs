@@ -77,10 +77,12 @@ pub(super) fn roll_out(target: &Target, order: &Order, step: Step<'_>) -> Fared 
         Ok((outcome, record)) => {
             (outcome, format!("{}{}", running(&record), packs(target)), Vec::new())
         }
-        Err(error) if is_out_of_reach(&error) => {
-            (Outcome::Unreachable, format!("{error:#}"), Vec::new())
-        }
-        Err(error) => (Outcome::Failed, format!("{error:#}"), evidence(target)),
+        Err(error) => match error.downcast_ref::<DeviceError>().map(DeviceError::kind) {
+            Some(Kind::Link | Kind::Timeout) => {
+                (Outcome::Unreachable, format!("{error:#}"), Vec::new())
+            }
+            _ => (Outcome::Failed, format!("{error:#}"), evidence(target)),
+        },
     };
     Fared { outcome, detail, evidence, seconds: start.elapsed().as_secs_f64() }
 }
@@ -144,7 +146,12 @@ fn confirm(target: &Target, order: &Order) -> Result<BootRecord> {
         }
         if start.elapsed() >= order.limit {
             let why = refused.map_or_else(String::new, |why| format!(": {why}"));
-            give_up(target, &why);
+            // The trial ends now, should the box have something to go back to. If not, its own limit ends it.
+            let reason = format!("rollout: not confirmed in time{why}");
+            let rolled_back = new_id().and_then(|id| target.with(|d| Ok(d.rollback(id, &reason)?)));
+            if let Err(error) = rolled_back {
+                log::warn!("{}: cannot roll back: {error:#}", target.device);
+            }
             anyhow::bail!("not confirmed within {}{why}", humantime::format_duration(order.limit));
         }
         if start.elapsed() >= order.soak {
@@ -174,22 +181,8 @@ fn passing_refusal(error: anyhow::Error) -> Result<anyhow::Error> {
     }
 }
 
-/// Ends the trial now, should the box have something to go back to. If not, its own limit ends it.
-fn give_up(target: &Target, why: &str) {
-    let reason = format!("rollout: not confirmed in time{why}");
-    let rolled_back = new_id().and_then(|id| target.with(|d| Ok(d.rollback(id, &reason)?)));
-    if let Err(error) = rolled_back {
-        log::warn!("{}: cannot roll back: {error:#}", target.device);
-    }
-}
-
 fn new_id() -> Result<RequestId> {
     Ok(RequestId(random().context("no random numbers")?))
-}
-
-fn is_out_of_reach(error: &anyhow::Error) -> bool {
-    let device = error.downcast_ref::<DeviceError>();
-    device.is_some_and(|e| matches!(e.kind(), Kind::Link | Kind::Timeout))
 }
 
 pub(super) fn running(record: &BootRecord) -> String {

@@ -179,6 +179,12 @@ impl Controller {
         played: &mut Played,
     ) -> Result<(Lamp, u32), DeviceError> {
         let start = Instant::now();
+        // What only a spoiled or lost frame explains: asked again it may be well.
+        let is_of_a_bad_line = |error: &DeviceError| {
+            let greeting_lost = matches!(error, DeviceError::Refused(Refusal::NoHello));
+            greeting_lost
+                || matches!(error, DeviceError::Unexpected { .. } | DeviceError::Late { .. })
+        };
         loop {
             let age = u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX);
             let told = self
@@ -272,12 +278,6 @@ impl Factors {
             ..Technique::default()
         }
     }
-}
-
-/// What only a spoiled or lost frame explains: asked again it may be well.
-fn is_of_a_bad_line(error: &DeviceError) -> bool {
-    let greeting_lost = matches!(error, DeviceError::Refused(Refusal::NoHello));
-    greeting_lost || matches!(error, DeviceError::Unexpected { .. } | DeviceError::Late { .. })
 }
 
 fn locked(dice: &Mutex<Dice>) -> std::sync::MutexGuard<'_, Dice> {
