@@ -217,10 +217,17 @@ fn learnt(report: &str) -> Result<Text, String> {
     let sentences = report::sentences(&text).len();
     match (basis, sentences) {
         _ if report.trim().is_empty() => Err("empty".into()),
+        _ if is_marked_up(report) => Err("in XML or HTML".into()),
         (Basis::Nothing, _) => Err("without findings or impression".into()),
         (_, n) if n < SENTENCES => Err(format!("of fewer than {SENTENCES} sentences")),
         (_, n) => Ok(Text { text, sentences: n as u32 }),
     }
+}
+
+/// Begins with a tag: as sentences, tags would be learned from.
+fn is_marked_up(report: &str) -> bool {
+    let tag = report.trim_start().strip_prefix('<').and_then(|rest| rest.chars().next());
+    tag.is_some_and(|c| c.is_ascii_alphabetic() || "!?/".contains(c))
 }
 
 #[cfg(test)]

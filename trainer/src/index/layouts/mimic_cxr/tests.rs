@@ -189,3 +189,16 @@ fn tables_that_contradict_themselves_or_fit_no_study_are_refused() {
         "chexpert.csv: none of its 2 studies is in the table of metadata",
     );
 }
+
+#[test]
+fn reports_in_markup_are_left_out_and_not_learned_from() {
+    let plain = "FINDINGS: The lungs are clear. The heart is normal. No effusion. No pneumothorax.";
+    assert_eq!(learnt(plain).unwrap().sentences, 4);
+    // OpenI gives its reports out in this form.
+    let xml =
+        format!("<?xml version=\"1.0\"?>\n<AbstractText Label=\"FINDINGS\">{plain}</AbstractText>");
+    for text in [xml, format!("<html><body>{plain}</body></html>"), format!(" <p>{plain}</p>")] {
+        assert_eq!(learnt(&text).err().as_deref(), Some("in XML or HTML"), "{text}");
+    }
+    assert!(learnt(&format!("<3 cm nodule. {plain}")).is_ok());
+}
