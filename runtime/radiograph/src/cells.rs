@@ -64,6 +64,18 @@ impl Cells<'_> {
         }
     }
 
+    /// Bits of a cell.
+    pub(crate) fn width(&self) -> u32 {
+        if matches!(self, Self::Bytes(_)) { u8::BITS } else { u16::BITS }
+    }
+
+    /// The bits that are set in any of them.
+    pub(crate) fn all_bits(&self) -> u16 {
+        let mut all = 0;
+        self.each_part(|part| all |= part.iter().fold(0, |all, cell| all | cell));
+        all
+    }
+
     /// The values that occur.
     pub(crate) fn found(&self) -> impl Iterator<Item = u16> {
         let mut found = vec![false; self.kinds()];

@@ -165,7 +165,7 @@ impl Voi {
             let found = width.to_string();
             Err(RadiographError::Value { name: "WindowWidth", found, expected })
         };
-        match elements.text(tags::VOILUT_FUNCTION).as_str() {
+        match elements.text(tags::VOILUT_FUNCTION).to_ascii_uppercase().as_str() {
             "" | "LINEAR" if width >= 1.0 => Ok(Self::Linear { center, width }),
             "" | "LINEAR" => too_narrow("at least 1"),
             "LINEAR_EXACT" | "SIGMOID" if width <= 0.0 => too_narrow("more than 0"),
@@ -249,20 +249,26 @@ fn ends_of(cells: &[u16], keys: impl Fn(u16) -> (u16, u16)) -> (u16, u16) {
     (low, high)
 }
 
-/// Pixel Padding Value, to Pixel Padding Range Limit where that is present.
+/// Pixel Padding Value, to Pixel Padding Range Limit where that is present. A value that no sample can
+/// have is no padding: cut to the bits of a sample, 65535 would be the white of 12 bits.
 fn padding(
     elements: &Elements<'_>,
     layout: &PixelLayout,
 ) -> Result<Option<RangeInclusive<i32>>, RadiographError> {
-    // The VR of these depends on the sign of the pixels, which implicit VR does not say.
-    let sample = |value: i64| layout.value(value as u32);
-    let value = elements.integer(tags::PIXEL_PADDING_VALUE, "PixelPaddingValue")?.map(sample);
-    let limit =
-        elements.integer(tags::PIXEL_PADDING_RANGE_LIMIT, "PixelPaddingRangeLimit")?.map(sample);
-    Ok(value.map(|value| {
-        let limit = limit.unwrap_or(value);
-        value.min(limit)..=value.max(limit)
-    }))
+    let value = elements.integer(tags::PIXEL_PADDING_VALUE, "PixelPaddingValue")?;
+    let name = "PixelPaddingRangeLimit";
+    let limit = elements.integer(tags::PIXEL_PADDING_RANGE_LIMIT, name)?;
+    let Some(value) = value else { return Ok(None) };
+    let first = layout.value_of(value);
+    let Some(limit) = limit else { return Ok(first.map(|first| first..=first)) };
+    match (first, layout.value_of(limit)) {
+        (Some(first), Some(last)) => Ok(Some(first.min(last)..=first.max(last))),
+        _ => Err(RadiographError::Value {
+            name,
+            found: format!("{limit}, where PixelPaddingValue is {value}"),
+            expected: "values that samples can have",
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -11,15 +11,21 @@ pub(crate) struct Lut {
     /// The input of the first entry.
     first: i64,
     entries: Vec<u16>,
-    /// The largest output its descriptor allows.
+    /// White.
     pub(crate) largest: f64,
 }
 
 impl Lut {
     /// From an item of the sequence; `signed`: whether inputs may be negative.
+    ///
+    /// Some consoles write in the descriptor how many bits an entry is stored in, 16, whatever it has.
+    /// The white of a table that reaches no higher than 12 bits is then 4095.
     pub(crate) fn parse(item: &Elements<'_>, signed: bool) -> Result<Self, RadiographError> {
         let descriptor = (tags::LUT_DESCRIPTOR, "LUTDescriptor");
-        Self::of_elements(item, descriptor, (tags::LUT_DATA, "LUTData"), signed)
+        let table = Self::of_elements(item, descriptor, (tags::LUT_DATA, "LUTData"), signed)?;
+        let claims_all = table.largest == white(16);
+        let largest = if claims_all { white(bits_of(&table.entries)) } else { table.largest };
+        Ok(Self { largest, ..table })
     }
 
     /// From the two elements that describe and have it.
@@ -50,17 +56,18 @@ impl Lut {
             return Err(RadiographError::Value { name: descriptor_name, found, expected });
         }
         let data = present(elements.integers(data_tag, data_name)?, data_name)?;
-        let entries = entries(&data, count).ok_or_else(|| RadiographError::Value {
+        let entries = entries(&data, count, bits).ok_or_else(|| RadiographError::Value {
             name: data_name,
             found: format!("{} values for {count} entries", data.len()),
             expected: "one value an entry",
         })?;
-        Ok(Self { first, entries, largest: f64::from((1u32 << bits) - 1) })
+        let largest = white(bits_of(&entries).max(bits as u32));
+        Ok(Self { first, entries, largest })
     }
 
     #[cfg(test)]
     pub(crate) fn of(first: i64, entries: Vec<u16>, bits: u32) -> Self {
-        Self { first, entries, largest: f64::from((1u32 << bits) - 1) }
+        Self { first, entries, largest: white(bits) }
     }
 
     pub(crate) fn at(&self, input: f64) -> f64 {
@@ -70,10 +77,23 @@ impl Lut {
     }
 }
 
-/// `count` entries from 16-bit words, or two to a word (8-bit tables in `OW`), or bytes.
-fn entries(data: &[i64], count: usize) -> Option<Vec<u16>> {
+fn white(bits: u32) -> f64 {
+    f64::from((1u32 << bits) - 1)
+}
+
+/// Bits that the entries need, at least 8.
+fn bits_of(entries: &[u16]) -> u32 {
+    let all = entries.iter().fold(0xFF, |all, entry| all | entry);
+    u16::BITS - all.leading_zeros()
+}
+
+/// `count` entries from 16-bit words, or bytes, or two to a word (tables of 8 bits in `OW`).
+fn entries(data: &[i64], count: usize, bits: i64) -> Option<Vec<u16>> {
     if let Some(words) = data.get(..count) {
         return Some(words.iter().map(|word| *word as u16).collect());
+    }
+    if bits > 8 || data.len() != count.div_ceil(2) {
+        return None;
     }
     let bytes = data.iter().flat_map(|word| [*word as u16 & 0xFF, *word as u16 >> 8]);
     let packed: Vec<u16> = bytes.take(count).collect();

@@ -81,12 +81,12 @@ fn displayed(bytes: &[u8], syntax: TransferSyntax) -> Result<Radiograph<'_>, Rad
     let data_set = DataSet::scan(bytes, syntax)?;
     let header = Header::parse(&data_set.elements, syntax)?;
     let layout = PixelLayout::parse(&data_set.elements)?;
+    let samples = pixels::first_frame(&layout, &data_set)?;
+    let layout = layout.of(&samples);
     let image = if layout.is_colour() {
-        let samples = pixels::first_frame(&layout, &data_set)?;
         Image::new(layout.rows, layout.columns, pixels::luma(&layout, &samples))?
     } else {
-        let display = Display::parse(&data_set.elements, &layout)?;
-        display.image(&layout, pixels::first_frame(&layout, &data_set)?)?
+        Display::parse(&data_set.elements, &layout)?.image(&layout, samples)?
     };
     Ok(Radiograph { image, source: Source::Dicom(Box::new(header)) })
 }

@@ -94,7 +94,14 @@ impl Meta {
 }
 
 /// Inflates as far as the limit allows.
+///
+/// Some writers put the two bytes of zlib before the stream. A raw one would begin with a stored block
+/// of which they are the type and half of the length.
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, RadiographError> {
+    let bytes = match bytes {
+        [0x78, 0x01 | 0x5E | 0x9C | 0xDA, raw @ ..] if !is_stored_block(bytes) => raw,
+        _ => bytes,
+    };
     let mut inflated = Vec::new();
     DeflateDecoder::new(bytes)
         .take(limits::INFLATED_BYTES as u64 + 1)
@@ -107,4 +114,9 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, RadiographError> {
         )));
     }
     Ok(inflated)
+}
+
+/// Whether a deflate stream can begin with a stored block: its length stands there twice, once inverted.
+fn is_stored_block(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, a, b, c, d, ..] if [!a, !b] == [*c, *d])
 }

@@ -1,6 +1,6 @@
 //! How samples are laid out: the Image Pixel module.
 
-use super::values::Elements;
+use super::{samples::Samples, values::Elements};
 use crate::{RadiographError, size};
 use dicom_dictionary_std::tags;
 
@@ -76,6 +76,15 @@ impl PixelLayout {
         if self.signed { i32::MIN >> (32 - self.stored) } else { 0 }
     }
 
+    /// The value of a sample that an attribute of US or SS gives; `None` if no sample can have it.
+    ///
+    /// Which VR it is depends on the sign of the pixels, which implicit VR does not say.
+    pub(crate) fn value_of(&self, attribute: i64) -> Option<i32> {
+        let extended = if self.signed { (attribute as i16).into() } else { attribute };
+        let value = self.value(attribute as u32);
+        (i64::from(value) == extended || attribute >> self.stored == 0).then_some(value)
+    }
+
     /// The value of a sample from its lowest bits; what is above them is not part of it.
     pub(crate) fn value(&self, bits: u32) -> i32 {
         let unused = 32 - self.stored;
@@ -84,6 +93,11 @@ impl PixelLayout {
         } else {
             (bits << unused >> unused) as i32
         }
+    }
+
+    /// As it is for the samples of a stream that may have more bits than the header says.
+    pub(crate) fn of(&self, samples: &Samples<'_>) -> Self {
+        Self { stored: samples.stored, ..self.clone() }
     }
 
     pub(crate) fn samples_per_frame(&self) -> usize {

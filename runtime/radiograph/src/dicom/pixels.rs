@@ -35,7 +35,8 @@ pub(crate) fn all_frames(
     }
     let mut values = Vec::new();
     for index in 0..layout.frames {
-        values.extend(frame(layout, data_set, index)?.values(layout));
+        let samples = frame(layout, data_set, index)?;
+        values.extend(samples.values(&layout.of(&samples)));
     }
     let PixelLayout { rows, columns, frames, samples, .. } = *layout;
     Ok(StoredValues { rows, columns, frames, samples, values })
@@ -93,7 +94,14 @@ fn frame<'a>(
         let reason = format!("{found} samples of {expected}");
         return Err(RadiographError::Decode { format: data_set.syntax.name(), reason });
     }
-    Ok(samples)
+    match samples.lost_bit(layout) {
+        None => Ok(samples),
+        Some(bit) => Err(RadiographError::Value {
+            name: "BitsStored",
+            found: format!("{} and leaves out bit {bit} of the picture", layout.stored),
+            expected: "all of its bits, the last being HighBit",
+        }),
+    }
 }
 
 /// Where the bytes of one uncompressed frame are.

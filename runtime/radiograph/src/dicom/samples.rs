@@ -7,6 +7,8 @@ use std::borrow::Cow;
 /// Samples, of which none is masked or given its sign yet: [`Self::value`] does.
 pub(crate) struct Samples<'a> {
     pub(crate) store: Store<'a>,
+    /// Bits of a sample, which for compressed ones may be more than the header says.
+    pub(crate) stored: u32,
     /// Where in its cell a sample begins.
     pub(crate) shift: u32,
     /// Colour planes one after the other, instead of samples side by side.
@@ -27,9 +29,14 @@ pub(crate) enum Store<'a> {
 
 impl<'a> Samples<'a> {
     /// Of a compressed picture: in the lowest bits, side by side.
+    ///
+    /// A stream says itself what its samples are. JPEG has 12 bits where the header says 10, and a lossy
+    /// one may go beyond 10: without the highest bits white would be black.
     pub(crate) fn decoded(layout: &PixelLayout, cells: Cells<'a>) -> Self {
+        let used = u16::BITS - cells.all_bits().leading_zeros();
+        let stored = if layout.signed { layout.stored } else { layout.stored.max(used) };
         let store = Store::Cells(cells);
-        Self { store, shift: 0, planar: false, has_luma: layout.has_luma() }
+        Self { store, stored, shift: 0, planar: false, has_luma: layout.has_luma() }
     }
 
     /// Uncompressed cells, as the layout says.
@@ -40,7 +47,63 @@ impl<'a> Samples<'a> {
             (16, true) => Store::Cells(Cells::Big(bytes)),
             (_, big_endian) => Store::Quads { bytes, big_endian },
         };
-        Self { store, shift: layout.shift, planar: layout.planar, has_luma: layout.has_luma() }
+        let PixelLayout { stored, shift, planar, .. } = *layout;
+        Self { store, stored, shift, planar, has_luma: layout.has_luma() }
+    }
+
+    /// A bit of the picture that BitsStored and HighBit leave out, as far as the picture tells.
+    ///
+    /// What cells hold besides samples is no part of it: once it was overlays. But where it carries the
+    /// samples on, or the picture fits below them, the header is wrong.
+    pub(crate) fn lost_bit(&self, layout: &PixelLayout) -> Option<u32> {
+        let whole = u32::MAX >> (32 - self.width());
+        let sample = (u32::MAX >> (32 - self.stored)) << self.shift & whole;
+        if sample == whole {
+            return None;
+        }
+        let above = whole & !sample & !((1 << self.shift) - 1);
+        let negative = above | 1 << (self.shift + self.stored - 1);
+        // What extends the sign is no stranger.
+        let stray = |cell: u32| {
+            let extends_sign = layout.signed && cell & negative == negative;
+            cell & !sample & !(if extends_sign { above } else { 0 })
+        };
+        let (mut all, mut common) = (0, whole);
+        self.each_part(|part| {
+            for cell in part {
+                let stray = stray(*cell);
+                all |= stray;
+                common &= stray;
+            }
+        });
+        // A bit that is alike in all cells says nothing.
+        let stray = all & !common;
+        let is_lost = match stray & above {
+            0 => stray != 0 && (0..self.len()).all(|at| self.bits(at) >> self.stored == 0),
+            _ => self.goes_on_above(layout),
+        };
+        is_lost.then(|| stray.ilog2())
+    }
+
+    /// Whether what stands above the samples carries them on.
+    ///
+    /// Where a picture leaves the range of its samples, those jump to its other end and the whole cells
+    /// go on. Where an overlay begins, the whole cells jump.
+    fn goes_on_above(&self, layout: &PixelLayout) -> bool {
+        let (unused, step) = (32 - self.width(), if self.planar { 1 } else { layout.samples });
+        let whole = |at| match layout.signed {
+            true => i64::from((self.bits(at) << unused) as i32 >> unused),
+            false => self.bits(at).into(),
+        };
+        let sample = |at| i64::from(layout.value(self.bits(at) >> self.shift)) << self.shift;
+        let (mut borders, mut carried_on) = (0, 0);
+        for (here, before) in (step..self.len()).map(|at| (at, at - step)) {
+            let [whole, sample] =
+                [whole(here) - whole(before), sample(here) - sample(before)].map(i64::abs);
+            borders += usize::from(whole != sample);
+            carried_on += usize::from(whole < sample);
+        }
+        carried_on > borders / 8
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -72,6 +135,31 @@ impl<'a> Samples<'a> {
             return (Cells::Words(words.collect()), 0);
         };
         (cells, shift)
+    }
+
+    /// Bits of a cell.
+    fn width(&self) -> u32 {
+        match &self.store {
+            Store::Cells(cells) => cells.width(),
+            Store::Quads { .. } => u32::BITS,
+        }
+    }
+
+    /// Calls `look` with all cells, part by part.
+    fn each_part(&self, mut look: impl FnMut(&[u32])) {
+        match &self.store {
+            Store::Cells(cells) => {
+                let mut wide = Vec::new();
+                cells.each_part(|part| {
+                    wide.clear();
+                    wide.extend(part.iter().map(|cell| u32::from(*cell)));
+                    look(&wide);
+                });
+            }
+            Store::Quads { .. } => {
+                (0..self.len()).for_each(|at| look(&[self.bits(at)]));
+            }
+        }
     }
 
     fn bits(&self, at: usize) -> u32 {

@@ -146,19 +146,21 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// The first value of a decimal string, finite; `None` if absent or empty.
+    /// The first of one or more decimal numbers, finite; `None` if there is none.
     pub(crate) fn decimal(
         &self,
         tag: Tag,
         name: &'static str,
     ) -> Result<Option<f64>, RadiographError> {
-        let Some(text) = self.texts(tag).into_iter().next().filter(|text| !text.is_empty()) else {
+        let texts = self.texts(tag);
+        if texts.iter().all(String::is_empty) {
             return Ok(None);
-        };
-        match text.parse::<f64>() {
+        }
+        match texts[0].parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Some(number)),
             _ => {
-                let found = format!("{:?}", shortened(&text));
+                let texts = texts.join("\\");
+                let found = format!("{:?}", shortened(&texts));
                 Err(RadiographError::Value { name, found, expected: "a finite number" })
             }
         }
@@ -174,14 +176,15 @@ impl<'a> Elements<'a> {
         })
     }
 
-    /// An attribute of the first item of a code sequence; empty if absent.
-    pub(crate) fn code(
-        &self,
-        (sequence, name): (Tag, &'static str),
-        tag: Tag,
-    ) -> Result<String, RadiographError> {
-        let items = self.items(sequence, name)?;
-        Ok(items.first().map(|item| item.text(tag)).unwrap_or_default())
+    /// Height over width of a pixel: by its spacing, else by Pixel Aspect Ratio, else 1.
+    pub(crate) fn aspect(&self) -> f64 {
+        let ratio = || {
+            let texts = self.texts(tags::PIXEL_ASPECT_RATIO);
+            let [height, width] = texts.as_slice() else { return None };
+            Some([height.parse().ok()?, width.parse().ok()?])
+        };
+        let [height, width] = self.spacing().or_else(ratio).unwrap_or([1.0, 1.0]);
+        if height > 0.0 && width > 0.0 { height / width } else { 1.0 }
     }
 
     /// An element with the VR and the encoding by which its value is to be read.

@@ -1,7 +1,8 @@
-//! `jpeg2000`: streams of other encoders; `written`: DICOM files of a drawn phantom are read exactly; `people`: also in the ways of other writers; `noise`: damaged ones without a
-//! panic; `pictures`: PNG, JPEG, resizing and the network's input.
+//! `jpeg2000`: streams of other encoders; `written`: DICOM files of a drawn phantom are read exactly; `people`: also in the ways of other writers; `contradictions`: with headers
+//! that are wrong about their pixels; `noise`: damaged ones without a panic; `pictures`: PNG, JPEG, resizing and the network's input.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod contradictions;
 mod jpeg2000;
 mod noise;
 mod people;

@@ -163,6 +163,11 @@ impl Phantom {
     }
 }
 
+/// A value of US, SS or OW.
+pub(crate) fn words(words: &[u16]) -> PrimitiveValue {
+    PrimitiveValue::U16(words.iter().copied().collect())
+}
+
 /// PackBits: runs of 3 and more, the rest literally.
 fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();

@@ -72,16 +72,6 @@ fn text_that_is_not_in_its_character_set_does_not_stop_reading() {
 }
 
 #[test]
-fn bits_above_the_stored_ones_are_not_part_of_a_sample() {
-    let clean = Phantom::draw(12, false);
-    let mut junk = clean.clone();
-    for (i, value) in junk.values.iter_mut().enumerate() {
-        *value |= [0x0000, 0x1000, 0x8000, 0xF000][i % 4]; // as graphic overlays once were
-    }
-    assert_eq!(stored_values(&junk.file()).unwrap().values, clean.values);
-}
-
-#[test]
 fn samples_may_lie_in_the_high_end_of_their_cells() {
     let clean = Phantom::draw(12, false);
     let mut high = clean.clone().with(tags::HIGH_BIT, VR::US, 15u16);

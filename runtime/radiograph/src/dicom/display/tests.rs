@@ -246,7 +246,8 @@ fn read_step_by_step(bytes: &[u8]) -> Result<Option<Vec<f32>>, RadiographError> 
         return Ok(None);
     }
     let display = Display::parse(&data_set.elements, &layout)?;
-    let stored = pixels::first_frame(&layout, &data_set)?.values(&layout).collect();
+    let samples = pixels::first_frame(&layout, &data_set)?;
+    let stored = samples.values(&layout.of(&samples)).collect();
     Ok(Some(display.applied(&layout, stored)))
 }
 
