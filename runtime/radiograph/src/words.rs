@@ -23,6 +23,14 @@ pub(crate) fn is_frontal(view: &str) -> bool {
     is_empty_or(view, FRONTAL, OTHER_VIEWS)
 }
 
+/// Whether a description names a view from the side, and no frontal one: "CHEST PA/LAT" stands with both
+/// pictures of a study. Free text has more words than code strings, so that short ones say nothing here.
+pub(crate) fn names_side(text: &str) -> bool {
+    let words = words(text);
+    let any = |entries: &[&str]| entries.iter().any(|entry| matches(entry, &words));
+    any(SIDE_IN_TEXT) && !any(FRONTAL)
+}
+
 /// The chest, its lungs, and the name of the examination.
 #[rustfmt::skip]
 const CHEST: &[&str] = &[
@@ -74,11 +82,19 @@ const FRONTAL: &[&str] = &[
 /// Views from the side and oblique ones, also beside a word of [`FRONTAL`]: then nobody knows which it is.
 #[rustfmt::skip]
 const OTHER_VIEWS: &[&str] = &[
-    "*LATERAL*", "LAT", "LATERO*", "*LATERAAL*", "LL", "RL", "LLAT", "RLAT", "LATL", "LATR", "LLD", "RLD", "LT",
+    "*LATERAL*", "LAT", "LATERO*", "*LATERAAL*", "LL", "RL", "LLAT", "RLAT", "LATL", "LATR", "LLD*", "RLD*", "LT",
     "RT", "SIDE", "PROFIL*", "PERFIL*", "SEITLICH*", "SEITE", "SEITEN*", "ZIJDELINGS*", "ZIJ", "DWARS*",
     "BOCZN*", "BOCNI", "BOCNY", "YAN", "BOKOV*", "БОКОВ*", "SOKUMEN*", "CEWEI", "側面", "侧位", "側位", "侧面", "측면",
     "*OBLIQU*", "*OBLIC*", "OBL", "OBLIK*", "SCHRAG*", "SCHRAEG*", "SKOSN*", "КОС*", "LAO", "RAO", "LPO", "RPO",
     "XIEWEI", "斜",
+];
+
+/// Those of [`OTHER_VIEWS`] that nobody writes in a description of a frontal view.
+#[rustfmt::skip]
+const SIDE_IN_TEXT: &[&str] = &[
+    "LATERAL*", "LAT", "LATERO*", "LATERAAL*", "LL", "PROFIL", "PROFILO", "PERFIL", "SEITLICH*", "ZIJDELINGS*",
+    "BOCZN*", "BOCNI", "BOKOV*", "БОКОВ*", "SOKUMEN*", "CEWEI", "側面", "侧位", "側位", "侧面", "측면",
+    "*OBLIQU*", "OBLICUA", "SCHRAG*", "КОСАЯ", "КОСОЙ", "斜",
 ];
 
 fn is_empty_or(text: &str, known: &[&str], others: &[&str]) -> bool {

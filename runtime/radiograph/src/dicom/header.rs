@@ -1,7 +1,8 @@
 //! What we read of a header: for the gate, for reports, for decoding.
 
 use super::{TransferSyntax, values::Elements};
-use crate::RadiographError;
+use crate::{RadiographError, words};
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 /// Attributes of a radiograph. Text is trimmed and free of control characters; what is absent is
@@ -16,9 +17,12 @@ pub struct Header {
     pub series_instance_uid: String,
     /// `CR`, `DX`, …
     pub modality: String,
-    /// `AP`, `PA`, `LL`, …; from the View Code Sequence where View Position is empty.
+    /// FOR PRESENTATION or FOR PROCESSING.
+    pub presentation_intent: String,
+    /// `AP`, `PA`, `LL`, …; from the View Code Sequence where View Position is empty, and where both are,
+    /// a description that names a view from the side.
     pub view_position: String,
-    /// Body Part Examined, or the meaning of the Anatomic Region Sequence.
+    /// Body Part Examined, or the Anatomic Region Sequence.
     pub body_part: String,
     /// Where rows and columns of the picture run: `["L", "F"]` upright and not mirrored.
     pub patient_orientation: [String; 2],
@@ -29,6 +33,8 @@ pub struct Header {
     pub bits_stored: u32,
     /// Millimetres between rows and between columns, at the detector; `None` unless positive.
     pub pixel_spacing: Option<[f64; 2]>,
+    /// Height over width of a pixel; 1 where the header does not say.
+    pub pixel_aspect: f64,
     pub patient_id: String,
     pub patient_name: String,
     pub patient_birth_date: String,
@@ -58,11 +64,9 @@ impl Header {
             study_instance_uid: elements.uid(tags::STUDY_INSTANCE_UID, "StudyInstanceUID")?,
             series_instance_uid: elements.uid(tags::SERIES_INSTANCE_UID, "SeriesInstanceUID")?,
             modality: text(tags::MODALITY),
-            view_position: or_else(text(tags::VIEW_POSITION), || view_code(elements))?,
-            body_part: or_else(text(tags::BODY_PART_EXAMINED), || {
-                let sequence = (tags::ANATOMIC_REGION_SEQUENCE, "AnatomicRegionSequence");
-                elements.code(sequence, tags::CODE_MEANING)
-            })?,
+            presentation_intent: text(tags::PRESENTATION_INTENT_TYPE),
+            view_position: view(elements)?,
+            body_part: body_part(elements)?,
             patient_orientation: [
                 orientation.next().unwrap_or_default(),
                 orientation.next().unwrap_or_default(),
@@ -73,6 +77,7 @@ impl Header {
             frames: elements.frames()?,
             bits_stored: elements.count(tags::BITS_STORED, "BitsStored")?,
             pixel_spacing: elements.spacing(),
+            pixel_aspect: elements.aspect(),
             patient_id: text(tags::PATIENT_ID),
             patient_name: text(tags::PATIENT_NAME),
             patient_birth_date: text(tags::PATIENT_BIRTH_DATE),
@@ -86,22 +91,67 @@ impl Header {
     }
 }
 
-/// The view of CID 4010, in the words of View Position; others by their meaning.
-fn view_code(elements: &Elements<'_>) -> Result<String, RadiographError> {
-    let sequence = (tags::VIEW_CODE_SEQUENCE, "ViewCodeSequence");
-    let code = elements.code(sequence, tags::CODE_VALUE)?;
-    Ok(match code.as_str() {
-        "R-10206" | "399348003" => "AP".into(),
-        "R-10214" | "272479007" => "PA".into(),
-        "R-1022D" | "399198007" => "RL".into(),
-        "R-10236" | "399173006" => "LL".into(),
-        _ => elements.code(sequence, tags::CODE_MEANING)?,
+/// What the header says of the view. Where its attributes contradict each other, all that they say.
+fn view(elements: &Elements<'_>) -> Result<String, RadiographError> {
+    let (position, code) = (elements.text(tags::VIEW_POSITION), view_code(elements)?);
+    if position.is_empty() && code.is_empty() {
+        let texts = SAID_IN_WORDS.map(|tag| elements.text(tag));
+        return Ok(texts.into_iter().find(|text| words::names_side(text)).unwrap_or_default());
+    }
+    Ok(match (words::is_frontal(&position), words::is_frontal(&code)) {
+        _ if position.is_empty() => code,
+        (true, false) => format!("{position}, {code}"),
+        _ => position,
     })
 }
 
-fn or_else(
-    text: String,
-    other: impl FnOnce() -> Result<String, RadiographError>,
+/// Where consoles write the name of the exposure that the technologist chose.
+const SAID_IN_WORDS: [Tag; 4] = [
+    tags::SERIES_DESCRIPTION,
+    tags::PROTOCOL_NAME,
+    tags::ACQUISITION_DEVICE_PROCESSING_DESCRIPTION,
+    tags::BODY_PART_EXAMINED,
+];
+
+/// The view of CID 4010, in the words of View Position; others by their meaning.
+fn view_code(elements: &Elements<'_>) -> Result<String, RadiographError> {
+    coded(elements, (tags::VIEW_CODE_SEQUENCE, "ViewCodeSequence"), |code| match code {
+        "R-10206" | "399348003" => Some("AP"),
+        "R-10214" | "272479007" => Some("PA"),
+        "R-1022D" | "399198007" => Some("RL"),
+        "R-10236" | "399173006" => Some("LL"),
+        _ => None,
+    })
+}
+
+fn body_part(elements: &Elements<'_>) -> Result<String, RadiographError> {
+    let text = elements.text(tags::BODY_PART_EXAMINED);
+    if !text.is_empty() {
+        return Ok(text);
+    }
+    let sequence = (tags::ANATOMIC_REGION_SEQUENCE, "AnatomicRegionSequence");
+    coded(elements, sequence, |code| match code {
+        "T-D3000" | "51185008" | "43799004" | "816094009" => Some("CHEST"),
+        "T-28000" | "39607008" => Some("LUNG"),
+        _ => None,
+    })
+}
+
+/// The first item of a code sequence: the word for its code, or its meaning, or the code itself.
+fn coded(
+    elements: &Elements<'_>,
+    (tag, name): (Tag, &'static str),
+    word: impl Fn(&str) -> Option<&'static str>,
 ) -> Result<String, RadiographError> {
-    if text.is_empty() { other() } else { Ok(text) }
+    let items = elements.items(tag, name)?;
+    let Some(item) = items.first() else { return Ok(String::new()) };
+    let code = [tags::CODE_VALUE, tags::LONG_CODE_VALUE, tags::URN_CODE_VALUE]
+        .map(|tag| item.text(tag))
+        .concat();
+    let meaning = item.text(tags::CODE_MEANING);
+    Ok(match word(&code) {
+        Some(word) => word.to_owned(),
+        None if meaning.is_empty() => code,
+        None => meaning,
+    })
 }
