@@ -168,7 +168,6 @@ impl Plan {
                     plan.writes.insert(name, Write::Float);
                     continue;
                 }
-                Op::Concat { axis: 1.. } => plan.share_with_whole(graph, node),
                 // What is left reads codes and makes others.
                 _ => {}
             }
@@ -183,6 +182,9 @@ impl Plan {
             }
             let tensor = relu.map_or(&node.name, |relu| &relu.name).clone();
             plan.tensors.push(tensor.clone());
+            if let Op::Concat { .. } = node.op {
+                plan.share_with_whole(graph, node, &tensor);
+            }
             let write = Write::Tensor { name: tensor, rectified_by: relu.cloned() };
             plan.writes.insert(node.name.clone(), write);
         }
@@ -195,13 +197,18 @@ impl Plan {
         matches!(read, Some(Write::Tensor { rectified_by: Some(by), .. }) if by.name == relu.name)
     }
 
-    /// The last part that only `node` reads takes the codes of the whole, so that it is not rounded twice.
-    fn share_with_whole(&mut self, graph: &Graph, node: &Node) {
-        let Some(part) = node.inputs.last() else { return };
-        let alone = graph.readers(part).count() == 1
-            && graph.outputs.iter().all(|output| output.node != *part);
-        if alone && self.tensors.contains(part) && self.owner(part) == part {
-            self.owners.insert(part.clone(), node.name.clone());
+    /// Parts that only `node`, a concatenation, reads take the codes of the whole: they are not rounded twice, and the engine
+    /// makes them where the whole lies.
+    fn share_with_whole(&mut self, graph: &Graph, node: &Node, whole: &str) {
+        for part in &node.inputs {
+            let alone = graph.readers(part).count() == 1
+                && graph.outputs.iter().all(|output| output.node != *part);
+            if alone && self.tensors.contains(part) && self.owner(part) == part {
+                // Of a part that is a concatenation itself, its own parts too.
+                let owned = self.owners.values_mut().filter(|owner| *owner == part);
+                owned.for_each(|owner| whole.clone_into(owner));
+                self.owners.insert(part.clone(), whole.to_owned());
+            }
         }
     }
 
@@ -392,4 +399,24 @@ fn depth_fits(node: &str, depth: usize) -> Result<(), PlanError> {
         return Err(PlanError::Depth { node: node.into(), depth });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::sketches;
+
+    #[test]
+    fn what_only_a_concatenation_reads_has_the_codes_of_the_whole() {
+        let (graph, _) = sketches::joins();
+        let plan = Plan::new(&graph).unwrap();
+        let joins = graph.nodes.iter().filter(|node| matches!(node.op, Op::Concat { .. }));
+        let [inner, outer] = joins.collect::<Vec<_>>()[..] else { panic!("two concatenations") };
+        let [first, beside, others_too] = &outer.inputs[..] else { panic!("three parts") };
+        assert_eq!(first, &inner.name);
+        for part in inner.inputs.iter().chain([first, beside]) {
+            assert_eq!(plan.owner(part), outer.name, "{part}");
+        }
+        assert_eq!(plan.owner(others_too), others_too);
+    }
 }
