@@ -33,6 +33,7 @@ impl<'a> Walk<'a> {
                 "Concat" | "Split" | "Reshape" | "Flatten" | "Identity" | "Dropout" | "Squeeze"
                 | "Unsqueeze" => continue,
                 "Pad" if reader.pads_nothing() => continue,
+                "Slice" if reader.slice(&view.layout)?.is_some() => continue,
                 "Transpose" | "Slice" | "Gather" => aligned(&view.layout),
                 "MatMul" | "Gemm" if weights => {
                     if self.is_flat_image(&view) {

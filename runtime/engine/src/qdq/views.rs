@@ -110,7 +110,7 @@ impl NodeReader<'_> {
         Ok(Some(x.reshaped(&to.ok_or_else(|| self.error(format!("axes {axes:?} twice")))?)))
     }
 
-    fn slice(&self, x: &Layout) -> Result<Option<Layout>, EngineError> {
+    pub(super) fn slice(&self, x: &Layout) -> Result<Option<Layout>, EngineError> {
         let list = |at: usize, name: &str| -> Option<Vec<i64>> {
             let given = self.constant(at).and_then(values);
             given.or_else(|| self.ints(name).map(<[i64]>::to_vec))
@@ -127,7 +127,7 @@ impl NodeReader<'_> {
         if [&ends, &axes, &steps].iter().any(|list| list.len() != count) {
             return Err(self.error("as many starts as ends, axes and steps were expected"));
         }
-        if steps.iter().any(|&step| step < 1) || x.axes().is_none() {
+        if steps.iter().any(|&step| step < 1) {
             return Ok(None);
         }
         let mut sliced = x.clone();
@@ -140,8 +140,11 @@ impl NodeReader<'_> {
             let (first, end) = (within(starts[at]), within(ends[at]));
             let step = steps[at].min(length) as usize;
             let kept = ((end - first).max(0) as usize).div_ceil(step);
-            let part = sliced.sliced(axis, first as usize, kept, step);
-            sliced = part.ok_or_else(|| self.error("nothing is left of a slice"))?;
+            sliced = match sliced.sliced(axis, first as usize, kept, step) {
+                Some(part) => part,
+                None if x.axes().is_none() => return Ok(None),
+                None => return Err(self.error("nothing is left of a slice")),
+            };
         }
         Ok(Some(sliced))
     }

@@ -18,6 +18,7 @@ use engine::{Engine, EngineError, Intermediate, Options, Outputs, reference};
 use proptest::prelude::*;
 use qdq::{Layer, Qdq, Real, Rectify};
 use std::collections::HashMap;
+use tract_onnx::pb::tensor_proto::DataType;
 
 /// Kernel sizes, strides, groups, odd channels, additions, concatenations, resizing, heads: what
 /// comes is drawn from the seed.
@@ -200,10 +201,29 @@ fn parts_of_a_concatenation_are_made_where_it_lies_with_the_same_bits() {
     }
 }
 
+/// Of `c` channels, by a Split or by two Slices.
+fn halves(net: &mut Qdq, op: &str, x: &str, c: i64) -> (String, String) {
+    if op == "Split" {
+        let first = net.node("Split", &[x], vec![qdq::int("axis", 1)]);
+        let second = format!("{first}.second");
+        net.graph.node.last_mut().unwrap().output.push(second.clone());
+        return (first, second);
+    }
+    let [from, end, axis] = [[0, c / 2], [c / 2, c], [1, 1]];
+    let mut half = |at: usize| {
+        let bounds = [from[at], end[at], axis[at]].map(|value: i64| {
+            net.constant(qdq::raw(DataType::Int64, &[1], value.to_le_bytes().to_vec()))
+        });
+        let [start, end, axis] = &bounds;
+        net.node("Slice", &[x, start, end, axis], vec![])
+    };
+    (half(0), half(1))
+}
+
 /// ShuffleNet's blocks: half of the shuffled channels goes on, the other is joined to what comes of it.
 #[test]
 fn halves_of_shuffled_channels_are_read_where_they_lie() {
-    for (seed, groups) in [(0, 2), (1, 2), (2, 3)] {
+    for (seed, groups, op) in [(0, 2, "Split"), (1, 2, "Slice"), (2, 3, "Split"), (3, 3, "Slice")] {
         let [c, h, w] = [4 * groups, 5, 7];
         let (mut net, x) = Qdq::new(seed, seed % 2 == 1, [3, h, w]);
         let x = net.conv(&x, Layer::square(c, 1, 1, Rectify::None));
@@ -212,9 +232,7 @@ fn halves_of_shuffled_channels_are_read_where_they_lie() {
         let order = vec![qdq::ints("perm", &[0, 2, 1, 3, 4])];
         let turned = Real { name: net.node("Transpose", &[&apart.name], order), ..x };
         let shuffled = net.reshaped(&turned, &[c, h, w]);
-        let first = net.node("Split", &[&shuffled.name], vec![qdq::int("axis", 1)]);
-        let second = format!("{first}.second");
-        net.graph.node.last_mut().unwrap().output.push(second.clone());
+        let (first, second) = halves(&mut net, op, &shuffled.name, c as i64);
         let half = |name: String| Real { name, shape: [c / 2, h, w], ..x.clone() };
         let (first, second) = (half(first), half(second));
         let made = net.conv(&second, Layer::square(c / 2, 3, 1, Rectify::Relu));
