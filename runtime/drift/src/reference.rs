@@ -37,7 +37,10 @@ pub const LEAST_IMAGES: usize = 100;
 impl Reference {
     /// Of the images of a calibration; of many, some at equal distances. The same images give the same bytes.
     pub fn build(frame: Frame, images: &[Gathered], effort: Effort) -> Result<Self, DriftError> {
-        let images = spread(images);
+        // At most so many, at equal distances.
+        let limit = images.len().min(MOST_IMAGES);
+        let images: Vec<&Gathered> =
+            (0..limit).map(|at| &images[at * images.len() / limit]).collect();
         if images.len() < LEAST_IMAGES {
             return Err(DriftError::TooFew { found: images.len(), expected: LEAST_IMAGES });
         }
@@ -186,10 +189,4 @@ fn orders(images: &[Looks], feature: usize) -> Vec<u16> {
     values.dedup();
     let order = |image: &Looks| values.partition_point(|value| *value < image.features[feature]);
     images.iter().map(|image| order(image) as u16).collect()
-}
-
-/// At most [`MOST_IMAGES`], at equal distances.
-fn spread(images: &[Gathered]) -> Vec<&Gathered> {
-    let limit = images.len().min(MOST_IMAGES);
-    (0..limit).map(|at| &images[at * images.len() / limit]).collect()
 }

@@ -77,7 +77,12 @@ impl HeatMap {
             let pixels = source[axis] as f32 / size[axis] as f32;
             let between = |at: usize| {
                 let share = ((at as f32 + 0.5) * pixels - first) / length;
-                (0.0..=1.0).contains(&share).then(|| Between::new(share, cells))
+                (0.0..=1.0).contains(&share).then(|| {
+                    let last = cells as usize - 1;
+                    let at = (share * cells as f32 - 0.5).clamp(0.0, last as f32);
+                    let from = (at as usize).min(last);
+                    Between { from, to: (from + 1).min(last), share: at - from as f32 }
+                })
             };
             (0..size[axis]).map(between).collect()
         };
@@ -106,14 +111,6 @@ struct Between {
 }
 
 impl Between {
-    /// `share` of the way along so many cells.
-    fn new(share: f32, cells: u32) -> Self {
-        let last = cells as usize - 1;
-        let at = (share * cells as f32 - 0.5).clamp(0.0, last as f32);
-        let from = (at as usize).min(last);
-        Self { from, to: (from + 1).min(last), share: at - from as f32 }
-    }
-
     fn of(&self, row: &[f32]) -> f32 {
         self.mix(row[self.from], row[self.to])
     }

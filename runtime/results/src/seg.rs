@@ -128,7 +128,13 @@ fn segment(context: &Context<'_>, at: usize, labelled: &Labelled) -> DataSet {
     set.text(tags::SEGMENT_DESCRIPTION, &labelled.description);
     set.text(tags::SEGMENT_ALGORITHM_TYPE, "AUTOMATIC");
     set.text(tags::SEGMENT_ALGORITHM_NAME, &context.model());
-    set.item(tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE, algorithm(context));
+    let mut algorithm = DataSet::default();
+    algorithm.item(tags::ALGORITHM_FAMILY_CODE_SEQUENCE, dcm("123110", "Artificial Intelligence"));
+    algorithm.text(tags::ALGORITHM_NAME, &context.model());
+    algorithm.text(tags::ALGORITHM_VERSION, &context.model_version());
+    algorithm.text(tags::ALGORITHM_SOURCE, &named(&context.device.manufacturer));
+    algorithm.text(tags::ALGORITHM_PARAMETERS, &context.model_digest());
+    set.item(tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE, algorithm);
     set.item(tags::SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE, coded(&code.category));
     let mut kind = coded(&code.code);
     if let Some(side) = code.side {
@@ -147,16 +153,6 @@ fn segment(context: &Context<'_>, at: usize, labelled: &Labelled) -> DataSet {
 pub(crate) fn tracking(context: &Context<'_>, region: &Region) -> (String, String) {
     let label = &region.code.label;
     (format!("region: {}", named(&region.name)), context.seed.uid(&format!("region {label}")))
-}
-
-fn algorithm(context: &Context<'_>) -> DataSet {
-    let mut set = DataSet::default();
-    set.item(tags::ALGORITHM_FAMILY_CODE_SEQUENCE, dcm("123110", "Artificial Intelligence"));
-    set.text(tags::ALGORITHM_NAME, &context.model());
-    set.text(tags::ALGORITHM_VERSION, &context.model_version());
-    set.text(tags::ALGORITHM_SOURCE, &named(&context.device.manufacturer));
-    set.text(tags::ALGORITHM_PARAMETERS, &context.model_digest());
-    set
 }
 
 /// One dimension, the segment: there is no frame of reference.
