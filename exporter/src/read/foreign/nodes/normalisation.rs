@@ -2,13 +2,18 @@
 
 use super::{Call, axis};
 use crate::read::foreign::{net::Id, operator::Operator, tensor::Tensor};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 impl Call<'_, '_> {
     pub(super) fn batch_norm(&mut self) -> Result<Id> {
         self.attributes.ignore(&["momentum"]);
         self.attributes.expect_int("training_mode", 0)?;
         self.attributes.expect_int("spatial", 1)?;
+        // Before operator set 14, this is how a file says that it is for training.
+        let more = self.node.output.iter().skip(1).find(|name| !name.is_empty());
+        if let Some(more) = more {
+            bail!("output `{more}` has the statistics of a batch: exported for training");
+        }
         let eps = self.attributes.float("epsilon", 1e-5)?;
         let mut inputs = vec![self.input(0)?];
         for at in 1..5 {

@@ -113,6 +113,34 @@ fn an_attribute_that_says_what_holds_without_it_changes_nothing() {
     }
 }
 
+/// Before operator set 14, a normalisation with further outputs takes the statistics of its own batch.
+#[test]
+fn a_normalisation_in_training_is_refused() {
+    let (graph, weights) = fixtures::network(Backbone::Resnet18, 2);
+    let mut model = onnx::float_model(&graph, &weights, onnx::Batch::One).unwrap();
+    model.opset_import[0].version = 11;
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    let image = nodes[0].input[0].clone();
+    let made = |op: &str, input: &[&str], output: &[&str], attribute| NodeProto {
+        op_type: op.into(),
+        input: input.iter().map(|name| (*name).into()).collect(),
+        output: output.iter().map(|name| (*name).into()).collect(),
+        attribute,
+        ..NodeProto::default()
+    };
+    let one = attribute("value_floats", AttributeType::Floats, |a| a.floats = vec![1.0]);
+    nodes[0].input[0] = "normalised".into();
+    let inputs = [&image[..], "one", "one", "one", "one"];
+    let outputs = ["normalised", "mean", "variance", "", ""];
+    nodes.insert(0, made("BatchNormalization", &inputs, &outputs[..1], Vec::new()));
+    nodes.insert(0, made("Constant", &[], &["one"], vec![one]));
+    read(&model.encode_to_vec()).unwrap();
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    nodes[1].output = outputs.map(str::to_owned).to_vec();
+    let error = format!("{:#}", read(&model.encode_to_vec()).unwrap_err());
+    assert!(error.contains("output `mean`") && error.contains("training"), "{error}");
+}
+
 #[test]
 fn nodes_of_one_name_are_told_apart_by_what_they_make() {
     let (graph, weights) = fixtures::network(Backbone::Resnet18, 2);
