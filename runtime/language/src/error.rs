@@ -1,4 +1,3 @@
-use crate::Codes;
 use thiserror::Error;
 
 /// Why language cannot be used.
@@ -21,10 +20,9 @@ pub enum LanguageError {
     OtherSpace { pack: String, found: String, expected: String },
 
     #[error(
-        "output `{output}` holds {found}, expected what a code of scale {} and zero {} stands for: it is not on integers",
-        codes.scale, codes.zero
+        "output `{output}` holds {found}, expected what a code of scale {scale} and zero {zero} stands for: it is not on integers"
     )]
-    NotOnIntegers { output: String, found: f32, codes: Codes },
+    NotOnIntegers { output: String, found: f32, scale: f32, zero: u8 },
 
     #[error("its products cannot be packed: {reason}")]
     Products { reason: String },

@@ -126,7 +126,8 @@ impl Codes {
         Err(LanguageError::NotOnIntegers {
             output: output.to_owned(),
             found: inexact.copied().unwrap_or(f32::NAN),
-            codes: *self,
+            scale: self.scale,
+            zero: self.zero,
         })
     }
 

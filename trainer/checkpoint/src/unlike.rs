@@ -32,7 +32,6 @@ pub(crate) fn weights(file: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
 
     #[test]

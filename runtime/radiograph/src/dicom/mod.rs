@@ -82,7 +82,7 @@ fn displayed(bytes: &[u8], syntax: TransferSyntax) -> Result<Radiograph<'_>, Rad
     let header = Header::parse(&data_set.elements, syntax)?;
     let layout = PixelLayout::parse(&data_set.elements)?;
     let samples = pixels::first_frame(&layout, &data_set)?;
-    let layout = layout.of(&samples);
+    let layout = layout.with_stored(samples.stored);
     let image = if layout.is_colour() {
         Image::new(layout.rows, layout.columns, pixels::luma(&layout, &samples))?
     } else {

@@ -1,6 +1,6 @@
 //! How samples are laid out: the Image Pixel module.
 
-use super::{samples::Samples, values::Elements};
+use super::values::Elements;
 use crate::{RadiographError, size};
 use dicom_dictionary_std::tags;
 
@@ -96,8 +96,8 @@ impl PixelLayout {
     }
 
     /// As it is for the samples of a stream that may have more bits than the header says.
-    pub(crate) fn of(&self, samples: &Samples<'_>) -> Self {
-        Self { stored: samples.stored, ..self.clone() }
+    pub(crate) fn with_stored(&self, stored: u32) -> Self {
+        Self { stored, ..self.clone() }
     }
 
     pub(crate) fn samples_per_frame(&self) -> usize {

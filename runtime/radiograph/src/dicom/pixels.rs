@@ -36,7 +36,7 @@ pub(crate) fn all_frames(
     let mut values = Vec::new();
     for index in 0..layout.frames {
         let samples = frame(layout, data_set, index)?;
-        values.extend(samples.values(&layout.of(&samples)));
+        values.extend(samples.values(&layout.with_stored(samples.stored)));
     }
     let PixelLayout { rows, columns, frames, samples, .. } = *layout;
     Ok(StoredValues { rows, columns, frames, samples, values })

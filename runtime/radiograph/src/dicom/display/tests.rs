@@ -247,7 +247,7 @@ fn read_step_by_step(bytes: &[u8]) -> Result<Option<Vec<f32>>, RadiographError> 
     }
     let display = Display::parse(&data_set.elements, &layout)?;
     let samples = pixels::first_frame(&layout, &data_set)?;
-    let stored = samples.values(&layout.of(&samples)).collect();
+    let stored = samples.values(&layout.with_stored(samples.stored)).collect();
     Ok(Some(display.applied(&layout, stored)))
 }
 
