@@ -74,10 +74,10 @@ compile() {
   cp "${CARGO_TARGET_DIR:-target}/$target/dist/runtime" "${CARGO_TARGET_DIR:-target}/$target/dist/firmware-host" "$out/bin/$1/"
 }
 
-# No newer libc than JetPack 5's, and no larger than what was promised. CXR_TEST_BINARIES=1 packs others, for a test.
+# No newer libc than JetPack 5's, and not much larger than measured (install.md). CXR_TEST_BINARIES=1 packs others, for a test.
 check() {
   local limit name file newest wrong
-  for limit in runtime=25 firmware-host=8; do
+  for limit in runtime=32 firmware-host=8; do
     name=${limit%=*} file="$2/$1/${limit%=*}" wrong=''
     [ -f "$file" ] || die "no $file"
     newest=$(objdump -T "$file" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1)
