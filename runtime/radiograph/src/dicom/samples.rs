@@ -68,14 +68,7 @@ impl<'a> Samples<'a> {
             let extends_sign = layout.signed && cell & negative == negative;
             cell & !sample & !(if extends_sign { above } else { 0 })
         };
-        let (mut all, mut common) = (0, whole);
-        self.each_part(|part| {
-            for cell in part {
-                let stray = stray(*cell);
-                all |= stray;
-                common &= stray;
-            }
-        });
+        let (all, common) = self.bits_of_all(whole, stray);
         // A bit that is alike in all cells says nothing.
         let stray = all & !common;
         let is_lost = match stray & above {
@@ -145,20 +138,18 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// Calls `look` with all cells, part by part.
-    fn each_part(&self, mut look: impl FnMut(&[u32])) {
+    /// The bits that `of` any cell sets, and those of `whole` that it sets of each.
+    fn bits_of_all(&self, whole: u32, of: impl Fn(u32) -> u32) -> (u32, u32) {
+        let joined = |(any, each): (u32, u32), cell: u32| (any | of(cell), each & of(cell));
         match &self.store {
             Store::Cells(cells) => {
-                let mut wide = Vec::new();
+                let mut found = (0, whole);
                 cells.each_part(|part| {
-                    wide.clear();
-                    wide.extend(part.iter().map(|cell| u32::from(*cell)));
-                    look(&wide);
+                    found = part.iter().copied().map(u32::from).fold(found, joined);
                 });
+                found
             }
-            Store::Quads { .. } => {
-                (0..self.len()).for_each(|at| look(&[self.bits(at)]));
-            }
+            Store::Quads { .. } => (0..self.len()).map(|at| self.bits(at)).fold((0, whole), joined),
         }
     }
 
