@@ -113,9 +113,7 @@ impl FloatPrompt {
             heat: look.iter().zip(&listen).map(|(a, b)| 0.5 * (a + b)).collect(),
         }
     }
-}
 
-impl FloatPrompt {
     /// What each place adds to the score, as the scorer computes it: `map [D, P]` of `language.global_places`, `usual [P]` of
     /// `[D]`.
     pub(crate) fn shares(&self, map: &[f32], usual: &[Vector], scale: f64) -> Vec<f64> {

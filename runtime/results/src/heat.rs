@@ -1,6 +1,6 @@
-//! Segmentation (FRACTIONAL): where the phrases of each positive finding look, pixel on pixel with the source.
+//! Segmentation (FRACTIONAL): where the phrases of each positive finding find it, pixel on pixel with the source.
 //!
-//! It is attention, 0 to 1. DICOM knows probability and occupancy; the former is said, and the segment's description
+//! It is a heat map, 0 to 1. DICOM knows probability and occupancy; the former is said, and the segment's description
 //! says what it is.
 
 use crate::{
@@ -37,14 +37,15 @@ pub(crate) fn write(context: &Context<'_>) -> Result<Option<DataSet>, ResultsErr
         code: record.code(&heat.name),
         description: format!("Where phrases find it, no probability. {DISCLAIMER}"),
         tracking: (
-            format!("attention: {}", named(&heat.name)),
+            format!("heat map: {}", named(&heat.name)),
+            // As heat maps were called when the first UIDs were made.
             context.seed.uid(&format!("attention {}", heat.name)),
         ),
     };
     let segments: Vec<Labelled> = maps.iter().map(label).collect();
     let size = [rows, columns].map(u32::from);
     let mut set = seg::segmentation(context, Kind::Heat, &segments, size, pixels);
-    set.text(tags::CONTENT_LABEL, "AI_ATTENTION");
+    set.text(tags::CONTENT_LABEL, "AI_HEAT_MAP");
     set.text(tags::SEGMENTATION_TYPE, "FRACTIONAL");
     set.text(tags::SEGMENTATION_FRACTIONAL_TYPE, "PROBABILITY");
     set.u16s(tags::MAXIMUM_FRACTIONAL_VALUE, &[MOST.into()]);

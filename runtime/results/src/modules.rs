@@ -46,7 +46,7 @@ impl Kind {
         match self {
             Self::Sc => ["OT", "9001", "AI overlay - unverified, not for diagnostic use"],
             Self::Seg => ["SEG", "9002", "AI regions - unverified, not for diagnostic use"],
-            Self::Heat => ["SEG", "9004", "AI attention - unverified, not for diagnostic use"],
+            Self::Heat => ["SEG", "9004", "AI heat maps - unverified, not for diagnostic use"],
             Self::Sr => ["SR", "9003", "AI findings - unverified, not for diagnostic use"],
         }
     }

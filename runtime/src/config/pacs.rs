@@ -141,10 +141,14 @@ fn dicom(written: Written) -> Result<Archive> {
             "{what} is {title:?}, expected 1 to 16 printable characters without blanks at the ends"
         );
     }
-    let text = format!(
-        "listen = \"{listen}\"\nae_title = {calling:?}\n[[peers]]\nae_title = {sender:?}\n"
-    );
-    let door: DicomConfig = toml::from_str(&text).context("our own configuration")?;
+    // What is not said here is as usual for the daemon.
+    let peer = toml::Table::from_iter([("ae_title".to_owned(), sender.into())]);
+    let door = toml::Table::from_iter([
+        ("listen".to_owned(), listen.to_string().into()),
+        ("ae_title".to_owned(), calling.into()),
+        ("peers".to_owned(), vec![toml::Value::from(peer)].into()),
+    ]);
+    let door: DicomConfig = door.try_into().context("our own configuration")?;
     let door = Box::new(DicomConfig { tls: written.listen_tls, ..door });
     Ok(Archive::Dicom { ae_title, address, door })
 }

@@ -13,6 +13,8 @@ pub(crate) const MOVE: &str = uids::STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_
 const EXPLICIT: &str = uids::EXPLICIT_VR_LITTLE_ENDIAN;
 /// What we speak, for questions and answers.
 pub(crate) const SYNTAXES: [&str; 2] = [EXPLICIT, uids::IMPLICIT_VR_LITTLE_ENDIAN];
+/// Answers to one question about one study. Whoever sends more does not answer it.
+pub(crate) const MOST_ANSWERS: usize = 1000;
 /// Longer texts in an answer are refused. An accession number has 16 characters, a code string too.
 const LONGEST_TEXT: usize = 64;
 
@@ -111,6 +113,8 @@ pub(crate) enum BadAnswer {
     Uid { tag: Tag },
     #[error("{tag} has {found} bytes, expected at most {LONGEST_TEXT}")]
     Long { tag: Tag, found: usize },
+    #[error("more than {MOST_ANSWERS} answers to one question")]
+    Many,
     #[error("not DICOM JSON: {0}")]
     Json(String),
 }

@@ -99,7 +99,7 @@ async fn send(
     request: Request<Full<Bytes>>,
     most: usize,
 ) -> Result<WebAnswer, WebError> {
-    let broken = |error: hyper::Error| WebError::Broken(chain(&error));
+    let broken = |error: hyper::Error| WebError::Broken(format!("{:#}", anyhow::Error::new(error)));
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(broken)?;
@@ -116,10 +116,4 @@ async fn send(
     };
     // The server has closed; what it said before is there.
     answer.await.map_err(|error| ended.map_or_else(broken, |()| error))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes: Vec<_> =
-        std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
-    causes.join(": ")
 }

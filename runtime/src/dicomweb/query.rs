@@ -1,11 +1,8 @@
 //! QIDO-RS (PS3.18 10.6): a question as a path, and what DICOM JSON answers. No I/O.
 
-use crate::dicom::query::{Answer, BadAnswer, Question, StudyName};
+use crate::dicom::query::{Answer, BadAnswer, MOST_ANSWERS, Question, StudyName};
 use dicom_core::Tag;
 use serde_json::Value;
-
-/// Answers to one question about one study.
-const MOST_ANSWERS: usize = 1000;
 
 /// What follows the path of the server's studies.
 pub(crate) fn path(question: &Question) -> String {
@@ -25,7 +22,7 @@ pub(crate) fn answers(body: &[u8], question: &Question) -> Result<Vec<Answer>, B
     let list: Value = serde_json::from_slice(body).map_err(|error| bad(&error.to_string()))?;
     let list = list.as_array().ok_or_else(|| bad("expected a list of data sets"))?;
     if list.len() > MOST_ANSWERS {
-        return Err(bad(&format!("more than {MOST_ANSWERS} answers to one question")));
+        return Err(BadAnswer::Many);
     }
     let mut answers = Vec::new();
     for set in list {

@@ -4,13 +4,10 @@ use super::{Accepted, Association, Response, ScuError, message::Request};
 use crate::dicom::{
     command::{C_FIND_RQ, C_MOVE_RQ},
     ended::Ended,
-    query::{self, Answer, Question},
+    query::{self, Answer, BadAnswer, MOST_ANSWERS, Question},
 };
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Answers to one question about one study. Whoever sends more does not answer it.
-const MOST_ANSWERS: usize = 1000;
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +66,7 @@ impl Association {
             }
             heard += 1;
             if heard > MOST_ANSWERS {
-                return Err(protocol(format!("more than {MOST_ANSWERS} answers to one question")));
+                return Err(protocol(BadAnswer::Many.to_string()));
             }
             let dataset = dataset.ok_or_else(|| protocol("an answer without a data set".into()))?;
             let answer = Answer::parse(&dataset, context.syntax)
