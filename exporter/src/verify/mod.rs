@@ -1,5 +1,6 @@
 //! Int8 against float on the same images: what the task loses, and where.
 
+mod heat;
 mod layers;
 mod lines;
 mod network;

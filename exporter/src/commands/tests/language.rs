@@ -250,6 +250,7 @@ fn verify_asks_both_networks_in_words_and_looks_where_their_maps_lie() {
         "agreement/Effusion",
         "pointing/Effusion",
         "pointing-of-centre/Effusion",
+        "near/Effusion",
         "iou-of-chance/Effusion",
     ] {
         assert!(page.contains(metric), "{metric}");
