@@ -85,7 +85,28 @@ pub fn gate(radiograph: &Radiograph<'_>) -> Result<(), NotAnalysed> {
         }
         Source::Png { .. } | Source::Jpeg => {}
     }
-    gate_picture(&radiograph.image)
+    let image = &radiograph.image;
+    let Image { height, width, .. } = *image;
+    if height.min(width) < MIN_SIDE {
+        return Err(NotAnalysed::Small { height, width });
+    }
+    if height.max(width) > MAX_ASPECT * height.min(width) {
+        return Err(NotAnalysed::Elongated { height, width });
+    }
+    let thousandths = |x: f32| (x.clamp(0.0, 1.0) * 1000.0) as usize;
+    let histogram = image.histogram(height.div_ceil(ROWS_LOOKED_AT), 1001, thousandths);
+    let count: usize = histogram.iter().sum();
+    let spread = (quantile(&histogram, count - 1 - count / 100) - quantile(&histogram, count / 100))
+        as f32
+        / 1000.0;
+    if spread < MIN_SPREAD {
+        return Err(NotAnalysed::Constant { spread });
+    }
+    let fraction = (histogram[0] + histogram[1000]) as f32 / count as f32;
+    if fraction > MAX_CLIPPED {
+        return Err(NotAnalysed::Clipped { fraction });
+    }
+    Ok(())
 }
 
 /// The part of [`gate`] that needs no pixels.
@@ -122,31 +143,6 @@ pub fn gate_header(header: &Header) -> Result<(), NotAnalysed> {
 }
 
 const DX_FOR_PROCESSING: &str = "1.2.840.10008.5.1.4.1.1.1.1.1";
-
-/// Size and exposure.
-fn gate_picture(image: &Image<'_>) -> Result<(), NotAnalysed> {
-    let Image { height, width, .. } = *image;
-    if height.min(width) < MIN_SIDE {
-        return Err(NotAnalysed::Small { height, width });
-    }
-    if height.max(width) > MAX_ASPECT * height.min(width) {
-        return Err(NotAnalysed::Elongated { height, width });
-    }
-    let thousandths = |x: f32| (x.clamp(0.0, 1.0) * 1000.0) as usize;
-    let histogram = image.histogram(height.div_ceil(ROWS_LOOKED_AT), 1001, thousandths);
-    let count: usize = histogram.iter().sum();
-    let spread = (quantile(&histogram, count - 1 - count / 100) - quantile(&histogram, count / 100))
-        as f32
-        / 1000.0;
-    if spread < MIN_SPREAD {
-        return Err(NotAnalysed::Constant { spread });
-    }
-    let fraction = (histogram[0] + histogram[1000]) as f32 / count as f32;
-    if fraction > MAX_CLIPPED {
-        return Err(NotAnalysed::Clipped { fraction });
-    }
-    Ok(())
-}
 
 /// The first bin at which more than `rank` pixels have been counted.
 fn quantile(histogram: &[usize], rank: usize) -> usize {

@@ -30,9 +30,16 @@ impl Listing {
             }
             for entry in fs::read_dir(&folder).map_err(failed)? {
                 let path = entry.map_err(failed)?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                // `._a.png` is what a Mac knows of `a.png`; links may lead nowhere.
+                let is_other = name.starts_with('.')
+                    || name.eq_ignore_ascii_case("DICOMDIR")
+                    || !path.is_file();
                 if path.is_dir() {
                     open.push(path);
-                } else if is_picture(&path)? {
+                } else if !is_other
+                    && (has_picture_ending(&path) || Kind::of_file(&path)?.is_some())
+                {
                     found.pictures.push(path);
                 } else {
                     found.others.push(path);
@@ -49,15 +56,6 @@ impl Listing {
 pub fn has_picture_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
-}
-
-fn is_picture(path: &Path) -> Result<bool, RadiographError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // `._a.png` is what a Mac knows of `a.png`; links may lead nowhere.
-    if name.starts_with('.') || name.eq_ignore_ascii_case("DICOMDIR") || !path.is_file() {
-        return Ok(false);
-    }
-    Ok(has_picture_ending(path) || Kind::of_file(path)?.is_some())
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Image<'static>, u32), RadiographErro
         let samples = samples.chunks_exact(channels).flat_map(|pixel| &pixel[..colours]);
         let all = samples.clone().fold(0, |all, sample| all | sample);
         unused = all.leading_zeros();
-        if let Some(bits) = head.significant_bits.filter(|bits| is_unscaled(all, *bits)) {
+        // Unscaled samples use the lower bits alone. Scaled ones that are as small have zeros there.
+        let is_unscaled =
+            |bits: &u32| *bits < 16 && all >> *bits == 0 && all & ((1 << (16 - *bits)) - 1) != 0;
+        if let Some(bits) = head.significant_bits.filter(is_unscaled) {
             (unused, white) = (0, f64::from((1u32 << bits) - 1));
         }
     }
@@ -66,12 +69,6 @@ fn sixteen_bits(picture: &DynamicImage) -> Option<(&[u16], usize)> {
     }
 }
 
-/// Whether samples with these bits among them (`all`) hold `bits` bits in their lower end. Scaled ones
-/// that are as small have zeros there.
-fn is_unscaled(all: u16, bits: u32) -> bool {
-    bits < 16 && all >> bits == 0 && all & ((1 << (16 - bits)) - 1) != 0
-}
-
 /// What we read of a file besides its pixels.
 pub(crate) struct Head {
     /// Stored `[height, width]`.
@@ -86,21 +83,27 @@ impl Head {
     pub(crate) fn read(file: &mut (impl Read + Seek)) -> Result<Self, RadiographError> {
         let mut orientation = Orientation::UPRIGHT;
         let mut significant_bits = None;
+        let unread = |error: io::Error| failed(error.to_string());
         let mut begin = [0; 24]; // signature, head of IHDR, width, height
-        file.read_exact(&mut begin).map_err(|e| failed(e.to_string()))?;
+        file.read_exact(&mut begin).map_err(unread)?;
         let number = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| begin[at + i]));
         if begin[12..16] != *b"IHDR" {
             return Err(failed("IHDR does not come first".into()));
         }
         let (width, height) = (number(16), number(20));
         size::check_frame(height.into(), width.into(), 1)?;
-        file.seek(SeekFrom::Start(8)).map_err(|e| failed(e.to_string()))?;
-        while let Some((kind, length)) = chunk(file).map_err(|e| failed(e.to_string()))? {
+        file.seek(SeekFrom::Start(8)).map_err(unread)?;
+        loop {
+            let mut head = [0; 8];
+            match file.read_exact(&mut head) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                read => read.map_err(unread)?,
+            }
+            let [a, b, c, d, kind @ ..] = head;
+            let length = u32::from_be_bytes([a, b, c, d]);
             let mut data = Vec::new();
             if matches!(&kind, b"sBIT" | b"eXIf") && length <= EXIF_BYTES {
-                file.take(length.into())
-                    .read_to_end(&mut data)
-                    .map_err(|e| failed(e.to_string()))?;
+                file.take(length.into()).read_to_end(&mut data).map_err(unread)?;
             }
             match &kind {
                 b"sBIT" => significant_bits = data.iter().take(3).max().map(|b| u32::from(*b)),
@@ -109,7 +112,7 @@ impl Head {
                 _ => {}
             }
             let rest = i64::from(length) - data.len() as i64 + 4; // its CRC
-            file.seek(SeekFrom::Current(rest)).map_err(|e| failed(e.to_string()))?;
+            file.seek(SeekFrom::Current(rest)).map_err(unread)?;
         }
         Ok(Self { stored: [height as usize, width as usize], orientation, significant_bits })
     }
@@ -122,18 +125,6 @@ impl Head {
 
 /// EXIF data is smaller wherever it came from a JPEG file.
 const EXIF_BYTES: u32 = 1 << 20;
-
-/// Type and length of the next chunk; `None` at the end.
-fn chunk(file: &mut impl Read) -> io::Result<Option<([u8; 4], u32)>> {
-    let mut head = [0; 8];
-    match file.read_exact(&mut head) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let [a, b, c, d, kind @ ..] = head;
-    Ok(Some((kind, u32::from_be_bytes([a, b, c, d]))))
-}
 
 fn failed(reason: String) -> RadiographError {
     RadiographError::Decode { format: "PNG", reason }

@@ -137,19 +137,16 @@ impl Ring<'_, '_> {
         let width = sum.len();
         let row = |y: usize| &self.rows[(taps.first + y) % self.capacity * width..][..width];
         let (fours, rest) = taps.weights.as_chunks::<4>();
-        for (at, weights) in fours.iter().enumerate() {
-            add_four(sum, [0, 1, 2, 3].map(|i| row(4 * at + i)), *weights);
+        // Four rows at once, in their order: `sum` is loaded and stored once.
+        for (at, [w, x, y, z]) in fours.iter().enumerate() {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|i| row(4 * at + i));
+            for ((((sum, a), b), c), d) in sum.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *sum = *sum + w * a + x * b + y * c + z * d;
+            }
         }
         for (at, weight) in rest.iter().enumerate() {
             let row = row(4 * fours.len() + at);
             sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * x);
         }
-    }
-}
-
-/// Four rows at once, in their order: `sum` is loaded and stored once.
-fn add_four(sum: &mut [f32], [a, b, c, d]: [&[f32]; 4], [w, x, y, z]: [f32; 4]) {
-    for ((((sum, a), b), c), d) in sum.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        *sum = *sum + w * a + x * b + y * c + z * d;
     }
 }

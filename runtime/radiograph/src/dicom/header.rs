@@ -93,7 +93,16 @@ impl Header {
 
 /// What the header says of the view. Where its attributes contradict each other, all that they say.
 fn view(elements: &Elements<'_>) -> Result<String, RadiographError> {
-    let (position, code) = (elements.text(tags::VIEW_POSITION), view_code(elements)?);
+    let position = elements.text(tags::VIEW_POSITION);
+    // CID 4010, in the words of View Position; others by their meaning.
+    let code =
+        coded(elements, (tags::VIEW_CODE_SEQUENCE, "ViewCodeSequence"), |code| match code {
+            "R-10206" | "399348003" => Some("AP"),
+            "R-10214" | "272479007" => Some("PA"),
+            "R-1022D" | "399198007" => Some("RL"),
+            "R-10236" | "399173006" => Some("LL"),
+            _ => None,
+        })?;
     if position.is_empty() && code.is_empty() {
         let texts = SAID_IN_WORDS.map(|tag| elements.text(tag));
         return Ok(texts.into_iter().find(|text| words::names_side(text)).unwrap_or_default());
@@ -112,17 +121,6 @@ const SAID_IN_WORDS: [Tag; 4] = [
     tags::ACQUISITION_DEVICE_PROCESSING_DESCRIPTION,
     tags::BODY_PART_EXAMINED,
 ];
-
-/// The view of CID 4010, in the words of View Position; others by their meaning.
-fn view_code(elements: &Elements<'_>) -> Result<String, RadiographError> {
-    coded(elements, (tags::VIEW_CODE_SEQUENCE, "ViewCodeSequence"), |code| match code {
-        "R-10206" | "399348003" => Some("AP"),
-        "R-10214" | "272479007" => Some("PA"),
-        "R-1022D" | "399198007" => Some("RL"),
-        "R-10236" | "399173006" => Some("LL"),
-        _ => None,
-    })
-}
 
 fn body_part(elements: &Elements<'_>) -> Result<String, RadiographError> {
     let text = elements.text(tags::BODY_PART_EXAMINED);

@@ -17,9 +17,20 @@ pub(crate) fn decode(stream: &[u8], frame: &Frame) -> Result<Vec<u16>, Radiograp
     let mut tables = Tables::default();
     let mut segments = Segments { rest: stream };
     loop {
-        let (marker, body) = segments.next()?;
+        let (marker, mut body) = segments.next()?;
         match marker {
-            DQT => tables.read_quantization(body)?,
+            DQT => {
+                while let Some((kind, rest)) = body.split_first() {
+                    let bytes = if kind >> 4 == 0 { 1 } else { 2 };
+                    let values = rest.get(..64 * bytes).ok_or_else(|| damaged("short DQT"))?;
+                    let mut table = [0; 64];
+                    for (entry, value) in table.iter_mut().zip(values.chunks_exact(bytes)) {
+                        *entry = value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
+                    }
+                    tables.quantization[usize::from(kind & 3)] = Some(table);
+                    body = &rest[64 * bytes..];
+                }
+            }
             DHT => {
                 for (class, place, table) in huffman::tables(body)? {
                     let of_class = if class == 0 { &mut tables.dc } else { &mut tables.ac };
@@ -48,20 +59,6 @@ struct Tables {
 }
 
 impl Tables {
-    fn read_quantization(&mut self, mut body: &[u8]) -> Result<(), RadiographError> {
-        while let Some((kind, rest)) = body.split_first() {
-            let bytes = if kind >> 4 == 0 { 1 } else { 2 };
-            let values = rest.get(..64 * bytes).ok_or_else(|| damaged("short DQT"))?;
-            let mut table = [0; 64];
-            for (entry, value) in table.iter_mut().zip(values.chunks_exact(bytes)) {
-                *entry = value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
-            }
-            self.quantization[usize::from(kind & 3)] = Some(table);
-            body = &rest[64 * bytes..];
-        }
-        Ok(())
-    }
-
     /// Decodes the only scan of a grey picture.
     fn scan(&self, header: &[u8], frame: &Frame, data: &[u8]) -> Result<Vec<u16>, RadiographError> {
         let [1, _id, selectors, ..] = *header else {

@@ -62,24 +62,20 @@ impl<'a> Head<'a> {
             let image = Image::new(self.stream, &settings)?;
             let mut context = DecoderContext::default();
             let decoded = image.decode(&mut context)?;
-            Ok::<_, hayro_jpeg2000::DecodeError>(
-                self.side_by_side(decoded.components().iter().map(|part| part.samples()).collect()),
-            )
+            let planes: Vec<_> = decoded.components().iter().map(|part| part.samples()).collect();
+            let pixels = self.height * self.width;
+            if planes.len() != self.parts.len() || planes.iter().any(|plane| plane.len() != pixels)
+            {
+                return Ok(None);
+            }
+            let mut samples = vec![0; pixels * planes.len()];
+            for (first, (plane, part)) in planes.iter().zip(&self.parts).enumerate() {
+                let places = samples[first..].iter_mut().step_by(planes.len());
+                places.zip(*plane).for_each(|(place, sample)| *place = part.sample(*sample));
+            }
+            Ok::<_, hayro_jpeg2000::DecodeError>(Some(samples))
         })?
         .ok_or_else(|| damaged("its components are not of one size"))
-    }
-
-    fn side_by_side(&self, planes: Vec<&[f32]>) -> Option<Vec<u16>> {
-        let pixels = self.height * self.width;
-        if planes.len() != self.parts.len() || planes.iter().any(|plane| plane.len() != pixels) {
-            return None;
-        }
-        let mut samples = vec![0; pixels * planes.len()];
-        for (first, (plane, part)) in planes.iter().zip(&self.parts).enumerate() {
-            let places = samples[first..].iter_mut().step_by(planes.len());
-            places.zip(*plane).for_each(|(place, sample)| *place = part.sample(*sample));
-        }
-        Some(samples)
     }
 }
 

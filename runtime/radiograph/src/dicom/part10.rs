@@ -98,8 +98,10 @@ impl Meta {
 /// Some writers put the two bytes of zlib before the stream. A raw one would begin with a stored block
 /// of which they are the type and half of the length.
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, RadiographError> {
+    // The length of a stored block stands there twice, once inverted.
+    let is_stored = matches!(bytes, [_, a, b, c, d, ..] if [!a, !b] == [*c, *d]);
     let bytes = match bytes {
-        [0x78, 0x01 | 0x5E | 0x9C | 0xDA, raw @ ..] if !is_stored_block(bytes) => raw,
+        [0x78, 0x01 | 0x5E | 0x9C | 0xDA, raw @ ..] if !is_stored => raw,
         _ => bytes,
     };
     let mut inflated = Vec::new();
@@ -114,9 +116,4 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, RadiographError> {
         )));
     }
     Ok(inflated)
-}
-
-/// Whether a deflate stream can begin with a stored block: its length stands there twice, once inverted.
-fn is_stored_block(bytes: &[u8]) -> bool {
-    matches!(bytes, [_, a, b, c, d, ..] if [!a, !b] == [*c, *d])
 }
