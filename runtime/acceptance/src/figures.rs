@@ -221,12 +221,22 @@ impl Judged {
         if ranking.roc().is_empty() {
             return Vec::new();
         }
+        // On the way from one point of the curve to the next.
+        let sensitivity = |curve: &[CurvePoint], rate: f64| {
+            let after = curve.partition_point(|point| point.x <= rate);
+            let Some(before) = after.checked_sub(1).and_then(|at| curve.get(at)) else {
+                return 0.0;
+            };
+            curve.get(after).map_or(before.y, |next| {
+                before.y + (next.y - before.y) * (rate - before.x) / (next.x - before.x)
+            })
+        };
         let mut at_rate = vec![Vec::new(); GRID + 1];
         for weights in self.groups().resamples(Resampling::STANDARD) {
             let curve = ranking.weighted_roc(&weights);
             if !curve.is_empty() {
                 let rates = at_rate.iter_mut().enumerate();
-                rates.for_each(|(at, values)| values.push(sensitivity_at(&curve, rate(at))));
+                rates.for_each(|(at, values)| values.push(sensitivity(&curve, rate(at))));
             }
         }
         let band = at_rate.into_iter().enumerate().filter(|(_, values)| !values.is_empty());
@@ -283,15 +293,6 @@ impl Judged {
 
 fn rate(at: usize) -> f64 {
     at as f64 / GRID as f64
-}
-
-/// On the way from one point of the curve to the next.
-fn sensitivity_at(curve: &[CurvePoint], rate: f64) -> f64 {
-    let after = curve.partition_point(|point| point.x <= rate);
-    let Some(before) = after.checked_sub(1).and_then(|at| curve.get(at)) else { return 0.0 };
-    curve.get(after).map_or(before.y, |next| {
-        before.y + (next.y - before.y) * (rate - before.x) / (next.x - before.x)
-    })
 }
 
 fn subgroups(finding: &str, cases: &[Case], width: f64) -> Vec<Subgroup> {

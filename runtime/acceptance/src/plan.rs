@@ -140,7 +140,24 @@ impl Plan {
     pub fn parse(text: &str, base: &Path) -> Result<Self, AcceptanceError> {
         let mut plan: Self = toml::from_str(text).map_err(AcceptanceError::NotAPlan)?;
         plan.check()?;
-        plan.resolve(base);
+        let paths = [
+            plan.daemon.config.as_mut(),
+            plan.daemon.bundle.as_mut(),
+            plan.studies.folder.as_mut(),
+            plan.studies.labels.as_mut(),
+            plan.studies.index.as_mut(),
+            plan.test.folder.as_mut(),
+            Some(&mut plan.report.html),
+            plan.report.key.as_mut(),
+            plan.report.key_list.as_mut(),
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+        let is_digits = |key: &str| key.len() == 64 && key.bytes().all(|b| b.is_ascii_hexdigit());
+        for key in plan.daemon.trusted_keys.iter_mut().filter(|key| !is_digits(key)) {
+            *key = base.join(&*key).to_string_lossy().into_owned();
+        }
         Ok(plan)
     }
 
@@ -222,27 +239,6 @@ impl Plan {
             within(&what, prevalence, 1e-6..=0.999, "above 0 and up to 0.999")?;
         }
         Ok(())
-    }
-
-    fn resolve(&mut self, base: &Path) {
-        let paths = [
-            self.daemon.config.as_mut(),
-            self.daemon.bundle.as_mut(),
-            self.studies.folder.as_mut(),
-            self.studies.labels.as_mut(),
-            self.studies.index.as_mut(),
-            self.test.folder.as_mut(),
-            Some(&mut self.report.html),
-            self.report.key.as_mut(),
-            self.report.key_list.as_mut(),
-        ];
-        for path in paths.into_iter().flatten() {
-            *path = base.join(&*path);
-        }
-        let is_digits = |key: &str| key.len() == 64 && key.bytes().all(|b| b.is_ascii_hexdigit());
-        for key in self.daemon.trusted_keys.iter_mut().filter(|key| !is_digits(key)) {
-            *key = base.join(&*key).to_string_lossy().into_owned();
-        }
     }
 }
 

@@ -106,7 +106,12 @@ impl Report {
         let names: Vec<String> = plan.findings.iter().map(|f| f.name.clone()).collect();
         let times = Times::of(cases);
         let repeatability = Repeatability::of(cases);
-        let studies = counted(studies, cases);
+        let mut not_analysed = BTreeMap::new();
+        for word in cases.iter().filter_map(|case| case.answer.refused.clone()) {
+            *not_analysed.entry(word).or_insert(0) += 1;
+        }
+        let (images, patients) = (cases.len() as u64, effects::patients(cases));
+        let studies = Studies { images, patients, not_analysed, ..studies };
         let limits = limits(plan, &studies, times.as_ref());
         let mut report = Self {
             format: FORMAT,
@@ -182,15 +187,6 @@ impl Report {
         }
         reasons
     }
-}
-
-fn counted(studies: Studies, cases: &[Case]) -> Studies {
-    let mut not_analysed = BTreeMap::new();
-    for word in cases.iter().filter_map(|case| case.answer.refused.clone()) {
-        *not_analysed.entry(word).or_insert(0) += 1;
-    }
-    let patients = effects::patients(cases);
-    Studies { images: cases.len() as u64, patients, not_analysed, ..studies }
 }
 
 fn limits(plan: &Plan, studies: &Studies, times: Option<&Times>) -> Vec<Criterion> {

@@ -51,11 +51,10 @@ pub(crate) fn pixels(
     let share = |is: fn(&f32) -> bool| {
         picture.grey.iter().filter(|grey| is(grey)).count() as f32 / sorted.len() as f32
     };
-    let everything = picture.mean(0..picture.rows, 0..picture.columns);
-    let [upper, lower, left, right] = picture.halves();
+    let (rows, columns) = (picture.rows, picture.columns);
     let (noise, detail) = picture.noise();
     let numbers = [
-        everything,
+        picture.mean(0..rows, 0..columns),
         deviation(&picture.grey),
         quantile(5),
         quantile(25),
@@ -69,8 +68,8 @@ pub(crate) fn pixels(
         picture.local_contrast(),
         picture.border(),
         picture.centre_less_frame(),
-        upper - lower,
-        left - right,
+        picture.mean(0..rows / 2, 0..columns) - picture.mean(rows / 2..rows, 0..columns),
+        picture.mean(0..rows, 0..columns / 2) - picture.mean(0..rows, columns / 2..columns),
     ];
     match numbers.iter().position(|x| !x.is_finite()) {
         Some(at) => Err(DriftError::NotFinite { what: PIXELS[at].into() }),
@@ -121,18 +120,6 @@ impl Picture {
         }
         let count = rows.len() * columns.len();
         if count == 0 { 0.0 } else { (sum / count as f64) as f32 }
-    }
-
-    /// Means of the upper, lower, left and right half.
-    fn halves(&self) -> [f32; 4] {
-        let (rows, columns) = (self.rows, self.columns);
-        let (middle, centre) = (rows / 2, columns / 2);
-        [
-            self.mean(0..middle, 0..columns),
-            self.mean(middle..rows, 0..columns),
-            self.mean(0..rows, 0..centre),
-            self.mean(0..rows, centre..columns),
-        ]
     }
 
     /// Noise: median of the absolute second difference in both directions, which edges hardly move (Immerkær's mask).

@@ -94,13 +94,23 @@ impl<'a> Carrier<'a> {
     pub fn packs(&self) -> Result<Vec<Pack>, PackError> {
         let Some(language) = self.language()? else { return Ok(Vec::new()) };
         let mut taken = self.taken(&language);
-        let fitting = |sealed| {
+        let mut packs = Vec::new();
+        for sealed in self.packs {
             let (pack, _) = unsealed(sealed)?;
-            fits(&pack, &language)?;
-            claim(&pack, &mut taken)?;
-            Ok(pack)
-        };
-        self.packs.iter().map(fitting).collect()
+            // Image and text must mean the same to both.
+            if pack.space != language.space {
+                let (found, expected) = (pack.space.to_string(), language.space.to_string());
+                return Err(PackError::OtherSpace { pack: pack.name, found, expected });
+            }
+            for prompt in &pack.prompts {
+                let finding = prompt.name.clone();
+                if let Some(owner) = taken.insert(finding.clone(), format!("pack {}", pack.name)) {
+                    return Err(PackError::Taken { pack: pack.name, finding, owner });
+                }
+            }
+            packs.push(pack);
+        }
+        Ok(packs)
     }
 
     /// The packs it would have with this one: instead of an older one of the same name, or behind all others. As they
@@ -157,25 +167,6 @@ fn unsealed(sealed: &SealedPack) -> Result<(Pack, Release), PackError> {
         Ok(release) => Ok((pack, release)),
         Err(_) => Err(PackError::Version { pack: name(), found: pack.version }),
     }
-}
-
-/// Whether image and text mean the same to both.
-fn fits(pack: &Pack, language: &Language) -> Result<(), PackError> {
-    if pack.space == language.space {
-        return Ok(());
-    }
-    let (found, expected) = (pack.space.to_string(), language.space.to_string());
-    Err(PackError::OtherSpace { pack: pack.name.clone(), found, expected })
-}
-
-fn claim(pack: &Pack, taken: &mut BTreeMap<String, String>) -> Result<(), PackError> {
-    for prompt in &pack.prompts {
-        let finding = prompt.name.clone();
-        if let Some(owner) = taken.insert(finding.clone(), format!("pack {}", pack.name)) {
-            return Err(PackError::Taken { pack: pack.name.clone(), finding, owner });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

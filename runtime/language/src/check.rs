@@ -30,20 +30,18 @@ impl Language {
         if self.prompts.is_empty() && self.bank.is_none() {
             return Err(LanguageError::invalid("the language", "empty", "findings or a bank"));
         }
-        self.usual.iter().try_for_each(|usual| check_usual(usual, &self.space))?;
+        if let Some(usual) = &self.usual {
+            let what = "what places usually say";
+            if usual.len() != self.space.places() {
+                let found = format!("{} vectors", usual.len());
+                return Err(LanguageError::invalid(what, found, self.space.places().to_string()));
+            }
+            for (at, vector) in usual.iter().enumerate() {
+                vector.check(&self.space, || format!("{what}, place {at}"))?;
+            }
+        }
         self.bank.iter().try_for_each(|bank| bank.check(&self.space))
     }
-}
-
-/// One vector a place.
-fn check_usual(usual: &[Vector], space: &Space) -> Checked {
-    let what = "what places usually say";
-    if usual.len() != space.places() {
-        let found = format!("{} vectors", usual.len());
-        return Err(LanguageError::invalid(what, found, space.places().to_string()));
-    }
-    let mut places = usual.iter().enumerate();
-    places.try_for_each(|(at, vector)| vector.check(space, || format!("{what}, place {at}")))
 }
 
 impl Pack {

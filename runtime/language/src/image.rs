@@ -72,7 +72,18 @@ impl Rounding {
     ) -> Result<Embedded, E> {
         let global = output(LANGUAGE_GLOBAL)?;
         let global = self.global.steps(LANGUAGE_GLOBAL, global, space.width as usize)?;
-        let map = |name, codes: Codes| Ok::<_, E>(codes.by_place(name, output(name)?, space)?);
+        // Codes `[P, D]`: channels come first as ONNX has them, and are innermost as products want them.
+        let map = |name, codes: Codes| {
+            let (width, sites) = (space.width as usize, space.places());
+            let planes = codes.steps(name, output(name)?, width * sites)?;
+            let mut map = vec![0; planes.len()];
+            for (channel, plane) in planes.chunks_exact(sites).enumerate() {
+                for (site, step) in plane.iter().enumerate() {
+                    map[site * width + channel] = (step + i16::from(codes.zero)) as u8;
+                }
+            }
+            Ok::<_, E>(map)
+        };
         let shares = self.maps.global_places.map(|codes| map(LANGUAGE_GLOBAL_PLACES, codes));
         let places = map(LANGUAGE_PLACES, self.maps.places)?;
         Ok(Embedded { global, places, global_places: shares.transpose()? })
@@ -87,24 +98,6 @@ impl Codes {
         let what = format!("the scale of the network's {what}");
         let expected = format!("a positive scale up to {MOST_SCALE}");
         Err(LanguageError::invalid(what, self.scale, expected))
-    }
-
-    /// Codes `[P, D]` of `values [D, P]`: channels first as ONNX has them, innermost as products want them.
-    fn by_place(
-        &self,
-        output: &str,
-        values: &[f32],
-        space: &Space,
-    ) -> Result<Vec<u8>, LanguageError> {
-        let (width, sites) = (space.width as usize, space.places());
-        let planes = self.steps(output, values, width * sites)?;
-        let mut codes = vec![0; planes.len()];
-        for (channel, plane) in planes.chunks_exact(sites).enumerate() {
-            for (site, step) in plane.iter().enumerate() {
-                codes[site * width + channel] = (step + i16::from(self.zero)) as u8;
-            }
-        }
-        Ok(codes)
     }
 
     /// `q − zero` of each of `count` values.

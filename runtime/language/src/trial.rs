@@ -34,7 +34,18 @@ impl Language {
     /// Their attention is neither all nor nothing on a [`TrialImage`] whose places have the scale 1/64.
     pub fn drawn(space: Space, findings: usize, prototypes: usize, seed: u64) -> Self {
         let mut draw = Draw { bytes: Bytes(seed), width: space.width as usize };
-        let prompts = (1..=findings).map(|number| draw.prompt(number)).collect();
+        let prompt = |number| Prompt {
+            name: format!("Finding {number}"),
+            code: None,
+            positive_phrases: vec![format!("finding {number} is observed")],
+            negative_phrases: vec![format!("no finding {number} is observed")],
+            positive: draw.side(),
+            negative: draw.side(),
+            calibration: None,
+            threshold: 0.5,
+            chosen: "drawn".into(),
+        };
+        let prompts = (1..=findings).map(prompt).collect();
         let bank = (prototypes > 0).then(|| draw.bank(prototypes));
         Self { space, scale: 20.0, prompts, bank, usual: None }
     }
@@ -71,20 +82,6 @@ impl Draw {
             look_bias: self.number(1.0),
             listen: self.vector(2.0),
             listen_bias: self.number(1.0),
-        }
-    }
-
-    fn prompt(&mut self, number: usize) -> Prompt {
-        Prompt {
-            name: format!("Finding {number}"),
-            code: None,
-            positive_phrases: vec![format!("finding {number} is observed")],
-            negative_phrases: vec![format!("no finding {number} is observed")],
-            positive: self.side(),
-            negative: self.side(),
-            calibration: None,
-            threshold: 0.5,
-            chosen: "drawn".into(),
         }
     }
 

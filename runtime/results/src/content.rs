@@ -17,22 +17,17 @@ pub(crate) enum Relation {
     SelectedFrom,
 }
 
-impl Relation {
-    fn defined_term(self) -> &'static str {
-        match self {
-            Self::Contains => "CONTAINS",
-            Self::HasConceptModifier => "HAS CONCEPT MOD",
-            Self::HasObservationContext => "HAS OBS CONTEXT",
-            Self::HasAcquisitionContext => "HAS ACQ CONTEXT",
-            Self::HasProperties => "HAS PROPERTIES",
-            Self::SelectedFrom => "SELECTED FROM",
-        }
-    }
-}
-
 fn item(relation: Relation, value_type: &str, concept: Option<DataSet>) -> DataSet {
+    let defined_term = match relation {
+        Relation::Contains => "CONTAINS",
+        Relation::HasConceptModifier => "HAS CONCEPT MOD",
+        Relation::HasObservationContext => "HAS OBS CONTEXT",
+        Relation::HasAcquisitionContext => "HAS ACQ CONTEXT",
+        Relation::HasProperties => "HAS PROPERTIES",
+        Relation::SelectedFrom => "SELECTED FROM",
+    };
     let mut item = DataSet::default();
-    item.text(tags::RELATIONSHIP_TYPE, relation.defined_term());
+    item.text(tags::RELATIONSHIP_TYPE, defined_term);
     item.text(tags::VALUE_TYPE, value_type);
     if let Some(concept) = concept {
         item.item(tags::CONCEPT_NAME_CODE_SEQUENCE, concept);

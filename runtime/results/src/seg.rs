@@ -63,8 +63,20 @@ pub(crate) fn write(context: &Context<'_>, regions: &[Region]) -> Option<DataSet
         tracking: tracking(context, region),
     };
     let segments: Vec<Labelled> = regions.iter().map(label).collect();
-    let pixels = frames_in_bits(regions, first.rows as usize * first.columns as usize);
-    let mut set = segmentation(context, Kind::Seg, &segments, size, pixels);
+    let pixels = first.rows as usize * first.columns as usize;
+    // Bits run on from frame to frame without padding.
+    let mut bits = vec![0; (pixels * regions.len()).div_ceil(8)];
+    for (at, region) in regions.iter().enumerate() {
+        let (start, shift) = (at * pixels / 8, at * pixels % 8);
+        for (place, byte) in region.bits.iter().enumerate() {
+            let [low, high] = (u16::from(*byte) << shift).to_le_bytes();
+            bits[start + place] |= low;
+            if high != 0 {
+                bits[start + place + 1] |= high;
+            }
+        }
+    }
+    let mut set = segmentation(context, Kind::Seg, &segments, size, bits);
     set.text(tags::CONTENT_LABEL, "AI_REGIONS");
     set.text(tags::SEGMENTATION_TYPE, "BINARY");
     set.u16s(tags::BITS_ALLOCATED, &[1]);
@@ -103,7 +115,15 @@ pub(crate) fn segmentation(
     let items = segments.iter().enumerate().map(|(at, labelled)| segment(context, at, labelled));
     set.items(tags::SEGMENT_SEQUENCE, items.collect());
     dimensions(context, kind, &mut set);
-    set.item(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, shared_groups(context));
+    let mut shared = DataSet::default();
+    if let Some(spacing) = spacing(context) {
+        let mut measures = DataSet::default();
+        measures.text(tags::PIXEL_SPACING, &spacing);
+        // A projection has none, but readers refuse pixel measures without it.
+        measures.text(tags::SLICE_THICKNESS, "1");
+        shared.item(tags::PIXEL_MEASURES_SEQUENCE, measures);
+    }
+    set.item(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, shared);
     let frames = (0..segments.len()).map(|at| frame_groups(context, at));
     set.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, frames.collect());
 
@@ -169,18 +189,6 @@ fn dimensions(context: &Context<'_>, kind: Kind, set: &mut DataSet) {
     set.item(tags::DIMENSION_INDEX_SEQUENCE, index);
 }
 
-fn shared_groups(context: &Context<'_>) -> DataSet {
-    let mut shared = DataSet::default();
-    if let Some(spacing) = spacing(context) {
-        let mut measures = DataSet::default();
-        measures.text(tags::PIXEL_SPACING, &spacing);
-        // A projection has none, but readers refuse pixel measures without it.
-        measures.text(tags::SLICE_THICKNESS, "1");
-        shared.item(tags::PIXEL_MEASURES_SEQUENCE, measures);
-    }
-    shared
-}
-
 /// The source's, if it is one: real files have `0\0` here, which would be an error.
 fn spacing(context: &Context<'_>) -> Option<String> {
     let is_length = |text: &str| {
@@ -211,20 +219,4 @@ fn frame_groups(context: &Context<'_>, at: usize) -> DataSet {
     frame.item(tags::SEGMENT_IDENTIFICATION_SEQUENCE, segment);
     frame.item(tags::DERIVATION_IMAGE_SEQUENCE, derivation);
     frame
-}
-
-/// Bits run on from frame to frame without padding.
-fn frames_in_bits(regions: &[Region], pixels: usize) -> Vec<u8> {
-    let mut bits = vec![0; (pixels * regions.len()).div_ceil(8)];
-    for (at, region) in regions.iter().enumerate() {
-        let (start, shift) = (at * pixels / 8, at * pixels % 8);
-        for (place, byte) in region.bits.iter().enumerate() {
-            let [low, high] = (u16::from(*byte) << shift).to_le_bytes();
-            bits[start + place] |= low;
-            if high != 0 {
-                bits[start + place + 1] |= high;
-            }
-        }
-    }
-    bits
 }

@@ -4,7 +4,7 @@ use super::{
     elements::{Cell, Page, change, estimate, figure, none, numbers, share},
     plots,
 };
-use crate::{Figures, Report, Subgroup};
+use crate::{Figures, Report};
 use metrics::proportion::Proportion;
 
 pub(super) fn finding(page: &mut Page, report: &Report, figures: &Figures) -> std::fmt::Result {
@@ -113,12 +113,15 @@ fn subgroups(page: &mut Page, report: &Report, figures: &Figures) -> std::fmt::R
         return page.text("The headers tell neither sex, age, view nor machine.");
     }
     let rows = figures.groups.iter().map(|group| -> Vec<Cell> {
+        let enough = (!group.enough).then(|| "not enough cases".to_owned());
+        let differs =
+            (!group.differs.is_empty()).then(|| format!("differs: {}", group.differs.join(", ")));
         vec![
             format!("{} {}", group.group.axis, group.group.value).into(),
             share(group.sensitivity.as_ref()).into(),
             share(group.specificity.as_ref()).into(),
             figure(group.auroc).into(),
-            word(group).into(),
+            enough.into_iter().chain(differs).collect::<Vec<_>>().join("; ").into(),
         ]
     });
     page.table(
@@ -131,11 +134,4 @@ fn subgroups(page: &mut Page, report: &Report, figures: &Figures) -> std::fmt::R
          images leaves out 0. One such interval in twenty does by chance, so among many subgroups some will.",
         report.interval_width
     ))
-}
-
-fn word(group: &Subgroup) -> String {
-    let enough = (!group.enough).then(|| "not enough cases".to_owned());
-    let differs =
-        (!group.differs.is_empty()).then(|| format!("differs: {}", group.differs.join(", ")));
-    enough.into_iter().chain(differs).collect::<Vec<_>>().join("; ")
 }
