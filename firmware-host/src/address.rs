@@ -110,8 +110,17 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let address = match text.split_once("://") {
-            Some(("tcp", address)) => tcp(address),
-            Some(("serial", line)) => serial(line),
+            Some(("tcp", address)) => {
+                let is_whole = address
+                    .rsplit_once(':')
+                    .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+                is_whole.then(|| Self::Tcp(address.into()))
+            }
+            Some(("serial", line)) => {
+                let (path, baud) = line.split_once("?baud=").unwrap_or((line, "115200"));
+                let baud = baud.parse().ok().filter(|baud| *baud > 0 && !path.is_empty());
+                baud.map(|baud| Self::Serial(path.into(), baud))
+            }
             Some(("pty", path)) if !path.is_empty() => Some(Self::Pty(path.into())),
             _ => None,
         };
@@ -119,20 +128,6 @@ impl FromStr for Address {
             "expected tcp://HOST:PORT, serial:///dev/ttyX, serial:///dev/ttyX?baud=N or pty://PATH".into()
         })
     }
-}
-
-fn tcp(address: &str) -> Option<Address> {
-    let (host, port) = address.rsplit_once(':')?;
-    let whole = !host.is_empty() && port.parse::<u16>().is_ok();
-    whole.then(|| Address::Tcp(address.into()))
-}
-
-fn serial(line: &str) -> Option<Address> {
-    let (path, baud) = match line.split_once("?baud=") {
-        Some((path, baud)) => (path, baud.parse().ok()?),
-        None => (line, 115_200),
-    };
-    (!path.is_empty() && baud > 0).then(|| Address::Serial(path.into(), baud))
 }
 
 #[cfg(test)]

@@ -130,6 +130,7 @@ struct Target {
     record: Option<PathBuf>,
 }
 
+#[expect(clippy::print_stderr, reason = "the one place that prints errors")]
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut logger = env_logger::Builder::new();
@@ -149,13 +150,8 @@ fn main() -> ExitCode {
     if cli.json {
         output.failure(&error);
     }
-    print_error(&error);
-    output::kind(&error).status().into()
-}
-
-#[expect(clippy::print_stderr, reason = "the one place that prints errors")]
-fn print_error(error: &anyhow::Error) {
     eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+    output::kind(&error).status().into()
 }
 
 fn run(verb: Verb, output: output::Output) -> Result<()> {

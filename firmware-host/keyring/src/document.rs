@@ -344,17 +344,12 @@ impl Contents {
                 seen.push((*key, second));
             }
         }
-        self.check_replaced()
-    }
-
-    /// A box's earlier key may be revoked, or another line's key; nothing else, and it is replaced once.
-    fn check_replaced(&self) -> Result<(), KeyringError> {
-        let links = self.links.iter().map(|link| &link.key);
-        let others = [&self.roots, &self.emergency, &self.bundles].into_iter().flatten();
-        let others: Vec<_> = others.chain(links).collect();
+        // A box's earlier key may be revoked, or another line's key; nothing else, and it is replaced once.
+        let others =
+            [&self.roots, &self.emergency, &self.bundles, &links].map(|list| &list[..]).concat();
         for (at, BoxKey { replaces, key }) in self.boxes.iter().enumerate() {
             let again = self.boxes[..at].iter().any(|earlier| earlier.replaces == *replaces);
-            if again || key == replaces || others.contains(&replaces) {
+            if again || key == replaces || others.contains(replaces) {
                 let key = fingerprint(replaces);
                 return Err(KeyringError::Twice { key, first: "box replaces", second: "others" });
             }

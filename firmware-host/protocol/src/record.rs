@@ -84,22 +84,18 @@ impl BootRecord {
             return Err(RecordError::Crc);
         }
         let body = &bytes[HEAD..bytes.len() - 4];
-        let (record, notes): (Self, _) =
-            postcard::take_from_bytes(body).map_err(|_| RecordError::Unsound)?;
-        let notes = noted(notes).map_err(|_| RecordError::Unsound)?;
-        let record = Self { notes, ..record };
+        let unsound = |_: postcard::Error| RecordError::Unsound;
+        let (mut record, rest): (Self, _) = postcard::take_from_bytes(body).map_err(unsound)?;
+        // As far as the build that wrote them knew any; what a later one adds behind them is skipped.
+        if !rest.is_empty() {
+            let (notes, deaths): (Notes, _) = postcard::take_from_bytes(rest).map_err(unsound)?;
+            record.notes = notes;
+            if !deaths.is_empty() {
+                record.notes.deaths = postcard::from_bytes(deaths).map_err(unsound)?;
+            }
+        }
         if record.is_sound() { Ok(record) } else { Err(RecordError::Unsound) }
     }
-}
-
-/// As far as the build that wrote them knew any; what a later one adds behind them is skipped.
-fn noted(bytes: &[u8]) -> Result<Notes, postcard::Error> {
-    if bytes.is_empty() {
-        return Ok(Notes::default());
-    }
-    let (notes, deaths): (Notes, _) = postcard::take_from_bytes(bytes)?;
-    let deaths = if deaths.is_empty() { 0 } else { postcard::from_bytes(deaths)? };
-    Ok(Notes { deaths, ..notes })
 }
 
 fn is_whole(bytes: &[u8]) -> bool {

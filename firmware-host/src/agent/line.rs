@@ -18,26 +18,24 @@ pub(super) fn serve<L: Link>(agent: &Arc<Agent>, wire: L, name: &str) {
     let mut line = Answerer::new(wire);
     loop {
         let dropped = line.dropped();
-        guarded(name, || serve_one(agent, &mut line, name));
+        guarded(name, || {
+            match line.accept(agent.config.listen.idle) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => return,
+                Err(_) => return thread::sleep(PAUSE),
+            }
+            let (identity, admission) = agent.door();
+            match Server::new(&identity, admission, Records::Short).accept(&mut line, HANDSHAKE) {
+                Ok(mut tls) => {
+                    let proven = Some(binding(&tls, &identity));
+                    let peer = session::Peer { name: name.to_owned(), proven };
+                    session::serve(agent, &mut tls, peer, session::SERIAL_FRAME);
+                }
+                Err(error) => log::warn!("{name}: nobody is let in: {error}"),
+            }
+        });
         line.hang_up();
         agent.dropped.fetch_add(line.dropped() - dropped, Ordering::Relaxed);
-    }
-}
-
-fn serve_one<L: Link>(agent: &Agent, line: &mut Answerer<L>, name: &str) {
-    match line.accept(agent.config.listen.idle) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::TimedOut => return,
-        Err(_) => return thread::sleep(PAUSE),
-    }
-    let (identity, admission) = agent.door();
-    match Server::new(&identity, admission, Records::Short).accept(line, HANDSHAKE) {
-        Ok(mut tls) => {
-            let proven = Some(binding(&tls, &identity));
-            let peer = session::Peer { name: name.to_owned(), proven };
-            session::serve(agent, &mut tls, peer, session::SERIAL_FRAME);
-        }
-        Err(error) => log::warn!("{name}: nobody is let in: {error}"),
     }
 }
 

@@ -360,10 +360,6 @@ impl Agent {
         Ok(Change { busy: &self.busy })
     }
 
-    fn remembered(&self, id: RequestId) -> Option<Result<Response, Refusal>> {
-        held(&self.answered).iter().find(|(seen, _)| *seen == id).map(|(_, answer)| answer.clone())
-    }
-
     fn remember(&self, id: RequestId, answer: &Result<Response, Refusal>) {
         let mut answered = held(&self.answered);
         if answered.len() == REMEMBERED {

@@ -70,41 +70,38 @@ enum OfflineError {
 /// Opens the socket and answers on it from now on.
 pub(super) fn open(agent: &Arc<Agent>) -> Result<()> {
     let path = agent.config.slots.join(SOCKET);
-    let listener = listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listen = || -> std::io::Result<UnixListener> {
+        // The folder is ours alone: a socket there is left over from an earlier start.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    let listener = listen().with_context(|| format!("cannot listen on {}", path.display()))?;
     let agent = Arc::clone(agent);
     let thread = thread::Builder::new().name("offline".into());
     thread.spawn(move || {
         // One after the other: there are two slots.
         for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => serve(&agent, &stream),
+            let stream = match stream {
+                Ok(stream) => stream,
                 Err(error) => {
                     log::warn!("offline: {error}");
                     thread::sleep(Duration::from_secs(1));
+                    continue;
                 }
+            };
+            match catch_unwind(AssertUnwindSafe(|| answer(&agent, &stream))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => log::warn!("offline: {error:#}"),
+                Err(_panic) => log::error!("offline: the work on an image panicked"),
             }
         }
     })?;
     Ok(())
-}
-
-/// The folder is ours alone: a socket there is left over from an earlier start.
-fn listen(path: &Path) -> std::io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-fn serve(agent: &Agent, stream: &UnixStream) {
-    match catch_unwind(AssertUnwindSafe(|| answer(agent, stream))) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::warn!("offline: {error:#}"),
-        Err(_panic) => log::error!("offline: the work on an image panicked"),
-    }
 }
 
 fn answer(agent: &Agent, stream: &UnixStream) -> Result<()> {

@@ -6,7 +6,6 @@ use bundle::{Envelope, SealedPack};
 use protocol::{Digest, PackName, Refusal, Response, SlotId, SlotPacks, SlotState};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
 
 impl Agent {
@@ -70,14 +69,23 @@ impl Agent {
         let record = self.slots().record().clone();
         let mut found = SlotPacks::default();
         for id in SlotId::ALL {
-            let state = record.slot(id).state;
-            let whole = matches!(
-                state,
-                SlotState::Verified | SlotState::Trial { .. } | SlotState::Confirmed
-            );
-            if whole {
-                found.slots[id as usize] = names(&self.config.slots.join(id.file_name()))?;
-            }
+            let (SlotState::Verified | SlotState::Trial { .. } | SlotState::Confirmed) =
+                record.slot(id).state
+            else {
+                continue;
+            };
+            let path = self.config.slots.join(id.file_name());
+            let unreadable = |why: &dyn std::fmt::Display| Refusal::Disk {
+                detail: format!("{}: {why}", path.display()),
+            };
+            let file = File::open(&path).map_err(|error| unreadable(&error))?;
+            let packs = Envelope::packs_of(file).map_err(|error| unreadable(&error))?;
+            let name = |pack: &SealedPack| PackName {
+                name: pack.name().into(),
+                version: pack.version().into(),
+                digest: Digest(pack.digest()),
+            };
+            found.slots[id as usize] = packs.iter().map(name).collect();
         }
         Ok(found)
     }
@@ -93,21 +101,6 @@ impl Agent {
             Err(refusal) => refusal.to_string(),
         }
     }
-}
-
-/// Of a bundle's file that was checked before.
-fn names(path: &Path) -> Result<Vec<PackName>, Refusal> {
-    let unreadable = |why: &dyn std::fmt::Display| Refusal::Disk {
-        detail: format!("{}: {why}", path.display()),
-    };
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    let packs = Envelope::packs_of(file).map_err(|error| unreadable(&error))?;
-    let name = |pack: &SealedPack| PackName {
-        name: pack.name().into(),
-        version: pack.version().into(),
-        digest: Digest(pack.digest()),
-    };
-    Ok(packs.iter().map(name).collect())
 }
 
 fn disk(error: std::io::Error) -> Refusal {

@@ -1,6 +1,6 @@
 //! One connection: calls in, answers out, one after the other.
 
-use super::{Agent, compose::Change, room::Room};
+use super::{Agent, compose::Change, held, room::Room};
 use crate::enrolment::Binding;
 use crate::link::Link;
 use crate::link::tls::Admission;
@@ -409,7 +409,8 @@ impl Agent {
         work: impl FnOnce(&Self) -> Result<Response, Refusal>,
     ) -> Result<Response, Refusal> {
         let _change = self.begin_change(doing)?;
-        if let Some(answer) = self.remembered(id) {
+        let remembered = held(&self.answered).iter().find(|(seen, _)| *seen == id).cloned();
+        if let Some((_, answer)) = remembered {
             return answer;
         }
         let answer = work(self);

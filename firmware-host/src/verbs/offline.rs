@@ -44,15 +44,25 @@ impl Offline {
             format!("no agent answers at {}: does it run, and are you its user?", socket.display())
         })?;
         let ended = self.follow(stream, &image)?;
-        let report = json!({
+        let mut report = json!({
             "box": ended.device, "image": image.file_name().map(|name| name.to_string_lossy()),
             "outcome": ended.outcome, "details": ended.details, "box_clock": ended.clock,
             "agent": concat!("firmware-host ", env!("CARGO_PKG_VERSION")),
         });
-        let kept = if self.no_report { None } else { keep(&image, &ended.device, &report) };
-        let mut document = report;
-        document["report"] = kept.map_or(Value::Null, |path| path.display().to_string().into());
-        output.say(&ended.details.join("\n"), &document)?;
+        let mut kept = Value::Null;
+        if !self.no_report {
+            let plain =
+                |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+            let device: String = ended.device.chars().map(plain).collect();
+            let path = image.with_added_extension(format!("{device}.report.json"));
+            // A stick that cannot be written to is no failure of the installation.
+            match durable::write(&path, format!("{report:#}\n").as_bytes()) {
+                Ok(()) => kept = path.display().to_string().into(),
+                Err(error) => log::warn!("no report: cannot write {}: {error}", path.display()),
+            }
+        }
+        report["report"] = kept;
+        output.say(&ended.details.join("\n"), &report)?;
         ensure!(ended.outcome != "failed", "{} was not taken", image.display());
         Ok(())
     }
@@ -101,18 +111,4 @@ fn image(path: &Path) -> Result<PathBuf> {
     let count = images.len();
     let only = images.pop().filter(|_| images.is_empty());
     only.with_context(|| format!("{}: {count} files named .swu, expected one", path.display()))
-}
-
-/// Writes the report beside the image. A stick that cannot be written to is no failure of the installation.
-fn keep(image: &Path, device: &str, report: &Value) -> Option<PathBuf> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    let device: String = device.chars().map(plain).collect();
-    let path = image.with_added_extension(format!("{device}.report.json"));
-    match durable::write(&path, format!("{report:#}\n").as_bytes()) {
-        Ok(()) => Some(path),
-        Err(error) => {
-            log::warn!("no report: cannot write {}: {error}", path.display());
-            None
-        }
-    }
 }

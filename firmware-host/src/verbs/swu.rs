@@ -65,37 +65,27 @@ impl Make {
     }
 
     fn description(&self) -> Result<Description> {
-        let unusable = || format!("{} is not a usable bundle", self.bundle.display());
         let (size, sha256, _) = digest(&self.bundle)?;
         let mut begin = Vec::new();
         let read = open(&self.bundle)?.take(4).read_to_end(&mut begin);
         read.with_context(|| format!("cannot read {}", self.bundle.display()))?;
-        if SealedPack::is_begun_by(&begin) {
-            return self.description_of_pack(sha256);
-        }
-        let manifest = Envelope::read(open(&self.bundle)?, size).with_context(unusable)?.manifest;
-        let release = manifest.version.parse::<Release>();
+        let is_pack = SealedPack::is_begun_by(&begin);
+        let what = if is_pack { "pack" } else { "bundle" };
+        let unusable = || format!("{} is not a usable {what}", self.bundle.display());
+        let (name, version, file) = if is_pack {
+            let pack = Pack::unseal(&SealedPack::open(&self.bundle)?).with_context(unusable)?;
+            (format!("pack {}", pack.name), pack.version, swu::PACK)
+        } else {
+            let envelope = Envelope::read(open(&self.bundle)?, size).with_context(unusable)?;
+            (envelope.manifest.id, envelope.manifest.version, swu::IMAGE)
+        };
+        let release = version.parse::<Release>();
         let release = release.map_err(anyhow::Error::msg).with_context(unusable)?;
         Ok(Description {
             version: release.to_string(),
-            text: format!("{} {release}", manifest.id),
+            text: format!("{name} {release}"),
             hardware: self.hardware.clone(),
-            file: swu::IMAGE.into(),
-            sha256,
-        })
-    }
-
-    fn description_of_pack(&self, sha256: Digest) -> Result<Description> {
-        let pack = SealedPack::open(&self.bundle)?;
-        let unusable = || format!("{} is not a usable pack", self.bundle.display());
-        let read = Pack::unseal(&pack).with_context(unusable)?;
-        let release = read.version.parse::<Release>();
-        let release = release.map_err(anyhow::Error::msg).with_context(unusable)?;
-        Ok(Description {
-            version: release.to_string(),
-            text: format!("pack {} {release}", read.name),
-            hardware: self.hardware.clone(),
-            file: swu::PACK.into(),
+            file: file.into(),
             sha256,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::output::{Output, record_json, record_text, trial_json, trial_text};
 use crate::{DryRun, Target};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bundle::SealedPack;
 use clap::Args;
 use firmware_host::random::random;
@@ -11,7 +11,7 @@ use protocol::{BootId, BootRecord, Digest, Moment, Refusal, RequestId, SlotId, S
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,32 +91,27 @@ impl Activate {
 
     fn candidate(&self, device: &mut Device) -> Result<Digest> {
         let record = device.slots()?;
-        if let Some(path) = &self.bundle {
+        let slot = if let Some(path) = &self.bundle {
             let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            if SealedPack::is_begun_by(&file) {
-                return with_pack(device, &record, path, &file);
+            if !SealedPack::is_begun_by(&file) {
+                return Ok(Digest(Sha256::digest(&file).into()));
             }
-            return Ok(Digest(Sha256::digest(&file).into()));
-        }
-        let fresh = |id: &SlotId| record.slot(*id).state == SlotState::Verified;
-        let slot = self.slot.or_else(|| SlotId::ALL.into_iter().find(fresh));
-        let Some(id) = slot else {
-            bail!("no slot holds a bundle that was pushed and not yet run: name one with --slot")
+            let unusable = || format!("{} is not a usable pack", path.display());
+            let digest = Digest(SealedPack::read(&file).with_context(unusable)?.digest());
+            let packs = device.packs_if_known()?.unwrap_or_default();
+            let has = |id: &SlotId| packs.of(*id).iter().any(|pack| pack.digest == digest);
+            let with = SlotId::ALL.into_iter().filter(has);
+            // Of two that were made with it, the one that does not run.
+            let slot = with.min_by_key(|&id| record.active == Some(id));
+            slot.with_context(|| format!("no slot has the pack {}", path.display()))?
+        } else {
+            let fresh = |id: &SlotId| record.slot(*id).state == SlotState::Verified;
+            self.slot.or_else(|| SlotId::ALL.into_iter().find(fresh)).context(
+                "no slot holds a bundle that was pushed and not yet run: name one with --slot",
+            )?
         };
-        record.slot(id).sha256.with_context(|| format!("slot {id} is empty"))
+        record.slot(slot).sha256.with_context(|| format!("slot {slot} is empty"))
     }
-}
-
-/// The slot's file that was made with a pack; of two, the one that does not run.
-fn with_pack(device: &mut Device, record: &BootRecord, path: &Path, file: &[u8]) -> Result<Digest> {
-    let unusable = || format!("{} is not a usable pack", path.display());
-    let digest = Digest(SealedPack::read(file).with_context(unusable)?.digest());
-    let packs = device.packs_if_known()?.unwrap_or_default();
-    let has = |id: &SlotId| packs.of(*id).iter().any(|pack| pack.digest == digest);
-    let mut with: Vec<_> = SlotId::ALL.into_iter().filter(has).collect();
-    with.sort_by_key(|&id| record.active == Some(id));
-    let id = *with.first().with_context(|| format!("no slot has the pack {}", path.display()))?;
-    record.slot(id).sha256.with_context(|| format!("slot {id} is empty"))
 }
 
 /// Keeps the bundle on trial, once the daemon's word proves it; without it the old one comes back

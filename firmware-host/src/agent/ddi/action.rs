@@ -143,13 +143,18 @@ pub fn next(action: &Action, record: &BootRecord, permits: Option<Permits>) -> S
             // Whoever still waited for the report would still offer the action.
             None => Step::Forget,
         },
-        (Phase::Ended { success: true, report: Report::Taken, .. }, standing) => {
-            ended_well(standing, permits)
+        (Phase::Ended { success, report: Report::Taken, .. }, standing) => {
+            match (success, standing, permits) {
+                (_, _, None) => Step::Wait,
+                // The success was reported. Somebody may have gone back at the box since; a server that offers the same
+                // again is told so once, before it is obeyed.
+                (true, Standing::Waits(id), Some(_)) => Step::Fail(Failed::RolledBack(id)),
+                (true, Standing::Bad(id), Some(_)) => Step::Fail(Failed::Bad(id)),
+                // It runs, and the server was told. One that calls the release otherwise than the box offers it for ever.
+                (true, Standing::Runs(_), Some(_)) => Step::Wait,
+                (_, _, Some(_)) => Step::Again,
+            }
         }
-        (Phase::Ended { success: false, report: Report::Taken, .. }, _) => match permits {
-            Some(_) => Step::Again,
-            None => Step::Wait,
-        },
         (Phase::Trial, Standing::OnTrial(_)) => Step::Watch,
         (Phase::Trial, Standing::Runs(_) | Standing::Kept(_)) => Step::Succeed,
         (Phase::Trial, Standing::Bad(id)) => Step::Fail(Failed::Bad(id)),
@@ -177,19 +182,6 @@ fn before_activation(phase: &Phase, standing: Standing, permits: Permits) -> Ste
         (_, true) => Step::Stored,
         (_, false) if permits.download => Step::Download,
         (_, false) => Step::Wait,
-    }
-}
-
-/// The success was reported. Somebody may have gone back at the box since; a server that offers the same again is
-/// told so once, before it is obeyed.
-fn ended_well(standing: Standing, permits: Option<Permits>) -> Step {
-    match (standing, permits) {
-        (Standing::Waits(id), Some(_)) => Step::Fail(Failed::RolledBack(id)),
-        (Standing::Bad(id), Some(_)) => Step::Fail(Failed::Bad(id)),
-        // It runs, and the server was told. One that calls the release otherwise than the box offers it for ever.
-        (Standing::Runs(_), Some(_)) => Step::Wait,
-        (_, Some(_)) => Step::Again,
-        (_, None) => Step::Wait,
     }
 }
 

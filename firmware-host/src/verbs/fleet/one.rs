@@ -155,29 +155,26 @@ fn confirm(target: &Target, order: &Order) -> Result<BootRecord> {
             anyhow::bail!("not confirmed within {}{why}", humantime::format_duration(order.limit));
         }
         if start.elapsed() >= order.soak {
-            match ask_to_confirm(target, order) {
+            let id = new_id()?;
+            let asked = target.with(|device| {
+                let file = order.what.seen(device)?.file()?;
+                Ok(device.confirm(id, file)?)
+            });
+            let error = match asked {
                 Ok(record) => return Ok(record),
-                Err(error) => refused = Some(format!("{:#}", passing_refusal(error)?)),
+                Err(error) => error,
+            };
+            // A refusal may pass: the box still gathers its proof. Anything else does not.
+            match error.downcast_ref() {
+                Some(DeviceError::Refused(why))
+                    if !matches!(why, Refusal::Unsupported | Refusal::NoHello) =>
+                {
+                    refused = Some(format!("{error:#}"));
+                }
+                _ => return Err(error),
             }
         }
         thread::sleep(LOOK);
-    }
-}
-
-fn ask_to_confirm(target: &Target, order: &Order) -> Result<BootRecord> {
-    let id = new_id()?;
-    target.with(|device| {
-        let file = order.what.seen(device)?.file()?;
-        Ok(device.confirm(id, file)?)
-    })
-}
-
-/// A refusal may pass: the box still gathers its proof. Anything else does not.
-fn passing_refusal(error: anyhow::Error) -> Result<anyhow::Error> {
-    match error.downcast_ref::<DeviceError>() {
-        Some(DeviceError::Refused(Refusal::Unsupported | Refusal::NoHello)) => Err(error),
-        Some(DeviceError::Refused(_)) => Ok(error),
-        _ => Err(error),
     }
 }
 
