@@ -1,35 +1,44 @@
 //! What an image's header says about the exposure that made it.
 
 use super::matching::Header;
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use radiograph::{Attribute, AttributeValue, RadiographError};
+use radiograph::{AttributeValue, RadiographError};
 use sha2::{Digest, Sha256};
 use std::time::UNIX_EPOCH;
 
+const WANTED: [Tag; 16] = [
+    tags::ACQUISITION_DATE,
+    tags::CONTENT_DATE,
+    tags::ACQUISITION_DATE_TIME,
+    tags::ACQUISITION_TIME,
+    tags::CONTENT_TIME,
+    tags::ACCESSION_NUMBER,
+    tags::TIMEZONE_OFFSET_FROM_UTC,
+    tags::STATION_NAME,
+    tags::KVP,
+    tags::EXPOSURE_TIME,
+    tags::EXPOSURE,
+    tags::EXPOSURE_INU_AS,
+    tags::EXPOSURE_TIME_INU_S,
+    tags::EXPOSURE_TIME_INMS,
+    tags::EXPOSURE_INM_AS,
+    tags::STUDY_INSTANCE_UID,
+];
+
 /// Attributes of a DICOM file; what is absent or makes no sense is not known.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, RadiographError> {
-    let wanted = [
-        tags::ACQUISITION_DATE,
-        tags::CONTENT_DATE,
-        tags::ACQUISITION_DATE_TIME,
-        tags::ACQUISITION_TIME,
-        tags::CONTENT_TIME,
-        tags::ACCESSION_NUMBER,
-        tags::TIMEZONE_OFFSET_FROM_UTC,
-        tags::STATION_NAME,
-        tags::KVP,
-        tags::EXPOSURE_TIME,
-        tags::EXPOSURE,
-        tags::EXPOSURE_INU_AS,
-        tags::EXPOSURE_TIME_INU_S,
-        tags::EXPOSURE_TIME_INMS,
-        tags::EXPOSURE_INM_AS,
-        tags::STUDY_INSTANCE_UID,
-    ];
-    let found = radiograph::attributes(bytes, &wanted)?;
-    let text = |tag| found.iter().find(|found| found.tag == tag).and_then(text_of);
+    let found = radiograph::attributes(bytes, &WANTED)?;
+    let value = |tag| match &found.iter().find(|found| found.tag == tag)?.value {
+        AttributeValue::Bytes(bytes) => Some(&bytes[..]),
+        _ => None,
+    };
+    let text = |tag| {
+        let text = std::str::from_utf8(value(tag)?).ok()?.trim_matches([' ', '\0']);
+        (!text.is_empty()).then(|| text.to_owned())
+    };
     let number = |tag| text(tag)?.split('\\').next()?.trim().parse().ok().filter(is_sane);
-    let double = |tag| found.iter().find(|found| found.tag == tag).and_then(double_of);
+    let double = |tag| Some(f64::from_le_bytes(*value(tag)?.first_chunk()?)).filter(is_sane);
     let scaled = |tag, scale: f64, rounding| Some((number(tag)? / scale, rounding));
     let zone = text(tags::TIMEZONE_OFFSET_FROM_UTC).and_then(|offset| minutes(&offset));
     let acquired = text(tags::ACQUISITION_DATE_TIME)
@@ -56,17 +65,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Header, RadiographError> {
 pub(super) fn hash(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
     u64::from_be_bytes(std::array::from_fn(|at| digest[at]))
-}
-
-fn text_of(attribute: &Attribute) -> Option<String> {
-    let AttributeValue::Bytes(bytes) = &attribute.value else { return None };
-    let text = std::str::from_utf8(bytes).ok()?.trim_matches([' ', '\0']);
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn double_of(attribute: &Attribute) -> Option<f64> {
-    let AttributeValue::Bytes(bytes) = &attribute.value else { return None };
-    bytes.first_chunk().map(|bytes| f64::from_le_bytes(*bytes)).filter(is_sane)
 }
 
 /// Zero is what consoles write that do not know.

@@ -210,7 +210,14 @@ impl Matching {
     /// Matches what can be matched, forgets what is old; what is new about it at `now`.
     pub(crate) fn settle(&mut self, now: Moment, limits: &Limits) -> Vec<News> {
         let mut news = Vec::new();
-        while self.match_all(&mut news) > 0 || self.clock_was_set() {}
+        loop {
+            let open = (0..self.images.len()).filter(|at| self.images[*at].exposure.is_none());
+            let open: Vec<usize> = open.collect();
+            let matched = open.into_iter().filter(|at| self.matched(*at, &mut news)).count();
+            if matched == 0 && !self.clock_was_set() {
+                break;
+            }
+        }
         let over = |since: &Moment, limit: Duration| now.since(since) > milliseconds(limit);
         self.exposures.retain(|open| !over(&open.ended, limits.keep));
         self.images.retain(|image| !over(&image.arrived, limits.keep));
@@ -264,13 +271,6 @@ impl Matching {
                 || last.header.study.is_some() && image.header.study == last.header.study
         };
         self.images.iter().filter(of_study).filter_map(|image| image.answer).max()
-    }
-
-    /// Matches images that have no exposure yet; how many found one.
-    fn match_all(&mut self, news: &mut Vec<News>) -> usize {
-        let open = (0..self.images.len()).filter(|at| self.images[*at].exposure.is_none());
-        let open: Vec<usize> = open.collect();
-        open.into_iter().filter(|at| self.matched(*at, news)).count()
     }
 
     /// Finds the exposure of an image; whether there is one.

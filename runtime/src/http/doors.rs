@@ -101,23 +101,19 @@ impl Doors {
         let Some(host) = host.to_str().ok().and_then(|h| h.parse::<Authority>().ok()) else {
             return false;
         };
-        let ours = |authority: &Authority| self.is_ours(authority, local);
-        ours(&host) && uri.authority().is_none_or(ours)
-    }
-
-    fn is_ours(&self, authority: &Authority, local: IpAddr) -> bool {
-        if authority.as_str().contains('@') {
-            return false;
-        }
-        let host = authority.host().to_ascii_lowercase();
-        let name = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(&host);
-        match name.parse::<IpAddr>() {
-            Ok(address) => {
-                let address = address.to_canonical();
-                address.is_loopback() || address == local || self.hosts.iter().any(|h| h == name)
+        let ours = |authority: &Authority| {
+            if authority.as_str().contains('@') {
+                return false;
             }
-            Err(_) => name == "localhost" || self.hosts.iter().any(|known| known == name),
-        }
+            let host = authority.host().to_ascii_lowercase();
+            let name = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(&host);
+            let is_here = match name.parse::<IpAddr>().map(|address| address.to_canonical()) {
+                Ok(address) => address.is_loopback() || address == local,
+                Err(_) => name == "localhost",
+            };
+            is_here || self.hosts.iter().any(|known| known == name)
+        };
+        ours(&host) && uri.authority().is_none_or(ours)
     }
 
     /// Who sent this request, by what it shows.
@@ -128,8 +124,11 @@ impl Doors {
         sessions: &Sessions,
         now: Instant,
     ) -> Who {
-        if let Some(token) = bearer(headers) {
-            return match self.users.token(token) {
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if let Some((scheme, token)) = shown.and_then(|shown| shown.split_once(' '))
+            && scheme.eq_ignore_ascii_case("bearer")
+        {
+            return match self.users.token(token.trim()) {
                 Some(token) => Who::Program { name: token.name.clone(), role: token.role },
                 None => Who::Nobody,
             };
@@ -143,7 +142,11 @@ impl Doors {
                 return Who::Person { name: session.name, role: user.role, csrf: session.csrf };
             }
         }
-        let here = self.open_on_loopback && visitor.address.is_loopback() && !forwarded(headers);
+        // Whether a proxy brought this request: then its address says nothing about who asks.
+        let forwarded = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"]
+            .iter()
+            .any(|name| headers.contains_key(*name));
+        let here = self.open_on_loopback && visitor.address.is_loopback() && !forwarded;
         if here { Who::Here } else { Who::Nobody }
     }
 
@@ -191,19 +194,6 @@ pub(super) fn cookie(headers: &HeaderMap, encrypted: bool) -> Option<&str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == cookie_name(encrypted))
         .map(|(_, value)| value)
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-}
-
-/// Whether a proxy brought this request: then its address says nothing about who asks.
-fn forwarded(headers: &HeaderMap) -> bool {
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"]
-        .iter()
-        .any(|name| headers.contains_key(*name))
 }
 
 #[cfg(test)]

@@ -46,18 +46,17 @@ pub(super) async fn images(State(shown): State<Shown>, Query(listing): Query<Lis
 
 /// The newest images with their findings. Reads files.
 pub(super) fn newest(spool: &Spool, limit: usize) -> Vec<Listed> {
-    spool.newest(limit.min(1000)).iter().map(|entry| listed(spool, entry)).collect()
-}
-
-fn listed(spool: &Spool, entry: &Entry) -> Listed {
-    let bytes =
-        (entry.state == ImageState::Answered).then(|| spool.result(&entry.key).ok()).flatten();
-    Listed {
-        sop_instance_uid: entry.key.uid.clone(),
-        received: rfc3339(entry.received),
-        state: state_name(entry.state),
-        result: bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(Record::shown),
-    }
+    let listed = |entry: Entry| {
+        let answered = entry.state == ImageState::Answered;
+        let bytes = answered.then(|| spool.result(&entry.key).ok()).flatten();
+        Listed {
+            sop_instance_uid: entry.key.uid,
+            received: rfc3339(entry.received),
+            state: state_name(entry.state),
+            result: bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(Record::shown),
+        }
+    };
+    spool.newest(limit.min(1000)).into_iter().map(listed).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,7 +97,8 @@ pub(super) async fn image(State(shown): State<Shown>, Found(entry): Found) -> Re
     };
     match blocking(read).await {
         Some(Ok(record)) => Json(record.shown()).into_response(),
-        _ => gone(),
+        // Purged between look-up and reading.
+        _ => json_error(StatusCode::GONE, "the answer was removed"),
     }
 }
 
@@ -125,11 +125,6 @@ pub(super) async fn overlay(
 
 fn missing(what: &str) -> Response {
     json_error(StatusCode::NOT_FOUND, what)
-}
-
-/// Purged between look-up and reading.
-fn gone() -> Response {
-    json_error(StatusCode::GONE, "the answer was removed")
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

@@ -177,7 +177,15 @@ impl Places {
     fn take(places: &Arc<Self>, visitor: &Visitor) -> Option<Place> {
         let mut taken = places.lock();
         if taken.open.len() >= places.most {
-            let victim = taken.idlest()?;
+            // The oldest idle connection of the address that has most of them.
+            let idle = || taken.open.iter().filter(|(_, open)| !open.busy.load(Relaxed));
+            let mut held: HashMap<IpAddr, usize> = HashMap::new();
+            for (_, open) in idle() {
+                *held.entry(open.address).or_default() += 1;
+            }
+            let most = held.values().max()?;
+            let victim = idle().find(|(_, open)| held[&open.address] == *most);
+            let victim = *victim?.0;
             taken.open.remove(&victim);
         }
         let number = taken.next;
@@ -191,19 +199,6 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Taken {
-    /// The oldest idle connection of the address that has most of them.
-    fn idlest(&self) -> Option<u64> {
-        let idle = || self.open.iter().filter(|(_, open)| !open.busy.load(Relaxed));
-        let mut held: HashMap<IpAddr, usize> = HashMap::new();
-        for (_, open) in idle() {
-            *held.entry(open.address).or_default() += 1;
-        }
-        let most = held.values().max()?;
-        idle().find(|(_, open)| held[&open.address] == *most).map(|(number, _)| *number)
     }
 }
 

@@ -56,15 +56,12 @@ impl Kept {
         let mut kept =
             Self { access, doors, outbox, spool, audit, configuration, certificates, exposures };
         kept.reload_on_signal(path, config)?;
-        kept.exposures = kept.open_exposures(config)?;
+        if let Some(exposures) = config.exposures.clone() {
+            let path = config.spool.path.join("exposures.json");
+            let (spool, audit) = (kept.spool.clone(), kept.audit.clone());
+            kept.exposures = Some(Arc::new(Exposures::open(exposures, spool, audit, path)?));
+        }
         Ok(kept)
-    }
-
-    fn open_exposures(&self, config: &Config) -> Result<Option<Arc<Exposures>>> {
-        let Some(exposures) = config.exposures.clone() else { return Ok(None) };
-        let path = config.spool.path.join("exposures.json");
-        let (spool, audit) = (self.spool.clone(), self.audit.clone());
-        Ok(Some(Arc::new(Exposures::open(exposures, spool, audit, path)?)))
     }
 
     fn reload_on_signal(&self, path: &Path, config: &Config) -> Result<()> {

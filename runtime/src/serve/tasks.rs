@@ -88,10 +88,18 @@ impl Tasks {
             listener::run(self.dicom, self.scp).await;
             Ok(())
         };
+        // A stop was asked for and the worker does not move: nothing would come of waiting for it.
+        let stuck = async {
+            shutdown.cancelled().await;
+            while self.heartbeat.late(Instant::now()) <= self.worker_limit {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            log::error!("the worker does not move: stopping without it");
+        };
         let work = async {
             tokio::select! {
                 ended = still_needed("the worker", self.work, shutdown) => ended,
-                () = told_to_stop_but_stuck(&self.heartbeat, self.worker_limit, shutdown) => Ok(()),
+                () = stuck => Ok(()),
             }
         };
         let deliveries = still_needed("the outbox", self.deliveries, shutdown);
@@ -138,15 +146,6 @@ async fn tidy(spool: Arc<Spool>, audit: Arc<Audit>, shutdown: Shutdown) {
             () = shutdown.cancelled() => {}
         }
     }
-}
-
-/// Returns if a stop was asked for and the worker does not move: nothing would come of waiting for it.
-async fn told_to_stop_but_stuck(heartbeat: &Heartbeat, limit: Duration, shutdown: &Shutdown) {
-    shutdown.cancelled().await;
-    while heartbeat.late(Instant::now()) <= limit {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    log::error!("the worker does not move: stopping without it");
 }
 
 /// Waits for the end of a part of the daemon: an error unless the whole was told to stop.

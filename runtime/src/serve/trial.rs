@@ -27,7 +27,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use results::Record;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -59,14 +59,22 @@ impl Trial {
         let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no port is free")?;
         let address = door.local_addr()?;
         let shared = Shared::load(config, kept, &shutdown).await?;
-        let scp =
-            shared.scp_for(config, Access::new(&alone(&config.dicom, calling))?, shutdown.clone());
+        // One AE title, without TLS.
+        let caller = Peer { ae_title: calling.to_owned(), address: None, certificate: None };
+        let alone = DicomConfig { peers: vec![caller], tls: None, ..config.dicom.clone() };
+        let scp = shared.scp_for(config, Access::new(&alone)?, shutdown.clone());
         let tasks = Tasks::start(&shared, config, sockets, &shutdown)?;
         tokio::spawn(listener::run(door, scp));
         Ok(Self {
             spool,
             outbox,
-            door: peer(config, calling, address),
+            door: scu::Peer {
+                calling: calling.to_owned(),
+                called: config.dicom.ae_title.clone(),
+                address: address.to_string(),
+                tls: None,
+                timeout: TIMEOUT,
+            },
             addresses,
             bundle: shared.bundle(),
             trigger,
@@ -134,19 +142,3 @@ impl Trial {
 const LOOK: Duration = Duration::from_millis(5);
 /// Of one message on the way to the door.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-fn peer(config: &Config, calling: &str, address: SocketAddr) -> scu::Peer {
-    scu::Peer {
-        calling: calling.to_owned(),
-        called: config.dicom.ae_title.clone(),
-        address: address.to_string(),
-        tls: None,
-        timeout: TIMEOUT,
-    }
-}
-
-/// One AE title, without TLS.
-fn alone(dicom: &DicomConfig, calling: &str) -> DicomConfig {
-    let peer = Peer { ae_title: calling.to_owned(), address: None, certificate: None };
-    DicomConfig { peers: vec![peer], tls: None, ..dicom.clone() }
-}

@@ -61,11 +61,6 @@ impl Moments {
         self.mean += off / self.n as f64;
         self.squares += off * (value - self.mean);
     }
-
-    /// Of a sample; `None` of fewer than two.
-    fn deviation(&self) -> Option<f64> {
-        (self.n > 1).then(|| (self.squares / (self.n - 1) as f64).sqrt())
-    }
 }
 
 impl Agreement {
@@ -194,8 +189,10 @@ pub(crate) struct Times {
 impl Table {
     fn summary(&self, name: &str) -> FindingSummary {
         let [[neither, only_shadow], [only_answer, both]] = self.calls;
-        let Moments { n, mean, .. } = self.difference;
-        let limits = self.difference.deviation().map(|d| [mean - 1.96 * d, mean + 1.96 * d]);
+        let Moments { n, mean, squares } = self.difference;
+        // Of a sample; none of fewer than two.
+        let deviation = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
+        let limits = deviation.map(|d| [mean - 1.96 * d, mean + 1.96 * d]);
         FindingSummary {
             name: name.to_owned(),
             n,

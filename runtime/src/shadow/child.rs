@@ -12,7 +12,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
-    process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child as Process, ChildStdin, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::Duration,
@@ -45,7 +45,14 @@ impl Child {
             .context("cannot start its process")?;
         let orders = process.stdin.take().context("its process has no input")?;
         let answers = process.stdout.take().context("its process has no output")?;
-        let said = listen(answers)?;
+        // On a thread of its own, so that whoever waits for a line can stop waiting.
+        let (sender, said) = mpsc::channel();
+        let hear = move || {
+            let mut lines = BufReader::new(answers).lines().map_while(Result::ok);
+            let _ = lines.try_for_each(|line| sender.send(line));
+        };
+        let thread = thread::Builder::new().name("shadow-hears".into()).spawn(hear);
+        thread.context("cannot start the thread that hears it")?;
         let mut child = Self { process, orders, said, bundle: BundleId::default() };
         match child.hear(LOADING)? {
             Said::Ready(bundle) => child.bundle = bundle,
@@ -89,19 +96,4 @@ impl Drop for Child {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// Reads lines on a thread of its own, so that whoever waits for one can stop waiting.
-fn listen(answers: ChildStdout) -> Result<Receiver<String>> {
-    let (sender, said) = mpsc::channel();
-    let read = move || {
-        for line in BufReader::new(answers).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    };
-    let thread = thread::Builder::new().name("shadow-hears".into()).spawn(read);
-    thread.context("cannot start the thread that hears it")?;
-    Ok(said)
 }

@@ -31,7 +31,8 @@ impl Kept {
         let path = folder.join(CURRENT);
         let open = File::options().create(true).append(true).read(true).open(&path);
         let file = open.with_context(|| format!("cannot open {}", path.display()))?;
-        let bytes = whole(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last as u64 + 1);
         file.set_len(bytes).with_context(|| format!("cannot mend {}", path.display()))?;
         durable::sync_folder(folder).context("cannot flush the folder of shadow.log")?;
         Ok(Self { folder: folder.to_owned(), file, bytes, max_bytes })
@@ -42,7 +43,11 @@ impl Kept {
         let mut line = serde_json::to_vec(pair)?;
         line.push(b'\n');
         if self.bytes + line.len() as u64 > self.max_bytes / 2 && self.bytes > 0 {
-            self.turn()?;
+            let path = self.folder.join(CURRENT);
+            fs::rename(&path, self.folder.join(OLD))?;
+            self.file = File::options().create(true).append(true).open(&path)?;
+            self.bytes = 0;
+            durable::sync_folder(&self.folder)?;
         }
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
@@ -53,20 +58,6 @@ impl Kept {
         self.bytes += line.len() as u64;
         Ok(())
     }
-
-    fn turn(&mut self) -> io::Result<()> {
-        let path = self.folder.join(CURRENT);
-        fs::rename(&path, self.folder.join(OLD))?;
-        self.file = File::options().create(true).append(true).open(&path)?;
-        self.bytes = 0;
-        durable::sync_folder(&self.folder)
-    }
-}
-
-/// Bytes of whole lines.
-fn whole(path: &Path) -> io::Result<u64> {
-    let bytes = fs::read(path)?;
-    Ok(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last as u64 + 1))
 }
 
 /// Everything that is kept, oldest first; an error names the first line that is no pair.

@@ -319,7 +319,9 @@ impl Thread {
     fn rest(&self, now: &mut Now, why: String) {
         now.child = None;
         now.failures = now.failures.saturating_add(1);
-        now.again = Some(Instant::now() + pause(now.failures));
+        // 2, 4, 8 … seconds, at most ten minutes.
+        let pause = Duration::from_secs((1 << now.failures.min(10)).min(600));
+        now.again = Some(Instant::now() + pause);
         self.tell(Some(why));
     }
 
@@ -331,11 +333,6 @@ impl Thread {
         let status = &mut state.status;
         (status.reason, status.bundle, status.resident_bytes) = (reason, None, 0);
     }
-}
-
-/// 2, 4, 8 … seconds, at most ten minutes.
-fn pause(failures: u32) -> Duration {
-    Duration::from_secs((1 << failures.min(10)).min(600))
 }
 
 #[cfg(test)]

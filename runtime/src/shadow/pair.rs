@@ -3,7 +3,7 @@
 //! In every array of two the bundle that answered comes first, the one in the shadow second.
 
 use engine::Detection;
-use results::{BundleId, FoundBox, Record, ResultsError, Segment, Status};
+use results::{BundleId, FoundBox, Record, ResultsError, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -104,27 +104,24 @@ fn findings([answer, shadow]: [&Record; 2]) -> Vec<Judged> {
 }
 
 fn masks([answer, shadow]: [&Record; 2]) -> Result<Vec<Covered>, PairError> {
-    let both = answer.segments.iter().filter_map(|a| {
-        let b = shadow.segments.iter().find(|b| b.name == a.name)?;
-        Some(covered(a, b))
-    });
-    both.collect()
-}
-
-fn covered(a: &Segment, b: &Segment) -> Result<Covered, PairError> {
-    if [a.rows, a.columns] != [b.rows, b.columns] {
-        let sizes = [a, b].map(|mask| [mask.rows, mask.columns]);
-        return Err(PairError::Sizes { name: a.name.clone(), sizes });
+    let mut covered = Vec::new();
+    for a in &answer.segments {
+        let Some(b) = shadow.segments.iter().find(|b| b.name == a.name) else { continue };
+        if [a.rows, a.columns] != [b.rows, b.columns] {
+            let sizes = [a, b].map(|mask| [mask.rows, mask.columns]);
+            return Err(PairError::Sizes { name: a.name.clone(), sizes });
+        }
+        // Eight pixels at a time: an image has millions, and this is done in the daemon.
+        let (ours, theirs) = (a.packed()?, b.packed()?);
+        let ones = |byte: u8| u64::from(byte.count_ones());
+        let count = |packed: &[u8]| packed.iter().map(|&byte| ones(byte)).sum();
+        covered.push(Covered {
+            name: a.name.clone(),
+            pixels: [count(&ours), count(&theirs)],
+            both: ours.iter().zip(&theirs).map(|(a, b)| ones(a & b)).sum(),
+        });
     }
-    // Eight pixels at a time: an image has millions, and this is done in the daemon.
-    let (ours, theirs) = (a.packed()?, b.packed()?);
-    let ones = |byte: u8| u64::from(byte.count_ones());
-    let count = |packed: &[u8]| packed.iter().map(|&byte| ones(byte)).sum();
-    Ok(Covered {
-        name: a.name.clone(),
-        pixels: [count(&ours), count(&theirs)],
-        both: ours.iter().zip(&theirs).map(|(a, b)| ones(a & b)).sum(),
-    })
+    Ok(covered)
 }
 
 /// By label, where both have a detection head.
@@ -173,14 +170,13 @@ fn matched(name: &str, ours: Vec<Detection>, theirs: Vec<Detection>) -> Boxed {
 }
 
 fn alone([answer, shadow]: [&Record; 2]) -> [Vec<String>; 2] {
+    // Labels of findings and masks. Of boxes only what was found is known, so they are not compared.
+    let spoken_of = |record: &Record| -> BTreeSet<String> {
+        let findings = record.findings.iter().map(|finding| finding.name.clone());
+        findings.chain(record.segments.iter().map(|segment| segment.name.clone())).collect()
+    };
     let [ours, theirs] = [answer, shadow].map(spoken_of);
     [ours.difference(&theirs).cloned().collect(), theirs.difference(&ours).cloned().collect()]
-}
-
-/// Labels of findings and masks. Of boxes only what was found is known, so they are not compared.
-fn spoken_of(record: &Record) -> BTreeSet<String> {
-    let findings = record.findings.iter().map(|finding| finding.name.clone());
-    findings.chain(record.segments.iter().map(|segment| segment.name.clone())).collect()
 }
 
 /// Why two results cannot be compared.
@@ -195,7 +191,7 @@ pub(crate) enum PairError {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use results::Finding;
+    use results::{Finding, Segment};
 
     /// What a bundle says: findings by probability, positive from ½ on; one mask; boxes by left edge.
     pub(crate) fn record(

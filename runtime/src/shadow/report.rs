@@ -4,7 +4,6 @@ use super::{
     agreement::{BoxSummary, FindingSummary, MaskSummary, Summary},
     figures::{called, difference, figure, times},
     html, kept,
-    pair::Pair,
     work::Order,
 };
 use crate::{Output, config::Config, print_json};
@@ -14,7 +13,7 @@ use results::BundleId;
 use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// A second bundle that looks at the same images: how far it agrees with the one that answers
@@ -61,7 +60,12 @@ impl Report {
         // The last first: that is what people ask about.
         summaries.reverse();
         if let (Some(path), Some(summary)) = (&self.html, summaries.first()) {
-            let page = html::page(summary, &pairs_of(&spool, summary)?);
+            let digests = |bundles: &[BundleId; 2]| bundles.each_ref().map(|b| b.digest.clone());
+            let (wanted, mut pairs) = (digests(&summary.bundles), Vec::new());
+            kept::read(&spool, |pair| {
+                pairs.extend(Some(pair).filter(|pair| digests(&pair.bundles) == wanted));
+            })?;
+            let page = html::page(summary, &pairs);
             durable::write(path, page.as_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
@@ -73,15 +77,6 @@ impl Report {
             if text.is_empty() { "nothing was compared yet\n".into() } else { text.join("\n") };
         Ok(io::stdout().write_all(text.as_bytes())?)
     }
-}
-
-/// The pairs of the two bundles that a summary is about.
-fn pairs_of(spool: &Path, summary: &Summary) -> Result<Vec<Pair>> {
-    let digests = |bundles: &[BundleId; 2]| bundles.each_ref().map(|b| b.digest.clone());
-    let wanted = digests(&summary.bundles);
-    let mut pairs = Vec::new();
-    kept::read(spool, |pair| pairs.extend(Some(pair).filter(|p| digests(&p.bundles) == wanted)))?;
-    Ok(pairs)
 }
 
 impl fmt::Display for Summary {

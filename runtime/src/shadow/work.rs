@@ -107,7 +107,16 @@ impl Order {
     pub(crate) fn run(self) -> Result<()> {
         panics_without_their_words();
         self.step_back()?;
-        let (config, file) = self.what();
+        let config = BundleConfig {
+            path: Some(self.bundle.clone()),
+            slots: None,
+            trusted_keys: self.trusted_keys.clone(),
+            keyring: self.keyring.clone(),
+            allow_unsigned: self.allow_unsigned,
+            poll_seconds: Duration::from_secs(1),
+            test_seconds: Duration::MAX,
+        };
+        let file = BundleFile { path: self.bundle.clone(), sha256: self.sha256 };
         let (loaded, about) = match model::load(&config, &Threads::unbound(1), &file) {
             Ok(loaded) => loaded,
             Err(error) => return print_json(&Said::Refused(format!("{error:#}"))),
@@ -137,20 +146,6 @@ impl Order {
         let most = Some(self.max_memory_bytes);
         let limit = Rlimit { current: most, maximum: most };
         rustix::process::setrlimit(Resource::As, limit).context("cannot limit its memory")
-    }
-
-    fn what(&self) -> (BundleConfig, BundleFile) {
-        let config = BundleConfig {
-            path: Some(self.bundle.clone()),
-            slots: None,
-            trusted_keys: self.trusted_keys.clone(),
-            keyring: self.keyring.clone(),
-            allow_unsigned: self.allow_unsigned,
-            poll_seconds: Duration::from_secs(1),
-            test_seconds: Duration::MAX,
-        };
-        let file = BundleFile { path: self.bundle.clone(), sha256: self.sha256 };
-        (config, file)
     }
 
     fn image(&self, key: &str) -> Result<Vec<u8>> {

@@ -305,7 +305,17 @@ impl Spool {
         if same.state != State::Answered || !parked() {
             return Ok(Accepted::Duplicate(key));
         }
-        self.reopen(&key)?;
+        {
+            // Not to be purged, and not to be taken before its answer is withdrawn.
+            let mut index = self.lock();
+            if index.get(key.sequence).is_none_or(|entry| entry.state != State::Answered) {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "it is just being removed",
+                ));
+            }
+            index.update(key.sequence, |entry| entry.state = State::Running);
+        }
         let path = self.path("results", &key, "json");
         if let Err(error) = fs::remove_file(&path).and_then(|()| durable::sync_parent(&path)) {
             self.publish(&key);
@@ -314,16 +324,6 @@ impl Spool {
         let arrived = Some(Instant::now());
         self.queue(Entry { arrived, ..Entry::new(key.clone(), same.bytes, same.received) });
         Ok(Accepted::Again(key))
-    }
-
-    /// Keeps an answered image from being purged, and from being taken before its answer is withdrawn.
-    fn reopen(&self, key: &Key) -> io::Result<()> {
-        let mut index = self.lock();
-        if index.get(key.sequence).is_none_or(|entry| entry.state != State::Answered) {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is just being removed"));
-        }
-        index.update(key.sequence, |entry| entry.state = State::Running);
-        Ok(())
     }
 
     fn queue(&self, entry: Entry) {

@@ -226,7 +226,17 @@ impl Spool {
         }
         let next = self.lock().next;
         durable::write(&self.folder.join("next"), format!("{next}\n").as_bytes())?;
-        let mut going = self.take_answered(keys);
+        let mut going = Vec::new();
+        {
+            let mut index = self.lock();
+            for sequence in keys.iter().map(|key| key.sequence) {
+                // But for those that were sent again and wait again.
+                if index.get(sequence).is_some_and(|entry| entry.state == State::Answered) {
+                    index.pictures.remove(sequence);
+                    going.extend(index.remove(sequence));
+                }
+            }
+        }
         going.retain(|entry| {
             let is_gone = self.unlink("images", &entry.key, "dcm");
             if !is_gone {
@@ -242,19 +252,6 @@ impl Spool {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         gone.extend(going.iter().map(|entry| entry.key.sequence));
         Ok(going)
-    }
-
-    /// Takes entries out of the index, except those that were sent again and wait again.
-    fn take_answered(&self, keys: &[Key]) -> Vec<Entry> {
-        let mut index = self.lock();
-        let mut taken = Vec::new();
-        for sequence in keys.iter().map(|key| key.sequence) {
-            if index.get(sequence).is_some_and(|entry| entry.state == State::Answered) {
-                index.pictures.remove(sequence);
-                taken.extend(index.remove(sequence));
-            }
-        }
-        taken
     }
 
     /// Removes a file that may be gone already; whether it is.

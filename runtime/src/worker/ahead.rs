@@ -62,13 +62,6 @@ impl Seen {
         self.lock().len()
     }
 
-    fn keep(&self, early: Early) {
-        let mut all = self.lock();
-        // Of objects that were refused, or that another bundle answered.
-        all.retain(|early| early.of.strong_count() > 0);
-        all.push(early);
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Early>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,7 +83,10 @@ impl Worker {
                 let (record, offer, ended) = (analysis.report, analysis.seen, Instant::now());
                 let found = Found { record, offer, began, ended };
                 let (of, by) = (Arc::downgrade(&contents), Arc::downgrade(loaded));
-                self.seen.keep(Early { of, by, found });
+                let mut all = self.seen.lock();
+                // Of objects that were refused, or that another bundle answered.
+                all.retain(|early| early.of.strong_count() > 0);
+                all.push(Early { of, by, found });
             }
             Ok(Err(error)) => log::debug!("looking ahead failed: {error:#}"),
             Err(_) => self.model.distrust(),

@@ -187,7 +187,11 @@ impl Worker {
             self.spool.put_back(entry, began);
             return Err(error).with_context(|| format!("{}: cannot note the attempt", key.label()));
         }
-        let analysis = match self.attempt(&job, analyse) {
+        let tried = catch_unwind(AssertUnwindSafe(|| analyse(&job))).unwrap_or_else(|panic| {
+            self.model.distrust();
+            Err(anyhow!(Panicked(message(&*panic).to_owned())))
+        });
+        let analysis = match tried {
             Ok(analysis) => analysis,
             Err(error) => {
                 log::error!("{}: {}", key.label(), for_logs(&error));
@@ -195,7 +199,12 @@ impl Worker {
                     entry.refusals = entry.refusals.saturating_add(1);
                 } else {
                     entry.failures += 1;
-                    self.held_against_bundle(&error);
+                    // A panic was counted where it was caught; a file that is gone is nobody's failure.
+                    if !error.is::<Panicked>()
+                        && !error.chain().any(|cause| cause.is::<io::Error>())
+                    {
+                        self.model.failed(&for_logs(&error));
+                    }
                 }
                 if entry.failures < self.config.max_attempts {
                     self.spool.survive_attempt(&key, entry.deaths);
@@ -237,21 +246,6 @@ impl Worker {
             shadow.offer(&key);
         }
         Ok(())
-    }
-
-    /// A panic was counted where it was caught; a file that is gone is nobody's failure.
-    fn held_against_bundle(&self, error: &anyhow::Error) {
-        let is_panic = error.downcast_ref::<Panicked>().is_some();
-        if !is_panic && !error.chain().any(|cause| cause.is::<io::Error>()) {
-            self.model.failed(&for_logs(error));
-        }
-    }
-
-    fn attempt(&self, job: &Job, analyse: impl Fn(&Job) -> Result<Analysis>) -> Result<Analysis> {
-        catch_unwind(AssertUnwindSafe(|| analyse(job))).unwrap_or_else(|panic| {
-            self.model.distrust();
-            Err(anyhow!(Panicked(message(&*panic).to_owned())))
-        })
     }
 
     fn answer(&self, entry: &Entry, record: Record) -> Result<()> {
