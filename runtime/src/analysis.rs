@@ -143,7 +143,10 @@ impl Loaded {
             }
             engine::Analysis::Analysed(findings) => {
                 let report = self.report(name, &findings, milliseconds);
-                let seen = self.known.is_ok().then(|| offer(input, &findings, bytes));
+                let seen = self.known.is_ok().then(|| {
+                    let (embedding, scores) = (findings.embedding.clone(), findings.figures());
+                    Offer { source: looks::source(bytes), seen: Seen { input, embedding, scores } }
+                });
                 (report, findings.masks, findings.input_digest, seen)
             }
         };
@@ -232,11 +235,6 @@ impl Loaded {
         // After a panic the model is loaded anew (`Model::distrust`); until then the lock is usable.
         self.analyzer.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn offer(input: Vec<f32>, found: &Findings, bytes: &[u8]) -> Offer {
-    let seen = Seen { input, embedding: found.embedding.clone(), scores: found.figures() };
-    Offer { source: looks::source(bytes), seen }
 }
 
 /// Which DICOM image this is; other pictures have no identity.

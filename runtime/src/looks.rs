@@ -4,7 +4,7 @@
 use ::drift::{Reference, Seen};
 use bundle::{Bundle, section};
 use dicom_dictionary_std::tags;
-use radiograph::{Attribute, AttributeValue};
+use radiograph::AttributeValue;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -50,15 +50,14 @@ const NAME: usize = 64;
 pub(crate) fn source(bytes: &[u8]) -> String {
     let wanted = [tags::STATION_NAME, tags::MANUFACTURER, tags::MANUFACTURER_MODEL_NAME];
     let found = radiograph::attributes(bytes, &wanted).unwrap_or_default();
-    let text = |tag| found.iter().find(|found| found.tag == tag).and_then(text_of);
+    let text = |tag| {
+        let attribute = found.iter().find(|found| found.tag == tag)?;
+        let AttributeValue::Bytes(bytes) = &attribute.value else { return None };
+        let text = String::from_utf8_lossy(bytes);
+        let text: String = text.chars().filter(|c| !c.is_control()).collect();
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
     let parts: Vec<String> = wanted.into_iter().filter_map(text).collect();
     parts.join(", ").chars().take(NAME).collect()
-}
-
-fn text_of(attribute: &Attribute) -> Option<String> {
-    let AttributeValue::Bytes(bytes) = &attribute.value else { return None };
-    let text = String::from_utf8_lossy(bytes);
-    let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
 }

@@ -149,11 +149,26 @@ impl Output {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.output);
+    let level = match (cli.output.quiet, cli.output.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn,runtime=info",
+        (_, 1) => "info,runtime=debug",
+        (_, _) => "debug",
+    };
+    let filter = env_logger::Env::default().default_filter_or(level);
+    let logger = env_logger::Builder::from_env(filter).build();
+    log::set_max_level(logger.filter());
+    log::set_boxed_logger(Box::new(logbook::Tee(logger))).expect("the only logger");
     match run(cli) {
         Ok(code) => code,
         // `analyze … | head` is no failure of ours.
-        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
@@ -237,24 +252,6 @@ pub(crate) fn panics_without_their_words() {
         Some(place) => log::error!("panicked at {place}"),
         None => log::error!("panicked"),
     }));
-}
-
-fn log_to_stderr(output: Output) {
-    let level = match (output.quiet, output.verbose) {
-        (true, _) => "error",
-        (_, 0) => "warn,runtime=info",
-        (_, 1) => "info,runtime=debug",
-        (_, _) => "debug",
-    };
-    let mut builder =
-        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level));
-    let logger = builder.build();
-    log::set_max_level(logger.filter());
-    log::set_boxed_logger(Box::new(logbook::Tee(logger))).expect("the only logger");
-}
-
-fn broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -27,18 +27,14 @@ impl Labelled {
         }
         let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (labels, value) in rows {
-            let labels: Vec<String> = labels
-                .iter()
-                .map(|(label, text)| format!("{label}=\"{}\"", escaped(text)))
-                .collect();
+            let labels = labels.iter().map(|(label, text)| {
+                let text = text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+                format!("{label}=\"{text}\"")
+            });
+            let labels: Vec<String> = labels.collect();
             let _ = writeln!(page, "{name}{{{}}} {value}", labels.join(","));
         }
     }
-}
-
-/// As the value of a label.
-fn escaped(text: &str) -> String {
-    text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
 #[derive(Debug, Default)]

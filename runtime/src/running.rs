@@ -62,7 +62,11 @@ impl Reporter {
         let mut trouble = None;
         while !shutdown.is_cancelled() {
             let reporter = self.clone();
-            let told = spawn_blocking(move || reporter.tell()).await;
+            let told = spawn_blocking(move || {
+                let is_stuck = reporter.heartbeat.late(Instant::now()) > reporter.worker_limit;
+                if is_stuck { Ok(()) } else { reporter.say(false) }
+            });
+            let told = told.await;
             let told = told.context("it panicked").flatten().err().map(|e| format!("{e:#}"));
             if let Some(why) = told.as_ref().filter(|why| trouble.as_ref() != Some(*why)) {
                 log::error!("cannot say what runs, so that no trial is confirmed: {why}");
@@ -81,14 +85,6 @@ impl Reporter {
         if let Err(error) = self.say(true) {
             log::warn!("cannot say that this stop is none of the bundle's doing: {error:#}");
         }
-    }
-
-    /// Writes the word if it is due.
-    fn tell(&self) -> Result<()> {
-        if self.heartbeat.late(Instant::now()) > self.worker_limit {
-            return Ok(());
-        }
-        self.say(false)
     }
 
     fn say(&self, stopped: bool) -> Result<()> {

@@ -8,7 +8,16 @@ use std::fs;
 
 /// The keys of the configuration.
 pub(crate) fn configured(config: &BundleConfig) -> Result<Vec<VerifyingKey>> {
-    config.trusted_keys.iter().map(|key| verifying_key(key)).collect()
+    let keys = config.trusted_keys.iter().map(|key| {
+        // Its hexadecimal form, or a file with that or PEM in it.
+        let text = if is_hex_key(key) {
+            key.clone()
+        } else {
+            fs::read_to_string(key).with_context(|| format!("cannot read the key {key}"))?
+        };
+        keyring::public_key(&text).with_context(|| format!("trusted key {key}"))
+    });
+    keys.collect()
 }
 
 /// Who may sign, now: by the configuration and by the keyring. A keyring that was never applied adds nothing.
@@ -25,16 +34,6 @@ pub(crate) fn trusted(
         _ => None,
     };
     Ok(keyring::bundle_keys(configured, keyring.as_ref()))
-}
-
-/// A key from its hexadecimal form, or from a file with that or PEM in it.
-fn verifying_key(key: &str) -> Result<VerifyingKey> {
-    let text = if is_hex_key(key) {
-        key.to_owned()
-    } else {
-        fs::read_to_string(key).with_context(|| format!("cannot read the key {key}"))?
-    };
-    keyring::public_key(&text).with_context(|| format!("trusted key {key}"))
 }
 
 #[cfg(test)]

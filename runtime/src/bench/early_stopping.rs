@@ -15,7 +15,9 @@ pub(crate) fn discarded(queries: u64, percentile: f64) -> Option<u64> {
     let mut cumulated = f64::NEG_INFINITY;
     let mut allowed = None;
     for k in 0..=queries {
-        cumulated = log_add(cumulated, term);
+        // ln(eᵃ + eᵇ)
+        let (low, high) = if cumulated < term { (cumulated, term) } else { (term, cumulated) };
+        cumulated = if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() };
         if cumulated > DOUBT.ln() {
             break;
         }
@@ -30,12 +32,6 @@ pub(crate) fn discarded(queries: u64, percentile: f64) -> Option<u64> {
 pub(crate) fn reported(sorted: &[f64], percentile: f64) -> Option<f64> {
     let discarded = usize::try_from(discarded(sorted.len() as u64, percentile)?).ok()?;
     sorted.get(sorted.len().checked_sub(discarded + 1)?).copied()
-}
-
-/// ln(eᵃ + eᵇ)
-fn log_add(a: f64, b: f64) -> f64 {
-    let (low, high) = if a < b { (a, b) } else { (b, a) };
-    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
 #[cfg(test)]

@@ -211,7 +211,16 @@ pub(super) fn check_address(ae_title: &str, address: &str) -> Result<()> {
 
 /// A web server's studies; secrets only go where nobody reads them on the way.
 pub(super) fn web(text: &str, has_tls: bool, has_secret: bool) -> Result<Uri> {
-    let url = studies(text)?;
+    let is_url = |uri: &Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.query().is_none()
+    };
+    let trimmed = text.trim_end_matches('/');
+    let of_studies = trimmed.ends_with("/studies") || trimmed.contains("/studies/");
+    let whole = if of_studies { trimmed.to_owned() } else { format!("{trimmed}/studies") };
+    let expected = || format!("url is {text:?}, expected http://HOST/… or https://HOST/…");
+    let url = whole.parse().ok().filter(is_url).with_context(expected)?;
     match (url.scheme_str(), has_tls) {
         (Some("https"), false) => bail!("url is https, expected `tls` with `ca`"),
         (Some("http"), true) => bail!("`tls` and a url with http: expected https"),
@@ -222,20 +231,6 @@ pub(super) fn web(text: &str, has_tls: bool, has_secret: bool) -> Result<Uri> {
         "url is http, and a secret would be read on the way: expected https"
     );
     Ok(url)
-}
-
-/// The URL to send to: of a server, or of its studies.
-fn studies(text: &str) -> Result<Uri> {
-    let is_url = |uri: &Uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.query().is_none()
-    };
-    let trimmed = text.trim_end_matches('/');
-    let of_studies = trimmed.ends_with("/studies") || trimmed.contains("/studies/");
-    let whole = if of_studies { trimmed.to_owned() } else { format!("{trimmed}/studies") };
-    let uri = whole.parse::<Uri>().ok().filter(is_url);
-    uri.with_context(|| format!("url is {text:?}, expected http://HOST/… or https://HOST/…"))
 }
 
 fn is_loopback(url: &Uri) -> bool {

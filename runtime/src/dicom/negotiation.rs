@@ -110,7 +110,8 @@ pub(crate) fn accept(
         let is_offered =
             |uid: &&str| class != Some(Class::Commitment) || commitment::SYNTAXES.contains(uid);
         let offered = proposed.transfer_syntaxes.iter().map(|uid| trimmed(uid));
-        let syntax = offered.filter(is_offered).find_map(known_syntax);
+        let known = |uid: &str| TransferSyntax::all().find(|known| known.uid() == uid);
+        let syntax = offered.filter(is_offered).find_map(known);
         let reason = match (class, syntax) {
             (Some(class), Some(syntax)) => {
                 contexts.push(Context { id: proposed.id, class, syntax });
@@ -170,10 +171,6 @@ fn will_report(request: &AssociationRQ) -> bool {
         }
         _ => false,
     })
-}
-
-fn known_syntax(uid: &str) -> Option<TransferSyntax> {
-    TransferSyntax::all().find(|known| known.uid() == uid)
 }
 
 /// 0 means no limit.

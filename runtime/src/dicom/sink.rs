@@ -79,8 +79,10 @@ async fn serve(stream: TcpStream, taken: &UnboundedSender<Taken>) -> Result<(), 
                             command = Some(parsed);
                         }
                     }
+                    let is_data = value.value_type == PDataValueType::Data;
+                    // A message is whole with the last fragment of its data, or of its command where it has none.
                     if is_last
-                        && let Some(command) = command.take_if(|command| is_whole(command, &value))
+                        && let Some(command) = command.take_if(|it| it.has_dataset == is_data)
                     {
                         answer(&mut wire, id, &command, taken).await?;
                     }
@@ -92,11 +94,6 @@ async fn serve(stream: TcpStream, taken: &UnboundedSender<Taken>) -> Result<(), 
             }
         }
     }
-}
-
-/// Whether a last fragment ends the message.
-fn is_whole(command: &Command, last: &PDataValue) -> bool {
-    command.has_dataset == (last.value_type == PDataValueType::Data)
 }
 
 async fn answer(

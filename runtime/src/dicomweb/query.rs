@@ -9,7 +9,12 @@ pub(crate) fn path(question: &Question) -> String {
     match question {
         Question::Study(StudyName::Uid(uid)) => format!("?StudyInstanceUID={uid}"),
         Question::Study(StudyName::Accession(number)) => {
-            format!("?AccessionNumber={}", percent_encoded(number))
+            // For a query (RFC 3986): what is not unreserved is escaped.
+            let escaped = |b: u8| match b {
+                b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => char::from(b).to_string(),
+                b => format!("%{b:02X}"),
+            };
+            format!("?AccessionNumber={}", number.bytes().map(escaped).collect::<String>())
         }
         Question::SeriesOf { study } => format!("/{study}/series"),
         Question::ImagesOf { study, series } => format!("/{study}/series/{series}/instances"),
@@ -37,15 +42,6 @@ pub(crate) fn answers(body: &[u8], question: &Question) -> Result<Vec<Answer>, B
         }
     }
     Ok(answers)
-}
-
-/// For a query (RFC 3986): what is not unreserved is escaped.
-fn percent_encoded(text: &str) -> String {
-    let escaped = |b: u8| match b {
-        b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => char::from(b).to_string(),
-        b => format!("%{b:02X}"),
-    };
-    text.bytes().map(escaped).collect()
 }
 
 #[cfg(test)]

@@ -184,7 +184,10 @@ impl Thread {
         };
         let mut state = lock(&self.state);
         state.status.left_out += u64::from(is_image);
-        tell(&mut state.status, failed);
+        if state.status.reason.as_ref() != Some(&failed) {
+            log::warn!("drift is not noticed: {failed}");
+        }
+        state.status.reason = Some(failed);
     }
 
     fn round(&mut self, offer: Option<Offer>) -> Result<()> {
@@ -257,13 +260,6 @@ fn say(status: &mut Status, now: &Now) {
     status.alarms = now.monitor.alarms(reference).into_iter().map(alarm).collect();
     let closest = now.monitor.closest(reference).into_iter();
     status.of_limit = closest.map(|(source, most)| (source, (100.0 * most) as u32)).collect();
-}
-
-fn tell(status: &mut Status, why: String) {
-    if status.reason.as_ref() != Some(&why) {
-        log::warn!("drift is not noticed: {why}");
-    }
-    status.reason = Some(why);
 }
 
 fn event(notice: Notice) -> Event {

@@ -69,10 +69,6 @@ impl Database {
             rows.collect()
         })
     }
-
-    fn forget_decisions(&mut self, last: i64) -> Result<(), DatabaseError> {
-        self.change(|db| db.execute("delete from decision where id <= ?1", [last]).map(drop))
-    }
 }
 
 impl Outbox {
@@ -117,7 +113,8 @@ impl Outbox {
         if let Some(last) = last
             && audit.flush()
         {
-            self.with(|database| database.forget_decisions(last))?;
+            let forget = "delete from decision where id <= ?1";
+            self.with(|database| database.change(|db| db.execute(forget, [last]).map(drop)))?;
             handed_in.clear();
         }
         Ok(())

@@ -222,9 +222,8 @@ pub(super) fn parse<T: std::str::FromStr>(
     column: usize,
 ) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
-    text.parse().map_err(|_| strange(column, "a word that we never write"))
-}
-
-fn strange(column: usize, what: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
+    text.parse().map_err(|_| {
+        let why = "a word that we never write".into();
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why)
+    })
 }

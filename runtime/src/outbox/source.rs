@@ -80,7 +80,13 @@ impl Source for SpoolSource {
         let path = self.spool.image_path(&key);
         let image = fs::read(&path).context("cannot read the image")?;
         let pixels = record.overlay_pixels.unwrap_or(self.overlay_pixels);
-        let drawing = || draw(&record, &image, pixels);
+        // The overlay, drawn again from what the record holds.
+        let drawing = || -> Result<RgbImage> {
+            let picture = radiograph::read(&image)?.image;
+            record.heat_maps.iter().try_for_each(HeatMap::check)?;
+            let masks = record.segments.iter().map(pictures::mask).collect::<Result<Vec<_>>>()?;
+            overlay::rgb(&picture, &masks, &record, pixels).context("the overlay has no pixels")
+        };
         let object = results::object(row.kind, &record, &image, device::this_box(), drawing)?;
         let Some(object) = object else { return Ok(None) };
         // Another answer since: that one is routed by itself.
@@ -124,12 +130,4 @@ fn outcome(record: &Record) -> &str {
         Status::NotAnalysed if record.parked => PARKED,
         Status::NotAnalysed => record.cause.as_deref().unwrap_or("unknown"),
     }
-}
-
-/// The overlay, drawn again from what the record holds.
-fn draw(record: &Record, image: &[u8], pixels: u32) -> Result<RgbImage> {
-    let picture = radiograph::read(image)?.image;
-    record.heat_maps.iter().try_for_each(HeatMap::check)?;
-    let masks = record.segments.iter().map(pictures::mask).collect::<Result<Vec<_>>>()?;
-    overlay::rgb(&picture, &masks, record, pixels).context("the overlay has no pixels")
 }

@@ -41,27 +41,23 @@ pub(super) fn draw(
     unit: f32,
 ) {
     for (heat, colour) in maps.iter().zip(COLOURS) {
-        tint(canvas, heat, colour, source, place);
+        let (least, most) = extent(heat);
+        if most - least < FLAT {
+            continue;
+        }
+        let drawn = heat.drawn(source, [place.height, place.width]);
+        for (y, row) in drawn.chunks_exact(place.width).enumerate() {
+            for (x, value) in row.iter().enumerate() {
+                let share = ((value - least) / (most - least) - FAINT) / (1.0 - FAINT);
+                if share > 0.0 {
+                    canvas.blend(x, place.top + y, colour, COVER * share.min(1.0));
+                }
+            }
+        }
     }
     let mut chips = Vec::new();
     for (heat, colour) in maps.iter().zip(COLOURS) {
         mark(canvas, heat, colour, source, place, unit, &mut chips);
-    }
-}
-
-fn tint(canvas: &mut Canvas, heat: &HeatMap, colour: Colour, source: [usize; 2], place: Place) {
-    let (least, most) = extent(heat);
-    if most - least < FLAT {
-        return;
-    }
-    let drawn = heat.drawn(source, [place.height, place.width]);
-    for (y, row) in drawn.chunks_exact(place.width).enumerate() {
-        for (x, value) in row.iter().enumerate() {
-            let share = ((value - least) / (most - least) - FAINT) / (1.0 - FAINT);
-            if share > 0.0 {
-                canvas.blend(x, place.top + y, colour, COVER * share.min(1.0));
-            }
-        }
     }
 }
 

@@ -148,6 +148,11 @@ impl Setup {
         }
         if self.dicom.is_none() {
             let default = default_dicom(&self.peers).to_string();
+            let socket = |text: &str| {
+                text.parse().with_context(|| {
+                    format!("{text:?}: expected ADDRESS:PORT, 0.0.0.0:{DICOM_PORT}")
+                })
+            };
             self.dicom = Some(terminal.ask("Where senders reach this box", &default, socket)?);
         }
         if self.pacs.is_empty() {
@@ -204,10 +209,6 @@ fn committing(pacs: &[PacsSpec], peers: &[PeerSpec]) -> Vec<PeerSpec> {
 fn default_dicom(peers: &[PeerSpec]) -> SocketAddr {
     let address = if peers.is_empty() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     (address, DICOM_PORT).into()
-}
-
-fn socket(text: &str) -> Result<SocketAddr> {
-    text.parse().with_context(|| format!("{text:?}: expected ADDRESS:PORT, 0.0.0.0:{DICOM_PORT}"))
 }
 
 fn listening(address: SocketAddr, tls: bool) -> String {

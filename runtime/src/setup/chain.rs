@@ -33,7 +33,9 @@ pub(super) async fn send(
     wait: Duration,
     steps: &mut Steps,
 ) -> Result<()> {
-    if let Some(owner) = owner_of(&config.spool.path) {
+    // Where the spool is another user's than ours, root's: a daemon of that user could not write beside our files.
+    let owner = fs::metadata(&config.spool.path).map_or(0, |about| about.uid());
+    if owner != 0 && geteuid().is_root() {
         let said = format!(
             "the spool belongs to user {owner}, and the test would leave files of root in it"
         );
@@ -59,12 +61,6 @@ pub(super) async fn send(
             "see the log; send it to whoever made this box",
         ),
     }
-}
-
-/// Whose the spool is, if it is not root's and we are root: a daemon that is not could not write beside our files.
-fn owner_of(spool: &Path) -> Option<u32> {
-    let owner = fs::metadata(spool).ok()?.uid();
-    (owner != 0 && geteuid().is_root()).then_some(owner)
 }
 
 async fn through(trial: &Trial, config: &Config, wait: Duration, steps: &mut Steps) -> Result<()> {
@@ -178,9 +174,18 @@ async fn finished(
     wait: Duration,
 ) -> Result<Vec<Row>> {
     let until = Instant::now() + wait;
+    // Nothing more will happen to it by itself.
+    let is_final = |row: &Row| {
+        let via = config.destinations.iter().find(|destination| destination.name == row.via);
+        match row.progress.state {
+            State::Waiting => false,
+            State::Sent => !via.is_some_and(Destination::commits),
+            State::Committed | State::Dead | State::Dropped => true,
+        }
+    };
     loop {
         let rows = rows(trial, phantom)?;
-        let done = !rows.is_empty() && rows.iter().all(|row| is_final(config, row));
+        let done = !rows.is_empty() && rows.iter().all(is_final);
         let over = Instant::now() > until || trial.has_ended();
         if done || over || trial.outbox.is_settled(&key.name()) {
             return Ok(rows);
@@ -195,17 +200,6 @@ fn rows(trial: &Trial, phantom: &Phantom) -> Result<Vec<Row>> {
     // The newest come first; they were noted in the order of the configuration.
     let own = rows.into_iter().rev().filter(|row| row.source == phantom.sop_instance_uid);
     Ok(own.collect())
-}
-
-/// Whether nothing more will happen to it by itself.
-fn is_final(config: &Config, row: &Row) -> bool {
-    let via = config.destinations.iter().find(|destination| destination.name == row.via);
-    let commits = via.is_some_and(Destination::commits);
-    match row.progress.state {
-        State::Waiting => false,
-        State::Sent => !commits,
-        State::Committed | State::Dead | State::Dropped => true,
-    }
 }
 
 fn told(step: &str, destination: &Destination, rows: &[&Row], steps: &mut Steps) -> Result<()> {

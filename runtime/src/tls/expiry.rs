@@ -4,7 +4,7 @@ use super::{ServerTls, certificates, client::ClientTls};
 use anyhow::Context;
 use serde::Serialize;
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -61,7 +61,15 @@ fn of_files<'a>(
 impl Expiry {
     pub(crate) fn of(configured: &Configured) -> Self {
         let Configured { what, file, is_trusted } = configured.clone();
-        let (days, trouble) = match days_left(&file, is_trusted) {
+        let days_left = || {
+            let certificates = certificates(&file)?;
+            let days = certificates.iter().map(|certificate| super::days(certificate, &file));
+            let mut days = days.collect::<anyhow::Result<Vec<i64>>>()?;
+            days.sort_unstable();
+            let counts = if is_trusted { days.last() } else { days.first() };
+            counts.copied().context("it holds no certificate")
+        };
+        let (days, trouble) = match days_left() {
             Ok(days) => (Some(days), None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
@@ -80,15 +88,6 @@ impl Expiry {
             _ => None,
         }
     }
-}
-
-fn days_left(path: &Path, is_trusted: bool) -> anyhow::Result<i64> {
-    let certificates = certificates(path)?;
-    let days = certificates.iter().map(|certificate| super::days(certificate, path));
-    let mut days = days.collect::<anyhow::Result<Vec<i64>>>()?;
-    days.sort_unstable();
-    let counts = if is_trusted { days.last() } else { days.first() };
-    counts.copied().context("it holds no certificate")
 }
 
 /// Looks into the files, but not more often than somebody renews them.
@@ -123,7 +122,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::{fs, path::Path};
 
     /// Made to end so many days from now, an hour added for the test to run in.
     fn certificate(days: i64) -> String {

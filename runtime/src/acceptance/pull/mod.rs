@@ -165,7 +165,12 @@ struct Study<'a> {
 
 impl Study<'_> {
     async fn pull(&mut self, archive: &mut Way<'_>, name: &Name) -> Result<(), Trouble> {
-        let asked = Question::Study(checked(name)?);
+        let asked = Question::Study(match name {
+            Name::Uid(text) => {
+                StudyName::Uid(Uid::parse(text).map_err(|error| Trouble::Archive(error.into()))?)
+            }
+            Name::Accession(number) => StudyName::Accession(number.clone()),
+        });
         let found: BTreeSet<Uid> =
             archive.find(&asked).await?.into_iter().filter_map(|answer| answer.study).collect();
         let mut found = found.into_iter();
@@ -212,7 +217,11 @@ impl Study<'_> {
         let mut wanted = BTreeMap::new();
         for (series, modality) in all {
             if !self.pacs.modalities.contains(&modality) {
-                *self.pulled.left_out.entry(code(&modality)).or_insert(0) += 1;
+                // It stands in a report: what is no code string may be anything.
+                let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+                let is_code = modality.len() <= 16 && modality.bytes().all(known);
+                let code = if is_code { modality } else { "no code".to_owned() };
+                *self.pulled.left_out.entry(code).or_insert(0) += 1;
                 continue;
             }
             let question = Question::ImagesOf { study: study.clone(), series: series.clone() };
@@ -235,20 +244,4 @@ impl Study<'_> {
         }
         Ok(wanted)
     }
-}
-
-fn checked(name: &Name) -> Result<StudyName, Trouble> {
-    Ok(match name {
-        Name::Uid(text) => {
-            StudyName::Uid(Uid::parse(text).map_err(|error| Trouble::Archive(error.into()))?)
-        }
-        Name::Accession(number) => StudyName::Accession(number.clone()),
-    })
-}
-
-/// A modality as it may stand in a report: what is no code string may be anything.
-fn code(modality: &str) -> String {
-    let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let right = modality.len() <= 16 && modality.bytes().all(known);
-    if right { modality.to_owned() } else { "no code".to_owned() }
 }

@@ -113,7 +113,10 @@ impl EndToEnd {
         let place = self.place();
         let folder = tempfile::tempdir_in(&place)
             .with_context(|| format!("cannot make a folder in {}", place.display()))?;
-        warn_of_memory(&place)?;
+        if machine::is_in_memory(&place)? {
+            let place = place.display();
+            log::warn!("{place} is in memory, where an fsync costs nothing; see --folder");
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
         let archive = listener.local_addr()?.to_string();
         let (told, taken) = mpsc::unbounded_channel();
@@ -160,14 +163,6 @@ fn parse_ms(bytes: &[u8]) -> Result<f64> {
     let began = Instant::now();
     radiograph::header(bytes)?;
     Ok(super::milliseconds(began.elapsed()))
-}
-
-/// An fsync in memory costs nothing, which is not what a box has.
-fn warn_of_memory(place: &Path) -> Result<()> {
-    if machine::is_in_memory(place)? {
-        log::warn!("{} is in memory, where an fsync costs nothing; see --folder", place.display());
-    }
-    Ok(())
 }
 
 /// The other end of the daemon.

@@ -100,7 +100,10 @@ impl Said {
                 0x0120 => answers = Some(u16_value("message id being responded to", value)?),
                 0x0800 => dataset = Some(u16_value("data set type", value)?),
                 0x0900 => status = Some(u16_value("status", value)?),
-                0x0902 => comment = printable(&text(value)),
+                // Somebody else's text, fit for a log and a page.
+                0x0902 => {
+                    comment = text(value).chars().filter(|c| !c.is_control()).take(64).collect();
+                }
                 0x1021 => operations.completed = u16_value("completed operations", value)?,
                 0x1022 => operations.failed = u16_value("failed operations", value)?,
                 0x1023 => operations.warning = u16_value("operations with warnings", value)?,
@@ -124,11 +127,6 @@ impl Said {
             has_dataset: dataset.ok_or(missing("data set type"))? != NO_DATASET,
         }))
     }
-}
-
-/// Somebody else's text, fit for a log and a page.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 #[cfg(test)]
