@@ -7,8 +7,8 @@
     zoo/bin/python exporter/benches/zoo.py check                  our float form beside the file itself, in ONNX Runtime
     zoo/bin/python exporter/benches/zoo.py check --networks tv-resnet18 --forms dynamo --json
 
-Nothing but packages of PyPI is downloaded. Weights are random from a fixed seed; batch statistics are those of noise,
-so that activations keep the size they have in a trained network. `check` runs `exporter onnx --model` and compares
+Nothing but packages of PyPI is downloaded. Weights are random from a fixed seed, those of a head that starts as zeros
+too; batch statistics are those of noise, so that activations keep the size they have in a trained network. `check` runs `exporter onnx --model` and compares
 the outputs of the file it writes with those of the file it read, on noise: the largest difference over the largest
 magnitude must stay below 1e-4. `exporter/docs/foreign-networks.md` has the table.
 """
@@ -120,6 +120,8 @@ def drawn(make, channels: int, side: int = SIDE):
             module.momentum = None  # the mean over all batches seen
         if isinstance(module, torch.nn.Dropout) or type(module).__name__ in ("DropPath", "StochasticDepth"):
             module.eval()
+        if isinstance(module, torch.nn.Linear) and not module.weight.any():
+            torch.nn.init.trunc_normal_(module.weight, std=0.02)  # zeros answer zero, whatever noise there is
     with torch.no_grad():
         for _ in range(2):
             network(torch.randn(2, channels, side, side) * 0.5)

@@ -281,20 +281,22 @@ def told(row: dict) -> str:
 
 
 def table(rows: list[dict], engines: list[str]) -> str:
-    """Markdown: our milliseconds and the ratios for each number of threads, then their medians and largest."""
+    """Markdown: accuracy, then our milliseconds and the ratios for each number of threads, and their medians and largest."""
     timed = sorted((row for row in rows if "times" in row), key=lambda row: row["network"])
     threads = sorted({count for row in timed for count in row["times"]}, key=int)
-    names = [f"/ {engine}" for engine in [*engines, "faster"]]
-    heads = [f"{count}T: ours, ms | " + " | ".join(names) for count in threads]
-    lines = ["| network | " + " | ".join(heads) + " |", "|---" * (1 + len(threads) * (1 + len(names))) + "|"]
-
+    names = [f"/ {engine}" for engine in [*engines, *(["faster"] if len(engines) > 1 else [])]]
+    accuracy = ["network", "ours", "ONNX Runtime", "apart", "steps", "differ"]
+    heads = [*accuracy, *(head for count in threads for head in [f"{count}T: ours, ms", *names])]
     columns = [(count, name) for count in threads for name in ["ours_ms", *names]]
+    lines = []
     for row in timed:
-        lines.append(f"| {row['network']} | " + " | ".join(f"{row['times'][count][name]:.2f}" for count, name in columns) + " |")
+        noise = [f"{row['sqnr']:.1f}", f"{row['sqnr_onnxruntime']:.1f}", f"{row['apart']:.1e}", str(row["steps"]), f"{row['differ']:.1e}"]
+        times = [row["times"][count] for count, _ in columns]
+        lines.append([row["network"], *noise, *(f"{of[name]:.{1 + (name in names)}f}" for of, (_, name) in zip(times, columns))])
     for word, summary in (("median", statistics.median), ("largest", max)) if timed else ():
         values = [summary(row["times"][count][name] for row in timed) if name in names else None for count, name in columns]
-        lines.append(f"| {word} | " + " | ".join("" if value is None else f"{value:.2f}" for value in values) + " |")
-    return "\n".join(lines)
+        lines.append([word, *[""] * 5, *("" if value is None else f"{value:.2f}" for value in values)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines])
 
 
 def measured(path: Path, threads: list[int], engines: list[str]) -> list[dict]:
