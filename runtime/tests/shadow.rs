@@ -124,8 +124,9 @@ fn what_both_bundles_say_is_kept_and_reported_and_outlasts_a_kill() {
 
     let folder = daemon.kill();
     let daemon = self::daemon(folder, "");
-    assert_eq!(daemon.json("/shadow").1["agreement"]["pairs"], 4);
+    // What was kept is read on the thread that loads the bundle, before it.
     ready(&daemon);
+    assert_eq!(daemon.json("/shadow").1["agreement"]["pairs"], 4);
     send(&daemon, 5);
     let page = daemon.folder.path().join("report.html");
     let output = report(&daemon, &["--json", "--html", page.to_str().unwrap()]);
