@@ -36,7 +36,7 @@ pub use op::{Op, Unary};
 pub use placement::Placement;
 pub use preprocess::{Normalisation, PictureFilter, Preprocess};
 pub use resample::{Coordinates, Filter, Resample, Tap};
-pub use shape::ShapeError;
+pub use shape::{ShapeError, broadcast, joined};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,9 +88,23 @@ impl Graph {
         self.nodes.iter().find(|node| node.name == name)
     }
 
+    /// Name of the node behind an output.
+    pub fn output(&self, name: &str) -> Option<&str> {
+        let output = self.outputs.iter().find(|output| output.name == name);
+        output.map(|output| output.node.as_str())
+    }
+
     /// Nodes that read the tensor `name`.
     pub fn readers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Node> {
         self.nodes.iter().filter(move |node| node.inputs.iter().any(|input| input == name))
+    }
+
+    /// The node that alone reads the tensor `name`, if that is no output.
+    pub fn only_reader(&self, name: &str) -> Option<&Node> {
+        let reads = |node: &&Node| node.inputs.iter().any(|input| input == name);
+        let mut readers = self.nodes.iter().filter(reads);
+        let only = readers.next().filter(|_| readers.next().is_none());
+        only.filter(|_| self.outputs.iter().all(|output| output.node != name))
     }
 
     /// Every parameter and buffer, in execution order.

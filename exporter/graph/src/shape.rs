@@ -54,7 +54,10 @@ fn infer(op: &Op, inputs: &[Vec<usize>]) -> Result<Vec<usize>, String> {
             return broadcast(a, b).ok_or_else(|| "two tensors of one shape, or sides of 1".into());
         }
         Op::MatMul => return product(&views),
-        Op::Concat { axis } => return joined(&views, *axis),
+        Op::Concat { axis } => {
+            let expected = || format!("tensors that differ along axis {axis} only");
+            return joined(&views, *axis).ok_or_else(expected);
+        }
         _ => {}
     }
     let [x] = views[..] else { return Err("one tensor".into()) };
@@ -168,7 +171,7 @@ fn image(op: &Op, x: &[usize]) -> Result<Vec<usize>, String> {
 }
 
 /// The shape of a sum or product of two tensors, a side of 1 repeated, shorter shapes from the right.
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let side = |x: &[usize], at: usize| (at + x.len()).checked_sub(rank).map_or(1, |at| x[at]);
     let sides = (0..rank).map(|at| match (side(a, at), side(b, at)) {
@@ -186,18 +189,15 @@ fn product(views: &[&[usize]]) -> Result<Vec<usize>, String> {
     }
 }
 
-fn joined(views: &[&[usize]], axis: usize) -> Result<Vec<usize>, String> {
-    let expected = || format!("tensors that differ along axis {axis} only");
-    let first = views.first().filter(|x| axis < x.len()).ok_or_else(expected)?;
+/// The shape of tensors one behind the other along an axis, all other sides alike.
+pub fn joined(views: &[&[usize]], axis: usize) -> Option<Vec<usize>> {
+    let first = views.first().filter(|x| axis < x.len())?;
     let alike = |x: &&[usize]| {
         x.len() == first.len() && x[..axis] == first[..axis] && x[axis + 1..] == first[axis + 1..]
     };
-    if !views.iter().all(alike) {
-        return Err(expected());
-    }
     let mut y = first.to_vec();
-    y[axis] = views.iter().map(|x| x[axis]).sum();
-    Ok(y)
+    y[axis] = views.iter().all(alike).then(|| views.iter().map(|x| x[axis]).sum())?;
+    Some(y)
 }
 
 /// A sliding window.

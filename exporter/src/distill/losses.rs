@@ -167,9 +167,9 @@ fn anchored(wanted: &Tensor, own: &Tensor) -> Tensor {
 }
 
 fn channels(graph: &Graph, output: &str) -> Result<i64> {
-    let found = graph.outputs.iter().find(|known| known.name == output);
-    let node = &found.with_context(|| format!("the network has no output `{output}`"))?.node;
-    Ok(graph.shapes()?[node.as_str()][0] as i64)
+    let node = graph.output(output);
+    let node = node.with_context(|| format!("the network has no output `{output}`"))?;
+    Ok(graph.shapes()?[node][0] as i64)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! image · [C, 1, 1]               likewise
 //! ```
 
-use super::rows;
+use super::{replace, rows};
 use crate::read::weights::{Array, Weights};
 use graph::{Graph, Node, Op};
 
@@ -22,15 +22,15 @@ pub(crate) fn write_out(graph: &mut Graph, weights: &mut Weights) {
             _ => {}
         }
     }
-    // What became the identity.
+    let is_identity = |node: &Node, weights: &Weights| {
+        let ones = |constant: &Array| constant.values.iter().all(|&factor| factor == 1.0);
+        matches!(node.op, Op::MulConstant { .. })
+            && ones(&weights[&format!("{}.constant", node.name)])
+    };
     while let Some(at) = graph.nodes.iter().position(|node| is_identity(node, weights)) {
         let node = graph.nodes.remove(at);
         weights.remove(&format!("{}.constant", node.name));
-        let source = &node.inputs[0];
-        let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-        inputs.filter(|input| **input == node.name).for_each(|input| input.clone_from(source));
-        let outputs = graph.outputs.iter_mut().filter(|output| output.node == node.name);
-        outputs.for_each(|output| output.node.clone_from(source));
+        replace(graph, &node.name, &node.inputs[0]);
     }
 }
 
@@ -79,13 +79,10 @@ fn of_product(graph: &mut Graph, weights: &mut Weights, at: usize) {
 /// The layer whose weights can take `factors`: one for all or one a row, with nothing between but views and, for one
 /// number, products whose left side they scale.
 fn layer_before(graph: &Graph, node: &Node, factors: &Array) -> Option<String> {
-    let alone = |name: &str| {
-        graph.readers(name).count() == 1 && graph.outputs.iter().all(|output| output.node != name)
-    };
     let mut name = &node.inputs[0];
     let single = factors.values.len() == 1;
     loop {
-        let before = graph.node(name).filter(|_| alone(name))?;
+        let before = graph.node(name).filter(|_| graph.only_reader(name).is_some())?;
         match &before.op {
             Op::Reshape { .. } | Op::Transpose { .. } | Op::MatMul if single => {
                 name = &before.inputs[0]
@@ -123,11 +120,6 @@ fn as_pixels(node: &mut Node, weights: &mut Weights, gain: Vec<f32>, shift: Opti
     if let Some(values) = shift {
         weights.insert(format!("{}.bias", node.name), Array { shape: vec![channels], values });
     }
-}
-
-fn is_identity(node: &Node, weights: &Weights) -> bool {
-    matches!(node.op, Op::MulConstant { .. })
-        && weights[&format!("{}.constant", node.name)].values.iter().all(|&factor| factor == 1.0)
 }
 
 #[cfg(test)]

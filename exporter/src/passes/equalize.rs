@@ -22,15 +22,9 @@ pub(crate) fn equalize(graph: &Graph, weights: &Weights) -> Weights {
 /// The layer that alone reads `first`, through one ReLU.
 fn partner<'a>(graph: &'a Graph, first: &Node) -> Option<&'a Node> {
     let is_plain = |node: &Node| matches!(node.op, Op::Conv2d { groups: 1, .. });
-    let only_reader = |node: &Node| {
-        let mut readers = graph.nodes.iter().filter(|reader| reader.inputs.contains(&node.name));
-        let only = readers.next().filter(|_| readers.next().is_none())?;
-        let is_output = graph.outputs.iter().any(|output| output.node == node.name);
-        (!is_output).then_some(only)
-    };
-    let relu =
-        only_reader(first).filter(|relu| matches!(relu.op, Op::Relu | Op::LeakyRelu { .. }))?;
-    only_reader(relu).filter(|second| is_plain(first) && is_plain(second))
+    let is_relu = |node: &&Node| matches!(node.op, Op::Relu | Op::LeakyRelu { .. });
+    let relu = graph.only_reader(&first.name).filter(is_relu)?;
+    graph.only_reader(&relu.name).filter(|second| is_plain(first) && is_plain(second))
 }
 
 fn equalize_pair(weights: &mut Weights, first: &str, second: &str) {

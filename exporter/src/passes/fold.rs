@@ -5,7 +5,7 @@
 //! `β + (b − μ)·γ/√(σ² + ε)`. The convolution keeps its name and gains a bias; what read the
 //! normalisation reads the convolution.
 
-use super::{affine, pool, transposed};
+use super::{affine, pool, replace, transposed};
 use crate::read::weights::{Array, Weights};
 use graph::{Graph, Op};
 
@@ -30,15 +30,20 @@ pub(crate) fn fold_batch_norms(graph: &Graph, weights: &Weights) -> (Graph, Weig
         .filter_map(|node| {
             let Op::BatchNorm2d { eps, .. } = node.op else { return None };
             let conv = graph.node(node.inputs.first()?)?;
-            let alone = graph.readers(&conv.name).count() == 1
-                && graph.outputs.iter().all(|output| output.node != conv.name);
+            let alone = graph.only_reader(&conv.name).is_some();
             let is_conv = matches!(conv.op, Op::Conv2d { .. });
             (is_conv && alone).then(|| (conv.name.clone(), node.name.clone(), eps))
         })
         .collect();
     for (conv, norm, eps) in foldable {
         fold_weights(&mut weights, &conv, &norm, eps);
-        remove_norm(&mut graph, &conv, &norm);
+        graph.nodes.retain(|node| node.name != norm);
+        for node in graph.nodes.iter_mut().filter(|node| node.name == conv) {
+            if let Op::Conv2d { bias, .. } = &mut node.op {
+                *bias = true;
+            }
+        }
+        replace(&mut graph, &norm, &conv);
     }
     (graph, weights)
 }
@@ -89,23 +94,6 @@ fn fold_weights(weights: &mut Weights, conv: &str, norm: &str, eps: f64) {
         kernel.iter_mut().for_each(|w| *w = (f64::from(*w) * gain) as f32);
     }
     weights.insert(format!("{conv}.bias"), Array { shape: vec![channels], values: bias });
-}
-
-fn remove_norm(graph: &mut Graph, conv: &str, norm: &str) {
-    graph.nodes.retain(|node| node.name != norm);
-    for node in &mut graph.nodes {
-        if node.name == conv
-            && let Op::Conv2d { bias, .. } = &mut node.op
-        {
-            *bias = true;
-        }
-        for input in node.inputs.iter_mut().filter(|input| *input == norm) {
-            *input = conv.to_owned();
-        }
-    }
-    for output in graph.outputs.iter_mut().filter(|output| output.node == norm) {
-        output.node = conv.to_owned();
-    }
 }
 
 #[cfg(test)]

@@ -25,3 +25,10 @@ mod rows;
 pub(crate) mod simulate;
 pub(crate) mod smooth;
 mod transposed;
+
+/// Lets whatever reads or is the tensor `old` read or be `new`.
+fn replace(graph: &mut graph::Graph, old: &str, new: &str) {
+    let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+    let outputs = graph.outputs.iter_mut().map(|output| &mut output.node);
+    inputs.chain(outputs).filter(|name| *name == old).for_each(|name| *name = new.to_owned());
+}

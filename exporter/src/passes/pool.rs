@@ -37,15 +37,13 @@ struct Sizes {
 /// The same network with every attention pool written out; its parts are called `{pool}.{part}`.
 pub(crate) fn write_out(graph: &Graph, weights: &Weights) -> (Graph, Weights) {
     let (mut graph, mut weights) = (graph.clone(), weights.clone());
-    while let Some((at, sizes)) = find(&graph) {
+    let found = |(at, node): (usize, &Node)| Some((at, sizes(node)?));
+    while let Some((at, sizes)) = graph.nodes.iter().enumerate().find_map(found) {
         let pool = graph.nodes.remove(at);
         let parts = parts(&pool, sizes);
         let last = parts[parts.len() - 1].name.clone();
         graph.nodes.splice(at..at, parts);
-        let inputs = graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-        inputs.filter(|input| **input == pool.name).for_each(|input| input.clone_from(&last));
-        let outputs = graph.outputs.iter_mut().filter(|output| output.node == pool.name);
-        outputs.for_each(|output| output.node.clone_from(&last));
+        super::replace(&mut graph, &pool.name, &last);
         write_out_weights(&mut weights, &pool.name, sizes);
     }
     (graph, weights)
@@ -66,10 +64,6 @@ pub(crate) fn gather(graph: &Graph, written_out: &Weights) -> Weights {
 fn sizes(node: &Node) -> Option<Sizes> {
     let Op::AttentionPool2d { channels, heads, tokens } = node.op else { return None };
     Some(Sizes { channels, heads, tokens })
-}
-
-fn find(graph: &Graph) -> Option<(usize, Sizes)> {
-    graph.nodes.iter().enumerate().find_map(|(at, node)| Some((at, sizes(node)?)))
 }
 
 /// The nodes of a pool, in order; the last one makes `[C]`.

@@ -164,7 +164,8 @@ impl Plan {
                     plan.writes.insert(name, Write::View);
                     continue;
                 }
-                Op::MatMul if only_softmax_reads(graph, node) => {
+                // For a softmax alone eight bits would be too few: a step of the scores is a factor of the shares.
+                Op::MatMul if graph.only_reader(&name).is_some_and(|it| it.op == Op::Softmax) => {
                     plan.writes.insert(name, Write::Float);
                     continue;
                 }
@@ -175,7 +176,9 @@ impl Plan {
                 plan.writes.insert(name, Write::Real);
                 continue;
             }
-            let relu = relu_of(graph, node);
+            let rectifiable = is_layer(node) || matches!(node.op, Op::Add | Op::Sub | Op::Mul);
+            let is_relu = |it: &&Node| rectifiable && matches!(it.op, Op::Relu | Op::Relu6);
+            let relu = graph.only_reader(&name).filter(is_relu);
             if float.contains(&name) && only_float_reads(graph, float, relu.unwrap_or(node)) {
                 plan.writes.insert(name, Write::Float);
                 continue;
@@ -201,8 +204,7 @@ impl Plan {
     /// makes them where the whole lies.
     fn share_with_whole(&mut self, graph: &Graph, node: &Node, whole: &str) {
         for part in &node.inputs {
-            let alone = graph.readers(part).count() == 1
-                && graph.outputs.iter().all(|output| output.node != *part);
+            let alone = graph.only_reader(part).is_some();
             if alone && self.tensors.contains(part) && self.owner(part) == part {
                 // Of a part that is a concatenation itself, its own parts too.
                 let owned = self.owners.values_mut().filter(|owner| *owner == part);
@@ -280,7 +282,8 @@ impl Quantized {
             let bias = weights.get(&format!("{name}.bias")).cloned().unwrap_or(zeros);
             (name.clone(), [weight, bias])
         };
-        let norms = graph.nodes.iter().filter(|node| is_norm(node)).map(|node| &node.name);
+        let is_norm = |node: &&Node| matches!(node.op, Op::LayerNorm { .. } | Op::GroupNorm { .. });
+        let norms = graph.nodes.iter().filter(is_norm).map(|node| &node.name);
         let float_layers = plan.float.iter().chain(norms).map(kept).collect();
         let constant = |node: &Node| {
             let array = || &weights[&format!("{}.constant", node.name)];
@@ -338,10 +341,6 @@ pub(crate) fn is_layer(node: &Node) -> bool {
     matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. })
 }
 
-fn is_norm(node: &Node) -> bool {
-    matches!(node.op, Op::LayerNorm { .. } | Op::GroupNorm { .. })
-}
-
 /// Whether an operation picks and places codes and makes none: what it gives has the scale of what it reads.
 fn moves_codes(op: &Op) -> bool {
     match op {
@@ -361,27 +360,6 @@ fn only_float_reads(graph: &Graph, float: &BTreeSet<String>, node: &Node) -> boo
     !is_output
         && graph.readers(&node.name).next().is_some()
         && graph.readers(&node.name).all(|reader| float.contains(&reader.name))
-}
-
-/// Whether `node`'s value goes to a softmax and nowhere else: eight bits would be too few, since a step of the scores is a
-/// factor of the shares.
-fn only_softmax_reads(graph: &Graph, node: &Node) -> bool {
-    let is_output = graph.outputs.iter().any(|output| output.node == node.name);
-    let mut readers = graph.readers(&node.name);
-    !is_output
-        && readers.next().is_some_and(|only| only.op == Op::Softmax)
-        && readers.next().is_none()
-}
-
-/// The ReLU that is the only reader of `node`.
-fn relu_of<'a>(graph: &'a Graph, node: &'a Node) -> Option<&'a Node> {
-    if !is_layer(node) && !matches!(node.op, Op::Add | Op::Sub | Op::Mul) {
-        return None;
-    }
-    let mut readers = graph.readers(&node.name);
-    let only = readers.next().filter(|_| readers.next().is_none())?;
-    let is_output = graph.outputs.iter().any(|output| output.node == node.name);
-    (matches!(only.op, Op::Relu | Op::Relu6) && !is_output).then_some(only)
 }
 
 /// A convolution or linear layer that nobody reads but the caller; findings in words read the joint space as codes.

@@ -4,7 +4,7 @@ use super::weights::{self, Weights};
 use anyhow::{Context, Result, ensure};
 use checkpoint::prior::{self, Objective, PriorConfig, Quirks, Reading};
 use checkpoint::{CheckpointError, MODEL};
-use graph::{CheckpointConfig, Graph, Op};
+use graph::{Graph, Op};
 use sha2::{Digest, Sha256};
 use std::{fs, io, path::Path};
 use words::{FILES, Words};
@@ -131,22 +131,15 @@ fn check_quirks(quirks: &Quirks) -> Result<()> {
 /// Parameters of the joint space, held to the shapes `[prior]` tells.
 fn of_space(saved: &checkpoint::Checkpoint, config: &PriorConfig) -> Result<Weights> {
     let is_of_space = |name: &str| SPACE.iter().any(|prefix| name.starts_with(prefix));
-    let width = embedding_width(&saved.config)?;
     let graph = saved.config.graph()?;
-    let params = prior::parameters(&graph, width, config);
+    let node = graph.output("embedding").context("the image encoder has no pooled embedding")?;
+    let params = prior::parameters(&graph, graph.shapes()?[node][0], config);
     let params: Vec<_> = params.into_iter().filter(|param| is_of_space(&param.name)).collect();
     let tensors = saved.weights.iter().filter(|(name, _)| is_of_space(name));
     let weights =
         weights::of(tensors.map(|(name, tensor)| (name.clone(), tensor.clone())).collect())?;
     weights::check_params(&weights, &params, "PRIOR")?;
     Ok(weights)
-}
-
-fn embedding_width(config: &CheckpointConfig) -> Result<usize> {
-    let graph = config.graph()?;
-    let output = graph.outputs.iter().find(|output| output.name == "embedding");
-    let output = output.context("the image encoder has no pooled embedding")?;
-    Ok(graph.shapes()?[output.node.as_str()][0])
 }
 
 /// SHA-256 over all that decides where an image and a phrase meet: parameters in the order of their names, the words, how

@@ -14,7 +14,6 @@ use crate::{
 use ::checkpoint::prior::parameters;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use graph::Graph;
 use serde_json::json;
 use std::{
     collections::HashMap,
@@ -225,19 +224,14 @@ fn prior_start(
     let words = Words::open(folder)?;
     let text = config.text_encoder(words.count());
     let graph = config.checkpoint().graph()?;
-    let width = graph.shapes()?[embedding(&graph)?][0];
+    let node = graph.output("embedding").context("the image encoder has no pooled embedding")?;
+    let width = graph.shapes()?[node][0];
     let wanted = parameters(&graph, width, &config.prior(text.clone()));
     if let Some(missing) = wanted.iter().find(|param| !checkpoint.weights.contains_key(&param.name))
     {
         bail!("{name} has no `{}`, expected all that this configuration has", missing.name);
     }
     Ok((words, text, checkpoint.weights))
-}
-
-/// The node of the pooled feature.
-fn embedding(graph: &Graph) -> Result<&str> {
-    let output = graph.outputs.iter().find(|output| output.name == "embedding");
-    Ok(output.context("the image encoder has no pooled embedding")?.node.as_str())
 }
 
 /// Weights of an image encoder by our names; heads are not used.

@@ -281,7 +281,12 @@ impl Prior {
         train: bool,
     ) -> Read {
         let words = self.text.forward(&batch.ids, &batch.mask, train).apply(&self.local_text);
-        let raw = sentence_means(&words, &batch.sentence, slots.most); // [B, S, D]
+        // Means of the tokens of each sentence.
+        let names = Tensor::arange_start(1, slots.most + 1, (Kind::Int64, words.device()));
+        let member = batch.sentence.unsqueeze(1).eq_tensor(&names.view([1, -1, 1]));
+        let member = member.to_kind(words.kind());
+        let tokens = member.sum_dim_intlist(2, true, None).clamp_min(1.0); // [B, S, 1]
+        let raw = member.matmul(&words) / tokens; // [B, S, D]
         let mut flat = raw.reshape([-1, self.config.embed]).index_select(0, &slots.rows);
         let (mut logits, mut distance) = (None, None);
         if objective.weights.uses_prototypes() {
@@ -399,8 +404,7 @@ struct Foretold {
 
 /// The graph with its last feature map as an output `places`, and the width of that map.
 fn with_places(graph: &Graph) -> Result<(Graph, i64)> {
-    let embedding = graph.outputs.iter().find(|output| output.name == "embedding");
-    let pool = embedding.and_then(|output| graph.node(&output.node));
+    let pool = graph.output("embedding").and_then(|node| graph.node(node));
     let Some(pool) =
         pool.filter(|node| matches!(node.op, Op::GlobalAvgPool | Op::AttentionPool2d { .. }))
     else {
@@ -411,14 +415,6 @@ fn with_places(graph: &Graph) -> Result<(Graph, i64)> {
     let width = graph.shapes()?[places.as_str()][0] as i64;
     with_places.outputs.push(Output { name: "places".into(), node: places });
     Ok((with_places, width))
-}
-
-/// Mean of the tokens of each sentence: `words [B, T, D]`, `sentence [B, T]` → `[B, S, D]`
-fn sentence_means(words: &Tensor, sentence: &Tensor, slots: i64) -> Tensor {
-    let names = Tensor::arange_start(1, slots + 1, (Kind::Int64, words.device()));
-    let member = sentence.unsqueeze(1).eq_tensor(&names.view([1, -1, 1])).to_kind(words.kind());
-    let tokens = member.sum_dim_intlist(2, true, None).clamp_min(1.0); // [B, S, 1]
-    member.matmul(words) / tokens
 }
 
 /// `flat [N, D]` at its rows among `b · slots`, zeros elsewhere: `[B, slots, D]`

@@ -176,7 +176,8 @@ impl Operator {
                 let [n, c, h, w] = picture(x)?;
                 Ok(vec![n, c, window.count(0, h)?, window.count(1, w)?])
             }
-            Self::Concat { axis } => joined(inputs, *axis),
+            Self::Concat { axis } => graph::joined(inputs, *axis)
+                .with_context(|| format!("{inputs:?} along axis {axis}")),
             Self::Slice { axis, start, end, step } => {
                 let side = *x.get(*axis).with_context(|| format!("{x:?} has no axis {axis}"))?;
                 ensure!(
@@ -247,14 +248,7 @@ pub(super) fn count(dims: &[usize]) -> Result<usize> {
 
 /// A side of 1 is repeated, shorter shapes count from the right.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let side = |x: &[usize], at: usize| (at + x.len()).checked_sub(rank).map_or(1, |at| x[at]);
-    let sides = (0..rank).map(|at| match (side(a, at), side(b, at)) {
-        (a, b) if a == b || b == 1 => Some(a),
-        (1, b) => Some(b),
-        _ => None,
-    });
-    sides.collect::<Option<_>>().with_context(|| format!("shapes {a:?} and {b:?} do not match"))
+    graph::broadcast(a, b).with_context(|| format!("shapes {a:?} and {b:?} do not match"))
 }
 
 fn product(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
@@ -271,15 +265,4 @@ fn mean(x: &[usize], axes: &[usize], keep: bool) -> Result<Vec<usize>> {
         false => Some(side),
     });
     Ok(sides.collect())
-}
-
-fn joined(inputs: &[&[usize]], axis: usize) -> Result<Vec<usize>> {
-    let first = inputs[0];
-    let alike = |x: &&[usize]| {
-        x.len() == first.len() && x[..axis] == first[..axis] && x[axis + 1..] == first[axis + 1..]
-    };
-    ensure!(axis < first.len() && inputs.iter().all(alike), "{inputs:?} along axis {axis}");
-    let mut dims = first.to_vec();
-    dims[axis] = inputs.iter().map(|x| x[axis]).sum();
-    Ok(dims)
 }

@@ -61,7 +61,10 @@ impl NodeReader<'_> {
             return fault("they do not fit");
         }
         let [stack, other] = [a, b].map(|x| x.dims()[..x.dims().len() - 2].to_vec());
-        let Some(batch) = common(&stack, &other) else { return fault("they do not fit") };
+        // The axes of products that both have in common, one repeated where the other has several.
+        let Some(batch) = graph::broadcast(&stack, &other) else {
+            return fault("they do not fit");
+        };
         let last = batch.len();
         let results = [&batch[..], &[rows, columns]].concat();
         let heads = last.saturating_sub(1);
@@ -170,19 +173,6 @@ impl NodeReader<'_> {
         }
         self.like(FloatOpKind::AddConstant { values: laid.into(), quant }, &[x]).map(Some)
     }
-}
-
-/// The axes of products that two stacks of matrices have in common, one repeated where the other has several.
-fn common(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let side =
-        |dims: &[usize], at: usize| (at + dims.len()).checked_sub(rank).map_or(1, |at| dims[at]);
-    let both = |at| match (side(a, at), side(b, at)) {
-        (a, b) if a == b || b == 1 => Some(a),
-        (1, b) => Some(b),
-        _ => None,
-    };
-    (0..rank).map(both).collect()
 }
 
 /// Two axes of products and where matrices lie, for three tensors whose last two axes are those of matrices; `None` if
