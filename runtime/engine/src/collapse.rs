@@ -15,7 +15,14 @@ pub(crate) fn collapse(net: &Quantized) -> Quantized {
         }
         maker[collapsed.steps[at].output] = Some(at);
     }
-    drop_unread(&mut collapsed);
+    let mut read = vec![false; collapsed.activations.len()];
+    results(&collapsed).into_iter().for_each(|at| read[at] = true);
+    for step in collapsed.steps.iter().rev() {
+        if read[step.output] {
+            step.inputs.iter().for_each(|&at| read[at] = true);
+        }
+    }
+    collapsed.steps.retain(|step| read[step.output]);
     collapsed
 }
 
@@ -30,10 +37,14 @@ fn merged(net: &Quantized, maker: &[Option<usize>], at: usize) -> Option<Step> {
             None => table.clone(),
         }
     };
+    let readers = || {
+        let steps = net.steps.iter().flat_map(|step| &step.inputs);
+        steps.chain(&results(net)).filter(|read| **read == before.output).count()
+    };
     let op = match &before.op {
         Op::Table(first) => Op::Table(then(Some(first))),
         // A copy is made again, which pays where only its table is wanted.
-        Op::Copy(pieces) if reads(net, before.output) == 1 => {
+        Op::Copy(pieces) if readers() == 1 => {
             let mut pieces = pieces.clone();
             for piece in &mut pieces {
                 piece.table = Some(then(piece.table.as_ref()));
@@ -45,27 +56,10 @@ fn merged(net: &Quantized, maker: &[Option<usize>], at: usize) -> Option<Step> {
     Some(Step { op, inputs: before.inputs.clone(), ..step.clone() })
 }
 
-/// How often an activation is read.
-fn reads(net: &Quantized, at: usize) -> usize {
-    let steps = net.steps.iter().flat_map(|step| &step.inputs);
-    steps.chain(&results(net)).filter(|read| **read == at).count()
-}
-
 /// Activations that are read from outside.
 fn results(net: &Quantized) -> Vec<usize> {
     let floats = net.float_outputs.iter().map(|output| match output.source {
         Source::Dequantize(at) | Source::Accumulators { input: at, .. } => at,
     });
     floats.chain(net.raw_outputs.iter().copied()).collect()
-}
-
-fn drop_unread(net: &mut Quantized) {
-    let mut read = vec![false; net.activations.len()];
-    results(net).into_iter().for_each(|at| read[at] = true);
-    for step in net.steps.iter().rev() {
-        if read[step.output] {
-            step.inputs.iter().for_each(|&at| read[at] = true);
-        }
-    }
-    net.steps.retain(|step| read[step.output]);
 }

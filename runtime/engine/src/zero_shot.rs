@@ -62,7 +62,8 @@ impl ZeroShot {
         manifest: &Manifest,
         engine: &Engine,
     ) -> Result<Self, EngineError> {
-        let taken = taken_names(manifest);
+        let head = manifest.head(Task::Classification);
+        let taken: BTreeSet<&String> = head.iter().flat_map(|head| &head.labels).collect();
         let prompts = || language.prompts.iter().chain(packs.iter().flat_map(|pack| &pack.prompts));
         if let Some(again) = prompts().find(|prompt| taken.contains(&prompt.name)) {
             let name = again.name.clone();
@@ -167,12 +168,6 @@ impl ZeroShot {
         let image = embedded.image();
         Ok((self.scorer.score(image), self.scorer.nearest(image, SENTENCES)))
     }
-}
-
-/// Labels of the network's own findings.
-fn taken_names(manifest: &Manifest) -> BTreeSet<&String> {
-    let head = manifest.head(Task::Classification);
-    head.iter().flat_map(|head| &head.labels).collect()
 }
 
 fn shape(engine: &Engine, name: &str, expected: &[usize]) -> Result<(), EngineError> {

@@ -129,9 +129,14 @@ fn anchor_free(
             if score.is_nan() || score < least {
                 continue;
             }
+            // The expected bin of a distribution (Li 2020); one bin is the distance itself.
             let distance = |side: usize| {
                 let of_side: Vec<f32> = (side * bins..(side + 1) * bins).map(channel).collect();
-                mean_bin(&of_side)
+                if let [distance] = of_side[..] {
+                    return distance;
+                }
+                let shares = softmax(&of_side);
+                shares.iter().enumerate().fold(0.0, |sum, (bin, share)| sum + bin as f32 * share)
             };
             let [x, y] = [(at % columns) as f32 + 0.5, (at / columns) as f32 + 0.5];
             let place = Place {
@@ -144,15 +149,6 @@ fn anchor_free(
         }
     }
     found
-}
-
-/// The expected bin of a distribution (Li 2020); one bin is the distance itself.
-fn mean_bin(logits: &[f32]) -> f32 {
-    if let [distance] = logits {
-        return *distance;
-    }
-    let shares = softmax(logits);
-    shares.iter().enumerate().fold(0.0, |sum, (bin, share)| sum + bin as f32 * share)
 }
 
 /// Boxes that the network has decoded, `values` of one after the other: centre and sides in pixels, then (versions 3 and

@@ -43,7 +43,13 @@ impl Document {
         check_tensors(graph)?;
         check_names(graph)?;
         graph.node.iter().try_for_each(check_attributes)?;
-        let input = single_input(graph)?;
+        let constant: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let mut inputs = graph.input.iter().filter(|input| !constant.contains(input.name.as_str()));
+        let input = match (inputs.next(), inputs.next()) {
+            (Some(input), None) => (input.name.clone(), input_dims(input)?),
+            (None, _) => return Err(bad("none inputs, expected one image".into())),
+            (Some(_), _) => return Err(bad("several inputs, expected one image".into())),
+        };
         Ok(Self { input, opset, model })
     }
 
@@ -170,18 +176,6 @@ fn check_names(graph: &GraphProto) -> Result<(), EngineError> {
         Some(output) => Err(bad(format!("nothing makes the output `{}`", output.name))),
         None if graph.output.is_empty() => Err(bad("it has no output".into())),
         None => Ok(()),
-    }
-}
-
-fn single_input(graph: &GraphProto) -> Result<(String, Vec<usize>), EngineError> {
-    let constant: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let mut inputs = graph.input.iter().filter(|input| !constant.contains(input.name.as_str()));
-    match (inputs.next(), inputs.next()) {
-        (Some(input), None) => Ok((input.name.clone(), input_dims(input)?)),
-        (first, _) => {
-            let found = if first.is_none() { "none" } else { "several" };
-            Err(bad(format!("{found} inputs, expected one image")))
-        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::node_name;
 use crate::EngineError;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::attribute_proto::AttributeType::{
     self, Float, Floats, Int, Ints, String as Text, Strings, Tensor,
 };
-use tract_onnx::pb::{AttributeProto, NodeProto};
 
 /// Operators that a network may have and their attributes, by ONNX's schemas of operator sets 10 to 28
 /// (`onnx.defs.get_all_schemas_with_history()` of onnx 1.23).
@@ -83,13 +83,18 @@ pub(super) fn check_attributes(node: &NodeProto) -> Result<(), EngineError> {
         let name = attribute.name.as_str();
         let kind = known.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
         let twice = node.attribute[..at].iter().any(|other| other.name == name);
+        let found = AttributeType::try_from(attribute.r#type).unwrap_or(AttributeType::Undefined);
         let fault = match kind {
             None => {
                 let known: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
                 Some(format!("unknown to the operator, which has {known:?}"))
             }
             Some(_) if twice => Some("there twice".to_owned()),
-            Some(kind) => type_fault(attribute, kind),
+            Some(kind) if found != kind => Some(format!("of type {found:?}, expected {kind:?}")),
+            Some(Text) if str::from_utf8(&attribute.s).is_err() => {
+                Some("no text in UTF-8".to_owned())
+            }
+            Some(_) => None,
         };
         if let Some(fault) = fault {
             return Err(EngineError::Node {
@@ -100,15 +105,4 @@ pub(super) fn check_attributes(node: &NodeProto) -> Result<(), EngineError> {
         }
     }
     Ok(())
-}
-
-fn type_fault(attribute: &AttributeProto, expected: AttributeType) -> Option<String> {
-    let found = AttributeType::try_from(attribute.r#type).unwrap_or(AttributeType::Undefined);
-    if found != expected {
-        return Some(format!("of type {found:?}, expected {expected:?}"));
-    }
-    if expected == Text && str::from_utf8(&attribute.s).is_err() {
-        return Some("no text in UTF-8".to_owned());
-    }
-    None
 }

@@ -5,7 +5,6 @@ use super::walk::{Value, Walk};
 use crate::layout::Layout;
 use crate::onnx::attributes::NodeReader;
 use crate::onnx::constants::{dims, values, zero_points};
-use tract_onnx::pb::TensorProto;
 
 /// A constant tensor's values.
 #[derive(Clone, Debug)]
@@ -21,7 +20,11 @@ impl Walk<'_> {
     /// Input `at` as real numbers; `None` where it is no constant or too large a one.
     pub(super) fn real_constant(&self, reader: &NodeReader<'_>, at: usize) -> Option<RealConstant> {
         match self.values.get(reader.input(at)?)? {
-            Value::Constant(tensor) => RealConstant::of_floats(tensor),
+            Value::Constant(tensor) => {
+                let values: Vec<f32> = values(tensor).filter(|all: &Vec<f32>| all.len() <= MOST)?;
+                let values = values.into_iter().map(f64::from).collect();
+                Some(RealConstant { dims: dims(tensor), values })
+            }
             Value::QuantizedConstant(constant) => RealConstant::of_codes(constant),
             _ => None,
         }
@@ -29,12 +32,6 @@ impl Walk<'_> {
 }
 
 impl RealConstant {
-    fn of_floats(tensor: &TensorProto) -> Option<Self> {
-        let dims = dims(tensor);
-        let values: Vec<f32> = values(tensor).filter(|values: &Vec<f32>| values.len() <= MOST)?;
-        Some(Self { dims, values: values.into_iter().map(f64::from).collect() })
-    }
-
     /// `(q − zero)·scale`, each rounded to f32 as DequantizeLinear does.
     fn of_codes(constant: &QuantizedConstant<'_>) -> Option<Self> {
         let dims = dims(constant.tensor);
