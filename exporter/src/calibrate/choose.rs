@@ -16,7 +16,7 @@ use crate::{
     read::weights::Weights,
 };
 use anyhow::{Context, Result};
-use calibration::{Method, QuantParams, Table};
+use calibration::{Method, Table};
 use graph::Preprocess;
 use indicatif::ProgressBar;
 
@@ -137,10 +137,16 @@ impl Choice<'_> {
         model
     }
 
-    /// Tensors by their own noise under min-max, worst first: there the choice of a range matters.
+    /// Tensors by their own noise under min-max (`scale² / 12` over the mean square of the values), worst first: there the
+    /// choice of a range matters.
     fn noisiest(&self, minmax: &Table) -> Vec<String> {
         let noise = |tensor: &String| {
-            relative_noise(minmax.tensors[tensor].params, self.observations, tensor)
+            let histogram = self.observations.observers[tensor].histogram();
+            let half = histogram.width() / 2.0;
+            let energy: f64 =
+                histogram.bins().map(|(edge, count)| count as f64 * (edge + half).powi(2)).sum();
+            let step = f64::from(minmax.tensors[tensor].params.scale);
+            step * step / 12.0 * histogram.total() as f64 / energy.max(f64::MIN_POSITIVE)
         };
         let mut all: Vec<(f64, &String)> =
             minmax.tensors.keys().map(|tensor| (noise(tensor), tensor)).collect();
@@ -158,16 +164,6 @@ fn best(mut found: Vec<Candidate>, by_task: bool) -> Option<Candidate> {
     let least = found.iter().map(|own| own.loss.share).fold(f64::INFINITY, f64::min);
     found.retain(|own| !by_task || own.loss.share <= least + ALIKE);
     found.into_iter().min_by(|a, b| a.error.total_cmp(&b.error))
-}
-
-/// `scale² / 12` over the mean square of the values.
-fn relative_noise(params: QuantParams, observations: &Observations, tensor: &str) -> f64 {
-    let histogram = observations.observers[tensor].histogram();
-    let half = histogram.width() / 2.0;
-    let energy: f64 =
-        histogram.bins().map(|(edge, count)| count as f64 * (edge + half).powi(2)).sum();
-    let step = f64::from(params.scale);
-    step * step / 12.0 * histogram.total() as f64 / energy.max(f64::MIN_POSITIVE)
 }
 
 fn decibels(noise_over_signal: f64) -> f64 {

@@ -76,7 +76,16 @@ impl<'a> Evaluator<'a> {
             Ok(Case { input: input.pixels, expected, truth, size: input.size })
         };
         let mut cases: Vec<Case> = images.paths.iter().map(case).collect::<Result<_>>()?;
-        forget_rare(&mut cases);
+        // The truth of labels with too few images of either kind is dropped.
+        let labels = cases.iter().map(|case| case.truth.findings.len()).max().unwrap_or(0);
+        for at in 0..labels {
+            let own = |case: &&Case, truth| case.truth.findings.get(at) == Some(&Some(truth));
+            let count = |truth| cases.iter().filter(|case| own(case, truth)).count();
+            if count(true).min(count(false)) < LEAST {
+                let all = cases.iter_mut().filter_map(|case| case.truth.findings.get_mut(at));
+                all.for_each(|truth| *truth = None);
+            }
+        }
         let sides = meaning.map(Sides::even);
         Ok(Self { graph, weights, shapes: Shapes::of(graph)?, sides, cases })
     }
@@ -161,20 +170,6 @@ impl Display for Loss {
 
 fn worst(lines: &[Line]) -> Option<Loss> {
     verify::worst_drop(lines).map(|(share, task)| Loss { task, share })
-}
-
-/// Drops the truth of labels with too few images of either kind.
-fn forget_rare(cases: &mut [Case]) {
-    let labels = cases.iter().map(|case| case.truth.findings.len()).max().unwrap_or(0);
-    for at in 0..labels {
-        let count = |wanted: bool| {
-            cases.iter().filter(|case| case.truth.findings.get(at) == Some(&Some(wanted))).count()
-        };
-        if count(true).min(count(false)) < LEAST {
-            let all = cases.iter_mut().filter_map(|case| case.truth.findings.get_mut(at));
-            all.for_each(|truth| *truth = None);
-        }
-    }
 }
 
 /// Unknown for every label where no index says anything.

@@ -31,7 +31,7 @@ use crate::{
 use anyhow::{Context, Result};
 use bundle::Manifest;
 use calibration::Method;
-use graph::{Graph, ModelConfig, Preprocess};
+use graph::{Graph, Preprocess};
 use search::Search;
 use std::path::Path;
 use terminal::Terminal;
@@ -49,19 +49,16 @@ pub(crate) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(crate) fn of(checkpoint: &'a Checkpoint, folder: &'a Path) -> Self {
+        let config = &checkpoint.config;
         Self {
             path: folder,
             graph: &checkpoint.graph,
             weights: &checkpoint.weights,
-            preprocess: checkpoint.config.preprocess,
-            meaning: Some(decoding(&checkpoint.config.model, &checkpoint.config.preprocess)),
+            preprocess: config.preprocess,
+            // No more than decoding a network of ours needs.
+            meaning: Some(Manifest::new("", "", config.model.clone(), config.preprocess)),
         }
     }
-}
-
-/// A manifest that says no more than decoding a network of ours needs.
-fn decoding(model: &ModelConfig, preprocess: &Preprocess) -> Manifest {
-    Manifest::new("", "", model.clone(), *preprocess)
 }
 
 /// Rounds a network; an error names the file it is from.

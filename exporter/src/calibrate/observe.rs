@@ -61,10 +61,12 @@ pub(crate) fn observe(
         progress.inc(1);
     }
     progress.finish_and_clear();
+    let count = images.paths.len();
+    let mean = |sums: Sums| sums.of_channel.iter().map(|sum| sum / count as f64).collect();
     Ok(Observations {
         observers: observers.into_iter().map(|(name, observer)| (name.into(), observer)).collect(),
-        means: means.finish(images.paths.len()),
-        images: images.paths.len(),
+        means: means.sums.into_iter().map(|(tensor, sums)| (tensor, mean(sums))).collect(),
+        images: count,
         digest: hash.finalize().into(),
     })
 }
@@ -84,15 +86,13 @@ impl Observations {
         for (tensor, observer) in &self.observers {
             let fail = || format!("tensor `{tensor}` cannot be calibrated");
             let seen = observer.seen().with_context(fail)?;
-            let (method, range) = match known_range(graph, tensor, preprocess) {
+            let (method, mut range) = match known_range(graph, tensor, preprocess) {
                 Some(range) => (Method::MinMax, range),
                 None => (method, observer.range(method).with_context(fail)?),
             };
-            let range = if is_clamped_at_six(graph, tensor) {
-                Range { hi: range.hi.min(6.0), ..range }
-            } else {
-                range
-            };
+            if graph.node(tensor).is_some_and(|node| node.op == Op::Relu6) {
+                range.hi = range.hi.min(6.0);
+            }
             let entry = Entry {
                 method,
                 range,
@@ -146,24 +146,15 @@ impl ChannelMeans {
             *sum += channel.iter().map(|&x| f64::from(x)).sum::<f64>() / per_channel as f64;
         }
     }
-
-    fn finish(self, images: usize) -> BTreeMap<String, Vec<f64>> {
-        let means = |sums: Sums| sums.of_channel.iter().map(|sum| sum / images as f64).collect();
-        self.sums.into_iter().map(|(tensor, sums)| (tensor, means(sums))).collect()
-    }
-}
-
-fn pixel_range(preprocess: &Preprocess) -> Range {
-    let ends = preprocess.normalised(vec![0.0, 1.0]); // of every channel
-    let [lo, hi] = [f32::min, f32::max].map(|of| ends.iter().copied().fold(ends[0], of));
-    Range { lo, hi }.with_zero()
 }
 
 /// Pixels are in `[0, 1]` before normalisation, and so are the shares a softmax gives and the gates of a sigmoid: one that
 /// calibration did not see must not be cut.
 fn known_range(graph: &Graph, tensor: &str, preprocess: &Preprocess) -> Option<Range> {
     if tensor == graph.input {
-        return Some(pixel_range(preprocess));
+        let ends = preprocess.normalised(vec![0.0, 1.0]); // of every channel
+        let [lo, hi] = [f32::min, f32::max].map(|of| ends.iter().copied().fold(ends[0], of));
+        return Some(Range { lo, hi }.with_zero());
     }
     let gate = |function: &Unary| matches!(function, Unary::Sigmoid | Unary::HardSigmoid { .. });
     let is_share = match &graph.node(tensor)?.op {
@@ -172,8 +163,4 @@ fn known_range(graph: &Graph, tensor: &str, preprocess: &Preprocess) -> Option<R
         _ => false,
     };
     is_share.then_some(Range { lo: 0.0, hi: 1.0 })
-}
-
-fn is_clamped_at_six(graph: &Graph, tensor: &str) -> bool {
-    graph.node(tensor).is_some_and(|node| node.op == Op::Relu6)
 }

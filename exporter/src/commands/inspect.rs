@@ -5,7 +5,7 @@ use crate::write;
 use anyhow::{Context, Result, bail, ensure};
 use bundle::{Bundle, LabelCode, section};
 use clap::Args;
-use engine::{Engine, EngineError, Options};
+use engine::{Engine, Options};
 use language::{Carrier, Language, Prompt};
 use prost::Message;
 use serde::Serialize;
@@ -60,7 +60,9 @@ impl Inspect {
             }
         }
         let onnx = bundle.require(section::MODEL)?;
-        let engine = engine_share(&bundle);
+        // What the engine runs in which arithmetic.
+        let engine = Engine::open(&bundle, &Options::threads(1));
+        let engine = engine.map(|engine| engine.integer_share().clone());
         let share = engine.as_ref().ok().map(|share| IntegerShare::of(onnx, share)).transpose()?;
         let manifest = &bundle.manifest;
         let codes = bundle.codes()?;
@@ -72,7 +74,13 @@ impl Inspect {
             "manifest": manifest, "codes": codes, "language": language.as_ref().map(described),
             "packs": bundle.packs().iter().map(pack::about).collect::<Vec<_>>(),
         });
-        let in_float = [line_of_share(share.as_ref()), line_of_float(&engine)];
+        let share = share.as_ref().map_or("unknown".into(), IntegerShare::to_string);
+        let float = match &engine {
+            Ok(share) if share.float_nodes.is_empty() => "nothing".into(),
+            Ok(share) => share.float_nodes.join(", "),
+            Err(refusal) => format!("unknown, the engine refuses it: {refusal}"),
+        };
+        let in_float = [format!("integer share {share}"), format!("in float      {float}")];
         let about = About { codes: &codes, language: language.as_ref(), key: key.as_deref() };
         terminal.print(&document, &self.text(&bundle, in_float, &about))
     }
@@ -160,25 +168,6 @@ fn lines_of_language(language: &Language) -> Vec<String> {
         )
     }));
     lines
-}
-
-/// What the engine runs in which arithmetic.
-fn engine_share(bundle: &Bundle) -> Result<engine::IntegerShare, EngineError> {
-    Ok(Engine::open(bundle, &Options::threads(1))?.integer_share().clone())
-}
-
-fn line_of_share(share: Option<&IntegerShare>) -> String {
-    let share = share.map_or("unknown".into(), IntegerShare::to_string);
-    format!("integer share {share}")
-}
-
-fn line_of_float(engine: &Result<engine::IntegerShare, EngineError>) -> String {
-    let float = match engine {
-        Ok(share) if share.float_nodes.is_empty() => "nothing".into(),
-        Ok(share) => share.float_nodes.join(", "),
-        Err(refusal) => format!("unknown, the engine refuses it: {refusal}"),
-    };
-    format!("in float      {float}")
 }
 
 impl IntegerShare {

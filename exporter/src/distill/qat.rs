@@ -119,7 +119,11 @@ impl Rounded {
             match self.plan.writes(&node.name) {
                 Writes::Folded => {}
                 Writes::Real => {
-                    values.insert(&node.name, self.logits(node, &values));
+                    // A last layer's accumulators, scaled.
+                    let (layer, read) = (self.layer(node), node.inputs[0].as_str());
+                    let scales = &layer.scales * f64::from(self.activations[read].scale);
+                    let sums = self.sums(node, &layer, &values[read]);
+                    values.insert(&node.name, sums * along_channels(&scales, node));
                 }
                 Writes::Tensor { name, .. } => {
                     let steps = self.steps(node, self.activations[name], &values);
@@ -202,14 +206,6 @@ impl Rounded {
                 node.name
             ),
         }
-    }
-
-    /// A last layer's accumulators, scaled.
-    fn logits(&self, node: &Node, values: &HashMap<&str, Tensor>) -> Tensor {
-        let layer = self.layer(node);
-        let input = self.activations[&node.inputs[0]].scale;
-        let scales = &layer.scales * f64::from(input);
-        self.sums(node, &layer, &values[node.inputs[0].as_str()]) * along_channels(&scales, node)
     }
 
     /// Codes of what `node` adds and their scale, as [`crate::passes::quantized::Constant`] has them.

@@ -6,7 +6,7 @@
 use super::quantized::Quantized;
 use crate::read::weights::Weights;
 use calibration::quantize_bias;
-use graph::{Node, Op};
+use graph::Op;
 use std::collections::BTreeMap;
 
 /// Rounds every bias anew, with the mean error of its rounded weights added.
@@ -24,13 +24,15 @@ pub(crate) fn correct(
         let zeros = vec![0.0; layer.weights.scales.len()];
         let bias = weights.get(&format!("{}.bias", node.name)).map_or(&zeros, |bias| &bias.values);
         let per_channel = kernel.len() / zeros.len();
-        let taps = per_channel / inputs_per_group(node, mean.len());
+        let groups = if let Op::Conv2d { groups, .. } = node.op { groups } else { 1 };
+        let (inputs, outputs) = (mean.len() / groups, zeros.len() / groups); // of a group
+        let taps = per_channel / inputs;
         let corrected: Vec<f32> = bias
             .iter()
             .enumerate()
             .map(|(o, &bias)| {
                 let scale = f64::from(layer.weights.scales[o]);
-                let first = first_input(node, o, mean.len());
+                let first = o / outputs * inputs; // the first input channel that it reads
                 let missing: f64 = (0..per_channel)
                     .map(|at| {
                         let rounded = f64::from(layer.weights.values[o * per_channel + at]) * scale;
@@ -46,21 +48,6 @@ pub(crate) fn correct(
     }
 }
 
-fn inputs_per_group(node: &Node, inputs: usize) -> usize {
-    match node.op {
-        Op::Conv2d { groups, .. } => inputs / groups,
-        _ => inputs,
-    }
-}
-
-/// The first input channel that output channel `o` reads.
-fn first_input(node: &Node, o: usize, inputs: usize) -> usize {
-    match node.op {
-        Op::Conv2d { groups, out_channels, .. } => o / (out_channels / groups) * (inputs / groups),
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,7 +56,7 @@ mod tests {
         passes::{interpreter::Interpreter, quantized::Plan, simulate::Simulation},
     };
     use calibration::Range;
-    use graph::{Graph, Output};
+    use graph::{Graph, Node, Output};
 
     /// One pointwise layer on three channels of different brightness.
     fn layer() -> Graph {

@@ -31,44 +31,39 @@ struct Reach {
 
 /// Replaces every transposed convolution.
 pub(crate) fn write_out(graph: &mut Graph, weights: &mut Weights) {
-    while let Some((at, sizes)) = find(graph) {
+    let is_one = |node: &Node| matches!(node.op, Op::ConvTranspose2d { .. });
+    while let Some(at) = graph.nodes.iter().position(is_one) {
         let node = graph.nodes[at].clone();
+        let Ok(shapes) = graph.shapes() else { return };
+        let side = |name: &str| [shapes[name][1], shapes[name][2]];
+        let Op::ConvTranspose2d {
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            ..
+        } = node.op
+        else {
+            return;
+        };
+        let sizes = Sizes {
+            channels: [in_channels, out_channels],
+            groups,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            bias,
+            input: side(&node.inputs[0]),
+            output: side(&node.name),
+        };
         let parts = parts(&node, &sizes, weights);
         graph.nodes.splice(at..=at, parts);
     }
-}
-
-fn find(graph: &Graph) -> Option<(usize, Sizes)> {
-    let at = graph.nodes.iter().position(|node| matches!(node.op, Op::ConvTranspose2d { .. }))?;
-    let node = &graph.nodes[at];
-    let shapes = graph.shapes().ok()?;
-    let side = |name: &str| [shapes[name][1], shapes[name][2]];
-    let Op::ConvTranspose2d {
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        bias,
-        ..
-    } = node.op
-    else {
-        return None;
-    };
-    let sizes = Sizes {
-        channels: [in_channels, out_channels],
-        groups,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        bias,
-        input: side(&node.inputs[0]),
-        output: side(&node.name),
-    };
-    Some((at, sizes))
 }
 
 /// The convolution, the phases put in place, and what is left over cut off. The last node keeps the name.

@@ -8,7 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use tract_onnx::pb::ModelProto;
 
 /// Folders below the ones looked in: `runs/pneumonia` beside `pneumonia.bundle`.
 const DEPTH: usize = 2;
@@ -42,26 +42,18 @@ pub(crate) fn digest_of_model(path: &Path) -> Result<String> {
     hash.update(&bytes);
     if let Ok(ModelProto { graph: Some(graph), .. }) = ModelProto::decode(&bytes[..]) {
         let beside = path.parent().unwrap_or(Path::new(""));
-        for name in other_files(&graph) {
+        let held =
+            graph.node.iter().flat_map(|node| &node.attribute).filter_map(|it| it.t.as_ref());
+        let places =
+            graph.initializer.iter().chain(held).filter_map(|tensor| {
+                tensor.external_data.iter().find(|entry| entry.key == "location")
+            });
+        let names: BTreeSet<&str> = places.map(|place| place.value.as_str()).collect();
+        for name in names {
             hash.update(read(&beside.join(name))?);
         }
     }
     Ok(hex::encode(hash.finalize()))
-}
-
-fn other_files(graph: &GraphProto) -> BTreeSet<&str> {
-    let of_nodes =
-        graph.node.iter().flat_map(|node| &node.attribute).filter_map(|it| it.t.as_ref());
-    let location = |tensor: &'_ TensorProto| {
-        let entry = tensor.external_data.iter().position(|entry| entry.key == "location")?;
-        Some(entry)
-    };
-    graph
-        .initializer
-        .iter()
-        .chain(of_nodes)
-        .filter_map(|tensor| Some(tensor.external_data[location(tensor)?].value.as_str()))
-        .collect()
 }
 
 fn roots(bundle: &Path) -> [PathBuf; 2] {
@@ -157,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_model_s_digest_covers_the_weights_beside_it() {
-        use tract_onnx::pb::StringStringEntryProto;
+        use tract_onnx::pb::{GraphProto, StringStringEntryProto, TensorProto};
         let place = tempfile::tempdir().unwrap();
         let (path, data) = (place.path().join("a.onnx"), place.path().join("a.onnx.data"));
         let entry = StringStringEntryProto { key: "location".into(), value: "a.onnx.data".into() };

@@ -16,7 +16,7 @@ use crate::{
 use anyhow::{Context, Result};
 use graph::{LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Placement};
 use kernels::{Isa, Pool};
-use language::{Language, Scorer};
+use language::{Language, Prompt, Scorer};
 use metrics::{figure, ranking::Ranking};
 use records::Record;
 use std::{collections::BTreeMap, sync::Arc};
@@ -122,11 +122,18 @@ impl<'a> Words<'a> {
     /// Every figure that the images allow.
     pub(crate) fn lines(&self) -> Vec<Line> {
         let of = |(at, answers): (usize, &Vec<Answer>)| {
-            let prompt = &self.language.prompts[at];
-            let mut lines = rankings(&prompt.name, answers);
-            lines.extend(agreement(&prompt.name, answers, prompt.threshold));
+            let Prompt { name, threshold, .. } = &self.language.prompts[at];
+            let mut lines = rankings(name, answers);
+            // How often both decide alike, each with the bundle's calibration and threshold.
+            let alike = answers.iter().map(|answer| {
+                let [float, int8] = answer.probability.map(|probability| probability >= *threshold);
+                (answer.patient.as_str(), [1.0, f64::from(u8::from(float == int8))])
+            });
+            let values: Vec<(&str, [f64; 2])> = alike.collect();
+            let agreement = means_line(TASK, format!("agreement/{name}"), &values);
+            lines.extend(agreement.map(|line| line.at([*threshold; 2])));
             let drawn = answers.iter().filter_map(|answer| Some((&*answer.patient, answer.place?)));
-            lines.extend(places(TASK, &prompt.name, drawn));
+            lines.extend(places(TASK, name, drawn));
             lines
         };
         self.answers.iter().enumerate().flat_map(of).collect()
@@ -162,16 +169,4 @@ fn rankings(name: &str, answers: &[Answer]) -> Vec<Line> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// How often both decide alike, each with the bundle's calibration and threshold.
-fn agreement(name: &str, answers: &[Answer], threshold: f32) -> Option<Line> {
-    let alike = |answer: &Answer| {
-        let [float, int8] = answer.probability.map(|probability| probability >= threshold);
-        [1.0, f64::from(u8::from(float == int8))]
-    };
-    let values: Vec<(&str, [f64; 2])> =
-        answers.iter().map(|answer| (answer.patient.as_str(), alike(answer))).collect();
-    let line = means_line(TASK, format!("agreement/{name}"), &values)?;
-    Some(line.at([threshold; 2]))
 }

@@ -167,18 +167,18 @@ fn write_arithmetic(
         let all = integer_multiplications + float_multiplications;
         writeln!(card, "- On integers: {integer_multiplications} of {all} multiplications")?;
     }
-    let others: Vec<&str> =
-        float_nodes.iter().filter(|node| !is_of(node, declared)).map(String::as_str).collect();
+    // Whether an ONNX node belongs to a layer that is declared: by its name, or what stands before a `/` or `.` of it.
+    let within = |rest: &str| rest.is_empty() || rest.starts_with(['/', '.']);
+    let is_of = |node: &str, layer: &String| node.strip_prefix(layer.as_str()).is_some_and(within);
+    let others: Vec<&str> = float_nodes
+        .iter()
+        .map(String::as_str)
+        .filter(|node| !declared.iter().any(|layer| is_of(node, layer)))
+        .collect();
     if !others.is_empty() {
         writeln!(card, "- In float because they have no form on integers: {}", others.join(", "))?;
     }
     Ok(())
-}
-
-/// Whether an ONNX node belongs to a layer that is declared: by its name, or what stands before a `/` or `.` of it.
-fn is_of(node: &str, declared: &[String]) -> bool {
-    let within = |rest: &str| rest.is_empty() || rest.starts_with(['/', '.']);
-    declared.iter().any(|layer| node.strip_prefix(layer.as_str()).is_some_and(within))
 }
 
 /// Where thresholds were in float, and what the validation images say of them.

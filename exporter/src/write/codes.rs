@@ -9,7 +9,18 @@ use std::{fs, path::Path};
 
 /// A code for every label of a network: from the file if it has the label, from the table, or one of our own.
 pub(crate) fn of(model: &ModelConfig, file: Option<&Path>) -> Result<Vec<LabelCode>> {
-    let given = file.map(read).transpose()?.unwrap_or_default();
+    let mut given: Vec<LabelCode> = Vec::new();
+    if let Some(path) = file {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file: File = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        for Given { label, code, category, site, side, colour } in file.label {
+            let again = given.iter().any(|code| code.label == label);
+            ensure!(!again, "{}: label {label:?} twice, expected once", path.display());
+            let category = category.unwrap_or_else(|| Category::Abnormal.code());
+            given.push(LabelCode { label, code, category, site, side, colour });
+        }
+    }
     let labels: Vec<&String> = model.heads.iter().flat_map(|head| &head.labels).collect();
     if let Some(other) = given.iter().find(|code| !labels.contains(&&code.label)) {
         let file = file.unwrap_or(Path::new("")).display();
@@ -41,20 +52,6 @@ struct Given {
     site: Option<Code>,
     side: Option<Side>,
     colour: Option<[u8; 3]>,
-}
-
-fn read(path: &Path) -> Result<Vec<LabelCode>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let file: File = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-    let mut codes: Vec<LabelCode> = Vec::new();
-    for Given { label, code, category, site, side, colour } in file.label {
-        let again = codes.iter().any(|code| code.label == label);
-        ensure!(!again, "{}: label {label:?} twice, expected once", path.display());
-        let category = category.unwrap_or_else(|| Category::Abnormal.code());
-        codes.push(LabelCode { label, code, category, site, side, colour });
-    }
-    Ok(codes)
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -115,16 +115,7 @@ pub(crate) fn operating_points(fitted: &[Fitted], heads: &[Head]) -> Vec<Operati
 
 /// What calibration saw and chose.
 pub(crate) fn calibration(outcome: &Outcome) -> Calibration {
-    Calibration {
-        observer: outcome.chosen.to_string(),
-        images: outcome.observations.images as u32,
-        data_digest: hex::encode(outcome.observations.digest),
-        tensors: tensor_ranges(outcome),
-    }
-}
-
-fn tensor_ranges(outcome: &Outcome) -> Vec<TensorRange> {
-    let of = |tensor: &String| {
+    let range = |tensor: &String| {
         let owner = outcome.model.plan.owner(tensor);
         let entry = &outcome.table.tensors[owner];
         let histogram = outcome.observations.observers[owner].histogram();
@@ -137,7 +128,12 @@ fn tensor_ranges(outcome: &Outcome) -> Vec<TensorRange> {
             histogram: seen(histogram, entry.seen),
         }
     };
-    outcome.model.plan.tensors().iter().map(of).collect()
+    Calibration {
+        observer: outcome.chosen.to_string(),
+        images: outcome.observations.images as u32,
+        data_digest: hex::encode(outcome.observations.digest),
+        tensors: outcome.model.plan.tensors().iter().map(range).collect(),
+    }
 }
 
 /// A histogram over what was seen.

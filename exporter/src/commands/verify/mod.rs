@@ -79,7 +79,12 @@ struct Comparison {
 impl Verify {
     pub(crate) fn run(self, terminal: Terminal) -> Result<()> {
         let bundle = Bundle::open(&self.bundle)?;
-        let comparison = self.compare(&bundle, terminal)?;
+        let (checkpoint, model) = (self.checkpoint.as_deref(), self.model.as_deref());
+        let network = Network::open(&bundle.manifest.float_nodes, bundle.require(section::MODEL)?)?;
+        let comparison = match Reference::of(&self.bundle, &bundle, checkpoint, model)? {
+            Some(reference) => self.beside(&bundle, &network, &reference, terminal)?,
+            None => self.alone(&bundle, &network, terminal)?,
+        };
         if let Some(path) = &self.report {
             let page = verify::html(&Page {
                 manifest: &bundle.manifest,
@@ -104,15 +109,6 @@ impl Verify {
             }
         }
         Ok(())
-    }
-
-    fn compare(&self, bundle: &Bundle, terminal: Terminal) -> Result<Comparison> {
-        let (checkpoint, model) = (self.checkpoint.as_deref(), self.model.as_deref());
-        let network = Network::open(&bundle.manifest.float_nodes, bundle.require(section::MODEL)?)?;
-        match Reference::of(&self.bundle, bundle, checkpoint, model)? {
-            Some(reference) => self.beside(bundle, &network, &reference, terminal),
-            None => self.alone(bundle, &network, terminal),
-        }
     }
 
     /// Figures of a network whose float one nobody knows.

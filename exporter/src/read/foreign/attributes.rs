@@ -87,12 +87,20 @@ impl<'a> Attributes<'a> {
     /// Whether everything has been read.
     pub(super) fn finish(&self) -> Result<()> {
         let read = self.read.borrow();
-        match self.node.attribute.iter().find(|found| !read.contains(&found.name.as_str())) {
-            Some(left) => {
-                bail!("attribute `{}` is {}, which is not supported", left.name, shown(left))
-            }
-            None => Ok(()),
-        }
+        let mut all = self.node.attribute.iter();
+        let Some(left) = all.find(|found| !read.contains(&found.name.as_str())) else {
+            return Ok(());
+        };
+        let shown = if !left.s.is_empty() {
+            format!("{:?}", String::from_utf8_lossy(&left.s))
+        } else if !left.ints.is_empty() {
+            format!("{:?}", left.ints)
+        } else if left.f != 0.0 {
+            left.f.to_string()
+        } else {
+            left.i.to_string()
+        };
+        bail!("attribute `{}` is {shown}, which is not supported", left.name)
     }
 
     fn find(&self, name: &str, kind: AttributeType) -> Result<Option<&'a AttributeProto>> {
@@ -104,14 +112,4 @@ impl<'a> Attributes<'a> {
         self.read.borrow_mut().push(&found.name);
         Ok(Some(found))
     }
-}
-
-fn shown(attribute: &AttributeProto) -> String {
-    if !attribute.s.is_empty() {
-        return format!("{:?}", String::from_utf8_lossy(&attribute.s));
-    }
-    if !attribute.ints.is_empty() {
-        return format!("{:?}", attribute.ints);
-    }
-    if attribute.f != 0.0 { attribute.f.to_string() } else { attribute.i.to_string() }
 }

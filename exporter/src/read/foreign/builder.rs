@@ -3,7 +3,7 @@
 use super::{
     evaluate::evaluate,
     fuse,
-    net::{Id, Net, Node, Value},
+    net::{Id, Names, Net, Node, Value},
     operator::Operator,
     rewrite::{Instead, Operand},
     tensor::Tensor,
@@ -25,8 +25,7 @@ pub(super) struct Builder<'a> {
     initializers: HashMap<&'a str, &'a TensorProto>,
     /// What the node being read is called, and which operator it is.
     current: (String, String),
-    /// Names that are taken, and the number the next of that name gets.
-    taken: HashMap<String, usize>,
+    names: Names,
     /// How many values constants may still take.
     room: usize,
 }
@@ -39,7 +38,7 @@ impl<'a> Builder<'a> {
             tensors: HashMap::new(),
             initializers: initializers.iter().map(|t| (t.name.as_str(), t)).collect(),
             current: Default::default(),
-            taken: HashMap::new(),
+            names: Names::default(),
             room: ROOM + size,
         }
     }
@@ -115,7 +114,13 @@ impl<'a> Builder<'a> {
                 ensure!(found == dims, "it became a tensor of {found:?}, expected {dims:?}");
                 Ok(made)
             }
-            None => Ok(self.add(op, inputs.to_vec(), dims)),
+            None => {
+                let (name, kind) = (self.names.unique(&self.current.0), self.current.1.clone());
+                let maker = Some(self.net.nodes.len());
+                let output = self.value(Value { dims, constant: None, maker });
+                self.net.nodes.push(Node { name, kind, op, inputs: inputs.to_vec(), output });
+                Ok(output)
+            }
         }
     }
 
@@ -133,26 +138,6 @@ impl<'a> Builder<'a> {
             last = Some(self.push(op, &inputs)?);
         }
         last.context("no step")
-    }
-
-    fn add(&mut self, op: Operator, inputs: Vec<Id>, dims: Vec<usize>) -> Id {
-        let name = self.unique();
-        let maker = Some(self.net.nodes.len());
-        let output = self.value(Value { dims, constant: None, maker });
-        let kind = self.current.1.clone();
-        self.net.nodes.push(Node { name, kind, op, inputs, output });
-        output
-    }
-
-    /// The node's name for the first of what it becomes, with a number for the others.
-    fn unique(&mut self) -> String {
-        let mut name = self.current.0.clone();
-        while let Some(next) = self.taken.get_mut(&name) {
-            *next += 1;
-            name = format!("{name}.{next}");
-        }
-        self.taken.insert(name.clone(), 1);
-        name
     }
 
     fn value(&mut self, value: Value) -> Id {

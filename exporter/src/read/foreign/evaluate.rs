@@ -141,7 +141,10 @@ fn binary(kind: Binary, [a, b]: [&Tensor; 2], dims: Vec<usize>) -> Result<Tensor
                 Binary::Pow => u32::try_from(b).ok().and_then(|b| a.checked_pow(b)),
                 Binary::Max => Some(a.max(b)),
                 Binary::Min => Some(a.min(b)),
-                Binary::Mod => floor_mod(a, b),
+                // The sign is the divisor's.
+                Binary::Mod => a
+                    .checked_rem(b)
+                    .map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }),
             };
             let values = a.iter().zip(b).map(of).collect::<Option<_>>();
             Values::Int(values.with_context(|| format!("{kind:?} of integers has no result"))?)
@@ -149,12 +152,6 @@ fn binary(kind: Binary, [a, b]: [&Tensor; 2], dims: Vec<usize>) -> Result<Tensor
         _ => bail!("{kind:?} of constants of different types"),
     };
     Ok(Tensor { dims, values })
-}
-
-/// The sign is the divisor's.
-fn floor_mod(a: i64, b: i64) -> Option<i64> {
-    let rest = a.checked_rem(b)?;
-    Some(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
 }
 
 fn concat(inputs: &[&Tensor], axis: usize, dims: Vec<usize>) -> Result<Tensor> {

@@ -8,7 +8,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     path::{Component, Path, PathBuf},
 };
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
+use tract_onnx::pb::{ModelProto, TensorProto, tensor_proto::DataLocation};
 
 /// All weights of a model together, in bytes.
 const MAX_EXTERNAL: u64 = 8 << 30;
@@ -21,7 +21,13 @@ pub(super) fn open(path: &Path) -> Result<ModelProto> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut beside = Beside { folder, files: HashMap::new(), total: 0 };
     if let Some(graph) = &mut model.graph {
-        beside.fill(graph)?;
+        let held = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+        for tensor in graph.initializer.iter_mut().chain(held.filter_map(|held| held.t.as_mut())) {
+            if tensor.data_location == Some(DataLocation::External as i32) {
+                let name = tensor.name.clone();
+                beside.read(tensor).with_context(|| format!("constant `{name}`"))?;
+            }
+        }
     }
     Ok(model)
 }
@@ -39,17 +45,6 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
-    fn fill(&mut self, graph: &mut GraphProto) -> Result<()> {
-        let held = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
-        for tensor in graph.initializer.iter_mut().chain(held.filter_map(|held| held.t.as_mut())) {
-            if tensor.data_location == Some(DataLocation::External as i32) {
-                let name = tensor.name.clone();
-                self.read(tensor).with_context(|| format!("constant `{name}`"))?;
-            }
-        }
-        Ok(())
-    }
-
     fn read(&mut self, tensor: &mut TensorProto) -> Result<()> {
         let mut place = Place::default();
         for entry in &tensor.external_data {

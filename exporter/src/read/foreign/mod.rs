@@ -74,6 +74,12 @@ fn network(mut model: ModelProto) -> Result<Foreign> {
     }
     let image = image_input(&onnx)?;
     let held = onnx.node.iter().flat_map(|node| &node.attribute).filter_map(|held| held.t.as_ref());
+    // How many values a constant of the file may justify.
+    let values_of = |x: &TensorProto| {
+        let (floats, doubles) = (x.float_data.len(), x.double_data.len());
+        let listed = floats + doubles + x.int32_data.len() + x.int64_data.len();
+        4 * listed + 2 * x.raw_data.len()
+    };
     let size = onnx.initializer.iter().chain(held).map(values_of).sum();
     let mut builder = Builder::new(opset, &onnx.initializer, size);
     let [c, h, w] = image.shape;
@@ -97,17 +103,6 @@ fn network(mut model: ModelProto) -> Result<Foreign> {
     graph.shapes()?;
     crate::read::weights::check(&weights, &graph)?;
     Ok(Foreign { graph, weights })
-}
-
-/// How many values a constant of the file may justify.
-fn values_of(tensor: &TensorProto) -> usize {
-    let listed = [
-        tensor.float_data.len(),
-        tensor.int32_data.len(),
-        tensor.int64_data.len(),
-        tensor.double_data.len(),
-    ];
-    4 * listed.into_iter().sum::<usize>() + 2 * tensor.raw_data.len()
 }
 
 /// Reads nodes in their order; the error names one.

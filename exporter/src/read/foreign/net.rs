@@ -4,10 +4,31 @@ use super::{
     operator::{Binary, Function, Operator},
     tensor::{Tensor, Values},
 };
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc};
 
 /// A tensor of the network.
 pub(super) type Id = usize;
+
+/// Names that are taken, and the number the next of that name gets.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashMap<String, usize>);
+
+impl Names {
+    pub(super) fn new(taken: impl IntoIterator<Item = String>) -> Self {
+        Self(taken.into_iter().map(|name| (name, 1)).collect())
+    }
+
+    /// The name for the first who asks for it, with a number for the others.
+    pub(super) fn unique(&mut self, name: &str) -> String {
+        let mut name = name.to_owned();
+        while let Some(next) = self.0.get_mut(&name) {
+            *next += 1;
+            name = format!("{name}.{next}");
+        }
+        self.0.insert(name.clone(), 1);
+        name
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Net {

@@ -33,13 +33,25 @@ pub(crate) fn quantized_model(model: &Quantized, batch: Batch) -> Result<ModelPr
     writer.quantize(&graph.input, &graph.input);
     writer.dequantize(&graph.input, &format!("{}.dq", graph.input));
     for node in &graph.nodes {
-        match model.plan.writes(&node.name) {
-            Writes::Folded => {}
-            Writes::Real => writer.logits(node),
-            Writes::Float => writer.float(node),
-            Writes::View => writer.view(node),
-            Writes::Tensor { name, rectified_by } => writer.node(node, name, rectified_by),
-        }
+        let made = match model.plan.writes(&node.name) {
+            Writes::Folded => continue,
+            Writes::Tensor { name, rectified_by } => {
+                writer.node(node, name, rectified_by);
+                continue;
+            }
+            // A last layer, from dequantized inputs straight to the graph's output.
+            Writes::Real => {
+                let output = graph.outputs.iter().find(|output| output.node == node.name);
+                output.expect("logits are an output by definition").name.clone()
+            }
+            // A float operation whose result only float layers read.
+            Writes::Float => node.name.clone(),
+            // The dequantized values of what `node` reads, in another shape.
+            Writes::View => format!("{}.dq", node.name),
+        };
+        let inputs = writer.inputs(node);
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        writer.operator(node, &inputs, &made);
     }
     for output in &graph.outputs {
         match model.plan.writes(&output.node) {
@@ -62,15 +74,6 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// A last layer, from dequantized inputs straight to the graph's output.
-    fn logits(&mut self, node: &Node) {
-        let inputs = self.inputs(node);
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let output = self.model.graph.outputs.iter().find(|output| output.node == node.name);
-        let output = output.expect("logits are an output by definition");
-        self.operator(node, &inputs, &output.name);
-    }
-
     fn operator(&mut self, node: &Node, inputs: &[&str], output: &str) {
         if self.is_on_tokens(node) {
             return operator::linear_on_tokens(&mut self.onnx, &node.name, inputs, output);
@@ -81,20 +84,6 @@ impl Writer<'_> {
     /// Whether `node` is a linear layer on rows of tokens, whose weights lie `[in, out]` in the file.
     fn is_on_tokens(&self, node: &Node) -> bool {
         matches!(node.op, Op::Linear { .. }) && self.shapes[node.inputs[0].as_str()].len() > 1
-    }
-
-    /// A float operation whose result only float layers read.
-    fn float(&mut self, node: &Node) {
-        let inputs = self.inputs(node);
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        self.operator(node, &inputs, &node.name);
-    }
-
-    /// The dequantized values of what `node` reads, in another shape.
-    fn view(&mut self, node: &Node) {
-        let inputs = self.inputs(node);
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        self.operator(node, &inputs, &format!("{}.dq", node.name));
     }
 
     /// What `node` reads, dequantized; weights and bias too, unless they stayed in float.

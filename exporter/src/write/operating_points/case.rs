@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result};
 use bundle::Manifest;
 use engine::{
-    Outputs, Plane,
+    Plane,
     decode::{self, MASK_THRESHOLDS},
 };
 use metrics::{detection::ImageBoxes, overlap::Overlap};
@@ -40,32 +40,24 @@ impl Case {
         let outputs = network.run(&input.pixels)?;
         let side = Side::new(manifest, manifest.operating_points.clone());
         let scores = side.scores(&outputs)?.into_iter().map(|score| score.probability).collect();
-        let regions = overlaps(&outputs, manifest, &truth.masks, input.size)?;
+        let placed = manifest.preprocess.place(input.size);
+        // Overlap of each region somebody looked for.
+        let region = |(truth, plane): (&Option<Vec<bool>>, Plane)| {
+            let truth = truth.as_ref()?;
+            let Plane { name, rows, columns, probability } = plane;
+            let at = |threshold| {
+                let cells = [rows, columns];
+                let mask =
+                    decode::mask_of_probabilities("", &probability, cells, &placed, threshold);
+                let inside: Vec<bool> = mask.data.iter().map(|&inside| inside == 1).collect();
+                Overlap::of(&inside, truth)
+            };
+            Some(Drawn { at: MASK_THRESHOLDS.map(at), at_old: at(manifest.threshold(&name)) })
+        };
+        let planes = engine::planes(&outputs, manifest).context("the outputs cannot be decoded")?;
+        let regions = truth.masks.iter().zip(planes).map(region).collect();
         let boxes = truth.boxes.as_ref();
         let boxes = boxes.map(|truth| side.boxes(&outputs, input.size, truth)).transpose()?;
         Ok(Self { patient: truth.patient, findings: truth.findings, scores, regions, boxes })
     }
-}
-
-/// Overlap of each region somebody looked for.
-fn overlaps(
-    outputs: &Outputs,
-    manifest: &Manifest,
-    masks: &[Option<Vec<bool>>],
-    size: [usize; 2],
-) -> Result<Vec<Option<Drawn>>> {
-    let placed = manifest.preprocess.place(size);
-    let region = |(truth, plane): (&Option<Vec<bool>>, Plane)| {
-        let truth = truth.as_ref()?;
-        let Plane { name, rows, columns, probability } = plane;
-        let at = |threshold| {
-            let cells = [rows, columns];
-            let mask = decode::mask_of_probabilities("", &probability, cells, &placed, threshold);
-            let inside: Vec<bool> = mask.data.iter().map(|&inside| inside == 1).collect();
-            Overlap::of(&inside, truth)
-        };
-        Some(Drawn { at: MASK_THRESHOLDS.map(at), at_old: at(manifest.threshold(&name)) })
-    };
-    let planes = engine::planes(outputs, manifest).context("the outputs cannot be decoded")?;
-    Ok(masks.iter().zip(planes).map(region).collect())
 }

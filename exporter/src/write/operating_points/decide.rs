@@ -1,6 +1,6 @@
 //! Whether a threshold moves from where the float network has it, and what the bundle says of that.
 
-use bundle::{Manifest, OperatingPoint};
+use bundle::Manifest;
 use metrics::{
     bootstrap::{Patients, Resampling},
     threshold::Criterion,
@@ -72,7 +72,15 @@ pub(super) fn decide(
         Err(reason) => refit.kept = Some(reason),
     }
     if let Some(point) = manifest.operating_points.iter_mut().find(|point| point.name == label) {
-        refit.describe(point);
+        // How it was chosen, from the data.
+        point.threshold = refit.new;
+        point.chosen = match (&refit.kept, criterion) {
+            (None, Some(criterion)) => {
+                format!("{criterion} on the val split (n = {n}), int8; float {old:.4}")
+            }
+            (Some(why), _) => format!("{}; kept from float: {why}", point.chosen),
+            (None, None) => unreachable!("only a criterion moves a threshold"),
+        };
     }
     refit
 }
@@ -125,21 +133,6 @@ impl Refit {
             "threshold {}: float {:.4}, int8 {:.4} ({by}, n = {}{interval}){kept}",
             self.name, self.old, self.new, self.n
         )
-    }
-
-    /// How the manifest's point was chosen, from the data.
-    fn describe(&self, point: &mut OperatingPoint) {
-        point.threshold = self.new;
-        point.chosen = match (&self.kept, self.criterion) {
-            (None, Some(criterion)) => {
-                format!(
-                    "{criterion} on the val split (n = {}), int8; float {:.4}",
-                    self.n, self.old
-                )
-            }
-            (Some(why), _) => format!("{}; kept from float: {why}", point.chosen),
-            (None, None) => unreachable!("only a criterion moves a threshold"),
-        };
     }
 }
 

@@ -9,7 +9,7 @@ mod layers;
 mod layout;
 
 use super::{
-    net::{Id, Net, Node},
+    net::{Id, Names, Net, Node},
     operator::Operator,
     tensor::Tensor,
 };
@@ -39,7 +39,7 @@ struct Lowering<'n> {
     weights: Weights,
     /// How many values weights may still have: layers may share them.
     room: usize,
-    taken: HashMap<String, usize>,
+    names: Names,
 }
 
 /// The graph and its weights; `input` is the network's first tensor.
@@ -62,12 +62,7 @@ pub(super) fn lower(
         weights: Weights::new(),
         room,
         // Files have the outputs' names too, which no node may have.
-        taken: outputs
-            .iter()
-            .map(|(name, _)| name.clone())
-            .chain([input.to_owned()])
-            .map(|name| (name, 1))
-            .collect(),
+        names: Names::new(outputs.iter().map(|(name, _)| name.clone()).chain([input.to_owned()])),
     };
     for node in lowering.used.clone() {
         lowering
@@ -156,7 +151,7 @@ impl Lowering<'_> {
     }
 
     fn add(&mut self, name: &str, op: Op, inputs: Vec<String>) -> String {
-        let name = self.unique(name);
+        let name = self.names.unique(name);
         self.nodes.push(graph::Node { name: name.clone(), op, inputs });
         name
     }
@@ -208,16 +203,6 @@ impl Lowering<'_> {
         let id = *node.inputs.get(at).with_context(|| format!("input {at} is missing"))?;
         let constant = self.net.constant(id);
         constant.map(AsRef::as_ref).with_context(|| format!("its input {at} is not constant"))
-    }
-
-    fn unique(&mut self, name: &str) -> String {
-        let mut name = name.to_owned();
-        while let Some(next) = self.taken.get_mut(&name) {
-            *next += 1;
-            name = format!("{name}.{next}");
-        }
-        self.taken.insert(name.clone(), 1);
-        name
     }
 }
 
