@@ -32,7 +32,14 @@ pub fn save(
     optimizer: Option<&[(String, Tensor)]>,
 ) -> Result<()> {
     let stored = |list: &[(String, Tensor)]| -> Result<Vec<(String, Stored)>> {
-        list.iter().map(|(name, tensor)| Ok((name.clone(), Stored::of(tensor)?))).collect()
+        let one = |(name, tensor): &(String, Tensor)| {
+            let tensor = tensor.to_device(Device::Cpu).contiguous();
+            let dtype = KINDS.iter().find(|(kind, _)| *kind == tensor.kind());
+            let (_, dtype) = dtype.with_context(|| format!("cannot store {:?}", tensor.kind()))?;
+            let shape = tensor.size().iter().map(|&n| n as usize).collect();
+            Ok((name.clone(), Stored { tensor, dtype: *dtype, shape }))
+        };
+        list.iter().map(one).collect()
     };
     let optimizer = optimizer.map(stored).transpose()?;
     Ok(::checkpoint::save(folder, stored(weights)?, tables, state, optimizer)?)
@@ -135,16 +142,6 @@ struct Stored {
     tensor: Tensor,
     dtype: Dtype,
     shape: Vec<usize>,
-}
-
-impl Stored {
-    fn of(tensor: &Tensor) -> Result<Self> {
-        let tensor = tensor.to_device(Device::Cpu).contiguous();
-        let dtype = KINDS.iter().find(|(kind, _)| *kind == tensor.kind());
-        let (_, dtype) = dtype.with_context(|| format!("cannot store {:?}", tensor.kind()))?;
-        let shape = tensor.size().iter().map(|&n| n as usize).collect();
-        Ok(Self { tensor, dtype: *dtype, shape })
-    }
 }
 
 impl View for Stored {

@@ -12,7 +12,7 @@ use crate::{
     index::{Record, write_whole},
     measure::{
         Evaluated, Measured, Run, Settings,
-        predictions::{Answer, Prediction},
+        predictions::{Answer, ImageAnswer, Prediction},
         write_lines,
     },
     metrics::runs::over_runs,
@@ -22,10 +22,8 @@ use crate::{
     terminal::Terminal,
 };
 use anyhow::{Context, Result};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt::Display, path::PathBuf};
 
 /// What to measure, on what.
 #[derive(Clone, Debug)]
@@ -86,11 +84,31 @@ impl Evaluation {
     }
 
     fn measure(&self, run: &Run<'_>, terminal: &Terminal) -> Result<Measured> {
+        let Settings { split, resampling, .. } = *run.asked;
         match &self.what {
             What::Learnt(task) => task.task().measure(run, terminal),
-            What::ZeroShot { classes } => zero_shot_of(run, classes, terminal),
-            What::Prompts { findings } => prompted_of(run, findings, terminal),
-            What::Retrieval => retrieval_of(run, terminal),
+            What::ZeroShot { classes } => {
+                let (trained, records) = prior(run)?;
+                let result = zero_shot(&trained, &records, split, classes)?;
+                let subject = run.subject("Zero-shot", result.images, result.patients);
+                let page = || pages::zero_shot_page(&subject, &result);
+                tell(run, &result, page, || pages::zero_shot_answers(&result), terminal)
+            }
+            What::Prompts { findings } => {
+                let findings = words::findings(findings)?;
+                let (trained, records) = prior(run)?;
+                let result = prompted(&trained, &records, split, &findings, resampling)?;
+                let subject = run.subject("Findings in words", result.images, result.patients);
+                let page = || pages::prompted_page(&subject, &result);
+                tell(run, &result, page, || pages::prompted_answers(&result), terminal)
+            }
+            What::Retrieval => {
+                let (trained, records) = prior(run)?;
+                let result = retrieval(&trained, &records, split, resampling)?;
+                let subject = run.subject("Retrieval", result.pairs, result.patients);
+                let page = || pages::retrieval_page(&subject, &result);
+                tell(run, &result, page, || pages::retrieval_answers(&result), terminal)
+            }
             What::Linear(settings) => linear(run, settings, terminal),
         }
     }
@@ -119,45 +137,18 @@ fn linear(run: &Run<'_>, settings: &LinearSettings, terminal: &Terminal) -> Resu
     Ok(Measured { figures: classification::macro_and_micro(&result.classification), answers })
 }
 
-fn zero_shot_of(run: &Run<'_>, classes: &[String], terminal: &Terminal) -> Result<Measured> {
-    let (trained, records) = prior(run)?;
-    let result = zero_shot(&trained, &records, run.asked.split, classes)?;
+fn tell(
+    run: &Run<'_>,
+    result: &(impl Serialize + Display),
+    page: impl FnOnce() -> String,
+    answers: impl FnOnce() -> Vec<ImageAnswer>,
+    terminal: &Terminal,
+) -> Result<Measured> {
     if let Some(folder) = run.report_folder()? {
-        let page = pages::zero_shot_page(
-            &run.subject("Zero-shot", result.images, result.patients),
-            &result,
-        );
-        write_whole(&folder.join("index.html"), page.as_bytes())?;
+        write_whole(&folder.join("index.html"), page().as_bytes())?;
     }
-    run.say(&result, terminal)?;
-    Ok(Measured { figures: Vec::new(), answers: run.answers(|| pages::zero_shot_answers(&result)) })
-}
-
-fn prompted_of(run: &Run<'_>, findings: &Path, terminal: &Terminal) -> Result<Measured> {
-    let findings = words::findings(findings)?;
-    let (trained, records) = prior(run)?;
-    let result = prompted(&trained, &records, run.asked.split, &findings, run.asked.resampling)?;
-    if let Some(folder) = run.report_folder()? {
-        let subject = run.subject("Findings in words", result.images, result.patients);
-        let page = pages::prompted_page(&subject, &result);
-        write_whole(&folder.join("index.html"), page.as_bytes())?;
-    }
-    run.say(&result, terminal)?;
-    Ok(Measured { figures: Vec::new(), answers: run.answers(|| pages::prompted_answers(&result)) })
-}
-
-fn retrieval_of(run: &Run<'_>, terminal: &Terminal) -> Result<Measured> {
-    let (trained, records) = prior(run)?;
-    let result = retrieval(&trained, &records, run.asked.split, run.asked.resampling)?;
-    if let Some(folder) = run.report_folder()? {
-        let page = pages::retrieval_page(
-            &run.subject("Retrieval", result.pairs, result.patients),
-            &result,
-        );
-        write_whole(&folder.join("index.html"), page.as_bytes())?;
-    }
-    run.say(&result, terminal)?;
-    Ok(Measured { figures: Vec::new(), answers: run.answers(|| pages::retrieval_answers(&result)) })
+    run.say(result, terminal)?;
+    Ok(Measured { figures: Vec::new(), answers: run.answers(answers) })
 }
 
 fn prior(run: &Run<'_>) -> Result<(Trained, Vec<Record>)> {

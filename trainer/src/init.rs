@@ -69,21 +69,18 @@ pub(crate) fn of_convolution(node: &str, shape: [i64; 4]) -> [Init; 2] {
     let [out, own, height, width] = shape;
     let (fan_in, fan_out) = (own * height * width, out * height * width);
     let zero = Init::Const(0.0);
+    let of_densenet = ["features.conv0", "features.denseblock", "features.transition"]
+        .iter()
+        .any(|part| node.starts_with(part));
     match node.split('.').next() {
         Some("seg") if node == "seg.out" => [uniform(fan_in + fan_out), zero],
         Some("seg") => [uniform(fan_in), zero],
         Some("det") => [normal(0.01), zero],
         Some("yolo") => [default(fan_in); 2],
         // torchvision's DenseNets alone go by the fan-in.
-        Some("features") if is_of_densenet(node) => [normal((2.0 / fan_in as f64).sqrt()), zero],
+        Some("features") if of_densenet => [normal((2.0 / fan_in as f64).sqrt()), zero],
         _ => [normal((2.0 / fan_out as f64).sqrt()), zero],
     }
-}
-
-fn is_of_densenet(node: &str) -> bool {
-    ["features.conv0", "features.denseblock", "features.transition"]
-        .iter()
-        .any(|part| node.starts_with(part))
 }
 
 /// N(0, `stdev`).

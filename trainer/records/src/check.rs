@@ -1,31 +1,28 @@
 //! What must hold in every index before anything is learnt from it.
 
 use super::{IndexError, LabelledBox, Record};
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, path::Path};
 
 /// Annotation tools round to the next pixel; more than this is an error, not rounding.
 const EDGE_TOLERANCE: f32 = 1.0;
 
 pub(super) fn records(path: &Path, records: &[(usize, Record)]) -> Result<(), IndexError> {
-    unique_ids(path, records)?;
-    one_split_per_patient(path, records)?;
-    for (line, record) in records {
-        files_exist(path, *line, record)?;
-        boxes_inside(path, *line, record)?;
-    }
-    Ok(())
-}
-
-fn unique_ids(path: &Path, records: &[(usize, Record)]) -> Result<(), IndexError> {
     let mut seen = HashMap::new();
     for (line, record) in records {
         if let Some(first) = seen.insert(record.id.as_str(), *line) {
             let (path, line, id) = (path.to_owned(), *line, record.id.clone());
             return Err(IndexError::DuplicateId { path, line, id, first });
         }
+    }
+    one_split_per_patient(path, records)?;
+    for (line, record) in records {
+        let masks = record.lung_masks.iter().map(|mask| &mask.path);
+        let masks = masks.chain(record.masks.iter().map(|mask| &mask.path));
+        if let Some(file) = [&record.image].into_iter().chain(masks).find(|file| !file.is_file()) {
+            let (path, line, id) = (path.to_owned(), *line, record.id.clone());
+            return Err(IndexError::MissingFile { path, line, id, file: file.clone() });
+        }
+        boxes_inside(path, *line, record)?;
     }
     Ok(())
 }
@@ -47,20 +44,6 @@ fn one_split_per_patient(path: &Path, records: &[(usize, Record)]) -> Result<(),
         }
     }
     Ok(())
-}
-
-fn files_exist(path: &Path, line: usize, record: &Record) -> Result<(), IndexError> {
-    let masks = record.lung_masks.iter().map(|mask| &mask.path);
-    let files = [&record.image].into_iter().chain(masks);
-    match files.chain(record.masks.iter().map(|mask| &mask.path)).find(|file| !file.is_file()) {
-        None => Ok(()),
-        Some(file) => Err(IndexError::MissingFile {
-            path: path.to_owned(),
-            line,
-            id: record.id.clone(),
-            file: PathBuf::clone(file),
-        }),
-    }
 }
 
 fn boxes_inside(path: &Path, line: usize, record: &Record) -> Result<(), IndexError> {

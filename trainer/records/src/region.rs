@@ -19,25 +19,23 @@ impl Region<'_> {
         match self {
             Self::Boxed(boxes) => boxes.iter().for_each(|&corners| fill(&mut mask, width, corners)),
             Self::Drawn(paths) => {
-                paths.iter().try_for_each(|path| add(&mut mask, [height, width], path))?;
+                for path in paths {
+                    let picture = match radiograph::read_file(path) {
+                        Ok(radiograph) => radiograph.image,
+                        Err(source) => return Err(IndexError::Mask { path: path.into(), source }),
+                    };
+                    if [picture.height, picture.width] != [height, width] {
+                        let (found, expected) = ([picture.width, picture.height], [width, height]);
+                        return Err(IndexError::MaskSize { path: path.into(), found, expected });
+                    }
+                    for (inside, x) in mask.iter_mut().zip(&*picture.pixels()) {
+                        *inside |= *x >= 0.5;
+                    }
+                }
             }
         }
         Ok(mask)
     }
-}
-
-fn add(mask: &mut [bool], [height, width]: [usize; 2], path: &Path) -> Result<(), IndexError> {
-    let path = path.to_owned();
-    let picture = match radiograph::read_file(&path) {
-        Ok(radiograph) => radiograph.image,
-        Err(source) => return Err(IndexError::Mask { path, source }),
-    };
-    if [picture.height, picture.width] != [height, width] {
-        let found = [picture.width, picture.height];
-        return Err(IndexError::MaskSize { path, found, expected: [width, height] });
-    }
-    mask.iter_mut().zip(&*picture.pixels()).for_each(|(inside, x)| *inside |= *x >= 0.5);
-    Ok(())
 }
 
 fn fill(mask: &mut [bool], width: usize, [x1, y1, x2, y2]: [f32; 4]) {

@@ -64,7 +64,16 @@ impl IndexArgs {
         data.skip_missing = self.skip_missing;
         let mut records = self.layout.records(&mut data)?;
         ensure!(!records.is_empty(), "{}: no image is left{}", root.display(), data.left_out);
-        nameable(&records)?;
+        // An index is UTF-8, and so are the paths in it.
+        let unnamed = records.iter().filter(|record| record.image.to_str().is_none());
+        let names: Vec<String> = unnamed.map(|record| record.image.display().to_string()).collect();
+        ensure!(
+            names.is_empty(),
+            "{} of {} images have names that are not UTF-8, expected ones an index can hold; rename them: {}",
+            names.len(),
+            records.len(),
+            names[..names.len().min(5)].join(", ")
+        );
         self.split(&mut records)?;
         if self.whole_reports {
             records.iter_mut().for_each(Record::keep_whole_report);
@@ -98,20 +107,6 @@ impl IndexArgs {
         assign_splits(records, self.shares.unwrap_or(usual), self.seed);
         Ok(())
     }
-}
-
-/// An index is UTF-8, and so are the paths in it.
-fn nameable(records: &[Record]) -> Result<()> {
-    let unnamed = records.iter().filter(|record| record.image.to_str().is_none());
-    let names: Vec<String> = unnamed.map(|record| record.image.display().to_string()).collect();
-    ensure!(
-        names.is_empty(),
-        "{} of {} images have names that are not UTF-8, expected ones an index can hold; rename them: {}",
-        names.len(),
-        records.len(),
-        names[..names.len().min(5)].join(", ")
-    );
-    Ok(())
 }
 
 fn shares(text: &str) -> Result<[f64; 3], String> {

@@ -128,7 +128,17 @@ impl Case {
 
     fn measure(&self) -> Value {
         match self {
-            Self::Binary { scores, truth, threshold } => binary(scores, truth, *threshold),
+            Self::Binary { scores, truth, threshold } => {
+                let ranking = Ranking::new(scores, truth);
+                let table = Confusion::at(*threshold, scores, truth);
+                json!({
+                    "auroc": ranking.auroc(), "auprc": ranking.average_precision(),
+                    "sensitivity": table.sensitivity(), "specificity": table.specificity(),
+                    "precision": table.precision(), "accuracy": table.accuracy(), "f1": table.f1(),
+                    "kappa": table.kappa(), "brier": reliability::brier(scores, truth),
+                    "roc": ranking.roc().iter().map(|point| [point.x, point.y]).collect::<Vec<_>>(),
+                })
+            }
             Self::Classes { classes, predicted, truth } => {
                 let table = ClassTable::new(*classes, predicted, truth);
                 json!({
@@ -206,16 +216,4 @@ fn multi_label(scores: &[Vec<f32>], truth: &[Vec<Option<bool>>], weights: &[u32]
         (0..labels).map(|label| scores.iter().map(|row| row[label]).collect()).collect();
     let areas = Areas::of(&targets, &columns);
     json!({ "macro": areas.of_means(weights), "micro": areas.of_all(weights) })
-}
-
-fn binary(scores: &[f32], truth: &[bool], threshold: f32) -> Value {
-    let ranking = Ranking::new(scores, truth);
-    let table = Confusion::at(threshold, scores, truth);
-    json!({
-        "auroc": ranking.auroc(), "auprc": ranking.average_precision(),
-        "sensitivity": table.sensitivity(), "specificity": table.specificity(),
-        "precision": table.precision(), "accuracy": table.accuracy(),
-        "f1": table.f1(), "kappa": table.kappa(), "brier": reliability::brier(scores, truth),
-        "roc": ranking.roc().iter().map(|point| [point.x, point.y]).collect::<Vec<_>>(),
-    })
 }

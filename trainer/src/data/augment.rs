@@ -200,7 +200,14 @@ impl Moves {
     pub fn rectangle(&self, at: usize, corners: [f64; 4]) -> Option<[f64; 4]> {
         let [a, b, tx, c, d, ty] = self.matrices[at];
         let determinant = a * d - b * c;
-        let [x1, y1, x2, y2] = self.in_part(at, corners).map(|share| 2.0 * share - 1.0);
+        let [mut x1, mut y1, mut x2, mut y2] = corners;
+        if let Some(Parts { from, places }) = &self.parts {
+            // Shares of the part, not of the picture.
+            let [left, top, width, height] = places[at].map(|pixels| pixels as f64 / *from as f64);
+            [x1, x2] = [(x1 - left) / width, (x2 - left) / width];
+            [y1, y2] = [(y1 - top) / height, (y2 - top) / height];
+        }
+        let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(|share| 2.0 * share - 1.0);
         let moved = [(x1, y1), (x2, y1), (x1, y2), (x2, y2)].map(|(x, y)| {
             let (x, y) = (x - tx, y - ty);
             ((d * x - b * y) / determinant, (a * y - c * x) / determinant)
@@ -238,13 +245,6 @@ impl Moves {
                 .internal_upsample_bilinear2d_aa(size, false, None, None)
         };
         Tensor::cat(&places.iter().enumerate().map(part).collect::<Vec<_>>(), 0)
-    }
-
-    /// Corners in shares of the picture → in shares of its part.
-    fn in_part(&self, at: usize, [x1, y1, x2, y2]: [f64; 4]) -> [f64; 4] {
-        let Some(Parts { from, places }) = &self.parts else { return [x1, y1, x2, y2] };
-        let [left, top, width, height] = places[at].map(|pixels| pixels as f64 / *from as f64);
-        [(x1 - left) / width, (y1 - top) / height, (x2 - left) / width, (y2 - top) / height]
     }
 
     fn grid(&self, pictures: &Tensor) -> Tensor {

@@ -48,28 +48,25 @@ impl Summary {
             let of_split = || records.iter().filter(move |record| record.split == split);
             let name = split.map_or("unsplit".to_owned(), |split| split.to_string());
             let mut part = SplitSummary { patients: patients(of_split()), ..Default::default() };
-            of_split().for_each(|record| part.add(record));
+            for record in of_split() {
+                let has_report = record.report.is_some() || record.findings_text.is_some();
+                part.records += 1;
+                part.reports += usize::from(has_report);
+                part.lung_masks += usize::from(record.lung_masks.iter().any(|mask| mask.human()));
+                part.lung_boxes += usize::from(record.lung_boxes.is_some());
+                part.boxes += record.boxes.len();
+                for (name, label) in &record.labels {
+                    let counts = part.labels.entry(name.clone()).or_default();
+                    match label {
+                        Label::Positive => counts.positive += 1,
+                        Label::Negative => counts.negative += 1,
+                        Label::Uncertain => counts.uncertain += 1,
+                    }
+                }
+            }
             summary.splits.insert(name, part);
         }
         summary
-    }
-}
-
-impl SplitSummary {
-    fn add(&mut self, record: &Record) {
-        self.records += 1;
-        self.reports += usize::from(record.report.is_some() || record.findings_text.is_some());
-        self.lung_masks += usize::from(record.lung_masks.iter().any(|mask| mask.human()));
-        self.lung_boxes += usize::from(record.lung_boxes.is_some());
-        self.boxes += record.boxes.len();
-        for (name, label) in &record.labels {
-            let counts = self.labels.entry(name.clone()).or_default();
-            match label {
-                Label::Positive => counts.positive += 1,
-                Label::Negative => counts.negative += 1,
-                Label::Uncertain => counts.uncertain += 1,
-            }
-        }
     }
 }
 

@@ -54,32 +54,23 @@ pub(crate) fn write(cases: &[Case], folder: &Path) -> Result<Vec<(String, String
     for (at, case) in cases.iter().enumerate() {
         let name = format!("case-{}.png", at + 1);
         let path = folder.join(&name);
-        let picture = case.draw()?;
+        let image = radiograph::read_file(&case.image)
+            .with_context(|| format!("cannot use {}", case.image.display()))?
+            .image;
+        let width = (image.width * HEIGHT / image.height).max(1);
+        let grey = image.resize(HEIGHT, width).to_gray8();
+        let mut picture = RgbImage::from_fn(width as u32, HEIGHT as u32, |x, y| {
+            Rgb([grey[y as usize * width + x as usize]; 3])
+        });
+        for (drawings, colour) in [(&case.truth, TRUTH), (&case.ours, OURS)] {
+            for drawing in drawings {
+                drawing.outline(&mut picture, [image.height, image.width], colour);
+            }
+        }
         picture.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
         names.push((name, case.caption.clone()));
     }
     Ok(names)
-}
-
-impl Case {
-    fn draw(&self) -> Result<RgbImage> {
-        let image = radiograph::read_file(&self.image)
-            .with_context(|| format!("cannot use {}", self.image.display()))?
-            .image;
-        let source = [image.height, image.width];
-        let width = (image.width * HEIGHT / image.height).max(1);
-        let small = image.resize(HEIGHT, width);
-        let grey = small.to_gray8();
-        let mut picture = RgbImage::from_fn(width as u32, HEIGHT as u32, |x, y| {
-            Rgb([grey[y as usize * width + x as usize]; 3])
-        });
-        for (drawings, colour) in [(&self.truth, TRUTH), (&self.ours, OURS)] {
-            for drawing in drawings {
-                drawing.outline(&mut picture, source, colour);
-            }
-        }
-        Ok(picture)
-    }
 }
 
 impl Drawing {

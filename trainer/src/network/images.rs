@@ -42,8 +42,14 @@ impl Convolution {
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let Self { weight, bias, stride, padding, dilation, groups } = self;
         let (x, padding) = even(x, *padding, 0.0);
-        let (x, stride) = if padding == [0; 2] && reads_past_its_memory(weight, *stride) {
-            (every(&x, *stride), [1; 2])
+        let (_, channels, height, width) = weight.size4().expect("kernels are [O, C, h, w]");
+        // oneDNN computes this kernel's gradient wrongly: on channels-last memory it gathers the pixels that a strided 1x1
+        // convolution looks at sixteen channels at a time, past the end of its buffer where there are fewer. The process
+        // dies at once or later (libtorch 2.11, f32 and bf16, maps of 48x48 and more; smaller ones may only look well).
+        let reads_past_its_memory = *stride != [1; 2] && [height, width] == [1, 1] && channels < 16;
+        let (x, stride) = if padding == [0; 2] && reads_past_its_memory {
+            // All that it sees.
+            (x.slice(2, None, None, stride[0]).slice(3, None, None, stride[1]), [1; 2])
         } else {
             (x, *stride)
         };
@@ -124,17 +130,4 @@ pub(super) fn resize(x: &Tensor, [rows, columns]: [usize; 2], resample: &Resampl
     };
     let across = x.matmul(&matrix(1, w as usize, columns).transpose(0, 1));
     matrix(0, h as usize, rows).matmul(&across)
-}
-
-/// Whether oneDNN computes this kernel's gradient wrongly: on channels-last memory it gathers the pixels that a strided
-/// 1x1 convolution looks at sixteen channels at a time, past the end of its buffer where there are fewer. The process dies
-/// at once or later (libtorch 2.11, f32 and bf16, maps of 48x48 and more; smaller ones may only look well).
-fn reads_past_its_memory(weight: &Tensor, stride: [i64; 2]) -> bool {
-    let (_, channels, height, width) = weight.size4().expect("kernels are [O, C, h, w]");
-    stride != [1; 2] && [height, width] == [1, 1] && channels < 16
-}
-
-/// Every so many rows and columns of `[B, C, H, W]`: all that a 1x1 convolution of this stride sees.
-fn every(x: &Tensor, [rows, columns]: [i64; 2]) -> Tensor {
-    x.slice(2, None, None, rows).slice(3, None, None, columns)
 }

@@ -66,7 +66,15 @@ impl Finding {
         let mut findings = vec![Self::draw_one(dice)];
         if dice.chance(0.35) {
             let second = Self::draw_one(dice);
-            if !findings.iter().any(|first| first.clashes(&second)) {
+            // Same kind, or two kinds that cannot be told apart in one lung.
+            let crowded = |finding: &Self| {
+                matches!(finding, Self::Pneumothorax { .. } | Self::Effusion { .. } | Self::Edema)
+            };
+            let clashes = |first: &Self| {
+                std::mem::discriminant(first) == std::mem::discriminant(&second)
+                    || (crowded(first) && crowded(&second))
+            };
+            if !findings.iter().any(clashes) {
                 findings.push(second);
             }
         }
@@ -86,15 +94,6 @@ impl Finding {
             p if p < 0.95 => Self::Edema,
             _ => Self::Atelectasis { side },
         }
-    }
-
-    /// Same kind, or two kinds that cannot be told apart in one lung.
-    fn clashes(&self, other: &Self) -> bool {
-        let crowded = |finding: &Self| {
-            matches!(finding, Self::Pneumothorax { .. } | Self::Effusion { .. } | Self::Edema)
-        };
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-            || (crowded(self) && crowded(other))
     }
 
     /// Names among the fourteen of NIH ChestX-ray14.

@@ -237,14 +237,10 @@ fn expose(picture: &mut Canvas, anatomy: &Anatomy, dice: &mut Dice) {
         let grain = noise * (1.25 - 0.6 * shown) * previous;
         *pixel = (shown + grain).clamp(0.0, 1.0);
     }
-    let corner =
-        (anatomy.middle + anatomy.half_width + 0.055).min(width as f32 / height as f32 - 0.05);
-    letter_l(picture, corner, 0.045);
-}
-
-/// A lead "L" beside the patient's left shoulder.
-fn letter_l(picture: &mut Canvas, x: f32, y: f32) {
-    let mut mark = Canvas::new(picture.width, picture.height);
+    // A lead "L" beside the patient's left shoulder.
+    let x = (anatomy.middle + anatomy.half_width + 0.055).min(width as f32 / height as f32 - 0.05);
+    let y = 0.045;
+    let mut mark = Canvas::new(width, height);
     mark.tube(&[(x, y), (x, y + 0.036)], 0.0042, 1.0);
     mark.tube(&[(x, y + 0.034), (x + 0.022, y + 0.034)], 0.0042, 1.0);
     let pixels = picture.values.iter_mut().zip(&mark.values);

@@ -75,15 +75,6 @@ impl Loading {
         self.pairs.all.len() / (self.batch * self.world)
     }
 
-    /// Pairs of batch `batch` of this process, by their place in the epoch's order. Where the last batch cannot be shared
-    /// out evenly, the first pairs of the epoch fill it up, as PyTorch's `DistributedSampler` does.
-    fn places(&self, batch: usize) -> impl Iterator<Item = usize> {
-        let pairs = self.pairs.all.len();
-        let first = batch * self.world * self.batch;
-        let own = self.batch.min((pairs - first).div_ceil(self.world));
-        (0..own).map(move |at| (first + self.rank * own + at) % pairs)
-    }
-
     /// Batches `first..` of the epoch with this number, which must never be used twice in a run.
     pub fn epoch(self: &Arc<Self>, epoch: u64, first: usize) -> Loader {
         let mut order: Vec<usize> = (0..self.pairs.all.len()).collect();
@@ -110,7 +101,12 @@ impl Loading {
 
     fn prepare(&self, epoch: u64, order: &[usize], batch: usize) -> Result<Prepared> {
         let mut prepared = Prepared { images: Vec::new(), reports: Vec::new(), ids: Vec::new() };
-        for at in self.places(batch).map(|place| order[place]) {
+        // Where the last batch cannot be shared out evenly, the first pairs of the epoch fill it up, as PyTorch's
+        // `DistributedSampler` does.
+        let pairs = self.pairs.all.len();
+        let first = batch * self.world * self.batch;
+        let own = self.batch.min((pairs - first).div_ceil(self.world));
+        for at in (0..own).map(|at| order[(first + self.rank * own + at) % pairs]) {
             let pair = &self.pairs.all[at];
             let mut rng = ChaCha8Rng::seed_from_u64(mix(&[self.seed, epoch, 1 + at as u64]));
             let image = match &pair.images[..] {

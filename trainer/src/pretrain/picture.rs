@@ -39,13 +39,16 @@ impl Pictures {
         let Preprocess { height, width, .. } = self.preprocess;
         let Some(folder) = &self.cache else { return self.decode(path) };
         let kept = folder.join(self.key(path)?);
+        // Pixels and their checksum: a power cut can leave a renamed file of the right length full of zeros.
         if let Ok(bytes) = fs::read(&kept)
-            && let Some(pixels) = unpack(&bytes, height * width)
+            && let Some((pixels, sum)) = bytes.split_at_checked(height * width * 4)
+            && sum == checksum(pixels).to_le_bytes()
         {
-            return Ok(pixels);
+            return Ok(pixels.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect());
         }
         let pixels = self.decode(path)?;
-        let bytes = pack(&pixels);
+        let mut bytes: Vec<u8> = pixels.iter().flat_map(|x| x.to_le_bytes()).collect();
+        bytes.extend(checksum(&bytes).to_le_bytes());
         // Aside and renamed: a reader never sees half a picture.
         tempfile::NamedTempFile::new_in(folder)
             .and_then(|mut file| {
@@ -105,24 +108,6 @@ pub enum Sample {
     Bilinear,
     /// The one it falls on, as torchvision does unless asked otherwise.
     Nearest,
-}
-
-/// Pixels and their checksum: a power cut can leave a renamed file of the right length full of zeros.
-fn pack(pixels: &[f32]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = pixels.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let sum = checksum(&bytes);
-    bytes.extend(sum.to_le_bytes());
-    bytes
-}
-
-/// `None` for anything but what [`pack`] made of `count` pixels.
-fn unpack(bytes: &[u8], count: usize) -> Option<Vec<f32>> {
-    let (pixels, sum) = bytes.split_at_checked(count * 4)?;
-    if sum != checksum(pixels).to_le_bytes() {
-        return None;
-    }
-    let numbers = pixels.chunks_exact(4);
-    Some(numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
 /// FNV-1a over words of four bytes.

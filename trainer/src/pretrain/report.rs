@@ -39,7 +39,20 @@ const POINTS: usize = 300;
 pub fn write(folder: &Path, shown: &Shown<'_>) -> Result<PathBuf> {
     let trained = Trained::open(folder, Device::Cpu)?;
     let objective = trained.objective()?;
-    let mut html = head(&trained, shown);
+    let state = &trained.state;
+    let mut html = format!(
+        "<!doctype html><meta charset=\"utf-8\"><title>Pre-training</title>\n\
+         <style>body{{font-family:sans-serif;max-width:1380px;margin:2em auto;padding:0 1em}}svg{{margin:0 .4em .8em 0}}\
+         td,th{{padding:.25em .8em;text-align:left;vertical-align:top}}tr:nth-child(even){{background:#f4f4f4}}\
+         figure{{display:inline-block;margin:0 1em 1em 0}}figcaption{{font-size:small;max-width:30em}}\
+         img{{image-rendering:pixelated;margin-right:3px}}</style>\n\
+         <h1>Pre-training</h1>\n<p>{} steps on {} pairs, seed {}, data {}.{}</p>\n",
+        state.step,
+        shown.trained_on.all.len(),
+        state.seed.map_or("unknown".to_owned(), |seed| seed.to_string()),
+        escape(state.data_digest.get(..12).unwrap_or_default()),
+        if state.finished { "" } else { " Not finished." }
+    );
     curves(&mut html, &history::read(folder)?);
     tch::no_grad(|| -> Result<()> {
         if objective.weights.uses_prototypes() {
@@ -54,23 +67,6 @@ pub fn write(folder: &Path, shown: &Shown<'_>) -> Result<PathBuf> {
     let path = folder.join(FILE);
     write_whole(&path, html.as_bytes())?;
     Ok(path)
-}
-
-fn head(trained: &Trained, shown: &Shown<'_>) -> String {
-    let state = &trained.state;
-    format!(
-        "<!doctype html><meta charset=\"utf-8\"><title>Pre-training</title>\n\
-         <style>body{{font-family:sans-serif;max-width:1380px;margin:2em auto;padding:0 1em}}svg{{margin:0 .4em .8em 0}}\
-         td,th{{padding:.25em .8em;text-align:left;vertical-align:top}}tr:nth-child(even){{background:#f4f4f4}}\
-         figure{{display:inline-block;margin:0 1em 1em 0}}figcaption{{font-size:small;max-width:30em}}\
-         img{{image-rendering:pixelated;margin-right:3px}}</style>\n\
-         <h1>Pre-training</h1>\n<p>{} steps on {} pairs, seed {}, data {}.{}</p>\n",
-        state.step,
-        shown.trained_on.all.len(),
-        state.seed.map_or("unknown".to_owned(), |seed| seed.to_string()),
-        escape(state.data_digest.get(..12).unwrap_or_default()),
-        if state.finished { "" } else { " Not finished." }
-    )
 }
 
 fn curves(html: &mut String, lines: &[history::Line]) {

@@ -50,7 +50,13 @@ impl Trainer {
         group: Option<Rc<Group>>,
     ) -> Result<Self> {
         if config.channels_last {
-            to_channels_last(&store)?;
+            // Convolution kernels in the memory order of their images.
+            for (_, mut tensor) in store.variables() {
+                if tensor.dim() == 4 {
+                    let ordered = tch::no_grad(|| torch_ext::channels_last(&tensor))?;
+                    tensor.set_data(&ordered.detach());
+                }
+            }
         }
         let optimizer = AdamW::new(trained(&store), config.weight_decay);
         let precision = config.precision.on(store.device())?;
@@ -215,17 +221,6 @@ pub(super) fn trained(store: &nn::VarStore) -> Vec<(String, Tensor)> {
         store.variables().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
-}
-
-/// Convolution kernels in the memory order of their images.
-fn to_channels_last(store: &nn::VarStore) -> Result<()> {
-    for (_, mut tensor) in store.variables() {
-        if tensor.dim() == 4 {
-            let ordered = tch::no_grad(|| torch_ext::channels_last(&tensor))?;
-            tensor.set_data(&ordered.detach());
-        }
-    }
-    Ok(())
 }
 
 /// Which of this process's numbers, its terms, their sum and the gradient's norm, is not one.

@@ -173,6 +173,7 @@ impl Problem<'_> {
         let margins = self.rows.margins(weights);
         let penalised = &weights[..self.rows.columns];
         let losses = margins.iter().zip(self.truth);
+        let softplus = |z: f64| z.max(0.0) + libm::log1p(libm::exp(-z.abs())); // ln(1 + exp(z))
         let loss: f64 = losses.map(|(&z, &t)| softplus(if t { -z } else { z })).sum();
         let value = 0.5 * dot(penalised, penalised) + self.c * loss;
         let chances: Vec<f64> = margins.iter().map(|&z| sigmoid(z)).collect();
@@ -182,15 +183,6 @@ impl Problem<'_> {
         add(&mut gradient[..self.rows.columns], 1.0, penalised);
         let curvature = margins.iter().map(|&z| self.c * sigmoid(z) * sigmoid(-z)).collect();
         (value, gradient, curvature)
-    }
-
-    /// Second derivative times `v`.
-    fn bend(&self, curvature: &[f64], v: &[f64]) -> Vec<f64> {
-        let mut along = self.rows.margins(v);
-        along.iter_mut().zip(curvature).for_each(|(a, s)| *a *= s);
-        let mut product = self.rows.weighted_sum(&along, |x| x);
-        add(&mut product[..self.rows.columns], 1.0, &v[..self.rows.columns]);
-        product
     }
 
     /// Conjugate gradients, preconditioned by the diagonal, until the step is as exact as the gradient is small.
@@ -211,7 +203,12 @@ impl Problem<'_> {
             if worth <= enough {
                 break;
             }
-            let bent = self.bend(curvature, &direction);
+            // The second derivative times the direction.
+            let mut along = self.rows.margins(&direction);
+            along.iter_mut().zip(curvature).for_each(|(a, s)| *a *= s);
+            let mut bent = self.rows.weighted_sum(&along, |x| x);
+            let penalised = ..self.rows.columns;
+            add(&mut bent[penalised], 1.0, &direction[penalised]);
             let steepness = dot(&direction, &bent);
             if steepness <= 0.0 {
                 break;
@@ -249,11 +246,6 @@ fn sigmoid(z: f64) -> f64 {
         let odds = libm::exp(z);
         odds / (1.0 + odds)
     }
-}
-
-/// `ln(1 + exp(z))`
-fn softplus(z: f64) -> f64 {
-    z.max(0.0) + libm::log1p(libm::exp(-z.abs()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use tch::{Device, Kind};
 /// Not for nesting. The weight casts cached inside are dropped at the end.
 pub fn autocast<R>(device: Device, kind: Option<Kind>, f: impl FnOnce() -> R) -> Result<R, Error> {
     let Some(kind) = kind else { return Ok(f()) };
-    let _on = Autocast::enter(device.is_cuda(), kind)?;
+    let cuda = device.is_cuda();
+    set(cuda, true, kind)?;
+    let _on = Autocast { cuda, kind };
     Ok(f())
 }
 
@@ -17,13 +19,6 @@ pub fn autocast<R>(device: Device, kind: Option<Kind>, f: impl FnOnce() -> R) ->
 struct Autocast {
     cuda: bool,
     kind: Kind,
-}
-
-impl Autocast {
-    fn enter(cuda: bool, kind: Kind) -> Result<Self, Error> {
-        set(cuda, true, kind)?;
-        Ok(Self { cuda, kind })
-    }
 }
 
 impl Drop for Autocast {

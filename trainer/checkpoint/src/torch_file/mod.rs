@@ -145,25 +145,21 @@ fn named(value: &Value) -> Result<Vec<(String, TensorShape)>> {
     let mut all = Vec::new();
     collect(entries, "", &mut all);
     if all.is_empty() {
+        let one = |(key, value): &(Value, Value)| match key {
+            Value::Text(key) => format!("`{key}` ({})", value.what()),
+            other => format!("{} ({})", other.what(), value.what()),
+        };
+        let first: Vec<String> = entries.iter().take(5).map(one).collect();
+        let more = if entries.len() > first.len() { ", …" } else { "" };
         let found = match entries.len() {
             0 => "an empty dict".to_owned(),
-            n => format!("{n} entries: {}", some_of(entries)),
+            n => format!("{n} entries: {}{more}", first.join(", ")),
         };
         return Err(format!(
             "no tensors by name, found {found}; torch.save(model.state_dict(), …) writes them"
         ));
     }
     Ok(all)
-}
-
-/// The first keys of a dict, and what stands under them.
-fn some_of(entries: &[(Value, Value)]) -> String {
-    let one = |(key, value): &(Value, Value)| match key {
-        Value::Text(key) => format!("`{key}` ({})", value.what()),
-        other => format!("{} ({})", other.what(), value.what()),
-    };
-    let shown: Vec<String> = entries.iter().take(5).map(one).collect();
-    shown.join(", ") + if entries.len() > shown.len() { ", …" } else { "" }
 }
 
 fn collect(entries: &[(Value, Value)], prefix: &str, all: &mut Vec<(String, TensorShape)>) {

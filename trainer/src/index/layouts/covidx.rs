@@ -12,15 +12,28 @@ use std::{
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let root = data.root;
     let mut records = Vec::new();
-    one_version(root)?;
-    let has_val = list(root, "val")?.is_some();
-    for (part, split) in [
-        ("train", has_val.then_some(Split::Train)),
-        ("val", Some(Split::Val)),
-        ("test", Some(Split::Test)),
-    ] {
-        if let Some(list) = list(root, part)? {
-            records.extend(of_list(root, part, &list, split)?);
+    let [train, val, test] = ["train", "val", "test"].map(|part| list(root, part));
+    let (train, val, test) = (train?, val?, test?);
+    let parts = [
+        ("train", train, val.is_some().then_some(Split::Train)),
+        ("val", val, Some(Split::Val)),
+        ("test", test, Some(Split::Test)),
+    ];
+    // Lists of two versions put one patient into two splits and name one class twice.
+    let mut versions = BTreeMap::new();
+    for (part, list, _) in &parts {
+        if let Some(list) = list {
+            let name = list.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            versions.insert(name[part.len()..].to_owned(), name);
+        }
+    }
+    if versions.len() > 1 {
+        let found = versions.into_values().collect::<Vec<_>>().join(" and ");
+        return Err(no_layout(root, "covidx", &found, "lists of one version"));
+    }
+    for (part, list, split) in &parts {
+        if let Some(list) = list {
+            records.extend(of_list(root, part, list, *split)?);
         }
     }
     if records.is_empty() {
@@ -29,22 +42,6 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     }
     data.measure(&mut records)?;
     Ok(records)
-}
-
-/// Lists of two versions put one patient into two splits and name one class twice.
-fn one_version(root: &Path) -> Result<(), IndexError> {
-    let mut lists = BTreeMap::new();
-    for part in ["train", "val", "test"] {
-        if let Some(path) = list(root, part)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            lists.insert(name[part.len()..].to_owned(), name);
-        }
-    }
-    let names: Vec<String> = lists.into_values().collect();
-    if names.len() < 2 {
-        return Ok(());
-    }
-    Err(no_layout(root, "covidx", &names.join(" and "), "lists of one version"))
 }
 
 /// The last of `part_COVIDx*.txt` by name: the newest version.

@@ -85,7 +85,11 @@ pub(super) fn measure(records: &mut [Record]) -> Result<(), IndexError> {
         let probe = probe_file(&record.image).map_err(|error| unreadable(&record.image, &error))?;
         let (found, said) = ([probe.width, probe.height], [record.width, record.height]);
         if said != [0, 0] && found != said {
-            return Err(resized(&record.image, found, said));
+            let reason = format!(
+                "it has {}x{} pixels, but what is drawn in it is in pixels of a picture of {}x{}, expected the original",
+                found[0], found[1], said[0], said[1]
+            );
+            return Err(IndexError::Picture { path: record.image.clone(), reason });
         }
         (record.width, record.height) = (probe.width, probe.height);
         Ok(())
@@ -115,14 +119,6 @@ pub(super) fn copies<'a>(drawn_in: impl Iterator<Item = &'a Record>, side: u32) 
         first.width,
         first.height
     ))
-}
-
-fn resized(path: &Path, found: [u32; 2], expected: [u32; 2]) -> IndexError {
-    let reason = format!(
-        "it has {}x{} pixels, but what is drawn in it is in pixels of a picture of {}x{}, expected the original",
-        found[0], found[1], expected[0], expected[1]
-    );
-    IndexError::Picture { path: path.to_owned(), reason }
 }
 
 /// The whole chain of causes in one line, without the file's name, which is said before.

@@ -91,7 +91,12 @@ fn of_pictures(data: &mut DataSet<'_>, pictures: Vec<PathBuf>) -> Result<Vec<Rec
             data.left_out.add(Kind::Files, "that are links to a picture of the folder", id);
             continue;
         }
-        if has_no_picture(&image) {
+        let no_picture = |error: &RadiographError| {
+            matches!(error, RadiographError::Missing { name: "Rows" | "Columns" | "PixelData" })
+        };
+        if let Err(RadiographError::File { source, .. }) = radiograph::probe_file(&image)
+            && no_picture(&source)
+        {
             data.left_out.add(Kind::Files, "of DICOM without a picture", id);
             continue;
         }
@@ -104,16 +109,6 @@ fn of_pictures(data: &mut DataSet<'_>, pictures: Vec<PathBuf>) -> Result<Vec<Rec
         });
     }
     Ok(records)
-}
-
-fn has_no_picture(path: &Path) -> bool {
-    let missing = |error: &RadiographError| {
-        matches!(error, RadiographError::Missing { name: "Rows" | "Columns" | "PixelData" })
-    };
-    match radiograph::probe_file(path) {
-        Err(RadiographError::File { source, .. }) => missing(&source),
-        _ => false,
-    }
 }
 
 /// Records, and the line of each image.

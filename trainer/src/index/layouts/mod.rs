@@ -95,28 +95,6 @@ impl<'a> DataSet<'a> {
         }
     }
 
-    /// A reader, or a table joined with another, may draw one box twice.
-    fn no_box_twice(&mut self, records: &mut [Record]) {
-        for record in records {
-            let mut all: Vec<LabelledBox> = Vec::new();
-            for own in std::mem::take(&mut record.boxes) {
-                let same = |other: &LabelledBox| {
-                    LabelledBox { source: own.source.clone(), ..other.clone() } == own
-                };
-                if all.iter().any(same) {
-                    self.left_out.add(
-                        left_out::Kind::Boxes,
-                        "drawn a second time",
-                        record.id.as_str(),
-                    );
-                } else {
-                    all.push(own);
-                }
-            }
-            record.boxes = all;
-        }
-    }
-
     /// Pictures that lie there and are in no row of the table.
     fn leave_unnamed(&mut self, pictures: &files::Pictures, records: &[Record]) {
         for path in pictures.without(records) {
@@ -128,7 +106,22 @@ impl<'a> DataSet<'a> {
     /// Fills in the pixels of every picture from its header, those that may be missing apart.
     fn measure(&mut self, records: &mut Vec<Record>) -> Result<(), IndexError> {
         self.keep_existing(records)?;
-        self.no_box_twice(records);
+        for record in records.iter_mut() {
+            // A reader, or a table joined with another, may draw one box twice.
+            let mut all: Vec<LabelledBox> = Vec::new();
+            for own in std::mem::take(&mut record.boxes) {
+                let same = |other: &LabelledBox| {
+                    LabelledBox { source: own.source.clone(), ..other.clone() } == own
+                };
+                if all.iter().any(same) {
+                    let (kind, id) = (left_out::Kind::Boxes, record.id.as_str());
+                    self.left_out.add(kind, "drawn a second time", id);
+                } else {
+                    all.push(own);
+                }
+            }
+            record.boxes = all;
+        }
         files::measure(records)
     }
 }

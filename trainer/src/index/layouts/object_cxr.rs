@@ -65,25 +65,24 @@ fn of_part(
 
 fn parse(annotation: &str) -> Option<Vec<LabelledBox>> {
     let shapes = annotation.split(';').map(str::trim).filter(|shape| !shape.is_empty());
+    let around = |shape: &str| {
+        let numbers: Option<Vec<f32>> = shape.split_whitespace().map(|n| n.parse().ok()).collect();
+        let numbers = numbers?;
+        let (kind, places) = numbers.split_first()?;
+        let fits = match *kind {
+            0.0 | 1.0 => places.len() == 4,
+            2.0 => places.len() >= 6 && places.len() % 2 == 0,
+            _ => false,
+        };
+        let extent = |axis: usize| {
+            let own = places.iter().skip(axis).step_by(2).copied();
+            let low = own.clone().fold(f32::INFINITY, f32::min);
+            (low, own.fold(f32::NEG_INFINITY, f32::max) - low)
+        };
+        let ((x, w), (y, h)) = (extent(0), extent(1));
+        fits.then(|| LabelledBox { label: LABEL.into(), x, y, w, h, source: "object-cxr".into() })
+    };
     shapes.map(around).collect()
-}
-
-fn around(shape: &str) -> Option<LabelledBox> {
-    let numbers: Option<Vec<f32>> = shape.split_whitespace().map(|n| n.parse().ok()).collect();
-    let numbers = numbers?;
-    let (kind, places) = numbers.split_first()?;
-    let fits = match *kind {
-        0.0 | 1.0 => places.len() == 4,
-        2.0 => places.len() >= 6 && places.len() % 2 == 0,
-        _ => false,
-    };
-    let extent = |axis: usize| {
-        let own = places.iter().skip(axis).step_by(2).copied();
-        let low = own.clone().fold(f32::INFINITY, f32::min);
-        (low, own.fold(f32::NEG_INFINITY, f32::max) - low)
-    };
-    let ((x, w), (y, h)) = (extent(0), extent(1));
-    fits.then(|| LabelledBox { label: LABEL.into(), x, y, w, h, source: "object-cxr".into() })
 }
 
 #[cfg(test)]

@@ -53,10 +53,13 @@ impl Run<'_> {
         if better {
             self.best = Some((self.state.epoch, judgement));
         }
-        self.state.extra.insert(
-            "best".into(),
-            serde_json::json!(self.best.map(|(epoch, judgement)| Best::of(epoch, judgement))),
-        );
+        let best = self.best.map(|(epoch, Judgement { loss, metric, f1 })| Best {
+            epoch,
+            loss,
+            metric,
+            f1,
+        });
+        self.state.extra.insert("best".into(), serde_json::json!(best));
         better
     }
 
@@ -106,10 +109,6 @@ struct Best {
 }
 
 impl Best {
-    fn of(epoch: u64, Judgement { loss, metric, f1 }: Judgement) -> Self {
-        Self { epoch, loss, metric, f1 }
-    }
-
     fn judgement(&self) -> Judgement {
         Judgement { loss: self.loss, metric: self.metric, f1: self.f1 }
     }

@@ -70,7 +70,13 @@ impl ClassificationResult {
         let macro_auroc = all.estimate(resampling, |weights| areas.of_means(weights));
         let micro_auroc = all.estimate(resampling, |weights| areas.of_all(weights));
         let exclusive = targets.labels.iter().all(|label| label.starts_with("covidx."));
-        let right = exclusive.then(|| top_class_right(targets, scores));
+        // 1 for every image whose highest score is a true label, 0 for the others.
+        let right = |(at, row): (usize, &Vec<Option<bool>>)| {
+            let best = (0..row.len()).max_by(|&a, &b| scores[a][at].total_cmp(&scores[b][at]));
+            f64::from(u8::from(best.is_some_and(|best| row[best] == Some(true))))
+        };
+        let right =
+            exclusive.then(|| targets.truth.iter().enumerate().map(right).collect::<Vec<_>>());
         let top_class_accuracy = right
             .and_then(|right| all.estimate(resampling, |weights| weighted_mean(&right, weights)));
         let results = areas.findings.iter().enumerate().map(|(label, finding)| {
@@ -123,15 +129,6 @@ pub(crate) fn cases(
         }
     };
     pick(&known, nearness).into_iter().map(case).collect()
-}
-
-/// 1 for every image whose highest score is a true label, 0 for the others.
-fn top_class_right(targets: &Targets, scores: &[Vec<f32>]) -> Vec<f64> {
-    let right = |(at, row): (usize, &Vec<Option<bool>>)| {
-        let best = (0..row.len()).max_by(|&a, &b| scores[a][at].total_cmp(&scores[b][at]));
-        f64::from(u8::from(best.is_some_and(|best| row[best] == Some(true))))
-    };
-    targets.truth.iter().enumerate().map(right).collect()
 }
 
 /// Areas under the ROC curves of several findings together; unknown truth is left out.

@@ -22,7 +22,15 @@ impl Targets {
             Truth::Positive => Some(true),
             Truth::Negative => Some(false),
             Truth::Unknown => None,
-            Truth::Uncertain => uncertain.as_truth(label),
+            Truth::Uncertain => match uncertain {
+                Uncertain::Unknown => None,
+                Uncertain::Zero => Some(false),
+                Uncertain::One => Some(true),
+                Uncertain::Mgca => {
+                    let mgca = ["Atelectasis", "Edema", "Effusion", "Pleural Effusion"];
+                    Some(mgca.contains(&label.as_str()))
+                }
+            },
         };
         let truth = records
             .iter()
@@ -55,19 +63,6 @@ impl Targets {
             flat(|truth| f32::from(u8::from(*truth == Some(true)))),
             flat(|truth| f32::from(u8::from(truth.is_some()))),
         )
-    }
-}
-
-impl Uncertain {
-    fn as_truth(self, label: &str) -> Option<bool> {
-        match self {
-            Self::Unknown => None,
-            Self::Zero => Some(false),
-            Self::One => Some(true),
-            Self::Mgca => {
-                Some(matches!(label, "Atelectasis" | "Edema" | "Effusion" | "Pleural Effusion"))
-            }
-        }
     }
 }
 

@@ -46,7 +46,16 @@ pub(crate) fn loss(levels: &[(Grid, &Tensor)], truth: &[Boxes], classes: usize) 
     let n = classes as i64;
     let count = wanted.positive.sum(Kind::Float).clamp_min(1.0);
 
-    let scores = focal(&flat(0, n), &wanted.scores) / &count;
+    let logits = flat(0, n);
+    let each = logits.binary_cross_entropy_with_logits::<Tensor>(
+        &wanted.scores,
+        None,
+        None,
+        Reduction::None,
+    );
+    let wrong = (logits.sigmoid() - &wanted.scores).abs();
+    let focus = &wanted.scores * (2.0 * ALPHA - 1.0) + (1.0 - ALPHA);
+    let scores = (each * wrong.square() * focus).sum(Kind::Float) / &count;
     let overlap = giou(&flat(n, 4).clamp_max(8.0).exp(), &wanted.edges);
     let weight = &wanted.centre * &wanted.positive;
     let edges =
@@ -140,14 +149,6 @@ impl Cell {
         let [l, t, r, b] = self.edges;
         (l.min(r) / l.max(r) * (t.min(b) / t.max(b))).sqrt()
     }
-}
-
-fn focal(logits: &Tensor, truth: &Tensor) -> Tensor {
-    let each =
-        logits.binary_cross_entropy_with_logits::<Tensor>(truth, None, None, Reduction::None);
-    let wrong = (logits.sigmoid() - truth).abs();
-    let weight = truth * (2.0 * ALPHA - 1.0) + (1.0 - ALPHA);
-    (each * wrong.square() * weight).sum(Kind::Float)
 }
 
 /// Generalised intersection over union (Rezatofighi 2019) of boxes around one place, both `[B, 4, cells]` distances.

@@ -188,12 +188,10 @@ fn in_capitals(name: &str) -> bool {
 
 fn by_name(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
-    names().any(|own| own == upper) || ends_in_main(name)
-}
-
-/// "Chest X-ray findings", "Impression/Plan", "Radiologist impression".
-fn ends_in_main(name: &str) -> bool {
-    let upper = name.to_ascii_uppercase();
+    if names().any(|own| own == upper) {
+        return true;
+    }
+    // "Chest X-ray findings", "Impression/Plan", "Radiologist impression".
     let words: Vec<&str> = words(&upper).collect();
     let main = |word: Option<&&str>| word.is_some_and(|word| is_in("FINDINGS IMPRESSION", word));
     let plain = name.chars().all(|c| c.is_ascii_alphabetic() || " ,/()&-'".contains(c));
@@ -245,19 +243,18 @@ fn without_colon(line: &str, opens: bool) -> Option<Heading<'_>> {
         return Some(Heading { kind: kind(&upper), name: alone, rest: "" });
     }
     // Before the text: the longest name the line begins with, and then anything but more capitals.
+    // "IMPRESSION OF THE HEART ON …" is no heading, "IMPRESSION A nodule" is one.
     let begins = |name: &&str| {
-        line.strip_prefix(*name).is_some_and(|rest| rest.starts_with(end) && !more_capitals(rest))
+        let Some(rest) = line.strip_prefix(*name) else { return false };
+        let text = rest.trim_start();
+        let next = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+        let dash = text.starts_with(['-', '–', '—', ';', '.', '=']);
+        let more = !dash && next.len() > 1 && next.chars().all(|c| c.is_ascii_uppercase());
+        rest.starts_with(end) && !more
     };
     let name = names().filter(begins).max_by_key(|name| name.len())?;
     let (name, rest) = line.split_at(name.len());
     Some(Heading { kind: kind(name), name, rest: rest.trim_start_matches(end) })
-}
-
-/// "IMPRESSION OF THE HEART ON …" is no heading, "IMPRESSION A nodule" is one.
-fn more_capitals(rest: &str) -> bool {
-    let next = rest.trim_start().split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
-    let dash = rest.trim_start().starts_with(['-', '–', '—', ';', '.', '=']);
-    !dash && next.len() > 1 && next.chars().all(|c| c.is_ascii_uppercase())
 }
 
 /// Where, in the text before a colon, the name of a section begins if it ends the text: "… effusion. IMPRESSION", "… effusion.

@@ -252,26 +252,20 @@ fn unheaded(chunks: &[&Chunk]) -> Sections {
         own.map(|chunk| paragraphs(&chunk.text).join("\n\n"))
     };
     let never = [Kind::Notice, Kind::Addendum];
-    let text = chunks
-        .iter()
-        .rev()
-        .filter(|chunk| !chunk.is(&never))
-        .find_map(|chunk| after_heading(chunk));
+    let text = chunks.iter().rev().filter(|chunk| !chunk.is(&never)).find_map(|chunk| {
+        let mut own = paragraphs(&chunk.text);
+        let belongs = matches!(chunk.kind, None | Some(Kind::Other | Kind::Comment));
+        own.drain(..own.len().min(usize::from(!belongs)));
+        own.retain(|paragraph| is_text(paragraph));
+        // A case told in one paragraph says both who the patient is and what is seen.
+        if !belongs || own.len() > 1 {
+            own.retain(|paragraph| !is_clinical(paragraph));
+        }
+        (!own.is_empty()).then(|| own.join("\n\n"))
+    });
     let text = text.or_else(|| under(Kind::Comparison)).or_else(|| under(Kind::Examination));
     let basis = if text.is_some() { Basis::Unheaded } else { Basis::Nothing };
     Sections { impression: text.unwrap_or_default(), basis, ..Sections::default() }
-}
-
-fn after_heading(chunk: &Chunk) -> Option<String> {
-    let mut own = paragraphs(&chunk.text);
-    let belongs = matches!(chunk.kind, None | Some(Kind::Other | Kind::Comment));
-    own.drain(..own.len().min(usize::from(!belongs)));
-    own.retain(|paragraph| is_text(paragraph));
-    // A case told in one paragraph says both who the patient is and what is seen.
-    if !belongs || own.len() > 1 {
-        own.retain(|paragraph| !is_clinical(paragraph));
-    }
-    (!own.is_empty()).then(|| own.join("\n\n"))
 }
 
 /// A blank line ends a sentence.

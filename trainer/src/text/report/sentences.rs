@@ -10,7 +10,9 @@ pub fn sentences(text: &str) -> Vec<String> {
         let words: Vec<&str> = paragraph.split_whitespace().collect();
         let mut begin = 0;
         for at in 0..words.len() {
-            if at > begin && is_next_item(words[begin], words[at]) {
+            // "1. Clear lungs 2. No effusion"
+            let next_item = item(words[begin]).map(|number| number + 1);
+            if at > begin && next_item.is_some() && item(words[at]) == next_item {
                 push(&mut all, &words[begin..at]);
                 begin = at;
             } else if ends(&words, begin, at) {
@@ -27,7 +29,11 @@ pub fn sentences(text: &str) -> Vec<String> {
 pub(super) fn paragraphs(text: &str) -> Vec<String> {
     let mut all = vec![String::new()];
     for line in text.lines().map(str::trim) {
-        if line.is_empty() || begins_item(line) {
+        // "2. No effusion", "- No effusion", but not the end of "a nodule of\n3. cm".
+        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let begins = |c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit();
+        let marked = item(first).is_some() || BULLETS.contains(&first);
+        if line.is_empty() || marked && rest.trim_start().starts_with(begins) {
             all.push(String::new());
         }
         let last = all.last_mut().expect("never empty");
@@ -40,22 +46,10 @@ pub(super) fn paragraphs(text: &str) -> Vec<String> {
     all
 }
 
-/// "2. No effusion", "- No effusion", but not the end of "a nodule of\n3. cm".
-fn begins_item(line: &str) -> bool {
-    let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let begins = |c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit();
-    (item(first).is_some() || BULLETS.contains(&first)) && rest.trim_start().starts_with(begins)
-}
-
 /// `3.` or `3)` → 3
 fn item(word: &str) -> Option<u32> {
     let stem = word.strip_suffix(['.', ')'])?;
     (stem.len() < 3).then(|| stem.parse().ok()).flatten()
-}
-
-/// Whether a sentence that begins with item `first` ends before `word`: "1. Clear lungs 2. No effusion".
-fn is_next_item(first: &str, word: &str) -> bool {
-    item(first).is_some_and(|number| item(word) == Some(number + 1))
 }
 
 /// Whether the sentence that began at word `begin` ends with word `at`.

@@ -11,7 +11,7 @@
 //! Frontal views (PA, AP) only. A record carries its study's findings and impression when they are four sentences or
 //! more, which is what PRIOR learns from; images with a shorter report stay for the other tasks.
 
-use super::{DataSet, Table, chexpert::label, decode, left_out::Kind};
+use super::{DataSet, Table, chexpert::label, decode, left_out::Kind, no_layout};
 use crate::{
     index::{IndexError, Label, LeftOut, Record, Split},
     text::report::{self, Basis},
@@ -45,8 +45,10 @@ const FINDINGS: [&str; 14] = [
 
 pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError> {
     let root = data.root;
-    let metadata =
-        Table::find(root, "mimic-cxr-2.0.0-metadata")?.ok_or_else(|| no_data_set(root))?;
+    let metadata = Table::find(root, "mimic-cxr-2.0.0-metadata")?.ok_or_else(|| {
+        let found = "no mimic-cxr-2.0.0-metadata.csv(.gz)";
+        no_layout(root, "mimic-cxr", found, "it beside files/, as in MIMIC-CXR-JPG 2.0.0")
+    })?;
     let splits = splits(root)?;
     let mut reports = Reports { root, known: HashMap::new() };
     let [dicom, subject, study, view, rows, columns] = metadata.columns([
@@ -98,15 +100,6 @@ pub(super) fn records(data: &mut DataSet<'_>) -> Result<Vec<Record>, IndexError>
     Ok(records)
 }
 
-fn no_data_set(root: &Path) -> IndexError {
-    IndexError::Layout {
-        root: root.to_owned(),
-        layout: "mimic-cxr",
-        found: "no mimic-cxr-2.0.0-metadata.csv(.gz)".into(),
-        expected: "it beside files/, as in MIMIC-CXR-JPG 2.0.0".into(),
-    }
-}
-
 /// `files/p10/p10000032/s50414267`
 fn study_folder(patient: &str, study: &str) -> PathBuf {
     let group: String = patient.chars().take(2).collect();
@@ -114,11 +107,9 @@ fn study_folder(patient: &str, study: &str) -> PathBuf {
 }
 
 fn splits(root: &Path) -> Result<HashMap<String, Split>, IndexError> {
-    let table = Table::find(root, "mimic-cxr-2.0.0-split")?.ok_or_else(|| IndexError::Layout {
-        root: root.to_owned(),
-        layout: "mimic-cxr",
-        found: "no mimic-cxr-2.0.0-split.csv(.gz)".into(),
-        expected: "the official split beside the metadata".into(),
+    let table = Table::find(root, "mimic-cxr-2.0.0-split")?.ok_or_else(|| {
+        let found = "no mimic-cxr-2.0.0-split.csv(.gz)";
+        no_layout(root, "mimic-cxr", found, "the official split beside the metadata")
     })?;
     let [dicom, split] = table.columns(["dicom_id", "split"])?;
     let mut splits = HashMap::new();
@@ -215,19 +206,16 @@ fn learnt(report: &str) -> Result<Text, String> {
     // A blank line ends a sentence.
     let text = format!("{findings}\n\n{impression}").trim().to_owned();
     let sentences = report::sentences(&text).len();
+    // Begins with a tag: as sentences, tags would be learned from.
+    let tag = report.trim_start().strip_prefix('<').and_then(|rest| rest.chars().next());
+    let is_marked_up = tag.is_some_and(|c| c.is_ascii_alphabetic() || "!?/".contains(c));
     match (basis, sentences) {
         _ if report.trim().is_empty() => Err("empty".into()),
-        _ if is_marked_up(report) => Err("in XML or HTML".into()),
+        _ if is_marked_up => Err("in XML or HTML".into()),
         (Basis::Nothing, _) => Err("without findings or impression".into()),
         (_, n) if n < SENTENCES => Err(format!("of fewer than {SENTENCES} sentences")),
         (_, n) => Ok(Text { text, sentences: n as u32 }),
     }
-}
-
-/// Begins with a tag: as sentences, tags would be learned from.
-fn is_marked_up(report: &str) -> bool {
-    let tag = report.trim_start().strip_prefix('<').and_then(|rest| rest.chars().next());
-    tag.is_some_and(|c| c.is_ascii_alphabetic() || "!?/".contains(c))
 }
 
 #[cfg(test)]
