@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # How many aarch64 instructions an inference takes LiteRT and ONNX Runtime, beside arm-count.sh: arm-peers.sh MODEL.onnx [CPU…]
 # Their aarch64 wheels, Debian's arm64 Python and our worker of `peers.py` run under qemu-user, one thread, in target/arm-peers.
+# ENGINES=onnxruntime leaves LiteRT out: its file is made of networks of convolutions alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 1 ] || { sed -n 2,3p "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n 2,4p "$0" >&2; exit 2; }
 [ -r "$1" ] || { echo "error: cannot read $1" >&2; exit 1; }
 model=$(realpath "$1")
 shift
@@ -29,9 +30,11 @@ if [ "$(cat "$work/from" 2>/dev/null)" != "${wheels[*]}" ]; then
 fi
 gcc -O2 -fPIC -shared -o "$work/libicount.so" .ci/icount.c
 cp runtime/benches/engines/worker.py "$root/site/"
-"$work/venv/bin/python" runtime/benches/engines/litert_model.py "$model" "$work/model.tflite"
-"$work/venv/bin/python" -c 'import sys; sys.path.insert(0, "runtime/benches/engines"); import numpy as np
-noise = np.random.default_rng(7).standard_normal((1, 1, 224, 224)); noise.astype(np.float32).tofile(sys.argv[1])' "$work/image.f32"
+engines=(${ENGINES:-onnxruntime litert})
+case "${engines[*]}" in *litert*) "$work/venv/bin/python" runtime/benches/engines/litert_model.py "$model" "$work/model.tflite" ;; esac
+"$work/venv/bin/python" -c 'import sys; import numpy as np, onnx
+shape = [side.dim_value or 1 for side in onnx.load(sys.argv[1]).graph.input[0].type.tensor_type.shape.dim]
+np.random.default_rng(7).standard_normal(shape).astype(np.float32).tofile(sys.argv[2])' "$model" "$work/image.f32"
 
 # Both read what processor this is from /proc/cpuinfo, and x86's makes ONNX Runtime crash. It must fit the emulated one:
 # cortex-a72, cortex-a76, or a Neoverse V1 for `max`.
@@ -52,7 +55,7 @@ processor() {
 # Loading is left out: what one run more takes, of a process that loads, warms up and runs once or twice.
 for cpu in "$@"; do
   processor "$cpu"
-  for engine in onnxruntime litert; do
+  for engine in "${engines[@]}"; do
     file=$model
     [ $engine = onnxruntime ] || file="$work/model.tflite"
     rm -f "$work/1" "$work/2"
