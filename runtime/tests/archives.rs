@@ -6,7 +6,7 @@ mod common;
 use common::{
     Daemon, Settings, model,
     orthanc::Orthanc,
-    peer::{free, python, start},
+    peer::{lasting, python, start},
     pki::Pki,
     scu::Scu,
 };
@@ -53,7 +53,7 @@ fn queue(daemon: &Daemon, arguments: &[&str]) -> serde_json::Value {
 
 #[test]
 fn dcmtks_storescp_receives_every_object() {
-    let (address, folder) = (free(), tempfile::tempdir().unwrap());
+    let (address, folder) = (lasting(), tempfile::tempdir().unwrap());
     let mut command = Command::new("storescp");
     command.args(["-aet", "PACS", "-od"]).arg(folder.path()).arg(address.port().to_string());
     let Some(_peer) = start(command, address, "Debian package dcmtk") else { return };
@@ -80,7 +80,7 @@ fn trouble(daemon: &Daemon) -> String {
 
 #[test]
 fn under_tls_objects_go_to_the_archive_that_we_trust_and_to_no_other() {
-    let (address, folder) = (free(), tempfile::tempdir().unwrap());
+    let (address, folder) = (lasting(), tempfile::tempdir().unwrap());
     let pki = Pki::new(&folder.path().join("pki"));
     let (pacs, own) = (pki.issue("127.0.0.1"), pki.issue("box.example"));
     let kept = folder.path().join("kept");
@@ -126,7 +126,7 @@ fn under_tls_objects_go_to_the_archive_that_we_trust_and_to_no_other() {
 
 /// `report_on`: "same" or "new" association.
 fn pynetdicom_commits(report_on: &str) {
-    let address = free();
+    let address = lasting();
     let (daemon, _bundle) = daemon(&format!(
         "ae_title = \"PACS\"\naddress = \"{address}\"\ncommit = true\ncommit_seconds = 20"
     ));
@@ -156,7 +156,7 @@ fn pynetdicom_commits_on_an_association_of_its_own() {
 
 #[test]
 fn orthanc_receives_and_commits() {
-    let (dicom, http) = (free(), free());
+    let (dicom, http) = (lasting(), lasting());
     let (daemon, _bundle) = daemon(&format!(
         "ae_title = \"PACS\"\naddress = \"{dicom}\"\ncommit = true\ncommit_seconds = 20"
     ));
@@ -167,7 +167,7 @@ fn orthanc_receives_and_commits() {
 
 #[test]
 fn orthanc_receives_by_stow() {
-    let (dicom, http) = (free(), free());
+    let (dicom, http) = (lasting(), lasting());
     let (daemon, _bundle) = daemon(&format!("url = \"http://{http}/dicom-web\""));
     let Some(orthanc) = Orthanc::start(dicom, http, daemon.dicom.port()) else { return };
     let expected = delivered(&daemon, "sent");
@@ -188,7 +188,7 @@ fn orthanc_receives_by_stow() {
 /// archives stand: behind a front that speaks TLS and asks for a token.
 #[test]
 fn orthanc_receives_by_stow_over_https_from_who_has_the_token() {
-    let (dicom, http, front) = (free(), free(), free());
+    let (dicom, http, front) = (lasting(), lasting(), lasting());
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::new(&folder.path().join("pki"));
     let identity = pki.issue("127.0.0.1");
@@ -221,7 +221,7 @@ fn orthanc_receives_by_stow_over_https_from_who_has_the_token() {
 
 #[test]
 fn python_receives_by_stow_over_https_if_we_trust_it() {
-    let (address, folder) = (free(), tempfile::tempdir().unwrap());
+    let (address, folder) = (lasting(), tempfile::tempdir().unwrap());
     let pki = Pki::new(&folder.path().join("pki"));
     let stranger = Pki::new(&folder.path().join("strangers"));
     let identity = pki.issue("127.0.0.1");

@@ -11,11 +11,7 @@
 mod common;
 
 use common::{
-    Daemon, PATIENCE, Settings,
-    faults::Faults,
-    fixtures,
-    orthanc::Orthanc,
-    peer::{free, lasting},
+    Daemon, PATIENCE, Settings, faults::Faults, fixtures, orthanc::Orthanc, peer::lasting,
 };
 use dicom_core::{PrimitiveValue, Tag, VR};
 use std::{
@@ -45,7 +41,7 @@ impl Ward {
             skip::because("storescu is not installed (Debian package dcmtk)");
             return None;
         }
-        let (archive, http, dicom) = (free(), free(), lasting());
+        let (archive, http, dicom) = (lasting(), lasting(), lasting());
         let orthanc = Orthanc::start(archive, http, dicom.port())?;
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let (bundle, key) = (examples.join("chest-lungs.bundle"), examples.join("chest-lungs.pub"));

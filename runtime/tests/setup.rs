@@ -7,7 +7,7 @@ use common::{
     PATIENCE,
     archive::{Archive, Commits},
     model,
-    peer::{free, lasting, python, start},
+    peer::{lasting, python, start},
 };
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -141,7 +141,7 @@ fn by_flags_alone_a_box_is_configured_asked_and_tested_up_to_the_commitment() {
 
 #[test]
 fn what_fails_is_named_with_what_to_do_and_the_configuration_stays() {
-    let (site, gone) = (Site::new(), free());
+    let (site, gone) = (Site::new(), lasting());
     let pacs = format!("pacs=PACS@{gone}");
     let output = site.setup(&["--dicom", "127.0.0.1:0", "--pacs", &pacs, "--wait", "3s"]);
     let found = steps(&output);
@@ -247,7 +247,7 @@ fn a_user_is_added_with_the_password_from_standard_input() {
 
 #[test]
 fn dcmtks_storescp_gets_the_test_study() {
-    let (address, folder) = (free(), tempfile::tempdir().unwrap());
+    let (address, folder) = (lasting(), tempfile::tempdir().unwrap());
     let mut command = Command::new("storescp");
     command.args(["-aet", "PACS", "-od"]).arg(folder.path()).arg(address.port().to_string());
     let Some(_peer) = start(command, address, "Debian package dcmtk") else { return };
@@ -268,7 +268,7 @@ fn dcmtks_storescp_gets_the_test_study() {
 /// The report comes on an association that the archive opens: it must have been let in.
 #[test]
 fn pynetdicom_commits_on_an_association_of_its_own() {
-    let (address, dicom, folder) = (free(), lasting(), tempfile::tempdir().unwrap());
+    let (address, dicom, folder) = (lasting(), lasting(), tempfile::tempdir().unwrap());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/archive.py");
     let mut command = Command::new(python());
     command.arg(script).args([

@@ -20,13 +20,8 @@ impl Drop for Peer {
     }
 }
 
-/// An address that was free a moment ago.
-pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// An address that nobody is given by chance, for who goes and comes back to it: no ephemeral port, and another one for
-/// each test.
+/// A free address that nobody is given by chance, for who listens there later, or again: no ephemeral port, and another
+/// one for each test.
 pub(crate) fn lasting() -> SocketAddr {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let address =
