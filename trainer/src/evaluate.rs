@@ -137,6 +137,7 @@ fn linear(run: &Run<'_>, settings: &LinearSettings, terminal: &Terminal) -> Resu
     Ok(Measured { figures: classification::macro_and_micro(&result.classification), answers })
 }
 
+/// Writes the page and says the result, each where it is asked for.
 fn tell(
     run: &Run<'_>,
     result: &(impl Serialize + Display),

@@ -40,8 +40,8 @@ fn the_list_of_parameters_is_what_the_model_makes() {
             .into_iter()
             .map(|(name, tensor)| (name, tensor.size().iter().map(|&n| n as usize).collect()))
             .collect();
-        let width = graph.shapes().unwrap()[graph.outputs[0].node.as_str()][0];
-        let listed: BTreeMap<String, Vec<usize>> = parameters(&graph, width, &small)
+        let listed: BTreeMap<String, Vec<usize>> = parameters(&graph, &small)
+            .unwrap()
             .into_iter()
             .map(|param| (param.name, param.shape))
             .collect();

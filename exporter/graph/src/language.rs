@@ -1,6 +1,6 @@
 //! PRIOR's joint space on the image's side: where an image and its places meet the words of reports.
 
-use crate::{CheckpointError, Graph, Op, Output};
+use crate::{CheckpointError, Graph, Node, Op, Output};
 
 /// Output: the image in the joint space, `v [D]`.
 pub const LANGUAGE_GLOBAL: &str = "language.global";
@@ -17,19 +17,23 @@ const PLACES: &str = "local_image_projection";
 const GLOBAL_PLACES: &str = "global_places_projection";
 
 impl Graph {
+    /// The node that pools the last feature map into the embedding, and the channels of both.
+    pub fn pooled(&self) -> Result<(&Node, usize), CheckpointError> {
+        let no_pool = || CheckpointError::NoPool(self.name.clone());
+        let is_pool =
+            |node: &&Node| matches!(node.op, Op::GlobalAvgPool | Op::AttentionPool2d { .. });
+        let pool = self.output("embedding").and_then(|node| self.node(node)).filter(is_pool);
+        let pool = pool.ok_or_else(no_pool)?;
+        let shapes = self.shapes().map_err(|_| no_pool())?;
+        Ok((pool, shapes[pool.name.as_str()][0]))
+    }
+
     /// The network with more outputs of `width` D: a linear layer on the pooled embedding, and one on every place of the
     /// map before the pool, which is a 1x1 convolution. Where the pool is the mean, the first layer on every place as well:
     /// of an attention pool, no place has a share that a layer could tell.
     pub fn with_language(&self, width: usize) -> Result<Self, CheckpointError> {
-        let no_pool = || CheckpointError::NoPool(self.name.clone());
-        let embedding = self.outputs.iter().find(|output| output.name == "embedding");
-        let pool = embedding.and_then(|output| self.node(&output.node)).ok_or_else(no_pool)?;
-        if !matches!(pool.op, Op::GlobalAvgPool | Op::AttentionPool2d { .. }) {
-            return Err(no_pool());
-        }
+        let (pool, channels) = self.pooled()?;
         let (pooled, map) = (pool.name.clone(), pool.inputs[0].clone());
-        let shapes = self.shapes().map_err(|_| no_pool())?;
-        let channels = shapes[map.as_str()][0];
         let mut graph = self.clone();
         let global = Op::Linear { in_features: channels, out_features: width };
         let places = Op::conv2d([channels, width], 1, 1, 0, 1, true);

@@ -95,14 +95,13 @@ impl Graph {
     }
 
     /// Nodes that read the tensor `name`.
-    pub fn readers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Node> {
+    pub fn readers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Node> {
         self.nodes.iter().filter(move |node| node.inputs.iter().any(|input| input == name))
     }
 
     /// The node that alone reads the tensor `name`, if that is no output.
     pub fn only_reader(&self, name: &str) -> Option<&Node> {
-        let reads = |node: &&Node| node.inputs.iter().any(|input| input == name);
-        let mut readers = self.nodes.iter().filter(reads);
+        let mut readers = self.readers(name);
         let only = readers.next().filter(|_| readers.next().is_none());
         only.filter(|_| self.outputs.iter().all(|output| output.node != name))
     }

@@ -45,7 +45,7 @@ pub enum CheckpointError {
     )]
     Language,
 
-    #[error("the image encoder `{0}` has no pooled embedding, which a language head reads")]
+    #[error("the image encoder `{0}` has no pooled embedding")]
     NoPool(String),
 }
 

@@ -26,10 +26,10 @@ pub(crate) struct Folded {
 
 /// Where images of a network with a language head and phrases of `prior` meet.
 pub(crate) fn space(prior: &Prior, graph: &Graph) -> Result<Space> {
-    let places = graph.outputs.iter().find(|output| output.name == LANGUAGE_PLACES);
+    let places = graph.output(LANGUAGE_PLACES);
     let places = places.context("the network has no language head")?;
     let shapes = graph.shapes()?;
-    let [width, rows, columns] = shapes[places.node.as_str()][..] else {
+    let [width, rows, columns] = shapes[places][..] else {
         anyhow::bail!("`{LANGUAGE_PLACES}` is no map of places");
     };
     ensure!(

@@ -132,8 +132,7 @@ fn check_quirks(quirks: &Quirks) -> Result<()> {
 fn of_space(saved: &checkpoint::Checkpoint, config: &PriorConfig) -> Result<Weights> {
     let is_of_space = |name: &str| SPACE.iter().any(|prefix| name.starts_with(prefix));
     let graph = saved.config.graph()?;
-    let node = graph.output("embedding").context("the image encoder has no pooled embedding")?;
-    let params = prior::parameters(&graph, graph.shapes()?[node][0], config);
+    let params = prior::parameters(&graph, config)?;
     let params: Vec<_> = params.into_iter().filter(|param| is_of_space(&param.name)).collect();
     let tensors = saved.weights.iter().filter(|(name, _)| is_of_space(name));
     let weights =

@@ -224,9 +224,7 @@ fn prior_start(
     let words = Words::open(folder)?;
     let text = config.text_encoder(words.count());
     let graph = config.checkpoint().graph()?;
-    let node = graph.output("embedding").context("the image encoder has no pooled embedding")?;
-    let width = graph.shapes()?[node][0];
-    let wanted = parameters(&graph, width, &config.prior(text.clone()));
+    let wanted = parameters(&graph, &config.prior(text.clone()))?;
     if let Some(missing) = wanted.iter().find(|param| !checkpoint.weights.contains_key(&param.name))
     {
         bail!("{name} has no `{}`, expected all that this configuration has", missing.name);

@@ -12,7 +12,7 @@ use crate::network::{AttentionPool, Network};
 use crate::text::bert::{Decoder, Encoder};
 use crate::{device, init};
 use anyhow::{Result, ensure};
-use graph::{Graph, Op, Output};
+use graph::{Graph, Output};
 use std::rc::Rc;
 use tch::{Kind, Reduction, Tensor, nn};
 use torch_ext::Group;
@@ -404,17 +404,11 @@ struct Foretold {
 
 /// The graph with its last feature map as an output `places`, and the width of that map.
 fn with_places(graph: &Graph) -> Result<(Graph, i64)> {
-    let pool = graph.output("embedding").and_then(|node| graph.node(node));
-    let Some(pool) =
-        pool.filter(|node| matches!(node.op, Op::GlobalAvgPool | Op::AttentionPool2d { .. }))
-    else {
-        anyhow::bail!("the image encoder `{}` has no pooled embedding", graph.name);
-    };
+    let (pool, width) = graph.pooled()?;
     let mut with_places = graph.clone();
     let places = pool.inputs[0].clone();
-    let width = graph.shapes()?[places.as_str()][0] as i64;
     with_places.outputs.push(Output { name: "places".into(), node: places });
-    Ok((with_places, width))
+    Ok((with_places, width as i64))
 }
 
 /// `flat [N, D]` at its rows among `b · slots`, zeros elsewhere: `[B, slots, D]`

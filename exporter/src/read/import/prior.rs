@@ -37,8 +37,7 @@ pub(super) fn convert(
     );
 
     let graph = image.config.graph()?;
-    let width = *graph.shapes()?[graph.outputs[0].node.as_str()].first().context("no embedding")?;
-    let params = prior::parameters(&graph, width, &config);
+    let params = prior::parameters(&graph, &config)?;
     let (mut weights, mut names) = (Weights::new(), Vec::new());
     for param in &params {
         let name = checkpoint::encoder_name(&param.name, true);

@@ -47,7 +47,7 @@ impl Document {
         let mut inputs = graph.input.iter().filter(|input| !constant.contains(input.name.as_str()));
         let input = match (inputs.next(), inputs.next()) {
             (Some(input), None) => (input.name.clone(), input_dims(input)?),
-            (None, _) => return Err(bad("none inputs, expected one image".into())),
+            (None, _) => return Err(bad("no inputs, expected one image".into())),
             (Some(_), _) => return Err(bad("several inputs, expected one image".into())),
         };
         Ok(Self { input, opset, model })

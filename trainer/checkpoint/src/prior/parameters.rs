@@ -4,10 +4,11 @@
 //! can be checked without libtorch.
 
 use super::{BertConfig, PriorConfig};
-use graph::{Graph, Param};
+use graph::{CheckpointError, Graph, Param};
 
-/// Parameters and buffers of the model around the image encoder `graph`, whose pooled embedding is `width` wide.
-pub fn parameters(graph: &Graph, width: usize, config: &PriorConfig) -> Vec<Param> {
+/// Parameters and buffers of the model around the image encoder `graph`; one without a pooled embedding is refused.
+pub fn parameters(graph: &Graph, config: &PriorConfig) -> Result<Vec<Param>, CheckpointError> {
+    let (_, width) = graph.pooled()?;
     let d = config.embed as usize;
     let mut all: Vec<Param> = graph
         .params()
@@ -39,7 +40,7 @@ pub fn parameters(graph: &Graph, width: usize, config: &PriorConfig) -> Vec<Para
     list.image_decoder(2 * d);
     list.trained("logit_scale", &[]);
     list.trained("local_logit_scale", &[]);
-    all
+    Ok(all)
 }
 
 struct List<'a>(&'a mut Vec<Param>);

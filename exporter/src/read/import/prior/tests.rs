@@ -10,7 +10,8 @@ fn stand_in(prefix: &str) -> Weights {
     let model =
         ModelConfig { width: 4, ..ModelConfig::encoder(Backbone::Resnet50, Pool::Attention) };
     let graph = model.graph([1, 64, 64]).unwrap();
-    let mut all: Weights = prior::parameters(&graph, 128, &config())
+    let mut all: Weights = prior::parameters(&graph, &config())
+        .unwrap()
         .into_iter()
         .map(|param| {
             let count = param.shape.iter().product();
