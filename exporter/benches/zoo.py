@@ -8,9 +8,9 @@
     zoo/bin/python exporter/benches/zoo.py check --networks tv-resnet18 --forms dynamo --json
 
 Nothing but packages of PyPI is downloaded. Weights are random from a fixed seed, those of a head that starts as zeros
-too; batch statistics are those of noise, so that activations keep the size they have in a trained network. `check` runs `exporter onnx --model` and compares
-the outputs of the file it writes with those of the file it read, on noise: the largest difference over the largest
-magnitude must stay below 1e-4. `exporter/docs/foreign-networks.md` has the table.
+too; batch statistics are those of noise, so that activations keep the size they have in a trained network. `check`
+runs `exporter onnx --model` and compares the outputs of the file it writes with those of the file it read, on noise:
+the largest difference over the largest magnitude must stay below 1e-4. `exporter/docs/foreign-networks.md` has the table.
 """
 
 import argparse
