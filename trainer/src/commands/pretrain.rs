@@ -14,6 +14,7 @@ use crate::{
 use ::checkpoint::prior::parameters;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use graph::Graph;
 use serde_json::json;
 use std::{
     collections::HashMap,
@@ -210,6 +211,9 @@ impl PretrainArgs {
     }
 }
 
+/// Where an attention pool's positions are.
+const POSITIONS: &str = "image_encoder.atten_pool.positional_embedding";
+
 /// Words and weights of a PRIOR checkpoint, all of them; those that do not fit are refused by name when the run begins.
 fn prior_start(
     folder: &Path,
@@ -229,7 +233,31 @@ fn prior_start(
     {
         bail!("{name} has no `{}`, expected all that this configuration has", missing.name);
     }
-    Ok((words, text, checkpoint.weights))
+    let mut weights = checkpoint.weights;
+    if let Some(table) = weights.get_mut(POSITIONS) {
+        *table = positions(table, grid(&checkpoint.config.graph()?)?, grid(&graph)?);
+    }
+    Ok((words, text, weights))
+}
+
+/// Rows and columns of the map that `graph` pools.
+fn grid(graph: &Graph) -> Result<[i64; 2]> {
+    let (pool, _) = graph.pooled()?;
+    let shapes = graph.shapes()?;
+    let map = &shapes[pool.inputs[0].as_str()];
+    Ok([map[1] as i64, map[2] as i64])
+}
+
+/// Positions of an attention pool, the mean token's and those of places, for a map of another size: bilinear between the
+/// middles of places. One that is not of `from` stays as it is.
+fn positions(table: &Tensor, from: [i64; 2], to: [i64; 2]) -> Tensor {
+    let own = matches!(table.size()[..], [rows, _] if rows == 1 + from[0] * from[1]);
+    if from == to || !own {
+        return table.shallow_clone();
+    }
+    let places = table.narrow(0, 1, from[0] * from[1]).tr().reshape([1, -1, from[0], from[1]]);
+    let places = places.upsample_bilinear2d(to, false, None, None).flatten(2, 3).squeeze_dim(0);
+    Tensor::cat(&[table.narrow(0, 0, 1), places.tr()], 0)
 }
 
 /// Weights of an image encoder by our names; heads are not used.

@@ -75,6 +75,38 @@ fn a_run_goes_on_from_a_whole_prior_at_another_size_and_grid() {
 }
 
 #[test]
+fn positions_of_an_attention_pool_are_drawn_out_to_a_finer_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trainer::index::write(&folder.join("index.jsonl"), &records(folder)).unwrap();
+    let nothing = ["stage.0.epochs=0", "stage.1.epochs=0", "stage.1.weights.image=0.0"];
+    let size = ["preprocess.height=64", "preprocess.width=64"];
+    let same: Vec<&str> =
+        nothing.iter().chain(&size).flat_map(|change| ["--set", change]).collect();
+    let (fine, _, error) = pretrain(folder, "true", &same);
+    assert!(fine, "{error}");
+    let donor = folder.join("donor");
+    fs::rename(folder.join("out"), &donor).unwrap();
+    let finer = ["--prior", donor.to_str().unwrap(), "--set", "model.output_stride=16"];
+    let (fine, _, error) = pretrain(folder, "true", &[&same[..], &finer].concat());
+    assert!(fine, "{error}");
+    let [coarse, fine] = [&donor, &folder.join("out")].map(|of| {
+        let name = "image_encoder.atten_pool.positional_embedding";
+        checkpoint::load(of).unwrap().weights[name].shallow_clone()
+    });
+    // 2x2 places become 4x4; the mean token comes first.
+    assert_eq!((coarse.size()[0], fine.size()[0]), (5, 17));
+    let close = |at: i64, expected: &tch::Tensor| {
+        assert!(fine.get(at).allclose(expected, 1e-5, 1e-7, false), "position {at}");
+    };
+    for (at, before) in [(0, 0), (1, 1), (4, 2), (13, 3), (16, 4)] {
+        close(at, &coarse.get(before));
+    }
+    close(2, &(coarse.get(1) * 0.75 + coarse.get(2) * 0.25));
+    close(12, &(coarse.get(2) * 0.25 + coarse.get(4) * 0.75));
+}
+
+#[test]
 fn a_text_encoder_that_is_not_given_cannot_be_kept() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
