@@ -6,8 +6,7 @@ use crate::{CheckpointError, Graph, Node, Op, Output};
 pub const LANGUAGE_GLOBAL: &str = "language.global";
 /// Output: its places in the joint space, `V [D, h, w]`.
 pub const LANGUAGE_PLACES: &str = "language.places";
-/// Output of a network whose pool is the mean: its places by the projection that the image as a whole goes through,
-/// `G [D, h, w]`. Their mean is `v`.
+/// Output: what its places add to the image in the joint space, `G [D, h, w]`. Their mean is `v`.
 pub const LANGUAGE_GLOBAL_PLACES: &str = "language.global_places";
 
 /// Nodes, and so parameters, by the names PRIOR's checkpoints have.
@@ -29,8 +28,8 @@ impl Graph {
     }
 
     /// The network with more outputs of `width` D: a linear layer on the pooled embedding, and one on every place of the
-    /// map before the pool, which is a 1x1 convolution. Where the pool is the mean, the first layer on every place as well:
-    /// of an attention pool, no place has a share that a layer could tell.
+    /// map before the pool, which is a 1x1 convolution. Where the pool is the mean, the first layer on every place as well;
+    /// what places add to an attention pool, its own attention tells, not a layer.
     pub fn with_language(&self, width: usize) -> Result<Self, CheckpointError> {
         let (pool, channels) = self.pooled()?;
         let (pooled, map) = (pool.name.clone(), pool.inputs[0].clone());

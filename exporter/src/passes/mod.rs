@@ -4,6 +4,7 @@
 //! interpreter  the float meaning of a graph, on candle
 //! fold         batch normalisation into convolutions; written out as convolutions: pool (attention pools), transposed
 //!              (transposed convolutions), affine (gains and shifts of channels)
+//! shares       what each place adds to an attention pool
 //! equalize     ranges of channels evened out between layers
 //! smooth       large channels of normalised tokens moved into the layers that read them
 //! quantized    Plan: which tensors carry codes; Quantized: every code
@@ -22,6 +23,7 @@ pub(crate) mod noise;
 mod pool;
 pub(crate) mod quantized;
 mod rows;
+pub(crate) mod shares;
 pub(crate) mod simulate;
 pub(crate) mod smooth;
 mod transposed;

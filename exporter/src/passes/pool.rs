@@ -28,10 +28,10 @@ use graph::{Graph, Node, Op};
 
 /// The sizes of a pool.
 #[derive(Clone, Copy)]
-struct Sizes {
-    channels: usize,
-    heads: usize,
-    tokens: usize,
+pub(super) struct Sizes {
+    pub(super) channels: usize,
+    pub(super) heads: usize,
+    pub(super) tokens: usize,
 }
 
 /// The same network with every attention pool written out; its parts are called `{pool}.{part}`.
@@ -61,7 +61,7 @@ pub(crate) fn gather(graph: &Graph, written_out: &Weights) -> Weights {
     weights
 }
 
-fn sizes(node: &Node) -> Option<Sizes> {
+pub(super) fn sizes(node: &Node) -> Option<Sizes> {
     let Op::AttentionPool2d { channels, heads, tokens } = node.op else { return None };
     Some(Sizes { channels, heads, tokens })
 }
@@ -154,7 +154,7 @@ fn gather_weights(weights: &mut Weights, pool: &str, sizes: Sizes) {
 }
 
 /// `[rows, columns]` → `[columns, rows]`
-fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..rows * columns).map(|at| values[at % rows * columns + at / rows]).collect()
 }
 

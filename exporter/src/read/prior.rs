@@ -1,6 +1,7 @@
 //! The text side of a PRIOR checkpoint: what reads words into the joint space, and what of images meets them there.
 
 use super::weights::{self, Weights};
+use crate::passes::shares;
 use anyhow::{Context, Result, ensure};
 use checkpoint::prior::{self, Objective, PriorConfig, Quirks, Reading};
 use checkpoint::{CheckpointError, MODEL};
@@ -22,10 +23,12 @@ const SPACE: [&str; 8] = [
 ];
 /// Nodes of the network's outputs in the joint space, and the layer of the checkpoint whose weights each has.
 const OF_IMAGES: [(&str, &str); 3] = [
-    ("global_image_projection", "global_image_projection"),
+    (GLOBAL, GLOBAL),
     ("local_image_projection", "local_image_projection"),
-    ("global_places_projection", "global_image_projection"),
+    (GLOBAL_PLACES, GLOBAL),
 ];
+const GLOBAL: &str = "global_image_projection";
+const GLOBAL_PLACES: &str = "global_places_projection";
 
 /// What a checkpoint knows of words.
 pub(crate) struct Prior {
@@ -86,7 +89,8 @@ impl Prior {
         self.config.embed as usize
     }
 
-    /// The network with the projections into the joint space as outputs, and their weights beside `weights`.
+    /// The network with the projections into the joint space as outputs, and their weights beside `weights`; an attention
+    /// pool written out, so that its places' shares can be told.
     pub(crate) fn with_projections(
         &self,
         graph: &Graph,
@@ -109,6 +113,10 @@ impl Prior {
             }
         }
         weights::check(&all, &graph)?;
+        let (pool, _) = graph.pooled()?;
+        if let Op::AttentionPool2d { .. } = pool.op {
+            return Ok(shares::with_shares(&graph, &all, &pool.name, GLOBAL, GLOBAL_PLACES));
+        }
         Ok((graph, all))
     }
 }

@@ -1,5 +1,5 @@
-//! Heat maps by what each place adds to the global score: where the pool is the mean, the score's logit is a sum over
-//! places, exactly (class activation maps, Zhou 2016).
+//! Heat maps by what each place adds to the global score: its logit is a sum over places, exactly (class activation maps,
+//! Zhou 2016; of an attention pool, with the attention of the image taken as it is).
 //!
 //! ```text
 //! v = mean_p G_p      logit = scale · (cos(v, text⁺) − cos(v, text⁻)) = mean_p s_p
