@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# How many aarch64 instructions an inference takes LiteRT and ONNX Runtime, beside arm-count.sh: arm-peers.sh MODEL.onnx [CPU…]
+# How many aarch64 instructions an inference takes ONNX Runtime, LiteRT and ncnn, beside arm-count.sh: arm-peers.sh MODEL.onnx [CPU…]
 # Their aarch64 wheels, Debian's arm64 Python and our worker of `peers.py` run under qemu-user, one thread, in target/arm-peers.
-# ENGINES=onnxruntime leaves LiteRT out: its file is made of networks of convolutions alone.
+# ENGINES=onnxruntime leaves the others out: their files are made of networks of convolutions alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { sed -n 2,4p "$0" >&2; exit 2; }
@@ -12,7 +12,7 @@ shift
 
 bash .ci/arm-setup.sh >&2
 work=$PWD/target/arm-peers root=$PWD/target/arm-peers/root
-wheels=(numpy==2.4.6 onnxruntime==1.32.0 ai-edge-litert==2.3.0)
+wheels=(numpy==2.4.6 onnxruntime==1.32.0 ai-edge-litert==2.3.0 ncnn==1.0.20261020)
 python=(libpython3.11-minimal libpython3.11-stdlib python3.11-minimal libc6 libcrypt1 libexpat1 libffi8 libgcc-s1 libssl3 libstdc++6 zlib1g)
 if [ "$(cat "$work/from" 2>/dev/null)" != "${wheels[*]}" ]; then
   rm -rf "$work"
@@ -30,8 +30,9 @@ if [ "$(cat "$work/from" 2>/dev/null)" != "${wheels[*]}" ]; then
 fi
 gcc -O2 -fPIC -shared -o "$work/libicount.so" .ci/icount.c
 cp runtime/benches/engines/worker.py "$root/site/"
-engines=(${ENGINES:-onnxruntime litert})
+engines=(${ENGINES:-onnxruntime litert ncnn})
 case "${engines[*]}" in *litert*) "$work/venv/bin/python" runtime/benches/engines/litert_model.py "$model" "$work/model.tflite" ;; esac
+case "${engines[*]}" in *ncnn*) "$work/venv/bin/python" runtime/benches/engines/ncnn_model.py "$model" "$work/model.param" ;; esac
 "$work/venv/bin/python" -c 'import sys; import numpy as np, onnx
 shape = [side.dim_value or 1 for side in onnx.load(sys.argv[1]).graph.input[0].type.tensor_type.shape.dim]
 np.random.default_rng(7).standard_normal(shape).astype(np.float32).tofile(sys.argv[2])' "$model" "$work/image.f32"
@@ -56,8 +57,7 @@ processor() {
 for cpu in "$@"; do
   processor "$cpu"
   for engine in "${engines[@]}"; do
-    file=$model
-    [ $engine = onnxruntime ] || file="$work/model.tflite"
+    case $engine in litert) file="$work/model.tflite" ;; ncnn) file="$work/model.param" ;; *) file=$model ;; esac
     rm -f "$work/1" "$work/2"
     for runs in 1 2; do
       echo $runs | qemu-aarch64 -cpu "$cpu" -L "$root" -E PYTHONHOME=/usr -E PYTHONPATH=/site -E OPENBLAS_NUM_THREADS=1 \

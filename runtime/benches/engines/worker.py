@@ -8,6 +8,7 @@ answers with the results as JSON, `memory` with the resident and the highest res
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +65,26 @@ def litert(model: str, threads: int, image: np.ndarray):
     return run
 
 
-ENGINES = {"litert": litert, "onnxruntime": onnxruntime, "onnxruntime-exact": onnxruntime_exact, "openvino": openvino}
+def ncnn(model: str, threads: int, image: np.ndarray):
+    """The files of `ncnn_model.py`, as `ncnn` would run its own quantizer's."""
+    import ncnn
+
+    network = ncnn.Net()
+    network.opt.num_threads = threads
+    if network.load_param(model) or network.load_model(str(Path(model).with_suffix(".bin"))):
+        raise SystemExit(f"error: ncnn does not read {model}")
+    (entry,), outputs = network.input_names(), network.output_names()
+    x = ncnn.Mat(image[0])
+
+    def run():
+        extractor = network.create_extractor()
+        extractor.input(entry, x)
+        return {name: np.array(extractor.extract(name)[1]) for name in outputs}
+
+    return run
+
+
+ENGINES = {"litert": litert, "ncnn": ncnn, "onnxruntime": onnxruntime, "onnxruntime-exact": onnxruntime_exact, "openvino": openvino}
 
 
 def memory() -> str:
