@@ -3,9 +3,10 @@
 usage: drift.py CXR_MINI BUNDLE FOLDER [SPLITS]
 
 CXR_MINI is a folder with manifest.jsonl (id, image, source, patient_group). Images of nih-cxr14 are the population;
-those of another source are "another population". Every
-third image of the population is changed; pictures and numbers stay in FOLDER and are not made again. Needs numpy, pillow and built binaries: `cargo build --release -p
-exporter` and `cargo build --release -p drift --example table`; EXPORTER and TABLE name others.
+those of another source are "another population". Every third image of the population is changed; pictures and numbers
+stay in FOLDER and are not made again: another build needs another FOLDER. Needs numpy, pillow and built binaries:
+`cargo build --release -p exporter` and `cargo build --release -p drift --example table`; EXPORTER and TABLE name
+others.
 """
 
 import json
@@ -47,23 +48,41 @@ def dead_lines(x):
     return y
 
 
+def one_dead_line(x, axis):
+    y = x.copy()
+    y[(slice(None),) * axis + (int(0.4 * x.shape[axis]),)] = 0
+    return y
+
+
+def uneven_columns(x, deviation):
+    """Each column of the detector with a gain of its own, the same ones in all images."""
+    return x * (1 + deviation * numpy.random.default_rng(3).standard_normal(x.shape[1]))
+
+
 CHANGES = {
     "none": lambda x, random: x,
     "gamma 1.3": lambda x, random: x**1.3,
     "gamma 0.77": lambda x, random: x ** (1 / 1.3),
     "gamma 1.1": lambda x, random: x**1.1,
+    "gamma 0.6": lambda x, random: x**0.6,
+    "film curve": lambda x, random: x + 0.3 * x * (1 - x) * (2 * x - 1),
+    "shadows lifted": lambda x, random: numpy.log1p(2 * x) / numpy.log(3),
     "noise, deviation 2 %": lambda x, random: x + random.normal(0, 0.02, x.shape),
     "noise, deviation 5 %": lambda x, random: x + random.normal(0, 0.05, x.shape),
     "collimated by 5 % a side": lambda x, random: collimated(x, 0.05),
     "collimated by 12 % a side": lambda x, random: collimated(x, 0.12),
     "inverted": lambda x, random: 1 - x,
     "mirrored": lambda x, random: x[:, ::-1],
+    "every other one mirrored": lambda x, random: x[:, ::-1] if random.random() < 0.5 else x,
     "upside down": lambda x, random: x[::-1],
     "sigmoid window, narrow": lambda x, random: window(x, 0.5, 0.6),
     "sigmoid window, wide": lambda x, random: window(x, 0.5, 1.4),
     "blurred, 2 pixels": lambda x, random: blurred(x, 2),
     "10 % brighter": lambda x, random: x * 1.1,
     "dead columns": lambda x, random: dead_lines(x),
+    "one dead column": lambda x, random: one_dead_line(x, 1),
+    "one dead row": lambda x, random: one_dead_line(x, 0),
+    "uneven columns, 3 %": lambda x, random: uneven_columns(x, 0.03),
 }
 
 

@@ -6,8 +6,12 @@
 use crate::table::{Table, standing};
 use serde::{Deserialize, Serialize};
 
-/// The larger is quick for large changes, the smaller sees small ones.
-pub(crate) const SLACKS: [f32; 2] = [0.25, 0.75];
+/// Sums of each kind, that differ in their slack. The larger is quick for large changes, the smaller sees small ones.
+pub(crate) const PAIR: usize = 2;
+
+/// What a sum loses with every image. A few hundred images of reference cannot tell a mean of less than the smaller from
+/// chance; a slack of 0.25 needs a limit half as high again and notices a gamma of 1.3 later.
+pub(crate) const SLACKS: [f32; PAIR] = [0.35, 0.75];
 
 /// What a sum adds up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +34,9 @@ const SPREAD: f32 = 3.464_101_6;
 /// The sums of one stream of images.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Charts {
+    slacks: [f32; PAIR],
     /// `[slack][feature × change]`
-    sums: [Vec<f32>; SLACKS.len()],
+    sums: [Vec<f32>; PAIR],
 }
 
 /// The sum that stands closest to its limit.
@@ -44,8 +49,8 @@ pub(crate) struct Peak {
 }
 
 impl Charts {
-    pub(crate) fn new(features: usize) -> Self {
-        Self { sums: SLACKS.map(|_| vec![0.0; 4 * features]) }
+    pub(crate) fn new(features: usize, slacks: [f32; PAIR]) -> Self {
+        Self { slacks, sums: slacks.map(|_| vec![0.0; 4 * features]) }
     }
 
     pub(crate) fn reset(&mut self) {
@@ -55,7 +60,7 @@ impl Charts {
     /// Adds an image; `ranks` are its features'.
     pub(crate) fn add(&mut self, table: &Table, ranks: &[u16]) {
         let images = table.images as usize;
-        for (slack, sums) in SLACKS.iter().zip(&mut self.sums) {
+        for (slack, sums) in self.slacks.iter().zip(&mut self.sums) {
             let steps = ranks.iter().zip(&table.spread).map(|(rank, spread)| {
                 let place = standing(*rank, images);
                 (PLACE * place, SPREAD * (place.abs() - spread))
@@ -70,12 +75,12 @@ impl Charts {
     }
 
     /// The largest sum for each slack.
-    pub(crate) fn largest(&self) -> [f32; SLACKS.len()] {
+    pub(crate) fn largest(&self) -> [f32; PAIR] {
         self.sums.each_ref().map(|sums| sums.iter().copied().fold(0.0, f32::max))
     }
 
     /// For each feature its sum that stands closest to the limit.
-    pub(crate) fn peaks(&self, limits: &[f32; SLACKS.len()]) -> Vec<Peak> {
+    pub(crate) fn peaks(&self, limits: &[f32; PAIR]) -> Vec<Peak> {
         let none = |feature| Peak { feature, change: Change::Higher, of_limit: 0.0 };
         let mut peaks: Vec<Peak> = (0..self.sums[0].len() / 4).map(none).collect();
         for (limit, sums) in limits.iter().zip(&self.sums) {
@@ -104,7 +109,7 @@ mod tests {
     }
 
     fn after(ranks: &[u16]) -> Peak {
-        let (table, mut charts) = (table(), Charts::new(1));
+        let (table, mut charts) = (table(), Charts::new(1, SLACKS));
         ranks.iter().cycle().take(60).for_each(|rank| charts.add(&table, &[*rank]));
         charts.peaks(&[20.0, 10.0])[0]
     }
@@ -128,7 +133,7 @@ mod tests {
     /// The textbook's recursion, in exact arithmetic of a few steps.
     #[test]
     fn a_sum_is_pages() {
-        let (table, mut charts) = (table(), Charts::new(1));
+        let (table, mut charts) = (table(), Charts::new(1, SLACKS));
         let mut expected = [0.0_f64; 2];
         for rank in [150_u16, 190, 30, 199, 180] {
             charts.add(&table, &[rank]);

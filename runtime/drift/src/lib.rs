@@ -1,7 +1,8 @@
 //! Notices that images have changed: another detector, another window, another population. It says so and does nothing.
 //!
 //! ```text
-//! pixels      the network's input        → 16 numbers and a histogram
+//! pixels      the network's input        → 17 numbers, a histogram, and a coarse picture
+//! directions  coarse pictures            → how far along what a gamma or a mirror would do to them
 //! axes        embeddings                 → places along the axes of most variance
 //! looks       input, embedding, scores   → the numbers of one image
 //! table       numbers                    → ranks among the reference's images
@@ -38,6 +39,7 @@
 
 mod axes;
 mod charts;
+mod directions;
 mod error;
 mod looks;
 mod monitor;

@@ -2,7 +2,7 @@
 
 use crate::{
     DriftError,
-    pixels::{Frame, GREYS, PIXELS, pixels},
+    pixels::{Frame, GREYS, Measured, PIXELS, pixels},
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,7 @@ pub struct Looks {
 pub struct Gathered {
     pub(crate) pixels: [f32; PIXELS.len()],
     pub(crate) greys: [f32; GREYS],
+    pub(crate) coarse: Vec<f32>,
     pub(crate) embedding: Vec<f32>,
     pub(crate) scores: Vec<(String, f32)>,
 }
@@ -38,14 +39,14 @@ pub struct Gathered {
 impl Gathered {
     /// The numbers of one image; refuses what is not finite.
     pub fn of(seen: Seen, frame: &Frame) -> Result<Self, DriftError> {
-        let (pixels, greys) = pixels(&seen.input, frame)?;
+        let Measured { numbers, greys, coarse } = pixels(&seen.input, frame)?;
         if seen.embedding.iter().any(|x| !x.is_finite()) {
             return Err(DriftError::NotFinite { what: "the embedding".into() });
         }
         if let Some((name, _)) = seen.scores.iter().find(|(_, score)| !score.is_finite()) {
             return Err(DriftError::NotFinite { what: name.clone() });
         }
-        Ok(Self { pixels, greys, embedding: seen.embedding, scores: seen.scores })
+        Ok(Self { pixels: numbers, greys, coarse, embedding: seen.embedding, scores: seen.scores })
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

@@ -154,7 +154,7 @@ impl Stream {
         Self {
             name: name.to_owned(),
             images: 0,
-            charts: Charts::new(reference.table.features()),
+            charts: Charts::new(reference.table.features(), reference.slacks()),
             alarm: None,
             spans: [running(), running()],
             trend: Trend::default(),

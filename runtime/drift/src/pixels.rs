@@ -1,7 +1,10 @@
 //! What one image looks like to the network, as a short list of numbers. Sums go in a fixed order in f64, roots are
 //! IEEE's: the same bits on every processor.
 
-use crate::DriftError;
+use crate::{
+    DriftError,
+    directions::{COARSE, QUANTILES, SIDE},
+};
 use serde::{Deserialize, Serialize};
 
 /// How the network's input is read: the first channel counts, grey is all there is.
@@ -15,8 +18,8 @@ pub struct Frame {
     pub white: f32,
 }
 
-/// Names of the numbers that `pixels` gives, in its order.
-pub const PIXELS: [&str; 16] = [
+/// Names of the numbers that `pixels` gives, in its order. Append only: version 1 of a reference has [`FIRST`].
+pub const PIXELS: [&str; 17] = [
     "pixels/mean",
     "pixels/deviation",
     "pixels/5 %",
@@ -33,16 +36,26 @@ pub const PIXELS: [&str; 16] = [
     "pixels/centre less frame",
     "pixels/upper less lower",
     "pixels/left less right",
+    "pixels/lines",
 ];
+
+/// Numbers that version 1 of a reference has.
+pub(crate) const FIRST: usize = 16;
 
 /// Bins of the histogram of grey levels, equally wide from black to white.
 pub const GREYS: usize = 10;
 
-/// The numbers of one image, and its histogram of grey levels as shares of its pixels.
-pub(crate) fn pixels(
-    input: &[f32],
-    frame: &Frame,
-) -> Result<([f32; PIXELS.len()], [f32; GREYS]), DriftError> {
+/// What is measured of one image.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) numbers: [f32; PIXELS.len()],
+    /// Histogram of grey levels, as shares of the pixels.
+    pub(crate) greys: [f32; GREYS],
+    /// What [`Directions`](crate::directions::Directions) weighs.
+    pub(crate) coarse: Vec<f32>,
+}
+
+pub(crate) fn pixels(input: &[f32], frame: &Frame) -> Result<Measured, DriftError> {
     let picture = Picture::new(input, frame)?;
     let mut sorted = picture.grey.clone();
     sorted.sort_unstable_by(f32::total_cmp);
@@ -70,11 +83,18 @@ pub(crate) fn pixels(
         picture.centre_less_frame(),
         picture.mean(0..rows / 2, 0..columns) - picture.mean(rows / 2..rows, 0..columns),
         picture.mean(0..rows, 0..columns / 2) - picture.mean(0..rows, columns / 2..columns),
+        picture.lines(),
     ];
-    match numbers.iter().position(|x| !x.is_finite()) {
-        Some(at) => Err(DriftError::NotFinite { what: PIXELS[at].into() }),
-        None => Ok((numbers, picture.greys())),
+    if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
+        return Err(DriftError::NotFinite { what: PIXELS[at].into() });
     }
+    let mut coarse = Vec::with_capacity(COARSE);
+    for row in 0..SIDE {
+        let side = |at: usize, of: usize| at * of / SIDE..(at + 1) * of / SIDE;
+        coarse.extend((0..SIDE).map(|column| picture.mean(side(row, rows), side(column, columns))));
+    }
+    coarse.extend(QUANTILES.map(quantile));
+    Ok(Measured { numbers, greys: picture.greys(), coarse })
 }
 
 /// Half a step of 8 bits, in which greys are told from black and white.
@@ -193,6 +213,25 @@ impl Picture {
         centre - mean_of(&frame)
     }
 
+    /// How far a whole row or column is brighter than both its neighbours, or darker: a line of the detector that is dead
+    /// or has another gain. An edge, however straight, has neighbours on both sides of it. The outer twentieth, where
+    /// frames and letters are, does not count.
+    fn lines(&self) -> f32 {
+        let (rows, columns) = (self.rows, self.columns);
+        let sharpest = |means: Vec<f32>| {
+            let skipped = means.len() / 20;
+            let inner = &means[skipped..means.len() - skipped];
+            let peak = |three: &[f32]| {
+                let (before, after) = (three[1] - three[0], three[1] - three[2]);
+                if before * after > 0.0 { before.abs().min(after.abs()) } else { 0.0 }
+            };
+            inner.windows(3).map(peak).fold(0.0, f32::max)
+        };
+        let along = sharpest((0..rows).map(|row| self.mean(row..row + 1, 0..columns)).collect());
+        let down = (0..columns).map(|column| self.mean(0..rows, column..column + 1)).collect();
+        along.max(sharpest(down))
+    }
+
     fn greys(&self) -> [f32; GREYS] {
         let mut counts = [0_u32; GREYS];
         for grey in &self.grey {
@@ -232,7 +271,7 @@ mod tests {
 
     fn named(input: &[f32], name: &str) -> f32 {
         let at = PIXELS.iter().position(|known| known.ends_with(name)).unwrap();
-        pixels(input, &FRAME).unwrap().0[at]
+        pixels(input, &FRAME).unwrap().numbers[at]
     }
 
     #[test]
@@ -259,12 +298,40 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_line_stands_out_and_an_edge_does_not() {
+        let plain = picture();
+        let of = |change: &dyn Fn(usize, usize, f32) -> f32| -> Vec<f32> {
+            plain.iter().enumerate().map(|(at, x)| change(at / 60, at % 60, *x)).collect()
+        };
+        let usual = named(&plain, "lines");
+        assert!(usual < 0.02, "{usual}");
+        for dead in [-2.0, 2.0] {
+            assert!(named(&of(&|_, column, x| if column == 17 { dead } else { x }), "lines") > 0.2);
+            assert!(named(&of(&|row, _, x| if row == 21 { dead } else { x }), "lines") > 0.2);
+        }
+        let collimated = of(&|_, column, x| if column < 17 { -2.0 } else { x });
+        let framed = of(&|row, _, x| if row < 2 { 2.0 } else { x });
+        assert!(named(&collimated, "lines") < 0.04 && named(&framed, "lines") < 0.04);
+        assert_eq!(Picture { rows: 1, columns: 2, grey: vec![0.0, 1.0] }.lines(), 0.0);
+    }
+
+    #[test]
+    fn squares_and_quantiles_are_greys_in_their_order() {
+        let coarse = pixels(&picture(), &FRAME).unwrap().coarse;
+        assert_eq!(coarse.len(), COARSE);
+        let (squares, quantiles) = coarse.split_at(SIDE * SIDE);
+        assert!(quantiles.is_sorted());
+        assert!(squares[27] > squares[24] + 0.2, "the middle is brighter than the left edge");
+        assert!(squares[0] > squares[56], "and what is above than what is below");
+    }
+
+    #[test]
     fn the_histogram_is_of_all_pixels_and_channels_beyond_the_first_change_nothing() {
         let plain = picture();
-        let (numbers, greys) = pixels(&plain, &FRAME).unwrap();
-        assert!((greys.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        let measured = pixels(&plain, &FRAME).unwrap();
+        assert!((measured.greys.iter().sum::<f32>() - 1.0).abs() < 1e-6);
         let three = [&plain[..], &[7.0; 2400], &[-7.0; 2400]].concat();
-        assert_eq!(pixels(&three, &FRAME).unwrap(), (numbers, greys));
+        assert_eq!(pixels(&three, &FRAME).unwrap(), measured);
     }
 
     #[test]

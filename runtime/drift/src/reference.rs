@@ -3,7 +3,9 @@
 use crate::{
     DriftError, Gathered, Looks, Seen,
     axes::Axes,
-    pixels::{Frame, PIXELS},
+    charts::{PAIR, SLACKS},
+    directions::{DIRECTIONS, Directions},
+    pixels::{FIRST, Frame, PIXELS},
     simulate::{Effort, Limits, Origin, limits},
     table::{MOST_IMAGES, Table, rank},
 };
@@ -13,12 +15,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
     stored: Stored,
+    /// None in version 1.
+    added: Option<Added>,
     /// `[feature]`, ascending.
     sorted: Vec<Vec<f32>>,
     pub(crate) table: Table,
 }
 
-/// Version 1, postcard. Never changed: what a later version adds stands after it.
+/// Postcard. Never changed: what a later version adds stands after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Stored {
     version: u8,
@@ -29,7 +33,17 @@ struct Stored {
     limits: Limits,
 }
 
-const VERSION: u8 = 1;
+/// What version 2 adds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Added {
+    directions: Directions,
+    slacks: [f32; PAIR],
+}
+
+/// What is written. Both are read: version 1 is judged as ever, by the numbers that it has.
+const VERSION: u8 = 2;
+/// Those of version 1.
+const OLD_SLACKS: [f32; PAIR] = [0.25, 0.75];
 
 /// Fewer do not say how images vary.
 pub const LEAST_IMAGES: usize = 100;
@@ -46,40 +60,58 @@ impl Reference {
         }
         let embeddings: Vec<&[f32]> = images.iter().map(|image| &image.embedding[..]).collect();
         let axes = Axes::of(&embeddings)?;
+        let coarse: Vec<&[f32]> = images.iter().map(|image| &image.coarse[..]).collect();
+        let (directions, places) = Directions::of(&coarse)?;
         let scores = images[0].names();
-        let looks = images.iter().map(|image| looks(image, &axes, &scores));
+        let looks = images
+            .iter()
+            .zip(&places)
+            .map(|(image, place)| looks(image, image.pixels.iter().chain(place), &axes, &scores));
         let images: Vec<Looks> = looks.collect::<Result<_, _>>()?;
         let origin = Origin {
             orders: (0..images[0].features.len()).map(|at| orders(&images, at)).collect(),
             greys: images.iter().map(|image| &image.greys).collect(),
         };
-        let limits = limits(&origin, effort);
-        Ok(Self::of(Stored { version: VERSION, frame, axes, scores, images, limits }))
+        let limits = limits(&origin, SLACKS, effort);
+        let stored = Stored { version: VERSION, frame, axes, scores, images, limits };
+        Ok(Self::of(stored, Some(Added { directions, slacks: SLACKS })))
     }
 
     /// The bytes of the section.
     pub fn to_bytes(&self) -> Result<Vec<u8>, DriftError> {
-        postcard::to_allocvec(&self.stored).map_err(|error| damaged(error.to_string()))
+        let bytes = postcard::to_allocvec(&self.stored);
+        let bytes = bytes.and_then(|bytes| match &self.added {
+            Some(added) => postcard::to_extend(added, bytes),
+            None => Ok(bytes),
+        });
+        bytes.map_err(|error| damaged(error.to_string()))
     }
 
     /// Reads untrusted bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DriftError> {
-        match bytes.first() {
-            Some(&VERSION) => {}
-            found => return Err(damaged(format!("version {found:?}, expected {VERSION}"))),
-        }
-        let (stored, rest) = postcard::take_from_bytes::<Stored>(bytes)
-            .map_err(|error| damaged(error.to_string()))?;
+        let broken = |error: postcard::Error| damaged(error.to_string());
+        let (stored, added, rest) = match bytes.first() {
+            Some(1) => {
+                let (stored, rest) = postcard::take_from_bytes::<Stored>(bytes).map_err(broken)?;
+                (stored, None, rest)
+            }
+            Some(&VERSION) => {
+                let (stored, rest) = postcard::take_from_bytes::<Stored>(bytes).map_err(broken)?;
+                let (added, rest) = postcard::take_from_bytes::<Added>(rest).map_err(broken)?;
+                (stored, Some(added), rest)
+            }
+            found => return Err(damaged(format!("version {found:?}, expected 1 or {VERSION}"))),
+        };
         if !rest.is_empty() {
             return Err(damaged(format!("{} bytes follow it", rest.len())));
         }
-        stored.check()?;
-        Ok(Self::of(stored))
+        stored.check(added.as_ref())?;
+        Ok(Self::of(stored, added))
     }
 
     /// Names of the features, in their order.
     pub fn features(&self) -> Vec<String> {
-        self.stored.features()
+        self.stored.features(self.added.is_some())
     }
 
     /// Images it consists of.
@@ -99,7 +131,14 @@ impl Reference {
 
     /// As [`Self::looks`], of an image that was measured before.
     pub fn looks_of(&self, gathered: &Gathered) -> Result<Looks, DriftError> {
-        looks(gathered, &self.stored.axes, &self.stored.scores)
+        let Stored { axes, scores, .. } = &self.stored;
+        match &self.added {
+            Some(added) => {
+                let places = added.directions.place(&gathered.coarse);
+                looks(gathered, gathered.pixels.iter().chain(&places), axes, scores)
+            }
+            None => looks(gathered, gathered.pixels[..FIRST].iter(), axes, scores),
+        }
     }
 
     /// Where each feature stands among the reference's; refuses what another reference gave.
@@ -115,7 +154,11 @@ impl Reference {
         &self.stored.limits
     }
 
-    fn of(stored: Stored) -> Self {
+    pub(crate) fn slacks(&self) -> [f32; PAIR] {
+        self.added.as_ref().map_or(OLD_SLACKS, |added| added.slacks)
+    }
+
+    fn of(stored: Stored, added: Option<Added>) -> Self {
         let features = stored.images[0].features.len();
         let column = |at: usize| stored.images.iter().map(move |image| image.features[at]);
         let sorted: Vec<Vec<f32>> = (0..features)
@@ -128,18 +171,21 @@ impl Reference {
         let ranks = |at: usize| column(at).map(|x| rank(x, &sorted[at])).collect();
         let greys = stored.images.iter().map(|image| &image.greys);
         let table = Table::new(stored.images.len(), features, ranks, greys);
-        Self { stored, sorted, table }
+        Self { stored, added, sorted, table }
     }
 }
 
 impl Stored {
-    fn features(&self) -> Vec<String> {
-        let pixels = PIXELS.map(str::to_owned).into_iter();
+    /// Their names; `all` is false for those of version 1.
+    fn features(&self, all: bool) -> Vec<String> {
+        let pixels: Vec<&str> =
+            if all { [&PIXELS[..], &DIRECTIONS].concat() } else { PIXELS[..FIRST].to_vec() };
+        let pixels = pixels.into_iter().map(str::to_owned);
         pixels.chain(self.axes.names()).chain(self.scores.iter().cloned()).collect()
     }
 
-    fn check(&self) -> Result<(), DriftError> {
-        let (images, features) = (self.images.len(), self.features().len());
+    fn check(&self, added: Option<&Added>) -> Result<(), DriftError> {
+        let (images, features) = (self.images.len(), self.features(added.is_some()).len());
         let Frame { height, width, black, white } = self.frame;
         let finite =
             |image: &Looks| image.features.iter().chain(&image.greys).all(|x| x.is_finite());
@@ -160,6 +206,11 @@ impl Stored {
             "its axes do not fit together".into()
         } else if !limits.all(|limit| limit.is_finite() && limit > 0.0) {
             "a limit is not positive".into()
+        } else if added.is_some_and(|added| !added.directions.is_whole()) {
+            "its directions do not fit together".into()
+        } else if added.is_some_and(|added| !added.slacks.iter().all(|x| x.is_finite() && *x > 0.0))
+        {
+            "a slack is not positive".into()
         } else {
             return Ok(());
         };
@@ -171,14 +222,20 @@ fn damaged(reason: String) -> DriftError {
     DriftError::Damaged { reason }
 }
 
-fn looks(image: &Gathered, axes: &Axes, scores: &[String]) -> Result<Looks, DriftError> {
+/// `pixels` are the numbers of the image's pixels, as this version has them.
+fn looks<'a>(
+    image: &Gathered,
+    pixels: impl Iterator<Item = &'a f32>,
+    axes: &Axes,
+    scores: &[String],
+) -> Result<Looks, DriftError> {
     let names = image.names();
     if names != scores {
         return Err(DriftError::Scores { found: names, expected: scores.to_vec() });
     }
     let said = image.scores.iter().map(|(_, score)| *score);
     let features: Vec<f32> =
-        image.pixels.into_iter().chain(axes.place(&image.embedding)?).chain(said).collect();
+        pixels.copied().chain(axes.place(&image.embedding)?).chain(said).collect();
     Ok(Looks { features, greys: image.greys })
 }
 

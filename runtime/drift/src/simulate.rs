@@ -5,7 +5,7 @@
 //! of n images is from the truth: a small one has wide limits.
 
 use crate::{
-    charts::{Charts, SLACKS},
+    charts::{Charts, PAIR},
     pixels::GREYS,
     table::Table,
     windows::Window,
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// Where something is called a change. Distances of windows are those times nN / (n + N).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Limits {
-    pub(crate) charts: [f32; SLACKS.len()],
+    pub(crate) charts: [f32; PAIR],
     /// By the number of images, ascending.
     pub(crate) windows: Vec<WindowLimits>,
 }
@@ -78,18 +78,23 @@ pub(crate) struct Origin<'a> {
     pub(crate) greys: Vec<&'a [f32; GREYS]>,
 }
 
-pub(crate) fn limits(origin: &Origin<'_>, effort: Effort) -> Limits {
+pub(crate) fn limits(origin: &Origin<'_>, slacks: [f32; PAIR], effort: Effort) -> Limits {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    let charts = charts(origin, effort.worlds, &mut random);
+    let charts = charts(origin, slacks, effort.worlds, &mut random);
     let windows = WINDOWS.map(|images| window(origin, images, effort.passing, &mut random));
     Limits { charts, windows: windows.to_vec() }
 }
 
-fn charts(origin: &Origin<'_>, worlds: usize, random: &mut ChaCha8Rng) -> [f32; SLACKS.len()] {
+fn charts(
+    origin: &Origin<'_>,
+    slacks: [f32; PAIR],
+    worlds: usize,
+    random: &mut ChaCha8Rng,
+) -> [f32; PAIR] {
     let alarms = CHART_SHARE * HORIZON as f64 / STUDIES_PER_FALSE_ALARM;
     let follow = |random: &mut ChaCha8Rng| {
         let world = World::draw(origin, random);
-        let (mut charts, mut largest) = (Charts::new(origin.orders.len()), [0.0_f32; SLACKS.len()]);
+        let (mut charts, mut largest) = (Charts::new(origin.orders.len(), slacks), [0.0_f32; PAIR]);
         for _ in 0..HORIZON {
             charts.add(&world.table, world.ranks(below(random, origin.greys.len())));
             let now = charts.largest();
