@@ -31,21 +31,30 @@ pub(crate) const KERNEL: MicroKernel = MicroKernel {
 /// # Safety
 /// See [`MicroKernel::tile`]; the CPU has NEON and I8MM.
 unsafe fn tile(t: &Tile<'_>) {
+    // SAFETY: `STEPS` divides `t.steps` in either case; the rest is the caller's promise.
+    unsafe { if t.steps.is_multiple_of(2) { pixels::<2>(t) } else { pixels::<1>(t) } }
+}
+
+/// # Safety
+/// As [`tile`], and `t.steps` is a multiple of `STEPS`.
+unsafe fn pixels<const STEPS: usize>(t: &Tile<'_>) {
     // SAFETY: the match picks the `P` of which `t.pixels` is the double or one less; the rest is the caller's
     // promise.
     unsafe {
         match t.pixels {
-            1 | 2 => pairs::<1>(t),
-            3 | 4 => pairs::<2>(t),
-            _ => pairs::<3>(t),
+            1 | 2 => pairs::<1, STEPS>(t),
+            3 | 4 => pairs::<2, STEPS>(t),
+            _ => pairs::<3, STEPS>(t),
         }
     }
 }
 
+/// One loop, of one or two steps a turn, as in `dotprod.rs`.
+///
 /// # Safety
-/// As [`tile`], and `t.pixels` is `2 · P` or one less.
+/// As [`pixels`], and `t.pixels` is `2 · P` or one less.
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn pairs<const P: usize>(t: &Tile<'_>) {
+unsafe fn pairs<const P: usize, const STEPS: usize>(t: &Tile<'_>) {
     // SAFETY: bias, rows, weights and activations (up to 15 bytes past their end) are read within the ranges that
     // `Tile` documents.
     unsafe {
@@ -63,13 +72,14 @@ unsafe fn pairs<const P: usize>(t: &Tile<'_>) {
             for p in 0..P {
                 from[p] = [*rows.add(2 * p), *rows.add((2 * p + 1).min(t.pixels - 1))];
             }
-            for step in 0..t.steps {
-                let mut x = [vdupq_n_u8(0); P];
-                for p in 0..P {
-                    x[p] = pair(from[p][0].add(step * 8), from[p][1].add(step * 8));
+            for _ in 0..t.steps / STEPS {
+                let x = load(&mut from);
+                one_step::<P, 0>(&mut acc, &x, weights);
+                if STEPS == 2 {
+                    let x = load(&mut from);
+                    one_step::<P, 1>(&mut acc, &x, weights);
                 }
-                one_step(&mut acc, &x, weights);
-                weights = weights.add(128);
+                weights = weights.add(128 * STEPS);
             }
         }
         let mut sums = [[vdupq_n_s32(0); 4]; PIXELS];
@@ -85,53 +95,75 @@ unsafe fn pairs<const P: usize>(t: &Tile<'_>) {
     }
 }
 
-/// Weights are `[channel][8]`, so 16 bytes hold two channels.
+/// Eight activations of both pixels of each pair; then each row moves on by as many bytes. (Sixteen of each, zipped,
+/// would take as many instructions, and more registers than there are beside the accumulators.) As assembly: a
+/// compiler computes an address for each second load, which has no other way to move on.
 ///
 /// # Safety
-/// 128 bytes can be read at `weights`.
+/// 8 bytes can be read at each row.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn load<const P: usize>(rows: &mut [[*const u8; 2]; P]) -> [uint8x16_t; P] {
+    let mut x = [vdupq_n_u8(0); P];
+    for p in 0..P {
+        let [a, b] = &mut rows[p];
+        // SAFETY: the caller vouches for 8 bytes at each row.
+        unsafe {
+            asm!(
+                "ldr {x:d}, [{a}], #8",
+                "ld1 {{{x:v}.d}}[1], [{b}], #8",
+                x = out(vreg) x[p], a = inout(reg) *a, b = inout(reg) *b,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
+    }
+    x
+}
+
+/// `acc[2 i + j] += Σ_k x[8 i + k] · w[8 j + k]` for two vectors of weights and the pairs of pixels `$p`. The weights
+/// are loaded inside, as in `dotprod.rs`.
+macro_rules! usmmla_two {
+    ($acc:expr, $x:expr, $weights:expr, $c:expr, $step:expr, [$($p:literal)*]) => {
+        asm!(
+            "ldp {w0:q}, {w1:q}, [{weights}, #{at}]",
+            $(concat!("usmmla {:v}.4s, {:v}.16b, {w0:v}.16b // pair ", $p),)*
+            $(concat!("usmmla {:v}.4s, {:v}.16b, {w1:v}.16b // pair ", $p),)*
+            $(inout(vreg) $acc[$p][$c], in(vreg) $x[$p],)*
+            $(inout(vreg) $acc[$p][$c + 1], in(vreg) $x[$p],)*
+            w0 = out(vreg) _, w1 = out(vreg) _,
+            weights = in(reg) $weights, at = const 128 * $step + 16 * $c,
+            options(pure, readonly, nostack, preserves_flags)
+        )
+    };
+}
+
+/// Step `STEP` of two; weights are `[step][channel][8]`, so 16 bytes hold two channels.
+///
+/// # Safety
+/// 128 bytes can be read at `weights` for this step and those before it.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn one_step<const P: usize>(
+unsafe fn one_step<const P: usize, const STEP: i32>(
     acc: &mut [[int32x4_t; 8]; P],
     x: &[uint8x16_t; P],
     weights: *const i8,
 ) {
-    for c in 0..8 {
-        // SAFETY: `c < 8`: the caller vouches for these 128 bytes.
-        let w = unsafe { vld1q_s8(weights.add(16 * c)) };
-        for p in 0..P {
-            acc[p][c] = usmmla(acc[p][c], x[p], w);
-        }
+    macro_rules! usmmla_step {
+        ($($p:literal)*) => {{
+            // SAFETY: instructions of the enabled feature; they read the 128 bytes that the caller vouches for.
+            unsafe {
+                usmmla_two!(acc, x, weights, 0, STEP, [$($p)*]);
+                usmmla_two!(acc, x, weights, 2, STEP, [$($p)*]);
+                usmmla_two!(acc, x, weights, 4, STEP, [$($p)*]);
+                usmmla_two!(acc, x, weights, 6, STEP, [$($p)*]);
+            }
+        }};
     }
-}
-
-/// `acc[2 i + j] += Σ_k x[8 i + k] · w[8 j + k]`
-#[inline]
-#[target_feature(enable = "neon,i8mm")]
-fn usmmla(mut acc: int32x4_t, x: uint8x16_t, w: int8x16_t) -> int32x4_t {
-    // SAFETY: one instruction of the enabled feature, on registers only.
-    unsafe {
-        asm!(
-            "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
-            inout(vreg) acc, in(vreg) x, in(vreg) w,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+    match P {
+        1 => usmmla_step!(0),
+        2 => usmmla_step!(0 1),
+        _ => usmmla_step!(0 1 2),
     }
-    acc
-}
-
-/// Eight activations of one pixel and eight of another. (Sixteen of each, zipped, would take as many
-/// instructions, and more registers than there are beside the accumulators.)
-///
-/// # Safety
-/// 8 bytes can be read at each.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn pair(a: *const u8, b: *const u8) -> uint8x16_t {
-    // SAFETY: the caller vouches for 8 bytes at each.
-    let both =
-        unsafe { vld1q_lane_u64::<1>(b.cast(), vcombine_u64(vld1_u64(a.cast()), vdup_n_u64(0))) };
-    vreinterpretq_u8_u64(both)
 }
 
 /// See [`MicroKernel::peak`].
@@ -144,7 +176,14 @@ unsafe fn peak(rounds: usize) -> u64 {
     let mut acc = [vdupq_n_s32(0); 24];
     for _ in 0..rounds {
         for acc in &mut acc {
-            *acc = usmmla(*acc, x, w);
+            // SAFETY: one instruction of the enabled feature, on registers only.
+            unsafe {
+                asm!(
+                    "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
+                    inout(vreg) *acc, in(vreg) x, in(vreg) w,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
         }
     }
     std::hint::black_box(acc);
