@@ -316,7 +316,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", help="some of them (default: all)")
     parser.add_argument("--form", choices=["torchscript", "dynamo"], default="torchscript", help="which exporter of PyTorch wrote them")
     parser.add_argument("--threads", nargs="+", type=int, help="default 1, with --time 1 and 2")
-    parser.add_argument("--engines", nargs="+", choices=["onnxruntime", "openvino"], default=["onnxruntime", "openvino"])
+    parser.add_argument("--engines", nargs="+", choices=["onnxruntime", "onnxruntime-exact", "openvino"], default=["onnxruntime", "openvino"])
     parser.add_argument("--rounds", type=int, default=7, help="turns that are timed; 0: no times (default 7)")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall", help="what is measured (default wall)")
     parser.add_argument("--patience", type=float, default=0, help="seconds to wait in all for an idle machine, for each time")

@@ -18,7 +18,7 @@ pub struct Frame {
     pub white: f32,
 }
 
-/// Names of the numbers that `pixels` gives, in its order. Append only: version 1 of a reference has [`FIRST`].
+/// Names of the numbers that `pixels` gives, in its order. Append only: version 1 of a reference has the first 16.
 pub const PIXELS: [&str; 17] = [
     "pixels/mean",
     "pixels/deviation",
