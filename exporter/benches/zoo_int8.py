@@ -90,19 +90,22 @@ class Network:
 
 
 def own_constants(file: Path, out: Path) -> None:
-    """A constant of its own for each name that PyTorch makes equal by `Identity`: of a shared one ONNX Runtime's quantizer
-    makes a file that ONNX Runtime does not load."""
+    """A constant of its own for each use: PyTorch's exporters share equal ones, by `Identity` or by name, and of those
+    ONNX Runtime's quantizer makes a file that ONNX Runtime does not load."""
     import onnx
 
     model = onnx.load(file)
     constants = {constant.name: constant for constant in model.graph.initializer}
     for node in [node for node in model.graph.node if node.op_type == "Identity" and node.input[0] in constants]:
-        copy = onnx.TensorProto()
-        copy.CopyFrom(constants[node.input[0]])
-        copy.name = node.output[0]
-        constants[copy.name] = copy
-        model.graph.initializer.append(copy)
+        constants[node.output[0]] = constants[node.input[0]]
         model.graph.node.remove(node)
+    del model.graph.initializer[:]
+    uses = ((node, at, name) for node in model.graph.node for at, name in enumerate(node.input) if name in constants)
+    for number, (node, at, name) in enumerate(uses):
+        node.input[at] = f"{name}.{number}"
+        copy = model.graph.initializer.add()
+        copy.CopyFrom(constants[name])
+        copy.name = node.input[at]
     onnx.save(model, out)
 
 
