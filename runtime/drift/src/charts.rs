@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const PAIR: usize = 2;
 
 /// What a sum loses with every image. A few hundred images of reference cannot tell a mean of less than the smaller from
-/// chance, and a smaller slack needs a higher limit: version 1 had 0.25, and noticed a gamma of 1.3 later.
+/// chance, and a smaller slack needs a higher limit.
 pub(crate) const SLACKS: [f32; PAIR] = [0.35, 0.75];
 
 /// What a sum adds up.

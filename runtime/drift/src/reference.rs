@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
     stored: Stored,
-    /// None in version 1.
-    added: Option<Added>,
+    /// What version 2 adds.
+    directions: Option<Directions>,
     /// `[feature]`, ascending.
     sorted: Vec<Vec<f32>>,
     pub(crate) table: Table,
@@ -31,13 +31,6 @@ struct Stored {
     scores: Vec<String>,
     images: Vec<Looks>,
     limits: Limits,
-}
-
-/// What version 2 adds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Added {
-    directions: Directions,
-    slacks: [f32; PAIR],
 }
 
 /// What is written. Both are read: version 1 is judged as ever, by the numbers that it has.
@@ -74,14 +67,14 @@ impl Reference {
         };
         let limits = limits(&origin, SLACKS, effort);
         let stored = Stored { version: VERSION, frame, axes, scores, images, limits };
-        Ok(Self::of(stored, Some(Added { directions, slacks: SLACKS })))
+        Ok(Self::of(stored, Some(directions)))
     }
 
     /// The bytes of the section.
     pub fn to_bytes(&self) -> Result<Vec<u8>, DriftError> {
         let bytes = postcard::to_allocvec(&self.stored);
-        let bytes = bytes.and_then(|bytes| match &self.added {
-            Some(added) => postcard::to_extend(added, bytes),
+        let bytes = bytes.and_then(|bytes| match &self.directions {
+            Some(directions) => postcard::to_extend(directions, bytes),
             None => Ok(bytes),
         });
         bytes.map_err(|error| damaged(error.to_string()))
@@ -90,28 +83,27 @@ impl Reference {
     /// Reads untrusted bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DriftError> {
         let broken = |error: postcard::Error| damaged(error.to_string());
-        let (stored, added, rest) = match bytes.first() {
-            Some(1) => {
-                let (stored, rest) = postcard::take_from_bytes::<Stored>(bytes).map_err(broken)?;
-                (stored, None, rest)
-            }
-            Some(&VERSION) => {
-                let (stored, rest) = postcard::take_from_bytes::<Stored>(bytes).map_err(broken)?;
-                let (added, rest) = postcard::take_from_bytes::<Added>(rest).map_err(broken)?;
-                (stored, Some(added), rest)
-            }
-            found => return Err(damaged(format!("version {found:?}, expected 1 or {VERSION}"))),
+        let version = bytes.first();
+        if !matches!(version, Some(1 | &VERSION)) {
+            return Err(damaged(format!("version {version:?}, expected 1 or {VERSION}")));
+        }
+        let (stored, rest) = postcard::take_from_bytes::<Stored>(bytes).map_err(broken)?;
+        let (directions, rest) = if stored.version == VERSION {
+            let (directions, rest) = postcard::take_from_bytes(rest).map_err(broken)?;
+            (Some(directions), rest)
+        } else {
+            (None, rest)
         };
         if !rest.is_empty() {
             return Err(damaged(format!("{} bytes follow it", rest.len())));
         }
-        stored.check(added.as_ref())?;
-        Ok(Self::of(stored, added))
+        stored.check(directions.as_ref())?;
+        Ok(Self::of(stored, directions))
     }
 
     /// Names of the features, in their order.
     pub fn features(&self) -> Vec<String> {
-        self.stored.features(self.added.is_some())
+        self.stored.features()
     }
 
     /// Images it consists of.
@@ -132,9 +124,9 @@ impl Reference {
     /// As [`Self::looks`], of an image that was measured before.
     pub fn looks_of(&self, gathered: &Gathered) -> Result<Looks, DriftError> {
         let Stored { axes, scores, .. } = &self.stored;
-        match &self.added {
-            Some(added) => {
-                let places = added.directions.place(&gathered.coarse);
+        match &self.directions {
+            Some(directions) => {
+                let places = directions.place(&gathered.coarse);
                 looks(gathered, gathered.pixels.iter().chain(&places), axes, scores)
             }
             None => looks(gathered, gathered.pixels[..FIRST].iter(), axes, scores),
@@ -155,10 +147,10 @@ impl Reference {
     }
 
     pub(crate) fn slacks(&self) -> [f32; PAIR] {
-        self.added.as_ref().map_or(OLD_SLACKS, |added| added.slacks)
+        if self.stored.version == 1 { OLD_SLACKS } else { SLACKS }
     }
 
-    fn of(stored: Stored, added: Option<Added>) -> Self {
+    fn of(stored: Stored, directions: Option<Directions>) -> Self {
         let features = stored.images[0].features.len();
         let column = |at: usize| stored.images.iter().map(move |image| image.features[at]);
         let sorted: Vec<Vec<f32>> = (0..features)
@@ -171,21 +163,24 @@ impl Reference {
         let ranks = |at: usize| column(at).map(|x| rank(x, &sorted[at])).collect();
         let greys = stored.images.iter().map(|image| &image.greys);
         let table = Table::new(stored.images.len(), features, ranks, greys);
-        Self { stored, added, sorted, table }
+        Self { stored, directions, sorted, table }
     }
 }
 
 impl Stored {
-    /// Their names; `all` is false for those of version 1.
-    fn features(&self, all: bool) -> Vec<String> {
-        let pixels: Vec<&str> =
-            if all { [&PIXELS[..], &DIRECTIONS].concat() } else { PIXELS[..FIRST].to_vec() };
+    /// Their names.
+    fn features(&self) -> Vec<String> {
+        let pixels: Vec<&str> = if self.version == 1 {
+            PIXELS[..FIRST].to_vec()
+        } else {
+            [&PIXELS[..], &DIRECTIONS].concat()
+        };
         let pixels = pixels.into_iter().map(str::to_owned);
         pixels.chain(self.axes.names()).chain(self.scores.iter().cloned()).collect()
     }
 
-    fn check(&self, added: Option<&Added>) -> Result<(), DriftError> {
-        let (images, features) = (self.images.len(), self.features(added.is_some()).len());
+    fn check(&self, directions: Option<&Directions>) -> Result<(), DriftError> {
+        let (images, features) = (self.images.len(), self.features().len());
         let Frame { height, width, black, white } = self.frame;
         let finite =
             |image: &Looks| image.features.iter().chain(&image.greys).all(|x| x.is_finite());
@@ -206,11 +201,8 @@ impl Stored {
             "its axes do not fit together".into()
         } else if !limits.all(|limit| limit.is_finite() && limit > 0.0) {
             "a limit is not positive".into()
-        } else if added.is_some_and(|added| !added.directions.is_whole()) {
+        } else if directions.is_some_and(|directions| !directions.is_whole()) {
             "its directions do not fit together".into()
-        } else if added.is_some_and(|added| !added.slacks.iter().all(|x| x.is_finite() && *x > 0.0))
-        {
-            "a slack is not positive".into()
         } else {
             return Ok(());
         };
