@@ -25,7 +25,6 @@ for cpu in cortex-a72 cortex-a76 max; do
     echo "$runs" | qemu-aarch64 -cpu "$cpu" -plugin "$work/libicount.so,out=$work/$runs" "$program" "$model" 1 "$@" > "$work/said"
   done
   isa=$(sed -n '1s/.*, //p' "$work/said")
-  paste -d' ' <(tr ' ' '\n' < "$work/1") <(tr ' ' '\n' < "$work/2") |
-    awk -F'[= ]' -v who="$cpu $isa" 'BEGIN { printf "%-20s", who } { printf " %s %.1f M", $1, ($4 - $2) / 1e6 } END { print "" }'
+  .ci/icount-less.sh "$cpu $isa" "$work/1" "$work/2"
   rm "$work/1" "$work/2"
 done

@@ -19,5 +19,4 @@ for rounds in 1 2; do
     /usr/bin/cargo bench --quiet --profile dev "${whole[@]}" -p kernels --bench resnet50 -- "$network" > "$work/said"
 done
 isa=$(sed -n '1s/ .*//p' "$work/said")
-paste -d' ' <(tr ' ' '\n' < "$work/1") <(tr ' ' '\n' < "$work/2") |
-  awk -F'[= ]' -v who="$cpu $isa $network $LAYER" 'BEGIN { printf "%s", who } { printf " %s %.1f M", $1, ($4 - $2) / 1e6 } END { print "" }'
+.ci/icount-less.sh "$cpu $isa $network $LAYER" "$work/1" "$work/2"

@@ -64,7 +64,6 @@ for cpu in "$@"; do
         -plugin "$work/libicount.so,out=$work/$runs" "$root/usr/bin/python3.11" "$root/site/worker.py" $engine "$file" 1 "$work/image.f32" \
         > "$work/said" 2>&1 || { tail -5 "$work/said" >&2; exit 1; }
     done
-    paste -d' ' <(tr ' ' '\n' < "$work/1") <(tr ' ' '\n' < "$work/2") |
-      awk -F'[= ]' -v who="$cpu $engine" 'BEGIN { printf "%-24s", who } { printf " %s %.1f M", $1, ($4 - $2) / 1e6 } END { print "" }'
+    .ci/icount-less.sh "$cpu $engine" "$work/1" "$work/2"
   done
 done
