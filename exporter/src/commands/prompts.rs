@@ -1,6 +1,7 @@
 //! `exporter prompts`: findings in words for boxes that already have the network.
 
 use crate::{
+    passes::shares,
     prompts::text::TextEncoder,
     read::{checkpoint::Checkpoint, prior::Prior, selected::Selected},
     verify::Network,
@@ -60,7 +61,7 @@ impl Prompts {
         let key = self.sign.as_deref().map(keyring::read_private_key).transpose()?;
         let prior = Prior::open(&self.checkpoint)?;
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
-        let (graph, _) = prior.with_projections(&checkpoint.graph, &checkpoint.weights)?;
+        let (graph, _) = shares::with_projections(&prior, &checkpoint.graph, &checkpoint.weights)?;
         let bundle = self.bundle.as_deref().map(Bundle::open).transpose()?;
         let language =
             bundle.as_ref().map(|bundle| self.language_of(bundle, &prior)).transpose()?;

@@ -20,12 +20,29 @@
 //! ```
 
 use super::pool::{self, Sizes, transposed};
+use crate::read::prior::{GLOBAL, GLOBAL_PLACES, Prior};
 use crate::read::weights::{Array, Weights};
+use anyhow::Result;
 use graph::{Graph, LANGUAGE_GLOBAL_PLACES, Node, Op, Output};
+
+/// The network with the projections into the joint space as outputs, and its weights; an attention pool written out, so
+/// that the shares of its places can be told.
+pub(crate) fn with_projections(
+    prior: &Prior,
+    graph: &Graph,
+    weights: &Weights,
+) -> Result<(Graph, Weights)> {
+    let (graph, weights) = prior.with_projections(graph, weights)?;
+    let (pool, _) = graph.pooled()?;
+    if let Op::AttentionPool2d { .. } = pool.op {
+        return Ok(with_shares(&graph, &weights, &pool.name, GLOBAL, GLOBAL_PLACES));
+    }
+    Ok((graph, weights))
+}
 
 /// The same network with the attention pool `pool` written out and [`LANGUAGE_GLOBAL_PLACES`] as one more output, by a node
 /// called `name`; `global` is the layer on the pool that its places go through.
-pub(crate) fn with_shares(
+fn with_shares(
     graph: &Graph,
     weights: &Weights,
     pool: &str,

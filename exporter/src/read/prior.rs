@@ -1,7 +1,6 @@
 //! The text side of a PRIOR checkpoint: what reads words into the joint space, and what of images meets them there.
 
 use super::weights::{self, Weights};
-use crate::passes::shares;
 use anyhow::{Context, Result, ensure};
 use checkpoint::prior::{self, Objective, PriorConfig, Quirks, Reading};
 use checkpoint::{CheckpointError, MODEL};
@@ -27,8 +26,8 @@ const OF_IMAGES: [(&str, &str); 3] = [
     ("local_image_projection", "local_image_projection"),
     (GLOBAL_PLACES, GLOBAL),
 ];
-const GLOBAL: &str = "global_image_projection";
-const GLOBAL_PLACES: &str = "global_places_projection";
+pub(crate) const GLOBAL: &str = "global_image_projection";
+pub(crate) const GLOBAL_PLACES: &str = "global_places_projection";
 
 /// What a checkpoint knows of words.
 pub(crate) struct Prior {
@@ -89,8 +88,8 @@ impl Prior {
         self.config.embed as usize
     }
 
-    /// The network with the projections into the joint space as outputs, and their weights beside `weights`; an attention
-    /// pool written out, so that its places' shares can be told.
+    /// The network with the projections into the joint space as outputs, and their weights beside `weights`; see
+    /// `passes::shares` for what an attention pool takes besides.
     pub(crate) fn with_projections(
         &self,
         graph: &Graph,
@@ -113,10 +112,6 @@ impl Prior {
             }
         }
         weights::check(&all, &graph)?;
-        let (pool, _) = graph.pooled()?;
-        if let Op::AttentionPool2d { .. } = pool.op {
-            return Ok(shares::with_shares(&graph, &all, &pool.name, GLOBAL, GLOBAL_PLACES));
-        }
         Ok((graph, all))
     }
 }

@@ -7,6 +7,7 @@
 
 use super::{codes, usual};
 use crate::{
+    passes::shares,
     prompts::{
         bank,
         fit::{self, Known},
@@ -77,7 +78,8 @@ impl Wording {
         let prior = Prior::open(folder)?;
         let taken = taken(&checkpoint.config.model.heads);
         let taken: BTreeSet<&str> = taken.iter().map(String::as_str).collect();
-        let (graph, weights) = prior.with_projections(&checkpoint.graph, &checkpoint.weights)?;
+        let (graph, weights) =
+            shares::with_projections(&prior, &checkpoint.graph, &checkpoint.weights)?;
         let encoder = TextEncoder::new(&prior)?;
         let bank = sentences.map(|path| bank::bank(&prior, &encoder, path)).transpose()?;
         let wording = Self { bank, ..Self::read(&prior, &encoder, &graph, findings, &taken)? };

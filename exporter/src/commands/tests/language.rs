@@ -9,6 +9,7 @@ use crate::{
     passes::{
         fold,
         interpreter::{Interpreter, output},
+        shares,
     },
     prompts::{float::FloatPrompt, text::TextEncoder},
     read::{checkpoint::Checkpoint, images::Input, prior::Prior},
@@ -60,7 +61,8 @@ fn scores(place: &PriorPlace, bundle: &Bundle, language: &Language) -> Vec<Vec<[
     });
     let float: Vec<FloatPrompt> = float.collect();
     let checkpoint = Checkpoint::open(&place.checkpoint).unwrap();
-    let (graph, weights) = prior.with_projections(&checkpoint.graph, &checkpoint.weights).unwrap();
+    let (graph, weights) =
+        shares::with_projections(&prior, &checkpoint.graph, &checkpoint.weights).unwrap();
     let (graph, weights) = fold::fold(&graph, &weights);
     let interpreter = Interpreter::new(&graph, &weights).unwrap();
     let onnx = bundle.require(section::MODEL).unwrap();
@@ -334,7 +336,8 @@ fn what_places_add_to_an_attention_pool_is_told_on_integers_alone() {
 
     let prior = Prior::open(&place.checkpoint).unwrap();
     let checkpoint = Checkpoint::open(&place.checkpoint).unwrap();
-    let (graph, weights) = prior.with_projections(&checkpoint.graph, &checkpoint.weights).unwrap();
+    let (graph, weights) =
+        shares::with_projections(&prior, &checkpoint.graph, &checkpoint.weights).unwrap();
     let float = Interpreter::new(&graph, &weights).unwrap();
     let mut off_float = 0.0;
     for at in 0..PICTURES {

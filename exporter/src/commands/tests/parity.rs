@@ -5,6 +5,7 @@ use crate::{
     passes::{
         fold,
         interpreter::{Interpreter, output},
+        shares,
     },
     prompts::{
         float::{FloatPrompt, FloatSide},
@@ -82,7 +83,8 @@ fn a_finding_scores_as_the_trainer_scores_it() {
     };
     let prompts: Vec<FloatPrompt> = findings.iter().map(read).collect();
     let checkpoint = Checkpoint::open(&place.checkpoint).unwrap();
-    let (graph, weights) = ours.with_projections(&checkpoint.graph, &checkpoint.weights).unwrap();
+    let (graph, weights) =
+        shares::with_projections(&ours, &checkpoint.graph, &checkpoint.weights).unwrap();
     let (graph, weights) = fold::fold(&graph, &weights);
     let network = Interpreter::new(&graph, &weights).unwrap();
 
@@ -112,7 +114,8 @@ fn places_add_to_an_attention_pool_what_autograd_says() {
     let place = PriorPlace::attentive();
     let ours = Prior::open(&place.checkpoint).unwrap();
     let checkpoint = Checkpoint::open(&place.checkpoint).unwrap();
-    let (graph, weights) = ours.with_projections(&checkpoint.graph, &checkpoint.weights).unwrap();
+    let (graph, weights) =
+        shares::with_projections(&ours, &checkpoint.graph, &checkpoint.weights).unwrap();
     let network = Interpreter::new(&graph, &weights).unwrap();
     let of = |weights: &Weights, name: &str| {
         let array = &weights[name];

@@ -1,6 +1,7 @@
 //! The float network a bundle was made of, wherever it comes from.
 
 use crate::{
+    passes::shares,
     read::{checkpoint::Checkpoint, foreign, origin, prior::Prior, weights::Weights},
     write::{manifest, provenance::Quantized},
 };
@@ -75,7 +76,7 @@ impl Reference {
         let prior = manifest.head(Task::Language).map(|_| Prior::open(&folder)).transpose()?;
         if let Some(prior) = &prior {
             (checkpoint.graph, checkpoint.weights) =
-                prior.with_projections(&checkpoint.graph, &checkpoint.weights)?;
+                shares::with_projections(prior, &checkpoint.graph, &checkpoint.weights)?;
         }
         let heads = &checkpoint.config.model.heads;
         Ok(Self {
