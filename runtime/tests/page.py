@@ -87,7 +87,7 @@ def walk(browser):
     assert browser.ask("document.querySelectorAll('#days tr').length") == 30
     browser.until("what drifts", "document.querySelectorAll('#drift-charts svg').length === 6")
     browser.ask("document.querySelector('#drift summary').click()")
-    assert browser.ask("document.querySelectorAll('#drift-rows tr').length") == 20
+    assert browser.ask("document.querySelectorAll('#drift-rows tr').length") == 23
     assert browser.ask("document.querySelectorAll('#drift-source option').length") == 2
     browser.ask("document.getElementById('drift').scrollIntoView()")
     browser.accessible("drift")
