@@ -10,6 +10,7 @@
 
 use super::dequantized::{Dequantized, View};
 use super::flow::Flow;
+use super::operations::UNARY;
 use super::walk::{Value, Walk};
 use crate::EngineError;
 use crate::layout::{Axis, Layout, pairs};
@@ -49,7 +50,7 @@ impl<'a> Walk<'a> {
                 }
                 "ReduceMean" if view.layout.dims.len() == 3 => Layout::dense(&view.layout.dims),
                 "Add" | "Mul" | "Sub" if at == 1 => self.like_first(reader, &view),
-                op if ELEMENTWISE.contains(&op) => view.layout.compact(),
+                op if ELEMENTWISE.contains(&op) || UNARY.contains(&op) => view.layout.compact(),
                 _ => Layout::plain(&view.layout.dims),
             };
             let arranged = match op {
@@ -142,26 +143,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Operators that take every value for itself.
-const ELEMENTWISE: &[&str] = &[
-    "Abs",
-    "Add",
-    "Clip",
-    "Div",
-    "Elu",
-    "HardSigmoid",
-    "HardSwish",
-    "LeakyRelu",
-    "Mish",
-    "Mul",
-    "Neg",
-    "Relu",
-    "Sigmoid",
-    "Softplus",
-    "Softsign",
-    "Sub",
-    "Tanh",
-];
+/// Operators that take every value for itself, beside [`UNARY`].
+const ELEMENTWISE: &[&str] = &["Add", "Clip", "Div", "Mul", "Relu", "Sub"];
 
 /// Operators over images whose steps look at the shapes of their inputs.
 const SEES_SHAPES: &[&str] = &[

@@ -11,6 +11,23 @@ use crate::onnx::constants::{value, values};
 use crate::onnx::node_name;
 use crate::quantized::{Shape, Window};
 
+/// Operators of one value that are no bounds.
+pub(super) const UNARY: &[&str] = &[
+    "Abs",
+    "Elu",
+    "Erf",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Mish",
+    "Neg",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+];
+
 impl NodeReader<'_> {
     pub(super) fn float_op(
         &self,
@@ -146,6 +163,7 @@ impl NodeReader<'_> {
         Ok(Some(self.float_op(FloatOpKind::Concat, &inputs, vec![1, c, h, w])?))
     }
 
+    /// Of one of [`UNARY`], or what bounds leave.
     pub(super) fn unary(&self, x: &Dequantized<'_>) -> Result<FloatOp, EngineError> {
         let f = match self.node.op_type.as_str() {
             "Sigmoid" => Unary::Sigmoid,

@@ -3,6 +3,7 @@
 use super::dequantized::{Dequantized, QuantizedConstant, View};
 use super::float_op::{Bounds, FloatOp, FloatOpKind, Unary};
 use super::flow::{FloatValue, Flow};
+use super::operations::UNARY;
 use crate::EngineError;
 use crate::layout::Layout;
 use crate::onnx::attributes::NodeReader;
@@ -299,8 +300,7 @@ impl<'a> Walk<'a> {
             "AveragePool" => reader.avg_pool(x)?,
             "GlobalAveragePool" | "ReduceMean" => reader.global_pool(x)?,
             "Resize" => reader.resize(x, self.document.opset)?,
-            "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Elu" | "Softplus"
-            | "Softsign" | "Abs" | "Neg" | "Mish" | "Erf" | "Gelu" => Some(reader.unary(x)?),
+            op if UNARY.contains(&op) => Some(reader.unary(x)?),
             "Relu" | "Clip" => match reader.bounds() {
                 Some(bounds) => Some(FloatOp { bounds, ..reader.unary(x)? }),
                 None => None,

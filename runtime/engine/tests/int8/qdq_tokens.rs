@@ -108,12 +108,20 @@ impl Qdq {
     }
 
     pub(crate) fn gelu(&mut self, style: Style, x: &Real) -> Real {
+        if style == Style::Quantizer {
+            return self.gelu_written_out(true, x);
+        }
+        let made = self.node("Gelu", &[&x.name], vec![]);
+        self.quantized(&made, x.shape, 150.0 * x.scale)
+    }
+
+    /// As the Erf it is made of, each step on codes or none.
+    pub(crate) fn gelu_written_out(&mut self, rounded: bool, x: &Real) -> Real {
         let range = 150.0 * x.scale;
         let root = self.scalar(std::f32::consts::SQRT_2);
         let divided = self.node("Div", &[&x.name, &root], vec![]);
         let mut erf = self.node("Erf", &[&divided], vec![]);
         let [mut one, mut half] = [self.scalar(1.0), self.scalar(0.5)];
-        let rounded = style == Style::Quantizer;
         if rounded {
             erf = self.quantized(&erf, x.shape, 2.0).name;
             [one, half] = [self.coded(1.0), self.coded(0.5)];
