@@ -24,12 +24,15 @@ impl Case {
         // -128 only now and then: our exporter never writes it, but the file format has it.
         let lowest = random.pick(&[-127, -127, -128]);
         let extreme = random.below(6) == 0;
+        // Of one byte weights are spread evenly, of more they lie in a bell, as trained ones do.
+        let bytes = random.pick(&[1, 2, 3, 4]);
         let weight = (0..n * per_channel)
             .map(|_| {
                 if extreme {
                     random.pick(&[lowest, 127, lowest])
                 } else {
-                    (random.byte() as i8).max(lowest)
+                    let sum: i32 = (0..bytes).map(|_| i32::from(random.byte() as i8)).sum();
+                    (sum / bytes).clamp(lowest.into(), 127) as i8
                 }
             })
             .collect();

@@ -7,7 +7,9 @@ use std::arch::x86_64::*;
 use super::epilogue::finish_sums;
 use super::gemm::KERNEL;
 use super::overlapped_epilogue::OverlappedEpilogue;
-use super::shuffled_steps::{ROW, ShuffledActivations, ShuffledSteps, multiply_row};
+use super::shuffled_steps::{
+    ROW, ShuffledActivations, ShuffledSteps, WORDS, multiply_row, multiply_words, words,
+};
 use super::{CHANNELS, DEPTH};
 use crate::arch::x86_64::overlapped::{self, Destination, Overlapped, OverlappedRun};
 use crate::gemm::strided::{EpilogueConstants, Product, StridedKernel};
@@ -31,13 +33,42 @@ impl Overlapped for Avx2 {
 }
 
 /// A step of the products, with instructions of the epilogue between them.
-macro_rules! overlapped_step {
+macro_rules! step_of_bytes {
     ($acc:ident, $ones:ident, $x:ident, $steps:ident, $epilogue:ident, $add:ident, $step:literal, [$($r:literal)*]) => {
         $(
             multiply_row!($acc[$r], $ones, $steps.weights, $x, { ROW * $r + DEPTH * $step });
             $epilogue.between::<{ $add }, { PIXELS * $step + $r }, { 4 * PIXELS }>();
         )*
         $steps.weights = $steps.weights.add(CHANNELS * DEPTH);
+    };
+}
+
+/// As [`step_of_bytes`] in 16 bits, with the epilogue's instructions between the products of the second half.
+macro_rules! step_of_words {
+    ($acc:ident, $ones:ident, $x:ident, $steps:ident, $epilogue:ident, $add:ident, $step:literal, [$($r:literal)*]) => {
+        let w = words($steps.weights);
+        $(multiply_words!($acc[$r], w, $x, { ROW * $r + WORDS * $step });)*
+        let w = words($steps.weights.add(CHANNELS * DEPTH / 2));
+        $(
+            multiply_words!($acc[$r], w, $x, { ROW * $r + WORDS * $step + WORDS / 2 });
+            $epilogue.between::<{ $add }, { PIXELS * $step + $r }, { 4 * PIXELS }>();
+        )*
+        $steps.weights = $steps.weights.add(CHANNELS * DEPTH);
+    };
+}
+
+/// The steps that hide a pixel's epilogue.
+macro_rules! four_steps {
+    ($one:ident, $acc:ident, $ones:ident, $x:ident, $steps:ident, $epilogue:ident, $add:ident, $ahead:ident, $further:ident) => {
+        $one!($acc, $ones, $x, $steps, $epilogue, $add, 0, [0 1 2 3]);
+        _mm_prefetch::<_MM_HINT_T1>($ahead.cast());
+        $one!($acc, $ones, $x, $steps, $epilogue, $add, 1, [0 1 2 3]);
+        _mm_prefetch::<_MM_HINT_T1>($ahead.wrapping_add($further).cast());
+        $one!($acc, $ones, $x, $steps, $epilogue, $add, 2, [0 1 2 3]);
+        _mm_prefetch::<_MM_HINT_T1>($ahead.wrapping_add(2 * $further).cast());
+        $one!($acc, $ones, $x, $steps, $epilogue, $add, 3, [0 1 2 3]);
+        _mm_prefetch::<_MM_HINT_T1>($ahead.wrapping_add(3 * $further).cast());
+        $ahead = $ahead.wrapping_add(4 * $further);
     };
 }
 
@@ -65,17 +96,18 @@ unsafe fn run<const ADD: bool>(
             let rows = std::array::from_fn(|r| first.wrapping_add(r * p.pitch));
             let mut steps = ShuffledSteps::of(p.weights);
             let (mut x, count) = steps.order(rows, &mut windows);
-            for _ in 0..PIXELS {
-                overlapped_step!(acc, ones, x, steps, epilogue, ADD, 0, [0 1 2 3]);
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                overlapped_step!(acc, ones, x, steps, epilogue, ADD, 1, [0 1 2 3]);
-                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(further).cast());
-                overlapped_step!(acc, ones, x, steps, epilogue, ADD, 2, [0 1 2 3]);
-                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(2 * further).cast());
-                overlapped_step!(acc, ones, x, steps, epilogue, ADD, 3, [0 1 2 3]);
-                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(3 * further).cast());
-                (x, ahead) = (x.add(4 * DEPTH), ahead.wrapping_add(4 * further));
-                epilogue.advance(&place);
+            if steps.in_words {
+                for _ in 0..PIXELS {
+                    four_steps!(step_of_words, acc, ones, x, steps, epilogue, ADD, ahead, further);
+                    x = x.add(4 * WORDS);
+                    epilogue.advance(&place);
+                }
+            } else {
+                for _ in 0..PIXELS {
+                    four_steps!(step_of_bytes, acc, ones, x, steps, epilogue, ADD, ahead, further);
+                    x = x.add(4 * DEPTH);
+                    epilogue.advance(&place);
+                }
             }
             steps.multiply(&mut acc, x, count - OVERLAPPED_STEPS, (&mut ahead, further));
             while steps.are_left() {

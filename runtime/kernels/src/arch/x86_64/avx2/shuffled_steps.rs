@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::safe_pairs::{WINDOW, places};
+use super::safe_pairs::{HEADER, WINDOW, places};
 use super::{CHANNELS, DEPTH};
 
 /// Activations of a pixel that are brought into order before they are multiplied.
@@ -30,6 +30,24 @@ macro_rules! multiply_row {
 }
 pub(crate) use multiply_row;
 
+/// Two activations of 16 bits of a pixel, `r` bytes behind `x`, times their weights in two registers. As assembly for the same
+/// reason: these two, two of its own and twelve sums are all sixteen.
+macro_rules! multiply_words {
+    ($acc:expr, $weights:expr, $x:expr, $r:expr) => {
+        asm!(
+            "vpbroadcastd {a}, dword ptr [{x} + {r}]",
+            "vpmaddwd {t}, {a}, {w0}",
+            "vpaddd {c0}, {c0}, {t}",
+            "vpmaddwd {a}, {a}, {w1}",
+            "vpaddd {c1}, {c1}, {a}",
+            x = in(reg) $x, w0 = in(ymm_reg) $weights[0], w1 = in(ymm_reg) $weights[1], r = const $r,
+            c0 = inout(ymm_reg) $acc[0], c1 = inout(ymm_reg) $acc[1],
+            a = out(ymm_reg) _, t = out(ymm_reg) _, options(readonly, nostack, preserves_flags)
+        )
+    };
+}
+pub(crate) use multiply_words;
+
 /// [`multiply_row`] for rows 0 to `$p`.
 macro_rules! multiply_rows {
     ($acc:ident, $ones:ident, $weights:expr, $x:expr, $p:ident, [$($r:literal)*]) => {
@@ -37,6 +55,29 @@ macro_rules! multiply_rows {
             multiply_row!($acc[$r % $p], $ones, $weights, $x, { ROW * $r });
         })*
     };
+}
+
+/// [`multiply_words`] for rows 0 to `$p`.
+macro_rules! multiply_rows_of_words {
+    ($acc:ident, $weights:expr, $x:expr, $p:ident, [$($r:literal)*]) => {
+        $(if $r < $p {
+            multiply_words!($acc[$r % $p], $weights, $x, { ROW * $r });
+        })*
+    };
+}
+
+/// Bytes of a step's activations in 16 bits.
+pub(crate) const WORDS: usize = 2 * DEPTH;
+
+/// Weights of half a step, in 16 bits.
+///
+/// # Safety
+/// They lie there; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn words(weights: *const u8) -> [__m256i; 2] {
+    // SAFETY: the caller vouches for 32 bytes.
+    unsafe { [weights, weights.add(16)].map(|w| _mm256_cvtepi8_epi16(_mm_load_si128(w.cast()))) }
 }
 
 /// Room for the activations of `P` pixels in order.
@@ -58,6 +99,8 @@ pub(crate) struct ShuffledSteps {
     /// How many come at the end, and their offsets and patterns.
     more: usize,
     entries: *const u32,
+    /// Products are of 16 bits.
+    pub(crate) in_words: bool,
     pub(crate) weights: *const u8,
     end: *const u8,
 }
@@ -69,10 +112,16 @@ impl ShuffledSteps {
     pub(crate) unsafe fn of(tap: *const u8) -> Self {
         // SAFETY: `safe_pairs.rs` begins each tap with these two numbers; the rest is addresses, not read yet.
         unsafe {
-            let [count, more] = tap.cast::<[u32; 2]>().read().map(|n| n as usize);
-            let [patterns, weights, entries, end] =
-                places(count, more).map(|at| tap.wrapping_add(at));
-            Self { count, patterns, offset: 0, more, entries: entries.cast(), weights, end }
+            let [count, more, in_words] = tap.cast::<[u32; 3]>().read().map(|n| n as usize);
+            let in_words = in_words != 0;
+            let mut places = places(count, more);
+            if in_words {
+                places[1..].fill(HEADER + CHANNELS * DEPTH * count);
+                places[1] = HEADER;
+            }
+            let [patterns, weights, entries, end] = places.map(|at| tap.wrapping_add(at));
+            let entries = entries.cast();
+            Self { count, patterns, offset: 0, more, entries, in_words, weights, end }
         }
     }
 
@@ -96,6 +145,10 @@ impl ShuffledSteps {
             // SAFETY: the caller's promise for all rows is what `order_more` asks for.
             return (first, unsafe { self.order_more(x, first) });
         }
+        if self.in_words {
+            // SAFETY: as above.
+            return (first, unsafe { self.widen(x, first) });
+        }
         let count = self.count.min(ROW / DEPTH);
         // SAFETY: there are patterns for whole windows; rows can be read SLACK behind their activations, which is
         // more than a window's rest; and `to` has `ROW` bytes for each of the `P` rows.
@@ -112,6 +165,29 @@ impl ShuffledSteps {
         }
         (self.offset, self.count) = (self.offset + ROW, self.count - count);
         (first, count)
+    }
+
+    /// As `order`, for products of 16 bits: activations stay in their order.
+    ///
+    /// # Safety
+    /// As `order`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn widen<const P: usize>(&mut self, x: [*const u8; P], first: *mut u8) -> usize {
+        let count = self.count.min(ROW / WORDS);
+        for at in (0..DEPTH * count).step_by(16) {
+            for r in 0..P {
+                // SAFETY: rows can be read SLACK behind their activations, which is more than 16; twice as many bytes
+                // fit a row of `to`, whose size is a multiple of 32.
+                unsafe {
+                    let x = _mm_loadu_si128(x[r].add(self.offset + at).cast());
+                    let to = first.add(r * ROW + 2 * at);
+                    _mm256_store_si256(to.cast(), _mm256_cvtepu8_epi16(x));
+                }
+            }
+        }
+        (self.offset, self.count) = (self.offset + DEPTH * count, self.count - count);
+        count
     }
 
     /// As `order`, for steps at the end.
@@ -154,6 +230,21 @@ impl ShuffledSteps {
         count: usize,
         (ahead, further): (&mut *const u8, usize),
     ) {
+        if self.in_words {
+            for _ in 0..count {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                *ahead = ahead.wrapping_add(further);
+                // SAFETY: as below.
+                unsafe {
+                    for _ in 0..2 {
+                        let w = words(self.weights);
+                        multiply_rows_of_words!(acc, w, x, P, [0 1 2 3 4 5]);
+                        (x, self.weights) = (x.add(WORDS / 2), self.weights.add(CHANNELS * 2));
+                    }
+                }
+            }
+            return;
+        }
         let ones = _mm256_set1_epi16(1);
         for _ in 0..count {
             _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
