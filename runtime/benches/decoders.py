@@ -6,8 +6,8 @@
     python3 runtime/benches/decoders.py --sizes 4 --only jpeg-ls
     python3 runtime/benches/decoders.py --encode chest.dcm           an uncompressed file of yours, in every encoding
 
-Ours is `radiograph::read`: header, decoder, and the table of greys. A library gets the stream alone: CharLS, libjpeg-turbo 3 and
-OpenJPEG through imagecodecs, GDCM through pydicom with the data set parsed, pylibjpeg's RLE. What counts is processor time of
+Ours is `radiograph::read`: header, decoder, and the table of greys. A library gets the stream alone: CharLS, libjpeg-turbo 3,
+OpenJPEG and OpenJPH through imagecodecs, GDCM through pydicom with the data set parsed, pylibjpeg's RLE. What counts is processor time of
 the process, ended threads included (jpeg-decoder and GDCM start some), in turns of 0.6 s since the system counts it in hundredths
 of a second. The environment is that of `pixels.py`. Each library's samples are compared with pydicom's.
 """
@@ -33,6 +33,8 @@ LIBRARIES = {
     "jpeg-70": ["libjpeg-turbo", "gdcm"],
     "jpeg-ls": ["charls", "gdcm"],
     "jpeg-2000": ["openjpeg", "gdcm"],
+    "htj2k": ["openjpeg", "openjph"],
+    "htj2k-lossy": ["openjpeg", "openjph"],
 }
 
 

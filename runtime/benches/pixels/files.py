@@ -1,15 +1,17 @@
 """DICOM files of a drawn chest in every transfer syntax, or of the user's own radiograph.
 
-Encoders are pydicom's plug-ins and DCMTK's `dcmcjpeg`; what neither can write is left out by name.
+Encoders are pydicom's plug-ins, DCMTK's `dcmcjpeg` and OpenJPH; what none of them can write is left out by name.
 """
 
 import shutil
 import subprocess
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 #: Rows and columns by megapixels.
@@ -27,6 +29,8 @@ SYNTAXES = {
     "jpeg-70": ("1.2.840.10008.1.2.4.70", 12, "+e1"),
     "jpeg-ls": ("1.2.840.10008.1.2.4.80", 12, "pydicom"),
     "jpeg-2000": ("1.2.840.10008.1.2.4.90", 12, "pydicom"),
+    "htj2k": ("1.2.840.10008.1.2.4.201", 12, "openjph"),
+    "htj2k-lossy": ("1.2.840.10008.1.2.4.203", 12, "openjph"),
 }
 
 
@@ -75,6 +79,13 @@ def write(found: Dataset, name: str, path: Path) -> str | None:
             found.compress(uid, generate_instance_uid=False)
         except (RuntimeError, NotImplementedError) as error:
             return str(error).splitlines()[0]
+        found.save_as(path, enforce_file_format=True)
+    elif how == "openjph":
+        steps = {} if name == "htj2k" else {"level": 5e-4}
+        stream = imagecodecs.htj2k_encode(found.pixel_array, reversible=name == "htj2k", **steps)
+        found.file_meta.TransferSyntaxUID = uid
+        found.PixelData = encapsulate([stream])
+        found["PixelData"].VR = "OB"
         found.save_as(path, enforce_file_format=True)
     else:
         if not shutil.which("dcmcjpeg"):

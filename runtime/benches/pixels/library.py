@@ -20,13 +20,15 @@ def decoder(found: pydicom.Dataset, name: str):
             return lambda: imagecodecs.jpegls_decode(stream)
         case "libjpeg-turbo":
             return lambda: imagecodecs.jpeg8_decode(stream)
+        case "openjph":
+            return lambda: imagecodecs.htj2k_decode(stream)
         case "openjpeg":
             return lambda: imagecodecs.jpeg2k_decode(stream, numthreads=1)
         case "pylibjpeg-rle" | "gdcm":
             plugin = name.split("-")[0]
             decode = get_decoder(found.file_meta.TransferSyntaxUID)
             return lambda: decode.as_array(found, decoding_plugin=plugin)[0]
-    sys.exit(f"error: library {name}, expected charls, libjpeg-turbo, openjpeg, pylibjpeg-rle or gdcm")
+    sys.exit(f"error: library {name}, expected charls, libjpeg-turbo, openjpeg, openjph, pylibjpeg-rle or gdcm")
 
 
 def main() -> None:

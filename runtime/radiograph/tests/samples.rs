@@ -90,7 +90,7 @@ fn known_refusal(sample: &Sample) -> Option<&'static str> {
         _ => {}
     }
     match is("transfer_syntax").rsplit_once(".4.").map(|(_, last)| last) {
-        Some("53" | "55" | "201") => Some("is not supported"),
+        Some("53" | "55") => Some("is not supported"),
         _ => None,
     }
 }
@@ -98,7 +98,7 @@ fn known_refusal(sample: &Sample) -> Option<&'static str> {
 /// The decoders that made the oracle need not round as ours does.
 fn is_lossy(sample: &Sample) -> bool {
     let syntax = sample.entry["transfer_syntax"].as_str().unwrap_or_default();
-    ["4.50", "4.51", "4.91"].iter().any(|lossy| syntax.ends_with(lossy))
+    ["4.50", "4.51", "4.91", "4.203"].iter().any(|lossy| syntax.ends_with(lossy))
 }
 
 #[test]

@@ -237,6 +237,7 @@ fn lossy_method(header: &Header) -> Option<&'static str> {
         TransferSyntax::JpegBaseline | TransferSyntax::JpegExtended => Some("ISO_10918_1"),
         TransferSyntax::JpegLs => Some("ISO_14495_1"),
         TransferSyntax::Jpeg2000 => Some("ISO_15444_1"),
+        TransferSyntax::Htj2k => Some("ISO_15444_15"),
         _ => None,
     }
 }

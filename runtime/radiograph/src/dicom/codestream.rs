@@ -24,6 +24,13 @@ pub(crate) fn decode(
             check_size(layout, [head.height, head.width, head.components()])?;
             Ok(Samples::decoded(layout, Cells::Words(head.decode()?)))
         }
+        TransferSyntax::Htj2kLossless
+        | TransferSyntax::Htj2kLosslessByResolution
+        | TransferSyntax::Htj2k => {
+            let head = jpeg2000::Head::parse(stream)?;
+            check_size(layout, [head.height, head.width, head.components()])?;
+            Ok(Samples::decoded(layout, Cells::Words(head.decode_high_throughput()?)))
+        }
         _ => jpeg(layout, stream),
     }
 }

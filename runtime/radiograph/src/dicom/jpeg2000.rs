@@ -3,6 +3,7 @@
 //! Built without its features `simd` and `std`: with them it uses fused multiply-adds where a
 //! processor has them, and lossy pictures would differ by processor.
 
+use super::htj2k;
 use crate::{RadiographError, contain::contain, markers::u16_at};
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 
@@ -16,9 +17,9 @@ pub(crate) struct Head<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Part {
+pub(super) struct Part {
     /// Bits a sample.
-    precision: u8,
+    pub(super) precision: u8,
     signed: bool,
 }
 
@@ -47,6 +48,11 @@ impl<'a> Head<'a> {
 
     pub(crate) fn components(&self) -> usize {
         self.parts.len()
+    }
+
+    /// As [`Self::decode`], of an HTJ2K stream.
+    pub(crate) fn decode_high_throughput(&self) -> Result<Vec<u16>, RadiographError> {
+        htj2k::decode(self.stream, &self.parts)
     }
 
     /// The samples, row by row, side by side; of negative ones the lowest bits. Their number must have
@@ -93,11 +99,18 @@ impl Part {
 
     /// The nearest whole number of the precision; ties go to the even one, as with OpenJPEG. The
     /// decoder takes signed samples for unsigned ones, half of the range too high.
-    fn sample(self, decoded: f32) -> u16 {
+    pub(super) fn sample(self, decoded: f32) -> u16 {
         const ROUNDING: f32 = (1 << 23) as f32; // adding it leaves no bits for a fraction
         let white: f32 = (u16::MAX >> (16 - self.precision)).into();
         let bits = (decoded.clamp(0.0, white) + ROUNDING).to_bits() as u16;
         if self.signed { bits.wrapping_sub(1 << (self.precision - 1)) } else { bits }
+    }
+
+    /// A sample of the precision from a whole number around zero.
+    pub(super) fn whole(self, decoded: i32) -> u16 {
+        let half = 1 << (self.precision - 1);
+        let sample = decoded.clamp(-half, half - 1);
+        (if self.signed { sample } else { sample + half }) as u16
     }
 }
 
@@ -128,7 +141,7 @@ fn refuse_unknown_coding(stream: &[u8], components: usize) -> Result<(), Radiogr
             _ => None,
         };
         if marker == CAP || blocks.is_some_and(|style| style & HIGH_THROUGHPUT != 0) {
-            return Err(damaged("extensions such as HTJ2K are not supported"));
+            return Err(damaged("extensions such as HTJ2K are not of this transfer syntax"));
         }
         at += 2 + usize::from(length);
     }

@@ -17,6 +17,7 @@ mod attributes;
 mod codestream;
 mod display;
 mod header;
+mod htj2k;
 mod huffman;
 mod jpeg12;
 mod jpeg2000;

@@ -20,9 +20,13 @@ pub enum TransferSyntax {
     JpegLs,
     Jpeg2000Lossless,
     Jpeg2000,
+    Htj2kLossless,
+    /// As `Htj2kLossless`, packets of low resolutions first.
+    Htj2kLosslessByResolution,
+    Htj2k,
 }
 
-const ALL: [(TransferSyntax, &str, &str); 13] = {
+const ALL: [(TransferSyntax, &str, &str); 16] = {
     use TransferSyntax::*;
     [
         (ImplicitLittleEndian, "1.2.840.10008.1.2", "implicit VR little endian"),
@@ -38,6 +42,9 @@ const ALL: [(TransferSyntax, &str, &str); 13] = {
         (JpegLs, "1.2.840.10008.1.2.4.81", "JPEG-LS near-lossless"),
         (Jpeg2000Lossless, "1.2.840.10008.1.2.4.90", "JPEG 2000 lossless"),
         (Jpeg2000, "1.2.840.10008.1.2.4.91", "JPEG 2000"),
+        (Htj2kLossless, "1.2.840.10008.1.2.4.201", "HTJ2K lossless"),
+        (Htj2kLosslessByResolution, "1.2.840.10008.1.2.4.202", "HTJ2K lossless, by resolution"),
+        (Htj2k, "1.2.840.10008.1.2.4.203", "HTJ2K"),
     ]
 };
 

@@ -1,7 +1,9 @@
-//! JPEG 2000 streams that OpenJPEG 2.5.4 and OpenJPH 0.26.3 made of the phantom (`phantom-*.j2k`), and what OpenJPEG
-//! decodes of the lossy one.
+//! JPEG 2000 streams that OpenJPEG 2.5.4 made of the phantom (`phantom-*.j2k`), and what it decodes of the lossy one.
 
-use crate::support::{Phantom, ROWS};
+use crate::{
+    high_throughput,
+    support::{Phantom, ROWS},
+};
 use dicom_core::{PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use radiograph::{RadiographError, read, stored_values};
@@ -11,7 +13,6 @@ const SIGNED: &[u8] = include_bytes!("phantom-signed.j2k");
 pub(crate) const LOSSY: &[u8] = include_bytes!("phantom-lossy.j2k");
 const LOSSY_BY_OPENJPEG: &[u8] = include_bytes!("phantom-lossy.u16");
 pub(crate) const COLOUR: &[u8] = include_bytes!("phantom-colour.j2k");
-const HIGH_THROUGHPUT: &[u8] = include_bytes!("phantom-high-throughput.j2k");
 
 fn file(phantom: &Phantom, stream: &[u8]) -> Vec<u8> {
     phantom.file_around(uids::JPEG2000, stream.to_vec())
@@ -82,8 +83,8 @@ fn a_stream_that_is_cut_is_refused_wherever_it_is_cut() {
 }
 
 #[test]
-fn htj2k_is_refused_by_name() {
-    let error = read(&file(&Phantom::draw(12, false), HIGH_THROUGHPUT)).unwrap_err();
+fn htj2k_in_files_of_the_older_syntaxes_is_refused_by_name() {
+    let error = read(&file(&Phantom::draw(12, false), high_throughput::LOSSLESS)).unwrap_err();
     let line = error.to_string();
     assert!(matches!(error, RadiographError::Decode { .. }) && line.contains("HTJ2K"), "{line}");
 }

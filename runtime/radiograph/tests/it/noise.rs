@@ -2,6 +2,7 @@
 //! `make fuzz` tries more of them (`FUZZ_CASES`), from another seed (`FUZZ_SEED`).
 
 use crate::{
+    high_throughput,
     jpeg2000::{COLOUR, LOSSLESS, LOSSY, colour},
     pictures::{with_chunk, with_exif},
     support::{COLUMNS, Phantom, ROWS},
@@ -50,6 +51,11 @@ fn originals() -> Vec<Vec<u8>> {
             .map(|stream| Phantom::draw(12, false).file_around(uids::JPEG2000, stream.to_vec())),
     );
     files.push(colour().file_around(uids::JPEG2000, COLOUR.to_vec()));
+    let grey = [(12, false, high_throughput::LOSSLESS), (12, false, high_throughput::LOSSY)];
+    for (stored, signed, stream) in grey.into_iter().chain([(16, true, high_throughput::RELAID)]) {
+        files.push(high_throughput::file(&Phantom::draw(stored, signed), stream));
+    }
+    files.push(high_throughput::file(&colour(), high_throughput::COLOUR));
     assert!(files.iter().all(|file| read(file).is_ok()), "only good files are worth damaging");
     files
 }
