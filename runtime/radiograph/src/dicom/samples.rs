@@ -33,8 +33,9 @@ impl<'a> Samples<'a> {
     /// A stream says itself what its samples are. JPEG has 12 bits where the header says 10, and a lossy
     /// one may go beyond 10: without the highest bits white would be black.
     pub(crate) fn decoded(layout: &PixelLayout, cells: Cells<'a>) -> Self {
-        let used = u16::BITS - cells.all_bits().leading_zeros();
-        let stored = if layout.signed { layout.stored } else { layout.stored.max(used) };
+        let used = || u16::BITS - cells.all_bits().leading_zeros();
+        let cannot_have_more = layout.signed || layout.stored >= cells.width();
+        let stored = if cannot_have_more { layout.stored } else { layout.stored.max(used()) };
         let store = Store::Cells(cells);
         Self { store, stored, shift: 0, planar: false, has_luma: layout.has_luma() }
     }
