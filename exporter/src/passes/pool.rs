@@ -154,7 +154,7 @@ fn gather_weights(weights: &mut Weights, pool: &str, sizes: Sizes) {
 }
 
 /// `[rows, columns]` → `[columns, rows]`
-pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..rows * columns).map(|at| values[at % rows * columns + at / rows]).collect()
 }
 

@@ -19,10 +19,11 @@
 //! x [C, H, W] ─────────────── mean_values (Wv) = m [C, H, W] ─────────────────────┘
 //! ```
 
-use super::pool::{self, Sizes, transposed};
+use super::pool::{self, Sizes};
 use crate::read::prior::{GLOBAL, GLOBAL_PLACES, Prior};
 use crate::read::weights::{Array, Weights};
 use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
 use graph::{Graph, LANGUAGE_GLOBAL_PLACES, Node, Op, Output};
 
 /// The network with the projections into the joint space as outputs, and its weights; an attention pool written out, so
@@ -35,7 +36,7 @@ pub(crate) fn with_projections(
     let (graph, weights) = prior.with_projections(graph, weights)?;
     let (pool, _) = graph.pooled()?;
     if let Op::AttentionPool2d { .. } = pool.op {
-        return Ok(with_shares(&graph, &weights, &pool.name, GLOBAL, GLOBAL_PLACES));
+        return with_shares(&graph, &weights, &pool.name, GLOBAL, GLOBAL_PLACES);
     }
     Ok((graph, weights))
 }
@@ -48,46 +49,51 @@ fn with_shares(
     pool: &str,
     global: &str,
     name: &str,
-) -> (Graph, Weights) {
+) -> Result<(Graph, Weights)> {
     let pool = graph.node(pool).expect("the caller found it");
     let sizes = pool::sizes(pool).expect("it is an attention pool");
     let shapes = graph.shapes().expect("the graph was checked");
     let map = shapes[pool.inputs[0].as_str()].clone();
-    let layer = |part: &str| &weights[&format!("{global}.{part}")].values;
-    let own = |part: &str| &weights[&format!("{}.{part}", pool.name)].values;
-    let (c, width) = (sizes.channels, layer("bias").len());
+    let of = |node: &str, part: &str| &weights[&format!("{node}.{part}")].values;
+    let own = |part: &str| of(&pool.name, part);
+    let (c, width) = (sizes.channels, of(global, "bias").len());
 
-    let value = Array { shape: vec![c, c, 1, 1], values: own("v_proj.weight").clone() };
-    let positions = own("positional_embedding");
-    let (query, patches) = positions.split_at(c);
-    let of_query = product(&value.values, query, c);
-    let apart: Vec<f32> = patches.iter().zip(query.iter().cycle()).map(|(p, q)| p - q).collect();
-    let apart = transposed(&product(&value.values, &apart, c), sizes.tokens, c);
-    // Wg Wc: every column of Wc through Wg.
-    let columns = transposed(own("c_proj.weight"), c, c);
-    let joined = transposed(&product(layer("weight"), &columns, c), c, width);
-    let joined = joined.into_iter().map(|w| w * sizes.tokens as f32).collect();
-    let constant = product(own("c_proj.weight"), own("v_proj.bias"), c);
-    let constant: Vec<f32> = constant.iter().zip(own("c_proj.bias")).map(|(a, b)| a + b).collect();
-    let constant = product(layer("weight"), &constant, c);
-    let bias = constant.iter().zip(layer("bias")).map(|(a, b)| a + b).collect();
+    let value = matrix(own("v_proj.weight"), c)?;
+    let [joint, last] = [matrix(of(global, "weight"), width)?, matrix(own("c_proj.weight"), c)?];
+    let positions = matrix(own("positional_embedding"), 1 + sizes.tokens)?.t()?;
+    let (mean, places) = (positions.narrow(1, 0, 1)?, positions.narrow(1, 1, sizes.tokens)?);
+    let apart = value.matmul(&places.broadcast_sub(&mean)?)?;
+    let joined = (joint.matmul(&last)? * sizes.tokens as f64)?;
+    let column = |values: &[f32]| matrix(values, values.len());
+    let rest = (last.matmul(&column(own("v_proj.bias"))?)? + column(own("c_proj.bias"))?)?;
+    let rest = (joint.matmul(&rest)? + column(of(global, "bias"))?)?;
 
     let (parts, all) = (parts(pool, sizes, &map, width, name), pool.name.clone());
-    let (mut graph, mut weights) = pool::write_out(graph, weights);
+    let (mut graph, mut written_out) = pool::write_out(graph, weights);
     graph.nodes.extend(parts);
     graph.outputs.push(Output { name: LANGUAGE_GLOBAL_PLACES.into(), node: name.into() });
     let mut put = |param: String, shape: &[usize], values: Vec<f32>| {
-        weights.insert(param, Array { shape: shape.to_vec(), values });
+        written_out.insert(param, Array { shape: shape.to_vec(), values });
     };
-    put(format!("{all}.mean_values.weight"), &value.shape, value.values);
-    put(format!("{all}.mean_values.bias"), &[c], of_query);
-    put(format!("{all}.place_values.constant"), &map, apart);
+    put(format!("{all}.mean_values.weight"), &[c, c, 1, 1], own("v_proj.weight").clone());
+    put(format!("{all}.mean_values.bias"), &[c], numbers(&value.matmul(&mean)?)?);
+    put(format!("{all}.place_values.constant"), &map, numbers(&apart)?);
     put(format!("{all}.place_shares.weight"), &[c, 1, 1, 1], vec![1.0; c]);
     let share = 1.0 / sizes.tokens as f32;
     put(format!("{all}.mean_share.weight"), &[c, 1, 1, 1], vec![share; c]);
-    put(format!("{name}.weight"), &[width, c, 1, 1], joined);
-    put(format!("{name}.bias"), &[width], bias);
-    (graph, weights)
+    put(format!("{name}.weight"), &[width, c, 1, 1], numbers(&joined)?);
+    put(format!("{name}.bias"), &[width], numbers(&rest)?);
+    Ok((graph, written_out))
+}
+
+/// `[rows, …]` in double precision: sums over channels are rounded to `f32` once, at the end.
+fn matrix(values: &[f32], rows: usize) -> Result<Tensor> {
+    let shape = (rows, values.len() / rows);
+    Ok(Tensor::from_slice(values, shape, &Device::Cpu)?.to_dtype(DType::F64)?)
+}
+
+fn numbers(x: &Tensor) -> Result<Vec<f32>> {
+    Ok(x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 /// The nodes behind those of [`pool::write_out`], in order; the last one makes `[width, H, W]`.
@@ -123,16 +129,6 @@ fn parts(pool: &Node, sizes: Sizes, map: &[usize], width: usize, last: &str) -> 
     nodes
 }
 
-/// Each row of `rows [n, width]` through `weights [outputs, width]`: `[n, outputs]`.
-fn product(weights: &[f32], rows: &[f32], width: usize) -> Vec<f32> {
-    let dot = |weights: &[f32], row: &[f32]| {
-        let products = weights.iter().zip(row).map(|(&w, &x)| f64::from(w) * f64::from(x));
-        products.sum::<f64>() as f32
-    };
-    let rows = rows.chunks_exact(width);
-    rows.flat_map(|row| weights.chunks_exact(width).map(move |own| dot(own, row))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +147,8 @@ mod tests {
             let graph = config.graph([1, 64, 96]).unwrap().with_language(16).unwrap();
             let params = fixtures::random(&graph, seed);
             let global = "global_image_projection";
-            let (shared, shared_params) = with_shares(&graph, &params, "attnpool", global, "own");
+            let (shared, shared_params) =
+                with_shares(&graph, &params, "attnpool", global, "own").unwrap();
             weights::check(&shared_params, &shared).unwrap();
             assert_eq!(shared.shapes().unwrap()["own"], [16, 2, 3]);
             let image = fixtures::image(&graph, seed + 7);
