@@ -37,7 +37,7 @@ pub use error::CalibrationError;
 pub use histogram::Histogram;
 pub use observer::{Method, Observer};
 pub use params::{QuantParams, Range};
-pub use weights::{MAX_BIAS, QuantWeights, quantize_bias, quantize_weights};
+pub use weights::{MAX_BIAS, MOST, QuantWeights, quantize_bias, quantize_weights};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -4,8 +4,9 @@
 //! clamp of what it follows) and which tensors share their codes (pooling moves codes, it makes no
 //! new ones). [`Quantized`] adds numbers to it.
 
+use super::shares;
 use crate::read::weights::{Array, Weights};
-use calibration::{QuantParams, QuantWeights, Range, quantize_bias, quantize_weights};
+use calibration::{MOST, QuantParams, QuantWeights, Range, quantize_bias, quantize_weights};
 use graph::{Graph, LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Node, Op};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -326,7 +327,7 @@ impl Layer {
         let kernel = &weights[&format!("{node}.weight")];
         let zeros = vec![0.0; kernel.shape[0]];
         let bias = weights.get(&format!("{node}.bias")).map_or(&zeros, |bias| &bias.values);
-        let rounded = quantize_weights(&kernel.values, bias, input);
+        let rounded = quantize_weights(&kernel.values, bias, input, most_of(node));
         Self {
             shape: kernel.shape.clone(),
             bias: quantize_bias(bias, &rounded.scales, input),
@@ -334,6 +335,11 @@ impl Layer {
             weights: rounded,
         }
     }
+}
+
+/// Largest code of a layer's weights.
+pub(crate) fn most_of(layer: &str) -> i8 {
+    if shares::makes_values(layer) { shares::MOST } else { MOST }
 }
 
 /// Convolutions and linear layers: what has weights to round.

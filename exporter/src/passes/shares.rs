@@ -41,6 +41,18 @@ pub(crate) fn with_projections(
     Ok((graph, weights))
 }
 
+/// The node that makes the values of a pool's places ends with this.
+const VALUES: &str = ".mean_values";
+
+/// Largest code of the weights that make values: seven bits. What a place adds is rounded far more coarsely behind them, and
+/// two neighbours of at most 64 each are what AVX2 multiplies side by side, whatever the weights are. Those of a pool are
+/// nearly uniform, so that with eight bits every fourth pair is not, and the widest layer of shares took three times as long.
+pub(super) const MOST: i8 = 64;
+
+pub(super) fn makes_values(layer: &str) -> bool {
+    layer.ends_with(VALUES)
+}
+
 /// The same network with the attention pool `pool` written out and [`LANGUAGE_GLOBAL_PLACES`] as one more output, by a node
 /// called `name`; `global` is the layer on the pool that its places go through.
 fn with_shares(
@@ -75,8 +87,8 @@ fn with_shares(
     let mut put = |param: String, shape: &[usize], values: Vec<f32>| {
         written_out.insert(param, Array { shape: shape.to_vec(), values });
     };
-    put(format!("{all}.mean_values.weight"), &[c, c, 1, 1], own("v_proj.weight").clone());
-    put(format!("{all}.mean_values.bias"), &[c], numbers(&value.matmul(&mean)?)?);
+    put(format!("{all}{VALUES}.weight"), &[c, c, 1, 1], own("v_proj.weight").clone());
+    put(format!("{all}{VALUES}.bias"), &[c], numbers(&value.matmul(&mean)?)?);
     put(format!("{all}.place_values.constant"), &map, numbers(&apart)?);
     put(format!("{all}.place_shares.weight"), &[c, 1, 1, 1], vec![1.0; c]);
     let share = 1.0 / sizes.tokens as f32;
@@ -113,7 +125,8 @@ fn parts(pool: &Node, sizes: Sizes, map: &[usize], width: usize, last: &str) -> 
     let attention = name("attention");
 
     // Of each head's channels the same number: a convolution of one pixel, as products repeat no groups of channels.
-    let values = push(name("mean_values"), pixel(c, c, 1, true), &[&pool.inputs[0]]);
+    let values = format!("{}{VALUES}", pool.name);
+    let values = push(values, pixel(c, c, 1, true), &[&pool.inputs[0]]);
     let share = push(name("mean_attention"), part(0, 1), &[&attention]);
     let share = push(name("mean_pixel"), shaped(&[heads, 1, 1]), &[&share]);
     let share = push(name("mean_share"), pixel(heads, c, heads, false), &[&share]);

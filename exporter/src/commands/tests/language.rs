@@ -2,10 +2,7 @@
 
 use super::run;
 use crate::{
-    fixtures::{
-        prior::{self, PICTURES, PriorPlace},
-        relative_difference,
-    },
+    fixtures::prior::{self, PICTURES, PriorPlace},
     passes::{
         fold,
         interpreter::{Interpreter, output},
@@ -17,7 +14,7 @@ use crate::{
 };
 use bundle::{Bundle, Golden, SectionEntry, section};
 use checkpoint::prior::Quirks;
-use graph::{Backbone, LANGUAGE_GLOBAL, LANGUAGE_GLOBAL_PLACES, LANGUAGE_PLACES, Task};
+use graph::{Backbone, LANGUAGE_GLOBAL, LANGUAGE_PLACES, Task};
 use kernels::{Isa, Pool};
 use language::{Carrier, Language, Scorer};
 use serde_json::json;
@@ -28,7 +25,12 @@ use std::{
 };
 
 /// Quantizes with phrases and sentences.
-fn quantize(place: &PriorPlace, index: &Path, name: &str, bank: bool) -> Result<Bundle, String> {
+pub(super) fn quantize(
+    place: &PriorPlace,
+    index: &Path,
+    name: &str,
+    bank: bool,
+) -> Result<Bundle, String> {
     let out = place.folder.path().join(name);
     let mut args: Vec<&dyn AsRef<Path>> = vec![
         &"quantize",
@@ -89,12 +91,12 @@ fn scores(place: &PriorPlace, bundle: &Bundle, language: &Language) -> Vec<Vec<[
     (0..PICTURES).map(&mut of).collect()
 }
 
-fn language(bundle: &Bundle) -> Language {
+pub(super) fn language(bundle: &Bundle) -> Language {
     Carrier::from(bundle).language().unwrap().expect("it has findings in words")
 }
 
 /// Nobody knows anything.
-fn nothing(_: usize) -> serde_json::Value {
+pub(super) fn nothing(_: usize) -> serde_json::Value {
     json!({})
 }
 
@@ -321,38 +323,6 @@ fn every_backbone_takes_findings_in_words() {
         let mean = off.sum::<f32>() / (2 * PICTURES) as f32;
         assert!(mean < 0.05, "{backbone}: {mean}");
     }
-}
-
-#[test]
-fn what_places_add_to_an_attention_pool_is_told_on_integers_alone() {
-    let place = PriorPlace::attentive();
-    let bundle = quantize(&place, &place.index(nothing), "a.bundle", false).unwrap();
-    assert!(language(&bundle).usual.is_some());
-    assert!(bundle.manifest.float_nodes.is_empty());
-    let network = Network::open(&[], bundle.require(section::MODEL).unwrap()).unwrap();
-    let share = network.integer_share();
-    assert_eq!((share.float_macs, share.float_nodes.len()), (0, 0), "{share:?}");
-    run(&[&"check", &place.folder.path().join("a.bundle")]).unwrap();
-
-    let prior = Prior::open(&place.checkpoint).unwrap();
-    let checkpoint = Checkpoint::open(&place.checkpoint).unwrap();
-    let (graph, weights) =
-        shares::with_projections(&prior, &checkpoint.graph, &checkpoint.weights).unwrap();
-    let float = Interpreter::new(&graph, &weights).unwrap();
-    let mut off_float = 0.0;
-    for at in 0..PICTURES {
-        let path = place.folder.path().join(format!("images/{at}.png"));
-        let Input { pixels, .. } = Input::read(&path, &bundle.manifest.preprocess).unwrap();
-        let (real, int8) = (float.outputs(&pixels).unwrap(), network.infer(&pixels).unwrap());
-        let [real, shares] = [&real, &int8].map(|of| output(of, LANGUAGE_GLOBAL_PLACES).unwrap());
-        off_float += relative_difference(real, shares) / PICTURES as f32;
-        let mean: Vec<f32> =
-            shares.chunks_exact(4).map(|row| row.iter().sum::<f32>() / 4.0).collect();
-        let off = relative_difference(output(&int8, LANGUAGE_GLOBAL).unwrap(), &mean);
-        assert!(off < 0.1, "picture {at}: the mean of its shares is off by {off}");
-    }
-    // The attention of drawn weights turns small differences of scores into large shares.
-    assert!(off_float < 0.25, "{off_float}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod parity;
 mod place;
 mod prior;
 mod recipes;
+mod shares;
 
 use super::Cli;
 use crate::{

@@ -36,7 +36,7 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// What the oracle says of runs that `dump` wrote, picture by picture.
-fn judged(folder: &Path) -> Option<Vec<Value>> {
+pub(super) fn judged(folder: &Path) -> Option<Vec<Value>> {
     let text = printed(script("onnx_qdq.py")?.arg(folder).arg("--nodes"));
     let report: Value = serde_json::from_str(&text).unwrap();
     let pictures = report["pictures"].as_array().unwrap().clone();
