@@ -77,7 +77,7 @@ compile() {
 # No newer libc than JetPack 5's, and not much larger than measured (install.md). CXR_TEST_BINARIES=1 packs others, for a test.
 check() {
   local limit name file newest wrong
-  for limit in runtime=32 firmware-host=8; do
+  for limit in runtime=28 firmware-host=8; do
     name=${limit%=*} file="$2/$1/${limit%=*}" wrong=''
     [ -f "$file" ] || die "no $file"
     newest=$(objdump -T "$file" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1)
