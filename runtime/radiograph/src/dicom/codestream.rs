@@ -1,7 +1,7 @@
 //! JPEG, JPEG-LS and JPEG 2000 streams inside DICOM → samples.
 
 use super::{
-    TransferSyntax, jpeg_lossless, jpeg_ls, jpeg12, jpeg2000, pixel_layout::PixelLayout,
+    TransferSyntax, htj2k, jpeg_lossless, jpeg_ls, jpeg12, jpeg2000, pixel_layout::PixelLayout,
     samples::Samples,
 };
 use crate::{RadiographError, cells::Cells, contain::contain, markers::Frame};
@@ -29,7 +29,7 @@ pub(crate) fn decode(
         | TransferSyntax::Htj2k => {
             let head = jpeg2000::Head::parse(stream)?;
             check_size(layout, [head.height, head.width, head.components()])?;
-            Ok(Samples::decoded(layout, Cells::Words(head.decode_high_throughput()?)))
+            Ok(Samples::decoded(layout, Cells::Words(htj2k::decode(&head)?)))
         }
         _ => jpeg(layout, stream),
     }

@@ -3,7 +3,6 @@
 //! Built without its features `simd` and `std`: with them it uses fused multiply-adds where a
 //! processor has them, and lossy pictures would differ by processor.
 
-use super::htj2k;
 use crate::{RadiographError, contain::contain, markers::u16_at};
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 
@@ -12,8 +11,9 @@ pub(crate) struct Head<'a> {
     pub(crate) height: usize,
     pub(crate) width: usize,
     /// Of each component.
-    parts: Vec<Part>,
-    stream: &'a [u8],
+    pub(super) parts: Vec<Part>,
+    /// From the SIZ segment's marker on.
+    pub(super) stream: &'a [u8],
 }
 
 #[derive(Clone, Copy)]
@@ -48,11 +48,6 @@ impl<'a> Head<'a> {
 
     pub(crate) fn components(&self) -> usize {
         self.parts.len()
-    }
-
-    /// As [`Self::decode`], of an HTJ2K stream.
-    pub(crate) fn decode_high_throughput(&self) -> Result<Vec<u16>, RadiographError> {
-        htj2k::decode(self.stream, &self.parts)
     }
 
     /// The samples, row by row, side by side; of negative ones the lowest bits. Their number must have

@@ -11,25 +11,28 @@
 
 mod bits;
 mod block;
+mod coded;
 mod codes;
 mod codestream;
 mod coding;
+mod header_bits;
 mod packets;
 mod refine;
 mod tag_tree;
 mod tile;
 mod wavelet;
 
-use super::jpeg2000::Part;
+use super::jpeg2000::{Head, Part};
 use crate::RadiographError;
-use block::Coded;
+use coded::Coded;
 use codestream::Codestream;
 use std::borrow::Cow;
 use tile::{Area, Resolution, TileComponent};
 use wavelet::{Coefficient, Filled};
 
-/// The samples of a stream, row by row, side by side. Their number must have been bounded.
-pub(super) fn decode(stream: &[u8], parts: &[Part]) -> Result<Vec<u16>, RadiographError> {
+/// As [`Head::decode`], of an HTJ2K stream.
+pub(super) fn decode(head: &Head<'_>) -> Result<Vec<u16>, RadiographError> {
+    let Head { parts, stream, .. } = head;
     let precisions: Vec<_> = parts.iter().map(|part| part.precision).collect();
     let stream = Codestream::parse(stream, &precisions)?;
     let [left, top, right, bottom] = stream.picture;

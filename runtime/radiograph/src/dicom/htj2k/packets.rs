@@ -3,6 +3,7 @@
 use super::{
     codestream::{Codestream, Order},
     damaged,
+    header_bits::HeaderBits,
     tile::{Block, Part, TileComponent},
 };
 use crate::RadiographError;
@@ -76,7 +77,7 @@ fn read_one<'a>(
         [0xFF, 0x91, 0, 4, _, _, rest @ ..] => rest, // SOP: the number of the packet
         _ => bytes,
     };
-    let mut bits = HeaderBits { rest: bytes, byte: 0, left: 0 };
+    let mut bits = HeaderBits::new(bytes);
     let mut added = Vec::new();
     if bits.next().ok_or(ENDS)? == 1 {
         for (at, (part, planes)) in parts.iter_mut().zip(planes).enumerate() {
@@ -162,35 +163,4 @@ fn passes(bits: &mut HeaderBits<'_>) -> Option<u32> {
         }
     }
     Some(37 + bits.take(7)? as u32)
-}
-
-/// Bits of a packet's header, the highest first; a byte after 0xFF has seven.
-pub(super) struct HeaderBits<'a> {
-    rest: &'a [u8],
-    byte: u8,
-    left: u32,
-}
-
-impl<'a> HeaderBits<'a> {
-    pub(super) fn next(&mut self) -> Option<u32> {
-        if self.left == 0 {
-            self.left = if self.byte == 0xFF { 7 } else { 8 };
-            (self.byte, self.rest) = self.rest.split_first().map(|(byte, rest)| (*byte, rest))?;
-        }
-        self.left -= 1;
-        Some((self.byte >> self.left & 1).into())
-    }
-
-    /// At most 32 bits.
-    fn take(&mut self, count: u32) -> Option<usize> {
-        (0..count).try_fold(0, |bits, _| Some(bits << 1 | self.next()? as usize))
-    }
-
-    /// What comes after the header.
-    fn finish(self) -> Option<&'a [u8]> {
-        match self.byte {
-            0xFF => self.rest.get(1..),
-            _ => Some(self.rest),
-        }
-    }
 }

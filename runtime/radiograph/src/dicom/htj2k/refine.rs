@@ -5,7 +5,7 @@
 
 use super::{
     bits::{Backward, Forward},
-    block::{Coded, SIGN},
+    coded::{Coded, SIGN},
 };
 
 /// Rows of a stripe, and columns whose signs come together.

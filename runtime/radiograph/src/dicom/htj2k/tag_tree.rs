@@ -1,6 +1,6 @@
 //! Tag trees (T.800 B.10.2): a number for each block of a precinct, told no sooner than it is asked for.
 
-use super::packets::HeaderBits;
+use super::header_bits::HeaderBits;
 
 /// A pyramid: each node has the smallest number of the up to four below it.
 pub(super) struct TagTree {

@@ -2,7 +2,7 @@
 //! lies in a precinct into code-blocks (T.800 annex B).
 
 use super::{
-    block,
+    coded,
     codestream::{Codestream, Component},
     damaged,
     tag_tree::TagTree,
@@ -214,8 +214,8 @@ impl Resolution<'_> {
             let (planes, step) = component.quantization.of_band(index).ok_or_else(|| {
                 damaged(format!("no step for band {index} of {}", 3 * coding.levels + 1))
             })?;
-            if planes > block::PLANES {
-                let most = block::PLANES;
+            if planes > coded::PLANES {
+                let most = coded::PLANES;
                 return Err(damaged(format!(
                     "{planes} bit-planes in a band, at most {most} are read"
                 )));

@@ -58,7 +58,7 @@ impl Coefficient for f32 {
     const STEPS: usize = 4;
 
     fn from_block(sample: u32, step: f32) -> Self {
-        let magnitude = (sample & !super::block::SIGN) as Self * (0.5 * step);
+        let magnitude = (sample & !super::coded::SIGN) as Self * (0.5 * step);
         if sample >> 31 == 1 { -magnitude } else { magnitude }
     }
 
