@@ -19,17 +19,18 @@ pub(crate) fn decode(
             check_size(layout, [frame.height, frame.width, frame.components])?;
             Ok(Samples::decoded(layout, Cells::Words(jpeg_ls::decode(stream, &frame)?)))
         }
-        TransferSyntax::Jpeg2000Lossless | TransferSyntax::Jpeg2000 => {
-            let head = jpeg2000::Head::parse(stream)?;
-            check_size(layout, [head.height, head.width, head.components()])?;
-            Ok(Samples::decoded(layout, Cells::Words(head.decode()?)))
-        }
-        TransferSyntax::Htj2kLossless
+        TransferSyntax::Jpeg2000Lossless
+        | TransferSyntax::Jpeg2000
+        | TransferSyntax::Htj2kLossless
         | TransferSyntax::Htj2kLosslessByResolution
         | TransferSyntax::Htj2k => {
             let head = jpeg2000::Head::parse(stream)?;
             check_size(layout, [head.height, head.width, head.components()])?;
-            Ok(Samples::decoded(layout, Cells::Words(htj2k::decode(&head)?)))
+            let samples = match syntax {
+                TransferSyntax::Jpeg2000Lossless | TransferSyntax::Jpeg2000 => head.decode()?,
+                _ => htj2k::decode(&head)?,
+            };
+            Ok(Samples::decoded(layout, Cells::Words(samples)))
         }
         _ => jpeg(layout, stream),
     }

@@ -113,15 +113,7 @@ fn a_stream_that_is_cut_is_refused_wherever_it_is_cut() {
             RELAID => Phantom::draw(16, true),
             _ => Phantom::draw(12, false),
         };
-        let whole = stored_values(&file(&phantom, stream)).unwrap();
-        for cut in 0..stream.len() {
-            for end in [&[][..], &[0xFF, 0xD9]] {
-                let cut_stream = [&stream[..cut], end].concat();
-                if let Ok(found) = stored_values(&file(&phantom, &cut_stream)) {
-                    assert!(found == whole, "cut at {cut} of {}", stream.len());
-                }
-            }
-        }
+        jpeg2000::is_refused_wherever_it_is_cut(stream, |stream| file(&phantom, stream));
     }
 }
 

@@ -63,6 +63,18 @@ fn colours_come_back_exactly_in_their_order() {
     }
 }
 
+/// What is left of a stream in `file`, with an end marker or without, is refused or has all samples.
+pub(crate) fn is_refused_wherever_it_is_cut(stream: &[u8], file: impl Fn(&[u8]) -> Vec<u8>) {
+    let whole = stored_values(&file(stream)).unwrap();
+    for cut in 0..stream.len() {
+        for end in [&[][..], &[0xFF, 0xD9]] {
+            if let Ok(found) = stored_values(&file(&[&stream[..cut], end].concat())) {
+                assert!(found == whole, "cut at {cut} of {}", stream.len());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_stream_that_is_cut_is_refused_wherever_it_is_cut() {
     for stream in [LOSSLESS, LOSSY, COLOUR] {
@@ -70,15 +82,7 @@ fn a_stream_that_is_cut_is_refused_wherever_it_is_cut() {
             true => colour(),
             false => Phantom::draw(12, false),
         };
-        let whole = stored_values(&file(&phantom, stream)).unwrap();
-        for cut in 0..stream.len() {
-            for end in [&[][..], &[0xFF, 0xD9]] {
-                let cut_stream = [&stream[..cut], end].concat();
-                if let Ok(found) = stored_values(&file(&phantom, &cut_stream)) {
-                    assert!(found == whole, "cut at {cut} of {}", stream.len());
-                }
-            }
-        }
+        is_refused_wherever_it_is_cut(stream, |stream| file(&phantom, stream));
     }
 }
 

@@ -318,13 +318,16 @@ mod tests {
 
     #[test]
     fn every_weight_is_multiplied_and_no_pair_overflows() {
+        let mut more = 0;
         for seed in 0..60 {
             let random = &mut Random::new(seed);
             let steps = random.pick(&[1, 2, 3, 4, 5, 9, 16]);
             check(steps, || random.byte() as i8);
             check(steps, || random.pick(&[127, -127, -128, 0]));
             check(steps, || random.byte() as i8 / 2);
+            more += check(steps, || ((random.byte() as i8) / 2) + (random.byte() as i8) / 2);
         }
+        assert!(more > 0, "some pairs are not safe, and too few for words");
         // No two of them are safe together: in words.
         assert_eq!(check(8, || 127), 0);
         assert_eq!(check(1, || -128), 0);

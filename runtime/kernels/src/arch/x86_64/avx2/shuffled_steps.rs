@@ -110,7 +110,7 @@ impl ShuffledSteps {
     /// `safe_pairs.rs` made what lies there.
     #[inline]
     pub(crate) unsafe fn of(tap: *const u8) -> Self {
-        // SAFETY: `safe_pairs.rs` begins each tap with these two numbers; the rest is addresses, not read yet.
+        // SAFETY: `safe_pairs.rs` begins each tap with these three numbers; the rest is addresses, not read yet.
         unsafe {
             let [count, more, in_words] = tap.cast::<[u32; 3]>().read().map(|n| n as usize);
             let in_words = in_words != 0;
